@@ -1,0 +1,167 @@
+"""The values that travel between rooms. No behaviour, no I/O.
+
+    wire  ── RequestHead ──▶  policy  ── Forward │ Answer │ Pending ──▶  net, relay
+    wire  ── ResponseHead ─▶  relay, policy (`Forward.on_response`)
+
+They are frozen `msgspec.Struct`s without a garbage-collection header: building one costs a fifteenth of a frozen
+slots dataclass, and a request builds several. None of them may ever take part in a reference cycle.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from rawgate.errors import Reason
+
+# How a message body is delimited (RFC 9112 section 6.3): a number of octets, or one of these.
+NO_BODY = 0
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+
+class Peer(Struct, frozen=True, gc=False):
+    """The other end of a client connection, made once per connection.
+
+    address  the IP address in its usual text form, without port or zone ("127.0.0.1", "2001:db8::1"); "unix" for a
+             Unix socket
+    text     address and port as the log shows them ("127.0.0.1:50412", "[::1]:50412", "unix")
+    """
+
+    address: str
+    text: str
+
+
+class RequestHead(Struct, frozen=True, gc=False):
+    """A request head that the grammar and the framing rules allow.
+
+    method    any token, as received (methods are case-sensitive)
+    target    origin-form ("/path?query") or "*"; an absolute-form has been split into `authority` and this
+    minor     of the HTTP version: 1 for HTTP/1.1, 0 for HTTP/1.0
+    authority from an absolute-form target, else from Host, as received; b"" when there is none or it is empty
+    known     lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
+              of one name are joined with ", ", so a doubled singleton never passes for a good one
+    through   every other field line, in order, as one piece "Name: value" without its CRLF, the spelling of the name kept;
+              fields named in Connection, and those that hop-by-hop rules remove, are no longer there
+    body      octets, or CHUNKED
+    close     the client will not send, or may not expect, another request after this one
+    expect    the client waits for a 100 (Continue)
+    upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
+    size      octets of the head on the wire
+    """
+
+    method: bytes
+    target: bytes
+    minor: int
+    authority: bytes
+    known: dict[bytes, bytes]
+    through: list[bytes]
+    body: int
+    close: bool
+    expect: bool
+    upgrade: bytes
+    size: int
+
+
+class ResponseHead(Struct, frozen=True, gc=False):
+    """A response head from an upstream.
+
+    status    100–599
+    phrase    reason phrase, may be empty
+    known     as in `RequestHead`
+    through   as in `RequestHead`; here the fields that policy asked for are the ones that policy removes or reads
+    body      octets, CHUNKED or UNTIL_CLOSE, the request's method taken into account; NO_BODY for HEAD, 1xx, 204, 304
+    length    the Content-Length to show the client, or -1: for HEAD and 304 it differs from `body`
+    close     the upstream connection cannot be used again
+    keep_alive  seconds that the upstream promises to keep the connection idle (Keep-Alive: timeout), or -1
+    upgrade   the Upgrade field, for 101 and 426; b"" for none
+    """
+
+    status: int
+    phrase: bytes
+    known: dict[bytes, bytes]
+    through: list[bytes]
+    body: int
+    length: int
+    close: bool
+    keep_alive: int
+    upgrade: bytes
+
+
+class Identity(Struct, frozen=True, gc=False):
+    """Who is calling, verified. `kind` is "sub" (a JWT's subject) or "key" (an API key's name); `name` never has
+    control characters or blanks at its ends and fits in a header field."""
+
+    kind: str
+    name: str
+
+
+class RouteTerms(Struct, frozen=True, gc=False):
+    """What relaying needs to know of a route; compiled once, shared by all its requests.
+
+    route             name, for the log
+    upstream          name, the key of the pool
+    response_timeout  seconds until the final head, or None: the upstream's
+    body_limit        octets
+    """
+
+    route: str
+    upstream: str
+    response_timeout: float | None
+    body_limit: int
+
+
+class Forward(Struct, frozen=True, gc=False):
+    """Send it on.
+
+    head         request line and end-to-end fields, each line with its CRLF; without the framing fields, Connection,
+                 Expect and Upgrade, which belong to the hop and are added by `wire`, and without the empty line
+    on_response  final or interim response head → status line and end-to-end fields for the client, in the same form
+    trailer      lower-cased name of a trailer field from the client → may it pass
+    upgrade      the one token that may tunnel on this route out of those offered, b"" for none
+    request_id, client_id  for the log
+    fields       lines, each with its CRLF, for a reply of our own where the upstream gives none (limits, CORS)
+    """
+
+    terms: RouteTerms
+    head: bytes
+    on_response: Callable[[ResponseHead], bytes]
+    trailer: Callable[[bytes], bool]
+    upgrade: bytes
+    request_id: str
+    client_id: str
+    fields: bytes = b""
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """A reply of our own.
+
+    status    the reason's status for a refusal; 2xx for preflights, `OPTIONS *` and the like
+    reason    OK, or why it was refused; a refusal's body is made from it (problem+json)
+    fields    further field lines, each with its CRLF
+    detail    replaces the reason's sentence when not empty
+    route     name, or "" when none was selected
+    """
+
+    status: int
+    reason: Reason
+    fields: bytes
+    detail: str
+    route: str
+    request_id: str
+    client_id: str
+
+
+class Pending(Protocol):
+    """A decision that needs something that is not here yet. The shell stops reading and asks again when told."""
+
+    request_id: str
+    client_id: str
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        """Call `ready` once, later, when `decide` may be asked again. Returns a function that forgets it."""
+
+
+Decision = Forward | Answer | Pending
+Decide = Callable[[RequestHead, Peer, float, float], Decision]
+"""`decide(head, peer, now, wall)`: `now` is a monotonic clock, `wall` the time of day (Unix seconds)."""

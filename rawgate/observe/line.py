@@ -1,0 +1,126 @@
+"""One finished request as one line of JSON.
+
+The request path hands over a tuple, `Record`, of what it has at hand; all work on it is done here, later, on the
+writer's thread. A line is UTF-8 whatever the client sent: octets of the request line stand for the code points of the
+same number (ISO-8859-1), so each octet can be told from the line, and JSON escapes the control characters.
+
+A line, its line feed included, is never longer than `LINE_LIMIT`: what POSIX lets a pipe take in one piece (PIPE_BUF
+on Linux), so that several processes can share a pipe without tearing each other's lines.
+"""
+
+from bisect import bisect_right
+from time import gmtime, strftime
+
+from msgspec import Struct
+from msgspec.json import Encoder
+from msgspec.structs import replace
+
+Record = tuple[float, str, bytes, bytes, str, str, int, float, str, float, int, int, str, str]
+"""What `net` hands over per request, in this order:
+
+wall             Unix seconds (≥ 0) at the request's start
+request_id       as sent upstream
+method, target   as received; b"" where nothing was
+route            name, or "" when none was selected
+client_id        the verified subject, the API key's name, or the address
+status           as sent to the client, or that of the reason where nobody was left to read it
+duration         seconds from the first octet of the head to the end
+upstream         where it went, or "" when it went nowhere
+upstream_seconds of `duration`, those spent on the upstream; -1 for none
+bytes_in, bytes_out   octets from and to the client
+remote           the socket's peer
+reason           a code from `rawgate.errors`
+"""
+
+LINE_LIMIT = 4096
+PATH_LIMIT = 2048
+METHOD_LIMIT = 64
+NAME_LIMIT = 256  # of names from the configuration, and only where a line would not fit otherwise
+
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+
+
+class _Line(Struct, frozen=True, gc=False, rename="camel"):
+    """The promised fields in the promised order; `request_id` is written as `requestId`, and so on."""
+
+    time: str
+    request_id: str
+    method: str
+    path: str
+    route: str
+    client_id: str
+    status: int
+    duration_ms: float
+    upstream: str | None
+    upstream_ms: float | None
+    bytes_in: int
+    bytes_out: int
+    remote: str
+    reason: str
+
+
+class _Dropped(Struct, frozen=True, gc=False):
+    time: str
+    reason: str
+    dropped: int
+
+
+class LineEncoder:
+    """Makes lines. Remembers the text of the last second, so not for two threads at once."""
+
+    __slots__ = ("_encode", "_second", "_second_text")
+
+    def __init__(self) -> None:
+        self._encode = Encoder().encode
+        self._second = -1
+        self._second_text = ""
+
+    def request(self, record: Record) -> bytes:
+        """The line of one request. Without an upstream, `upstream` and `upstreamMs` are null."""
+        wall, ident, method, target, route, client, status, took, upstream, spent, taken, sent, peer, reason = record
+        line = _Line(
+            self._time(wall),
+            ident,
+            method[:METHOD_LIMIT].decode("latin-1"),
+            target.partition(b"?")[0][:PATH_LIMIT].decode("latin-1"),
+            route,
+            client,
+            status,
+            _milliseconds(took),
+            upstream or None,
+            _milliseconds(spent) if spent >= 0 else None,
+            taken,
+            sent,
+            peer,
+            reason,
+        )
+        encoded = self._encode(line) + b"\n"
+        return encoded if len(encoded) <= LINE_LIMIT else self._shortened(line)
+
+    def dropped(self, wall: float, count: int) -> bytes:
+        """The line that stands for `count` others: its reason, `log_dropped`, is no request's."""
+        return self._encode(_Dropped(self._time(wall), "log_dropped", count)) + b"\n"
+
+    def _shortened(self, line: _Line) -> bytes:
+        """As much of the path as fits. One character of it takes from 1 octet to 6 (`\\u001f`)."""
+        upstream = line.upstream and line.upstream[:NAME_LIMIT]
+        line = replace(line, route=line.route[:NAME_LIMIT], upstream=upstream)
+
+        def length(cut: int) -> int:
+            return len(self._encode(replace(line, path=line.path[:cut]))) + 1
+
+        fitting = bisect_right(range(1, len(line.path) + 1), LINE_LIMIT, key=length)
+        return self._encode(replace(line, path=line.path[:fitting])) + b"\n"
+
+    def _time(self, wall: float) -> str:
+        """RFC 3339, UTC, milliseconds (cut, not rounded: a line never lies in the future)."""
+        second = int(wall)
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
+
+
+def _milliseconds(seconds: float) -> float:
+    """Three decimals. A third of the price of `round`, and the same for all that is not a tie."""
+    return int(seconds * 1e6 + 0.5) / 1000

@@ -1,0 +1,32 @@
+"""What every test may ask for."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no finding: nothing here fails because it took long.
+settings.register_profile("rawgate", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("rawgate")
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """`program("nginx")` is the path of an installed program.
+
+    Where there is none the test is skipped, saying which; with RAWGATE_REQUIRE=1 it fails instead, so that a run that
+    counts cannot pass by leaving tests out.
+    """
+
+    def find(name: str) -> str:
+        # Debian keeps servers in /usr/sbin, which an ordinary user's PATH leaves out.
+        path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+        if path is not None:
+            return path
+        if os.environ.get("RAWGATE_REQUIRE") == "1":
+            pytest.fail(f"{name} is not installed, and RAWGATE_REQUIRE=1 asks for it")
+        pytest.skip(f"{name} is not installed")
+
+    return find

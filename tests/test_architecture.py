@@ -1,0 +1,225 @@
+"""The layout of the package as rules: which room imports which, who alone may touch what, and what no module is called.
+
+`violations` looks at one module's source; the tests below run it over the package, and over made-up sources that break
+each rule, so that a rule that has stopped working is noticed.
+"""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rawgate"
+
+# room → the rooms that it may import, besides itself. A room is a module or a package directly in `rawgate`.
+ALL = {"errors", "message", "wire", "config", "policy", "relay", "observe", "net", "serve"}
+ROOMS = {
+    "errors": set[str](),
+    "message": {"errors"},
+    "wire": {"errors", "message"},
+    "config": {"errors"},
+    "policy": {"errors", "message", "config"},
+    "relay": {"errors", "message", "wire"},
+    "observe": {"errors", "message"},
+    "net": {"errors", "message", "wire", "relay", "observe"},
+    "serve": ALL,
+    "cli": ALL,
+    "__main__": {"cli"},
+    "": set[str](),  # rawgate/__init__.py: the version and the map of the package
+}
+
+SANS_IO = {"wire", "policy", "relay"}
+EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
+
+# dependency → the rooms that may import it; any other package may not be imported at all
+DOORS = {"h11": {"wire"}, "cryptography": {"policy"}, "uvloop": {"serve"}, "msgspec": set(ROOMS)}
+
+READING = {"open", "read_text", "read_bytes"}
+TASKS = {"create_task", "ensure_future", "TaskGroup"}
+MAY_START_TASKS = {"net.upstream", "serve"}  # one per dial; a few per process
+
+FORBIDDEN_NAMES = {"utils", "helpers", "base", "types"}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Full dotted names of all that a module imports, wherever the statement stands; "." for a relative import.
+
+    `from a import b` is a.b: b may be a module, and if it is not the rules look at the front of the name only.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ("." if node.level else f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def import_violations(module: str, name: str) -> Iterator[str]:
+    """What is wrong with `module` (dotted, within rawgate: "wire.body") importing `name` (dotted, in full)."""
+    room = module.split(".")[0]
+    package, *inner = name.split(".")
+    if name == ".":
+        yield "a relative import: write the name in full"
+        return
+    if package in EFFECTS and room in SANS_IO:
+        yield f"{room} is sans-I/O and imports {package}"
+    if package == "rawgate":
+        yield from neighbour_violations(module, inner)
+    elif package in DOORS:
+        if room not in DOORS[package]:
+            yield f"{package} is imported outside {' and '.join(DOORS[package])}"
+    elif package not in sys.stdlib_module_names:
+        yield f"{package} is not a dependency"
+
+
+def neighbour_violations(module: str, inner: list[str]) -> Iterator[str]:
+    """The same, for another module of rawgate: `inner` is its name in parts, without "rawgate"."""
+    room, *rest = module.split(".")
+    target = ".".join(inner[:2])
+    if inner and inner[0] in ROOMS:
+        if inner[0] not in ROOMS[room] | {room}:
+            yield f"{room} imports {inner[0]}"
+    elif room not in {"serve", "cli"}:  # the version
+        yield f"{room} imports the package as a whole"
+    if room == "policy" and rest != ["gate"] and target.startswith("policy.") and target != module:
+        yield f"{module} imports its sibling {target}: only policy.gate composes"
+    if {module, target} == {"net.downstream", "net.upstream"}:
+        yield f"{module} imports {target}: they meet in relay's ports"
+
+
+def use_violations(module: str, tree: ast.Module) -> Iterator[str]:
+    """Calls and attributes that belong to one room or one module."""
+    room = module.split(".")[0]
+    # `os.environ` as a bare argument hands the environment to config.
+    handed = {id(value) for node in ast.walk(tree) if isinstance(node, ast.Call) for value in node.args}
+    for node in ast.walk(tree):
+        name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+        if name in TASKS and not {module, room} & MAY_START_TASKS:
+            yield f"{name}: a Task where requests flow"
+        if room == "config":
+            continue
+        if name in {"environ", "environb", "getenv"} and not (room in {"serve", "cli"} and id(node) in handed):
+            yield f"{name}: only config reads the environment"
+        if isinstance(node, ast.Call) and called(node) in READING:
+            yield f"{called(node)}(): only config reads files"
+
+
+def called(node: ast.Call) -> str:
+    """The name called, whatever it is called on; `os.open` is a descriptor for writing, not a way to read text."""
+    if isinstance(node.func, ast.Name):
+        return node.func.id
+    if isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        return "" if isinstance(owner, ast.Name) and owner.id == "os" else node.func.attr
+    return ""
+
+
+def name_violations(module: str) -> Iterator[str]:
+    for part in module.split("."):
+        if part in FORBIDDEN_NAMES:
+            yield f"{part} says nothing about what is in it"
+        elif part in sys.stdlib_module_names:
+            yield f"{part} is a name of the standard library"
+
+
+def violations(module: str, source: str) -> list[str]:
+    """All rules, for a module given by its dotted name within rawgate ("" for the package) and its source."""
+    if module.split(".")[0] not in ROOMS:
+        return [f"{module} is in no room of the table"]
+    tree = ast.parse(source)
+    found = [text for name in imports(tree) for text in import_violations(module, name)]
+    return [*name_violations(module), *found, *use_violations(module, tree)]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_module_keeps_the_rules(path: Path) -> None:
+    assert violations(module_name(path), path.read_text("utf-8")) == []
+
+
+def test_the_rooms_are_there() -> None:
+    """A table that no longer fits the tree would check nothing."""
+    there = {module_name(path).split(".")[0] for path in SOURCES}
+    assert there == set(ROOMS)
+
+
+def test_the_dependencies_are_four() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {re.split(r"[^A-Za-z0-9_-]", line)[0] for line in project["dependencies"]}
+    assert names == {"h11", "uvloop", "cryptography", "msgspec"}
+    assert "optional-dependencies" not in project
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "finding"),
+    [
+        ("wire.body", "import asyncio", "wire is sans-I/O and imports asyncio"),
+        ("policy.jwt", "def f():\n    from time import time", "policy is sans-I/O and imports time"),
+        ("relay.pool", "import os.path", "relay is sans-I/O and imports os"),
+        ("wire.body", "from rawgate.config.model import Config", "wire imports config"),
+        ("net.downstream", "from rawgate import policy", "net imports policy"),
+        ("net.downstream", "import rawgate.config", "net imports config"),
+        ("relay.pool", "from .exchange import Exchange", "a relative import: write the name in full"),
+        ("errors", "from rawgate.message import Peer", "errors imports message"),
+        ("__main__", "import rawgate.serve", "__main__ imports serve"),
+        ("", "from rawgate.errors import OK", " imports errors"),
+        ("policy.gate", "from rawgate import __version__", "policy imports the package as a whole"),
+        (
+            "policy.jwt",
+            "from rawgate.policy import jwks",
+            "policy.jwt imports its sibling policy.jwks: only policy.gate composes",
+        ),
+        (
+            "net.upstream",
+            "from rawgate.net.downstream import Downstream",
+            "net.upstream imports net.downstream: they meet in relay's ports",
+        ),
+        (
+            "net.downstream",
+            "from rawgate.net import upstream",
+            "net.downstream imports net.upstream: they meet in relay's ports",
+        ),
+        ("relay.exchange", "import h11", "h11 is imported outside wire"),
+        ("config.load", "from cryptography import x509", "cryptography is imported outside policy"),
+        ("net.downstream", "import uvloop", "uvloop is imported outside serve"),
+        ("config.load", "import yaml", "yaml is not a dependency"),
+        ("serve.run", "import os\nos.environ['A']", "environ: only config reads the environment"),
+        ("serve.run", "import os\nos.getenv('A')", "getenv: only config reads the environment"),
+        ("observe.status", "open('x')", "open(): only config reads files"),
+        ("observe.status", "Path('x').read_text()", "read_text(): only config reads files"),
+        ("net.downstream", "loop.create_task(f())", "create_task: a Task where requests flow"),
+        ("relay.exchange", "asyncio.ensure_future(f())", "ensure_future: a Task where requests flow"),
+        ("policy.utils", "", "utils says nothing about what is in it"),
+        ("net.socket", "", "socket is a name of the standard library"),
+        ("plugins.one", "", "plugins.one is in no room of the table"),
+    ],
+)
+def test_a_violation_is_found(module: str, source: str, finding: str) -> None:
+    assert violations(module, source) == [finding]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wire.body", "from rawgate.wire.grammar import TOKEN"),
+        ("policy.gate", "from rawgate.policy import jwt, limiter"),
+        ("net.upstream", "import asyncio\nloop.create_task(f())"),
+        ("serve.run", "import os\nfrom rawgate.config.load import load\nload(path, os.environ)"),
+        ("observe.access_log", "import os\nos.open('x', os.O_WRONLY)"),
+        ("config.load", "import os\nos.environ['A']\nopen('x')"),
+        ("cli.main", "from rawgate import __version__"),
+    ],
+)
+def test_what_is_allowed_passes(module: str, source: str) -> None:
+    assert violations(module, source) == []
