@@ -1,0 +1,13 @@
+"""TOML or Python → frozen msgspec Structs; the only reader of configuration files and of the environment.
+
+load      the way in: a file → `Draft`, which words the report
+program   a Python configuration: run it, and find its lines
+lines     a TOML document: find its lines
+convert   one walk over the model's annotations, for both
+model     what comes out: the Structs
+marks     what may be written for a key, as data beside its field; no reading
+units, addresses, grammar, sources   how each kind of mark is read; `scene` is what they may look at
+rules     what must hold between the keys of one table
+vocabulary  fields and methods that are not free to configure
+unfit     how a value is refused, and the wording of messages
+"""

@@ -1,0 +1,195 @@
+"""Where to listen, where services are, whom to believe: addresses as text and as values."""
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from rawgate.config.marks import AddressRange, Host, ListenAddress, Origin, TargetUrl
+from rawgate.config.model import Listen, Network, Target
+from rawgate.config.scene import Scene
+from rawgate.config.unfit import UnfitError, quoted, shown
+
+HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
+"""A host as the Host field writes it; `canonical_host` says whether it is one."""
+
+_AUTHORITY = re.compile(rf"(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?")
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
+_HOST_PORT = re.compile(r"(?P<host>.*):(?P<port>[0-9]{1,5})", re.DOTALL)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with and suggested, never bound from here)
+_UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Linux
+
+
+def canonical_host(text: str) -> str | None:
+    """A host lower-cased, an IPv6 address in its shortest form between brackets; None when it is none."""
+    if text.startswith("["):
+        try:
+            return f"[{IPv6Address(text[1:-1])}]"
+        except ValueError:
+            return None
+    if ".." in text or len(text) > 253:
+        return None
+    # A name whose last label is a number would be taken for an address (WHATWG URL, "host parsing").
+    if text.rpartition(".")[2].isdigit() and not _is_ipv4(text):
+        return None
+    return text.lower()
+
+
+def host(mark: Host, value: object, scene: Scene) -> str:
+    """A host to compare with, without port."""
+    text = _string(value, mark.expected)
+    match = _AUTHORITY.fullmatch(text)
+    found = match and canonical_host(match["host"])
+    if match is None or not found:
+        raise UnfitError(f"{shown(text)} is not a host", expected=mark.expected)
+    if match["port"] is not None:
+        raise UnfitError(f"{shown(text)} has a port", expected=mark.expected, meant=quoted(found))
+    return found
+
+
+def listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
+    """An address to listen on. A relative path of a Unix socket starts at the configuration's folder."""
+    text = _string(_listen_text(value), mark.expected)
+    if text.startswith("unix:"):
+        return _unix(mark, text, scene)
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or _is_ip(text):
+        raise UnfitError(f"{shown(text)} has no port", expected=mark.expected)
+    address, port = match["host"], int(match["port"])
+    if address in ("", "*"):
+        meant = quoted(f"{_EVERY_ADDRESS}:{port}")
+        raise UnfitError(f"{shown(text)} names no address", expected=mark.expected, meant=meant)
+    if address == "localhost":
+        meant = quoted(f"127.0.0.1:{port}")
+        raise UnfitError(f"{shown(text)} may be more than one address", expected=mark.expected, meant=meant)
+    found = canonical_host(address)
+    bare = ":" in address and not address.startswith("[")
+    if found is None or bare or not _is_ip(found.strip("[]")):
+        meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else ""
+        raise UnfitError(f"{shown(text)} is not an address and a port", expected=mark.expected, meant=meant)
+    if port > 65535:
+        raise UnfitError(f"{port} is not a port", expected="a port from 0 to 65535")
+    return Listen(host=found.strip("[]"), port=port)
+
+
+def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
+    """A service's address; the port is 80 when it is left out."""
+    if isinstance(value, Target):
+        return _checked_target(mark, value)
+    text = _string(value, mark.expected)
+    match = _URL.fullmatch(text)
+    if match is None:
+        meant = quoted(f"http://{text}") if _authority(text) else ""
+        # A value with "@" may hold a password and is not repeated.
+        what = "a value with user information" if "@" in text else shown(text)
+        raise UnfitError(f"{what} is not a URL", expected=mark.expected, meant=meant)
+    if "@" in match["authority"]:
+        raise UnfitError("has user information", expected=mark.expected)
+    if match["scheme"].lower() == "https":
+        raise UnfitError("https:// targets are not built yet", expected=mark.expected)
+    if match["scheme"].lower() != "http":
+        raise UnfitError(f"{quoted(match['scheme'])} is not a scheme for targets", expected=mark.expected)
+    found = _authority(match["authority"])
+    if found is None:
+        raise UnfitError(f"{quoted(match['authority'])} is not a host and a port", expected=mark.expected)
+    if match["rest"] not in ("", "/"):
+        raise UnfitError(f"{quoted(match['rest'])} follows the port", expected=f"{mark.expected}, a path is a route's")
+    return _target(found[0], 80 if found[1] is None else found[1])
+
+
+def network(mark: AddressRange, value: object, scene: Scene) -> Network:
+    """A network; a lone address is the network of that address."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = _string(value, mark.expected)
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = quoted(str(ip_network(text, strict=False)))
+    except ValueError:
+        raise UnfitError(f"{shown(text)} is not a network", expected=mark.expected) from None
+    raise UnfitError(f"{shown(text)} has bits beyond the length of its network", meant=meant)
+
+
+def origin(mark: Origin, value: object, scene: Scene) -> str:
+    """An origin exactly as browsers send it, or "*"."""
+    text = _string(value, mark.expected)
+    if text == "*":
+        return text
+    if text == "null":
+        raise UnfitError('"null" is the origin of every sandboxed page and file', expected=mark.expected)
+    match = _URL.fullmatch(text)
+    found = match and _authority(match["authority"])
+    if match is None or found is None:
+        raise UnfitError(f"{shown(text)} is not an origin", expected=mark.expected)
+    scheme = match["scheme"].lower()
+    port = "" if found[1] in (None, _DEFAULT_PORTS.get(scheme)) else f":{found[1]}"
+    canonical = f"{scheme}://{found[0]}{port}"
+    if text != canonical:
+        raise UnfitError(f"{shown(text)} is not what browsers send", expected=mark.expected, meant=quoted(canonical))
+    return text
+
+
+def _listen_text(value: object) -> object:
+    """A `Listen` that a Python configuration made, as text, so that both are checked alike."""
+    if not isinstance(value, Listen):
+        return value
+    if value.path:
+        return f"unix:{value.path}"
+    return f"[{value.host}]:{value.port}" if ":" in str(value.host) else f"{value.host}:{value.port}"
+
+
+def _unix(mark: ListenAddress, text: str, scene: Scene) -> Listen:
+    written = text.removeprefix("unix:")
+    if not written or "\0" in written:
+        raise UnfitError(f"{shown(text)} names no socket", expected=mark.expected)
+    path = str(scene.folder / written)
+    if len(path.encode()) > _UNIX_PATH:
+        raise UnfitError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {_UNIX_PATH} bytes")
+    return Listen(path=path)
+
+
+def _checked_target(mark: TargetUrl, value: Target) -> Target:
+    """A `Target` that a Python configuration made. Its authority may be another than its address."""
+    bracketed = f"[{value.host}]" if ":" in str(value.host) else value.host
+    found = _authority(f"{bracketed}:{value.port}")
+    if found is None or found[1] is None or not _AUTHORITY.fullmatch(str(value.authority)):
+        raise UnfitError("is not a host, a port and an authority", expected=mark.expected)
+    return Target(host=found[0].strip("[]"), port=found[1], authority=value.authority)
+
+
+def _target(found: str, port: int) -> Target:
+    return Target(host=found.strip("[]"), port=port, authority=found if port == 80 else f"{found}:{port}")
+
+
+def _authority(text: str) -> tuple[str, int | None] | None:
+    """Host and port, or None; a port that is written is from 1 to 65535."""
+    match = _AUTHORITY.fullmatch(text)
+    found = match and canonical_host(match["host"])
+    if match is None or not found:
+        return None
+    port = None if match["port"] is None else int(match["port"])
+    return None if port is not None and not 1 <= port <= 65535 else (found, port)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _string(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        raise UnfitError(f"{shown(value)} is not text", expected=expected)
+    return value

@@ -1,0 +1,180 @@
+"""Reading a configuration: file → text → values → model, and every mistake on the way, with its line.
+
+`load` never raises for what a file says. It hands out a `Draft`: the findings, and the best `Config` that can be made
+of the rest, so that policy can look for mistakes of its own (a regex that does not compile, a weak key) and all of them
+are shown at once. A draft with findings is never served.
+"""
+
+import re
+import tomllib
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path as File
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from rawgate.config.convert import Kept, Walk, key_path
+from rawgate.config.lines import Path, toml_lines
+from rawgate.config.model import Config, Gateway, Route, Target, Upstream
+from rawgate.config.program import ProgramError, program_lines, run
+from rawgate.config.scene import Scene
+from rawgate.errors import Problem
+
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """A configuration as far as it could be read.
+
+    config    None when nothing could be made of the file; else what is sound, with stand-ins for what routes refer to
+    problems  what is wrong, by key path as written in the file
+    file      its name, for the report
+    lines     key path → line, from 1
+    kept      list → the positions in the file of the elements that are in `config`
+    """
+
+    config: Config | None
+    problems: list[Problem]
+    file: str
+    lines: dict[Path, int]
+    kept: Kept
+
+    def report(self, problems: Iterable[Problem]) -> list[str]:
+        """`FILE:LINE: key.path: message` for each, by line.
+
+        Problems found in `config` count positions as `config` does; this draft's own count them as the file does.
+        """
+        own = set(self.problems)
+        found = [(problem if problem in own else self._in_file(problem)) for problem in problems]
+        found.sort(key=lambda problem: self.line(problem.path))
+        return [self._worded(problem) for problem in found]
+
+    def line(self, path: Path) -> int:
+        """The line of a key path of the file, or of the nearest thing around it."""
+        while path not in self.lines and path:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def _in_file(self, problem: Problem) -> Problem:
+        path: Path = ()
+        for key in problem.path:
+            positions = self.kept.get(path, ())
+            if positions is None and isinstance(key, int):
+                continue
+            path = (*path, positions[key] if positions and isinstance(key, int) else key)
+        return Problem(path, problem.message)
+
+    def _worded(self, problem: Problem) -> str:
+        where = f"{key_path(problem.path)}: " if problem.path else ""
+        return f"{self.file}:{self.line(problem.path)}: {where}{problem.message}"
+
+
+def load(path: File, environ: Mapping[str, str]) -> Draft:
+    """Read a configuration, `.toml` or `.py`. `environ` is where "env:NAME" is looked up."""
+    readers = {".toml": _toml, ".py": _python}
+    if path.suffix not in readers:
+        return _unreadable(path, 1, "is not a configuration (expected a file that ends in .toml or .py)")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return _unreadable(path, 1, f"cannot be read: {error.strerror}")
+    return readers[path.suffix](path, content, environ)
+
+
+def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+    try:
+        text = content.decode()
+        document = tomllib.loads(text)
+        lines = toml_lines(text)
+    except UnicodeDecodeError as error:
+        return _unreadable(path, 1 + content[: error.start].count(b"\n"), "is not UTF-8")
+    except RecursionError:
+        return _unreadable(path, 1, "is nested too deeply")
+    except ValueError as error:
+        return _unreadable(path, *_syntax(str(error), text))
+    return _draft(path, document, lines, environ)
+
+
+def _syntax(message: str, text: str) -> tuple[int, str]:
+    """Line and message of an error of `tomllib`, which says where at the end of its message."""
+    where = _AT.search(message)
+    said = message[: where.start()] if where else message
+    if where is None or where[1] is None:
+        return (text.rstrip().count("\n") + 1 if where else 1), f"is not valid TOML: {said}"
+    return int(where[1]), f"is not valid TOML: {said}, column {where[2]}"
+
+
+def _python(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+    try:
+        config = run(path, content)
+    except ProgramError as error:
+        return _unreadable(path, error.line, str(error))
+    return _draft(path, config, program_lines(content), environ)
+
+
+def _unreadable(path: File, line: int, message: str) -> Draft:
+    return Draft(config=None, problems=[Problem((), message)], file=str(path), lines={(): line}, kept={})
+
+
+def _draft(path: File, document: object, lines: dict[Path, int], environ: Mapping[str, str]) -> Draft:
+    scene = Scene(
+        folder=path.parent,
+        environ=environ,
+        plain_numbers=isinstance(document, Config),
+        merge_slashes=_member(_member(document, "gateway"), "merge_slashes") is not False,
+        names=_names(document),
+    )
+    walk = Walk(scene)
+    values = walk.members(Config, document, ())
+    return Draft(config=_whole(values), problems=walk.problems, file=str(path), lines=lines, kept=walk.kept)
+
+
+_NOWHERE = Upstream(targets=(Target(host="upstream.invalid", port=80, authority="upstream.invalid"),))
+"""Stands in for an upstream that is missing or has no sound target (RFC 6761 section 6.4)."""
+
+
+def _whole(values: Mapping[str, Any]) -> Config:
+    """A `Config` of what could be read, in which every name that a route uses leads somewhere."""
+    jwt = {name: spec for name, spec in values.get("jwt", {}).items() if spec.secret or spec.public_key or spec.jwks}
+    api_keys = values.get("api_keys", {})
+    verifiers = {"none", *(f"jwt.{name}" for name in jwt), *(f"api_keys.{name}" for name in api_keys)}
+    routes = tuple(_named(route, verifiers) for route in values.get("routes", ()))
+    upstreams = {route.upstream: _NOWHERE for route in routes} | {
+        name: upstream if upstream.targets else msgspec.structs.replace(upstream, targets=_NOWHERE.targets)
+        for name, upstream in values.get("upstreams", {}).items()
+    }
+    return Config(
+        gateway=values.get("gateway", Gateway(listen=())),
+        upstreams=upstreams,
+        routes=routes,
+        jwt=jwt,
+        api_keys=api_keys,
+        tests=values.get("tests", ()),
+    )
+
+
+def _named(route: Route, verifiers: Container[str]) -> Route:
+    auth = route.auth if route.auth in verifiers else "none"
+    return msgspec.structs.replace(route, name=route.name or route.prefix, auth=auth)
+
+
+def _names(document: object) -> dict[str, tuple[str, ...]]:
+    """What things are called, straight from what was written: a broken upstream is still the one a route means."""
+    names: dict[str, tuple[str, ...]] = {}
+    for kind in ("upstreams", "jwt", "api_keys"):
+        table = _member(document, kind)
+        if isinstance(table, Mapping) and (table or kind != "upstreams"):
+            names[kind] = tuple(str(name) for name in table)
+        elif table is None and kind != "upstreams":
+            names[kind] = ()
+    routes = _member(document, "routes")
+    if isinstance(routes, list | tuple):
+        called = [_member(route, "name") or _member(route, "prefix") for route in routes]
+        names["routes"] = tuple(name for name in called if isinstance(name, str))
+    return names
+
+
+def _member(value: object, name: str) -> object:
+    """A key of a table or a field of a Struct, or None."""
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)

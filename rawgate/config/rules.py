@@ -1,0 +1,108 @@
+"""What must hold between the keys of one table.
+
+A rule sees a table both as written and as read: a value that could not be read is missing from `values`, and is not a
+reason to stay silent about the rest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, Route, Test
+from rawgate.config.unfit import choice, quoted, worded
+from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER
+from rawgate.errors import Key
+
+Finding = tuple[tuple[Key, ...], str]
+
+
+class Table(Struct, frozen=True):
+    """`written`: key → what stands there. `values`: key → what was made of it, or the default."""
+
+    written: Mapping[str, object]
+    values: Mapping[str, Any]
+
+
+_KEYS_OF = {"HS256": ("secret",), "RS256": ("public_key", "jwks")}
+_KEYS = ("secret", "public_key", "jwks")
+
+
+def _jwt(table: Table) -> Iterator[Finding]:
+    """One algorithm, one source of keys: a token must never choose between two (RFC 8725 section 3.1)."""
+    algorithm = table.values.get("algorithm", "")
+    fitting = _KEYS_OF.get(algorithm, _KEYS)
+    given = [key for key in _KEYS if key in table.written]
+    if not given:
+        yield (), worded("has no key", expected=choice(fitting))
+    for key in given:
+        if key not in fitting:
+            yield (key,), worded(f"does not fit {algorithm}", expected=choice(fitting))
+    for key in [key for key in given if key in fitting][1:]:
+        yield (key,), worded("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
+
+
+def _cors(table: Table) -> Iterator[Finding]:
+    origins = table.values.get("origins", ())
+    if "*" not in origins:
+        return
+    if table.values.get("credentials"):
+        # Browsers ignore such an answer (Fetch, "CORS protocol and credentials"); echoing any origin would open up all.
+        yield ("credentials",), worded('cannot go with origins = ["*"]', expected="the origins by name")
+    if len(origins) > 1:
+        yield ("origins",), worded('"*" makes the others needless', expected='["*"] or the origins by name')
+
+
+def _header_rules(table: Table) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for name in table.values.get("set", {}):
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            yield ("set", name), f"is the same field as {quoted(first)}"
+    for name in table.values.get("remove", ()):
+        if name.lower() in seen:
+            yield ("remove",), worded(f"{quoted(name)} is set and removed", expected="one of the two")
+            break
+
+
+def _route(table: Table) -> Iterator[Finding]:
+    for key, refused in (("request_headers", NOT_REQUEST_HEADER), ("response_headers", NOT_RESPONSE_HEADER)):
+        rules = table.values.get(key, HeaderRules())
+        for part, names in (("set", rules.set), ("remove", rules.remove)):
+            for name in names:
+                why = refused.get(name.lower().replace("_", "-"))
+                if why:
+                    where = (key, part, name) if part == "set" else (key, part)
+                    yield where, f"{quoted(name)} {why}"
+    prefix = table.values.get("prefix", "")
+    if table.values.get("encoded_slash") == "reject" and ("%2f" in prefix.lower() or "%5c" in prefix.lower()):
+        yield ("prefix",), worded(f"{quoted(prefix)} has an encoded slash", expected='encoded_slash = "keep"')
+
+
+def _expect(table: Table) -> Iterator[Finding]:
+    if not table.written:
+        yield (), worded("expects nothing", expected="a route, path, headers, status or reason")
+
+
+def _test(table: Table) -> Iterator[Finding]:
+    if "claims" in table.written and "api_key" in table.written:
+        yield ("api_key",), worded("stands beside claims", expected="one credential")
+
+
+def _config(table: Table) -> Iterator[Finding]:
+    gateway = table.values.get("gateway")
+    header = gateway.client_ip_header if gateway else None
+    for name, keys in table.values.get("api_keys", {}).items():
+        if keys.header == header:
+            yield ("gateway", "client_ip_header"), f"{quoted(header)} is the header of api_keys.{name}"
+
+
+RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
+    Config: _config,
+    Cors: _cors,
+    Expect: _expect,
+    HeaderRules: _header_rules,
+    Jwt: _jwt,
+    Route: _route,
+    Test: _test,
+}

@@ -1,0 +1,82 @@
+"""Names of methods and header fields that mean something to the gateway, and are therefore not free to configure.
+
+Each is lower-cased and has its reason, in words that follow the name.
+"""
+
+Refused = tuple[tuple[str, str], ...]
+
+FIELD = 'a field name such as "X-Team"'
+METHOD = 'a method such as "GET"'
+PROTOCOL = 'a protocol name such as "websocket"'
+
+_METHODS = {
+    "connect": "is not served: the gateway is no forward proxy",
+    "trace": "is not served: it would show a client the fields that the gateway adds",
+}
+
+_UPGRADES = {
+    "h2c": "cannot tunnel: requests inside HTTP/2 would pass without being checked",
+    "h2": "cannot tunnel: requests inside HTTP/2 would pass without being checked",
+    "http": "cannot tunnel: requests inside it would pass without being checked",
+    "tls": "cannot tunnel: requests inside it would pass without being checked",
+}
+
+# RFC 9112 section 6 and RFC 9110 sections 7.6 and 10.1.1: they belong to one connection, and the gateway writes them.
+_HOP = {
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
+_IDENTITY_UP = {
+    "forwarded",
+    "host",
+    "proxy",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+    "x-user-id",
+}
+_OWN_DOWN = {
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+}
+
+_OF_HOP = "belongs to one connection and is the gateway's to write"
+_OF_GATEWAY = "is the gateway's to write"
+
+NOT_REQUEST_HEADER = dict.fromkeys(_HOP, _OF_HOP) | dict.fromkeys(_IDENTITY_UP, _OF_GATEWAY)
+"""Request fields that a route can neither set nor remove."""
+
+NOT_RESPONSE_HEADER = dict.fromkeys(_HOP, _OF_HOP) | dict.fromkeys(_OWN_DOWN, _OF_GATEWAY)
+"""Response fields that a route can neither set nor remove."""
+
+_API_KEYS = NOT_REQUEST_HEADER | {
+    "authorization": "carries the credential of [jwt] verifiers",
+    "cookie": "carries more than one value",
+    "origin": "is written by browsers",
+}
+_CLIENT_IPS = _API_KEYS | {"x-forwarded-for": "is a list, and is walked when this key is left out"}
+# The usual header for just this purpose (nginx's realip module).
+del _CLIENT_IPS["x-real-ip"]
+
+NOT_METHOD: Refused = tuple(_METHODS.items())
+NOT_UPGRADE: Refused = tuple(_UPGRADES.items())
+NOT_API_KEY: Refused = tuple(_API_KEYS.items())
+NOT_CLIENT_IP: Refused = tuple(_CLIENT_IPS.items())
+NOT_CORS_HEADER: Refused = (("*", "stands for no field here: name each of them"),)

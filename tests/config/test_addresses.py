@@ -1,0 +1,75 @@
+"""Addresses that are accepted, and what they become. Those that are refused: `config_reports.toml`."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from rawgate.config import addresses, marks
+from rawgate.config.model import Listen, Target
+from rawgate.config.scene import Scene
+from rawgate.config.unfit import UnfitError
+
+SCENE = Scene(folder=Path("conf"), environ={}, plain_numbers=False, merge_slashes=True, names={})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", Listen("127.0.0.1", 8080)),
+        ("0.0.0.0:0", Listen("0.0.0.0", 0)),  # noqa: S104 (nothing is bound)
+        ("[::]:65535", Listen("::", 65535)),
+        ("[2001:DB8:0::1]:80", Listen("2001:db8::1", 80)),
+        ("unix:run/g.sock", Listen(path="conf/run/g.sock")),
+        ("unix:/run/g.sock", Listen(path="/run/g.sock")),
+    ],
+)
+def test_listen(text: str, expected: Listen) -> None:
+    assert addresses.listen(marks.ListenAddress(), text, SCENE) == expected
+    absolute = not expected.path or expected.path.startswith("/")
+    assert not absolute or addresses.listen(marks.ListenAddress(), expected, SCENE) == expected
+
+
+def test_a_path_that_does_not_fit_in_a_socket_address() -> None:
+    with pytest.raises(UnfitError, match="too long for a Unix socket"):
+        addresses.listen(marks.ListenAddress(), f"unix:/{'s' * 107}", SCENE)
+    assert addresses.listen(marks.ListenAddress(), f"unix:/{'s' * 106}", SCENE).path == "/" + "s" * 106
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://127.0.0.1:3001", Target("127.0.0.1", 3001, "127.0.0.1:3001")),
+        ("http://users", Target("users", 80, "users")),
+        ("HTTP://Users_1.Internal:80/", Target("users_1.internal", 80, "users_1.internal")),
+        ("http://[0:0::1]", Target("::1", 80, "[::1]")),
+        ("http://[::1]:8080/", Target("::1", 8080, "[::1]:8080")),
+    ],
+)
+def test_target(text: str, expected: Target) -> None:
+    assert addresses.target(marks.TargetUrl(), text, SCENE) == expected
+    assert addresses.target(marks.TargetUrl(), expected, SCENE) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("10.0.0.0/8", "10.0.0.0/8"), ("127.0.0.1", "127.0.0.1/32"), ("::1", "::1/128"), ("FD00::/8", "fd00::/8")],
+)
+def test_network(text: str, expected: str) -> None:
+    assert addresses.network(marks.AddressRange(), text, SCENE) == ip_network(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("API.example.com", "api.example.com"), ("localhost", "localhost"), ("10.0.0.7", "10.0.0.7"), ("[::1]", "[::1]")],
+)
+def test_host(text: str, expected: str) -> None:
+    assert addresses.host(marks.Host(), text, SCENE) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "https://app.example.com", "http://localhost:5173", "https://[::1]:8443", "capacitor://localhost"],
+)
+def test_origin(text: str) -> None:
+    assert addresses.origin(marks.Origin(), text, SCENE) == text
