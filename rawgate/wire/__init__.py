@@ -1,0 +1,44 @@
+"""HTTP/1.1 without I/O: octets in, values out, and back. The only door to h11.
+
+    the client's octets     request.RequestReader     →  RequestHead      for policy
+    the upstream's octets   response.ResponseReader   →  ResponseHead     for relay
+    either's body           body.body_reader          →  payload octets
+
+        fast_lane    a whole common head by one pattern; anything else is left, octet for octet, to:
+        scan         the incremental pre-check: line ends, forbidden octets, limits
+        h11_lane     h11 parses the head, the authority on grammar
+        fields       what Connection, framing and hop-by-hop fields mean, for both sides
+        grammar      patterns of RFC 9110 and 9112
+
+    a head from policy      write                     →  octets, with this hop's own framing and Connection
+    a reason                reply                     →  octets of a whole reply
+
+It does not know routes, clocks, sockets or whose connection it reads. What it refuses, it refuses with a
+`MessageError` that names the rule and never repeats what was sent; both lanes refuse and read alike.
+"""
+
+from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_reader
+from rawgate.wire.reply import PHRASES, problem, reply
+from rawgate.wire.request import RequestReader, RequestRules
+from rawgate.wire.response import ResponseReader, ResponseRules
+from rawgate.wire.write import LAST_CHUNK, chunk, last_chunk, request_head, response_head
+
+__all__ = [
+    "LAST_CHUNK",
+    "PHRASES",
+    "Body",
+    "ChunkedBody",
+    "CountedBody",
+    "EndlessBody",
+    "RequestReader",
+    "RequestRules",
+    "ResponseReader",
+    "ResponseRules",
+    "body_reader",
+    "chunk",
+    "last_chunk",
+    "problem",
+    "reply",
+    "request_head",
+    "response_head",
+]

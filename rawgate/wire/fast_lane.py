@@ -1,0 +1,76 @@
+"""The fast lane: a strict common subset of heads, recognised with one compiled pattern.
+
+The h11 lane takes 40 µs for a small head and 60 for a browser's; this one, a pattern and a walk, 2.5 and 5.5.
+A head is recognised only when all of it is here in one read, every line is exactly `Name: value` with a visible octet
+at both ends of the value, no known field is given twice, and Connection, Content-Length and Transfer-Encoding say the
+simplest things. Everything else is None, which means *not mine*, never *wrong*: the h11 lane then gets the same
+octets and decides. So this module can only be too strict, and the tests hold every head that it accepts against the
+other lane's reading.
+
+No head and no block of fields is remembered: real traffic does not repeat them, and a benchmark that does would lie.
+"""
+
+import re
+
+from rawgate.message import CHUNKED
+from rawgate.wire.fields import FieldNames
+
+# Underscores are left out of request names, so that no alias of another field (`X_User_Id`) needs to be looked for.
+_REQUEST_LINE = rb"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/[!\"$-~]*+) HTTP/1\.1\r\n"
+_REQUEST_FIELD = rb"[!#$%&'*+\-.^`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+(?<! )"
+_STATUS_LINE = rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([!-~][ -~]*+)\r\n"
+_RESPONSE_FIELD = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]*+(?<! )"
+
+
+def _head(start_line: bytes, field: bytes) -> re.Pattern[bytes]:
+    """A whole head: the last group is the block of fields without its last CRLF. Possessive, so it never goes back."""
+    return re.compile(start_line + rb"(" + field + rb"(?:\r\n" + field + rb")*+)\r\n\r\n")
+
+
+REQUEST = _head(_REQUEST_LINE, _REQUEST_FIELD).match
+RESPONSE = _head(_STATUS_LINE, _RESPONSE_FIELD).match
+
+_UNCOMMON = frozenset((b"expect", b"keep-alive", b"upgrade"))
+_CLOSES = {b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
+_MOST_DIGITS = 18
+
+Fields = tuple[dict[bytes, bytes], list[bytes]]
+Hop = tuple[int, bool]
+
+
+def sort_fields(block: bytes, names: FieldNames, most: int) -> Fields | None:
+    """Known fields and the lines that go through, of a block that the pattern matched. None: a known field twice, or
+    more lines than `most`."""
+    lines = block.splitlines()
+    known: dict[bytes, bytes] = {}
+    through: list[bytes] = []
+    for line in lines:
+        spelling, _, value = line.partition(b": ")
+        name = names[spelling]
+        if name is None:
+            through.append(line)
+        else:
+            known[name] = value
+    count = len(lines)
+    return (known, through) if len(known) + len(through) == count <= most else None
+
+
+def hop(known: dict[bytes, bytes], otherwise: int) -> Hop | None:
+    """The body, octets or CHUNKED or `otherwise` when no field frames it, and whether Connection says close. None when
+    any of the fields that concern the hop says something uncommon."""
+    if not _UNCOMMON.isdisjoint(known):
+        return None
+    close = False
+    if b"connection" in known:
+        option = known[b"connection"]
+        if option not in _CLOSES:
+            return None
+        close = _CLOSES[option]
+    if b"content-length" not in known:
+        if b"transfer-encoding" not in known:
+            return otherwise, close
+        return (CHUNKED, close) if known[b"transfer-encoding"] == b"chunked" else None
+    length = known[b"content-length"]
+    if b"transfer-encoding" in known or not length.isdigit() or len(length) > _MOST_DIGITS:
+        return None
+    return int(length), close

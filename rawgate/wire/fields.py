@@ -1,0 +1,96 @@
+"""What field lines mean to this hop, in either direction: framing, Connection, hop-by-hop.
+
+A field is *known* when the hop or policy has business with it; all others go *through*, untouched and in order.
+Nothing here knows which side sent the message: the caller turns a finding, one sentence or None, into its own error.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from rawgate.wire.grammar import DIGITS, TOKEN
+
+# Fields that concern one hop only (RFC 9110 section 7.6.1) and those that frame the message; the writer makes the
+# next hop's own. Trailer stays: it is end-to-end, and trailers are passed on.
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"content-length", b"upgrade")
+)
+
+# Trailer fields that a recipient must not merge or that would change framing, routing, credentials or the meaning
+# of the content (RFC 9110 section 6.5.1): dropped, whichever side sent them.
+NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
+    (
+        *(b"host", b"expect", b"trailer", b"max-forwards", b"via", b"range", b"if-match", b"if-none-match"),
+        *(b"if-modified-since", b"if-unmodified-since", b"if-range"),
+        *(b"authorization", b"proxy-authorization", b"proxy-authenticate", b"www-authenticate", b"cookie"),
+        *(b"set-cookie", b"content-encoding", b"content-type", b"content-range", b"age", b"cache-control"),
+        *(b"expires", b"date", b"location", b"retry-after", b"vary", b"warning", b"pragma"),
+    )
+)
+
+_MOST_DIGITS = 19
+"""Significant digits of a length that is worth reading: below 10**19 octets, and far from Python's limit of 4,300."""
+
+_SPELLINGS = 4096
+
+
+class FieldNames(dict[bytes, bytes | None]):
+    """Spelling of a field name → the lower-cased name when it is a known one, None when the field goes through.
+
+    A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
+    outside, so it stops growing at a fixed size; beyond that, new spellings cost two steps each time.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self, known: frozenset[bytes]) -> None:
+        super().__init__()
+        self.known = known
+
+    def __missing__(self, spelling: bytes) -> bytes | None:
+        lowered = spelling.lower()
+        name = lowered if lowered in self.known else None
+        if len(self) < _SPELLINGS:
+            self[spelling] = name
+        return name
+
+
+def members(value: bytes) -> list[bytes] | None:
+    """The lower-cased tokens of a comma-separated list, empty members left out; None if one is not a token."""
+    found = []
+    for part in value.split(b","):
+        member = part.strip(b" \t")
+        if member:
+            if not TOKEN.fullmatch(member):
+                return None
+            found.append(member.lower())
+    return found
+
+
+def end_here(options: list[bytes], known: dict[bytes, bytes], others: list[tuple[bytes, bytes]]) -> list[bytes]:
+    """The lines that go through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from `known`
+    too. `close` is an option only: the field name is reserved so that it never means a field (RFC 9112 section 9.6)."""
+    named = {option for option in options if option != b"close"}
+    for name in named:
+        known.pop(name, None)
+    return [line for name, line in others if name not in named]
+
+
+def raw_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Lower-cased name and value of each line of a head that may be malformed; to find out why it was refused."""
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        yield name.lower(), value.strip(b" \t")
+
+
+def content_length_fault(values: Iterable[bytes]) -> str | None:
+    """What is wrong with the Content-Length lines of a message (RFC 9112 section 6.3 step 5), or None."""
+    lengths = {part.strip(b" \t") for value in values for part in value.split(b",")}
+    if any(not DIGITS.fullmatch(length) for length in lengths):
+        return "Content-Length is not a number."
+    if len(lengths) > 1:
+        return "Content-Length is given more than once, with different values."
+    return None
+
+
+def read_length(value: bytes) -> int | None:
+    """Octets, from digits that may have leading zeros; None for a number beyond any body."""
+    return int(value) if len(value.lstrip(b"0")) <= _MOST_DIGITS else None

@@ -1,0 +1,96 @@
+"""The gateway's own replies, whole: status line, fields, and for refusals a problem document (RFC 9457)."""
+
+from msgspec import Struct
+from msgspec.json import Encoder
+
+from rawgate.errors import Reason
+
+# RFC 9110 section 15, RFC 6585 and RFC 5842; the phrase is the problem's title as well.
+PHRASES = {
+    200: "OK",
+    204: "No Content",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+    508: "Loop Detected",
+}
+
+
+class Problem(Struct, frozen=True, gc=False, rename="camel"):
+    """The members of a problem document. `reason` and `requestId` are ours."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    request_id: str
+
+
+_encode = Encoder().encode
+
+
+def problem(reason: Reason, detail: str, request_id: str) -> bytes:
+    """The problem document of a refusal. `detail` replaces the reason's sentence when not empty."""
+    return _encode(
+        Problem(
+            "about:blank",
+            PHRASES.get(reason.status, ""),
+            reason.status,
+            detail or reason.detail,
+            reason.public,
+            request_id,
+        )
+    )
+
+
+def reply(
+    status: int,
+    reason: Reason,
+    detail: str,
+    request_id: str,
+    fields: bytes,
+    *,
+    date: bytes,
+    head_only: bool,
+    connection: bytes,
+) -> bytes:
+    """A whole reply. A status of 400 or more has a problem document as its body, any other none.
+
+    detail      replaces the reason's sentence when not empty
+    fields      further field lines, each with its CRLF
+    date        an IMF-fixdate
+    head_only   the request was HEAD: the same fields, no body
+    connection  the Connection field's value, or b"" for none
+    """
+    phrase = PHRASES.get(status, "")
+    body = content = b""
+    if status >= 400:
+        body = problem(reason, detail, request_id)
+        content = b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body)
+    elif status >= 200 and status != 204:
+        content = b"Content-Length: 0\r\n"
+    return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%bCache-Control: no-store\r\nX-Request-Id: %b\r\n%b%b\r\n%b" % (
+        status,
+        phrase.encode("ascii"),
+        date,
+        content,
+        request_id.encode("ascii"),
+        fields,
+        b"Connection: %b\r\n" % connection if connection else b"",
+        b"" if head_only else body,
+    )

@@ -1,0 +1,344 @@
+"""Request heads: octets in, `RequestHead` out, or a `RequestError` that says which rule was broken.
+
+Two lanes lead to the same result. The *fast lane* is one pattern for the heads that clients really send: origin-form
+target, HTTP/1.1, one read, `Name: value` with no blanks to trim. Whatever it does not recognise goes, octet for octet,
+through the pre-check and to h11. It may only ever be stricter; the tests hold every head that it accepts against the
+other lane.
+
+Policy is not here: which methods, hosts, paths and sizes are welcome is decided on the head that comes out.
+"""
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+from rawgate.errors import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    EXPECTATION_FAILED,
+    HEAD_TOO_LARGE,
+    NOT_IMPLEMENTED,
+    TARGET_TOO_LONG,
+    VERSION_UNSUPPORTED,
+    MessageError,
+    RequestError,
+)
+from rawgate.message import CHUNKED, NO_BODY, RequestHead
+from rawgate.wire.fast_lane import REQUEST, hop, sort_fields
+from rawgate.wire.fields import (
+    HOP_BY_HOP,
+    FieldNames,
+    content_length_fault,
+    end_here,
+    members,
+    raw_fields,
+    read_length,
+)
+from rawgate.wire.grammar import HOST, TCHAR, TOKEN
+from rawgate.wire.h11_lane import Items, RequestParts, parse_request
+from rawgate.wire.scan import HeadScan, Overrun, ScanRules
+
+_METHOD_LIMIT = 64
+"""Octets. RFC 9112 section 3: a method longer than any implemented one SHOULD be answered with 501."""
+
+_FRAMING = HOP_BY_HOP | {b"host", b"expect"}
+_UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
+_UNSERVED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+
+_REQUEST_LINE = re.compile(rb"(" + TCHAR + rb"++) ([!-~]++) HTTP/([0-9])\.([0-9])")
+_TARGET = re.compile(rb"[!-~]*+")
+_PROTOCOL = re.compile(TCHAR + rb"++(?:/" + TCHAR + rb"++)?+")
+_ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*+)([!-~]*+)")
+
+
+class RequestRules:
+    """What a reader needs to know; made once at load and shared by all connections.
+
+    head, headers, target  limits: octets of the head, field lines, octets of the target
+    wanted                 lower-cased names that policy reads or replaces
+    protected              lower-cased names that `Connection` may not name
+    fast                   whether the fast lane is on
+    """
+
+    __slots__ = ("aliased", "fast", "head", "headers", "names", "scan", "target", "unnameable")
+
+    def __init__(
+        self, head: int, headers: int, target: int, wanted: frozenset[bytes], protected: frozenset[bytes], fast: bool
+    ) -> None:
+        self.head = head
+        self.headers = headers
+        self.target = target
+        self.fast = fast
+        self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
+        self.names = FieldNames(_FRAMING | wanted)
+        self.unnameable = _UNNAMEABLE | protected
+        # Names as they read once "_" has become "-", which is what CGI and its heirs make of them.
+        self.aliased = frozenset(name.replace(b"_", b"-") for name in _FRAMING | wanted | protected)
+
+
+class RequestReader:
+    """Reads the request heads of one client connection, one after the other."""
+
+    __slots__ = ("_host", "_rules", "_scan", "rest")
+
+    def __init__(self, rules: RequestRules) -> None:
+        self._rules = rules
+        self._scan = HeadScan(rules.scan)
+        self._host = b""  # the last Host that was found good: a connection rarely sends another one
+        self.rest = b""
+
+    @property
+    def started(self) -> bool:
+        """Whether octets of an unfinished head are here; an empty line ahead of it does not count."""
+        return len(self._scan.buffer) > self._scan.start
+
+    @property
+    def line(self) -> tuple[bytes, bytes]:
+        """Method and target of the unfinished or refused head, as far as they are known, for the log; else b""."""
+        scan = self._scan
+        line = bytes(scan.buffer[scan.start : scan.start + self._rules.head]).partition(b"\r\n")[0]
+        method, _, after = line.partition(b" ")
+        target = after.partition(b" ")[0]
+        if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+            return (b"", b"")
+        return (method[:_METHOD_LIMIT], target)
+
+    def feed(self, data: bytes) -> RequestHead | None:
+        """Take octets from the client. Returns a head once it is complete, None while it is not.
+
+        After a head, `rest` holds the octets behind it, and the next call starts afresh: pass on what of `rest` is
+        not body. b"" is no octets. Raises RequestError; the reader cannot be used again after that.
+        """
+        if self._rules.fast and not self._scan.buffer:
+            head = self._recognise(data)
+            if head is not None:
+                return head
+        return self._read(data)
+
+    def _recognise(self, data: bytes) -> RequestHead | None:
+        """The fast lane: a whole, common head, or None."""
+        rules = self._rules
+        found = REQUEST(data, 0, rules.head)
+        if found is None:
+            return None
+        method, target, block = found.groups()
+        fields = sort_fields(block, rules.names, rules.headers)
+        if fields is None or len(target) > rules.target:
+            return None
+        known, through = fields
+        host = known.get(b"host")
+        if host is None:
+            return None
+        if host != self._host:
+            if not is_host(host):
+                return None
+            self._host = host
+        common = hop(known, NO_BODY)
+        if common is None:
+            return None
+        body, close = common
+        size = found.end()
+        self.rest = data[size:]
+        return RequestHead(method, target, 1, host, known, through, body, close, False, b"", size)
+
+    def _read(self, data: bytes) -> RequestHead | None:
+        """The h11 lane."""
+        scan = self._scan
+        behind = scan.take(data)
+        if scan.line_end < 0:
+            line = scan.start_line()
+            if line is None:
+                return None
+            _check_request_line(line)
+        size = scan.head_end()
+        if not size:
+            return None
+        octets = bytes(scan.buffer)
+        head = octets[scan.start : size]
+        if head.count(b"\r\n") - 2 > self._rules.headers:
+            raise RequestError(HEAD_TOO_LARGE, "The head has more field lines than the limit.")
+        request = _assemble(_parse(head), size, self._rules)
+        self.rest = octets[size:] + behind
+        scan.reset()
+        return request
+
+
+def _malformed(detail: str) -> RequestError:
+    return RequestError(BAD_REQUEST, detail)
+
+
+def _too_large(detail: str) -> RequestError:
+    return RequestError(HEAD_TOO_LARGE, detail)
+
+
+def _overrun_beyond(limit: int) -> Overrun:
+    """Judges the method and the target by their length alone, while neither may have ended."""
+
+    def overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
+        most = start + _METHOD_LIMIT
+        space = buffer.find(b" ", start, min(stop, most + 1))
+        if space < 0:
+            if stop <= most:
+                return None
+            return most, RequestError(NOT_IMPLEMENTED, "The method is longer than any that is served.")
+        most = space + 1 + limit
+        if stop <= most or buffer.find(b" ", space + 1, most + 1) >= 0:
+            return None
+        return most, RequestError(TARGET_TOO_LONG, "The request target is longer than the limit.")
+
+    return overrun
+
+
+def _check_request_line(line: bytes) -> None:
+    """Refuse a request line as soon as it is complete (RFC 9112 section 3)."""
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None:
+        raise _malformed("The request line is not `method SP target SP HTTP-version`.")
+    method, target, major, minor = found.groups()
+    # A higher minor version could be read as 1.1 (RFC 9110 section 2.5); no client sends one, and h11 and the
+    # services behind us would disagree on it.
+    if major != b"1" or minor not in b"01":
+        raise RequestError(VERSION_UNSUPPORTED, VERSION_UNSUPPORTED.detail)
+    if method in _UNSERVED_METHODS:
+        raise RequestError(NOT_IMPLEMENTED, "CONNECT and TRACE are not served.")
+    if b"#" in target:
+        raise _malformed("The request target holds a fragment.")
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise _malformed("The target `*` is for OPTIONS only.")
+    elif not target.startswith(b"/"):
+        _split_absolute(method, target)
+
+
+def _split_absolute(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Authority and origin-form of an absolute-form target (RFC 9112 section 3.2.2)."""
+    found = _ABSOLUTE_FORM.fullmatch(target)
+    if found is None:
+        raise _malformed("The request target is neither a path nor an http or https URI.")
+    authority, path = found.groups()
+    # RFC 9110 section 4.2.1: an empty host MUST be rejected; section 4.2.4: so should userinfo, which no host holds.
+    if not authority or not is_host(authority):
+        raise _malformed("The authority of the request target is not a host with an optional port.")
+    if not path:
+        # RFC 9112 section 3.2.4: the last proxy turns OPTIONS for a URI without a path into `*`.
+        return authority, b"*" if method == b"OPTIONS" else b"/"
+    return authority, path if path.startswith(b"/") else b"/" + path
+
+
+def is_host(value: bytes) -> bool:
+    """Whether a value is empty, or uri-host with an optional port up to 65535 (RFC 9110 section 7.2)."""
+    found = HOST.fullmatch(value)
+    if found is None:
+        return not value
+    literal, port = found.groups()
+    if literal is not None:
+        try:
+            IPv6Address(literal[1:-1].decode("ascii"))
+        except AddressValueError:
+            return False
+    return not port or int(port) <= 65535
+
+
+def _parse(head: bytes) -> RequestParts:
+    """Let h11 parse the head; if it refuses, say why in our words."""
+    parts = parse_request(head)
+    if parts is None:
+        fields = list(raw_fields(head))
+        minor = int(head[: head.index(b"\r\n")][-1:])
+        _check_framing(
+            [value for name, value in fields if name == b"content-length"],
+            [value for name, value in fields if name == b"transfer-encoding"],
+            minor,
+        )
+        hosts = sum(name == b"host" for name, _ in fields)
+        if hosts > 1 or hosts < minor:
+            raise _malformed("Host is missing or given more than once.")
+        raise _malformed("A field line is not `name: value`, or a length has too many digits.")
+    return parts
+
+
+def _check_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> None:
+    """Refuse framing that is wrong, ambiguous or not ours (RFC 9112 sections 6.1 and 6.3)."""
+    if codings:
+        if minor == 0:
+            raise _malformed("Transfer-Encoding is not part of HTTP/1.0.")
+        if lengths:
+            raise _malformed("Content-Length and Transfer-Encoding are both given.")
+        _check_codings(codings)
+    elif lengths:
+        if fault := content_length_fault(lengths):
+            raise _malformed(fault)
+        if read_length(lengths[0].partition(b",")[0].strip(b" \t")) is None:
+            raise RequestError(BODY_TOO_LARGE, BODY_TOO_LARGE.detail)
+
+
+def _check_codings(codings: list[bytes]) -> None:
+    """Only `chunked` is served. An unknown coding is told from a malformed list (RFC 9112 section 6.1)."""
+    if len(codings) == 1 and codings[0].lower() == b"chunked":
+        return
+    names = members(b",".join(codings))
+    if not names or names.count(b"chunked") != 1 or names[-1] != b"chunked" or len(names) == 1:
+        # Also `, chunked`: what is served is one coding, and an empty member is how a filter is fooled.
+        raise _malformed("Transfer-Encoding is malformed, or chunked is not its only last coding.")
+    raise RequestError(NOT_IMPLEMENTED, "The only transfer coding served is chunked.")
+
+
+def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHead:
+    """What the fields mean to this hop."""
+    minor = parts.minor
+    known, others = _sort(parts.items, rules)
+    length = known.get(b"content-length")
+    coding = known.get(b"transfer-encoding")
+    _check_framing([] if length is None else [length], [] if coding is None else [coding], minor)
+    body = CHUNKED if coding is not None else int(length or 0)
+
+    authority = known.get(b"host", b"")
+    if not is_host(authority):
+        raise _malformed("Host is not a host with an optional port.")
+    target = parts.target
+    if target[:1] not in (b"/", b"*"):
+        authority, target = _split_absolute(parts.method, target)
+
+    options = members(known.get(b"connection", b""))
+    if options is None:
+        raise _malformed("Connection is not a list of tokens.")
+    # RFC 9110 section 7.6.1: fields named by Connection end here. Some must not: whoever names them wants the
+    # next hop to see another message than we have judged.
+    if not rules.unnameable.isdisjoint(options):
+        raise _malformed("Connection names a field that it may not remove.")
+    expect = _expects(known, minor) and body != NO_BODY
+    # RFC 9110 section 7.8: Upgrade counts only when Connection names it, and never in HTTP/1.0. A request with a body
+    # would have to be relayed whole before the protocol changes: not served.
+    upgrade = _offers(known.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
+    # RFC 9112 section 9.3
+    close = b"close" in options or (minor == 0 and b"keep-alive" not in options)
+    through = end_here(options, known, others)
+    return RequestHead(parts.method, target, minor, authority, known, through, body, close, expect, upgrade, size)
+
+
+def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
+    """The known fields, and name and line of the others."""
+    known: dict[bytes, bytes] = {}
+    others = []
+    for spelling, value in items:
+        name = spelling.lower()
+        if name in rules.names.known:
+            known[name] = known[name] + b", " + value if name in known else value
+        elif b"_" not in name or name.replace(b"_", b"-") not in rules.aliased:
+            others.append((name, spelling + b": " + value))
+    return known, others
+
+
+def _offers(value: bytes) -> bytes:
+    """The protocols that an Upgrade field offers, lower-cased; b"" when it is malformed."""
+    offers = [offer for part in value.lower().split(b",") if (offer := part.strip(b" \t"))]
+    return b", ".join(offers) if all(_PROTOCOL.fullmatch(offer) for offer in offers) else b""
+
+
+def _expects(known: dict[bytes, bytes], minor: int) -> bool:
+    """Whether the client waits for a 100 (RFC 9110 section 10.1.1; an HTTP/1.0 client cannot)."""
+    expectation = known.get(b"expect")
+    if expectation is None or minor == 0:
+        return False
+    if expectation.lower() != b"100-continue":
+        raise RequestError(EXPECTATION_FAILED, EXPECTATION_FAILED.detail)
+    return True

@@ -1,0 +1,198 @@
+"""Response heads: octets from an upstream in, `ResponseHead` out, or a `ResponseError`.
+
+Two lanes, as for requests. An upstream is trusted with content but not with framing: a response whose end is in doubt
+is refused, because the next response on that connection would belong to somebody else.
+"""
+
+import re
+
+from rawgate.errors import MessageError, ResponseError
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
+from rawgate.wire.fast_lane import RESPONSE, hop, sort_fields
+from rawgate.wire.fields import (
+    HOP_BY_HOP,
+    FieldNames,
+    content_length_fault,
+    end_here,
+    members,
+    raw_fields,
+    read_length,
+)
+from rawgate.wire.h11_lane import ResponseParts, parse_response
+from rawgate.wire.scan import HeadScan, ScanRules
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] [1-5][0-9]{2}(?: [\t -~\x80-\xff]*+)?")
+_FIRST_OCTETS = b"HTTP/1."
+_KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(?![0-9]))")
+
+
+# The statuses of the fast lane: final ones whose body is framed by the fields alone.
+_STATUS = {b"%d" % status: status for status in range(200, 600) if status not in (204, 304)}
+
+
+class ResponseRules:
+    """What a reader needs to know; made once at load and shared by all exchanges.
+
+    head, headers  limits: octets of the head, field lines
+    wanted         lower-cased names that policy reads or removes
+    fast           whether the fast lane is on
+    """
+
+    __slots__ = ("fast", "head", "headers", "names", "scan")
+
+    def __init__(self, head: int, headers: int, wanted: frozenset[bytes], fast: bool) -> None:
+        self.head = head
+        self.headers = headers
+        self.fast = fast
+        self.scan = ScanRules("The head", head, ResponseError, ResponseError, _overrun, False)
+        self.names = FieldNames(HOP_BY_HOP | wanted)
+
+
+class ResponseReader:
+    """Reads the response heads, interim ones included, of one upstream connection."""
+
+    __slots__ = ("_rules", "_scan", "rest")
+
+    def __init__(self, rules: ResponseRules) -> None:
+        self._rules = rules
+        self._scan = HeadScan(rules.scan)
+        self.rest = b""
+
+    @property
+    def started(self) -> bool:
+        """Whether octets of an unfinished head are here."""
+        return bool(self._scan.buffer)
+
+    def feed(self, data: bytes, method: bytes) -> ResponseHead | None:
+        """Take octets from the upstream that answers a request of this method (HEAD has no body).
+
+        Returns a head once it is complete, None while it is not; `rest` then holds the octets behind it, and the next
+        call starts afresh. Raises ResponseError; the reader cannot be used again after that.
+        """
+        if self._rules.fast and not self._scan.buffer:
+            head = self._recognise(data, method)
+            if head is not None:
+                return head
+        return self._read(data, method)
+
+    def _recognise(self, data: bytes, method: bytes) -> ResponseHead | None:
+        """The fast lane: a whole, common, final head, or None."""
+        rules = self._rules
+        found = RESPONSE(data, 0, rules.head)
+        if found is None:
+            return None
+        code, phrase, block = found.groups()
+        fields = sort_fields(block, rules.names, rules.headers)
+        if fields is None or code not in _STATUS:
+            return None
+        known, through = fields
+        common = hop(known, UNTIL_CLOSE)
+        if common is None or method == b"HEAD":
+            return None
+        body, close = common
+        length = body
+        if body < 0:
+            length = -1
+            close = close or body == UNTIL_CLOSE
+        self.rest = data[found.end() :]
+        return ResponseHead(_STATUS[code], phrase, known, through, body, length, close, -1, b"")
+
+    def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
+        """The h11 lane."""
+        scan = self._scan
+        behind = scan.take(data)
+        if scan.line_end < 0:
+            line = scan.start_line()
+            if line is None:
+                return None
+            if not _STATUS_LINE.fullmatch(line):
+                raise ResponseError("The status line is not `HTTP/1.x SP status SP phrase`.")
+        size = scan.head_end()
+        if not size:
+            return None
+        octets = bytes(scan.buffer)
+        head = octets[:size]
+        if head.count(b"\r\n") - 2 > self._rules.headers:
+            raise ResponseError("The head has more field lines than the limit.")
+        response = _assemble(_parse(head), method, self._rules.names.known)
+        self.rest = octets[size:] + behind
+        scan.reset()
+        return response
+
+
+def _overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
+    """Whether the first octets can no longer be those of HTTP/1: another protocol answers there."""
+    if _FIRST_OCTETS.startswith(buffer[: len(_FIRST_OCTETS)]):
+        return None
+    return start, ResponseError("The answer does not start as HTTP/1 does.")
+
+
+def _parse(head: bytes) -> ResponseParts:
+    """Let h11 parse the head; if it refuses, say why in our words."""
+    parts = parse_response(head)
+    if parts is None:
+        fields = list(raw_fields(head))
+        if any(name == b"transfer-encoding" for name, _ in fields):
+            raise ResponseError("Transfer-Encoding is not chunked, or a field line is malformed.")
+        fault = content_length_fault(value for name, value in fields if name == b"content-length")
+        raise ResponseError(fault or "A field line is not `name: value`, or a number is too long.")
+    return parts
+
+
+def _assemble(parts: ResponseParts, method: bytes, names: frozenset[bytes]) -> ResponseHead:
+    """What the fields mean to this hop."""
+    status = parts.status
+    known: dict[bytes, bytes] = {}
+    others = []
+    for spelling, value in parts.items:
+        name = spelling.lower()
+        if name in names:
+            known[name] = known[name] + b", " + value if name in known else value
+        else:
+            others.append((name, spelling + b": " + value))
+    options = members(known.get(b"connection", b""))
+    if options is None:
+        raise ResponseError("Connection is not a list of tokens.")
+    body, length, doubtful = _framing(known, status, parts.minor, method)
+    close = (
+        doubtful
+        or body == UNTIL_CLOSE
+        or b"close" in options
+        or (parts.minor == 0 and b"keep-alive" not in options)  # RFC 9112 section 9.3
+    )
+    promise = _KEEP_ALIVE.search(known.get(b"keep-alive", b""))
+    keep_alive = int(promise[1]) if promise else -1
+    upgrade = known.get(b"upgrade", b"") if status in (101, 426) else b""
+    through = end_here(options, known, others)
+    return ResponseHead(status, parts.phrase, known, through, body, length, close, keep_alive, upgrade)
+
+
+def _framing(known: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:
+    """Body, length to show, and whether what follows on the connection is in doubt (RFC 9112 section 6.3)."""
+    coding = known.get(b"transfer-encoding")
+    value = known.get(b"content-length")
+    if coding is not None and minor == 0:
+        raise ResponseError("Transfer-Encoding is not part of HTTP/1.0.")
+    length = -1
+    if value is not None:
+        number = read_length(value)
+        if number is None:
+            raise ResponseError("Content-Length is beyond any body.")
+        length = number
+    # Step 1: 1xx and 204 have no body and MUST NOT announce one (sections 6.1 and 6.2). What follows a 1xx shows at
+    # once whether it is a head; a 204 that announces a body may send it later, ahead of the next response.
+    if status < 200:
+        return NO_BODY, -1, False
+    if status == 204:
+        return NO_BODY, -1, coding is not None or length > 0
+    # Step 3: both, in any response that could have a body: request smuggling's sibling.
+    if coding is not None and value is not None:
+        raise ResponseError("Content-Length and Transfer-Encoding are both given.")
+    # Step 1 again: HEAD and 304 describe a body that does not follow.
+    if method == b"HEAD" or status == 304:
+        return NO_BODY, length, False
+    # Step 4; h11 has let nothing but `chunked` pass.
+    if coding is not None:
+        return CHUNKED, -1, False
+    # Steps 5, 6 and 8
+    return (UNTIL_CLOSE, -1, False) if value is None else (length, length, False)

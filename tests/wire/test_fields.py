@@ -1,0 +1,54 @@
+"""What field lines mean, where a table of heads would say it less plainly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rawgate.wire.fields import FieldNames, content_length_fault, members, read_length
+
+
+def test_field_names_stay_bounded_and_right() -> None:
+    names = FieldNames(frozenset((b"host",)))
+    for number in range(10_000):
+        assert names[b"X-%d" % number] is None
+    assert names[b"hOST"] == b"host"
+    assert len(names) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"", []),
+        (b" ,\t,", []),
+        (b"Close", [b"close"]),
+        (b"a , B,\tc", [b"a", b"b", b"c"]),
+        (b"a b", None),
+        (b"a;b", None),
+        (b"\xe9", None),
+        (b"a\x0b", None),
+    ],
+)
+def test_members(value: bytes, expected: list[bytes] | None) -> None:
+    assert members(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "good"),
+    [
+        ([], True),
+        ([b"5"], True),
+        ([b"5", b"5, 5"], True),
+        ([b"5", b"6"], False),
+        ([b"5, 05"], False),
+        ([b"5,"], False),
+        ([b""], False),
+        ([b"5\x0b"], False),
+    ],
+)
+def test_content_length(values: list[bytes], good: bool) -> None:
+    assert (content_length_fault(values) is None) is good
+
+
+@given(st.integers(0, 10**25), st.integers(0, 30))
+def test_read_length(number: int, zeros: int) -> None:
+    assert read_length(b"0" * zeros + b"%d" % number) == (number if number < 10**19 else None)
