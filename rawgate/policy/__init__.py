@@ -1,0 +1,15 @@
+"""What to do with a request: decided from its head, without I/O, in one call.
+
+    gate        composes all of the others: the order of steps, and the compiling at load
+    paths       one reading of a path: normalised, or refused
+    router      host, prefix, method → route
+    addresses   the client's address behind trusted proxies
+    cors        preflights, and what a browser may read
+    jwt, jwks   bearer tokens and where their keys come from
+    api_keys    shared secrets
+    limiter     a sliding window per route and client
+    rewrite     the path that the upstream sees
+    headers     the fields that travel, both ways
+
+They do not import one another; only `gate` does. Time and random octets are handed in. The only door to `cryptography`.
+"""

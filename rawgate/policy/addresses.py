@@ -1,0 +1,102 @@
+"""Who is at the other end, when proxies may stand between.
+
+The socket's peer is a fact. All else about a client's address is hearsay, believed only from a peer in
+`trusted_proxies`: then X-Forwarded-For is walked from the right, the end that the nearest proxy wrote, for as long as
+the address found is itself a trusted proxy's. The first that is not is the client. Walking from the left would take
+whatever the client wrote there.
+
+An entry that is no address stops the walk: what stands left of it was vouched for by nobody.
+A Unix socket's peer has no address and is never trusted.
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from msgspec import Struct
+
+from rawgate.config.model import Network
+
+_REMEMBERED = 4096
+_PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
+
+
+class Hop(Struct, frozen=True, gc=False):
+    """One address on the way.
+
+    address  its usual text form; an IPv4-mapped IPv6 address as IPv4
+    octets   the same for a header field; "unknown" (RFC 7239 section 6.2) for a Unix socket
+    trusted  whether it is a trusted proxy's
+    bucket   whom a limiter counts: "ip:" and the address, of IPv6 the /64, which is what one customer commonly has
+    """
+
+    address: str
+    octets: bytes
+    trusted: bool
+    bucket: str
+
+
+HopOf = Callable[[str], Hop]
+"""`peer.address` → its hop."""
+ClientOf = Callable[[Hop, dict[bytes, bytes]], Hop]
+"""`(trusted peer, known fields)` → the client's hop."""
+
+
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, with a port or not; None for anything else, zones ("%eth0") included."""
+    text = text.strip(" \t")
+    ported = _PORT(text)
+    if ported is not None:
+        text = ported[1] or ported[2] or ""
+    if "%" in text:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _bucket(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv4Address):
+        return f"ip:{address}"
+    return f"ip:{IPv6Network((address, 64), strict=False)}"
+
+
+def compile_addresses(trusted: tuple[Network, ...], client_ip_header: str | None) -> tuple[HopOf, ClientOf]:
+    """The two questions about addresses, with `gateway.trusted_proxies` and `gateway.client_ip_header` built in.
+    Both remember a bounded number of addresses."""
+
+    @lru_cache(_REMEMBERED)
+    def listed(text: str) -> Hop | None:
+        address = _parse(text)
+        if address is None:
+            return None
+        known = any(address.version == network.version and address in network for network in trusted)
+        return Hop(str(address), str(address).encode(), known, _bucket(address))
+
+    @lru_cache(_REMEMBERED)
+    def hop_of(address: str) -> Hop:
+        return listed(address) or Hop(address, b"unknown", False, f"ip:{address}")
+
+    def walk(peer: Hop, known: dict[bytes, bytes]) -> Hop:
+        client = peer
+        for entry in reversed(known.get(b"x-forwarded-for", b"").split(b",")):
+            hop = listed(entry.decode("latin-1"))
+            if hop is None:
+                break
+            client = hop
+            if not hop.trusted:
+                break
+        return client
+
+    if client_ip_header is None:
+        return hop_of, walk
+    name = client_ip_header.lower().encode()
+
+    def named(peer: Hop, known: dict[bytes, bytes]) -> Hop:
+        return listed(known.get(name, b"").decode("latin-1")) or peer
+
+    return hop_of, named

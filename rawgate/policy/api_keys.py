@@ -1,0 +1,90 @@
+"""API keys: a shared secret in a header field stands for a name.
+
+The table knows SHA-256 digests only: the keys themselves are forgotten at load, so no log, dump or debugger shows
+one. Looking up by digest also makes timing useless to a guesser: how far two digests agree says nothing about how far
+two keys do, since nobody can steer a digest. No salt and no slow hash: these are random strings, not passwords that
+people chose, which is why short ones are refused.
+
+The text that lists them: entries separated by commas or line ends; a line that starts with # is a comment.
+
+    name:KEY            a named key; the same name on several keys is a rotation
+    name:sha256:HEX64   the same, without showing the key even here
+    KEY                 without a colon; its name is "key-" and the first 8 hex digits of its digest
+"""
+
+from hashlib import sha256
+from re import compile as pattern
+
+from rawgate.config.model import ApiKeys
+from rawgate.errors import Problem
+from rawgate.message import Identity
+
+SHORTEST = 16
+"""Characters that a key must have."""
+
+# Visible ASCII without the separators; a colon could only belong to a key that is written after a name.
+_key = pattern(r"[!-+\--~]+").fullmatch
+_name = pattern(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_digest = pattern(r"[0-9A-Fa-f]{64}").fullmatch
+
+
+class ApiKeyTable:
+    """The keys of one `[api_keys.NAME]`; `header` is the lower-cased name of the field that carries one."""
+
+    __slots__ = ("_names", "header")
+
+    def __init__(self, header: bytes, names: dict[bytes, Identity]) -> None:
+        self.header = header
+        self._names = names
+
+    def __repr__(self) -> str:
+        return f"<{len(self._names)} keys in {self.header.decode()}>"
+
+    def lookup(self, key: bytes) -> Identity | None:
+        """Whose key it is (the field's whole value), or None."""
+        return self._names.get(sha256(key).digest())
+
+
+def _entries(text: str) -> list[str]:
+    lines = [line.strip() for line in text.split("\n")]
+    listed = [entry.strip() for line in lines if not line.startswith("#") for entry in line.split(",")]
+    return [entry for entry in listed if entry]
+
+
+def _read(entry: str) -> tuple[str, bytes] | str:
+    """(name, digest), or what is wrong with the entry, in words that repeat nothing of it."""
+    name, colon, key = entry.partition(":")
+    if not colon:
+        key = name
+        name = "key-" + sha256(key.encode()).hexdigest()[:8]
+    if not _name(name):
+        return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
+    if name == "sha256":  # a digest that lost its name would pass for a key
+        return "has no name before sha256: (expected name:sha256:HEX64)"
+    if colon and key.startswith("sha256:"):
+        digest = key.removeprefix("sha256:")
+        return (name, bytes.fromhex(digest)) if _digest(digest) else "has no 64 hex digits after sha256:"
+    if not _key(key):
+        return "has a key with characters other than visible ASCII"
+    if len(key) < SHORTEST:
+        return f"has a key of {len(key)} characters, which can be guessed (expected at least {SHORTEST})"
+    return name, sha256(key.encode()).digest()
+
+
+def compile_table(name: str, spec: ApiKeys, problems: list[Problem]) -> ApiKeyTable | None:
+    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. Entries are counted from 1."""
+    path = ("api_keys", name, "keys")
+    names: dict[bytes, Identity] = {}
+    faults: list[str] = []
+    for position, entry in enumerate(_entries(spec.keys.value.decode(errors="replace")), 1):
+        found = _read(entry)
+        if isinstance(found, str):
+            faults.append(f"entry {position} {found}")
+        elif found[1] in names:
+            faults.append(f"entry {position} is the key of an earlier entry")
+        else:
+            names[found[1]] = Identity("key", found[0])
+    if not names and not faults:
+        faults.append("no key is listed (expected name:KEY, name:sha256:HEX64 or KEY)")
+    problems.extend(Problem(path, fault) for fault in faults)
+    return None if faults else ApiKeyTable(spec.header.lower().encode(), names)

@@ -1,0 +1,462 @@
+"""What to do with a request: all policies, composed, in one order.
+
+    1 request id, loop       RFC 9110 section 7.6.3
+    2 path                   400; `OPTIONS *` is answered
+    3 route                  404, 405
+    4 CORS preflight, Max-Forwards   answered for the upstream
+    5 body size              413
+    6 authenticate           401
+    7 limit                  429
+    8 rewrite                500 when the route's own rewrite makes nonsense
+    9 fields                 → Forward
+
+The order is a promise. What needs no credential comes before the credential is looked at; who may not come in is not
+counted; all steps before the limit are pure, so that a decision may be asked for again from the start.
+
+`compile_gate` turns a configuration into a `Gate`: everything that can be known at load is (closures, byte strings,
+tables). `Gate.decide` composes the steps; they are attributes of `Gate` and `CompiledRoute` so that a command can run
+the very same ones, one by one, and say what each found. `decide` raises nothing and does no I/O.
+"""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from math import ceil
+
+from msgspec import Struct, structs
+
+from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
+from rawgate.errors import (
+    API_KEY_UNKNOWN,
+    AUTH_MISSING,
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    INTERNAL,
+    LOOP_DETECTED,
+    METHOD_NOT_ALLOWED,
+    NO_ROUTE,
+    OK,
+    RATE_LIMITED,
+    Key,
+    Problem,
+    Reason,
+)
+from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, RequestHead, RouteTerms
+from rawgate.policy import cors, headers, paths
+from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
+from rawgate.policy.api_keys import ApiKeyTable, compile_table
+from rawgate.policy.jwks import read_jwks
+from rawgate.policy.jwt import JwtVerifier, compile_verifier
+from rawgate.policy.limiter import Limiter, Rule
+from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
+from rawgate.policy.router import ANY_METHOD, Entry, Group, Router, compile_router
+
+Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
+"""`(known fields, wall)` → who is calling, or why that is not known."""
+
+
+class Credential(Struct, frozen=True):
+    """How a route authenticates.
+
+    check     the step itself
+    missing   field lines of a 401 when no credential was sent (RFC 9110 section 11.6.1)
+    invalid   field lines of any other 401 (RFC 6750 section 3.1)
+    """
+
+    check: Authenticate
+    missing: bytes
+    invalid: bytes
+
+
+class Limit(Struct, frozen=True):
+    """How a route limits. `fields % (remaining, reset, remaining, reset)` are the lines that tell the client."""
+
+    rule: Rule
+    fields: bytes
+
+
+class CompiledRoute(Struct, frozen=True):
+    """A route, ready: each step that depends on it. None: the route does not have that step.
+
+    keeps_slash  the path may hold an encoded slash
+    upgrades     lower-cased protocol names that may tunnel
+    """
+
+    terms: RouteTerms
+    keeps_slash: bool
+    cors: cors.CorsPolicy | None
+    credential: Credential | None
+    limit: Limit | None
+    rewrite: Rewrite | None
+    up: headers.Up
+    down: headers.Down
+    trailer: Callable[[bytes], bool]
+    upgrades: frozenset[bytes]
+
+
+class Gate(Struct, frozen=True):
+    """A configuration, ready.
+
+    wanted           request field names for `wire` to put into `known`
+    protected        request field names that Connection may not name
+    response_wanted  response field names for `wire` to put into `known`
+    limiter          all routes' counters; `limiter.evicted` says whether their promise held
+    hop_of, client_of, normalise, router  the steps that depend on no route
+    """
+
+    decide: Decide
+    wanted: frozenset[bytes]
+    protected: frozenset[bytes]
+    response_wanted: frozenset[bytes]
+    limiter: Limiter
+    hop_of: HopOf
+    client_of: ClientOf
+    normalise: paths.Normalise
+    router: Router[CompiledRoute]
+
+
+def preflight_route(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> CompiledRoute | None:
+    """The route whose `cors` answers this OPTIONS request: the one of the method that the browser asks about. None for
+    an ordinary OPTIONS request."""
+    method = known.get(b"access-control-request-method")
+    if method is None or b"origin" not in known:
+        return None
+    route = group.methods.get(method, group.other)
+    return route if route is not None and route.cors is not None else None
+
+
+def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
+    """The first protocol offered (RFC 9110 section 7.8: in the client's order) whose name the route allows, or b""."""
+    for piece in offered.split(b","):
+        protocol = piece.strip(b" \t")
+        if protocol.partition(b"/")[0].lower() in allowed:
+            return protocol
+    return b""
+
+
+def _compile_decide(
+    hop_of: HopOf,
+    client_of: ClientOf,
+    normalise: paths.Normalise,
+    router: Router[CompiledRoute],
+    new_id: Callable[[], str],
+) -> Decide:
+    find, believed_id, is_loop = router.find, headers.believed_id, headers.is_loop
+
+    def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+        # 1. Who is calling, as far as addresses say; whose request id; how often it was here.
+        known = head.known
+        hop = hop_of(peer.address)
+        client = client_of(hop, known) if hop.trusted else hop
+        request_id = (believed_id(known) if hop.trusted else "") or new_id()
+        via = known.get(b"via")
+        if via is not None and is_loop(via):
+            return _refuse(LOOP_DETECTED, b"", "", "", request_id, client.address)
+
+        # 2. The path.
+        target = normalise(head.target)
+        if not target.path:
+            return _refuse_target(head, target, request_id, client.address)
+
+        # 3. The route, 4. and what of OPTIONS is answered here.
+        group = find(head.authority, target.key)
+        if group is None:
+            return _refuse(NO_ROUTE, b"", "", "", request_id, client.address)
+        if head.method == b"OPTIONS":
+            answer = _answer_options(head, group, request_id, client.address)
+            if answer is not None:
+                return answer
+            head = _counted(head)
+        route = group.methods.get(head.method, group.other)
+        if route is None:
+            fields = b"Allow: %b\r\n" % group.allow
+            return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
+        return _serve(route, head, target, hop, client, request_id, now, wall)
+
+    return decide
+
+
+def _serve(
+    route: CompiledRoute,
+    head: RequestHead,
+    target: paths.Normal,
+    hop: Hop,
+    client: Hop,
+    request_id: str,
+    now: float,
+    wall: float,
+) -> Decision:
+    """The steps that depend on the route."""
+    terms = route.terms
+    caller, bucket, user = client.address, client.bucket, ""
+    fields = b"" if route.cors is None else route.cors.fields(head.known)
+    if target.flaw and not route.keeps_slash:
+        return _refuse(BAD_REQUEST, fields, target.flaw, terms.route, request_id, caller)
+
+    # 5. What it brings. A chunked body is counted as it comes.
+    if head.body > terms.body_limit:
+        return _refuse(BODY_TOO_LARGE, fields, "", terms.route, request_id, caller)
+
+    # 6. Who it is.
+    if route.credential is not None:
+        found = route.credential.check(head.known, wall)
+        if not isinstance(found, Identity):
+            fields += route.credential.missing if found is AUTH_MISSING else route.credential.invalid
+            return _refuse(found, fields, "", terms.route, request_id, caller)
+        if found.name:
+            caller = user = found.name
+            bucket = f"{found.kind}:{user}"
+
+    # 7. How often.
+    if route.limit is not None:
+        admitted, remaining, reset = route.limit.rule.hit(bucket, now)
+        fields += route.limit.fields % (remaining, reset, remaining, reset)
+        if not admitted:
+            fields += b"Retry-After: %d\r\n" % reset
+            return _refuse(RATE_LIMITED, fields, "", terms.route, request_id, caller)
+
+    # 8. Where to, 9. and as what.
+    path = target.path if route.rewrite is None else route.rewrite(target.path, target.key)
+    if not path:
+        return _refuse(INTERNAL, fields, "", terms.route, request_id, caller)
+    id_octets = request_id.encode()
+    return Forward(
+        terms,
+        route.up(head, path, target.query, hop.octets, hop.trusted, id_octets, user),
+        partial(route.down, id_octets, fields),
+        route.trailer,
+        pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
+        request_id,
+        caller,
+    )
+
+
+def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> Answer:
+    """A target without a path: `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7), which is us."""
+    if head.target == b"*" and head.method == b"OPTIONS":
+        return Answer(204, OK, b"Allow: %b\r\n" % ANY_METHOD, "", "", request_id, caller)
+    return _refuse(BAD_REQUEST, b"", target.flaw, "", request_id, caller)
+
+
+def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str) -> Answer | None:
+    """What of OPTIONS is answered here: preflights, and requests that may go no further."""
+    known = head.known
+    asked = preflight_route(group, known)
+    if asked is not None and asked.cors is not None:
+        return Answer(204, OK, asked.cors.answer(known), "", asked.terms.route, request_id, caller)
+    value = known.get(b"max-forwards")
+    route = group.methods.get(b"OPTIONS", group.other)
+    if value is None or route is None:
+        return None
+    fields = b"" if route.cors is None else route.cors.fields(known)
+    left = headers.next_max_forwards(value)
+    if left is None:
+        return _refuse(BAD_REQUEST, fields, "Max-Forwards is not a number.", route.terms.route, request_id, caller)
+    if left:
+        return None
+    return Answer(204, OK, fields + b"Allow: %b\r\n" % group.allow, "", route.terms.route, request_id, caller)
+
+
+def _counted(head: RequestHead) -> RequestHead:
+    """The same request with one forward less, if it counts them."""
+    left = headers.next_max_forwards(head.known.get(b"max-forwards", b""))
+    return structs.replace(head, known={**head.known, b"max-forwards": left}) if left else head
+
+
+def _refuse(reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str) -> Answer:
+    return Answer(reason.status, reason, fields, detail, route, request_id, caller)
+
+
+def _bearer(verifier: JwtVerifier) -> Credential:
+    verify = verifier.verify
+
+    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        value = known.get(b"authorization")
+        if value is None:
+            return AUTH_MISSING
+        # RFC 9110 section 11.1 and RFC 6750 section 2.1: the scheme in any case, 1*SP, the token.
+        scheme, _, token = value.partition(b" ")
+        if scheme != b"Bearer" and scheme.lower() != b"bearer":
+            return AUTH_MISSING
+        return verify(token.lstrip(b" "), wall)
+
+    challenge = b"WWW-Authenticate: Bearer"
+    return Credential(check, challenge + b"\r\n", challenge + b' error="invalid_token"\r\n')
+
+
+def _api_key(table: ApiKeyTable) -> Credential:
+    lookup, header = table.lookup, table.header
+
+    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        value = known.get(header)
+        return AUTH_MISSING if value is None else lookup(value) or API_KEY_UNKNOWN
+
+    challenge = b"WWW-Authenticate: ApiKey\r\n"
+    return Credential(check, challenge, challenge)
+
+
+def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
+    """The lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones. A window is told in whole
+    seconds (the draft has no others), rounded up: who keeps to that keeps to ours."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    fields = (
+        f'RateLimit: "{quoted}";r=%d;t=%d\r\n'
+        f'RateLimit-Policy: "{quoted}";q={rate.max};w={ceil(rate.window)}\r\n'
+        f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
+    )
+    return Limit(limiter.rule(name, rate.max, rate.window), fields.encode())
+
+
+class _Compiler:
+    """What compiling the routes of one configuration shares."""
+
+    def __init__(self, config: Config, date: Callable[[], bytes], problems: list[Problem]) -> None:
+        self.config = config
+        self.date = date
+        self.problems = problems
+        gateway = config.gateway
+        self.normalise = paths.compile_normaliser(gateway.merge_slashes)
+        self.limiter = Limiter(gateway.limits.limiter_keys)
+        self.credentials: dict[str, Credential] = {}
+        self._compile_credentials()
+        self.ip_header = (gateway.client_ip_header or "").lower().encode()
+        keys = frozenset(spec.header.lower().encode() for spec in config.api_keys.values())
+        speaks_cors = any(route.cors for route in config.routes)
+        ip_headers = {self.ip_header} - {b""}
+        self.protected = headers.OURS | {b"authorization"} | keys | ip_headers
+        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
+        self.response_wanted = (
+            headers.RESPONSE_NAMES
+            | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
+            | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
+        )
+
+    def _compile_credentials(self) -> None:
+        """Every verifier and table, used or not: all errors are told at once."""
+        for name, jwt in self.config.jwt.items():
+            jwks = read_jwks(jwt.jwks.value, ("jwt", name, "jwks"), self.problems) if jwt.jwks is not None else []
+            verifier = compile_verifier(name, jwt, jwks, self.problems)
+            if verifier is not None:
+                self.credentials[f"jwt.{name}"] = _bearer(verifier)
+        for name, spec in self.config.api_keys.items():
+            table = compile_table(name, spec, self.problems)
+            if table is not None:
+                self.credentials[f"api_keys.{name}"] = _api_key(table)
+
+    def entries(self) -> list[Entry[CompiledRoute]]:
+        """All routes whose prefix can be matched."""
+        entries = []
+        for index, route in enumerate(self.config.routes):
+            prefix = self._path(route.prefix, ("routes", index, "prefix"))
+            plan = self._route(index, route, prefix)
+            if prefix and plan is not None:
+                entries.append(Entry(index, route, paths.match_key(prefix), plan))
+        return entries
+
+    def _problem(self, where: tuple[Key, ...], message: str) -> None:
+        self.problems.append(Problem(where, message))
+
+    def _path(self, text: str, where: tuple[Key, ...]) -> bytes:
+        """A configured path as it is matched and sent, or b"" and a Problem."""
+        path = paths.configured_path(text)
+        if self.normalise(path).path == path and paths.sendable(path):
+            return path
+        self._problem(where, f'{text!r} is not a normalised path (expected one like "/api/users")')
+        return b""
+
+    def _route(self, index: int, route: Route, prefix: bytes) -> CompiledRoute | None:
+        where: tuple[Key, ...] = ("routes", index)
+        name = route.name or route.prefix
+        upstream = self.config.upstreams.get(route.upstream)
+        if upstream is None or not upstream.targets:
+            self._problem((*where, "upstream"), f"{route.upstream!r} is not an upstream with targets")
+            return None
+        if route.rate_limit is not None and not (name.isascii() and name.isprintable()):
+            self._problem((*where, "name"), f"{name!r} is told to clients in RateLimit fields (expected visible ASCII)")
+        if "h2c" in (protocol.partition("/")[0].lower() for protocol in route.upgrade):
+            self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
+        policy = None if route.cors is None else cors.compile_cors(route.cors)
+        body = self.config.gateway.limits.body if route.body is None else route.body
+        return CompiledRoute(
+            terms=RouteTerms(name, route.upstream, route.response_timeout, body),
+            keeps_slash=route.encoded_slash == "keep",
+            cors=policy,
+            credential=self._credential(route, (*where, "auth")),
+            limit=None if route.rate_limit is None else _limit(self.limiter, name, route.rate_limit),
+            rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
+            # With several targets the first one's authority speaks for all, as the name of an nginx upstream does:
+            # the head is written before a target is chosen, and a retry at another target sends the same head.
+            up=headers.compile_up(
+                upstream.targets[0].authority.encode(),
+                route.request_headers,
+                pass_host=route.upstream_host == "pass",
+                named=self.wanted,
+                withheld=self._withheld(route),
+                ip_header=self.ip_header,
+            ),
+            down=self._down(route),
+            trailer=headers.compile_trailer_filter(self.wanted | self.protected, route.request_headers),
+            upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
+        )
+
+    def _credential(self, route: Route, where: tuple[Key, ...]) -> Credential | None:
+        if route.auth == "none":
+            return None
+        kind, _, name = route.auth.partition(".")
+        tables: dict[str, Collection[str]] = {"jwt": self.config.jwt, "api_keys": self.config.api_keys}
+        if name not in tables.get(kind, ()):
+            self._problem(where, f'{route.auth!r} names no verifier (expected "jwt.NAME", "api_keys.NAME" or "none")')
+        return self.credentials.get(route.auth)
+
+    def _withheld(self, route: Route) -> frozenset[bytes]:
+        """The credential's field, when the route keeps it from the upstream."""
+        kind, _, name = route.auth.partition(".")
+        forwards = kind == "jwt" if route.forward_credentials is None else route.forward_credentials
+        if forwards or kind == "none":
+            return frozenset()
+        spec = self.config.api_keys.get(name) if kind == "api_keys" else None
+        return frozenset((spec.header.lower().encode() if spec is not None else b"authorization",))
+
+    def _rewrite(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> Rewrite | None:
+        if route.rewrite is None:
+            return None
+        if isinstance(route.rewrite, str):
+            replacement = self._path(route.rewrite, where)
+            return compile_swap(paths.match_key(prefix), replacement) if replacement else None
+        if isinstance(route.rewrite, RegexRewrite):
+            return compile_regex(route.rewrite, where, paths.sendable, self.problems)
+        return compile_function(route.rewrite, paths.sendable)
+
+    def _down(self, route: Route) -> headers.Down:
+        removed = headers.RESPONSE_NAMES - {b"date"}
+        if route.rate_limit is not None:
+            removed |= headers.LIMIT_NAMES
+        if route.cors is not None:
+            removed |= cors.RESPONSE_FIELDS
+        return headers.compile_down(removed, self.response_wanted, route.response_headers, self.date)
+
+
+def compile_gate(
+    config: Config, *, new_id: Callable[[], str], date: Callable[[], bytes], problems: list[Problem]
+) -> Gate | None:
+    """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them.
+
+    new_id  → 32 hexadecimal digits of 128 random bits: a request's id
+    date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
+    """
+    found = len(problems)
+    compiler = _Compiler(config, date, problems)
+    router = compile_router(compiler.entries(), problems)
+    if len(problems) > found:
+        return None
+    hop_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
+    return Gate(
+        decide=_compile_decide(hop_of, client_of, compiler.normalise, router, new_id),
+        wanted=compiler.wanted,
+        protected=compiler.protected,
+        response_wanted=compiler.response_wanted,
+        limiter=compiler.limiter,
+        hop_of=hop_of,
+        client_of=client_of,
+        normalise=compiler.normalise,
+        router=router,
+    )

@@ -1,0 +1,236 @@
+"""Which fields travel, up to the upstream and down to the client.
+
+A field is in one of three groups, settled at load:
+
+    the hop's     Connection, framing, Expect …: removed and written by `wire`; of them only Host is written here
+    named         those that some policy reads, replaces or removes: in `known`, written again here if they pass
+    all others    `through`: raw lines, in order, sent on as one piece
+
+Named fields on the way up, and who is believed:
+
+    X-User-Id                           ours alone: removed from everyone, then set for a verified caller
+    X-Request-Id, X-Forwarded-*,
+    Forwarded, X-Real-IP                a trusted proxy's pass; all others' are removed, then ours are set
+    Authorization, API keys             pass where the route does not use them, or forwards them
+    Via                                 ours is appended (RFC 9110 section 7.6.3)
+    Proxy                               never passes: CGI programs take it for HTTP_PROXY
+
+X-Forwarded-* is a family without a list. The usual members are named; the others are found among the `through` lines,
+in any case and with "_" for "-", which CGI and WSGI read as the same name.
+
+A route's own rules come last: what they set or remove is dropped as received, then the fields that they set are added.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from rawgate.config.model import HeaderRules
+from rawgate.message import RequestHead, ResponseHead
+
+Up = Callable[[RequestHead, bytes, bytes, bytes, bool, bytes, str], bytes]
+"""`(head, path, query, peer's address, trusted, request id, user or "")` → the head for the upstream."""
+Down = Callable[[bytes, bytes, ResponseHead], bytes]
+"""`(request id, further field lines of ours, response head)` → the head for the client."""
+
+BELIEVED = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
+    b"x-forwarded-" + name
+    for name in (b"for", b"proto", b"host", b"port", b"prefix", b"server", b"by", b"ssl", b"scheme", b"uri", b"path")
+)
+OURS = frozenset((b"x-user-id", b"x-request-id", b"via")) | BELIEVED
+"""What the gateway itself says to an upstream. A client may not have it removed by naming it in Connection."""
+REQUEST_NAMES = OURS | frozenset((b"authorization", b"proxy", b"max-forwards"))
+"""Named on the way up in every configuration; key headers, the client address header and CORS come on top."""
+
+RESPONSE_NAMES = frozenset((b"server", b"x-powered-by", b"x-request-id", b"date"))
+LIMIT_NAMES = frozenset(
+    (b"ratelimit", b"ratelimit-policy", b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
+)
+
+# RFC 9110 section 6.5.1: no framing, routing, authentication, request control or content format in trailers.
+_NEVER_TRAILERS = frozenset(
+    b"authorization cache-control connection content-encoding content-length content-range content-type cookie expect "
+    b"host keep-alive max-forwards proxy-authorization proxy-connection range set-cookie te trailer transfer-encoding "
+    b"upgrade".split()
+)
+
+_SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
+_FORWARDED_FOR = b"\r\nX-Forwarded-For: "
+_PROTO = b"\r\nX-Forwarded-Proto: http"
+_PROTO_AND_HOST = _PROTO + b"\r\nX-Forwarded-Host: "
+_STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
+_request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
+# A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
+_our_member = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall
+LONGEST_CHAIN = 8
+"""How often a request may pass gateways of this name. Not once: an outer and an inner rawgate are no loop, and they
+cannot be told apart by the name. A real loop reaches any number."""
+_MOST_FORWARDS = 6
+"""Digits of Max-Forwards that are counted; more of them are cut to the largest such number."""
+
+
+def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
+
+
+def _ruled(rules: HeaderRules) -> frozenset[bytes]:
+    """The lower-cased names that a route sets or removes."""
+    return frozenset(name.lower().encode() for name in (*rules.set, *rules.remove))
+
+
+def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Lower-cased name → the end of the line before, and how its own starts."""
+    return {name: b"\r\n" + _SPELLINGS.get(name, name.title()) + b": " for name in names}
+
+
+def believed_id(known: dict[bytes, bytes]) -> str:
+    """The request id that a trusted proxy sent, or "" when there is none that can be logged as it is."""
+    value = known.get(b"x-request-id")
+    return value.decode() if value is not None and _request_id(value) else ""
+
+
+def is_loop(via: bytes) -> bool:
+    """Whether a request with this Via has passed gateways of this name too often."""
+    return len(_our_member(via)) >= LONGEST_CHAIN
+
+
+def next_max_forwards(value: bytes) -> bytes | None:
+    """RFC 9110 section 7.6.2: Max-Forwards, one less; b"" when the request goes no further; None when malformed."""
+    if not value.isdigit():
+        return None
+    digits = value.lstrip(b"0")
+    if len(digits) > _MOST_FORWARDS:
+        return b"9" * _MOST_FORWARDS
+    return b"%d" % (int(digits) - 1) if digits else b""
+
+
+def compile_trailer_filter(named: frozenset[bytes], rules: HeaderRules) -> Callable[[bytes], bool]:
+    """→ may a client's trailer field of this lower-cased name pass: what is no field of ours, of routing, framing or
+    authentication, nor one that the route sets or removes."""
+    refused = named | _NEVER_TRAILERS | _ruled(rules)
+
+    def passes(name: bytes) -> bool:
+        plain = name.replace(b"_", b"-")
+        return name not in refused and plain not in refused and not plain.startswith(b"x-forwarded-")
+
+    return passes
+
+
+def _kept(through: list[bytes], dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
+    """The lines that pass: neither `dropped`, nor of the X-Forwarded-* family unless a proxy spelled it well."""
+    kept = []
+    for line in through:
+        name = line[: line.find(b":")].lower()
+        plain = name.replace(b"_", b"-")
+        if name in dropped or plain in dropped:
+            continue
+        if plain.startswith(b"x-forwarded-") and not (trusted and plain == name):
+            continue
+        kept.append(line)
+    return kept
+
+
+def _without(through: list[bytes], dropped: frozenset[bytes]) -> list[bytes]:
+    """The lines of an upstream's answer that the route's rules leave."""
+    return [line for line in through if line[: line.find(b":")].lower() not in dropped]
+
+
+def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes) -> list[bytes]:
+    """Our forwarding fields behind a trusted proxy: its list goes on, the rest only where it said nothing."""
+    earlier = known.get(b"x-forwarded-for")
+    lines = [_FORWARDED_FOR, earlier + b", " + peer if earlier else peer]
+    if b"x-forwarded-proto" not in known:
+        lines.append(_PROTO)
+    if authority and b"x-forwarded-host" not in known:
+        lines += (b"\r\nX-Forwarded-Host: ", authority)
+    return lines
+
+
+def compile_up(
+    host: bytes,
+    rules: HeaderRules,
+    *,
+    pass_host: bool,
+    named: frozenset[bytes],
+    withheld: frozenset[bytes],
+    ip_header: bytes,
+) -> Up:
+    """The way up of one route.
+
+    host       the upstream's authority: the Host field, unless `pass_host` and the client named one
+    named      all names that policy asked for
+    withheld   those of them that this route keeps from its upstream: credentials that it has used
+    ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
+    """
+    ruled = _ruled(rules)
+    hearsay = BELIEVED | {ip_header}
+    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"}
+    labels = _labels(named - written_here - withheld - ruled - hearsay)
+    trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
+    own_host = b" HTTP/1.1\r\nHost: " + host
+    members = tuple(b"1.%d rawgate\r\n" % minor + _lines(rules.set.items()) for minor in (0, 1))
+    ends = tuple(b"\r\nVia: " + member for member in members)
+
+    def up(
+        head: RequestHead, path: bytes, query: bytes, peer: bytes, trusted: bool, request_id: bytes, user: str
+    ) -> bytes:
+        # Every piece but the first begins with the end of the line before it; the last one ends its own.
+        known, authority, through = head.known, head.authority, head.through
+        host_line = b" HTTP/1.1\r\nHost: " + authority if pass_host and authority else own_host
+        lines = [head.method, b" ", path, query, host_line]
+        block = b"\r\n".join(through)
+        # Lines are looked at one by one only where one may have to go.
+        if ruled or block.lower().find(b"forwarded") >= 0:
+            block = b"\r\n".join(_kept(through, ruled, trusted))
+        if block:
+            lines += (b"\r\n", block)
+        passing = trusted_labels if trusted else labels
+        for name in known:
+            if name in passing:
+                lines += (passing[name], known[name])
+        if trusted:
+            lines += _forwarded_again(known, peer, authority)
+        else:
+            lines += (_FORWARDED_FOR, peer, _PROTO_AND_HOST, authority) if authority else (_FORWARDED_FOR, peer, _PROTO)
+        lines += (b"\r\nX-Request-Id: ", request_id)
+        if user:
+            lines += (b"\r\nX-User-Id: ", user.encode())
+        via = known.get(b"via")
+        lines += (b"\r\nVia: ", via, b", ", members[head.minor]) if via else (ends[head.minor],)
+        return b"".join(lines)
+
+    return up
+
+
+def compile_down(
+    removed: frozenset[bytes], named: frozenset[bytes], rules: HeaderRules, date: Callable[[], bytes]
+) -> Down:
+    """The way down of one route.
+
+    removed  names that this route takes out of every answer, because they are told by the gateway or by nobody
+    named    all names that `ResponseHead.known` may hold
+    """
+    ruled = _ruled(rules)
+    labels = _labels(named - removed - ruled)
+    fixed = _lines(rules.set.items())
+    adds_date = b"date" not in ruled
+
+    def down(request_id: bytes, fields: bytes, head: ResponseHead) -> bytes:
+        known = head.known
+        lines = [_STATUS_LINES[head.status], head.phrase]
+        through = _without(head.through, ruled) if ruled else head.through
+        if through:
+            lines += (b"\r\n", b"\r\n".join(through))
+        # Interim answers and a switch of protocols go as they are: what we add belongs to the final answer.
+        if head.status < 200:
+            lines.append(b"\r\n")
+            return b"".join(lines)
+        for name in known:
+            if name in labels:
+                lines += (labels[name], known[name])
+        # RFC 9110 section 6.6.1: a recipient with a clock adds the Date that an answer lacks.
+        if adds_date and b"date" not in known:
+            lines += (b"\r\nDate: ", date())
+        lines += (b"\r\nX-Request-Id: ", request_id, b"\r\n", fields, fixed)
+        return b"".join(lines)
+
+    return down

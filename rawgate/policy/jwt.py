@@ -1,0 +1,478 @@
+"""JSON Web Tokens: one verifier is one key set, one algorithm, one set of expectations (RFC 7519, 7515, 8725).
+
+    token ─▶ remembered? ─▶ three parts ─▶ header ─▶ signature ─▶ claims ─▶ is it time? ─▶ Identity
+               yes: is it time? ─▶ Identity                        any step that fails ─▶ Reason
+
+Rules that it keeps
+- The verifier, not the token, says which algorithm is used; the header is only checked to agree (RFC 8725 section 3.1).
+  An `alg` of another name, "none" among them, is a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
+- Signature first, then claims: who cannot sign learns nothing about what a good token would say.
+- Nothing in a token leads anywhere: `jku`, `x5u`, `jwk`, `typ` and `zip` are not looked at, `kid` is only compared.
+- One token, one spelling: an encoding that decodes to the same octets by another text is refused, or the memory below
+  and every deny-list behind the gateway could be walked around.
+- Refusing is returning a Reason. What the JSON and signature libraries raise is caught where it is raised; no input
+  of any size or depth may raise out of `verify`.
+
+Which key. Keys from `secret` and `public_key` have no names: a list of them is a rotation, tried in order, and `kid`
+is not consulted (issuers always send one, and there is nothing to compare it with). So too for a JWKS that names none
+of its keys. A JWKS with names is strict: the `kid` selects, an unknown one selects nothing, and a token without one
+is taken only if the set holds a single key.
+
+The memory. A signature costs more than all the rest, and clients send a token many times, so tokens that verified are
+remembered: whole token → who, from when, until when. Only the clock is asked again, each time, so a remembered token
+dies at its `exp` and not at its eviction. The memory belongs to the verifier: when keys change, both are made anew.
+"""
+
+import json
+from binascii import a2b_base64
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from hmac import compare_digest
+from math import inf, isnan, nan
+from re import compile as pattern
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from rawgate.config.model import Jwt, Secret
+from rawgate.errors import (
+    AUTH_BAD_SIGNATURE,
+    AUTH_EXPIRED,
+    AUTH_MALFORMED,
+    AUTH_NOT_YET_VALID,
+    AUTH_UNKNOWN_KEY,
+    AUTH_WRONG_AUDIENCE,
+    AUTH_WRONG_ISSUER,
+    Key,
+    Problem,
+    Reason,
+)
+from rawgate.message import Identity
+
+Check = Callable[[bytes, bytes], bool]
+"""(signing input, signature octets) → is it this key's signature."""
+
+MEMORY = 16 * 1024 * 1024
+"""Octets that the remembered tokens of one verifier may take: about 21,000 tokens of 300 octets."""
+
+TOKEN_MEMORABLE = 8 * 1024
+"""Octets. Longer tokens verify like all others but are not remembered, so that few cannot displace many."""
+
+ENTRY_OVERHEAD = 448
+"""Octets that an entry takes besides token and name: dict and list node, Struct, Identity, str and float objects."""
+
+HEADERS = 64
+"""Header parts remembered. An issuer's tokens differ in claims and share a handful of headers, one for each key."""
+
+SUBJECT = 255
+"""Octets of UTF-8 that a `sub` may have."""
+
+DATE = 2**53
+"""No date lies beyond this many seconds: up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
+
+SECRET = 32
+"""Octets an HS256 secret must have: as many as the hash's output (RFC 7518 section 3.2)."""
+
+MODULUS = 2048
+"""Bits an RS256 key must have (RFC 7518 section 3.3)."""
+
+
+class Admission(Struct, frozen=True, gc=False):
+    """What a verified token is good for: `identity`, when `since` <= now < `until` (Unix seconds, leeway included)."""
+
+    identity: Identity
+    since: float
+    until: float
+
+
+class TokenMemory:
+    """Whole token → Admission, at most `capacity` octets; the one remembered first is forgotten first.
+
+    Order of insertion and not of use: a lookup then changes nothing and costs one hash, and a token in steady use
+    that is forgotten is verified once more. An OrderedDict, because removing the first entry of a dict again and
+    again makes it search an ever longer run of holes.
+    """
+
+    __slots__ = ("_admissions", "capacity", "octets", "recall")
+
+    def __init__(self, capacity: int) -> None:
+        self._admissions: OrderedDict[bytes, Admission] = OrderedDict()
+        self.capacity = capacity
+        self.octets = 0
+        self.recall: Callable[[bytes], Admission | None] = self._admissions.get
+
+    def __len__(self) -> int:
+        return len(self._admissions)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} tokens, {self.octets} of {self.capacity} octets>"
+
+    def keep(self, token: bytes, admission: Admission) -> None:
+        """Remember a token that is not remembered yet."""
+        if len(token) > TOKEN_MEMORABLE:
+            return
+        self._admissions[token] = admission
+        self.octets += self._cost(token, admission)
+        while self.octets > self.capacity:
+            self.octets -= self._cost(*self._admissions.popitem(last=False))
+
+    @staticmethod
+    def _cost(token: bytes, admission: Admission) -> int:
+        # A str may take four octets a character.
+        return len(token) + 4 * len(admission.identity.name) + ENTRY_OVERHEAD
+
+
+# Base64url (RFC 4648 section 5), without padding (RFC 7515 section 2). One pass over the whole token turns its alphabet
+# into the standard one and drops what may not be in a token: if nothing was dropped, all is well.
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_FOREIGN = bytes(octet for octet in range(256) if octet not in _ALPHABET + b".")
+# By length modulo 4: the characters that may come last, whose unused low bits are zero (RFC 4648 section 3.5), and the
+# padding that the standard decoder wants. A rest of 1 stands for no octets at all.
+_STANDARD = _ALPHABET.translate(_TO_STANDARD)
+_LAST = (_STANDARD, b"", _STANDARD[::16], _STANDARD[::4])
+_PADDING = (b"", b"", b"==", b"=")
+
+
+def _octets(standard: bytes) -> bytes | None:
+    """Decode characters of the standard alphabet; None if they are not the one way to write what they stand for."""
+    rest = len(standard) & 3
+    if not standard or standard[-1] not in _LAST[rest]:
+        return None
+    return a2b_base64(standard + _PADDING[rest])
+
+
+# JSON (RFC 8259), strict where RFCs leave a choice: UTF-8 only (RFC 8725 section 3.7), no duplicate members (RFC 7515
+# section 4, RFC 7519 section 4), numbers that are numbers.
+
+
+def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(members)
+    if len(table) != len(members):
+        raise ValueError("duplicate member")
+    return table
+
+
+_decode: Callable[[bytes], object] = Decoder().decode
+_look_for_duplicates = json.JSONDecoder(object_pairs_hook=_unique).decode
+
+
+def _json_object(text: bytes | None) -> dict[str, object] | None:
+    """The members of a JSON object; None for anything else, however long or deep.
+
+    msgspec reads four times as fast as the standard library but keeps the last of two members silently. An object of n
+    members is written with n - 1 commas; more of them, or more braces, may be lists, objects and strings within, or a
+    duplicate. Only then is it read again by the one who can tell.
+    """
+    if text is None:
+        return None
+    try:
+        value = _decode(text)
+        if type(value) is not dict:
+            return None
+        if text.count(b",") + text.count(b"{") != len(value):
+            _look_for_duplicates(text.decode())
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
+        return None
+    return value
+
+
+def _date(value: object) -> float:
+    """A NumericDate as Unix seconds; NaN for what is none: a bool, a string, a number without end."""
+    if (type(value) is int or type(value) is float) and -DATE <= value <= DATE:
+        return value
+    return nan
+
+
+_find_unfit = pattern("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+
+
+def _is_fit(sub: str) -> bool:
+    """May it stand in a header field and in a log: 1 to 255 octets, no control character, no blank at either end."""
+    return (
+        0 < len(sub) <= SUBJECT
+        and (sub.isprintable() or not _find_unfit(sub))  # the first is the quick answer for nearly all names
+        and not sub[0].isspace()
+        and not sub[-1].isspace()
+        and (sub.isascii() or len(sub.encode()) <= SUBJECT)
+    )
+
+
+_NOBODY = Identity("sub", "")
+
+
+def _identity(claims: dict[str, object]) -> Identity | None:
+    if "sub" not in claims:
+        return _NOBODY
+    sub = claims["sub"]
+    return Identity("sub", sub) if type(sub) is str and _is_fit(sub) else None
+
+
+class JwtVerifier:
+    """Verifies the tokens of one `[jwt.NAME]`. `keys`: (name or None, check) for each, in the order to try."""
+
+    __slots__ = (
+        "_algorithm",
+        "_all",
+        "_audience",
+        "_headers",
+        "_issuer",
+        "_leeway",
+        "_named",
+        "_recall",
+        "_require_exp",
+        "memory",
+    )
+
+    def __init__(self, spec: Jwt, keys: Sequence[tuple[str | None, Check]]) -> None:
+        self._algorithm = spec.algorithm
+        self._issuer = spec.issuer
+        self._audience = spec.audience
+        self._leeway = spec.leeway
+        self._require_exp = spec.require_exp
+        self._all = tuple(check for _, check in keys)
+        self._named = {name: check for name, check in keys if name is not None}
+        self._headers: dict[bytes, tuple[Check, ...]] = {}
+        self.memory = TokenMemory(MEMORY)
+        self._recall = self.memory.recall
+
+    def verify(self, token: bytes, wall: float) -> Identity | Reason:
+        """Who the token speaks for at `wall` (Unix seconds), or why it speaks for nobody.
+
+        A token without `sub` gives an Identity with an empty name. Never raises.
+        """
+        admission = self._recall(token)
+        if admission is None:
+            found = self._examine(token)
+            if isinstance(found, Reason):
+                return found
+            admission = found
+            # One that is not good now is not kept: expired tokens are still well signed, and could fill the memory.
+            if found.since <= wall < found.until:
+                self.memory.keep(token, found)
+        if admission.since <= wall < admission.until:
+            return admission.identity
+        return AUTH_EXPIRED if wall >= admission.until else AUTH_NOT_YET_VALID
+
+    def _examine(self, token: bytes) -> Admission | Reason:
+        """Everything about a token that does not depend on the time (RFC 7519 section 7.2)."""
+        # Three parts of the alphabet's characters with dots between (RFC 7515 section 7.1).
+        standard = token.translate(_TO_STANDARD, _FOREIGN)
+        parts = standard.split(b".")
+        if len(parts) != 3 or len(standard) != len(token):
+            return AUTH_MALFORMED
+        header, payload, signature = parts
+        checks = self._headers.get(header)
+        if checks is None:
+            selected = self._select(header)
+            if isinstance(selected, Reason):
+                return selected
+            checks = selected
+        octets = _octets(signature)
+        if octets is None:
+            return AUTH_MALFORMED
+        signed = token[: -len(signature) - 1]
+        for check in checks:
+            if check(signed, octets):
+                self._remember_header(header, checks)
+                return self._admit(payload)
+        return AUTH_BAD_SIGNATURE
+
+    def _select(self, part: bytes) -> tuple[Check, ...] | Reason:
+        """The keys that a token with this header may be signed with."""
+        header = _json_object(_octets(part))
+        if header is None:
+            return AUTH_MALFORMED
+        algorithm = header.get("alg")
+        if not isinstance(algorithm, str):  # it is required (RFC 7515 section 4.1.1)
+            return AUTH_MALFORMED
+        # No extension is understood, so any `crit` is refused, the empty one too (RFC 7515 section 4.1.11), and so is
+        # a `b64` that changes what was signed (RFC 7797 section 7: never in a JWT).
+        if "crit" in header or header.get("b64", True) is not True:
+            return AUTH_MALFORMED
+        if algorithm != self._algorithm:  # case-sensitive
+            return AUTH_BAD_SIGNATURE
+        return self._select_by_name(header)
+
+    def _select_by_name(self, header: dict[str, object]) -> tuple[Check, ...] | Reason:
+        if "kid" not in header:
+            return self._all if len(self._all) == 1 or not self._named else AUTH_UNKNOWN_KEY
+        name = header["kid"]
+        if not isinstance(name, str):  # RFC 7515 section 4.1.4
+            return AUTH_MALFORMED
+        if not self._named:
+            return self._all
+        check = self._named.get(name)
+        return AUTH_UNKNOWN_KEY if check is None else (check,)
+
+    def _remember_header(self, part: bytes, checks: tuple[Check, ...]) -> None:
+        """Called once a signature over it was good, so that only who holds a key decides what is in here."""
+        if part not in self._headers:
+            if len(self._headers) == HEADERS:
+                self._headers.clear()
+            self._headers[part] = checks
+
+    def _admit(self, payload: bytes) -> Admission | Reason:
+        """The claims of a token whose signature is good (RFC 7519 section 4.1)."""
+        claims = _json_object(_octets(payload))
+        if claims is None:
+            return AUTH_MALFORMED
+        identity = _identity(claims)
+        if identity is None:
+            return AUTH_MALFORMED
+        if self._issuer is not None and claims.get("iss") != self._issuer:
+            return AUTH_WRONG_ISSUER
+        if not self._is_audience(claims):
+            return AUTH_WRONG_AUDIENCE
+        return self._within(claims, identity)
+
+    def _is_audience(self, claims: dict[str, object]) -> bool:
+        """Section 4.1.3: who does not find itself in `aud`, when there is one, must refuse the token."""
+        if "aud" not in claims:
+            return self._audience is None or self._audience == "*"
+        aud = claims["aud"]
+        if self._audience is None:
+            return False
+        if isinstance(aud, str):
+            return aud == self._audience or (self._audience == "*" and aud != "")
+        if not isinstance(aud, list) or not all(isinstance(audience, str) for audience in aud):
+            return False
+        return self._audience in aud or (self._audience == "*" and any(aud))
+
+    def _within(self, claims: dict[str, object], identity: Identity) -> Admission | Reason:
+        """Sections 4.1.4 to 4.1.6. Absent and null differ: null is a value, and no date."""
+        since, until = -inf, inf
+        if "exp" in claims:
+            exp = _date(claims["exp"])
+            if exp <= 0:
+                return AUTH_EXPIRED  # whatever the leeway
+            until = exp + self._leeway
+        elif self._require_exp:
+            return AUTH_MALFORMED
+        if "nbf" in claims:
+            since = _date(claims["nbf"]) - self._leeway
+        if isnan(until) or isnan(since) or ("iat" in claims and isnan(_date(claims["iat"]))):
+            return AUTH_MALFORMED
+        return Admission(identity, since, until)
+
+
+# Keys, at load.
+
+
+def _hs256(secret: bytes) -> Check:
+    # Hashing the key's pads once and copying that state takes a third of the time of a new HMAC for each token.
+    primed = HMAC(secret, SHA256())
+
+    def check(signed: bytes, signature: bytes) -> bool:
+        mac = primed.copy()
+        mac.update(signed)
+        # In constant time (RFC 7518 section 3.2); False for another length.
+        return compare_digest(mac.finalize(), signature)
+
+    return check
+
+
+def _rs256(key: RSAPublicKey) -> Check:
+    length = (key.key_size + 7) // 8
+    padding, digest = PKCS1v15(), SHA256()
+
+    def check(signed: bytes, signature: bytes) -> bool:
+        if len(signature) != length:  # RFC 8017 section 8.2.2 step 1
+            return False
+        try:
+            key.verify(signature, signed, padding, digest)
+        except InvalidSignature:
+            return False
+        return True
+
+    return check
+
+
+def _secret_fault(value: bytes) -> str | None:
+    """Why these octets cannot be an HS256 secret; they are never shown."""
+    if len(value) < SECRET:
+        return f"this secret has {len(value)} octets (expected at least {SECRET}, as from `openssl rand -hex 32`)"
+    # A public key as HMAC secret would let anyone sign (RFC 8725 section 2.1).
+    if b"-----BEGIN " in value or value.startswith((b"ssh-", b"ecdsa-")):
+        return (
+            'this is a key or certificate in PEM form, not a secret (did you mean algorithm = "RS256" with public_key?)'
+        )
+    members = _json_object(value)
+    if members is not None and ("kty" in members or "keys" in members):
+        return "this is a JSON Web Key, not a secret (expected the secret's octets themselves)"
+    return None
+
+
+def _read_pem(value: bytes) -> RSAPublicKey | str:
+    """The public key in a PEM text, or why there is none."""
+    if b"PRIVATE KEY-----" in value:
+        return "this is a private key, which a gateway must not hold (expected its public half: `openssl pkey -pubout`)"
+    if b"BEGIN CERTIFICATE-----" in value:
+        return "this is a certificate (expected its public key: `openssl x509 -pubkey -noout`)"
+    if value.count(b"-----BEGIN ") > 1:
+        return "this holds more than one key (expected one in each file; public_key may be a list)"
+    try:
+        key = load_pem_public_key(value)
+    except (ValueError, UnsupportedAlgorithm):  # also for an exponent that is even or below 3
+        return "this is not a public key in PEM form (expected -----BEGIN PUBLIC KEY-----)"
+    return key if isinstance(key, RSAPublicKey) else "this is not an RSA key (expected one, for RS256)"
+
+
+def _paths(base: tuple[Key, ...], secrets: Sequence[Secret]) -> list[tuple[Key, ...]]:
+    """Where each of them stands in the file: a single one may be written without brackets."""
+    return [base] if len(secrets) == 1 else [(*base, position) for position in range(len(secrets))]
+
+
+def _secret_keys(name: str, spec: Jwt, problems: list[Problem]) -> list[tuple[str | None, Check]]:
+    keys: list[tuple[str | None, Check]] = []
+    for path, secret in zip(_paths(("jwt", name, "secret"), spec.secret), spec.secret, strict=True):
+        fault = _secret_fault(secret.value)
+        if fault is None:
+            keys.append((None, _hs256(secret.value)))
+        else:
+            problems.append(Problem(path, fault))
+    return keys
+
+
+def _rsa_keys(
+    name: str, spec: Jwt, jwks_keys: Sequence[tuple[str | None, RSAPublicKey]], problems: list[Problem]
+) -> list[tuple[str | None, Check]]:
+    keys: list[tuple[str | None, Check]] = []
+    found: list[tuple[tuple[Key, ...], str | None, RSAPublicKey | str]] = [
+        (path, None, _read_pem(key.value))
+        for path, key in zip(_paths(("jwt", name, "public_key"), spec.public_key), spec.public_key, strict=True)
+    ]
+    found += [(("jwt", name, "jwks"), kid, key) for kid, key in jwks_keys]
+    for path, kid, key in found:
+        if isinstance(key, str):
+            problems.append(Problem(path, key))
+        elif key.key_size < MODULUS:
+            problems.append(
+                Problem(path, f"an RS256 key must have at least {MODULUS} bits, this one has {key.key_size}")
+            )
+        else:
+            keys.append((kid, _rs256(key)))
+    return keys
+
+
+def compile_verifier(
+    name: str, spec: Jwt, jwks_keys: Sequence[tuple[str | None, RSAPublicKey]], problems: list[Problem]
+) -> JwtVerifier | None:
+    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys.
+
+    `jwks_keys` are the keys read from `spec.jwks`, as (kid or None, key), or empty. When they could not be read, that
+    has been reported where they were read, and is not said again here.
+    """
+    before = len(problems)
+    if spec.algorithm == "HS256":
+        keys = _secret_keys(name, spec, problems)
+    else:
+        keys = _rsa_keys(name, spec, jwks_keys, problems)
+    return JwtVerifier(spec, keys) if keys and len(problems) == before else None

@@ -1,0 +1,224 @@
+"""How often a client may call: a sliding window that means what it says.
+
+**The promise.** For every rule and client, in no interval of length `window`, wherever it starts and with both its ends
+counted, are more than `maximum` requests admitted. A request that is refused takes nothing, and is told after how many
+whole seconds a retry is admitted if that client sends nothing in between.
+
+**The window.** Time is cut into sub-windows of `window / 16`. A request is counted in the sub-window it falls in, and a
+sub-window is released as a whole once it lies wholly outside the trailing window. So 17 counters are enough, 16 whole
+sub-windows and the one in progress, and an admitted request takes up its place for at least `window` and at most 17/16
+of it. That last sixteenth is what constant memory costs: a log of timestamps wastes nothing but grows with `maximum`.
+An estimate from two counters, or counters that start again at fixed borders, cost less and admit up to twice `maximum`
+around a border.
+
+**One integer is the ring.** The 17 counters are the digits of one integer, the sub-window in progress lowest; its base
+B is a power of two greater than `maximum + 1`:
+
+    time goes on by n sub-windows      shift left by n digits, cut off all beyond the 17th
+    how many are counted               the sum of the digits, which is counts mod (B - 1), as in "casting out nines";
+                                       it is at most `maximum`, so it never reaches B - 1
+    age of the oldest that counts      the bit length tells the highest digit that is not 0
+
+Nothing is walked over, however long a client was silent. What is the same for all clients of a rule, the number of the
+sub-window in progress and the starts of the next 17, is worked out once for each sub-window and shared.
+
+**Rounding.** The promise is about the very floats that are handed in. A sixteenth of a float is exact; CPython's `//`
+gives the exact floor while quotients stay below 2**50 (it divides what `fmod`, which is exact, leaves over); the start
+of a sub-window is the first float that lies in it. A `window` of 0.25 s after 10**9 s of uptime is well inside.
+
+**Memory.** One `Limiter` for all rules of a process holds at most `capacity` keys (rule, client). A key takes 240 to
+340 octets, its 16-letter name and its place in the dictionary included (tracemalloc, CPython 3.11, 100,000 keys,
+`maximum` 100; the upper end after keys have come and gone at capacity). When all places are taken, a key with nothing
+left in its window goes first. When all are live the one idle for longest goes, and `evicted` counts it: the promise
+holds while that count is 0. Each rule keeps its keys in the order of their last admitted request. Within one rule that
+is also the order in which they become empty, so the first keys of all rules show whether there is an empty one. A
+refused request does not move its key: that would break the order.
+
+Knows no clock (`now` is handed in), nothing of routes and nothing of header fields.
+"""
+
+from collections import OrderedDict
+from math import ceil, inf, nextafter
+
+from msgspec import Struct
+
+SUBWINDOWS = 16
+COUNTERS = SUBWINDOWS + 1
+
+
+class Tally(Struct, gc=False):
+    """What is remembered of one client under one rule.
+
+    counts    the 17 counters as digits, the sub-window in progress lowest
+    current   number of the sub-window in progress when that client was last heard of
+    free      how many more may be admitted until `release`
+    release   when the oldest sub-window that counts anything is released
+    admitted  when the last request was admitted
+    """
+
+    counts: int
+    current: int
+    free: int
+    release: float
+    admitted: float
+
+
+class Rule:
+    """At most `maximum` requests of a client in any `window`. Made by `Limiter.rule`."""
+
+    __slots__ = (
+        "_base_less_one",
+        "_begin",
+        "_current",
+        "_digit",
+        "_end",
+        "_limiter",
+        "_mask",
+        "_releases",
+        "_tallies",
+        "_width",
+        "maximum",
+        "name",
+        "window",
+    )
+
+    def __init__(self, limiter: "Limiter", name: str, maximum: int, window: float) -> None:
+        if maximum < 1 or not 0 < window < inf:
+            raise ValueError(f"a rule needs a maximum of at least 1 and a window over 0 s, not {maximum} and {window}")
+        self.name = name
+        self.maximum = maximum
+        self.window = window
+        self._limiter = limiter
+        self._tallies: OrderedDict[str, Tally] = OrderedDict()
+        self._width = window / SUBWINDOWS
+        self._digit = (maximum + 1).bit_length()
+        self._mask = (1 << self._digit * COUNTERS) - 1
+        self._base_less_one = (1 << self._digit) - 1
+        self._turn(0.0)
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.name}: {self.maximum} in {self.window:g} s, {len(self)} clients>"
+
+    def hit(self, client: str, now: float) -> tuple[bool, int, int]:
+        """Count a request of `client` at `now` (seconds of a monotonic clock): (admitted, remaining, reset).
+
+        `remaining` more would be admitted at `now`. `reset` is in whole seconds, at least 1: at `now + reset` the
+        oldest of the requests that count are released, `remaining` has grown, and a client that was refused is admitted
+        if it sent nothing in between. A `now` before an earlier hit of that client counts as the time of that hit;
+        `reset` is still what to add to `now`.
+        """
+        if not self._begin <= now < self._end:
+            self._turn(now)
+        tally = self._tallies.get(client)
+        if tally is None:
+            tally = self._open(client, now)
+        elif tally.current < self._current:
+            self._advance(tally)
+        free = tally.free
+        admitted = free > 0
+        if admitted:
+            free -= 1
+            tally.free = free
+            tally.counts += 1
+            tally.admitted = now
+            self._tallies.move_to_end(client)
+        release = tally.release
+        reset = ceil(release - now)
+        if now + reset < release:  # both the difference and the sum may have been rounded down
+            reset += 1
+        return admitted, free, reset
+
+    def _turn(self, now: float) -> None:
+        """Make the sub-window that `now` lies in the current one."""
+        current = int(now // self._width)
+        self._current = current
+        self._begin = self._start(current)
+        self._end = self._start(current + 1)
+        # By the age of a sub-window: when it is released.
+        self._releases = tuple(self._start(current - age + COUNTERS) for age in range(COUNTERS))
+
+    def _start(self, subwindow: int) -> float:
+        """The first float that lies in that sub-window or after it."""
+        moment = subwindow * self._width
+        return moment if moment // self._width >= subwindow else nextafter(moment, inf)
+
+    def _open(self, client: str, now: float) -> Tally:
+        self._limiter.reserve(now)
+        tally = Tally(0, self._current, self.maximum, self._releases[0], now)
+        self._tallies[client] = tally
+        return tally
+
+    def _advance(self, tally: Tally) -> None:
+        """Go on to the current sub-window: release those that now lie outside."""
+        passed = self._current - tally.current
+        # A shift over years of silence would build a huge integer only to cut it off.
+        counts = (tally.counts << passed * self._digit) & self._mask if passed < COUNTERS else 0
+        # Where no counts are left, the request at hand is admitted and becomes the oldest: `| 1` stands for it.
+        age = ((counts | 1).bit_length() - 1) // self._digit
+        tally.counts = counts
+        tally.current = self._current
+        tally.free = self.maximum - counts % self._base_less_one
+        tally.release = self._releases[age]
+
+    def idle_since(self) -> float:
+        """When the client that is idle for longest was last admitted (seconds); infinity without clients."""
+        return next(iter(self._tallies.values())).admitted if self._tallies else inf
+
+    def has_empty(self, now: float) -> bool:
+        """Whether the client that is idle for longest has nothing left in its window."""
+        if not self._tallies:
+            return False
+        if not self._begin <= now < self._end:
+            self._turn(now)
+        tally = next(iter(self._tallies.values()))
+        if tally.current < self._current:
+            self._advance(tally)
+        return not tally.counts
+
+    def forget_idlest(self) -> None:
+        """Forget the client that is idle for longest."""
+        self._tallies.popitem(last=False)
+
+
+class Limiter:
+    """The keys of all rules of a process, at most `capacity` (≥ 1).
+
+    `evicted` counts the keys that were forgotten although they were live: while it is 0, every rule keeps its promise.
+    """
+
+    __slots__ = ("_places", "_rules", "capacity", "evicted")
+
+    def __init__(self, capacity: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"a limiter needs room for at least one key, not {capacity}")
+        self.capacity = capacity
+        self.evicted = 0
+        self._places = capacity
+        self._rules: list[Rule] = []
+
+    def __len__(self) -> int:
+        return self.capacity - self._places
+
+    def __repr__(self) -> str:
+        return f"<Limiter {len(self)} of {self.capacity} keys, {len(self._rules)} rules, {self.evicted} evicted>"
+
+    def rule(self, name: str, maximum: int, window: float) -> Rule:
+        """A new rule, with clients of its own. `maximum` ≥ 1; `window` in seconds, > 0; ValueError for others."""
+        rule = Rule(self, name, maximum, window)
+        self._rules.append(rule)
+        return rule
+
+    def reserve(self, now: float) -> None:
+        """Take the place of a key that its rule is about to add; where none is left, another key gives up its own."""
+        if self._places:
+            self._places -= 1
+            return
+        for rule in self._rules:
+            if rule.has_empty(now):
+                rule.forget_idlest()
+                return
+        min(self._rules, key=Rule.idle_since).forget_idlest()
+        self.evicted += 1

@@ -1,0 +1,185 @@
+"""Which route a request is for.
+
+Routes are tried in order; host and path select the first match. Routes with the same host and prefix are a *group*:
+within a group the method selects, in order again. When none fits, the answer is 405 with what the group takes, never
+a wider prefix: a wider route would be a way round the narrower one's rules.
+
+A prefix matches whole segments: "/api/users" takes "/api/users" and "/api/users/7", not "/api/usersX". A trailing
+slash is part of it: "/api/" takes "/api/" and what lies below, not "/api". "/" takes everything.
+
+Listing GET admits HEAD (RFC 9110 section 9.1: a general-purpose server supports both), unless a route of the group
+lists HEAD itself.
+
+"In order" is compiled away. A route that an earlier group covers can never be reached and is refused at load, so of
+the prefixes that match a path the longest is always the first. Each host has a tree of segments, and a look-up walks
+down as far as the path goes: its cost grows with the depth of the prefixes, not with their number or the path's length.
+"""
+
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from rawgate.config.model import Route
+from rawgate.errors import Problem
+
+Plan = TypeVar("Plan")
+ANY_METHOD = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""`Allow` where no route restricts the method: the registered ones that make sense here; others are taken too."""
+
+
+class Group(Struct, Generic[Plan]):
+    """The routes of one host and prefix.
+
+    methods  method → plan
+    other    the plan for all other methods, or None
+    allow    the value of an Allow field
+    """
+
+    methods: dict[bytes, Plan]
+    other: Plan | None
+    allow: bytes
+
+
+class _Node(Generic[Plan]):
+    """One segment of a host's tree.
+
+    here    the group of exactly this path
+    deeper  the group of all paths below for which there is no child
+    """
+
+    __slots__ = ("children", "deeper", "here")
+
+    def __init__(self, inherited: Group[Plan] | None) -> None:
+        self.here = inherited
+        self.deeper = inherited
+        self.children: dict[bytes, _Node[Plan]] = {}
+
+
+class Entry(Struct, Generic[Plan]):
+    """A route with its place in the configuration, its prefix as it is matched (see `paths.match_key`), and what to do
+    when it is selected."""
+
+    index: int
+    route: Route
+    prefix: bytes
+    plan: Plan
+
+
+class Cell(Struct, Generic[Plan]):
+    """A group and where it stands. `first` is its first route."""
+
+    host: bytes
+    prefix: bytes
+    group: Group[Plan]
+    first: Route
+
+
+class Router(Generic[Plan]):
+    """`find(authority, key)` → the group of a path, or None. `cells` lists what it was made of, in order."""
+
+    def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
+        self.cells = cells
+        self._depth = max((len(_segments(cell.prefix)) for cell in cells), default=0) + 1
+        hosts = {cell.host for cell in cells if cell.host}
+        self._default = _tree([cell for cell in cells if not cell.host])
+        self._hosts = {host: _tree([cell for cell in cells if cell.host in (host, b"")]) for host in hosts}
+
+    def find(self, authority: bytes, key: bytes) -> Group[Plan] | None:
+        """`authority` as received, `key` as in `paths.Normal`."""
+        node = self._hosts.get(host_of(authority), self._default) if self._hosts else self._default
+        for segment in key.split(b"/", self._depth)[1:]:
+            child = node.children.get(segment)
+            if child is None:
+                return node.deeper
+            node = child
+        return node.here
+
+
+def host_of(authority: bytes) -> bytes:
+    """The host of an authority, lower-cased, without port and without the root's dot ("a.test." is "a.test")."""
+    host = authority.lower()
+    if host[:1] == b"[":
+        return host[: host.find(b"]") + 1]
+    return host.partition(b":")[0].removesuffix(b".")
+
+
+def _segments(prefix: bytes) -> list[bytes]:
+    return prefix.strip(b"/").split(b"/") if prefix != b"/" else []
+
+
+def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
+    """The tree of one host. Cells that an earlier one covers for this host are left out: they lose there."""
+    placed: list[Cell[Plan]] = []
+    for cell in cells:
+        if not any(_covers(earlier.prefix, cell.prefix) for earlier in placed):
+            placed.append(cell)
+    root: _Node[Plan] = _Node(None)
+    # Wide prefixes first, so that narrower ones inherit from them. "/api" is as wide as "/api/" and one path more.
+    for cell in sorted(placed, key=lambda cell: len(cell.prefix)):
+        node = root
+        for segment in _segments(cell.prefix):
+            node = node.children.setdefault(segment, _Node(node.deeper))
+        node.deeper = cell.group
+        if cell.prefix == b"/" or not cell.prefix.endswith(b"/"):
+            node.here = cell.group
+    return root
+
+
+def _covers(wide: bytes, narrow: bytes) -> bool:
+    """Whether every path that `narrow` takes is one that `wide` takes."""
+    return narrow == wide or narrow.startswith(wide if wide.endswith(b"/") else wide + b"/")
+
+
+def _unreachable(entry: Entry[Plan], earlier: Route, how: str) -> Problem:
+    name = earlier.name or earlier.prefix
+    message = f"this route can never be reached: {how} the route {name!r} before it (expected narrower routes first)"
+    return Problem(("routes", entry.index), message)
+
+
+def _fill(group: Group[Plan], entries: Sequence[Entry[Plan]], problems: list[Problem]) -> None:
+    """Give the methods of one host and prefix to its routes, in order."""
+    open_route: Route | None = None
+    for entry in entries:
+        fresh = [method.encode() for method in entry.route.methods or () if method.encode() not in group.methods]
+        if open_route is not None:
+            problems.append(_unreachable(entry, open_route, "all methods are taken by"))
+            continue
+        if entry.route.methods is None:
+            open_route, group.other = entry.route, entry.plan
+        elif not fresh:
+            problems.append(_unreachable(entry, entries[0].route, "its methods are taken by"))
+        for method in fresh:
+            group.methods[method] = entry.plan
+    if b"GET" in group.methods:
+        group.methods.setdefault(b"HEAD", group.methods[b"GET"])
+    group.allow = ANY_METHOD if group.other is not None else b", ".join(_allow_order(group.methods))
+
+
+def _allow_order(methods: dict[bytes, Plan]) -> list[bytes]:
+    """The listed order, HEAD beside its GET."""
+    names = [method for method in methods if method != b"HEAD"]
+    if b"HEAD" in methods:
+        names.insert(names.index(b"GET") + 1 if b"GET" in names else 0, b"HEAD")
+    return names
+
+
+def compile_router(entries: Sequence[Entry[Plan]], problems: list[Problem]) -> Router[Plan]:
+    """The router of these entries, which stand in the configuration's order. Each that no request can reach is a
+    Problem at ("routes", its index)."""
+    members: dict[tuple[bytes, bytes], list[Entry[Plan]]] = {}
+    for entry in entries:
+        host = host_of((entry.route.host or "").encode())
+        members.setdefault((host, entry.prefix), []).append(entry)
+    cells: list[Cell[Plan]] = []
+    for (host, prefix), group_entries in members.items():
+        cell: Cell[Plan] = Cell(host, prefix, Group({}, None, b""), group_entries[0].route)
+        for earlier in cells:
+            if earlier.host in (host, b"") and _covers(earlier.prefix, prefix):
+                why = "its host and path are taken by"
+                problems.extend(_unreachable(entry, earlier.first, why) for entry in group_entries)
+                break
+        else:
+            _fill(cell.group, group_entries, problems)
+        cells.append(cell)
+    return Router(cells)

@@ -1,0 +1,159 @@
+"""The text that lists API keys, and looking a key up."""
+
+import gc
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rawgate.config.model import ApiKeys, Secret
+from rawgate.message import Identity
+from rawgate.policy.api_keys import SHORTEST, ApiKeyTable, compile_table
+
+if TYPE_CHECKING:
+    from rawgate.errors import Problem
+
+K1 = "k1-0123456789abcdef"
+K2 = "k2:with/all+sorts=of~!\"#$%&'()*.<>?@[\\]^_`{|}"
+BARE = "bare-0123456789abcdef"
+
+
+def digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
+
+
+def compiled(text: str | bytes, header: str = "x-api-key") -> tuple[ApiKeyTable | None, list[str]]:
+    problems: list[Problem] = []
+    value = text if isinstance(text, bytes) else text.encode()
+    table = compile_table("partners", ApiKeys(header=header, keys=Secret("env:API_KEYS", value)), problems)
+    assert all(problem.path == ("api_keys", "partners", "keys") for problem in problems)
+    assert (table is None) == bool(problems)
+    return table, [problem.message for problem in problems]
+
+
+def table_of(text: str) -> ApiKeyTable:
+    table, _ = compiled(text)
+    assert table is not None
+    return table
+
+
+def name_of(table: ApiKeyTable, key: str) -> str | None:
+    found = table.lookup(key.encode())
+    assert found is None or found.kind == "key"
+    return None if found is None else found.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"one:{K1},two:{K2}", id="commas"),
+        pytest.param(f"one:{K1}\ntwo:{K2}\n", id="lines"),
+        pytest.param(f" one:{K1} ,\r\n\r\n ,, two:{K2}\r\n", id="blanks"),
+        pytest.param(f"# partners\none:{K1}\n  # gone: three:{BARE}\ntwo:{K2}", id="comments"),
+        pytest.param(f"one:sha256:{digest(K1)},two:sha256:{digest(K2).upper()}", id="digests"),
+    ],
+)
+def test_named_keys(text: str) -> None:
+    table = table_of(text)
+    assert name_of(table, K1) == "one"
+    assert name_of(table, K2) == "two"
+    assert name_of(table, BARE) is None
+
+
+def test_bare_key_is_named_after_its_digest() -> None:
+    assert name_of(table_of(BARE), BARE) == "key-" + digest(BARE)[:8]
+
+
+def test_one_name_for_several_keys_is_a_rotation() -> None:
+    table = table_of(f"one:{K1},one:{BARE}")
+    assert name_of(table, K1) == name_of(table, BARE) == "one"
+
+
+@pytest.mark.parametrize("key", ["", K1[:-1], K1 + "x", K1.upper(), K1 + " ", f"one:{K1}", digest(K1), "é"])
+def test_what_is_no_key_is_nobody(key: str) -> None:
+    assert name_of(table_of(f"one:{K1},two:sha256:{digest(K2)}"), key) is None
+
+
+def test_any_octets_may_be_looked_up() -> None:
+    assert table_of(BARE).lookup(bytes(range(256))) is None
+
+
+def test_header_is_lower_case_octets() -> None:
+    table, _ = compiled(BARE, "X-Partner-Key")
+    assert table is not None
+    assert table.header == b"x-partner-key"
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        pytest.param("x" * (SHORTEST - 1), "15 characters", id="short"),
+        pytest.param("one:short", "5 characters", id="short-named"),
+        pytest.param("one:", "other than visible ASCII", id="no-key"),
+        pytest.param(f":{K1}", "has a name", id="no-name"),
+        pytest.param(f"a b:{K1}", "has a name", id="blank-in-name"),
+        pytest.param(f"é:{K1}", "has a name", id="name-not-ascii"),
+        pytest.param("n" * 65 + ":" + K1, "has a name", id="long-name"),
+        pytest.param(f"one: {K1}", "other than visible ASCII", id="blank-before-key"),
+        pytest.param("one:é" + K1, "other than visible ASCII", id="key-not-ascii"),
+        pytest.param("one:\x7f" + K1, "other than visible ASCII", id="key-with-control"),
+        pytest.param("one:sha256:abc", "64 hex digits", id="short-digest"),
+        pytest.param("one:sha256:" + "g" * 64, "64 hex digits", id="no-hex"),
+        pytest.param("one:sha256:" + "a" * 65, "64 hex digits", id="long-digest"),
+        pytest.param(f"sha256:{digest(K1)}", "no name before sha256:", id="digest-without-name"),
+        pytest.param(f"two:{BARE}", "earlier entry", id="twice"),
+        pytest.param(BARE, "earlier entry", id="twice-bare"),
+        pytest.param(f"two:sha256:{digest(BARE)}", "earlier entry", id="twice-as-digest"),
+    ],
+)
+def test_bad_entry(entry: str, said: str) -> None:
+    table, messages = compiled(f"one:{BARE},{entry}")
+    assert table is None
+    (message,) = messages
+    assert message.startswith("entry 2 ")
+    assert said in message
+    assert K1 not in message
+
+
+def test_octets_that_are_not_utf8_are_reported() -> None:
+    _, (message,) = compiled(b"one:\xff" + K1.encode())
+    assert "visible ASCII" in message
+
+
+def test_all_bad_entries_are_reported() -> None:
+    _, messages = compiled(f"a:x,b:{K1},c:y")
+    assert [message.split()[1] for message in messages] == ["1", "3"]
+
+
+@pytest.mark.parametrize("text", ["", " \n", ",,", "# only a comment"])
+def test_no_key_at_all(text: str) -> None:
+    _, (message,) = compiled(text)
+    assert message.startswith("no key is listed")
+
+
+def test_table_holds_no_key_in_clear() -> None:
+    table = table_of(f"one:{K1},{BARE}")
+    seen: list[object] = [table]
+    for held in seen:
+        if not isinstance(held, type):
+            seen.extend(gc.get_referents(held))
+    assert any(isinstance(held, bytes) and held == sha256(K1.encode()).digest() for held in seen)
+    assert not any(secret in str(held) for held in seen for secret in (K1, BARE))
+    assert repr(table) == "<2 keys in x-api-key>"
+
+
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=","), min_size=16, max_size=80))
+def test_every_visible_key_is_found_and_only_it(key: str) -> None:
+    table, _ = compiled(f"n:{key}")
+    if key.startswith("sha256:"):
+        return
+    assert table is not None
+    assert table.lookup(key.encode()) == Identity("key", "n")
+    assert table.lookup(key.encode() + b"!") is None
+
+
+@given(st.binary(max_size=120))
+def test_no_text_raises(text: bytes) -> None:
+    compiled(text)

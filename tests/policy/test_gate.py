@@ -1,0 +1,677 @@
+"""The gate: the order of the steps, what each refusal says, what travels, and what is refused at load."""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rawgate.config.model import (
+    ApiKeys,
+    Config,
+    Cors,
+    Gateway,
+    HeaderRules,
+    Jwt,
+    Limits,
+    RateLimit,
+    RegexRewrite,
+    Rewriter,
+    Route,
+    Secret,
+    Target,
+    Upstream,
+)
+from rawgate.errors import INTERNAL, OK, Problem
+from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead, ResponseHead
+from rawgate.policy.gate import Gate, compile_gate, pick_upgrade
+from rawgate.policy.paths import compile_normaliser
+
+SECRET = b"a secret of more than 32 octets, for tests"
+API_KEY = "key-of-partner-0123456789"
+WALL = 1_700_000_000.0
+CLIENT = Peer("192.0.2.7", "192.0.2.7:50000")
+PROXY = Peer("10.0.0.1", "10.0.0.1:50000")
+SHOP = b"https://shop.test"
+
+
+def _part(value: object) -> bytes:
+    return urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+
+def token(**claims: object) -> bytes:
+    signed = _part({"alg": "HS256"}) + b"." + _part({"exp": WALL + 600, **claims})
+    return signed + b"." + urlsafe_b64encode(hmac.digest(SECRET, signed, "sha256")).rstrip(b"=")
+
+
+ALICE = b"Bearer " + token(sub="alice")
+
+
+def route(prefix: str = "/", *, auth: str = "none", **more: Any) -> Route:
+    return Route(prefix=prefix, upstream="users", auth=auth, **more)
+
+
+def config(*routes: Route, **gateway: Any) -> Config:
+    return Config(
+        gateway=Gateway(listen=(), **gateway),
+        upstreams={"users": Upstream(targets=(Target("127.0.0.1", 3001, "users:3001"), Target("127.0.0.1", 80, "b")))},
+        routes=routes,
+        jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", SECRET),))},
+        api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("test", f"acme:{API_KEY}".encode()))},
+    )
+
+
+def problems_of(configuration: Config) -> list[Problem]:
+    problems: list[Problem] = []
+    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems)
+    assert (gate is None) == bool(problems)
+    return problems
+
+
+def gate_of(*routes: Route, **gateway: Any) -> Gate:
+    problems: list[Problem] = []
+    gate = compile_gate(config(*routes, **gateway), new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems)
+    assert problems == []
+    assert gate is not None
+    return gate
+
+
+def request(
+    target: str = "/",
+    method: str = "GET",
+    known: dict[str, bytes] | None = None,
+    *,
+    through: list[bytes] | None = None,
+    body: int = 0,
+    authority: bytes = b"api.test",
+    upgrade: bytes = b"",
+) -> RequestHead:
+    fields = {name.encode(): value for name, value in (known or {}).items()}
+    octets = target.encode("latin-1")
+    return RequestHead(method.encode(), octets, 1, authority, fields, through or [], body, False, False, upgrade, 0)
+
+
+def decide(gate: Gate, head: RequestHead, peer: Peer = CLIENT, now: float = 100.0, wall: float = WALL) -> Decision:
+    return gate.decide(head, peer, now, wall)
+
+
+def answer(decision: Decision) -> Answer:
+    assert isinstance(decision, Answer)
+    return decision
+
+
+def forward(decision: Decision) -> Forward:
+    assert isinstance(decision, Forward), decision
+    return decision
+
+
+def lines(octets: bytes) -> list[str]:
+    assert not octets or octets.endswith(b"\r\n")
+    return octets.decode().split("\r\n")[:-1]
+
+
+def path_sent(decision: Decision) -> str:
+    return lines(forward(decision).head)[0].split(" ")[1]
+
+
+def response(decision: Decision, known: dict[str, bytes] | None = None) -> list[str]:
+    fields = {name.encode(): value for name, value in (known or {}).items()}
+    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"")
+    return lines(forward(decision).on_response(head))
+
+
+# The whole way
+
+
+def test_the_whole_way() -> None:
+    limited = route("/api/users", auth="jwt.main", rewrite="/v2/users", rate_limit=RateLimit(100, 60.0))
+    gate = gate_of(limited)
+    decision = forward(
+        decide(gate, request("/api/users/7?x=1", known={"authorization": ALICE}, through=[b"Accept: */*"]))
+    )
+    assert lines(decision.head) == [
+        "GET /v2/users/7?x=1 HTTP/1.1",
+        "Host: users:3001",
+        "Accept: */*",
+        "Authorization: " + ALICE.decode(),
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: api.test",
+        "X-Request-Id: " + "0" * 32,
+        "X-User-Id: alice",
+        "Via: 1.1 rawgate",
+    ]
+    assert (decision.client_id, decision.request_id) == ("alice", "0" * 32)
+    assert (decision.terms.route, decision.terms.upstream) == ("/api/users", "users")
+    assert decision.terms.body_limit == Limits().body
+    sent = response(decision, {"server": b"nginx"})
+    assert sent[:4] == ["HTTP/1.1 200 OK", "X-A: 1", "Date: D", "X-Request-Id: " + "0" * 32]
+    assert sent[4].startswith('RateLimit: "/api/users";r=99;t=')
+    assert sent[5:7] == ['RateLimit-Policy: "/api/users";q=100;w=60', "x-ratelimit-limit: 100"]
+
+
+# The order of the steps: each request breaks the rule of its row and of all rows below it.
+
+ORDERED = gate_of(
+    route(
+        "/a",
+        auth="jwt.main",
+        methods=("GET", "POST"),
+        body=10,
+        rate_limit=RateLimit(1, 60.0),
+        rewrite=RegexRewrite("/a(.*)", "/b/\\1"),
+    )
+)
+BAD = {"via": b", ".join([b"1.1 rawgate"] * 8), "authorization": b"Bearer bad"}
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (request("/../x", "PUT", BAD, body=11), "loop_detected"),
+        (request("/../x", "PUT", body=11), "bad_request"),
+        (request("/x%2F", "PUT", body=11), "no_route"),
+        (request("/x", "PUT", body=11), "no_route"),
+        (request("/a/%2F", "PUT", body=11), "method_not_allowed"),
+        (request("/a/%2F", "POST", body=11), "bad_request"),
+        (request("/a", "POST", body=11), "body_too_large"),
+        (request("/a", "POST", body=10), "auth_missing"),
+        (request("/a", "POST", {"authorization": b"Bearer bad"}), "auth_malformed"),
+        (request("/a", "POST", {"authorization": b"Bearer " + token(sub="a", exp=1)}), "auth_expired"),
+    ],
+)
+def test_the_first_broken_rule_answers(head: RequestHead, reason: str) -> None:
+    refusal = answer(decide(ORDERED, head))
+    assert refusal.reason.code == reason
+    assert refusal.status == refusal.reason.status
+
+
+def test_who_may_not_come_in_is_not_counted() -> None:
+    gate = gate_of(route("/a", auth="jwt.main", methods=("GET",), body=10, rate_limit=RateLimit(1, 60.0)))
+    for head in (
+        request("/a/../.."),
+        request("/a", "PUT"),
+        request("/a", body=11),
+        request("/a"),
+        request("/a", known={"authorization": b"Bearer bad"}),
+    ):
+        answer(decide(gate, head))
+    good = request("/a", known={"authorization": ALICE})
+    forward(decide(gate, good))
+    assert answer(decide(gate, good)).reason.code == "rate_limited"
+
+
+def test_the_limit_comes_before_the_rewrite() -> None:
+    gate = gate_of(route("/a", rewrite=RegexRewrite("/a(.*)", "/b\\1%"), rate_limit=RateLimit(1, 60.0)))
+    first, second = answer(decide(gate, request("/a"))), answer(decide(gate, request("/a")))
+    assert (first.reason.code, second.reason.code) == ("internal", "rate_limited")
+    assert lines(first.fields)[0].startswith('RateLimit: "/a";r=0;')
+
+
+# Refusals
+
+
+def test_405_says_what_is_allowed() -> None:
+    gate = gate_of(route("/a", methods=("GET",)), route("/a", methods=("PUT", "DELETE"), name="writes"), route("/"))
+    refusal = answer(decide(gate, request("/a/x", "PATCH")))
+    assert (refusal.status, lines(refusal.fields)) == (405, ["Allow: GET, HEAD, PUT, DELETE"])
+
+
+@pytest.mark.parametrize(
+    ("known", "reason", "challenge"),
+    [
+        ({}, "auth_missing", "Bearer"),
+        ({"authorization": b""}, "auth_missing", "Bearer"),
+        ({"authorization": b"Basic " + ALICE[7:]}, "auth_missing", "Bearer"),
+        ({"authorization": ALICE[7:]}, "auth_missing", "Bearer"),
+        ({"authorization": b"Bearer"}, "auth_malformed", 'Bearer error="invalid_token"'),
+        ({"authorization": b"Bearer    "}, "auth_malformed", 'Bearer error="invalid_token"'),
+        ({"authorization": b"Bearer a b"}, "auth_malformed", 'Bearer error="invalid_token"'),
+        ({"authorization": ALICE + b", " + ALICE}, "auth_malformed", 'Bearer error="invalid_token"'),
+        ({"authorization": ALICE[:-2] + b"AA"}, "auth_bad_signature", 'Bearer error="invalid_token"'),
+        ({"x-api-key": API_KEY.encode()}, "auth_missing", "Bearer"),
+    ],
+)
+def test_bearer_refusals(known: dict[str, bytes], reason: str, challenge: str) -> None:
+    refusal = answer(decide(gate_of(route(auth="jwt.main")), request(known=known)))
+    assert (refusal.status, refusal.reason.code) == (401, reason)
+    assert lines(refusal.fields) == [f"WWW-Authenticate: {challenge}"]
+    assert refusal.client_id == "192.0.2.7"
+
+
+@pytest.mark.parametrize("scheme", [b"Bearer ", b"bEARER ", b"bearer   "])
+def test_the_scheme_is_read_in_any_case(scheme: bytes) -> None:
+    gate = gate_of(route(auth="jwt.main"))
+    assert forward(decide(gate, request(known={"authorization": scheme + ALICE[7:]}))).client_id == "alice"
+
+
+@pytest.mark.parametrize(("known", "reason"), [({}, "auth_missing"), ({"x-api-key": b"no"}, "api_key_unknown")])
+def test_api_key_refusals(known: dict[str, bytes], reason: str) -> None:
+    refusal = answer(decide(gate_of(route(auth="api_keys.partners")), request(known=known)))
+    assert (refusal.status, refusal.reason.code) == (401, reason)
+    assert lines(refusal.fields) == ["WWW-Authenticate: ApiKey"]
+
+
+# Identity
+
+
+def test_a_subject_travels_and_a_claimed_one_does_not() -> None:
+    gate = gate_of(route("/in", auth="jwt.main"), route("/"))
+    spoof = {"x-user-id": b"root", "authorization": ALICE}
+    assert "X-User-Id: alice" in lines(forward(decide(gate, request("/in", known=spoof))).head)
+    assert not [line for line in lines(forward(decide(gate, request("/", known=spoof))).head) if "X-User-Id" in line]
+
+
+@pytest.mark.parametrize("peer", [CLIENT, PROXY], ids=["client", "proxy"])
+def test_nobody_is_believed_about_the_user(peer: Peer) -> None:
+    gate = gate_of(route(), trusted_proxies=(ip_network("10.0.0.0/8"),))
+    assert b"root" not in forward(decide(gate, request(known={"x-user-id": b"root"}), peer)).head
+
+
+def test_a_token_without_a_subject_is_counted_by_address() -> None:
+    gate = gate_of(route(auth="jwt.main", rate_limit=RateLimit(1, 60.0)))
+    head = request(known={"authorization": b"Bearer " + token()})
+    decision = forward(decide(gate, head))
+    assert decision.client_id == "192.0.2.7"
+    assert b"X-User-Id" not in decision.head
+    assert answer(decide(gate, head)).reason.code == "rate_limited"
+    forward(decide(gate, head, Peer("192.0.2.8", "")))
+
+
+@pytest.mark.parametrize(
+    ("auth", "forwards", "passing"),
+    [
+        ("jwt.main", None, ["Authorization", "X-Api-Key"]),
+        ("jwt.main", True, ["Authorization", "X-Api-Key"]),
+        ("jwt.main", False, ["X-Api-Key"]),
+        ("api_keys.partners", None, ["Authorization"]),
+        ("api_keys.partners", True, ["Authorization", "X-Api-Key"]),
+        ("none", None, ["Authorization", "X-Api-Key"]),
+    ],
+)
+def test_which_credentials_pass(auth: str, forwards: bool | None, passing: list[str]) -> None:
+    gate = gate_of(route(auth=auth, forward_credentials=forwards))
+    head = request(known={"authorization": ALICE, "x-api-key": API_KEY.encode()})
+    sent = [line.partition(":")[0] for line in lines(forward(decide(gate, head)).head)]
+    assert [name for name in sent if name in ("Authorization", "X-Api-Key")] == passing
+
+
+def test_names_that_wire_is_asked_for() -> None:
+    gate = gate_of(route(), client_ip_header="cf-connecting-ip")
+    asked = {
+        b"authorization",
+        b"x-api-key",
+        b"x-user-id",
+        b"x-forwarded-for",
+        b"forwarded",
+        b"via",
+        b"cf-connecting-ip",
+    }
+    assert asked <= gate.wanted
+    assert {b"authorization", b"x-api-key", b"x-user-id", b"x-request-id", b"cf-connecting-ip"} <= gate.protected
+    assert b"origin" not in gate.wanted
+    assert b"ratelimit" not in gate.response_wanted
+
+
+# Addresses
+
+
+def test_a_trusted_proxy_names_client_and_request() -> None:
+    gate = gate_of(route(rate_limit=RateLimit(1, 60.0)), trusted_proxies=(ip_network("10.0.0.0/8"),))
+    known = {"x-forwarded-for": b"203.0.113.9, 192.0.2.50", "x-request-id": b"theirs"}
+    decision = forward(decide(gate, request(known=known), PROXY))
+    assert (decision.client_id, decision.request_id) == ("192.0.2.50", "theirs")
+    assert "X-Forwarded-For: 203.0.113.9, 192.0.2.50, 10.0.0.1" in lines(decision.head)
+    # Counted as that client, whichever way it comes.
+    assert answer(decide(gate, request(), Peer("192.0.2.50", ""))).reason.code == "rate_limited"
+
+
+def test_a_client_cannot_name_itself() -> None:
+    gate = gate_of(route(), trusted_proxies=(ip_network("10.0.0.0/8"),))
+    decision = forward(decide(gate, request(known={"x-forwarded-for": b"203.0.113.9", "x-request-id": b"mine"})))
+    assert (decision.client_id, decision.request_id) == ("192.0.2.7", "0" * 32)
+    assert "X-Forwarded-For: 192.0.2.7" in lines(decision.head)
+
+
+def test_ipv6_clients_are_counted_by_their_network() -> None:
+    gate = gate_of(route(rate_limit=RateLimit(1, 60.0)))
+    forward(decide(gate, request(), Peer("2001:db8::1", "")))
+    assert answer(decide(gate, request(), Peer("2001:db8::2", ""))).reason.code == "rate_limited"
+    forward(decide(gate, request(), Peer("2001:db8:0:1::1", "")))
+
+
+# Limits
+
+
+def test_429_tells_when_to_come_back() -> None:
+    gate = gate_of(route("/a", name='my "route"', rate_limit=RateLimit(2, 0.5)))
+    kept = [forward(decide(gate, request("/a"))) for _ in range(2)]
+    refusal = answer(decide(gate, request("/a")))
+    assert (refusal.status, refusal.route) == (429, 'my "route"')
+    assert lines(refusal.fields) == [
+        'RateLimit: "my \\"route\\"";r=0;t=1',
+        'RateLimit-Policy: "my \\"route\\"";q=2;w=1',
+        "x-ratelimit-limit: 2",
+        "x-ratelimit-remaining: 0",
+        "x-ratelimit-reset: 1",
+        "Retry-After: 1",
+    ]
+    assert response(kept[0], {"ratelimit": b"theirs"})[-5:] == [
+        'RateLimit: "my \\"route\\"";r=1;t=1',
+        *lines(refusal.fields)[1:3],
+        "x-ratelimit-remaining: 1",
+        "x-ratelimit-reset: 1",
+    ]
+    forward(decide(gate, request("/a"), now=101.0))
+
+
+def test_limits_of_two_routes_are_two() -> None:
+    gate = gate_of(route("/a", rate_limit=RateLimit(1, 60.0)), route("/b", rate_limit=RateLimit(1, 60.0)))
+    for path in ("/a", "/b"):
+        forward(decide(gate, request(path)))
+
+
+def test_a_percent_sign_in_a_name_is_only_a_sign() -> None:
+    sent = response(decide(gate_of(route(name="100%d", rate_limit=RateLimit(5, 60.0))), request()))
+    assert 'RateLimit-Policy: "100%d";q=5;w=60' in sent
+
+
+# Paths
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "..", ".", "", "%2e", "%2F", "%41", "%c3%a9", "x;y", "..;"]), max_size=6).map(
+        lambda parts: "/" + "/".join(parts)
+    )
+)
+def test_the_path_that_is_forwarded_is_the_path_that_was_matched(path: str) -> None:
+    decision = decide(PLAIN, request(path + "?q=/../"))
+    normal = compile_normaliser(True)(path.encode())
+    if isinstance(decision, Forward):
+        assert path_sent(decision) == normal.path.decode() + "?q=/../"
+        inside = normal.path == b"/a" or normal.path.startswith(b"/a/")
+        assert decision.terms.route == ("/a" if inside else "/")
+    else:
+        assert answer(decision).reason.code == "bad_request"
+        assert normal.flaw
+
+
+PLAIN = gate_of(route("/a"), route("/"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/public/../admin", "admin"),
+        ("/public/%2e%2e/admin", "admin"),
+        ("//admin", "admin"),
+        ("/%61dmin", "admin"),
+        ("/caf%c3%a9", "caf\u00e9"),
+        ("/caf%C3%A9/x", "caf\u00e9"),
+        ("/%40me", "@me"),
+        ("/ADMIN", "/"),
+    ],
+)
+def test_no_spelling_leads_around_a_route(path: str, name: str) -> None:
+    gate = gate_of(
+        route("/admin", name="admin"), route("/caf\u00e9", name="caf\u00e9"), route("/@me", name="@me"), route("/")
+    )
+    assert forward(decide(gate, request(path))).terms.route == name
+
+
+def test_encoded_slashes_pass_where_they_are_kept() -> None:
+    gate = gate_of(route("/keep", encoded_slash="keep"), route("/"))
+    assert path_sent(decide(gate, request("/keep/group%2fproject"))) == "/keep/group%2fproject"
+    assert answer(decide(gate, request("/other/group%2fproject"))).reason.code == "bad_request"
+
+
+def test_slashes_stay_when_they_are_not_merged() -> None:
+    assert path_sent(decide(gate_of(route(), merge_slashes=False), request("//a//b"))) == "//a//b"
+
+
+def _raises(path: str) -> str:
+    raise RuntimeError(path)
+
+
+@pytest.mark.parametrize(
+    "rewrite", [_raises, lambda path: "/a b", lambda path: "//evil.test", RegexRewrite("/a(.*)", "/\\1")]
+)
+def test_a_rewrite_that_makes_nonsense_is_an_internal_error(rewrite: Rewriter | RegexRewrite) -> None:
+    refusal = answer(decide(gate_of(route("/a", rewrite=rewrite)), request("/a/..b")))
+    assert (refusal.status, refusal.reason, refusal.route) == (500, INTERNAL, "/a")
+
+
+def test_a_function_rewrites() -> None:
+    gate = gate_of(route("/a", rewrite=lambda path: path + "/index.html"))
+    assert path_sent(decide(gate, request("/a/b?c"))) == "/a/b/index.html?c"
+
+
+# CORS
+
+CORS = Cors(origins=(SHOP.decode(),), methods=("GET", "PUT"), headers=("x-team",))
+
+
+def preflight(target: str, method: bytes = b"PUT", origin: bytes = SHOP) -> RequestHead:
+    return request(target, "OPTIONS", {"origin": origin, "access-control-request-method": method})
+
+
+SHARED = gate_of(
+    route("/a", auth="jwt.main", methods=("GET",), cors=CORS, rate_limit=RateLimit(1, 60.0)),
+    route("/a", methods=("PUT",), name="open writes"),
+    route("/b", auth="jwt.main", cors=CORS),
+    route("/"),
+)
+
+
+def test_preflights_need_no_credential_and_are_not_counted() -> None:
+    for _ in range(3):
+        reply = answer(decide(SHARED, preflight("/a", b"GET")))
+        assert (reply.status, reply.reason, reply.route) == (204, OK, "/a")
+        assert "Access-Control-Allow-Origin: https://shop.test" in lines(reply.fields)
+
+
+def test_the_method_asked_about_selects_the_route() -> None:
+    refusal = answer(decide(SHARED, preflight("/a", b"PUT")))
+    assert (refusal.status, lines(refusal.fields)) == (405, ["Allow: GET, HEAD, PUT"])
+
+
+def test_options_that_are_no_preflight_are_requests() -> None:
+    for known in ({"origin": SHOP}, {"access-control-request-method": b"GET"}):
+        assert answer(decide(SHARED, request("/b", "OPTIONS", known))).reason.code == "auth_missing"
+    assert path_sent(decide(SHARED, preflight("/x"))) == "/x"
+
+
+def test_refusals_can_be_read_by_the_page() -> None:
+    refusal = answer(decide(SHARED, request("/b", known={"origin": SHOP})))
+    assert lines(refusal.fields) == [
+        "Access-Control-Allow-Origin: https://shop.test",
+        "Vary: Origin",
+        "WWW-Authenticate: Bearer",
+    ]
+
+
+def test_cors_replaces_what_the_upstream_says() -> None:
+    theirs = {"access-control-allow-origin": b"*", "access-control-expose-headers": b"X"}
+    ours = response(decide(SHARED, request("/b", known={"origin": SHOP, "authorization": ALICE})), theirs)
+    assert [line for line in ours if line.startswith("Access-")] == ["Access-Control-Allow-Origin: https://shop.test"]
+    assert "Vary: Origin" in ours
+    other = response(decide(SHARED, request("/x", known={"origin": SHOP})), theirs)
+    assert "Access-Control-Allow-Origin: *" in other
+    assert "Access-Control-Expose-Headers: X" in other
+
+
+def test_the_origin_reaches_the_upstream() -> None:
+    assert "Origin: https://shop.test" in lines(forward(decide(SHARED, request("/x", known={"origin": SHOP}))).head)
+
+
+# OPTIONS
+
+
+def test_options_about_the_server() -> None:
+    reply = answer(decide(PLAIN, request("*", "OPTIONS")))
+    assert (reply.status, reply.reason) == (204, OK)
+    assert lines(reply.fields) == ["Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]
+    assert answer(decide(PLAIN, request("*", "GET"))).status == 400
+
+
+def test_max_forwards() -> None:
+    gate = gate_of(route("/a", auth="jwt.main", methods=("GET", "OPTIONS")), route("/"))
+
+    def options(value: bytes, target: str = "/", method: str = "OPTIONS") -> Decision:
+        return decide(gate, request(target, method, {"max-forwards": value}))
+
+    reply = answer(options(b"0", "/a"))
+    assert (reply.status, lines(reply.fields)) == (204, ["Allow: GET, HEAD, OPTIONS"])
+    assert answer(options(b"x")).status == 400
+    assert "Max-Forwards: 4" in lines(forward(options(b"5")).head)
+    assert "Max-Forwards: 0" in lines(forward(options(b"0", method="GET")).head)
+    assert answer(options(b"5", "/a")).reason.code == "auth_missing"
+
+
+# Bodies, upgrades, rules
+
+
+def test_body_limits() -> None:
+    gate = gate_of(route("/small", body=5), route("/"), limits=Limits(body=7))
+    assert forward(decide(gate, request("/small", body=5))).terms.body_limit == 5
+    assert answer(decide(gate, request("/small", body=6))).reason.code == "body_too_large"
+    assert answer(decide(gate, request("/", body=8))).reason.code == "body_too_large"
+    forward(decide(gate, request("/", body=CHUNKED)))
+
+
+@pytest.mark.parametrize(
+    ("offered", "token"),
+    [
+        (b"websocket", b"websocket"),
+        (b"h2c, websocket", b"websocket"),
+        (b"spice/1.0,\twebsocket/13", b"websocket/13"),
+        (b"h2c", b""),
+        (b"", b""),
+        (b", ,", b""),
+    ],
+)
+def test_upgrades(offered: bytes, token: bytes) -> None:
+    assert pick_upgrade(offered, frozenset((b"websocket",))) == token
+    assert forward(decide(PLAIN, request(upgrade=offered))).upgrade == token
+
+
+def test_header_rules_both_ways() -> None:
+    up, down = HeaderRules(set={"X-Team": "red"}, remove=("Cookie",)), HeaderRules(set={"X-B": "2"}, remove=("x-a",))
+    decision = forward(
+        decide(gate_of(route(request_headers=up, response_headers=down)), request(through=[b"Cookie: a"]))
+    )
+    assert lines(decision.head)[-1] == "X-Team: red"
+    assert b"Cookie" not in decision.head
+    assert response(decision) == ["HTTP/1.1 200 OK", "Date: D", "X-Request-Id: " + "0" * 32, "X-B: 2"]
+    assert not decision.trailer(b"x-team")
+
+
+def test_host_passes_when_asked() -> None:
+    assert lines(forward(decide(gate_of(route(upstream_host="pass")), request())).head)[1] == "Host: api.test"
+
+
+# Load
+
+
+@pytest.mark.parametrize(
+    ("routes", "path", "words"),
+    [
+        ((route("/a//b"),), ("routes", 0, "prefix"), "not a normalised path"),
+        ((route("/a/../b"),), ("routes", 0, "prefix"), "not a normalised path"),
+        ((route("/a?b"),), ("routes", 0, "prefix"), "not a normalised path"),
+        ((route("/a"), route("/b", rewrite="/c/./d")), ("routes", 1, "rewrite"), "not a normalised path"),
+        ((route("/b", rewrite=RegexRewrite("(", "/")),), ("routes", 0, "rewrite", "pattern"), "regular expression"),
+        ((route("/b", rewrite=RegexRewrite("a", "/\\1")),), ("routes", 0, "rewrite", "to"), "group"),
+        ((route("/"), route("/b")), ("routes", 1), "never be reached"),
+        ((route("/b", auth="jwt.nobody"),), ("routes", 0, "auth"), "names no verifier"),
+        ((route("/b", auth="nonsense"),), ("routes", 0, "auth"), "names no verifier"),
+        ((Route(prefix="/b", upstream="x", auth="none"),), ("routes", 0, "upstream"), "not an upstream"),
+        ((route("/caf\u00e9", rate_limit=RateLimit(1, 1.0)),), ("routes", 0, "name"), "visible ASCII"),
+        ((route("/b", upgrade=("websocket", "H2C")),), ("routes", 0, "upgrade"), "h2c"),
+    ],
+)
+def test_problems(routes: tuple[Route, ...], path: tuple[str | int, ...], words: str) -> None:
+    problems = problems_of(config(*routes))
+    assert [problem.path for problem in problems] == [path]
+    assert words in problems[0].message
+
+
+def test_all_problems_at_once() -> None:
+    weak = Config(
+        gateway=Gateway(listen=()),
+        upstreams={},
+        routes=(route("/a//", rewrite="b"), route("/a", auth="jwt.weak")),
+        jwt={"weak": Jwt(algorithm="HS256", secret=(Secret("test", b"short"),))},
+        api_keys={"bad": ApiKeys(header="x-api-key", keys=Secret("test", b"name:short"))},
+    )
+    assert {problem.path[:2] for problem in problems_of(weak)} == {
+        ("jwt", "weak"),
+        ("api_keys", "bad"),
+        ("routes", 0),
+        ("routes", 1),
+    }
+
+
+# Whatever comes
+
+_octets = st.binary(max_size=24)
+_value = _octets | st.sampled_from([ALICE, b"Bearer ", SHOP, b"10.0.0.1", b"0", API_KEY.encode(), b"1.1 rawgate"])
+
+
+def _heads(names: list[bytes]) -> st.SearchStrategy[RequestHead]:
+    return st.builds(
+        RequestHead,
+        method=st.sampled_from([b"GET", b"OPTIONS", b"PUT", b"x!"]),
+        target=_octets.map(lambda octets: b"/" + octets) | st.sampled_from([b"*", b"/a/7", b"/b", b"/k/%2F", b""]),
+        minor=st.integers(0, 1),
+        authority=_octets,
+        known=st.dictionaries(st.sampled_from(names), _value, max_size=6),
+        through=st.lists(_octets.map(lambda octets: b"X-Forwarded-" + octets), max_size=3),
+        body=st.integers(-1, 2**70),
+        close=st.booleans(),
+        expect=st.booleans(),
+        upgrade=_octets,
+        size=st.just(0),
+    )
+
+
+EVERYTHING = gate_of(
+    route("/a", auth="jwt.main", rewrite="/v2", cors=CORS, rate_limit=RateLimit(5, 60.0)),
+    route("/b", auth="api_keys.partners", rewrite=RegexRewrite("/b(.*)", "/\\1"), rate_limit=RateLimit(5, 60.0)),
+    route("/k", encoded_slash="keep", upstream_host="pass", request_headers=HeaderRules(set={"X-A": "b"})),
+    route("/", host="a.test", methods=("GET",)),
+    route("/", rewrite=lambda path: path[1:] + path),
+    trusted_proxies=(ip_network("10.0.0.0/8"),),
+)
+
+
+@given(
+    _heads(sorted(EVERYTHING.wanted | {b"host"})), st.sampled_from([CLIENT, PROXY, Peer("unix", "unix"), Peer("", "")])
+)
+def test_every_head_is_decided(head: RequestHead, peer: Peer) -> None:
+    decision = decide(EVERYTHING, head, peer)
+    if isinstance(decision, Forward):
+        assert decision.head.count(b"\r\nHost: ") == 1 + sum(b"\r\nHost: " in line for line in head.through)
+        assert decision.head.endswith(b"\r\n")
+        assert response(decision)[0] == "HTTP/1.1 200 OK"
+    else:
+        assert answer(decision).status in range(200, 600)
+
+
+def test_the_steps_can_be_run_one_by_one() -> None:
+    """What `decide` forwards is what its own steps, called in turn, make."""
+    gate, head = SHARED, request("/b/x?y", known={"authorization": ALICE, "origin": SHOP})
+    hop = gate.hop_of(CLIENT.address)
+    target = gate.normalise(head.target)
+    group = gate.router.find(head.authority, target.key)
+    assert group is not None
+    chosen = group.methods.get(head.method, group.other)
+    assert chosen is not None
+    assert chosen.credential is not None
+    who = chosen.credential.check(head.known, WALL)
+    octets = chosen.up(head, target.path, target.query, hop.octets, hop.trusted, b"0" * 32, getattr(who, "name", ""))
+    assert octets == forward(decide(gate, head)).head

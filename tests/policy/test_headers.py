@@ -1,0 +1,322 @@
+"""Fields on the way up and on the way down."""
+
+import pytest
+
+from rawgate.config.model import HeaderRules
+from rawgate.message import RequestHead, ResponseHead
+from rawgate.policy.headers import (
+    LIMIT_NAMES,
+    REQUEST_NAMES,
+    RESPONSE_NAMES,
+    believed_id,
+    compile_down,
+    compile_trailer_filter,
+    compile_up,
+    is_loop,
+    next_max_forwards,
+)
+
+NO_RULES = HeaderRules()
+
+
+def request(
+    known: dict[bytes, bytes], through: list[bytes], minor: int = 1, authority: bytes = b"api.test"
+) -> RequestHead:
+    return RequestHead(b"GET", b"/unused", minor, authority, known, through, 0, False, False, b"", 0)
+
+
+def up(
+    known: dict[bytes, bytes] | None = None,
+    through: list[bytes] | None = None,
+    *,
+    trusted: bool = False,
+    user: str = "",
+    minor: int = 1,
+    authority: bytes = b"api.test",
+    rules: HeaderRules = NO_RULES,
+    pass_host: bool = False,
+    withheld: frozenset[bytes] = frozenset(),
+) -> list[str]:
+    """The lines of the head that goes up."""
+    write = compile_up(
+        b"users:3001",
+        rules,
+        pass_host=pass_host,
+        named=REQUEST_NAMES | {b"cf-connecting-ip", b"x-api-key", b"origin"},
+        withheld=withheld,
+        ip_header=b"cf-connecting-ip",
+    )
+    head = request(known or {}, through or [], minor, authority)
+    octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user)
+    assert octets.endswith(b"\r\n")
+    return octets.decode().split("\r\n")[:-1]
+
+
+def test_a_plain_request() -> None:
+    assert up(through=[b"User-Agent: curl", b"accept: */*"], user="alice") == [
+        "GET /v2?q HTTP/1.1",
+        "Host: users:3001",
+        "User-Agent: curl",
+        "accept: */*",
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: api.test",
+        "X-Request-Id: abc123",
+        "X-User-Id: alice",
+        "Via: 1.1 rawgate",
+    ]
+
+
+def test_http_1_0_without_a_host() -> None:
+    assert up(minor=0, authority=b"", pass_host=True) == [
+        "GET /v2?q HTTP/1.1",
+        "Host: users:3001",
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-Proto: http",
+        "X-Request-Id: abc123",
+        "Via: 1.0 rawgate",
+    ]
+
+
+def test_host_is_passed_when_asked() -> None:
+    assert up(pass_host=True)[1] == "Host: api.test"
+
+
+def test_a_name_travels_as_utf_8() -> None:
+    assert "X-User-Id: zo\u00eb" in up(user="zo\u00eb")
+
+
+SPOOFED = {
+    b"x-user-id": b"root",
+    b"x-request-id": b"mine",
+    b"x-forwarded-for": b"203.0.113.9",
+    b"x-forwarded-proto": b"https",
+    b"x-forwarded-host": b"evil.test",
+    b"x-forwarded-port": b"1",
+    b"forwarded": b"for=203.0.113.9",
+    b"x-real-ip": b"203.0.113.9",
+    b"cf-connecting-ip": b"203.0.113.9",
+    b"proxy": b"http://evil.test",
+}
+
+
+def test_what_a_client_claims_is_dropped() -> None:
+    assert up(SPOOFED) == up()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-Forwarded-Client-Cert: CN=root",
+        b"x-FORWARDED-anything: 1",
+        b"X_Forwarded_For: 203.0.113.9",
+        b"x-forwarded_client-cert: CN=root",
+        b"X-Forwarded-: empty",
+    ],
+)
+def test_the_forwarded_family_is_dropped_in_any_spelling(line: bytes) -> None:
+    assert up(through=[b"A: 1", line, b"B: forwarded"]) == up(through=[b"A: 1", b"B: forwarded"])
+    assert up(through=[line]) == up()
+
+
+def test_a_trusted_proxy_is_believed() -> None:
+    lines = up(SPOOFED, [b"X-Forwarded-Client-Cert: CN=a", b"X_Forwarded_Client_Cert: CN=b"], trusted=True)
+    assert lines == [
+        "GET /v2?q HTTP/1.1",
+        "Host: users:3001",
+        "X-Forwarded-Client-Cert: CN=a",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.test",
+        "X-Forwarded-Port: 1",
+        "Forwarded: for=203.0.113.9",
+        "X-Real-IP: 203.0.113.9",
+        "Cf-Connecting-Ip: 203.0.113.9",
+        "X-Forwarded-For: 203.0.113.9, 192.0.2.7",
+        "X-Request-Id: abc123",
+        "Via: 1.1 rawgate",
+    ]
+
+
+@pytest.mark.parametrize("known", [{}, {b"x-forwarded-for": b""}], ids=["absent", "empty"])
+def test_a_trusted_proxy_that_says_nothing(known: dict[bytes, bytes]) -> None:
+    assert up(known, trusted=True) == up()
+
+
+def test_credentials_pass_unless_withheld() -> None:
+    known = {b"authorization": b"Bearer t", b"x-api-key": b"k"}
+    assert up(known)[2:4] == ["Authorization: Bearer t", "X-Api-Key: k"]
+    assert up(known, withheld=frozenset((b"x-api-key",)))[2:4] == [
+        "Authorization: Bearer t",
+        "X-Forwarded-For: 192.0.2.7",
+    ]
+
+
+def test_framing_fields_are_not_written_again() -> None:
+    assert up({b"host": b"api.test", b"content-length": b"5", b"transfer-encoding": b"chunked"}) == up()
+
+
+def test_via_is_appended() -> None:
+    assert up({b"via": b"1.0 fred, 1.1 p.test"})[-1] == "Via: 1.0 fred, 1.1 p.test, 1.1 rawgate"
+    assert up({b"via": b""})[-1] == "Via: 1.1 rawgate"
+
+
+def test_rules_come_last() -> None:
+    rules = HeaderRules(set={"X-Team": "red", "Authorization": "Basic eA=="}, remove=("cookie", "Origin"))
+    lines = up(
+        {b"authorization": b"Bearer t", b"origin": b"https://a.test"},
+        [b"Cookie: a=b", b"x-team: blue", b"X_Team: blue", b"X-Teams: 2"],
+        rules=rules,
+    )
+    assert lines[2] == "X-Teams: 2"
+    assert lines[-2:] == ["X-Team: red", "Authorization: Basic eA=="]
+    assert len(lines) == len(up()) + 3
+
+
+@pytest.mark.parametrize(
+    ("value", "identifier"),
+    [
+        (b"a", "a"),
+        (b"A.b_c-9" + b"x" * 121, "A.b_c-9" + "x" * 121),
+        (b"x" * 129, ""),
+        (b"", ""),
+        (b"a b", ""),
+        (b"a, b", ""),
+        (b"a\n", ""),
+        (b"\xe9", ""),
+    ],
+)
+def test_believed_request_ids(value: bytes, identifier: str) -> None:
+    assert believed_id({b"x-request-id": value}) == identifier
+
+
+@pytest.mark.parametrize(
+    ("via", "loop"),
+    [
+        (b"1.1 rawgate", False),
+        (b", ".join([b"1.1 rawgate"] * 7), False),
+        (b", ".join([b"1.1 rawgate"] * 8), True),
+        (b",".join([b"HTTP/1.1 rawgate (comment)", b"1.0 fred"] * 8), True),
+        (b",".join([b"1.1 rawgate.test", b"1.1 x-rawgate", b"1.1 fred (rawgate)"] * 8), False),
+        (b"rawgate" * 50, False),
+    ],
+    ids=["one", "seven", "eight", "among-others", "other-names", "garbage"],
+)
+def test_loops(via: bytes, loop: bool) -> None:
+    assert is_loop(via) is loop
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        (b"0", b""),
+        (b"000", b""),
+        (b"1", b"0"),
+        (b"010", b"9"),
+        (b"1000000", b"999999"),
+        (b"9" * 9000, b"999999"),
+        (b"", None),
+        (b"-1", None),
+        (b"1, 1", None),
+        (b"1.0", None),
+        (b"+1", None),
+        (b"\xb2", None),
+    ],
+)
+def test_max_forwards(value: bytes, left: bytes | None) -> None:
+    assert next_max_forwards(value) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "passes"),
+    [
+        (b"x-checksum", True),
+        (b"server-timing", True),
+        (b"x-user-id", False),
+        (b"x_user_id", False),
+        (b"x-forwarded-anything", False),
+        (b"x_forwarded_anything", False),
+        (b"authorization", False),
+        (b"content-length", False),
+        (b"content_length", False),
+        (b"transfer-encoding", False),
+        (b"host", False),
+        (b"x-team", False),
+    ],
+)
+def test_trailers(name: bytes, passes: bool) -> None:
+    assert compile_trailer_filter(REQUEST_NAMES, HeaderRules(remove=("X-Team",)))(name) is passes
+
+
+def down(
+    known: dict[bytes, bytes],
+    through: list[bytes],
+    *,
+    status: int = 200,
+    phrase: bytes = b"OK",
+    rules: HeaderRules = NO_RULES,
+    removed: frozenset[bytes] = RESPONSE_NAMES - {b"date"},
+) -> list[str]:
+    write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
+    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"")
+    octets = write(b"abc123", b"RateLimit: x\r\n", head)
+    assert octets.endswith(b"\r\n")
+    return octets.decode().split("\r\n")[:-1]
+
+
+def test_an_answer() -> None:
+    known = {
+        b"server": b"nginx",
+        b"x-powered-by": b"PHP",
+        b"x-request-id": b"theirs",
+        b"date": b"D",
+        b"content-length": b"2",
+    }
+    assert down(known, [b"Set-Cookie: a=1", b"set-cookie: b=2", b"Vary: A", b"Set-Cookie: a=1"]) == [
+        "HTTP/1.1 200 OK",
+        "Set-Cookie: a=1",
+        "set-cookie: b=2",
+        "Vary: A",
+        "Set-Cookie: a=1",
+        "Date: D",
+        "X-Request-Id: abc123",
+        "RateLimit: x",
+    ]
+
+
+def test_an_answer_without_a_date_gets_one() -> None:
+    assert down({}, [], status=404, phrase=b"") == [
+        "HTTP/1.1 404 ",
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT",
+        "X-Request-Id: abc123",
+        "RateLimit: x",
+    ]
+
+
+def test_limit_fields_pass_where_nothing_is_limited() -> None:
+    known = {b"ratelimit": b'"a";r=1', b"x-ratelimit-limit": b"9", b"date": b"D"}
+    assert down(known, [])[1:4] == ['RateLimit: "a";r=1', "X-Ratelimit-Limit: 9", "Date: D"]
+    assert down(known, [], removed=RESPONSE_NAMES - {b"date"} | LIMIT_NAMES)[1:] == [
+        "Date: D",
+        "X-Request-Id: abc123",
+        "RateLimit: x",
+    ]
+
+
+@pytest.mark.parametrize("status", [100, 101, 103])
+def test_interim_answers_and_upgrades_go_as_they_are(status: int) -> None:
+    assert down({b"server": b"nginx"}, [b"Link: </a>"], status=status, phrase=b"X") == [
+        f"HTTP/1.1 {status} X",
+        "Link: </a>",
+    ]
+
+
+def test_rules_on_the_way_down() -> None:
+    rules = HeaderRules(set={"Server": "mine", "X-Frame-Options": "DENY"}, remove=("X-Debug", "date"))
+    assert down({b"date": b"D"}, [b"x-debug: 1", b"X-FRAME-OPTIONS: SAMEORIGIN", b"X_Debug: 2"], rules=rules) == [
+        "HTTP/1.1 200 OK",
+        "X_Debug: 2",
+        "X-Request-Id: abc123",
+        "RateLimit: x",
+        "Server: mine",
+        "X-Frame-Options: DENY",
+    ]

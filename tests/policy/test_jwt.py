@@ -1,0 +1,847 @@
+"""Tokens that must and must not verify, by hand: nothing here is made with the code under test."""
+
+import hmac
+import json
+import tracemalloc
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    RSAPublicNumbers,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rawgate.config.model import Jwt, Secret
+from rawgate.errors import (
+    AUTH_BAD_SIGNATURE,
+    AUTH_EXPIRED,
+    AUTH_MALFORMED,
+    AUTH_NOT_YET_VALID,
+    AUTH_UNKNOWN_KEY,
+    AUTH_WRONG_AUDIENCE,
+    AUTH_WRONG_ISSUER,
+    Problem,
+    Reason,
+)
+from rawgate.message import Identity
+from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory, compile_verifier
+
+NOW = 1_800_000_000
+ISSUER = "https://issuer.test"
+SECRET = bytes(range(32))
+CLAIMS: dict[str, Any] = {"iss": ISSUER, "aud": "api", "sub": "alice", "exp": NOW + 600}
+ALICE = Identity("sub", "alice")
+
+RSA = generate_private_key(65537, 2048)
+OTHER_RSA = generate_private_key(65537, 2048)
+VECTORS = json.loads(Path(__file__).parent.parent.joinpath("cases", "jwt_rfc7515.json").read_text())
+
+
+def b64(octets: bytes) -> bytes:
+    return urlsafe_b64encode(octets).rstrip(b"=")
+
+
+def unb64(text: bytes | str) -> bytes:
+    padded = text if isinstance(text, bytes) else text.encode()
+    return urlsafe_b64decode(padded + b"==")
+
+
+def octets(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def pem(key: RSAPrivateKey | RSAPublicKey | ec.EllipticCurvePrivateKey) -> bytes:
+    public = key if isinstance(key, RSAPublicKey) else key.public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def private_pem(key: RSAPrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def sealed(header: bytes, payload: bytes, key: bytes = SECRET, digest: str = "sha256") -> bytes:
+    """A token from two texts that are base64url already, or not."""
+    signed = header + b"." + payload
+    return signed + b"." + b64(hmac.digest(key, signed, digest))
+
+
+def hs256(claims: Any = CLAIMS, header: Any = None, key: bytes = SECRET, digest: str = "sha256") -> bytes:
+    return sealed(b64(octets(header or {"alg": "HS256", "typ": "JWT"})), b64(octets(claims)), key, digest)
+
+
+def claiming(**changed: Any) -> bytes:
+    """A good token but for some claims; `...` takes one away."""
+    return hs256({name: value for name, value in {**CLAIMS, **changed}.items() if value is not ...})
+
+
+def heading(**members: Any) -> bytes:
+    return hs256(header={"alg": "HS256", **members})
+
+
+def rs256(
+    claims: Any = CLAIMS, header: Any = None, key: RSAPrivateKey = RSA, digest: hashes.HashAlgorithm | None = None
+) -> bytes:
+    signed = b64(octets(header or {"alg": "RS256"})) + b"." + b64(octets(claims))
+    return signed + b"." + b64(key.sign(signed, PKCS1v15(), digest or hashes.SHA256()))
+
+
+DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")
+
+
+def rs256_padded(before: bytes, after: bytes = b"", info: bytes = DIGEST_INFO) -> bytes:
+    """A token whose signature opens to `before`, DigestInfo, digest, `after`, brought to length by 0xFF octets.
+
+    Only the holder of the private key can make these; a forger uses them against keys with a small exponent.
+    """
+    signed = b64(b'{"alg":"RS256"}') + b"." + b64(octets(CLAIMS))
+    tail = b"\x00" + info + sha256(signed).digest() + after
+    block = before + b"\xff" * (256 - len(before) - len(tail)) + tail
+    numbers = RSA.private_numbers()
+    opened = pow(int.from_bytes(block, "big"), numbers.d, numbers.public_numbers.n)
+    return signed + b"." + b64(opened.to_bytes(256, "big"))
+
+
+def jwt(**changed: Any) -> Jwt:
+    values = {"algorithm": "HS256", "issuer": ISSUER, "audience": "api", "leeway": 0.0, **changed}
+    if values["algorithm"] == "HS256":
+        values.setdefault("secret", (Secret("env:S", SECRET),))
+    else:
+        values.setdefault("public_key", (Secret("file:k.pem", pem(RSA)),))
+    return Jwt(**values)
+
+
+def verifier(keys: list[tuple[str | None, RSAPublicKey]] | None = None, **changed: Any) -> JwtVerifier:
+    problems: list[Problem] = []
+    made = compile_verifier("main", jwt(**changed), keys or [], problems)
+    assert problems == []
+    assert made is not None
+    return made
+
+
+def verdict(token: bytes, wall: float = NOW, **changed: Any) -> Identity | Reason:
+    return verifier(**changed).verify(token, wall)
+
+
+# Standard vectors.
+
+
+def test_rfc7515_a1_hs256() -> None:
+    vector = VECTORS["hs256"]
+    key = (Secret("file:a1", unb64(vector["key"])),)
+    made = verifier(secret=key, issuer="joe", audience=None)
+    assert made.verify(vector["token"].encode(), 1300819379.9) == Identity("sub", "")
+    assert made.verify(vector["token"].encode(), 1300819380) is AUTH_EXPIRED
+
+
+def test_rfc7515_a2_rs256() -> None:
+    vector = VECTORS["rs256"]
+    modulus, exponent = (int.from_bytes(unb64(vector["jwk"][name]), "big") for name in "ne")
+    key = RSAPublicNumbers(exponent, modulus).public_key()
+    made = verifier([(None, key)], algorithm="RS256", public_key=(), issuer="joe", audience=None)
+    assert made.verify(vector["token"].encode(), 1300819379.9) == Identity("sub", "")
+    assert made.verify(vector["token"].encode(), 1300819380) is AUTH_EXPIRED
+
+
+# The table. Row ids are those of a list of cases that gateways are compared by; several tokens may share one.
+
+GOOD = hs256()
+HEADER, PAYLOAD, SIGNATURE = GOOD.split(b".")
+MAC = unb64(SIGNATURE)
+
+
+def with_signature(signature: bytes) -> bytes:
+    return HEADER + b"." + PAYLOAD + b"." + signature
+
+
+def stray(text: bytes) -> bytes:
+    """The same octets with another last character."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = alphabet[alphabet.index(text[-1:]) + 1 :][:1]
+    assert unb64(text[:-1] + last) == unb64(text)
+    return text[:-1] + last
+
+
+def padded(text: bytes, rest: int) -> bytes:
+    """Blanks added until its length is `rest` modulo 3, so that its base64url has unused bits."""
+    return text + b" " * ((rest - len(text)) % 3)
+
+
+def json_serialisation() -> bytes:
+    parts = {"protected": HEADER.decode(), "payload": PAYLOAD.decode(), "signature": SIGNATURE.decode()}
+    return json.dumps(parts).encode()
+
+
+ACCEPTED = [
+    pytest.param(GOOD, id="J001"),
+    pytest.param(hs256(header=b'\n{ "typ" : "JWT",\r\n\t"alg" : "HS256" }\n'), id="J003"),
+    pytest.param(heading(x="y", nested={"a": [1, {"b": None}]}), id="J005-header"),
+    pytest.param(claiming(scope="a b", realm={"roles": ["x", "y"]}, n=1e3), id="J005-claims"),
+    pytest.param(heading(zip="DEF"), id="J044"),
+    pytest.param(heading(typ="at+jwt"), id="J045"),
+    pytest.param(heading(typ="jwt"), id="J046-lower-case"),
+    pytest.param(heading(typ="application/jwt"), id="J046-media-type"),
+    pytest.param(heading(b64=True), id="b64-true-changes-nothing"),
+    pytest.param(heading(kid="any"), id="kid-where-the-only-key-has-no-name"),
+    pytest.param(heading(kid="../../etc/passwd"), id="J076-path-is-never-used"),
+    pytest.param(heading(jku="https://evil.test/keys", x5u="https://evil.test/x"), id="J078-ours-not-fetched"),
+    pytest.param(claiming(nbf=NOW), id="J093"),
+    pytest.param(claiming(exp=NOW + 0.5, nbf=NOW - 0.5, iat=NOW + 0.25), id="fractions-of-a-second"),
+    pytest.param(claiming(iat=NOW + 10_000), id="iat-in-the-future-is-only-a-number"),
+    pytest.param(claiming(exp=2**53), id="exp-as-far-as-doubles-are-exact"),
+    pytest.param(claiming(aud=["other", "api"]), id="J099"),
+    pytest.param(claiming(pad="x" * 6_000), id="J115-8kB"),
+    pytest.param(claiming(pad="x" * 48_000), id="J115-64kB"),
+    pytest.param(claiming(pad="x" * 780_000), id="J115-1MB"),
+]
+
+REFUSED = [
+    pytest.param(b"", AUTH_MALFORMED, id="J006"),
+    pytest.param(HEADER + b"." + PAYLOAD, AUTH_MALFORMED, id="J008"),
+    pytest.param(with_signature(b""), AUTH_MALFORMED, id="J009"),
+    pytest.param(sealed(b"", PAYLOAD), AUTH_MALFORMED, id="J010"),
+    pytest.param(sealed(HEADER, b""), AUTH_MALFORMED, id="J011"),
+    pytest.param(GOOD + b".", AUTH_MALFORMED, id="J012"),
+    pytest.param(GOOD + b"." + SIGNATURE, AUTH_MALFORMED, id="J013"),
+    pytest.param(GOOD + b".AAAA.AAAA", AUTH_MALFORMED, id="J014"),
+    pytest.param(json_serialisation(), AUTH_MALFORMED, id="J015"),
+    pytest.param(GOOD + b"=", AUTH_MALFORMED, id="J016"),
+    pytest.param(sealed(b64(b'{"alg":"HS256"} ') + b"==", PAYLOAD), AUTH_MALFORMED, id="J017"),
+    pytest.param(with_signature(b"+/" + SIGNATURE[2:]), AUTH_MALFORMED, id="J018"),
+    pytest.param(HEADER + b" ." + PAYLOAD + b"." + SIGNATURE, AUTH_MALFORMED, id="J019-space"),
+    pytest.param(with_signature(SIGNATURE[:9] + b"\n" + SIGNATURE[9:]), AUTH_MALFORMED, id="J019-newline"),
+    pytest.param(GOOD + b"\n", AUTH_MALFORMED, id="J019-newline-at-the-end"),
+    pytest.param(with_signature(SIGNATURE[:9] + b"?" + SIGNATURE[9:]), AUTH_MALFORMED, id="J021-?"),
+    pytest.param(with_signature(SIGNATURE + b"#"), AUTH_MALFORMED, id="J021-#"),
+    pytest.param(with_signature(b"*" + SIGNATURE), AUTH_MALFORMED, id="J021-*"),
+    pytest.param(HEADER + b"." + PAYLOAD[:8] + b"!" + PAYLOAD[8:] + b"." + SIGNATURE, AUTH_MALFORMED, id="J022"),
+    pytest.param(with_signature(stray(SIGNATURE)), AUTH_MALFORMED, id="J023-signature"),
+    pytest.param(sealed(stray(b64(b'{"alg":"HS256"}  ')), PAYLOAD), AUTH_MALFORMED, id="J023-header"),
+    pytest.param(sealed(HEADER, stray(b64(padded(octets(CLAIMS), 2)))), AUTH_MALFORMED, id="J023-payload"),
+    pytest.param(with_signature(SIGNATURE + b"AA"), AUTH_MALFORMED, id="J024-signature"),
+    pytest.param(sealed(HEADER, b"A"), AUTH_MALFORMED, id="J024-payload"),
+    pytest.param(HEADER + b"." + PAYLOAD + b"." + "é".encode() + SIGNATURE, AUTH_MALFORMED, id="J025"),
+    pytest.param(hs256(header=b'["HS256"]'), AUTH_MALFORMED, id="J027-array"),
+    pytest.param(hs256(header=b'"HS256"'), AUTH_MALFORMED, id="J027-string"),
+    pytest.param(hs256(header=b"256"), AUTH_MALFORMED, id="J027-number"),
+    pytest.param(hs256(header=b'{"alg":"HS256","x":"\xff"}'), AUTH_MALFORMED, id="J028"),
+    pytest.param(hs256(header='{"alg":"HS256"}'.encode("utf-16")), AUTH_MALFORMED, id="J030-utf-16"),
+    pytest.param(hs256(header='{"alg":"HS256"}'.encode("utf-16-le")), AUTH_MALFORMED, id="J030-utf-16-le"),
+    pytest.param(hs256(header='{"alg":"HS256"}'.encode("utf-32")), AUTH_MALFORMED, id="J030-utf-32"),
+    pytest.param(hs256(header=b'\xef\xbb\xbf{"alg":"HS256"}'), AUTH_MALFORMED, id="J030-byte-order-mark"),
+    pytest.param(hs256(json.dumps(CLAIMS).encode("utf-16")), AUTH_MALFORMED, id="J030-payload"),
+    pytest.param(heading(alg=None), AUTH_MALFORMED, id="J032-null"),
+    pytest.param(heading(alg=256), AUTH_MALFORMED, id="J032-number"),
+    pytest.param(heading(alg=["HS256"]), AUTH_MALFORMED, id="J032-array"),
+    pytest.param(heading(alg={"HS256": 1}), AUTH_MALFORMED, id="J032-object"),
+    pytest.param(hs256(header={"typ": "JWT"}), AUTH_MALFORMED, id="J032-missing"),
+    pytest.param(heading(alg="hs256"), AUTH_BAD_SIGNATURE, id="J033"),
+    pytest.param(heading(alg=" HS256"), AUTH_BAD_SIGNATURE, id="J034"),
+    pytest.param(hs256(header=b'{"alg":"HS256","alg":"none"}'), AUTH_MALFORMED, id="J035"),
+    pytest.param(hs256(header=b'{"alg":"none","alg":"HS256"}'), AUTH_MALFORMED, id="J036"),
+    pytest.param(hs256(header=b'{"alg":"HS256","\\u0061lg":"HS256"}'), AUTH_MALFORMED, id="J036-escaped"),
+    pytest.param(hs256(header=b'{"alg":"HS256","x":{"a":1,"a":1}}'), AUTH_MALFORMED, id="J036-nested"),
+    pytest.param(heading(crit=[]), AUTH_MALFORMED, id="J038"),
+    pytest.param(heading(crit=["x"], x=1), AUTH_MALFORMED, id="crit-unknown"),
+    pytest.param(heading(crit=None), AUTH_MALFORMED, id="crit-null"),
+    pytest.param(heading(crit=["alg"]), AUTH_MALFORMED, id="J040"),
+    pytest.param(heading(crit=["b64"], b64=False), AUTH_MALFORMED, id="J042"),
+    pytest.param(heading(b64=False), AUTH_MALFORMED, id="J043"),
+    pytest.param(heading(b64=0), AUTH_MALFORMED, id="J043-number"),
+    pytest.param(hs256(header=b'{"alg":"HS256","x":' + b"[" * 100_000), AUTH_MALFORMED, id="J048-open"),
+    pytest.param(
+        hs256(header=b'{"alg":"HS256","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), AUTH_MALFORMED, id="J048-closed"
+    ),
+    pytest.param(hs256(header=b'{"x":' * 100_000 + b"1" + b"}" * 100_000), AUTH_MALFORMED, id="J048-objects"),
+    pytest.param(hs256(b'{"x":' * 100_000 + b"1" + b"}" * 100_000), AUTH_MALFORMED, id="J048-payload"),
+    pytest.param(b64(b'{"alg":"none"}') + b"." + PAYLOAD + b".", AUTH_BAD_SIGNATURE, id="J049"),
+    pytest.param(b64(b'{"alg":"NONE"}') + b"." + PAYLOAD + b".", AUTH_BAD_SIGNATURE, id="J051"),
+    pytest.param(b64(b'{"alg":"none"}') + b"." + PAYLOAD + b"." + SIGNATURE, AUTH_BAD_SIGNATURE, id="J053"),
+    pytest.param(heading(alg="none"), AUTH_BAD_SIGNATURE, id="J054"),
+    pytest.param(rs256(), AUTH_BAD_SIGNATURE, id="J057"),
+    pytest.param(hs256(header={"alg": "HS384"}, digest="sha384"), AUTH_BAD_SIGNATURE, id="J058-384"),
+    pytest.param(hs256(header={"alg": "HS512"}, digest="sha512"), AUTH_BAD_SIGNATURE, id="J058-512"),
+    pytest.param(with_signature(b64(MAC[:16])), AUTH_BAD_SIGNATURE, id="J062"),
+    pytest.param(with_signature(b64(MAC + b"\0")), AUTH_BAD_SIGNATURE, id="J063"),
+    pytest.param(hs256(key=b""), AUTH_BAD_SIGNATURE, id="J064"),
+    pytest.param(hs256(key=bytes(32)), AUTH_BAD_SIGNATURE, id="another-secret"),
+    pytest.param(heading(kid=7), AUTH_MALFORMED, id="J076-number"),
+    pytest.param(heading(kid=None), AUTH_MALFORMED, id="J076-null"),
+    pytest.param(
+        hs256(header={"alg": "HS256", "jwk": {"kty": "oct", "k": b64(b"e" * 32).decode()}}, key=b"e" * 32),
+        AUTH_BAD_SIGNATURE,
+        id="J077",
+    ),
+    pytest.param(
+        hs256(header={"alg": "HS256", "jku": "https://evil.test/"}, key=b"e" * 32), AUTH_BAD_SIGNATURE, id="J078"
+    ),
+    pytest.param(hs256(b"alice"), AUTH_MALFORMED, id="J080-not-json"),
+    pytest.param(hs256(b'["alice"]'), AUTH_MALFORMED, id="J080-array"),
+    pytest.param(hs256(octets(CLAIMS)[:-1] + b',"x":"\xff"}'), AUTH_MALFORMED, id="J080-not-utf-8"),
+    pytest.param(hs256(octets(CLAIMS) + b"x"), AUTH_MALFORMED, id="J080-trailing"),
+    pytest.param(hs256(octets(CLAIMS) + octets(CLAIMS)), AUTH_MALFORMED, id="J080-twice"),
+    pytest.param(hs256(b'{"exp":1,' + octets(CLAIMS)[1:]), AUTH_MALFORMED, id="J081"),
+    pytest.param(hs256(octets({**CLAIMS, "x": {"a": 1}})[:-2] + b',"a":1}}'), AUTH_MALFORMED, id="J081-nested"),
+    pytest.param(claiming(exp=NOW), AUTH_EXPIRED, id="J083"),
+    pytest.param(claiming(exp=...), AUTH_MALFORMED, id="J084"),
+    pytest.param(claiming(exp="9999999999"), AUTH_MALFORMED, id="J085"),
+    pytest.param(claiming(exp=True), AUTH_MALFORMED, id="J086-true"),
+    pytest.param(claiming(exp=None), AUTH_MALFORMED, id="J086-null"),
+    pytest.param(claiming(exp={}), AUTH_MALFORMED, id="J086-object"),
+    pytest.param(claiming(exp=[NOW + 600]), AUTH_MALFORMED, id="J086-array"),
+    pytest.param(claiming(nbf=True), AUTH_MALFORMED, id="J087-nbf-true"),
+    pytest.param(claiming(nbf=None), AUTH_MALFORMED, id="J087-nbf-null"),
+    pytest.param(claiming(iat=True), AUTH_MALFORMED, id="J087-iat-true"),
+    pytest.param(claiming(iat=None), AUTH_MALFORMED, id="J087-iat-null"),
+    pytest.param(claiming(iat="1"), AUTH_MALFORMED, id="J087-iat-string"),
+    pytest.param(claiming(exp=float("nan")), AUTH_MALFORMED, id="J088-nan"),
+    pytest.param(claiming(exp=float("inf")), AUTH_MALFORMED, id="J088-infinity"),
+    pytest.param(claiming(nbf=float("-inf")), AUTH_MALFORMED, id="J088-nbf"),
+    pytest.param(hs256(octets(CLAIMS).replace(b"1800000600", b"1e400")), AUTH_MALFORMED, id="J089-1e400"),
+    pytest.param(hs256(octets(CLAIMS).replace(b"1800000600", b"1e300")), AUTH_MALFORMED, id="J089-1e300"),
+    pytest.param(hs256(octets(CLAIMS).replace(b"1800000600", b"9" * 5000)), AUTH_MALFORMED, id="J089-5000-digits"),
+    pytest.param(hs256(octets(CLAIMS).replace(b"1800000600", b"9" * 4000)), AUTH_MALFORMED, id="J089-4000-digits"),
+    pytest.param(claiming(nbf=-(10**30)), AUTH_MALFORMED, id="J089-nbf"),
+    pytest.param(claiming(exp=-1), AUTH_EXPIRED, id="J090-negative"),
+    pytest.param(claiming(exp=0), AUTH_EXPIRED, id="J090-zero"),
+    pytest.param(claiming(nbf=NOW + 1), AUTH_NOT_YET_VALID, id="J092"),
+    pytest.param(claiming(nbf=str(NOW)), AUTH_MALFORMED, id="J094-string"),
+    pytest.param(claiming(nbf=False), AUTH_MALFORMED, id="J094-bool"),
+    pytest.param(claiming(iss="https://other.test"), AUTH_WRONG_ISSUER, id="J096-wrong"),
+    pytest.param(claiming(iss=...), AUTH_WRONG_ISSUER, id="J096-missing"),
+    pytest.param(claiming(iss="https://Issuer.test"), AUTH_WRONG_ISSUER, id="J096-other-case"),
+    pytest.param(claiming(iss=ISSUER + "/"), AUTH_WRONG_ISSUER, id="J096-slash"),
+    pytest.param(claiming(iss=[ISSUER]), AUTH_WRONG_ISSUER, id="J097"),
+    pytest.param(claiming(aud=...), AUTH_WRONG_AUDIENCE, id="aud-missing"),
+    pytest.param(claiming(aud=[]), AUTH_WRONG_AUDIENCE, id="J100-array"),
+    pytest.param(claiming(aud=""), AUTH_WRONG_AUDIENCE, id="J100-string"),
+    pytest.param(claiming(aud=["api", 1]), AUTH_WRONG_AUDIENCE, id="J101"),
+    pytest.param(claiming(aud=["api", None]), AUTH_WRONG_AUDIENCE, id="J101-null"),
+    pytest.param(claiming(aud="api2"), AUTH_WRONG_AUDIENCE, id="aud-longer"),
+    pytest.param(claiming(aud={"api": 1}), AUTH_WRONG_AUDIENCE, id="aud-object"),
+    pytest.param(claiming(sub=7), AUTH_MALFORMED, id="J104-number"),
+    pytest.param(claiming(sub={"a": 1}), AUTH_MALFORMED, id="J104-object"),
+    pytest.param(claiming(sub=None), AUTH_MALFORMED, id="J104-null"),
+    pytest.param(claiming(aud="client-17", nonce="n"), AUTH_WRONG_AUDIENCE, id="J106-id-token"),
+    pytest.param(claiming(aud=ISSUER, typ="Refresh"), AUTH_WRONG_AUDIENCE, id="J106-refresh-token"),
+    pytest.param(b"  ", AUTH_MALFORMED, id="J109"),
+    pytest.param(GOOD + b" " + GOOD, AUTH_MALFORMED, id="J110-space"),
+    pytest.param(GOOD + b", Bearer " + GOOD, AUTH_MALFORMED, id="J110-comma"),
+    pytest.param(GOOD + b"A" * 1_000_000, AUTH_BAD_SIGNATURE, id="J115-junk"),
+    pytest.param(b"." * 1_000_000, AUTH_MALFORMED, id="J115-dots"),
+    pytest.param(hs256({**CLAIMS, "exp": 1}, key=bytes(32)), AUTH_BAD_SIGNATURE, id="J124-expired-and-forged"),
+    pytest.param(hs256({**CLAIMS, "iss": "x"}, key=bytes(32)), AUTH_BAD_SIGNATURE, id="J124-issuer-and-forged"),
+]
+
+
+@pytest.mark.parametrize("token", ACCEPTED)
+def test_good_token(token: bytes) -> None:
+    assert verdict(token) == ALICE
+
+
+@pytest.mark.parametrize(("token", "reason"), REFUSED)
+def test_bad_token(token: bytes, reason: Reason) -> None:
+    made = verifier()
+    assert made.verify(token, NOW) is reason
+    assert len(made.memory) == 0
+    # Having seen the good token, header and all, changes nothing for the bad one.
+    assert made.verify(GOOD, NOW) == ALICE
+    assert made.verify(token, NOW) is reason
+
+
+RS_PARTS = rs256().rsplit(b".", 1)
+RS_SIGNATURE = unb64(RS_PARTS[1])
+
+RS_REFUSED = [
+    pytest.param(hs256(key=pem(RSA)), id="J055"),
+    pytest.param(hs256(key=pem(RSA).rstrip()), id="J056-no-newline"),
+    pytest.param(hs256(key=RSA.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)), id="J056-der"),
+    pytest.param(hs256(header={"alg": "RS256"}, key=pem(RSA)), id="J055-lying-header"),
+    pytest.param(rs256(digest=hashes.SHA1()), id="J061-sha1"),  # noqa: S303 - what a bad issuer would send
+    pytest.param(rs256(digest=hashes.SHA512()), id="J061-sha512"),
+    pytest.param(rs256(key=OTHER_RSA), id="J068"),
+    pytest.param(RS_PARTS[0] + b"." + b64(b"\0" + RS_SIGNATURE), id="J070"),
+    pytest.param(RS_PARTS[0] + b"." + b64(RS_SIGNATURE[:-1]), id="J070-shorter"),
+    pytest.param(RS_PARTS[0] + b"." + b64(bytes(256)), id="J072-zero"),
+    pytest.param(RS_PARTS[0] + b"." + b64(b"\xff" * 256), id="J072-above-the-modulus"),
+    pytest.param(rs256_padded(b"\0\1", after=b"garbage"), id="J072-garbage-after"),
+    pytest.param(rs256_padded(b"\0\1" + b"\xff" * 8 + b"\0" + DIGEST_INFO + bytes(32)), id="J072-two-digests"),
+    pytest.param(rs256_padded(b"\0\2"), id="J072-block-type-2"),
+    pytest.param(rs256_padded(b"\0\1\0"), id="J072-short-ps"),
+    pytest.param(
+        rs256_padded(b"\0\1", info=bytes.fromhex("308131300d060960864801650304020105000420")), id="J072-ber-length"
+    ),
+    pytest.param(
+        rs256_padded(b"\0\1", info=bytes.fromhex("302f300b0609608648016503040201") + b"\4\x20"), id="J072-no-null"
+    ),
+    pytest.param(
+        rs256(header={"alg": "RS256", "jwk": {"kty": "RSA", "n": "AQ", "e": "AQAB"}}, key=OTHER_RSA), id="J077"
+    ),
+    pytest.param(rs256(header={"alg": "RS256", "x5u": "https://evil.test/"}, key=OTHER_RSA), id="J078"),
+    pytest.param(rs256(header={"alg": "PS256"}), id="alg-of-the-same-key-type"),
+]
+
+
+def test_good_rs256_token_j002() -> None:
+    assert verdict(rs256(), algorithm="RS256") == ALICE
+    assert verdict(rs256_padded(b"\0\1"), algorithm="RS256") == ALICE
+
+
+@pytest.mark.parametrize("token", RS_REFUSED)
+def test_bad_rs256_token(token: bytes) -> None:
+    assert verdict(token, algorithm="RS256") is AUTH_BAD_SIGNATURE
+
+
+# Which key.
+
+NAMED: list[tuple[str | None, RSAPublicKey]] = [("a", RSA.public_key()), ("b", OTHER_RSA.public_key())]
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "expected"),
+    [
+        pytest.param({}, RSA, AUTH_UNKNOWN_KEY, id="J073"),
+        pytest.param({"kid": "a"}, RSA, ALICE, id="first"),
+        pytest.param({"kid": "b"}, OTHER_RSA, ALICE, id="second"),
+        pytest.param({"kid": "b"}, RSA, AUTH_BAD_SIGNATURE, id="kid-of-another-key"),
+        pytest.param({"kid": "c"}, RSA, AUTH_UNKNOWN_KEY, id="J075"),
+        pytest.param({"kid": ""}, RSA, AUTH_UNKNOWN_KEY, id="J075-empty"),
+        pytest.param({"kid": "A"}, RSA, AUTH_UNKNOWN_KEY, id="J075-case"),
+        pytest.param({"kid": "../a"}, RSA, AUTH_UNKNOWN_KEY, id="J076-path"),
+        pytest.param({"kid": "a' OR 1=1 --"}, RSA, AUTH_UNKNOWN_KEY, id="J076-sql"),
+        pytest.param({"kid": "a\0"}, RSA, AUTH_UNKNOWN_KEY, id="J076-nul"),
+        pytest.param({"kid": "$(id) %s {0}"}, RSA, AUTH_UNKNOWN_KEY, id="J076-shell"),
+        pytest.param({"kid": "a" * 100_000}, RSA, AUTH_UNKNOWN_KEY, id="J076-100kB"),
+        pytest.param({"kid": 1}, RSA, AUTH_MALFORMED, id="J076-number"),
+        pytest.param({"kid": None}, RSA, AUTH_MALFORMED, id="J076-null"),
+        pytest.param({"kid": ["a"]}, RSA, AUTH_MALFORMED, id="J076-array"),
+    ],
+)
+def test_named_keys_are_selected_by_kid(
+    header: dict[str, Any], key: RSAPrivateKey, expected: Identity | Reason
+) -> None:
+    made = verifier(NAMED, algorithm="RS256", public_key=())
+    assert made.verify(rs256(header={"alg": "RS256", **header}, key=key), NOW) == expected
+
+
+def test_kid_of_a_key_of_another_algorithm_j074() -> None:
+    made = verifier(NAMED, algorithm="RS256", public_key=())
+    assert made.verify(heading(kid="a"), NOW) is AUTH_BAD_SIGNATURE
+
+
+def test_single_named_key_needs_no_kid_but_respects_one() -> None:
+    made = verifier(NAMED[:1], algorithm="RS256", public_key=())
+    assert made.verify(rs256(), NOW) == ALICE
+    assert made.verify(rs256(header={"alg": "RS256", "kid": "a"}), NOW) == ALICE
+    assert made.verify(rs256(header={"alg": "RS256", "kid": "b"}), NOW) is AUTH_UNKNOWN_KEY
+
+
+def test_unnamed_keys_are_tried_in_order_whatever_the_kid() -> None:
+    both = (Secret("a", pem(OTHER_RSA)), Secret("b", pem(RSA)))
+    made = verifier(algorithm="RS256", public_key=both)
+    for header in ({"alg": "RS256"}, {"alg": "RS256", "kid": "k"}):
+        assert made.verify(rs256(header=header), NOW) == ALICE
+        assert made.verify(rs256(header=header, key=OTHER_RSA), NOW) == ALICE
+    assert verdict(rs256(), algorithm="RS256", public_key=both[:1]) is AUTH_BAD_SIGNATURE
+
+
+def test_unnamed_keys_of_a_set_are_tried_in_order() -> None:
+    made = verifier([(None, key) for _, key in NAMED], algorithm="RS256", public_key=())
+    assert made.verify(rs256(), NOW) == ALICE
+    assert made.verify(rs256(key=OTHER_RSA, header={"alg": "RS256", "kid": "z"}), NOW) == ALICE
+
+
+def test_secrets_rotate() -> None:
+    old, new = bytes(range(40)), bytes(range(100, 140))
+    made = verifier(secret=(Secret("new", new), Secret("old", old)))
+    assert made.verify(hs256(key=old), NOW) == ALICE
+    assert made.verify(hs256(key=new), NOW) == ALICE
+    assert made.verify(hs256(), NOW) is AUTH_BAD_SIGNATURE
+
+
+# Claims under other settings.
+
+
+@pytest.mark.parametrize(
+    ("audience", "aud", "taken"),
+    [
+        pytest.param(None, ..., True, id="none-and-none"),
+        pytest.param(None, "api", False, id="J103"),
+        pytest.param(None, [], False, id="J103-empty-array"),
+        pytest.param(None, None, False, id="J103-null"),
+        pytest.param("*", ..., True, id="any-takes-none"),
+        pytest.param("*", "x", True, id="any-takes-a-string"),
+        pytest.param("*", ["x", "y"], True, id="any-takes-an-array"),
+        pytest.param("*", [], False, id="any-refuses-an-empty-array"),
+        pytest.param("*", "", False, id="any-refuses-an-empty-string"),
+        pytest.param("*", ["x", 1], False, id="any-refuses-a-number"),
+        pytest.param("*", 1, False, id="any-refuses-what-is-no-audience"),
+        pytest.param("api", "*", False, id="a-star-in-a-token-is-a-name"),
+    ],
+)
+def test_audience(audience: str | None, aud: Any, taken: bool) -> None:
+    assert verdict(claiming(aud=aud), audience=audience) == (ALICE if taken else AUTH_WRONG_AUDIENCE)
+
+
+def test_issuer_is_not_looked_at_unless_configured() -> None:
+    assert verdict(claiming(iss="anyone"), issuer=None) == ALICE
+    assert verdict(claiming(iss=...), issuer=None) == ALICE
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [
+        pytest.param(NOW - 130.1, AUTH_NOT_YET_VALID, id="before"),
+        pytest.param(NOW - 130, ALICE, id="nbf-less-leeway"),
+        pytest.param(NOW + 629.9, ALICE, id="just-before-exp-and-leeway"),
+        pytest.param(NOW + 630, AUTH_EXPIRED, id="exp-and-leeway"),
+    ],
+)
+def test_leeway_moves_both_borders(wall: float, expected: Identity | Reason) -> None:
+    assert verdict(claiming(nbf=NOW - 100), wall, leeway=30.0) == expected
+
+
+def test_no_leeway_revives_what_expired_before_time_began() -> None:
+    assert verdict(claiming(exp=0), 1.0, leeway=30.0) is AUTH_EXPIRED
+
+
+def test_exp_may_be_optional_but_never_wrong() -> None:
+    assert verdict(claiming(exp=...), require_exp=False) == ALICE
+    assert verdict(claiming(exp=NOW), require_exp=False) is AUTH_EXPIRED
+    assert verdict(claiming(exp=None), require_exp=False) is AUTH_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "sub",
+    [
+        "a",
+        "auth0|5f7c8ec7c33c6c004bbafe82",
+        "jo@example.com",
+        "a b",
+        "Zoë",
+        "李雷",
+        "a\u200db",
+        "x" * 255,
+        "é" * 127,
+        "😀" * 63,
+    ],
+)
+def test_good_subject(sub: str) -> None:
+    assert verdict(claiming(sub=sub)) == Identity("sub", sub)
+
+
+@pytest.mark.parametrize(
+    "sub",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" a", id="blank-first"),
+        pytest.param("a ", id="blank-last"),
+        pytest.param("a\u00a0", id="no-break-space-last"),
+        pytest.param("\u3000a", id="ideographic-space-first"),
+        pytest.param("a\r\nX-Admin: 1", id="new-header"),
+        pytest.param("a\tb", id="tab"),
+        pytest.param("a\0b", id="nul"),
+        pytest.param("a\x7fb", id="delete"),
+        pytest.param("a\x85b", id="c1"),
+        pytest.param("a\u2028b", id="line-separator"),
+        pytest.param("a\ud800b", id="half-a-surrogate-pair"),
+        pytest.param("x" * 256, id="256-octets"),
+        pytest.param("é" * 128, id="256-octets-in-128-characters"),
+        pytest.param("😀" * 64, id="256-octets-in-64-characters"),
+    ],
+)
+def test_bad_subject(sub: str) -> None:
+    assert verdict(claiming(sub=sub)) is AUTH_MALFORMED
+
+
+def test_token_without_subject_speaks_for_nobody_in_particular() -> None:
+    assert verdict(claiming(sub=...)) == Identity("sub", "")
+
+
+# Properties.
+
+ANY = verifier()
+
+
+@given(st.binary(max_size=300) | st.text(".AQw-_=", max_size=40).map(str.encode))
+def test_no_octets_raise_or_verify(token: bytes) -> None:
+    assert isinstance(ANY.verify(token, NOW), Reason)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 255), st.sampled_from(["replace", "insert", "delete"]))
+def test_no_mutation_verifies(at: int, octet: int, how: str) -> None:
+    token = GOOD[:at] + bytes([octet] if how != "delete" else []) + GOOD[at + (how != "insert") :]
+    assume(token != GOOD)
+    assert ANY.verify(GOOD, NOW) == ALICE
+    assert isinstance(ANY.verify(token, NOW), Reason)
+
+
+@given(st.integers(0, 2048 - 1))
+def test_no_flipped_bit_of_an_rsa_signature_verifies(bit: int) -> None:
+    flipped = (int.from_bytes(RS_SIGNATURE, "big") ^ (1 << bit)).to_bytes(256, "big")
+    assert RS_VERIFIER.verify(RS_PARTS[0] + b"." + b64(flipped), NOW) is AUTH_BAD_SIGNATURE
+
+
+RS_VERIFIER = verifier(algorithm="RS256")
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["iss", "aud", "sub", "exp", "nbf", "iat", "x"]), JSON))
+def test_no_signed_claims_raise(changed: dict[str, Any]) -> None:
+    found = ANY.verify(claiming(**changed), NOW)
+    assert isinstance(found, Identity | Reason)
+    if isinstance(found, Identity):
+        assert found.name == {**CLAIMS, **changed}["sub"]
+
+
+@given(st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64", "zip", "jwk"]), JSON))
+def test_no_signed_header_raises(members: dict[str, Any]) -> None:
+    found = ANY.verify(heading(**members), NOW)
+    assert found == ALICE or isinstance(found, Reason)
+
+
+NAMES = st.sampled_from(["a", "b", '"', ",", "{", "}", ":", "\\", "é", "exp"])
+TREES = st.recursive(
+    NAMES | st.integers(0, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=3).map(tuple),
+    max_leaves=12,
+)
+
+
+def write(tree: Any) -> tuple[str, bool]:
+    """JSON text of a tree in which a tuple of pairs is an object, and whether an object in it repeats a name."""
+    if isinstance(tree, tuple):
+        values = [write(value) for _, value in tree]
+        names = [name for name, _ in tree]
+        members = ",".join(f"{json.dumps(name)}: {text}" for name, (text, _) in zip(names, values, strict=True))
+        return "{" + members + "}", len(set(names)) < len(names) or any(twice for _, twice in values)
+    if isinstance(tree, list):
+        values = [write(value) for value in tree]
+        return "[" + " ,".join(text for text, _ in values) + "]", any(twice for _, twice in values)
+    return json.dumps(tree), False
+
+
+@given(st.lists(st.tuples(NAMES, TREES), max_size=4))
+def test_duplicate_members_are_refused_at_every_depth(members: list[tuple[str, Any]]) -> None:
+    text, twice = write((*CLAIMS.items(), *((f"x{name}", value) for name, value in members)))
+    assert ANY.verify(hs256(text.encode()), NOW) == (AUTH_MALFORMED if twice else ALICE)
+
+
+# The memory.
+
+
+def test_remembered_token_dies_at_its_exp_j118() -> None:
+    made = verifier()
+    assert made.verify(GOOD, NOW) == ALICE
+    assert len(made.memory) == 1
+    assert made.verify(GOOD, NOW + 599.9) == ALICE
+    assert made.verify(GOOD, NOW + 600) is AUTH_EXPIRED
+
+
+def test_keys_that_go_take_their_tokens_along_j119() -> None:
+    assert verifier().verify(GOOD, NOW) == ALICE
+    assert verifier(secret=(Secret("new", bytes(32)),)).verify(GOOD, NOW) is AUTH_BAD_SIGNATURE
+
+
+def test_remembered_is_the_whole_token_j120() -> None:
+    made = verifier()
+    assert made.verify(GOOD, NOW) == ALICE
+    assert made.verify(with_signature(b64(bytes(32))), NOW) is AUTH_BAD_SIGNATURE
+    assert made.verify(with_signature(stray(SIGNATURE)), NOW) is AUTH_MALFORMED
+    forged = HEADER + b"." + b64(octets({**CLAIMS, "sub": "root"})) + b"." + SIGNATURE
+    assert made.verify(forged, NOW) is AUTH_BAD_SIGNATURE
+
+
+def test_clock_steps_j122() -> None:
+    made = verifier()
+    token = claiming(nbf=NOW - 10)
+    assert made.verify(token, NOW) == ALICE
+    assert made.verify(token, NOW - 11) is AUTH_NOT_YET_VALID
+    assert made.verify(token, NOW + 10_000) is AUTH_EXPIRED
+    assert made.verify(token, NOW) == ALICE
+    assert made.verify(token, 0.0) is AUTH_NOT_YET_VALID
+
+
+def test_token_without_exp_is_remembered() -> None:
+    made = verifier(require_exp=False)
+    token = claiming(exp=...)
+    assert made.verify(token, NOW) == made.verify(token, NOW + 10**9) == ALICE
+    assert len(made.memory) == 1
+
+
+@pytest.mark.parametrize("changed", [{"exp": NOW - 1}, {"nbf": NOW + 1}])
+def test_token_that_is_not_good_now_is_not_remembered(changed: dict[str, Any]) -> None:
+    made = verifier()
+    made.verify(claiming(**changed), NOW)
+    assert len(made.memory) == 0
+
+
+def test_long_token_is_verified_each_time() -> None:
+    made = verifier()
+    token = claiming(pad="x" * TOKEN_MEMORABLE)
+    assert made.verify(token, NOW) == made.verify(token, NOW) == ALICE
+    assert len(made.memory) == 0
+
+
+def test_forgotten_token_still_verifies() -> None:
+    made = verifier()
+    made.memory.capacity = 5_000
+    tokens = [claiming(jti=number) for number in range(30)]
+    assert [made.verify(token, NOW) for token in [*tokens, *tokens]] == [ALICE] * 60
+    assert 0 < len(made.memory) < 10
+    assert made.memory.octets <= 5_000
+    assert made.memory.recall(tokens[-1]) is not None
+    assert made.memory.recall(tokens[0]) is None
+
+
+def test_many_headers_take_no_more_room_than_few() -> None:
+    made = verifier()
+    made.memory.capacity = 0
+    tokens = [heading(kid=f"{number:0500}") for number in range(1_000)]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert all(made.verify(token, NOW) == ALICE for token in tokens)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 200_000
+
+
+@pytest.mark.parametrize("name", ["n" * 100, "é" * 60, "x" * 200 + "😀"], ids=["ascii", "latin", "astral"])
+def test_memory_keeps_within_its_octets(name: str) -> None:
+    memory = TokenMemory(1_000_000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(4_000):
+            identity = Identity("sub", "".join([name, str(number)]))
+            memory.keep(b"%0400d" % number, Admission(identity, number + 0.5, number + 0.25))
+            assert memory.octets <= memory.capacity
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(memory) > 400
+    assert after - before <= memory.capacity
+
+
+def test_memory_shows_its_state() -> None:
+    assert repr(TokenMemory(1000)) == "<0 tokens, 0 of 1000 octets>"
+
+
+# Keys at load.
+
+
+def problems_of(**changed: Any) -> list[Problem]:
+    problems: list[Problem] = []
+    assert compile_verifier("main", jwt(**changed), [], problems) is None
+    return problems
+
+
+JWK_TEXT = b'{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T"}'
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        pytest.param(b"", "has 0 octets", id="J065-empty"),
+        pytest.param(b"s" * 31, "has 31 octets (expected at least 32", id="J065"),
+        pytest.param(pem(RSA), "PEM", id="J067"),
+        pytest.param(private_pem(RSA), "PEM", id="J067-private-key"),
+        pytest.param(CERTIFICATE, "PEM", id="J067-certificate"),
+        pytest.param(b"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7", "PEM", id="J067-ssh"),
+        pytest.param(JWK_TEXT, "JSON Web Key", id="J067-jwk"),
+        pytest.param(b'{"keys":[' + JWK_TEXT + b"]}", "JSON Web Key", id="J067-jwks"),
+    ],
+)
+def test_bad_secret(value: bytes, said: str) -> None:
+    (problem,) = problems_of(secret=(Secret("env:S", value),))
+    assert problem.path == ("jwt", "main", "secret")
+    assert said in problem.message
+    assert value == b"" or value.decode() not in problem.message
+
+
+def test_every_bad_secret_of_a_list_is_reported_at_its_place() -> None:
+    secrets = (Secret("a", b"short"), Secret("b", SECRET), Secret("c", pem(RSA)))
+    assert [problem.path for problem in problems_of(secret=secrets)] == [
+        ("jwt", "main", "secret", 0),
+        ("jwt", "main", "secret", 2),
+    ]
+
+
+def der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    return bytes([tag, size] if size < 128 else [tag, 0x82, size >> 8, size & 255]) + content
+
+
+def pem_with_exponent(exponent: int) -> bytes:
+    """A SubjectPublicKeyInfo that no library would write."""
+    numbers = (RSA.public_key().public_numbers().n, exponent)
+    integers = [der(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big")) for number in numbers]
+    rsa_encryption = bytes.fromhex("300d06092a864886f70d0101010500")
+    info = der(0x30, rsa_encryption + der(0x03, b"\0" + der(0x30, b"".join(integers))))
+    return b"-----BEGIN PUBLIC KEY-----\n" + b64encode(info) + b"\n-----END PUBLIC KEY-----\n"
+
+
+def test_handmade_pem_is_right_but_for_its_exponent() -> None:
+    assert verdict(rs256(), algorithm="RS256", public_key=(Secret("k", pem_with_exponent(65537)),)) == ALICE
+
+
+def weak_pem() -> bytes:
+    return pem(generate_private_key(65537, 1024))  # noqa: S505 - to be refused
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        pytest.param(weak_pem(), "at least 2048 bits, this one has 1024", id="1024-bits"),
+        pytest.param(b"garbage", "not a public key in PEM form", id="garbage"),
+        pytest.param(b"-----BEGIN PUBLIC KEY-----\n!\n-----END PUBLIC KEY-----\n", "not a public key", id="broken"),
+        pytest.param(b"", "not a public key", id="empty"),
+        pytest.param(private_pem(RSA), "private key", id="private"),
+        pytest.param(CERTIFICATE, "openssl x509", id="certificate"),
+        pytest.param(pem_with_exponent(1), "not a public key", id="exponent-1"),
+        pytest.param(pem_with_exponent(65536), "not a public key", id="exponent-even"),
+        pytest.param(pem(RSA) + pem(OTHER_RSA), "more than one key", id="two-in-one"),
+        pytest.param(pem(ec.generate_private_key(ec.SECP256R1())), "not an RSA key", id="elliptic-curve"),
+    ],
+)
+def test_bad_public_key(value: bytes, said: str) -> None:
+    (problem,) = problems_of(algorithm="RS256", public_key=(Secret("file:k", value),))
+    assert problem.path == ("jwt", "main", "public_key")
+    assert said in problem.message
+
+
+def test_bad_public_key_of_a_list_is_reported_at_its_place() -> None:
+    keys = (Secret("a", pem(RSA)), Secret("b", b"garbage"))
+    assert [problem.path for problem in problems_of(algorithm="RS256", public_key=keys)] == [
+        ("jwt", "main", "public_key", 1)
+    ]
+
+
+def test_weak_key_of_a_set_is_refused() -> None:
+    problems: list[Problem] = []
+    weak = generate_private_key(65537, 1024).public_key()  # noqa: S505 - to be refused
+    spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
+    assert compile_verifier("main", spec, [("a", RSA.public_key()), ("w", weak)], problems) is None
+    assert [problem.path for problem in problems] == [("jwt", "main", "jwks")]
+
+
+def test_no_keys_no_verifier() -> None:
+    assert problems_of(algorithm="RS256", public_key=(), jwks=Secret("file:j", b"")) == []
