@@ -1,0 +1,690 @@
+"""One exchange: one request of one client, relayed to one upstream, and the answer relayed back.
+
+Octets come in by `client_data` and `upstream_data`, octets go out through two ports; time comes in as `now` (monotonic
+seconds) and the next deadline is asked for with `expire`. No sockets, no loop, no Task: the whole life of a request
+runs in a test as a script of bytes.
+
+Theory
+------
+The life is a path through `TABLE`. A row is a phase, a column an event; a cell is the next phase, and a missing cell is
+an illegal move, which raises. The table is consulted when the phase changes, never per piece of a body.
+
+    leasing    waiting for a connection: dialing, or in the queue
+    sending    the request head is out, its body is not complete; the upstream's 100 (Continue) may be awaited
+    awaiting   the request is out whole; no final response head yet
+    relaying   the final response head has been passed on; the body follows
+    early      the same, but the request was not complete: no more of it is taken, the upstream will be closed
+    flushing   the response is complete, a slow client has not taken all of it yet
+    tunnel     101: octets pass both ways, unread
+    done       over; `reason`, `status` and the counters are the outcome
+
+Whoever is slower is waited for: a full client pauses the upstream, a full upstream pauses the client. A deadline runs
+only against the side that is waited for; `_wait` says which that is, from the phase and the two `…_full` flags, and
+`since` is when that side last made progress, or when we began to wait for it.
+
+After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: the client's connection is
+reset, so that no client mistakes half a body for a whole one.
+
+A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
+the upstream may just have closed it for idleness), the method is idempotent, not one octet of a response was seen, and
+not one octet of the body has been consumed.
+"""
+
+from math import inf
+
+from msgspec import Struct
+
+from rawgate import errors
+from rawgate.errors import MessageError, Reason, RequestError, ResponseError
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead, ResponseHead
+from rawgate.relay.pool import Pool
+from rawgate.relay.ports import ClientPort, UpstreamPort
+from rawgate.wire import (
+    PHRASES,
+    Body,
+    EndlessBody,
+    body_reader,
+    chunk,
+    last_chunk,
+    problem,
+    request_head,
+    response_head,
+)
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
+"""RFC 9110 section 9.2.2, without TRACE, which never gets here."""
+
+INTERIM_LIMIT = 64
+"""1xx heads relayed in one exchange; an upstream that sends more is taken for broken."""
+
+RATE_SPAN = 10.0
+"""Seconds over which the client's body rate is measured."""
+
+
+class Sign:
+    """A phase or an event. Compared by identity and hashed by it: a table keyed by these is five times faster to look
+    up than one keyed by Enum members."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+LEASING, SENDING, AWAITING, RELAYING, EARLY, FLUSHING, TUNNEL, DONE = map(
+    Sign, ("leasing", "sending", "awaiting", "relaying", "early", "flushing", "tunnel", "done")
+)
+LEASED, REQUEST_END, RETRY, FINAL_HEAD, SWITCHED, RESPONSE_END, RESPONSE_HELD, OVER = map(
+    Sign, ("leased", "request_end", "retry", "final_head", "switched", "response_end", "response_held", "over")
+)
+
+
+class IllegalMove(errors.RawgateError):
+    """An event in a phase that cannot have it: a mistake in this module or in the shell."""
+
+
+class Row(dict[Sign, Sign]):
+    """One phase's events. A look-up of an event that the phase cannot have raises, and costs nothing otherwise."""
+
+    def __init__(self, phase: Sign, moves: dict[Sign, Sign]) -> None:
+        super().__init__(moves)
+        self.phase = phase
+
+    def __missing__(self, event: Sign) -> Sign:
+        raise IllegalMove(f"{event} while {self.phase}")
+
+
+# `over` stands for every loss, deadline and refusal: what becomes of the two connections then depends on the phase it
+# is met in, and is decided in `_fail`.
+_MOVES: dict[Sign, dict[Sign, Sign]] = {
+    LEASING: {LEASED: SENDING, OVER: DONE},
+    SENDING: {REQUEST_END: AWAITING, FINAL_HEAD: EARLY, RETRY: LEASING, OVER: DONE},
+    AWAITING: {FINAL_HEAD: RELAYING, SWITCHED: TUNNEL, RETRY: LEASING, OVER: DONE},
+    RELAYING: {RESPONSE_END: DONE, RESPONSE_HELD: FLUSHING, OVER: DONE},
+    EARLY: {RESPONSE_END: DONE, RESPONSE_HELD: FLUSHING, OVER: DONE},
+    FLUSHING: {RESPONSE_END: DONE, OVER: DONE},
+    TUNNEL: {RESPONSE_END: DONE, OVER: DONE},
+    DONE: {},
+}
+TABLE = {phase: Row(phase, moves) for phase, moves in _MOVES.items()}
+
+
+class ClientTerms(Struct, frozen=True):
+    """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers."""
+
+    body_timeout: float = 30.0
+    send_timeout: float = 30.0
+    body_rate: int = 240
+    trailer_octets: int = 16 * 1024
+    trailer_fields: int = 100
+
+
+def response_error(detail: str) -> MessageError:
+    return ResponseError(detail)
+
+
+def request_error(detail: str) -> MessageError:
+    return RequestError(errors.BAD_REQUEST, detail)
+
+
+def _own_head(reason: Reason) -> ResponseHead:
+    """A refusal after the request was accepted goes the way of any response: through the route's `on_response`."""
+    fields = [b"Content-Type: application/problem+json", b"Cache-Control: no-store"]
+    if reason.status == 503:
+        fields.append(b"Retry-After: 1")
+    phrase = PHRASES[reason.status].encode()
+    return ResponseHead(reason.status, phrase, {}, fields, NO_BODY, -1, close=False, keep_alive=-1, upgrade=b"")
+
+
+class Exchange:
+    """See the module's theory. Outcome, valid once `phase` is DONE:
+
+    reason        how it ended
+    status        what the client was told (0 only before anything was)
+    bytes_in      octets of the request's body taken from the client, chunk framing not counted
+    bytes_out     octets of the response's body handed to the client's connection, chunk framing not counted
+    leased_at, ended_at  monotonic seconds between which an upstream was asked for, and was busy with it
+    over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
+    keep_open     the client's connection may serve another request
+    linger        the client may still be sending: read on for a while before closing
+    was_reset     the client's connection has been reset
+    """
+
+    __slots__ = (
+        "body_taken",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "client_ended",
+        "client_full",
+        "client_terms",
+        "ended_at",
+        "forward",
+        "head",
+        "interim",
+        "keep_open",
+        "leased_at",
+        "linger",
+        "over_at",
+        "phase",
+        "pool",
+        "promised",
+        "rate_bytes",
+        "rate_since",
+        "reason",
+        "rechunk",
+        "request_body",
+        "response_body",
+        "response_close",
+        "response_seen",
+        "retried",
+        "sent_100",
+        "since",
+        "started",
+        "status",
+        "unsent_seen",
+        "upstream",
+        "upstream_ended",
+        "upstream_full",
+        "wants_body",
+        "was_reset",
+    )
+
+    def __init__(
+        self,
+        client: ClientPort,
+        pool: Pool,
+        forward: Forward,
+        head: RequestHead,
+        client_terms: ClientTerms,
+        now: float,
+    ) -> None:
+        self.client = client
+        self.pool = pool
+        self.forward = forward
+        self.head = head
+        self.client_terms = client_terms
+        self.phase = LEASING
+        self.reason = errors.OK
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.started = self.leased_at = self.ended_at = self.over_at = self.since = now
+        self.upstream: UpstreamPort | None = None
+        self.request_body: Body | None = None
+        self.response_body: Body | None = None
+        self.wants_body = False
+        self.keep_open = False
+        self.linger = False
+        self.was_reset = False
+        self.client_full = False
+        self.upstream_full = False
+        self.client_ended = False
+        self.upstream_ended = False
+        self.response_seen = False
+        self.response_close = False
+        self.rechunk = False
+        self.retried = False
+        self.sent_100 = False
+        self.interim = 0
+        self.promised = -1
+        self.unsent_seen = 0
+        self.rate_since = now
+        self.rate_bytes = 0
+        self.body_taken = False
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.phase} in={self.bytes_in} out={self.bytes_out} status={self.status} {self.reason!r}>"
+
+    # ── leasing ──
+
+    def start(self, now: float) -> None:
+        """Ask the pool for a connection."""
+        self._acquire(now, fresh=False)
+
+    def _acquire(self, now: float, *, fresh: bool) -> None:
+        self.since = now
+        got = self.pool.acquire(self, now, fresh=fresh)
+        if got is None:
+            if self.pool.queued(self):
+                self.client.arm(now + self.pool.terms.queue_timeout)
+        elif isinstance(got, Reason):
+            self._fail(got, now)
+        else:
+            self.leased(got, now)
+
+    def leased(self, upstream: UpstreamPort, now: float) -> None:
+        """The pool has a connection for us: the request goes out."""
+        head = self.head
+        self.phase = TABLE[self.phase][LEASED]
+        self.upstream = upstream
+        self.since = now
+        self.upstream_full = False
+        upstream.attach(self)
+        upstream.write(
+            request_head(
+                self.forward.head, head.body, head.expect, self.forward.upgrade, b"content-length" in head.known
+            )
+        )
+        if head.body == NO_BODY:
+            self.phase = TABLE[self.phase][REQUEST_END]
+            return
+        terms = self.client_terms
+        self.request_body = body_reader(head.body, request_error, terms.trailer_octets, terms.trailer_fields)
+        self.rate_since = now
+        self.wants_body = True
+        if not self.upstream_full:
+            self.client.resume()
+
+    def lease_failed(self, reason: Reason, now: float) -> None:
+        """The dial made for us failed."""
+        self._fail(reason, now)
+
+    # ── from the client ──
+
+    def client_data(self, data: bytes, now: float) -> bytes:
+        """Octets from the client while `wants_body`. Returns those that belong to the next request."""
+        self.since = now
+        upstream = self.upstream
+        body = self.request_body
+        if upstream is None:
+            return data
+        if self.phase is TUNNEL:
+            self.bytes_in += len(data)
+            upstream.write(data)
+            return b""
+        if body is None:
+            return data
+        self.body_taken = True
+        try:
+            payload = body.feed(data)
+        except MessageError as error:
+            self._fail(error.reason, now, error.detail)
+            return b""
+        self.bytes_in += len(payload)
+        if self.bytes_in > self.forward.terms.body_limit:
+            self._fail(errors.BODY_TOO_LARGE, now)
+            return b""
+        self._send_up(upstream, body, payload)
+        if body.done:
+            self.wants_body = False
+            self.phase = TABLE[self.phase][REQUEST_END]
+            return body.rest
+        return b""
+
+    def _send_up(self, upstream: UpstreamPort, body: Body, payload: bytes) -> None:
+        if self.head.body != CHUNKED:
+            if payload:
+                upstream.write(payload)
+            return
+        out = chunk(payload) if payload else b""
+        if body.done:
+            may_pass = self.forward.trailer
+            out += last_chunk([field for field in body.trailers if may_pass(field[0].lower())])
+        if out:
+            upstream.write(out)
+
+    def client_eof(self, now: float) -> None:
+        """The client sends nothing more, and all that it sent has been handed over. Inside a request that is a loss;
+        after it, a half-close."""
+        self.client_ended = True
+        if self.phase is TUNNEL:
+            if self.upstream is not None:
+                self.upstream.write_eof()
+            self._end_tunnel(now)
+        elif self.wants_body:
+            self.client_lost(now)
+
+    def client_lost(self, now: float) -> None:
+        """The client's connection is gone."""
+        if self.phase is not DONE:
+            self._drop_upstream(now)
+            self._finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
+
+    def client_is_full(self, now: float) -> None:
+        """More is written to the client than it takes: the upstream waits."""
+        self.client_full = True
+        self.since = now
+        self.unsent_seen = self.client.unsent()
+        if self.upstream is not None:
+            self.upstream.pause()
+
+    def client_has_room(self, now: float) -> None:
+        """The client caught up."""
+        self.client_full = False
+        self.since = now
+        if self.phase is FLUSHING:
+            self._finish(RESPONSE_END, self.reason, now)
+        elif self.upstream is not None:
+            self.upstream.resume()
+
+    # ── from the upstream ──
+
+    def upstream_data(self, data: bytes, now: float) -> None:
+        """Octets from the upstream."""
+        self.since = now
+        self.response_seen = True
+        body = self.response_body
+        try:
+            if body is not None:
+                self._relay(body, data, b"", now)
+            elif self.phase is TUNNEL:
+                self.bytes_out += len(data)
+                self.client.write(data)
+            else:
+                self._read_heads(data, now)
+        except ResponseError as error:
+            self._fail(error.reason if self.status == 0 else errors.UPSTREAM_CUT, now, error.detail)
+
+    def _read_heads(self, data: bytes, now: float) -> None:
+        while self.upstream is not None:
+            reader = self.upstream.reader
+            head = reader.feed(data, self.head.method)
+            if head is None:
+                return
+            data = reader.rest
+            if head.status >= 200:
+                self._final_head(head, data, now)
+                return
+            if head.status == 101:
+                self._switch(head, data, now)
+                return
+            self._interim_head(head)
+
+    def _interim_head(self, head: ResponseHead) -> None:
+        self.interim += 1
+        if self.interim > INTERIM_LIMIT:
+            raise ResponseError("too many interim responses")
+        if self.head.minor == 0:
+            return  # RFC 9110 section 15.2: never a 1xx to an HTTP/1.0 client
+        self.sent_100 |= head.status == 100
+        self.client.write(response_head(self.forward.on_response(head), NO_BODY, -1, b""))
+
+    def _final_head(self, head: ResponseHead, data: bytes, now: float) -> None:
+        early = self.phase is SENDING
+        self.phase = TABLE[self.phase][FINAL_HEAD]
+        self.status = head.status
+        self.promised = head.keep_alive
+        self.response_close = head.close or early
+        if early:
+            self.wants_body = False
+            self.linger = True
+        request = self.head
+        octets = framing = head.body
+        if octets < 0:  # chunked, or until close: both are of unknown length to the client
+            self.rechunk = request.minor == 1
+            framing = CHUNKED if self.rechunk else UNTIL_CLOSE
+        self.keep_open = keep = not (request.close or early or self.client.last or framing == UNTIL_CLOSE)
+        connection = b"close" if not keep else b"" if request.minor else b"keep-alive"
+        out = response_head(self.forward.on_response(head), framing, head.length, connection, head.upgrade)
+        if 0 <= octets <= len(data):
+            # All of it is here, as most answers are: one write.
+            self.bytes_out = octets
+            self.client.write(out + data if octets == len(data) else out + data[:octets])
+            self._response_end(now, clean=octets == len(data))
+            return
+        terms = self.client_terms
+        body = self.response_body = body_reader(octets, response_error, terms.trailer_octets, terms.trailer_fields)
+        self._relay(body, data, out, now)
+
+    def _relay(self, body: Body, data: bytes, head: bytes, now: float) -> None:
+        try:
+            payload = body.feed(data)
+        except ResponseError:
+            if head:  # nothing is out yet: the client can still be told
+                self.status = 0
+            raise
+        self.bytes_out += len(payload)
+        out = chunk(payload) if self.rechunk and payload else payload
+        if body.done and self.rechunk:
+            out += last_chunk(body.trailers)
+        if head:
+            out = head + out
+        if out:
+            self.client.write(out)
+        if body.done:
+            self._response_end(now, clean=not body.rest)
+
+    def _response_end(self, now: float, *, clean: bool) -> None:
+        """The response is whole. clean: not an octet came after it."""
+        self.ended_at = now
+        upstream = self.upstream
+        if upstream is not None:
+            self.upstream = None
+            if self.client_full:
+                upstream.resume()
+            if clean and not self.response_close and not self.upstream_full:
+                self.pool.release(upstream, now, self.promised)
+            else:
+                self._close_upstream(upstream)
+        if self.client_full:
+            self.phase = TABLE[self.phase][RESPONSE_HELD]
+        else:
+            self._finish(RESPONSE_END, self.reason, now)
+
+    def upstream_eof(self, now: float) -> None:
+        """The upstream sends nothing more: the end of a close-delimited body, a half-close of a tunnel, or a loss."""
+        self.since = now
+        body = self.response_body
+        if self.phase is TUNNEL:
+            self.upstream_ended = True
+            self.client.write_eof()
+            self._end_tunnel(now)
+        elif isinstance(body, EndlessBody):
+            self.response_close = True
+            if self.rechunk:
+                self.client.write(last_chunk(()))
+            self._response_end(now, clean=False)
+        else:
+            self.upstream_lost(now)
+
+    def upstream_lost(self, now: float) -> None:
+        """The upstream's connection is gone, in the middle of things."""
+        if self.phase is DONE or self.upstream is None:
+            return
+        if self._may_retry():
+            self._drop_upstream(now)
+            self.phase = TABLE[self.phase][RETRY]
+            self.retried = True
+            self.wants_body = False
+            self._acquire(now, fresh=True)
+        elif self.phase is TUNNEL:
+            self._cut(errors.UPSTREAM_CUT, now)
+        else:
+            self._fail(errors.UPSTREAM_RESET if self.status == 0 else errors.UPSTREAM_CUT, now)
+
+    def _may_retry(self) -> bool:
+        upstream = self.upstream
+        return (
+            upstream is not None
+            and upstream.used
+            and not self.retried
+            and not self.response_seen
+            and not self.body_taken
+            and self.head.method in IDEMPOTENT
+        )
+
+    def upstream_is_full(self, now: float) -> None:
+        """More is written to the upstream than it takes: the client waits."""
+        self.upstream_full = True
+        self.since = now
+        if self.upstream is not None:
+            self.unsent_seen = self.upstream.unsent()
+        self.client.pause()
+
+    def upstream_has_room(self, now: float) -> None:
+        """The upstream caught up."""
+        self.upstream_full = False
+        self.since = self.rate_since = now
+        self.rate_bytes = self.bytes_in
+        if self.wants_body:
+            self.client.resume()
+
+    # ── tunnel ──
+
+    def _switch(self, head: ResponseHead, data: bytes, now: float) -> None:
+        """101. RFC 9110 section 7.8: only to a protocol that was offered."""
+        offered = self.forward.upgrade
+        if not offered or self.phase is not AWAITING or head.upgrade.lower() != offered:
+            raise ResponseError("101 without an upgrade having been asked for")
+        self.phase = TABLE[self.phase][SWITCHED]
+        self.status = 101
+        self.started = now
+        out = response_head(self.forward.on_response(head), NO_BODY, -1, b"upgrade", head.upgrade)
+        self.bytes_out += len(data)
+        self.client.write(out + data)
+        self.wants_body = True
+        self.client.resume()
+
+    def _end_tunnel(self, now: float) -> None:
+        if self.client_ended and self.upstream_ended:
+            self.ended_at = now
+            if self.upstream is not None:
+                upstream, self.upstream = self.upstream, None
+                self._close_upstream(upstream)
+            self._finish(RESPONSE_END, errors.OK, now)
+
+    # ── deadlines ──
+
+    def _wait(self) -> tuple[float, Reason]:
+        """Until when the side that we wait for has, and how it ends if it does not come."""
+        terms = self.pool.terms
+        phase = self.phase
+        if phase is LEASING:
+            # The dial keeps its own deadline (connect_timeout), since it may serve another waiter in the end.
+            queued = self.pool.queued(self)
+            due, reason = (self.since + terms.queue_timeout if queued else inf), errors.QUEUE_TIMEOUT
+        elif phase is TUNNEL:
+            due, reason = self.since + terms.tunnel_idle, errors.TUNNEL_IDLE
+            return min((due, reason), (self.started + terms.tunnel_max_age, errors.TUNNEL_MAX_AGE), key=_first)
+        elif self.client_full:
+            due, reason = self.since + self.client_terms.send_timeout, errors.CLIENT_GONE
+        elif self.upstream_full:
+            due, reason = self.since + terms.idle_timeout, errors.UPSTREAM_TIMEOUT
+        elif phase is SENDING and not self._awaits_100():
+            due, reason = self.since + self.client_terms.body_timeout, errors.BODY_TIMEOUT
+            if self.client_terms.body_rate:
+                due = min(due, self.rate_since + RATE_SPAN)
+        elif phase is SENDING or phase is AWAITING:
+            due, reason = self.since + self._response_timeout(), errors.UPSTREAM_TIMEOUT
+        else:
+            due, reason = self.since + terms.idle_timeout, errors.UPSTREAM_CUT
+        if terms.total_timeout is not None and self.started + terms.total_timeout < due:
+            out = self.status != 0
+            return self.started + terms.total_timeout, errors.UPSTREAM_CUT if out else errors.UPSTREAM_TIMEOUT
+        return due, reason
+
+    def _awaits_100(self) -> bool:
+        return self.head.expect and not self.sent_100 and self.bytes_in == 0
+
+    def _response_timeout(self) -> float:
+        own = self.forward.terms.response_timeout
+        return self.pool.terms.response_timeout if own is None else own
+
+    def expire(self, now: float) -> float:
+        """Time has passed: end the exchange if the side that we wait for is late. Returns when to ask again."""
+        if self.phase is DONE:
+            return inf
+        due, reason = self._wait()
+        if now < due or self._progressed(reason, now):
+            return self._wait()[0]
+        if self.phase is TUNNEL:
+            self._drop_upstream(now)
+            self._finish(OVER, reason, now)
+        elif reason is errors.CLIENT_GONE:
+            self._cut(reason, now)
+        else:
+            self._fail(reason, now)
+        return inf
+
+    def _progressed(self, reason: Reason, now: float) -> bool:
+        """The deadline passed, but look closer: a slow reader may have taken some, a slow sender enough."""
+        if reason is errors.BODY_TIMEOUT:
+            if now >= self.since + self.client_terms.body_timeout:
+                return False
+            enough = self.bytes_in - self.rate_bytes >= self.client_terms.body_rate * (now - self.rate_since)
+            self.rate_since, self.rate_bytes = now, self.bytes_in
+            return enough
+        side = self.client if self.client_full else self.upstream if self.upstream_full else None
+        if side is None or self._past_total(now):
+            return False
+        seen, self.unsent_seen = self.unsent_seen, side.unsent()
+        if self.unsent_seen >= seen:
+            return False
+        self.since = now
+        return True
+
+    def _past_total(self, now: float) -> bool:
+        total = self.pool.terms.total_timeout
+        return total is not None and self.phase is not TUNNEL and now >= self.started + total
+
+    # ── endings ──
+
+    def give_up(self, reason: Reason, now: float) -> None:
+        """The shell ends it, for a reason of its own."""
+        if self.phase is not DONE:
+            self._fail(reason, now)
+
+    def _fail(self, reason: Reason, now: float, detail: str = "") -> None:
+        """It cannot go on. Before the final head is out the client is told why; after it, the client is cut."""
+        if self.status != 0:
+            self._cut(reason, now)
+            return
+        complete = self.head.body == NO_BODY or (self.request_body is not None and self.request_body.done)
+        self._drop_upstream(now)
+        # After a broken answer the client's connection always ends: whether it is cut in the middle of that answer, or told
+        # 502, depends only on how the octets came.
+        broken = reason is errors.UPSTREAM_BAD_RESPONSE
+        self.keep_open = complete and not broken and not self.head.close and not self.client.last
+        self.linger = not complete
+        body = problem(reason, detail, self.forward.request_id)
+        connection = b"close" if not self.keep_open else b"" if self.head.minor else b"keep-alive"
+        out = response_head(self.forward.on_response(_own_head(reason)), len(body), len(body), connection)
+        if self.head.method != b"HEAD":
+            out += body
+            self.bytes_out += len(body)
+        self.client.write(out)
+        self._finish(OVER, reason, now, status=reason.status)
+
+    def _cut(self, reason: Reason, now: float) -> None:
+        """Reset the client's connection: what it has is not the whole."""
+        self._drop_upstream(now)
+        self.keep_open = False
+        self.was_reset = True
+        self.client.reset()
+        self._finish(OVER, reason, now, status=reason.status if reason is errors.CLIENT_GONE else self.status)
+
+    def _drop_upstream(self, now: float) -> None:
+        """Leave the upstream, whatever it was doing."""
+        if self.phase is not FLUSHING:  # it was left when its response was whole
+            self.ended_at = now
+        upstream = self.upstream
+        if upstream is None:
+            self.pool.leave(self)
+            return
+        self.upstream = None
+        upstream.attach(None)
+        upstream.reset()
+        self.pool.discard(upstream, leased=True)
+
+    def _close_upstream(self, upstream: UpstreamPort) -> None:
+        """The response is whole, but the connection is not to be used again."""
+        upstream.attach(None)
+        upstream.close()
+        self.pool.discard(upstream, leased=True)
+
+    def _finish(self, event: Sign, reason: Reason, now: float, *, status: int = -1) -> None:
+        self.phase = TABLE[self.phase][event]
+        self.reason = reason
+        self.over_at = now
+        self.wants_body = False
+        if status >= 0:
+            self.status = status
+        self.client.finished(self)
+
+
+def _first(pair: tuple[float, Reason]) -> float:
+    return pair[0]

@@ -1,0 +1,66 @@
+"""The two small doors through which an exchange touches the world. `net` implements them; tests fake them.
+
+Nothing behind a port calls back while a port method runs, with two exceptions: `ClientPort.resume` may hand over octets
+that were held back, and `write` may say `…_is_full`. All methods may be called on a connection that is already lost:
+they then do nothing.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rawgate.relay.exchange import Exchange
+    from rawgate.wire import ResponseReader
+
+
+class Port(Protocol):
+    """One side of an exchange."""
+
+    def write(self, data: bytes) -> None:
+        """Send, or buffer what the kernel does not take; the shell says `…_full` when that is too much."""
+
+    def write_eof(self) -> None:
+        """Half-close: send FIN after what is buffered. Only tunnels do this."""
+
+    def pause(self) -> None:
+        """Deliver no more octets until `resume`."""
+
+    def resume(self) -> None:
+        """Deliver again, what was held back first."""
+
+    def reset(self) -> None:
+        """End at once with a TCP reset, dropping what is buffered: the peer must not take it for an end."""
+
+    def unsent(self) -> int:
+        """Octets written that the kernel has not taken yet; asked when a deadline wants to know about progress."""
+
+
+class ClientPort(Port, Protocol):
+    """The client's side. The connection outlives the exchange: only the shell closes it, after `finished`."""
+
+    last: bool
+    """No further request will be served on this connection (the gateway drains)."""
+
+    def arm(self, due: float) -> None:
+        """Call `Exchange.expire` at `due` at the latest."""
+
+    def finished(self, exchange: "Exchange") -> None:
+        """The exchange is over; its outcome stands in its attributes."""
+
+
+class UpstreamPort(Port, Protocol):
+    """The upstream's side: one connection, leased from a pool for the length of one exchange."""
+
+    target: int
+    """Index of the pool's target that this connection leads to."""
+    used: bool
+    """It has served an exchange before: the upstream may have closed it while it was idle."""
+    reader: "ResponseReader"
+    """Reads the response heads that come from there."""
+    retire_at: float
+    """Monotonic time after which an idle connection is not leased again."""
+
+    def attach(self, exchange: "Exchange | None") -> None:
+        """Whose octets these are from now on; None: nobody's, the connection is idle."""
+
+    def close(self) -> None:
+        """Close after what is buffered has been sent."""

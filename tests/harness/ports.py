@@ -1,0 +1,80 @@
+"""Fakes of the relay's ports: they write down what they are told."""
+
+from rawgate.errors import Reason
+from rawgate.relay.exchange import Exchange
+from rawgate.relay.ports import UpstreamPort
+from rawgate.wire import ResponseReader, ResponseRules
+
+
+class FakePort:
+    def __init__(self) -> None:
+        self.sent = b""
+        self.paused = False
+        self.was_reset = False
+        self.eof_sent = False
+        self.backlog = 0
+
+    def write(self, data: bytes) -> None:
+        assert data, "an empty write"
+        self.sent += data
+
+    def write_eof(self) -> None:
+        self.eof_sent = True
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+    def reset(self) -> None:
+        self.was_reset = True
+
+    def unsent(self) -> int:
+        return self.backlog
+
+
+class FakeClient(FakePort):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = False
+        self.over: list[Exchange] = []
+        self.armed: list[float] = []
+        self.paused = True
+
+    def arm(self, due: float) -> None:
+        self.armed.append(due)
+
+    def finished(self, exchange: Exchange) -> None:
+        self.over.append(exchange)
+
+
+class FakeUpstream(FakePort):
+    def __init__(self, target: int = 0, *, used: bool = False) -> None:
+        super().__init__()
+        self.target = target
+        self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
+        self.retire_at = 0.0
+        self.used = used
+        self.closed = False
+        self.owner: object = None
+
+    def attach(self, exchange: Exchange | None) -> None:
+        self.owner = exchange
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeWaiter:
+    """Somebody who asks a pool for a connection."""
+
+    def __init__(self) -> None:
+        self.got: list[UpstreamPort] = []
+        self.failed: list[Reason] = []
+
+    def leased(self, upstream: UpstreamPort, now: float) -> None:
+        self.got.append(upstream)
+
+    def lease_failed(self, reason: Reason, now: float) -> None:
+        self.failed.append(reason)

@@ -1,0 +1,741 @@
+"""The exchange without a loop: a script of octets in, octets out, losses and passing time.
+
+The middle part walks DESIGN's table row by row: every phase, with the upstream lost, the deadline passed, and the
+client lost.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import pytest
+from harness.ports import FakeClient, FakeUpstream
+
+from rawgate import errors
+from rawgate.errors import Reason
+from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteTerms
+from rawgate.relay.exchange import (
+    AWAITING,
+    DONE,
+    EARLY,
+    FLUSHING,
+    INTERIM_LIMIT,
+    LEASING,
+    RATE_SPAN,
+    RELAYING,
+    SENDING,
+    TABLE,
+    TUNNEL,
+    ClientTerms,
+    Exchange,
+    IllegalMove,
+    Sign,
+)
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+
+OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+Make = Callable[[], tuple["World", FakeUpstream | None]]
+
+
+def plain_response(head: ResponseHead) -> bytes:
+    return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
+
+
+class World:
+    """One exchange, its two ports, its pool, and a clock."""
+
+    def __init__(
+        self,
+        method: bytes = b"GET",
+        body: int = 0,
+        *,
+        minor: int = 1,
+        close: bool = False,
+        expect: bool = False,
+        upgrade: bytes = b"",
+        body_limit: int = 1000,
+        response_timeout: float | None = None,
+        client: ClientTerms | None = None,
+        **terms: Any,
+    ) -> None:
+        self.now = 100.0
+        self.dials: list[Waiter] = []
+        self.pool = Pool(UpstreamTerms("u", (("a", 1),), **terms), lambda _pool, waiter: self.dials.append(waiter))
+        self.client = FakeClient()
+        known = {b"content-length": b"%d" % body} if body > 0 else {}
+        head = RequestHead(method, b"/x", minor, b"h", known, [], body, close, expect, upgrade, 10)
+        self.forward = Forward(
+            RouteTerms("r", "u", response_timeout, body_limit),
+            b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
+            plain_response,
+            lambda name: name != b"x-user-id",
+            upgrade,
+            "id",
+            "someone",
+        )
+        self.exchange = Exchange(self.client, self.pool, self.forward, head, client or ClientTerms(), self.now)
+
+    def start(self) -> "World":
+        self.exchange.start(self.now)
+        return self
+
+    def connected(self, *, used: bool = False) -> FakeUpstream:
+        """Start, and give it a connection."""
+        self.start()
+        upstream = FakeUpstream(used=used)
+        self.pool.dialed(self.dials.pop(), upstream, self.now)
+        return upstream
+
+    def up(self, data: bytes) -> bytes:
+        return self.exchange.client_data(data, self.now)
+
+    def down(self, data: bytes) -> None:
+        self.exchange.upstream_data(data, self.now)
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.exchange.expire(self.now)
+
+    def outcome(self) -> tuple[Reason, int]:
+        assert self.client.over == [self.exchange]
+        assert self.exchange.phase is DONE
+        return self.exchange.reason, self.exchange.status
+
+
+def status_of(sent: bytes) -> int:
+    return int(sent.split(b" ", 2)[1])
+
+
+# ── whole exchanges ──
+
+
+def test_a_bodiless_request_goes_up_and_its_answer_comes_down() -> None:
+    w = World()
+    upstream = w.connected()
+    assert upstream.sent == b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+    w.down(OK_HEAD + b"ok")
+    assert w.client.sent == b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    assert w.outcome() == (errors.OK, 200)
+    assert w.exchange.keep_open
+    assert w.pool.idle == 1
+    assert upstream.owner is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_the_answer_may_come_in_any_pieces(size: int) -> None:
+    whole = CHUNKED_HEAD + b"5;x=y\r\nhello\r\n3\r\nyou\r\n0\r\nX-T: v\r\n\r\n"
+    w = World()
+    w.connected()
+    for at in range(0, len(whole), size):
+        w.down(whole[at : at + size])
+    head, _, body = w.client.sent.partition(b"\r\n\r\n")
+    assert head.endswith(b"Transfer-Encoding: chunked")
+    assert body.endswith(b"0\r\nX-T: v\r\n\r\n")
+    assert w.exchange.bytes_out == 8
+    assert w.outcome() == (errors.OK, 200)
+
+
+def test_a_counted_body_goes_up_and_what_follows_is_given_back() -> None:
+    w = World(b"POST", 5)
+    upstream = w.connected()
+    assert (w.client.paused, w.exchange.wants_body) == (False, True)
+    assert w.up(b"he") == b""
+    assert w.up(b"lloGET /2") == b"GET /2"
+    assert not w.exchange.wants_body
+    assert upstream.sent.endswith(b"Content-Length: 5\r\n\r\nhello")
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert w.exchange.bytes_in == 5
+
+
+def test_a_chunked_body_is_framed_anew_and_its_trailers_are_filtered() -> None:
+    w = World(b"POST", CHUNKED)
+    upstream = w.connected()
+    w.up(b"2;ext\r\nhe\r\n3\r\nllo\r\n")
+    w.up(b"0\r\nX-T: v\r\nX-User-Id: root\r\n\r\n")
+    assert upstream.sent.endswith(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: v\r\n\r\n")
+
+
+def test_a_close_delimited_answer_is_chunked_for_http_1_1() -> None:
+    w = World()
+    upstream = w.connected()
+    w.down(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    assert not w.client.over
+    w.exchange.upstream_eof(w.now)
+    assert w.client.sent.endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    assert w.outcome() == (errors.OK, 200)
+    assert w.exchange.keep_open
+    assert upstream.closed
+    assert w.pool.size == 0
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", CHUNKED_HEAD])
+def test_an_http_1_0_client_gets_an_answer_of_unknown_length_until_close(head: bytes) -> None:
+    w = World(minor=0)
+    w.connected()
+    w.down(head + (b"3\r\nabc\r\n0\r\n\r\n" if head is CHUNKED_HEAD else b"abc"))
+    if head is not CHUNKED_HEAD:
+        w.exchange.upstream_eof(w.now)
+    assert w.client.sent == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc"
+    assert w.outcome() == (errors.OK, 200)
+    assert not w.exchange.keep_open
+
+
+@pytest.mark.parametrize(
+    ("method", "head"),
+    [
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n"),
+        (b"HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
+        (b"GET", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    ],
+)
+def test_an_answer_without_a_body_ends_with_its_head(method: bytes, head: bytes) -> None:
+    w = World(method)
+    w.connected()
+    w.down(head)
+    assert w.outcome()[0] is errors.OK
+    assert w.pool.idle == 1
+    assert w.exchange.bytes_out == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK_HEAD + b"okEXTRA",
+        b"HTTP/1.1 204 No Content\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        CHUNKED_HEAD + b"0\r\n\r\nHTTP/1.1 200 OK\r\n",
+    ],
+)
+def test_a_connection_in_doubt_is_not_pooled(answer: bytes) -> None:
+    w = World()
+    upstream = w.connected()
+    w.down(answer)
+    assert w.outcome()[0] is errors.OK
+    assert w.pool.size == 0
+    assert upstream.closed
+    assert b"EXTRA" not in w.client.sent
+
+
+def test_interim_responses_pass_to_http_1_1_and_not_to_1_0() -> None:
+    for minor in (1, 0):
+        w = World(minor=minor)
+        w.connected()
+        w.down(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK_HEAD + b"ok")
+        assert w.client.sent.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200") == bool(minor)
+        assert w.outcome() == (errors.OK, 200)
+
+
+def test_a_flood_of_interim_responses_is_refused() -> None:
+    w = World()
+    upstream = w.connected()
+    w.down(b"HTTP/1.1 102 Processing\r\n\r\n" * (INTERIM_LIMIT + 1))
+    assert w.outcome() == (errors.UPSTREAM_BAD_RESPONSE, 502)
+    assert upstream.was_reset
+
+
+def test_expectation_and_continue_are_passed_on() -> None:
+    w = World(b"POST", 5, expect=True)
+    upstream = w.connected()
+    assert b"Expect: 100-continue\r\n" in upstream.sent
+    w.down(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert w.client.sent == b"HTTP/1.1 100 Continue\r\n\r\n"
+    w.up(b"hello")
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+
+
+def test_a_body_over_the_limit_is_refused_in_the_middle() -> None:
+    w = World(b"POST", CHUNKED, body_limit=4)
+    upstream = w.connected()
+    w.up(b"3\r\nabc\r\n")
+    w.up(b"3\r\ndef\r\n")
+    assert w.outcome() == (errors.BODY_TOO_LARGE, 413)
+    assert upstream.was_reset
+    assert w.exchange.linger
+    assert b"Connection: close\r\n" in w.client.sent
+
+
+def test_a_malformed_chunk_is_refused_and_the_upstream_never_sees_an_end() -> None:
+    w = World(b"POST", CHUNKED)
+    upstream = w.connected()
+    w.up(b"5\r\nhelloXX0\r\n\r\n")
+    assert w.outcome() == (errors.BAD_REQUEST, 400)
+    assert upstream.was_reset
+    assert not upstream.sent.endswith(b"0\r\n\r\n")
+
+
+def test_the_own_reply_to_head_has_no_body() -> None:
+    w = World(b"HEAD", queue=0, max_connections=0)
+    w.start()
+    assert w.outcome() == (errors.QUEUE_FULL, 503)
+    assert w.client.sent.endswith(b"\r\n\r\n")
+
+
+def test_a_draining_gateway_says_close() -> None:
+    w = World()
+    w.connected()
+    w.client.last = True
+    w.down(OK_HEAD + b"ok")
+    assert b"Connection: close\r\n" in w.client.sent
+    assert not w.exchange.keep_open
+
+
+def test_http_1_0_keep_alive_is_confirmed() -> None:
+    w = World(minor=0)
+    w.connected()
+    w.down(OK_HEAD + b"ok")
+    assert b"Connection: keep-alive\r\n" in w.client.sent
+    assert w.exchange.keep_open
+
+
+# ── back-pressure ──
+
+
+def test_a_full_client_pauses_the_upstream_and_a_full_upstream_the_client() -> None:
+    w = World(b"POST", 5)
+    upstream = w.connected()
+    states = []
+    for event in ("upstream_is_full", "upstream_has_room", "client_is_full", "client_has_room"):
+        getattr(w.exchange, event)(w.now)
+        states.append((w.client.paused, upstream.paused))
+    assert states == [(True, False), (False, False), (False, True), (False, False)]
+
+
+def test_the_answer_is_logged_when_a_slow_client_has_taken_it() -> None:
+    w = World()
+    upstream = w.connected()
+    w.down(OK_HEAD + b"o")
+    w.exchange.client_is_full(w.now)
+    w.down(b"k")
+    assert w.exchange.phase is FLUSHING
+    assert w.pool.idle == 1, "the upstream is free already"
+    assert not upstream.paused
+    assert not w.client.over
+    w.exchange.client_has_room(w.now)
+    assert w.outcome() == (errors.OK, 200)
+
+
+# ── the table: every phase with every loss ──
+
+
+def leasing() -> tuple[World, None]:
+    return World(max_connections=0, queue_timeout=1.0).start(), None
+
+
+def dialing() -> tuple[World, None]:
+    return World().start(), None
+
+
+def awaiting_100() -> tuple[World, FakeUpstream]:
+    w = World(b"POST", 5, expect=True)
+    return w, w.connected()
+
+
+def sending() -> tuple[World, FakeUpstream]:
+    w = World(b"POST", 5)
+    upstream = w.connected()
+    w.up(b"he")
+    return w, upstream
+
+
+def awaiting() -> tuple[World, FakeUpstream]:
+    w = World(b"POST", 5)
+    upstream = w.connected()
+    w.up(b"hello")
+    return w, upstream
+
+
+def early() -> tuple[World, FakeUpstream]:
+    w, upstream = sending()
+    w.down(OK_HEAD + b"o")
+    return w, upstream
+
+
+def relaying() -> tuple[World, FakeUpstream]:
+    w = World()
+    upstream = w.connected()
+    w.down(OK_HEAD + b"o")
+    return w, upstream
+
+
+def flushing() -> tuple[World, None]:
+    w, _ = relaying()
+    w.exchange.client_is_full(w.now)
+    w.down(b"k")
+    return w, None
+
+
+def tunnel() -> tuple[World, FakeUpstream]:
+    w = World(upgrade=b"websocket", tunnel_idle=60.0, tunnel_max_age=100.0)
+    upstream = w.connected()
+    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    return w, upstream
+
+
+@pytest.mark.parametrize(
+    ("make", "phase"),
+    [
+        (leasing, LEASING),
+        (dialing, LEASING),
+        (awaiting_100, SENDING),
+        (sending, SENDING),
+        (awaiting, AWAITING),
+        (early, EARLY),
+        (relaying, RELAYING),
+        (flushing, FLUSHING),
+        (tunnel, TUNNEL),
+    ],
+)
+def test_client_lost(make: Make, phase: Sign) -> None:
+    w, upstream = make()
+    assert w.exchange.phase is phase
+    w.exchange.client_lost(w.now)
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+    if upstream is not None:
+        assert upstream.was_reset
+        assert w.pool.size == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "status"),
+    [
+        (awaiting_100, errors.UPSTREAM_RESET, 502),
+        (sending, errors.UPSTREAM_RESET, 502),
+        (awaiting, errors.UPSTREAM_RESET, 502),
+    ],
+)
+def test_upstream_lost_before_the_head(make: Make, reason: Reason, status: int) -> None:
+    w, _ = make()
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (reason, status)
+    assert status_of(w.client.sent) == status
+    assert not w.client.was_reset
+    assert w.pool.size == 0
+
+
+@pytest.mark.parametrize("make", [early, relaying])
+@pytest.mark.parametrize("how", ["lost", "eof"])
+def test_upstream_lost_after_the_head_cuts_the_client(make: Make, how: str) -> None:
+    w, _ = make()
+    sent = w.client.sent
+    if how == "lost":
+        w.exchange.upstream_lost(w.now)
+    else:
+        w.exchange.upstream_eof(w.now)
+    assert w.outcome() == (errors.UPSTREAM_CUT, 200)
+    assert w.client.was_reset
+    assert w.client.sent == sent, "nothing that could pass for an end"
+
+
+def test_upstream_lost_in_a_close_delimited_body_cuts_the_client() -> None:
+    w = World()
+    w.connected()
+    w.down(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_CUT, 200)
+    assert w.client.was_reset
+
+
+def test_upstream_lost_in_a_tunnel_cuts_the_client() -> None:
+    w, _ = tunnel()
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_CUT, 101)
+    assert w.client.was_reset
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+def test_a_bad_answer_is_a_502(answer: bytes) -> None:
+    w = World()
+    upstream = w.connected()
+    w.down(answer)
+    assert w.outcome() == (errors.UPSTREAM_BAD_RESPONSE, 502)
+    assert upstream.was_reset
+
+
+def test_a_bad_chunk_right_behind_the_head_is_a_502_and_later_a_cut() -> None:
+    w = World()
+    w.connected()
+    w.down(CHUNKED_HEAD + b"zz\r\n")
+    assert w.outcome() == (errors.UPSTREAM_BAD_RESPONSE, 502)
+    w = World()
+    w.connected()
+    w.down(CHUNKED_HEAD + b"2\r\nok\r\n")
+    w.down(b"zz\r\n")
+    assert w.outcome() == (errors.UPSTREAM_CUT, 200)
+    assert w.client.was_reset
+
+
+@pytest.mark.parametrize(
+    ("make", "after", "reason", "status", "cut"),
+    [
+        (leasing, 1.0, errors.QUEUE_TIMEOUT, 503, False),
+        (awaiting_100, 5.0, errors.UPSTREAM_TIMEOUT, 504, False),
+        (sending, 30.0, errors.BODY_TIMEOUT, 408, False),
+        (awaiting, 5.0, errors.UPSTREAM_TIMEOUT, 504, False),
+        (early, 60.0, errors.UPSTREAM_CUT, 200, True),
+        (relaying, 60.0, errors.UPSTREAM_CUT, 200, True),
+        (flushing, 30.0, errors.CLIENT_GONE, 499, True),
+        (tunnel, 60.0, errors.TUNNEL_IDLE, 101, False),
+    ],
+)
+def test_deadlines(make: Make, after: float, reason: Reason, status: int, cut: bool) -> None:
+    w, upstream = make()
+    w.exchange.client_terms = ClientTerms(body_rate=0)
+    due = w.exchange.expire(w.now)
+    assert due == w.now + after
+    w.passes(after - 0.001)
+    assert not w.client.over
+    w.passes(0.001)
+    assert w.outcome() == (reason, status)
+    assert w.client.was_reset == cut
+    if upstream is not None:
+        assert upstream.was_reset
+
+
+def test_a_tunnel_has_a_maximum_age() -> None:
+    w, _ = tunnel()
+    for _ in range(4):
+        w.passes(25.0)
+        if not w.client.over:
+            w.down(b"x")
+    assert w.outcome() == (errors.TUNNEL_MAX_AGE, 101)
+
+
+def test_the_queue_arms_its_own_deadline() -> None:
+    w, _ = leasing()
+    assert w.client.armed == [w.now + 1.0]
+
+
+def test_a_503_says_when_to_come_back() -> None:
+    w, _ = leasing()
+    w.passes(1.0)
+    assert b"Retry-After: 1\r\n" in w.client.sent
+
+
+@pytest.mark.parametrize("reason", [errors.UPSTREAM_CONNECT_FAILED, errors.UPSTREAM_TIMEOUT])
+def test_a_failed_dial_is_told(reason: Reason) -> None:
+    w, _ = dialing()
+    w.pool.dial_failed(w.dials.pop(), reason, w.now)
+    assert w.outcome() == (reason, reason.status)
+    assert w.exchange.keep_open
+
+
+def test_no_deadline_runs_against_an_upstream_that_we_paused() -> None:
+    w, _ = relaying()
+    w.client.backlog = 1000
+    w.exchange.client_is_full(w.now)
+    for _ in range(10):
+        w.client.backlog -= 10
+        w.passes(29.0)
+    assert not w.client.over, "slow, but it takes some"
+    w.passes(30.0)
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+
+
+def test_a_full_upstream_is_waited_for_as_long_as_it_takes_some() -> None:
+    w, upstream = sending()
+    upstream.backlog = 1000
+    w.exchange.upstream_is_full(w.now)
+    w.passes(59.0)
+    upstream.backlog = 500
+    w.passes(1.0)
+    assert not w.client.over
+    w.passes(60.0)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
+
+
+def test_a_client_that_trickles_is_refused_and_one_above_the_rate_is_not() -> None:
+    for octets, refused in ((239, True), (240, False)):
+        w = World(b"POST", 100_000, body_limit=100_000, client=ClientTerms(body_rate=240))
+        w.connected()
+        for _ in range(10):
+            w.up(b"x" * octets)
+            w.now += 1.0
+        w.exchange.expire(w.now)
+        assert bool(w.client.over) == refused
+    assert w.exchange.expire(w.now) == w.now + RATE_SPAN
+
+
+def test_the_rate_is_not_counted_while_we_do_not_read() -> None:
+    w = World(b"POST", 100_000, body_limit=100_000)
+    w.connected()
+    w.passes(9.0)
+    w.exchange.upstream_is_full(w.now)
+    w.passes(20.0)
+    w.exchange.upstream_has_room(w.now)
+    w.passes(9.0)
+    assert not w.client.over
+    w.passes(1.0)
+    assert w.outcome() == (errors.BODY_TIMEOUT, 408)
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_the_total_timeout_ends_what_still_moves(out: bool) -> None:
+    w = World(total_timeout=10.0)
+    w.connected()
+    if out:
+        w.down(CHUNKED_HEAD)
+    for _ in range(9):
+        w.passes(1.0)
+        w.down(b"1\r\nx\r\n" if out else b"HTTP/1.1 102 Processing\r\n\r\n")
+    w.passes(1.0)
+    assert w.outcome() == ((errors.UPSTREAM_CUT, 200) if out else (errors.UPSTREAM_TIMEOUT, 504))
+
+
+def test_a_routes_response_timeout_replaces_the_upstreams() -> None:
+    w = World(response_timeout=20.0)
+    w.connected()
+    w.passes(19.0)
+    assert not w.client.over
+    w.passes(1.0)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
+
+
+# ── retry ──
+
+
+def test_a_request_on_a_dead_idle_connection_is_sent_again_once() -> None:
+    w = World()
+    w.connected(used=True)
+    w.exchange.upstream_lost(w.now)
+    assert w.exchange.phase is LEASING
+    assert not w.client.over
+    second = FakeUpstream(used=True)
+    w.pool.dialed(w.dials.pop(), second, w.now)
+    assert second.sent.startswith(b"GET /x")
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502), "only once"
+
+
+def test_a_body_that_was_not_touched_allows_the_retry() -> None:
+    w = World(b"PUT", 5, expect=True)
+    w.connected(used=True)
+    w.exchange.upstream_lost(w.now)
+    second = FakeUpstream()
+    w.pool.dialed(w.dials.pop(), second, w.now)
+    w.up(b"hello")
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert second.sent.endswith(b"hello")
+
+
+@pytest.mark.parametrize("why_not", ["new connection", "not idempotent", "body begun", "response begun"])
+def test_no_retry_when(why_not: str) -> None:
+    method, body = {"not idempotent": (b"POST", 0), "body begun": (b"PUT", 5)}.get(why_not, (b"GET", 0))
+    w = World(method, body)
+    w.connected(used=why_not != "new connection")
+    if why_not == "body begun":
+        w.up(b"h")
+    if why_not == "response begun":
+        w.down(b"HTT")
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+
+
+# ── answered early ──
+
+
+def test_an_early_answer_is_relayed_and_the_rest_of_the_request_is_not_taken() -> None:
+    w, upstream = sending()
+    w.down(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+    assert w.outcome() == (errors.OK, 413)
+    assert not w.exchange.wants_body
+    assert w.exchange.linger
+    assert not w.exchange.keep_open
+    assert b"Connection: close\r\n" in w.client.sent
+    assert upstream.closed
+    assert w.pool.size == 0
+
+
+# ── tunnels ──
+
+
+def test_a_tunnel_passes_octets_both_ways_and_half_closes() -> None:
+    w = World(upgrade=b"websocket")
+    upstream = w.connected()
+    assert upstream.sent.endswith(b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nfirst")
+    assert w.client.sent.endswith(b"\r\n\r\nfirst")
+    assert b"Upgrade: WebSocket\r\n" in w.client.sent
+    w.up(b"ping")
+    w.down(b"pong")
+    assert upstream.sent.endswith(b"ping")
+    assert w.client.sent.endswith(b"pong")
+    w.exchange.client_eof(w.now)
+    assert upstream.eof_sent
+    assert not w.client.over
+    w.down(b"more")
+    w.exchange.upstream_eof(w.now)
+    assert w.client.eof_sent
+    assert w.outcome() == (errors.OK, 101)
+    assert (w.exchange.bytes_in, w.exchange.bytes_out) == (4, 13)
+    assert not w.exchange.keep_open
+    assert w.pool.size == 0
+
+
+def test_anything_but_101_is_an_ordinary_answer_to_an_upgrade() -> None:
+    w = World(upgrade=b"websocket")
+    w.connected()
+    w.down(b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n")
+    assert w.outcome() == (errors.OK, 426)
+    assert b"Upgrade: websocket\r\n" in w.client.sent
+
+
+@pytest.mark.parametrize("offered", [b"", b"other"])
+def test_101_unasked_is_a_bad_answer(offered: bytes) -> None:
+    w = World(upgrade=offered)
+    w.connected()
+    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert w.outcome() == (errors.UPSTREAM_BAD_RESPONSE, 502)
+
+
+# ── half-close ──
+
+
+def test_fin_after_a_whole_request_is_a_half_close() -> None:
+    w, _ = awaiting()
+    w.exchange.client_eof(w.now)
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+
+
+def test_fin_inside_a_request_is_a_loss() -> None:
+    w, upstream = sending()
+    w.exchange.client_eof(w.now)
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+    assert upstream.was_reset
+
+
+# ── the table itself ──
+
+
+def test_an_illegal_move_names_state_and_event() -> None:
+    w = World()
+    upstream = w.connected()
+    with pytest.raises(IllegalMove, match="leased while awaiting"):
+        w.exchange.leased(upstream, w.now)
+
+
+def test_every_phase_can_be_reached_and_all_but_the_last_can_end() -> None:
+    reached, edge = {LEASING}, [LEASING]
+    while edge:
+        for phase in TABLE[edge.pop()].values():
+            if phase not in reached:
+                reached.add(phase)
+                edge.append(phase)
+    assert reached == set(TABLE)
+    assert all(DONE in moves.values() for phase, moves in TABLE.items() if phase is not DONE)
+
+
+def test_nothing_is_due_when_it_is_over() -> None:
+    w = World()
+    w.connected()
+    w.down(OK_HEAD + b"ok")
+    assert w.exchange.expire(w.now + 1000.0) == inf
