@@ -1,0 +1,632 @@
+"""The client's side of the asyncio shell: one protocol per connection.
+
+It reads heads, asks `decide` about each, and hands a request that is to be forwarded to an `Exchange`. It serves one
+request at a time; what the client sends ahead (pipelining) is held, in order, until its turn comes.
+
+    idle      between requests; closed silently when `keep_alive` is over
+    next      a request is answered and the octets that follow it are here already; taken up in the loop's next turn
+    head      part of a request head is here; 408 when it does not end in time
+    pending   `decide` waits for something; it is asked again when told
+    busy      an exchange is under way; the exchange knows what it waits for
+    full      answered, but the client has not taken enough of it to be served again
+    linger    the last reply is out, with FIN behind it, but the client may still be sending: read and drop what comes,
+              since closing a socket with unread octets resets it, and the reset could overtake the reply
+    closing   no more is read; what is buffered is being sent
+    closed
+
+One lazy timer serves all of these: it is armed when a deadline is nearer than the one it is set to, never cancelled and
+armed again per request; when it fires it works out what is due now, and sleeps until then.
+
+On uvloop a reset is noticed only while reading. So reading goes on while a request is being answered, until
+`limits.head` octets are held; only then is the socket left alone.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+from math import inf
+from time import monotonic, time
+from typing import cast
+
+from msgspec import Struct
+
+from rawgate import errors
+from rawgate.errors import Reason, RequestError
+from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
+from rawgate.observe.access_log import AccessLog
+from rawgate.relay.exchange import ClientTerms, Exchange, Sign
+from rawgate.relay.pool import Pool
+from rawgate.wire import RequestReader, RequestRules, reply
+
+LINGER = 5.0
+"""Seconds for which a client that is still sending may go on after the last reply."""
+
+IDLE, NEXT, HEAD, PENDING, BUSY, FULL, LINGERING, CLOSING, CLOSED = map(
+    Sign, ("idle", "next", "head", "pending", "busy", "full", "linger", "closing", "closed")
+)
+
+
+class ListenerTerms(Struct, frozen=True):
+    """What the configuration says about client connections. Seconds and counts; `per_address` None: no limit."""
+
+    head_timeout: float = 10.0
+    keep_alive: float = 75.0
+    connections: int = 10_000
+    per_address: int | None = None
+
+
+class Listener:
+    """What all client connections share: terms, rules, pools, the log, and the book of open connections.
+
+    decide   see `rawgate.message`
+    date     the value of a Date field for now
+    pools    by upstream name
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        decide: Decide,
+        date: Callable[[], bytes],
+        new_id: Callable[[], str],
+        pools: Mapping[str, Pool],
+        log: AccessLog,
+        terms: ListenerTerms,
+        client_terms: ClientTerms,
+        request_rules: RequestRules,
+    ) -> None:
+        self.loop = loop
+        self.decide = decide
+        self.date = date
+        self.new_id = new_id
+        self.log = log
+        self.terms = terms
+        self.client_terms = client_terms
+        self.request_rules = request_rules
+        # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
+        self.pools = {name: (pool, _shortest(pool, client_terms)) for name, pool in pools.items()}
+        self.draining = False
+        self.open: set[Downstream] = set()
+        self.idle: dict[Downstream, None] = {}
+        self.by_address: dict[str, int] = {}
+        self.emptied: Callable[[], None] | None = None
+
+    def __call__(self) -> "Downstream":
+        """A protocol for a new connection (asyncio's protocol factory)."""
+        return Downstream(self)
+
+    def admit(self, connection: "Downstream") -> bool:
+        """Enter a new connection in the book. False: there are too many; it is in the book until it is lost."""
+        terms = self.terms
+        address = connection.peer.address
+        self.open.add(connection)
+        count = self.by_address.get(address, 0) + 1
+        self.by_address[address] = count
+        if terms.per_address is not None and count > terms.per_address:
+            return False
+        if len(self.open) > terms.connections:
+            # The longest idle keep-alive connection makes room; a client must expect that it closes at any time.
+            oldest = next(iter(self.idle), None)
+            if oldest is None:
+                return False
+            oldest.close()
+        return True
+
+    def leave(self, connection: "Downstream") -> None:
+        """A connection is gone."""
+        self.open.discard(connection)
+        address = connection.peer.address
+        count = self.by_address.get(address, 0) - 1
+        if count > 0:
+            self.by_address[address] = count
+        else:
+            self.by_address.pop(address, None)
+        if not self.open and self.emptied is not None:
+            self.emptied()
+
+    def drain(self, emptied: Callable[[], None]) -> None:
+        """Serve what has begun, close the rest; `emptied` is called when the last connection is gone."""
+        self.draining = True
+        self.emptied = emptied
+        for connection in list(self.open):
+            connection.drain()
+        if not self.open:
+            emptied()
+
+    def abort(self) -> None:
+        """End every connection now."""
+        for connection in list(self.open):
+            connection.give_up()
+
+
+def _shortest(pool: Pool, client: ClientTerms) -> float:
+    terms = pool.terms
+    spans = [terms.response_timeout, terms.idle_timeout, terms.tunnel_idle, terms.tunnel_max_age]
+    spans += [client.body_timeout, client.send_timeout]
+    if terms.total_timeout is not None:
+        spans.append(terms.total_timeout)
+    return min(spans)
+
+
+class Downstream(asyncio.Protocol):
+    """One client connection. Implements `relay.ports.ClientPort`."""
+
+    __slots__ = (
+        "_armed_at",
+        "_began",
+        "_due",
+        "_ended",
+        "_exchange",
+        "_forget",
+        "_full",
+        "_head",
+        "_held",
+        "_listener",
+        "_paused",
+        "_pending",
+        "_reader",
+        "_reading",
+        "_shortest",
+        "_state",
+        "_timer",
+        "_transport",
+        "_unsent_seen",
+        "_wall",
+        "last",
+        "peer",
+    )
+
+    _transport: asyncio.Transport
+    peer: Peer
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._reader = RequestReader(listener.request_rules)
+        self._state = IDLE
+        self._exchange: Exchange | None = None
+        self._head: RequestHead | None = None
+        self._pending: Pending | None = None
+        self._forget: Callable[[], None] | None = None
+        self._held = b""
+        self._ended = False  # the client has half-closed
+        self.last = False  # no further request will be served here
+        self._paused = False  # the exchange does not want body octets for now
+        self._reading = True  # the transport delivers
+        self._full = False  # the client takes less than is written to it
+        self._unsent_seen = 0
+        self._began = 0.0  # monotonic time of the first octet of the request
+        self._wall = 0.0  # the same, as the time of day
+        self._due = inf  # when the present state, unless busy, has lasted long enough
+        self._shortest = inf  # while busy: how often to ask the exchange
+        self._armed_at = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Downstream {self.peer.text} {self._state} held={len(self._held)} {self._exchange or ''}>"
+
+    # ── the loop's callbacks ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self.peer = peer_of(self._transport)
+        now = monotonic()
+        if self._listener.admit(self):
+            self.last = self._listener.draining
+            self._rest(now)
+        else:
+            self._begin(now)
+            self._refuse(errors.CONNECTION_LIMIT, now)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is IDLE or state is HEAD:
+            self._read(data, monotonic())
+        elif state is BUSY and not self._paused and not self._held:
+            self._deliver(data, monotonic())
+        elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
+            self._hold(data)
+
+    def eof_received(self) -> bool:
+        """FIN. What was sent before it is still answered: a half-close, unless it cuts a request in two."""
+        self._ended = True
+        state = self._state
+        if state is BUSY:
+            self._pass_eof()
+        elif state is HEAD:
+            self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
+        elif state is IDLE or state is LINGERING:
+            self.close()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._set_state(CLOSED)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._exchange is not None:
+            self._exchange.client_lost(monotonic())
+        elif self._pending is not None:
+            request_id, client_id = self._pending.request_id, self._pending.client_id
+            self._stop_waiting()
+            self._log_own(request_id, client_id, "", errors.CLIENT_GONE.status, errors.CLIENT_GONE, 0)
+        self._listener.leave(self)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if self._exchange is not None:
+            self._exchange.client_is_full(monotonic())
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._exchange is not None:
+            self._exchange.client_has_room(monotonic())
+        elif self._state is FULL:
+            self._rest(monotonic())
+
+    # ── the port ──
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def write_eof(self) -> None:
+        if self._state is not CLOSED:
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        held, self._held = self._held, b""
+        if held:
+            self._deliver(held, monotonic())
+        if self._ended:
+            self._pass_eof()
+        self._read_on()
+
+    def reset(self) -> None:
+        if self._state is not CLOSED:
+            self._set_state(CLOSING)
+            reset_transport(self._transport)
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def arm(self, due: float) -> None:
+        if due < self._armed_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._armed_at = due
+            self._timer = self._listener.loop.call_later(max(0.0, due - monotonic()), self._expire)
+
+    def finished(self, exchange: Exchange) -> None:
+        """The exchange is over: one log line, then the next request or the end of the connection."""
+        self._exchange = None
+        forward = exchange.forward
+        head = exchange.head
+        now = exchange.over_at
+        self._listener.log.write(
+            (
+                self._wall,
+                forward.request_id,
+                head.method,
+                head.target,
+                forward.terms.route,
+                forward.client_id,
+                exchange.status,
+                now - self._began,
+                forward.terms.upstream,
+                exchange.ended_at - exchange.leased_at,
+                exchange.bytes_in,
+                exchange.bytes_out,
+                self.peer.text,
+                exchange.reason.code,
+            )
+        )
+        if self._state is not BUSY:
+            return
+        if exchange.keep_open:
+            self._rest(now)
+        elif exchange.linger or self._held:
+            self._linger(now)
+        else:
+            self.close()
+
+    # ── one request after the other ──
+
+    def _rest(self, now: float) -> None:
+        """Between requests."""
+        listener = self._listener
+        if self._full:
+            # Or a client that asks and asks and never reads would have us remember all the answers.
+            self._state = FULL
+            self._await_sending(now)
+        elif self._held:
+            self._state = NEXT
+            listener.loop.call_soon(self._next)
+        elif self._ended or self.last:
+            self.close()
+        else:
+            self._state = IDLE
+            listener.idle[self] = None
+            self._due = now + listener.terms.keep_alive
+            if self._due < self._armed_at:
+                self.arm(self._due)
+
+    def _next(self) -> None:
+        """Take up what the client sent ahead."""
+        if self._state is not NEXT:
+            return
+        held, self._held = self._held, b""
+        self._state = IDLE
+        self._listener.idle[self] = None
+        self._read(held, monotonic())
+        self._read_on()
+        if self._ended and (self._state is IDLE or self._state is HEAD):
+            self.eof_received()
+
+    def _begin(self, now: float) -> None:
+        """The first octet of a request."""
+        self._listener.idle.pop(self, None)
+        self._state = HEAD
+        self._head = None
+        self._began = now
+        self._wall = time()
+
+    def _read(self, data: bytes, now: float) -> None:
+        """Octets of a head, perhaps of more than that."""
+        if self._state is IDLE:
+            self._begin(now)
+        reader = self._reader
+        try:
+            head = reader.feed(data)
+        except RequestError as error:
+            self._refuse(error.reason, now, error.detail)
+            return
+        if head is not None:
+            self._head = head
+            self._held = reader.rest
+            self._decide(head, now)
+        elif reader.started:
+            self._due = self._began + self._listener.terms.head_timeout
+            self.arm(self._due)
+        else:
+            self._rest(now)
+
+    def _decide(self, head: RequestHead, now: float) -> None:
+        try:
+            decision = self._listener.decide(head, self.peer, now, self._wall)
+        except Exception:  # noqa: BLE001 - a mistake in policy must reach the client as a 500, and people as a traceback
+            traceback.print_exc()
+            self._refuse(errors.INTERNAL, now)
+            return
+        if isinstance(decision, Forward):
+            self._forward(decision, head, now)
+        elif isinstance(decision, Answer):
+            self._answer(decision, head, now)
+        else:
+            self._wait_for(decision, now)
+
+    def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
+        listener = self._listener
+        pool, shortest = listener.pools[forward.terms.upstream]
+        own = forward.terms.response_timeout
+        self._shortest = shortest if own is None else min(shortest, own)
+        self._state = BUSY
+        self._paused = True  # until there is a connection to send the body to
+        exchange = Exchange(self, pool, forward, head, listener.client_terms, now)
+        self._exchange = exchange
+        if now + self._shortest < self._armed_at:
+            self.arm(now + self._shortest)
+        exchange.start(now)
+
+    def _answer(self, answer: Answer, head: RequestHead, now: float) -> None:
+        """A reply of our own. The body of a request that is not forwarded is not read to its end."""
+        bodiless = head.body == NO_BODY
+        keep = bodiless and not head.close and not self.last
+        connection = (b"keep-alive" if head.minor == 0 else b"") if keep else b"close"
+        out = reply(
+            answer.status,
+            answer.reason,
+            answer.detail,
+            answer.request_id,
+            answer.fields,
+            date=self._listener.date(),
+            head_only=head.method == b"HEAD",
+            connection=connection,
+        )
+        self._transport.write(out)
+        self._log_own(
+            answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, _body_octets(out)
+        )
+        if keep:
+            self._rest(now)
+        elif self._held or not bodiless:
+            self._linger(now)
+        else:
+            self.close()
+
+    def _refuse(self, reason: Reason, now: float, detail: str = "") -> None:
+        """Something that never became a decision: a malformed head, a deadline, a limit of the gateway."""
+        request_id = self._listener.new_id()
+        fields = b"Retry-After: 1\r\n" if reason.status == 503 else b""
+        out = reply(
+            reason.status,
+            reason,
+            detail,
+            request_id,
+            fields,
+            date=self._listener.date(),
+            head_only=self._method() == b"HEAD",
+            connection=b"close",
+        )
+        self._transport.write(out)
+        self._log_own(request_id, self.peer.address, "", reason.status, reason, _body_octets(out))
+        self._linger(now)
+
+    def _method(self) -> bytes:
+        return self._reader.line[0] if self._head is None else self._head.method
+
+    def _log_own(
+        self, request_id: str, client_id: str, route: str, status: int, reason: Reason, bytes_out: int
+    ) -> None:
+        """The log line of a request that met no upstream."""
+        head = self._head
+        target = self._reader.line[1] if head is None else head.target
+        duration = monotonic() - self._began
+        self._listener.log.write(
+            (
+                self._wall,
+                request_id,
+                self._method(),
+                target,
+                route,
+                client_id,
+                status,
+                duration,
+                "",
+                -1.0,
+                0,
+                bytes_out,
+                self.peer.text,
+                reason.code,
+            )
+        )
+
+    # ── a decision that waits ──
+
+    def _wait_for(self, pending: Pending, now: float) -> None:
+        self._state = PENDING
+        self._due = now + self._listener.terms.head_timeout
+        self.arm(self._due)
+        self._pending = pending
+        self._forget = pending.subscribe(self._ready)
+
+    def _stop_waiting(self) -> None:
+        if self._forget is not None:
+            self._forget()
+        self._forget = self._pending = None
+
+    def _ready(self) -> None:
+        if self._state is PENDING and self._head is not None:
+            self._forget = self._pending = None
+            self._decide(self._head, monotonic())
+
+    # ── octets ──
+
+    def _deliver(self, data: bytes, now: float) -> None:
+        """Octets of a body (or of a tunnel); what lies beyond its end is held."""
+        exchange = self._exchange
+        if exchange is not None and exchange.wants_body:
+            data = exchange.client_data(data, now)
+        if data:
+            self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if self._reading and len(self._held) > self._listener.request_rules.head:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if not self._reading and self._state is not CLOSED and len(self._held) <= self._listener.request_rules.head:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _pass_eof(self) -> None:
+        """The exchange learns of the client's FIN in its place: after all that was sent before it."""
+        exchange = self._exchange
+        if exchange is not None and not self._held and not self._paused and not exchange.client_ended:
+            exchange.client_eof(monotonic())
+
+    # ── endings ──
+
+    def _set_state(self, state: Sign) -> None:
+        self._listener.idle.pop(self, None)
+        self._state = state
+
+    def _linger(self, now: float) -> None:
+        """The last reply is out; see the module's theory."""
+        if self._ended:
+            self.close()
+            return
+        self._set_state(LINGERING)
+        self._held = b""
+        self._transport.write_eof()
+        self._read_on()
+        self._due = now + LINGER
+        self.arm(self._due)
+
+    def close(self) -> None:
+        """No more is read; what is buffered is sent first."""
+        if self._state is CLOSED:
+            return
+        self._set_state(CLOSING)
+        self._await_sending(monotonic())
+        self._transport.close()
+
+    def _await_sending(self, now: float) -> None:
+        """What is buffered has `send_timeout` to shrink."""
+        self._unsent_seen = self.unsent()
+        self._due = now + self._listener.client_terms.send_timeout
+        self.arm(self._due)
+
+    def drain(self) -> None:
+        """The gateway ends: what has begun is served, with `Connection: close` where that can still be said."""
+        self.last = True
+        if self._state is IDLE:
+            self.close()
+
+    def give_up(self) -> None:
+        """The gateway ends now. A request that has no answer yet is given one; half an answer is cut."""
+        now = monotonic()
+        stuck = self.unsent() > 0
+        state = self._state
+        if self._exchange is not None:
+            self._exchange.give_up(errors.DRAINING, now)
+        elif state is HEAD or state is PENDING:
+            self._stop_waiting()
+            self._refuse(errors.DRAINING, now)
+        if stuck:
+            self.reset()
+        else:
+            self.close()
+
+    # ── time ──
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._armed_at = inf
+        now = monotonic()
+        if self._exchange is not None:
+            due = self._exchange.expire(now)
+            if self._exchange is not None:
+                self.arm(min(due, now + self._shortest))
+                return
+        elif now >= self._due:
+            self._overdue(now)
+        if self._state is not CLOSED:
+            self.arm(self._due)
+
+    def _overdue(self, now: float) -> None:
+        state = self._state
+        self._due = inf
+        if state is HEAD:
+            self._refuse(errors.HEAD_TIMEOUT, now)
+        elif state is PENDING:
+            self._stop_waiting()
+            self._refuse(errors.KEYS_UNAVAILABLE, now)
+        elif state is CLOSING or state is FULL:
+            unsent, self._unsent_seen = self._unsent_seen, self.unsent()
+            if self._unsent_seen < unsent:
+                self._due = now + self._listener.client_terms.send_timeout
+            else:
+                reset_transport(self._transport)
+        elif state is IDLE or state is LINGERING:
+            self.close()
+
+
+def _body_octets(reply: bytes) -> int:
+    return len(reply) - reply.index(b"\r\n\r\n") - 4

@@ -1,0 +1,36 @@
+"""What both sides of the shell ask of a transport."""
+
+import asyncio
+import socket
+import struct
+
+from rawgate.message import Peer
+
+HIGH_WATER = 64 * 1024
+"""Octets buffered for a slow peer before the other side is paused; it goes on at `LOW_WATER`."""
+
+LOW_WATER = 16 * 1024
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+def reset_transport(transport: asyncio.Transport) -> None:
+    """Close with a TCP reset: SO_LINGER with a time of 0 (socket(7)), then abort.
+
+    A connection that is closing already is reset if that drops octets which are still to be sent: behind them a FIN
+    would say that they were all. If nothing is left to send, its FIN is on its way and says the truth.
+    """
+    if transport.get_write_buffer_size() or not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+def peer_of(transport: asyncio.Transport) -> Peer:
+    """The other end: address and port, without an IPv6 zone."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return Peer("unix", "unix")
+    address, port = name[0].partition("%")[0], name[1]
+    return Peer(address, f"[{address}]:{port}" if ":" in address else f"{address}:{port}")

@@ -1,0 +1,185 @@
+"""The upstream's side of the asyncio shell: one protocol per connection, one Task per dial, one sweep per process.
+
+A connection knows whose octets it carries (`exchange`), and that is all it decides. Idle connections belong to their
+pool; an octet, a FIN or a reset that comes while nobody is being served takes the connection out of it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from time import monotonic
+from typing import cast
+
+from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport
+from rawgate.relay.exchange import Exchange
+from rawgate.relay.pool import Pool, Waiter
+from rawgate.wire import ResponseReader, ResponseRules
+
+SWEEP_EVERY = 5.0
+"""Seconds between looks for idle upstream connections that have grown too old. `Pool` never leases such a one; the
+sweep only gives the descriptors back."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an upstream. Implements `relay.ports.UpstreamPort`."""
+
+    __slots__ = ("_served", "exchange", "lost", "pool", "reader", "retire_at", "target", "transport", "used")
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, target: int, rules: ResponseRules) -> None:
+        self.pool = pool
+        self.target = target
+        self.reader = ResponseReader(rules)
+        self.exchange: Exchange | None = None
+        self.retire_at = 0.0
+        self.used = False
+        self.lost = False
+        self._served = False
+
+    def __repr__(self) -> str:
+        state = "lost" if self.lost else "idle" if self.exchange is None else "leased"
+        return f"<Upstream {self.pool.terms.name}[{self.target}] {state}>"
+
+    # ── the port ──
+
+    def attach(self, exchange: Exchange | None) -> None:
+        self.exchange = exchange
+        if exchange is not None:
+            self.used, self._served = self._served, True
+
+    def write(self, data: bytes) -> None:
+        if not self.lost:
+            self.transport.write(data)
+
+    def write_eof(self) -> None:
+        if not self.lost:
+            self.transport.write_eof()
+
+    def pause(self) -> None:
+        if not self.lost:
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self.lost:
+            self.transport.resume_reading()
+
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        if self.transport.get_write_buffer_size():
+            # The answer is here already: an upstream that does not take the rest of its request will not be waited for.
+            reset_transport(self.transport)
+        else:
+            self.transport.close()
+
+    def reset(self) -> None:
+        if not self.lost:
+            reset_transport(self.transport)
+
+    # ── the loop's callbacks ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.upstream_data(data, monotonic())
+        else:
+            # An answer to nothing (RFC 9112 section 9.5 lets a server say 408 so): whatever it is, it is not for the
+            # next client.
+            self.pool.discard(self)
+            self.reset()
+
+    def eof_received(self) -> bool:
+        exchange = self.exchange
+        if exchange is None:
+            self.pool.discard(self)
+            return False
+        exchange.upstream_eof(monotonic())
+        return self.exchange is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        exchange = self.exchange
+        if exchange is None:
+            self.pool.discard(self)
+        else:
+            exchange.upstream_lost(monotonic())
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_is_full(monotonic())
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_has_room(monotonic())
+
+
+class Dialer:
+    """Opens connections for pools: one Task per dial, held until it ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rules: ResponseRules) -> None:
+        self._loop = loop
+        self._rules = rules
+        self._dials: set[asyncio.Task[None]] = set()
+
+    def __call__(self, pool: Pool, waiter: Waiter) -> None:
+        task = self._loop.create_task(self._dial(pool, waiter))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial(self, pool: Pool, waiter: Waiter) -> None:
+        """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
+        does not use up the time of the others."""
+        ends = monotonic() + pool.terms.connect_timeout
+        reason = UPSTREAM_CONNECT_FAILED
+        order = pool.order(monotonic())
+        for position, target in enumerate(order):
+            span = (ends - monotonic()) / (len(order) - position)
+            try:
+                async with asyncio.timeout(span):
+                    host, port = pool.terms.targets[target]
+                    _, upstream = await self._loop.create_connection(
+                        partial(Upstream, pool, target, self._rules), host, port
+                    )
+            except TimeoutError:
+                reason = UPSTREAM_TIMEOUT
+            except OSError:
+                reason = UPSTREAM_CONNECT_FAILED
+            else:
+                if not upstream.transport.is_closing():
+                    pool.dialed(waiter, upstream, monotonic())
+                    return
+                # It ended between the handshake and this turn of the loop: nobody was attached to be told.
+                reason = UPSTREAM_CONNECT_FAILED
+            pool.target_failed(target, monotonic())
+        pool.dial_failed(waiter, reason, monotonic())
+
+    def cancel(self) -> None:
+        """The gateway ends: nobody waits for these any more."""
+        for task in self._dials:
+            task.cancel()
+
+
+class Sweep:
+    """Closes idle upstream connections that have grown too old, every few seconds, until stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Iterable[Pool]) -> None:
+        self._loop = loop
+        self._pools = tuple(pools)
+        self._timer = loop.call_later(SWEEP_EVERY, self._run)
+
+    def _run(self) -> None:
+        now = monotonic()
+        for pool in self._pools:
+            for upstream in pool.retire(now):
+                upstream.close()
+        self._timer = self._loop.call_later(SWEEP_EVERY, self._run)
+
+    def stop(self) -> None:
+        self._timer.cancel()

@@ -1,0 +1,32 @@
+"""From a configuration file to a gate that decides: every finding of every room, at once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from rawgate.config.load import load
+from rawgate.config.model import Config
+from rawgate.errors import ConfigError, Problem
+from rawgate.policy.gate import Gate, compile_gate
+
+
+class Loaded(Struct, frozen=True):
+    """A configuration that can be served, and the gate compiled from it."""
+
+    config: Config
+    gate: Gate
+
+
+def load_gate(
+    path: Path, environ: Mapping[str, str], *, new_id: Callable[[], str], date: Callable[[], bytes]
+) -> Loaded:
+    """Read and compile `path`. Raises ConfigError with one line per finding."""
+    draft = load(path, environ)
+    problems: list[Problem] = list(draft.problems)
+    gate = None
+    if draft.config is not None:
+        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems)
+    if problems or draft.config is None or gate is None:
+        raise ConfigError(draft.report(problems))
+    return Loaded(draft.config, gate)
