@@ -41,7 +41,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     authority from an absolute-form target, else from Host, as received; b"" when there is none or it is empty
     known     lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
               of one name are joined with ", ", so a doubled singleton never passes for a good one
-    through   every other field line, in order, as one piece "Name: value" without its CRLF, the spelling of the name kept;
+    through   every other field line, in order, as one piece "Name: value" without its CRLF, the name spelled as it was;
               fields named in Connection, and those that hop-by-hop rules remove, are no longer there
     body      octets, or CHUNKED
     close     the client will not send, or may not expect, another request after this one

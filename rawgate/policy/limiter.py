@@ -8,8 +8,8 @@ whole seconds a retry is admitted if that client sends nothing in between.
 sub-window is released as a whole once it lies wholly outside the trailing window. So 17 counters are enough, 16 whole
 sub-windows and the one in progress, and an admitted request takes up its place for at least `window` and at most 17/16
 of it. That last sixteenth is what constant memory costs: a log of timestamps wastes nothing but grows with `maximum`.
-An estimate from two counters, or counters that start again at fixed borders, cost less and admit up to twice `maximum`
-around a border.
+An estimate from two counters, or one counter that starts again at fixed borders, admits up to twice `maximum` around
+such a border.
 
 **One integer is the ring.** The 17 counters are the digits of one integer, the sub-window in progress lowest; its base
 B is a power of two greater than `maximum + 1`:
