@@ -1,0 +1,204 @@
+"""A loop and transports without sockets and without time, for driving asyncio protocols by hand.
+
+`FakeLoop` keeps what it is asked to call, and calls it when the test lets time pass. `FakeTransport` behaves as
+uvloop's does where a protocol can tell: connection_lost comes in a later turn of the loop, nothing is delivered while
+reading is paused, writing to a connection that is gone or half-closed raises.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+
+class FakeTimer:
+    """What `call_later` gives back."""
+
+    def __init__(self, due: float, callback: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        self.due = due
+        self.callback = callback
+        self.arguments = arguments
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeLoop:
+    """`now`: what both clocks show."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self._ready: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+        self._timers: list[FakeTimer] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
+        self._ready.append((callback, arguments))
+
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> FakeTimer:
+        timer = FakeTimer(self.now + delay, callback, arguments)
+        self._timers.append(timer)
+        return timer
+
+    @property
+    def timers(self) -> list[FakeTimer]:
+        """Those that will still fire, the nearest first."""
+        return sorted((timer for timer in self._timers if not timer.cancelled), key=lambda timer: timer.due)
+
+    def run(self) -> None:
+        """Turns of the loop until nothing is left to do now."""
+        while self._ready:
+            turn, self._ready = self._ready, []
+            for callback, arguments in turn:
+                callback(*arguments)
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass; whatever becomes due on the way is called at its own time."""
+        ends = self.now + seconds
+        self.run()
+        while self.timers and self.timers[0].due <= ends:
+            timer = self.timers[0]
+            self._timers.remove(timer)
+            self.now = max(self.now, timer.due)
+            timer.callback(*timer.arguments)
+            self.run()
+        self.now = ends
+
+
+class FakeSocket:
+    """Remembers whether closing it will reset the connection."""
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.resets = False
+
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)
+        self.resets = value == b"\x01\0\0\0\0\0\0\0"
+
+
+class FakeTransport(asyncio.Transport):
+    """One connection, seen from its protocol.
+
+    sent      all that was written
+    backlog   octets of it that the peer has not taken; the test's to set
+    eof_sent  half-closed
+    lost      the connection is gone, and the protocol knows
+    """
+
+    def __init__(self, loop: FakeLoop, protocol: asyncio.Protocol, peername: object = ("192.0.2.7", 5000)) -> None:
+        super().__init__()
+        self.socket = FakeSocket()
+        self.sent = b""
+        self.backlog = 0
+        self.eof_sent = False
+        self.lost = False
+        self.reading = True
+        self._loop = loop
+        self._protocol = protocol
+        self._peername = peername
+        self._closing = False
+        self._ending = False
+        self._unread: list[bytes] = []
+        protocol.connection_made(self)
+
+    # ── what the peer does ──
+
+    def receives(self, data: bytes) -> None:
+        """The peer sent this; b"" for its FIN."""
+        self._unread.append(data)
+        self._deliver()
+
+    def breaks(self) -> None:
+        """The peer reset the connection; noticed only while reading."""
+        assert self.reading, "nobody would notice"
+        self._end(ConnectionResetError())
+        self._loop.run()
+
+    def takes(self) -> None:
+        """The peer takes all that was written."""
+        self.backlog = 0
+        self._protocol.resume_writing()
+        if self._closing:
+            self._end(None)
+
+    def falls_behind(self, octets: int) -> None:
+        """The peer stops taking what is written."""
+        self.backlog = octets
+        self._protocol.pause_writing()
+
+    def _deliver(self) -> None:
+        while self._unread and self.reading and not self._closing:
+            data = self._unread.pop(0)
+            if data:
+                self._protocol.data_received(data)
+            elif not self._protocol.eof_received():
+                self.close()
+
+    # ── asyncio.Transport ──
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"socket": self.socket, "peername": self._peername}.get(name, default)
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return self.backlog
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def is_reading(self) -> bool:
+        return self.reading
+
+    def pause_reading(self) -> None:
+        assert not self.lost
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.lost
+        self.reading = True
+        self._loop.call_soon(self._deliver)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.lost, "written to a connection that is gone"
+        assert not self.eof_sent, "written after FIN"
+        self.sent += bytes(data)
+
+    def write_eof(self) -> None:
+        assert not self.lost
+        self.eof_sent = True
+
+    def close(self) -> None:
+        self._closing = True
+        if not self.backlog:
+            self._end(None)
+
+    def abort(self) -> None:
+        self._closing = True
+        self._end(None)
+
+    @property
+    def was_reset(self) -> bool:
+        """Ended so that the peer sees a reset."""
+        return self.lost and self.socket.resets
+
+    @property
+    def was_closed(self) -> bool:
+        """Ended so that the peer sees a FIN, behind all that was written."""
+        return self.lost and not self.socket.resets
+
+    def _end(self, reason: Exception | None) -> None:
+        if not self._ending:
+            self._ending = True
+            self._loop.call_soon(self._tell, reason)
+
+    def _tell(self, reason: Exception | None) -> None:
+        self._closing = True
+        self._protocol.connection_lost(reason)
+        self.lost = True

@@ -1,0 +1,183 @@
+"""The real program as a child process: started with a configuration, awaited, asked for its log, stopped.
+
+Nothing here waits for time to pass. Two threads read what the process writes, line by line, and whoever wants a line
+waits on a condition until it is there; the limit on such a wait only turns a hang into a failure.
+"""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Condition, Thread
+from typing import IO, Any
+
+Line = dict[str, Any]
+"""One line of the access log."""
+
+PATIENCE = 20.0
+"""Seconds after which something that should have happened is a failure."""
+
+
+def command() -> list[str]:
+    """How the program is called: `RAWGATE_BIN` if it is set (a path or name, perhaps with arguments), else this
+    interpreter."""
+    words = shlex.split(os.environ.get("RAWGATE_BIN", ""))
+    if not words:
+        return [sys.executable, "-m", "rawgate"]
+    # It runs in another directory than this process: a relative path must not change its meaning.
+    return [str(Path(words[0]).resolve()) if "/" in words[0] else words[0], *words[1:]]
+
+
+class Gateway:
+    """A running process.
+
+    address   host and port of the first TCP listener
+    addresses all of them, in the order of `gateway.listen`; Unix sockets as ("unix", path)
+    said      what it wrote to stderr so far, line by line
+    log       the access log so far
+    """
+
+    def __init__(self, config: Path, env: Mapping[str, str]) -> None:
+        self.said: list[str] = []
+        self.log: list[Line] = []
+        self.addresses: list[tuple[str, int] | tuple[str, str]] = []
+        self._news = Condition()
+        self._open = 2
+        self.process = subprocess.Popen(
+            [*command(), "run", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **env},
+            cwd=config.parent,
+        )
+        self._threads = [
+            Thread(target=self._follow, args=(self.process.stdout, self._note_line), daemon=True),
+            Thread(target=self._follow, args=(self.process.stderr, self._note_word), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        for host, port in self.addresses:
+            if isinstance(port, int):
+                return host, port
+        raise AssertionError("no TCP listener")
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    # ── what it writes ──
+
+    def _follow(self, pipe: IO[bytes] | None, note: Callable[[str], None]) -> None:
+        assert pipe is not None
+        with pipe:
+            for line in pipe:
+                with self._news:
+                    note(line.decode())
+                    self._news.notify_all()
+        with self._news:
+            self._open -= 1
+            self._news.notify_all()
+
+    def _note_line(self, text: str) -> None:
+        self.log.append(json.loads(text))
+
+    def _note_word(self, text: str) -> None:
+        self.said.append(text.rstrip("\n"))
+        _, found, where = text.strip().partition("listening on ")
+        if found:
+            self.addresses.append(_address(where))
+
+    def wait(self, look: Callable[[], Any], what: str = "a condition", patience: float = PATIENCE) -> Any:
+        """The first true value of `look()`, which is asked whenever the process has written something."""
+        with self._news:
+            self._news.wait_for(lambda: look() or not self._open, patience)
+            found = look()
+        if not found:
+            raise AssertionError(f"{what} did not come; log: {self.log[-5:]}; stderr: {self.said[-20:]}")
+        return found
+
+    def ready(self) -> None:
+        """Wait until it serves."""
+        self.wait(lambda: any("ready" in line for line in self.said), "the ready line")
+
+    def wait_said(self, text: str) -> str:
+        """The first line on stderr that has `text` in it, waited for."""
+        return str(self.wait(lambda: next((line for line in self.said if text in line), None), f"{text!r} on stderr"))
+
+    def line(self, **fields: Any) -> Line:
+        """The first log line whose fields are these, waited for: `gateway.line(path="/a", reason="ok")`."""
+        line: Line = self.wait(lambda: next(iter(self.lines(**fields)), None), f"a log line with {fields}")
+        return line
+
+    def lines(self, **fields: Any) -> list[Line]:
+        """The log lines so far whose fields are these."""
+        return [line for line in self.log if all(line.get(name) == value for name, value in fields.items())]
+
+    def wait_lines(self, count: int, **fields: Any) -> list[Line]:
+        """The log lines whose fields are these, once there are `count`."""
+        self.wait(lambda: len(self.lines(**fields)) >= count, f"{count} log lines with {fields}")
+        return self.lines(**fields)
+
+    # ── its clients and its end ──
+
+    def connect(self, source: str = "", timeout: float = PATIENCE) -> socket.socket:
+        """A new client connection that sends each write at once. `source`: the address to come from."""
+        sock = socket.create_connection(self.address, timeout, (source, 0) if source else None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def wait_end(self, status: int = 0, patience: float = PATIENCE) -> None:
+        """Wait until the process has ended and all that it wrote is here. Its exit status must be `status`."""
+        found = self.process.wait(patience)
+        for thread in self._threads:
+            thread.join(patience)
+        assert found == status, f"exit status {found}; stderr: {self.said[-30:]}"
+
+    def stop(self, status: int = 0) -> list[Line]:
+        """SIGTERM, then as `wait_end`. Returns the whole log."""
+        self.signal()
+        self.wait_end(status)
+        return self.log
+
+    def kill(self) -> None:
+        """The test is over, whatever became of the process."""
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join()
+
+
+def _address(where: str) -> tuple[str, int] | tuple[str, str]:
+    if where.startswith("unix:"):
+        return "unix", where.removeprefix("unix:")
+    host, _, port = where.removeprefix("http://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+@contextmanager
+def running(directory: Path, config: str, env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
+    """A gateway that serves `config`, written to `directory`. At the end it must stop when told, with status 0, unless
+    the test has ended it already."""
+    path = directory / "rawgate.toml"
+    path.write_text(config)
+    gateway = Gateway(path, env or {})
+    try:
+        gateway.ready()
+        yield gateway
+        if gateway.process.poll() is None:
+            gateway.stop()
+    finally:
+        gateway.kill()

@@ -1,0 +1,490 @@
+"""The access log of the real process: one line for every request, whatever became of it, and the line is true.
+
+Each scene below plays one outcome, on a connection of its own, and says which status the client saw. All are played at
+the same time, since many wait for a deadline. Afterwards the gateway is stopped, and the log is looked at as a whole: a
+scene's lines are those whose `remote` is its socket's address.
+"""
+
+import json
+import re
+import socket
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
+
+import pytest
+from msgspec import Struct
+
+from harness.gateway import Gateway, Line, running
+from harness.tokens import SECRET, token
+from harness.upstream import Connection, Upstream, free_port, response
+from harness.wire_reader import Cut, Message, Stream, read_response, read_response_head
+
+pytestmark = pytest.mark.process
+
+CONFIG = """
+[gateway]
+listen = ["127.0.0.1:0"]
+timeouts = {{ head = "500ms", body = "500ms", drain = "5s" }}
+limits = {{ head = "2KiB", target = "1KiB", body = "100B" }}
+
+[jwt.main]
+algorithm = "HS256"
+secret = "env:JWT_SECRET"
+
+[upstreams.stage]
+targets = ["{target}"]
+response_timeout = "20s"
+tunnel_idle = "800ms"
+
+[upstreams.aged]
+targets = ["{target}"]
+tunnel_max_age = "800ms"
+
+[upstreams.slow]
+targets = ["{target}"]
+response_timeout = "300ms"
+
+[upstreams.narrow]
+targets = ["{target}"]
+max_connections = 1
+queue = 0
+response_timeout = "20s"
+
+[upstreams.queueing]
+targets = ["{target}"]
+max_connections = 1
+queue = 1
+queue_timeout = "300ms"
+response_timeout = "20s"
+
+[upstreams.nobody]
+targets = ["http://127.0.0.1:{nobody}"]
+
+{routes}
+
+[[routes]]
+name = "locked"
+prefix = "/locked"
+upstream = "stage"
+auth = "jwt.main"
+
+[[routes]]
+name = "limited"
+prefix = "/limited"
+upstream = "stage"
+auth = "none"
+rate_limit = {{ max = 1, window = "1h" }}
+
+[[routes]]
+name = "read"
+prefix = "/read"
+methods = ["GET"]
+upstream = "stage"
+auth = "none"
+"""
+
+ROUTE = '[[routes]]\nprefix = "/{name}"\nname = "{name}"\nupstream = "{name}"\nauth = "none"\n'
+
+FIELDS = [
+    "time",
+    "requestId",
+    "method",
+    "path",
+    "route",
+    "clientId",
+    "status",
+    "durationMs",
+    "upstream",
+    "upstreamMs",
+    "bytesIn",
+    "bytesOut",
+    "remote",
+    "reason",
+]
+
+HIDDEN = "hush-hush"
+"""In every query below, and in no log line."""
+
+RESET = struct.pack("ii", 1, 0)
+
+
+# ── the upstream ──
+
+
+class Stage:
+    """What the upstream does is in the last part of the path. `let_go` ends the requests that it holds."""
+
+    def __init__(self) -> None:
+        self.let_go = Event()
+
+    def script(self, connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            match request.target.partition(b"?")[0].rpartition(b"/")[2]:
+                case b"hold":
+                    self.let_go.wait(20)
+                    connection.send(response())
+                case b"silent":
+                    connection.wait_end()
+                    return
+                case b"reset":
+                    connection.reset()
+                    return
+                case b"bad":
+                    connection.send(b"HTTP/1.1 200 OK\r\nX-A : 1\r\n\r\n")
+                case b"cut":
+                    connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok")
+                    return
+                case b"tunnel":
+                    connection.send(
+                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+                    )
+                    connection.send(connection.stream.exactly(4))
+                    connection.wait_end()
+                    return
+                case _:
+                    connection.send(response(b"hello"))
+
+
+# ── the client ──
+
+
+class Scenery(Struct, frozen=True):
+    """What all scenes share. `sockets` closes their connections, when all is over."""
+
+    gateway: Gateway
+    upstream: Upstream
+    sockets: ExitStack
+
+
+class Client:
+    """One connection of a scene."""
+
+    def __init__(self, scenery: Scenery) -> None:
+        self.scenery = scenery
+        self.sock = scenery.sockets.enter_context(scenery.gateway.connect())
+        self.remote = "{}:{}".format(*self.sock.getsockname())
+        self.stream = Stream.of(self.sock)
+
+    def another(self) -> "Client":
+        return Client(self.scenery)
+
+    def send(self, request: str, *lines: str, body: str = "") -> None:
+        octets = "\r\n".join([f"{request} HTTP/1.1", "Host: a.test", *lines, "", body]).encode("latin-1")
+        self.sock.sendall(octets)
+
+    def ask(self, request: str, *lines: str, body: str = "") -> int:
+        """The status of the answer."""
+        self.send(request, *lines, body=body)
+        return self.status()
+
+    def status(self) -> int:
+        message: Message | None = read_response(self.stream, b"GET")
+        assert message is not None
+        return message.status
+
+    def leave(self) -> None:
+        """With a reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.sock.close()
+
+    def held_by_upstream(self, count: int, target: bytes) -> None:
+        """Wait until the upstream has got so many requests for that."""
+        requests = self.scenery.upstream.requests
+        self.scenery.upstream.wait(lambda: sum(request.target.startswith(target) for request in requests) >= count)
+
+
+# ── scenes ──
+
+
+def ok(client: Client) -> int:
+    return client.ask(f"POST /stage/ok?{HIDDEN}", "Content-Length: 3", body="abc")
+
+
+def no_route(client: Client) -> int:
+    return client.ask(f"GET /nowhere?{HIDDEN}")
+
+
+def method_not_allowed(client: Client) -> int:
+    return client.ask(f"DELETE /read/7?{HIDDEN}")
+
+
+def auth_missing(client: Client) -> int:
+    return client.ask(f"GET /locked?{HIDDEN}")
+
+
+def auth_malformed(client: Client) -> int:
+    return client.ask(f"GET /locked?{HIDDEN}", "Authorization: Bearer not.a.token")
+
+
+def auth_bad_signature(client: Client) -> int:
+    bad = token({"sub": "alice", "exp": 4_000_000_000}, "another secret of at least 32 octets")
+    return client.ask(f"GET /locked?{HIDDEN}", f"Authorization: Bearer {bad}")
+
+
+def rate_limited(client: Client) -> int:
+    first = client.another()
+    assert first.ask(f"GET /limited?{HIDDEN}") == 200
+    return client.ask(f"GET /limited?{HIDDEN}")
+
+
+def bad_request(client: Client) -> int:
+    return client.ask(f"GET /stage/a?{HIDDEN}", "X-A : 1")
+
+
+def head_timeout(client: Client) -> int:
+    client.sock.sendall(f"GET /stage/a?{HIDDEN} HTTP/1.1\r\nHost: a".encode())
+    return client.status()
+
+
+def body_timeout(client: Client) -> int:
+    return client.ask(f"POST /stage/a?{HIDDEN}", "Content-Length: 9", body="abc")
+
+
+def target_too_long(client: Client) -> int:
+    return client.ask(f"GET /stage/{'a' * 1500}?{HIDDEN}")
+
+
+def head_too_large(client: Client) -> int:
+    return client.ask(f"GET /stage/a?{HIDDEN}", f"X-A: {'a' * 3000}")
+
+
+def body_too_large(client: Client) -> int:
+    return client.ask(f"POST /stage/a?{HIDDEN}", "Content-Length: 101", body="a" * 101)
+
+
+def expectation_failed(client: Client) -> int:
+    return client.ask(f"POST /stage/a?{HIDDEN}", "Expect: 200-ok", "Content-Length: 1", body="a")
+
+
+def not_implemented(client: Client) -> int:
+    return client.ask(f"TRACE /stage/a?{HIDDEN}")
+
+
+def version_unsupported(client: Client) -> int:
+    client.sock.sendall(f"GET /stage/a?{HIDDEN} HTTP/2.0\r\nHost: a\r\n\r\n".encode())
+    return client.status()
+
+
+def upstream_connect_failed(client: Client) -> int:
+    return client.ask(f"GET /nobody/a?{HIDDEN}")
+
+
+def upstream_reset(client: Client) -> int:
+    return client.ask(f"GET /stage/reset?{HIDDEN}")
+
+
+def upstream_bad_response(client: Client) -> int:
+    return client.ask(f"GET /stage/bad?{HIDDEN}")
+
+
+def upstream_timeout(client: Client) -> int:
+    return client.ask(f"GET /slow/silent?{HIDDEN}")
+
+
+def upstream_cut(client: Client) -> int:
+    client.send(f"GET /stage/cut?{HIDDEN}")
+    head = read_response_head(client.stream)
+    assert head is not None
+    with pytest.raises(Cut, match="reset"):
+        client.stream.exactly(10)
+    return head.status
+
+
+def queue_full(client: Client) -> int:
+    client.another().send(f"GET /narrow/hold?{HIDDEN}")
+    client.held_by_upstream(1, b"/narrow/hold")
+    return client.ask(f"GET /narrow/a?{HIDDEN}")
+
+
+def queue_timeout(client: Client) -> int:
+    client.another().send(f"GET /queueing/hold?{HIDDEN}")
+    client.held_by_upstream(1, b"/queueing/hold")
+    return client.ask(f"GET /queueing/a?{HIDDEN}")
+
+
+def client_gone(client: Client) -> int:
+    client.send(f"GET /stage/held/silent?{HIDDEN}")
+    client.held_by_upstream(1, b"/stage/held/silent")
+    client.leave()
+    return 499
+
+
+def tunnel(client: Client, target: str) -> int:
+    client.send(f"GET {target}?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket")
+    head = read_response_head(client.stream)
+    client.sock.sendall(b"ping")
+    assert client.stream.exactly(4) == b"ping"
+    assert client.stream.rest() == b""
+    assert client.stream.ended != "silent"
+    assert head is not None
+    return head.status
+
+
+def tunnel_idle(client: Client) -> int:
+    return tunnel(client, "/stage/tunnel")
+
+
+def tunnel_max_age(client: Client) -> int:
+    return tunnel(client, "/aged/tunnel")
+
+
+FORWARDED = {"route": "stage", "upstream": "stage"}
+UNROUTED = {"route": "", "upstream": None, "upstreamMs": None, "bytesIn": 0}
+LOCKED = {"route": "locked", "upstream": None, "bytesIn": 0, "method": "GET", "path": "/locked"}
+
+SCENES: dict[Callable[[Client], int], Line] = {
+    ok: FORWARDED | {"status": 200, "method": "POST", "path": "/stage/ok", "bytesIn": 3, "bytesOut": 5},
+    no_route: UNROUTED | {"status": 404, "method": "GET", "path": "/nowhere"},
+    method_not_allowed: {"status": 405, "method": "DELETE", "path": "/read/7", "upstream": None},
+    auth_missing: LOCKED | {"status": 401, "clientId": "127.0.0.1"},
+    auth_malformed: LOCKED | {"status": 401, "clientId": "127.0.0.1"},
+    auth_bad_signature: LOCKED | {"status": 401, "clientId": "127.0.0.1"},
+    rate_limited: {"status": 429, "route": "limited", "upstream": None, "path": "/limited"},
+    bad_request: UNROUTED | {"status": 400, "method": "GET", "path": "/stage/a"},
+    head_timeout: UNROUTED | {"status": 408, "method": "GET", "path": "/stage/a"},
+    body_timeout: FORWARDED | {"status": 408, "bytesIn": 3},
+    target_too_long: UNROUTED | {"status": 414, "method": "GET"},
+    head_too_large: UNROUTED | {"status": 431, "method": "GET", "path": "/stage/a"},
+    body_too_large: {"status": 413, "path": "/stage/a"},
+    expectation_failed: {"status": 417, "path": "/stage/a", "upstream": None},
+    not_implemented: {"status": 501, "method": "TRACE", "path": "/stage/a", "upstream": None},
+    version_unsupported: UNROUTED | {"status": 505},
+    upstream_connect_failed: {"status": 502, "route": "nobody", "upstream": "nobody"},
+    upstream_reset: FORWARDED | {"status": 502},
+    upstream_bad_response: FORWARDED | {"status": 502},
+    upstream_timeout: {"status": 504, "route": "slow", "upstream": "slow"},
+    upstream_cut: FORWARDED | {"status": 200, "bytesOut": 2},
+    queue_full: {"status": 503, "route": "narrow", "upstream": "narrow"},
+    queue_timeout: {"status": 503, "route": "queueing", "upstream": "queueing"},
+    client_gone: FORWARDED | {"status": 499, "path": "/stage/held/silent", "bytesOut": 0},
+    tunnel_idle: FORWARDED | {"status": 101, "bytesIn": 4, "bytesOut": 4},
+    tunnel_max_age: {"status": 101, "route": "aged", "upstream": "aged", "bytesIn": 4, "bytesOut": 4},
+}
+"""Scene → what its line must say, besides the reason, which is the scene's name."""
+
+NAMES = [scene.__name__ for scene in SCENES]
+
+
+class Played:
+    """What the clients saw, and the whole log."""
+
+    def __init__(self, log: list[Line], seen: dict[str, tuple[str, int]], requests: int) -> None:
+        self.log = log
+        self.seen = seen
+        self.requests = requests
+
+    def lines(self, scene: str) -> list[Line]:
+        return [line for line in self.log if line["remote"] == self.seen[scene][0]]
+
+
+@pytest.fixture(scope="module", params=["fast", "h11"])
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    stage = Stage()
+    with Upstream(stage.script) as upstream:
+        names = ("stage", "aged", "slow", "narrow", "queueing", "nobody")
+        routes = "\n".join(ROUTE.format(name=name) for name in names)
+        config = CONFIG.format(target=upstream.target, nobody=free_port(), routes=routes)
+        config = config.replace("[gateway]", f'[gateway]\nparser = "{request.param}"', 1)
+        with running(tmp_path_factory.mktemp("log"), config, {"JWT_SECRET": SECRET}) as gateway, ExitStack() as sockets:
+            scenery = Scenery(gateway, upstream, sockets)
+
+            def play(scene: Callable[[Client], int]) -> tuple[str, int]:
+                client = Client(scenery)
+                return client.remote, scene(client)
+
+            with ThreadPoolExecutor(len(SCENES)) as pool:
+                seen = dict(zip(NAMES, pool.map(play, SCENES), strict=True))
+            stage.let_go.set()
+            # The scenes that need a second request: its line is there, too.
+            requests = len(SCENES) + 3
+            gateway.wait_lines(requests)
+            sockets.close()
+            gateway.stop()
+    return Played(gateway.log, seen, requests)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=NAMES)
+def test_one_line_with_its_reason(played: Played, scene: Callable[[Client], int]) -> None:
+    (line,) = played.lines(scene.__name__)
+    told = SCENES[scene] | {"reason": scene.__name__}
+    assert {name: line[name] for name in told} == told
+
+
+@pytest.mark.parametrize("scene", NAMES)
+def test_status_is_what_the_client_saw(played: Played, scene: str) -> None:
+    (line,) = played.lines(scene)
+    assert line["status"] == played.seen[scene][1]
+
+
+def test_as_many_lines_as_requests(played: Played) -> None:
+    assert len(played.log) == played.requests
+    assert len({line["requestId"] for line in played.log}) == played.requests
+
+
+def test_fields_in_their_order(played: Played) -> None:
+    for line in played.log:
+        assert list(line) == FIELDS
+
+
+def test_no_query(played: Played) -> None:
+    assert HIDDEN not in json.dumps(played.log)
+
+
+def test_values_have_their_form(played: Played) -> None:
+    for line in played.log:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+        assert re.fullmatch("[0-9a-f]{32}", line["requestId"])
+        assert (line["upstream"] is None) == (line["upstreamMs"] is None)
+        assert 0 <= (line["upstreamMs"] or 0) <= line["durationMs"]
+        assert line["bytesIn"] >= 0
+        assert line["bytesOut"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("scene", "at_least"),
+    [("head_timeout", 500), ("body_timeout", 500), ("upstream_timeout", 300), ("queue_timeout", 300)],
+)
+def test_duration_covers_the_wait(played: Played, scene: str, at_least: float) -> None:
+    (line,) = played.lines(scene)
+    assert line["durationMs"] >= at_least
+
+
+CROWDED = """
+[gateway]
+listen = ["127.0.0.1:0"]
+limits = {{ connections = 1 }}
+
+[upstreams.stage]
+targets = ["{target}"]
+
+[[routes]]
+prefix = "/"
+upstream = "stage"
+auth = "none"
+"""
+
+
+def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Refused before a request was read: the line has neither method nor path."""
+    stage = Stage()
+    with (
+        Upstream(stage.script) as upstream,
+        running(tmp_path_factory.mktemp("crowded"), CROWDED.format(target=upstream.target)) as gateway,
+        ExitStack() as sockets,
+    ):
+        first = Client(Scenery(gateway, upstream, sockets))
+        first.send("GET /hold")
+        first.held_by_upstream(1, b"/hold")
+        second = first.another()
+        assert second.status() == 503
+        line = gateway.line(remote=second.remote)
+        told = {"reason": "connection_limit", "status": 503, "method": "", "path": "", "upstream": None}
+        assert {name: line[name] for name in told} == told
+        stage.let_go.set()
+        assert first.status() == 200
+        gateway.line(remote=first.remote, reason="ok")
+        sockets.close()
+        assert len(gateway.stop()) == 2
