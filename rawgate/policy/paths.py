@@ -53,7 +53,7 @@ _QUERY = rb"\?[!-\"$-~]*+"
 
 # What most targets look like: nothing encoded, no empty segment, no segment that starts with a dot.
 _ALREADY_NORMAL = re.compile(
-    rb"(?=/)((?:/[%(first)b][%(plain)b]*+)*+/?+)(%(query)b|)"
+    rb"(?=/)((?:/[%(first)b][%(plain)b]*+)*/?)(%(query)b|)"
     % {b"first": _PLAIN_BUT_DOT, b"plain": _PLAIN, b"query": _QUERY}
 ).fullmatch
 

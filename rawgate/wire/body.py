@@ -33,7 +33,7 @@ _EXTENSION_CREDIT = 16 * 1024
 _SIZE_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16}+)"
     rb"((?:;" + TCHAR + rb"++(?:=(?:" + TCHAR + rb"++|"
-    rb"\"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*+\"))?+)*+)\r\n"
+    rb"\"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*\"))?)*)\r\n"
 ).match
 
 

@@ -23,8 +23,9 @@ _RESPONSE_FIELD = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++: [!-~\x80-\xff][ -~\x80-\xff]
 
 
 def _head(start_line: bytes, field: bytes) -> re.Pattern[bytes]:
-    """A whole head: the last group is the block of fields without its last CRLF. Possessive, so it never goes back."""
-    return re.compile(start_line + rb"(" + field + rb"(?:\r\n" + field + rb")*+)\r\n\r\n")
+    """A whole head: the last group is the block of fields without its last CRLF. Each line is possessive, so going back
+    is at most a look at each line's end."""
+    return re.compile(start_line + rb"(" + field + rb"(?:\r\n" + field + rb")*)\r\n\r\n")
 
 
 REQUEST = _head(_REQUEST_LINE, _REQUEST_FIELD).match

@@ -1,7 +1,9 @@
 """Patterns of RFC 9110 and RFC 9112 that more than one module of this room needs.
 
-All of them are used with `fullmatch` unless said otherwise, and none can backtrack more than linearly: repeats are
-possessive (`++`, `*+`) wherever one could give octets back.
+All of them are used with `fullmatch` unless said otherwise, and none can backtrack more than linearly: repeats
+of an octet class are possessive (`++`, `*+`) wherever one could give octets back. Repeats of a group never are: CPython
+before 3.11.5 loses its place in those and matches what it should not, or nothing. Instead, each round of such a group
+starts with an octet that the round before it cannot end with.
 """
 
 import re
@@ -12,19 +14,17 @@ TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110 section 5.6.2
 TOKEN = re.compile(TCHAR + rb"++")
 
 # A field line without its CRLF; obs-fold is not part of it (RFC 9112 section 5).
-FIELD_LINE = re.compile(rb"(" + TCHAR + rb"++):[ \t]*+((?:[!-~\x80-\xff]++(?:[ \t]++(?=[!-~\x80-\xff]))?+)*+)[ \t]*+")
+FIELD_LINE = re.compile(rb"(" + TCHAR + rb"++):[ \t]*+((?:[!-~\x80-\xff]++(?:[ \t]++(?=[!-~\x80-\xff]))?)*)[ \t]*+")
 
 # What heads, trailer sections and chunk-size lines are made of: visible octets, SP, HTAB, and CRLF that does not start
 # a folded line. Octets above 0x7F are opaque (RFC 9110 section 5.5).
-_LINES = re.compile(rb"(?:[\t -~\x80-\xff]++|\r\n(?![ \t]))*+").match
+_LINES = re.compile(rb"(?:[\t -~\x80-\xff]++|\r\n(?![ \t]))*").match
 
 DIGITS = re.compile(rb"[0-9]+")
 
 # uri-host of RFC 3986 section 3.2.2 without the comma, which some recipients take for a list; then the port.
 # An address in brackets is checked further by its reader.
-HOST = re.compile(
-    rb"(?:(\[[0-9A-Fa-f:.]++\])|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})++)(?::(?:0*([0-9]{0,5})))?"
-)
+HOST = re.compile(rb"(?:(\[[0-9A-Fa-f:.]++\])|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::(?:0*([0-9]{0,5})))?")
 
 
 def forbidden(buffer: bytes | bytearray, start: int, stop: int) -> str:

@@ -13,7 +13,7 @@ Items = list[tuple[bytes, bytes]]
 
 
 class RequestParts(Struct, frozen=True, gc=False):
-    """What h11 reads out of a request head; `items` has repeats of one equal Content-Length collapsed."""
+    """What h11 reads out of a request head; `minor` is 0 or 1, repeats of an equal Content-Length are one item."""
 
     method: bytes
     target: bytes
@@ -44,7 +44,8 @@ def parse_request(head: bytes) -> RequestParts | None:
         return None
     if not isinstance(event, h11.Request):
         return None
-    return RequestParts(event.method, event.target, int(event.http_version[2:]), event.headers.raw_items())
+    minor = min(int(event.http_version[2:]), 1)
+    return RequestParts(event.method, event.target, minor, event.headers.raw_items())
 
 
 def parse_response(head: bytes) -> ResponseParts | None:

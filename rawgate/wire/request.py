@@ -44,9 +44,9 @@ _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _UNSERVED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
-_REQUEST_LINE = re.compile(rb"(" + TCHAR + rb"++) ([!-~]++) HTTP/([0-9])\.([0-9])")
+_REQUEST_LINE = re.compile(rb"(" + TCHAR + rb"++) ([!-~]++) HTTP/([0-9])\.[0-9]")
 _TARGET = re.compile(rb"[!-~]*+")
-_PROTOCOL = re.compile(TCHAR + rb"++(?:/" + TCHAR + rb"++)?+")
+_PROTOCOL = re.compile(TCHAR + rb"++(?:/" + TCHAR + rb"++)?")
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*+)([!-~]*+)")
 
 
@@ -193,10 +193,9 @@ def _check_request_line(line: bytes) -> None:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         raise _malformed("The request line is not `method SP target SP HTTP-version`.")
-    method, target, major, minor = found.groups()
-    # A higher minor version could be read as 1.1 (RFC 9110 section 2.5); no client sends one, and h11 and the
-    # services behind us would disagree on it.
-    if major != b"1" or minor not in b"01":
+    method, target, major = found.groups()
+    # A higher minor version is read, and sent on, as 1.1 (RFC 9110 section 2.5).
+    if major != b"1":
         raise RequestError(VERSION_UNSUPPORTED, VERSION_UNSUPPORTED.detail)
     if method in _UNSERVED_METHODS:
         raise RequestError(NOT_IMPLEMENTED, "CONNECT and TRACE are not served.")
@@ -243,7 +242,7 @@ def _parse(head: bytes) -> RequestParts:
     parts = parse_request(head)
     if parts is None:
         fields = list(raw_fields(head))
-        minor = int(head[: head.index(b"\r\n")][-1:])
+        minor = min(int(head[: head.index(b"\r\n")][-1:]), 1)
         _check_framing(
             [value for name, value in fields if name == b"content-length"],
             [value for name, value in fields if name == b"transfer-encoding"],
@@ -291,6 +290,8 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     _check_framing([] if length is None else [length], [] if coding is None else [coding], minor)
     body = CHUNKED if coding is not None else int(length or 0)
 
+    if minor and b"host" not in known:  # which h11 asks of 1.1, but not of 1.2
+        raise _malformed("Host is missing or given more than once.")
     authority = known.get(b"host", b"")
     if not is_host(authority):
         raise _malformed("Host is not a host with an optional port.")

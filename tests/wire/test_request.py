@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[bytes, int, bool]] = {
     "method of 65 octets": (b"M" * 65, 501, True),
     "HTTP/2.0": (b"PRI * HTTP/2.0\r\n", 505, True),
     "HTTP/0.9 in words": (b"GET / HTTP/0.9\r\n", 505, True),
-    "HTTP/1.2": (b"GET / HTTP/1.2\r\n", 505, True),
+    "HTTP/1.2 without Host": (b"GET / HTTP/1.2\r\nA: b\r\n\r\n", 400, True),
     "no minor version": (b"GET / HTTP/1\r\n", 400, True),
     "version with a zero ahead": (b"GET / HTTP/01.1\r\n", 400, True),
     "version in lower case": (b"GET / http/1.1\r\n", 400, True),
