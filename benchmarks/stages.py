@@ -1,0 +1,395 @@
+"""What each stage of a request costs, in nanoseconds: `.venv/bin/python benchmarks/stages.py [--json FILE]`.
+
+Each line is a function of rawgate as the gateway calls it, on a thousand inputs that differ from one another in turn:
+the same bytes over and over would be kinder to the processor than traffic is. The loop's own cost is measured and taken
+off. The figure is the lowest of several repeats: what the stage costs when nothing else disturbs it.
+
+The sum is less than what a request takes in the gateway, where caches are colder, and the loop and the kernel have
+their part: `benchmarks/run` measures that.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from secrets import randbelow, randbits
+from typing import TypeVar
+
+from msgspec import json
+from suite.contenders import FILES, filled
+from suite.tokens import write_tokens
+
+from rawgate import errors
+from rawgate.config.load import load
+from rawgate.config.model import Config, Jwt
+from rawgate.message import Forward, Peer, RequestHead, ResponseHead
+from rawgate.net.downstream import Listener, ListenerTerms
+from rawgate.net.upstream import Upstream
+from rawgate.observe.access_log import AccessLog
+from rawgate.observe.line import LineEncoder, Record
+from rawgate.policy import paths
+from rawgate.policy.gate import Gate, compile_gate
+from rawgate.policy.jwt import JwtVerifier, compile_verifier
+from rawgate.policy.limiter import Limiter
+from rawgate.relay.exchange import ClientTerms, Exchange
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules, reply, request_head, response_head
+
+INPUTS = 1000
+PEER = Peer("127.0.0.1", "127.0.0.1:50412")
+Input = TypeVar("Input")
+Row = tuple[str, float]
+
+BROWSER = (
+    b'Connection: keep-alive\r\nsec-ch-ua: "Chromium";v="126", "Not.A/Brand";v="24"\r\nsec-ch-ua-mobile: ?0\r\n'
+    b'sec-ch-ua-platform: "Linux"\r\nDNT: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, '
+    b"like Gecko) Chrome/126.0 Safari/537.36\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,"
+    b"image/avif,image/webp,*/*;q=0.8\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\n"
+    b"Sec-Fetch-Dest: document\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n"
+)
+
+
+def small_head(token: bytes = b"") -> bytes:
+    """What wrk/plain.lua and wrk/tokens.lua send."""
+    bearer = b"Authorization: Bearer " + token + b"\r\nX-Debug: 1\r\n" if token else b""
+    path = b"/api/users/%d/orders?page=%d&q=%x" % (randbelow(10**6), randbelow(99), randbits(31))
+    return (
+        b"GET " + path + b" HTTP/1.1\r\nHost: bench.test\r\nAccept: application/json\r\nUser-Agent: bench/1.0\r\n"
+        + bearer + b"X-Trace: " + secrets.token_hex(16).encode() + b"\r\n\r\n"
+    )  # fmt: skip
+
+
+def browser_head() -> bytes:
+    """What wrk/browser.lua sends."""
+    cookie = b"Cookie: theme=dark; session=" + secrets.token_hex(16).encode() + b"\r\n"
+    path = b"/shop/%d/orders?page=2" % randbelow(10**6)
+    return b"GET " + path + b" HTTP/1.1\r\nHost: bench.test\r\n" + BROWSER + cookie + b"\r\n"
+
+
+def answer() -> bytes:
+    """What upstream/nginx.conf answers."""
+    ident = secrets.token_hex(16).encode()
+    body = b'{"id":"' + ident + b'","path":"/v2/users/7/orders","user":""}'
+    return (
+        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 02 Jun 2025 10:00:00 GMT\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\nConnection: keep-alive\r\nX-Answer-Id: %b\r\nX-Powered-By: upstream\r\n"
+        b"Cache-Control: private, max-age=0\r\n\r\n%b" % (len(body), ident, body)
+    )
+
+
+def nanoseconds(function: Callable[[Input], object], inputs: Sequence[Input], repeats: int) -> float:
+    """Of one call, without the loop around it."""
+    return _best(function, inputs, repeats) - _best(_nothing, inputs, repeats)
+
+
+def _nothing(given: object) -> None:
+    """The price of calling at all."""
+
+
+def _best(function: Callable[[Input], object], inputs: Sequence[Input], repeats: int) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter_ns()
+        for given in inputs:
+            function(given)
+        best = min(best, time.perf_counter_ns() - began)
+    return best / len(inputs)
+
+
+class Bench:
+    """The rows so far."""
+
+    def __init__(self, repeats: int) -> None:
+        self.rows: list[Row] = []
+        self._repeats = repeats
+
+    def add(self, name: str, function: Callable[[Input], object], inputs: Sequence[Input], each: int = 1) -> None:
+        """`each`: how many times one call does the work."""
+        self.rows.append((name, nanoseconds(function, inputs, self._repeats) / each))
+
+
+class Scene:
+    """The configuration of a contender, compiled, with readers of both lanes."""
+
+    def __init__(self, file: str, secret: bytes, directory: Path) -> None:
+        path = directory / file
+        values = {"port": "8080", "upstream": "3001", "parser": "fast", "max": "1000000", "window": "60s"}
+        path.write_text(filled((FILES / "rawgate" / file).read_text(), values))
+        draft = load(path, {"JWT_SECRET": secret.decode()})
+        problems = list(draft.problems)
+        date = Calendar()
+        gate = None
+        if draft.config is not None:
+            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems)
+        if draft.config is None or gate is None or problems:
+            raise SystemExit("\n".join(draft.report(problems)))
+        self.config: Config = draft.config
+        self.gate: Gate = gate
+        self.date = date
+
+    def request_rules(self, *, fast: bool) -> RequestRules:
+        limits, gate = self.config.gateway.limits, self.gate
+        return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast)
+
+    def response_rules(self, *, fast: bool) -> ResponseRules:
+        limits = self.config.gateway.limits
+        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast)
+
+    def requests(self, heads: Sequence[bytes]) -> list[RequestHead]:
+        reader = RequestReader(self.request_rules(fast=True))
+        return [head for octets in heads if (head := reader.feed(octets)) is not None]
+
+    def responses(self, answers: Sequence[bytes]) -> list[ResponseHead]:
+        rules = self.response_rules(fast=True)
+        reader = ResponseReader(rules)
+        return [head for octets in answers if (head := reader.feed(octets, b"GET")) is not None]
+
+
+def wire(bench: Bench, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
+    browsers = [browser_head() for _ in heads]
+    for lane, fast in (("fast", True), ("h11", False)):
+        reader = RequestReader(scene.request_rules(fast=fast))
+        bench.add(f"parse request, small, {lane}", reader.feed, heads)
+        bench.add(f"parse request, browser, {lane}", reader.feed, browsers)
+    for lane, fast in (("fast", True), ("h11", False)):
+        rules = scene.response_rules(fast=fast)
+        bench.add(f"parse response, {lane}", _answers_get(ResponseReader(rules)), answers)
+
+
+def _answers_get(reader: ResponseReader) -> Callable[[bytes], object]:
+    return lambda octets: reader.feed(octets, b"GET")
+
+
+def policy(bench: Bench, scene: Scene, heads: Sequence[bytes], tokens: Sequence[bytes]) -> None:
+    requests = scene.requests(heads)
+    normalise = paths.compile_normaliser(True)
+    bench.add("normalise path", lambda head: normalise(head.target), requests)
+    find = scene.gate.router.find
+    keyed = [(head.authority, normalise(head.target).key) for head in requests]
+    bench.add("route", lambda pair: find(*pair), keyed)
+    spec = scene.config.jwt["main"]
+    wall = time.time()
+    fresh = _verifier(spec)
+    # Nothing is kept at a capacity of 0, so every token is a new one.
+    fresh.memory.capacity = 0
+    bench.add("verify token, new", lambda token: fresh.verify(token, wall), tokens)
+    remembering = _verifier(spec)
+    bench.add("verify token, remembered", lambda token: remembering.verify(token, wall), tokens)
+    rule = Limiter(100_000).rule("bench", 10**6, 60.0)
+    now = cycle(time.monotonic() + step / 1000 for step in range(10_000))
+    clients = [f"sub:user-{number:05d}" for number in range(INPUTS)]
+    bench.add("limit", lambda client: rule.hit(client, next(now)), clients)
+    ident = RequestIds()
+    bench.add("request id", lambda _: ident(), clients)
+
+
+def _verifier(spec: Jwt) -> JwtVerifier:
+    verifier = compile_verifier("main", spec, [], [])
+    if verifier is None:
+        raise SystemExit("stages: the verifier does not compile")
+    return verifier
+
+
+def decide(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> list[Forward]:
+    """The whole decision, and the way down."""
+    requests = scene.requests(heads)
+    wall, now = time.time(), time.monotonic()
+    step = scene.gate.decide
+    bench.add(f"decide, {name}", lambda head: step(head, PEER, now, wall), requests)
+    forwards = [made for head in requests if isinstance(made := step(head, PEER, now, wall), Forward)]
+    responses = scene.responses(answers)
+    bench.add(
+        f"on_response, {name}", lambda pair: pair[0].on_response(pair[1]), list(zip(forwards, responses, strict=True))
+    )
+    return forwards
+
+
+def write(bench: Bench, forwards: Sequence[Forward], responses: Sequence[ResponseHead]) -> None:
+    bench.add("write request head", lambda forward: request_head(forward.head, 0, False, b""), forwards)
+    heads = [forward.on_response(response) for forward, response in zip(forwards, responses, strict=True)]
+    bench.add("write response head", lambda head: response_head(head, 80, 80, b""), heads)
+    date = Calendar()()
+    reason = errors.RATE_LIMITED
+    bench.add(
+        "write reply, 429",
+        lambda forward: reply(429, reason, "", forward.request_id, b"", date=date, head_only=False, connection=b""),
+        forwards,
+    )
+
+
+class _Port:
+    """Client and upstream at once: takes everything, does nothing."""
+
+    last = False
+    retire_at = 0.0
+    target = 0
+    used = True
+
+    def __init__(self, rules: ResponseRules) -> None:
+        self.reader = ResponseReader(rules)
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
+    def reset(self) -> None: ...
+    def arm(self, due: float) -> None: ...
+    def unsent(self) -> int:
+        return 0
+
+    def finished(self, exchange: Exchange) -> None: ...
+    def attach(self, exchange: Exchange | None) -> None: ...
+
+
+def relay(
+    bench: Bench, scene: Scene, heads: Sequence[bytes], forwards: Sequence[Forward], answers: Sequence[bytes]
+) -> None:
+    """One exchange from `start` to `finished`, with the parsing of the answer and the way down in it."""
+
+    def no_dial(pool: Pool, waiter: Waiter) -> None:
+        waiter.leased(port, 0.0)
+
+    port = _Port(scene.response_rules(fast=True))
+    pool = Pool(UpstreamTerms("bench", (("127.0.0.1", 1),)), no_dial)
+    pool.leased += 1
+    pool.release(port, 0.0)
+    terms = ClientTerms()
+
+    def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
+        forward, head, octets = given
+        one = Exchange(port, pool, forward, head, terms, 0.0)
+        one.start(0.0)
+        one.upstream_data(octets, 0.0)
+
+    given = list(zip(forwards, scene.requests(heads), answers, strict=True))
+    bench.add("exchange, start to end (with response parse, on_response, writes)", exchange, given)
+
+
+class _Transport(asyncio.Transport):
+    """Takes everything at once."""
+
+    def write(self, data: object) -> None: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+CONNECTIONS = 50
+
+
+async def _turn() -> None:
+    """One turn of the loop: what was to be called soon is called."""
+
+
+def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
+    """All of rawgate's code for a request, both protocols of `net` included, without loop, sockets and log thread.
+
+    Fifty client connections in turn, each with its upstream connection, as they come out of one poll of the loop: first
+    all requests, then all answers.
+    """
+    loop = asyncio.new_event_loop()
+    upstreams: list[Upstream] = []
+
+    def dial(pool: Pool, waiter: Waiter) -> None:
+        upstream = Upstream(pool, 0, scene.response_rules(fast=True))
+        upstream.connection_made(_Transport())
+        upstreams.append(upstream)
+        loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())
+
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    listener = Listener(
+        loop=loop,
+        decide=scene.gate.decide,
+        date=scene.date,
+        new_id=RequestIds(),
+        pools={"service": Pool(UpstreamTerms("service", (("127.0.0.1", 1),)), dial)},
+        # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
+        log=AccessLog(descriptor, capacity=0),
+        terms=ListenerTerms(),
+        client_terms=ClientTerms(),
+        request_rules=scene.request_rules(fast=True),
+    )
+    clients = [listener() for _ in range(CONNECTIONS)]
+    for client, head in zip(clients, heads, strict=False):
+        client.connection_made(_Transport({"peername": ("127.0.0.1", 50412)}))
+        client.data_received(head)
+    loop.run_until_complete(_turn())
+    for upstream, octets in zip(upstreams, answers, strict=False):
+        upstream.data_received(octets)
+
+    def serve(batch: list[tuple[bytes, bytes]]) -> None:
+        for client, (head, _) in zip(clients, batch, strict=True):
+            client.data_received(head)
+        for upstream, (_, octets) in zip(upstreams, batch, strict=True):
+            upstream.data_received(octets)
+
+    pairs = list(zip(heads, answers, strict=True))
+    batches = [pairs[at : at + CONNECTIONS] for at in range(0, len(pairs), CONNECTIONS)]
+    bench.add(f"whole request, {name}", serve, batches, each=CONNECTIONS)
+    for client in clients:
+        client.connection_lost(None)
+    os.close(descriptor)
+    loop.close()
+
+
+def log(bench: Bench) -> None:
+    records: list[Record] = [
+        (time.time(), secrets.token_hex(16), b"GET", b"/api/users/%d/orders?page=1" % number, "/api/users",
+         f"user-{number:05d}", 200, 0.0012345, "service", 0.0011, 0, 84, "127.0.0.1:50412", "ok")
+        for number in range(INPUTS)
+    ]  # fmt: skip
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    # Not started: nothing is taken from the queue, which has room for all repeats.
+    waiting = AccessLog(descriptor, capacity=10**9)
+    bench.add("log.write (on the loop's thread)", waiting.write, records)
+    os.close(descriptor)
+    bench.add("log line encoded (on the writer's thread)", LineEncoder().request, records)
+
+
+def table(rows: Sequence[Row]) -> str:
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {value:8,.0f} ns" for name, value in rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/stages.py", description="What each stage of a request costs.")
+    parser.add_argument("--repeats", type=int, default=30, help="the lowest of so many counts (default 30)")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    bench = Bench(arguments.repeats)
+    secret = secrets.token_hex(32).encode()
+    with tempfile.TemporaryDirectory(prefix="rawgate-stages-") as name:
+        directory = Path(name)
+        write_tokens(directory / "tokens.txt", secret, INPUTS)
+        tokens = (directory / "tokens.txt").read_bytes().split()
+        plain, full = Scene("plain.toml", secret, directory), Scene("full.toml", secret, directory)
+    heads = [small_head() for _ in range(INPUTS)]
+    bearing = [small_head(token) for token in tokens]
+    answers = [answer() for _ in range(INPUTS)]
+    wire(bench, full, bearing, answers)
+    policy(bench, full, bearing, tokens)
+    forwards = decide(bench, "plain", plain, heads, answers)
+    full_forwards = decide(bench, "full pipeline, tokens remembered", full, bearing, answers)
+    write(bench, full_forwards, full.responses(answers))
+    relay(bench, plain, heads, forwards, answers)
+    whole(bench, "plain", plain, heads, answers)
+    whole(bench, "full pipeline, tokens remembered", full, bearing, answers)
+    log(bench)
+    sys.stdout.write(table(bench.rows) + "\n")
+    if arguments.json:
+        arguments.json.write_bytes(json.format(json.encode(dict(bench.rows)), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

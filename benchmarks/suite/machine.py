@@ -1,0 +1,88 @@
+"""Which programs and cores there are, and what to say about them in a report."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from msgspec import Struct
+
+PACKAGES = {
+    "nginx": "nginx (Debian: nginx)",
+    "nginx-lua": "nginx's Lua module, lua-cjson, lua-resty-core and lua-resty-lrucache "
+    "(Debian: libnginx-mod-http-lua lua-cjson lua-resty-core lua-resty-lrucache)",
+    "haproxy": "haproxy (Debian: haproxy)",
+    "wrk": "wrk (Debian: wrk)",
+    "h2load": "h2load (Debian: nghttp2-client)",
+    "taskset": "taskset (Debian: util-linux)",
+}
+
+MODULES = Path("/usr/lib/nginx/modules")
+"""Where Debian puts nginx's dynamic modules."""
+
+LUA_FILES = (
+    MODULES / "ngx_http_lua_module.so",
+    MODULES / "ndk_http_module.so",
+    Path("/usr/share/lua/5.1/resty/lrucache.lua"),
+    Path("/usr/share/lua/5.1/resty/core.lua"),
+)
+
+
+class Cores(Struct, frozen=True):
+    """Core numbers: `gateway` for what is measured, `upstream` and `load` for the rest."""
+
+    gateway: int
+    upstream: int
+    load: int
+
+
+def missing() -> dict[str, str]:
+    """What is not here: name → what to install."""
+    absent = {name: text for name, text in PACKAGES.items() if name != "nginx-lua" and shutil.which(name) is None}
+    if "nginx" in absent or not all(path.exists() for path in LUA_FILES):
+        absent["nginx-lua"] = PACKAGES["nginx-lua"]
+    return absent
+
+
+def cores() -> Cores:
+    """The last core for what is measured: the first ones tend to serve interrupts. Raises SystemExit with one core."""
+    available = sorted(os.sched_getaffinity(0))
+    if len(available) < 2:
+        raise SystemExit("benchmarks/run: needs two cores, one for the gateway and one for the load")
+    return Cores(gateway=available[-1], upstream=available[0], load=available[1 if len(available) > 2 else 0])
+
+
+def describe() -> dict[str, str]:
+    """The machine and the versions, for a report."""
+    return {
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        **{name: version for name, version in _versions().items() if version},
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    commands = {
+        "nginx": ["nginx", "-v"],
+        "haproxy": ["haproxy", "-v"],
+        "wrk": ["wrk", "-v"],
+        "h2load": ["h2load", "--version"],
+    }
+    return {name: _first_line(command) for name, command in commands.items()}
+
+
+def _first_line(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own list
+    return (done.stdout + done.stderr).partition("\n")[0].strip()

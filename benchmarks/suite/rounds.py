@@ -1,0 +1,157 @@
+"""Contenders in turn, round after round."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from msgspec import Struct
+
+from suite.contenders import ALL as CONTENDERS
+from suite.contenders import Stage, bring_up
+from suite.generators import Sample
+from suite.processes import Server, stop
+from suite.workloads import FRESH, Workload
+
+
+class Turn(Struct, frozen=True):
+    """One contender in one round. `user`, `system`: microseconds of CPU a request."""
+
+    sample: Sample
+    user: float
+    system: float
+
+    @property
+    def cpu(self) -> float:
+        return self.user + self.system
+
+
+class Spread(Struct, frozen=True):
+    """Of a value that was measured in each round."""
+
+    median: float
+    least: float
+    most: float
+
+
+class Outcome(Struct, frozen=True):
+    """One contender in one workload; `memory` in octets, after the last round."""
+
+    contender: str
+    title: str
+    turns: list[Turn]
+    rate: Spread
+    cpu: Spread
+    user: Spread
+    system: Spread
+    memory: int
+
+
+class RatioOutcome(Struct, frozen=True):
+    of: str
+    to: str
+    bar: float | None
+    spread: Spread
+
+
+class WorkloadOutcome(Struct, frozen=True):
+    name: str
+    title: str
+    unit: int
+    contenders: list[Outcome]
+    ratios: list[RatioOutcome]
+    remarks: list[str]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(median(values), min(values), max(values))
+
+
+def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int, seconds: float) -> WorkloadOutcome:
+    """Bring up the contenders of `names`, warm each up, measure, stop them."""
+    servers: dict[str, Server] = {}
+    turns: dict[str, list[Turn]] = {name: [] for name in names}
+    try:
+        for name in names:
+            servers[name] = bring_up(CONTENDERS[name], stage)
+        for number in range(-1, rounds):
+            for name in _order(names, number):
+                turn = _turn(workload, servers[name], stage, 1.0 if number < 0 else seconds)
+                if number >= 0:
+                    turns[name].append(turn)
+            _progress(workload, number + 1, rounds)
+        memory = {name: server.memory() for name, server in servers.items()}
+        failed = [name for name in names if _said_traceback(stage.directory / f"{name}.err")]
+    finally:
+        for server in servers.values():
+            stop(server.process)
+    outcomes = [_outcome(name, turns[name], memory[name]) for name in names]
+    remarks = _remarks(workload, turns) + [f"{name}: a traceback on its standard error" for name in failed]
+    return WorkloadOutcome(workload.name, workload.title, workload.unit, outcomes, _ratios(workload, turns), remarks)
+
+
+def _said_traceback(path: Path) -> bool:
+    return b"Traceback" in path.read_bytes()
+
+
+def _order(names: Sequence[str], number: int) -> list[str]:
+    """Another one first in each round."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def _turn(workload: Workload, server: Server, stage: Stage, seconds: float) -> Turn:
+    # Only where tokens are taken in order does it matter: go on behind those that this contender has seen.
+    environ = {**stage.environ, "BENCH_FIRST": str(server.served % FRESH)}
+    before = server.cpu()
+    sample = workload.load.run(server.port, seconds, stage.cores.load, environ)
+    used = server.cpu().since(before)
+    server.forget_logs()
+    server.served += sample.requests + workload.load.connections
+    count = max(1, sample.requests)
+    return Turn(sample, used.user * 1e6 / count, used.system * 1e6 / count)
+
+
+def _outcome(name: str, turns: list[Turn], memory: int) -> Outcome:
+    return Outcome(
+        name,
+        CONTENDERS[name].title,
+        turns,
+        spread([turn.sample.requests / turn.sample.seconds for turn in turns]),
+        spread([turn.cpu for turn in turns]),
+        spread([turn.user for turn in turns]),
+        spread([turn.system for turn in turns]),
+        memory,
+    )
+
+
+def _ratios(workload: Workload, turns: dict[str, list[Turn]]) -> list[RatioOutcome]:
+    found = []
+    for ratio in workload.ratios:
+        if ratio.of in turns and ratio.to in turns:
+            pairs = zip(turns[ratio.of], turns[ratio.to], strict=True)
+            values = [ours.cpu / theirs.cpu for ours, theirs in pairs if theirs.cpu]
+            found.append(RatioOutcome(ratio.of, ratio.to, ratio.bar, spread(values)))
+    return found
+
+
+def _remarks(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
+    """What makes a figure worthless, or doubtful."""
+    remarks = []
+    for name, each in turns.items():
+        requests = sum(turn.sample.requests for turn in each)
+        refused = sum(turn.sample.statuses for turn in each)
+        failures = sum(turn.sample.failures for turn in each)
+        # The first requests of each client are admitted before its limit is reached.
+        if workload.refused and refused < requests * 0.9:
+            remarks.append(f"{name}: {requests - refused} of {requests} requests were not refused")
+        if not workload.refused and refused:
+            remarks.append(f"{name}: {refused} of {requests} answers were errors")
+        if failures:
+            remarks.append(f"{name}: {failures} failures of connections")
+    return remarks
+
+
+def _progress(workload: Workload, number: int, rounds: int) -> None:
+    sys.stderr.write(f"\r{workload.name}: round {number} of {rounds}" + ("\n" if number == rounds else ""))
+    sys.stderr.flush()

@@ -1,0 +1,132 @@
+"""What is no load: idle connections, the start, delays at a held rate."""
+
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from secrets import randbelow
+from statistics import median
+
+from msgspec import Struct
+
+from suite.contenders import ALL as CONTENDERS
+from suite.contenders import Stage, bring_up
+from suite.generators import Delays, Wrk, held_rate
+from suite.processes import Server, stop
+from suite.rounds import Spread, spread
+
+REQUEST = b"GET /api/users/1 HTTP/1.1\r\nHost: bench.test\r\n\r\n"
+
+
+class Special(Struct, frozen=True):
+    """One figure of one contender, in the unit that its table names."""
+
+    contender: str
+    title: str
+    value: Spread
+
+
+class SpecialOutcome(Struct, frozen=True):
+    """A table of figures. `bar`: for the first one, or for its ratio to the second when `of_ratio`. `remarks`: why it
+    is worth nothing."""
+
+    name: str
+    title: str
+    unit: str
+    figures: list[Special]
+    bar: float
+    of_ratio: bool
+    remarks: list[str] = []
+
+
+def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome:
+    """Octets of the server's memory for each keep-alive connection that has had one answer and rests."""
+    figures = []
+    for name in names:
+        server = bring_up(CONTENDERS[name], stage)
+        try:
+            figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections)])))
+        finally:
+            stop(server.process)
+    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096, of_ratio=False)
+
+
+def _idle_octets(server: Server, connections: int) -> float:
+    # What the first ones allocate serves the later ones too.
+    held = [_served(server.port) for _ in range(200)]
+    before = server.memory()
+    held += [_served(server.port) for _ in range(connections)]
+    grown = server.memory() - before
+    for client in held:
+        client.close()
+    return grown / connections
+
+
+def _served(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=5)
+    client.sendall(REQUEST)
+    answer = b""
+    while b"}" not in answer:
+        octets = client.recv(65536)
+        if not octets:
+            break
+        answer += octets
+    return client
+
+
+def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutcome:
+    """Milliseconds from starting the process to the first answer from the upstream."""
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            began = time.monotonic()
+            server = bring_up(CONTENDERS[name], stage)
+            try:
+                _served(server.port).close()
+                times[name].append((time.monotonic() - began) * 1000)
+            finally:
+                stop(server.process)
+    figures = [Special(name, CONTENDERS[name].title, spread(times[name])) for name in names]
+    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300, of_ratio=False)
+
+
+def delays(names: Sequence[str], stage: Stage, rounds: int, seconds: int) -> SpecialOutcome:
+    """p99 at half of the rate that nginx reaches here; in microseconds. `names` begins with rawgate, then nginx."""
+    targets = stage.directory / "targets.txt"
+    log = stage.directory / "h2load.log"
+    servers: dict[str, Server] = {}
+    found: dict[str, list[Delays]] = {name: [] for name in names}
+    try:
+        for name in names:
+            servers[name] = bring_up(CONTENDERS[name], stage)
+        load = Wrk("plain")
+        most = load.run(servers["nginx"].port, 2, stage.cores.load, stage.environ)
+        rate = most.requests / most.seconds / 2
+        for name in names:
+            load.run(servers[name].port, 1, stage.cores.load, stage.environ)
+        for _ in range(rounds):
+            for name in names:
+                _write_targets(targets)
+                found[name].append(held_rate(servers[name].port, rate, seconds, stage.cores.load, targets, log))
+                servers[name].forget_logs()
+    finally:
+        for server in servers.values():
+            stop(server.process)
+    figures = [
+        Special(name, f"{CONTENDERS[name].title}, {part}", spread([getattr(each, field) for each in found[name]]))
+        for part, field in (("p99", "p99"), ("p50", "p50"), ("p99.9", "p999"))
+        for name in names
+    ]
+    title = f"Delay at {rate:,.0f} requests per second (half of nginx's most)"
+    reached = {name: median(each.rate for each in found[name]) for name in names}
+    remarks = [
+        f"{CONTENDERS[name].title} did not keep up: {reached[name]:,.0f} requests per second, so its delays are too low"
+        for name in names
+        if reached[name] < rate * 0.97
+    ]
+    return SpecialOutcome("delays", title, "µs", figures, 1.5, of_ratio=True, remarks=remarks)
+
+
+def _write_targets(path: Path) -> None:
+    lines = [f"/api/users/{randbelow(10**6)}/orders?page={number}" for number in range(1000)]
+    path.write_text("\n".join(lines) + "\n")
