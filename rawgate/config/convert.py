@@ -65,12 +65,13 @@ _READERS: dict[type, Callable[[Any, object, Scene], object]] = {
 
 
 class Hint(Struct, frozen=True):
-    """An annotation, taken apart: alternatives other than None, and the marks around them."""
+    """An annotation, taken apart: alternatives other than None, and the marks around them. `about`: in words, or ""."""
 
     arms: tuple[Any, ...]
     reader: Any
     many: marks.Many | None
     essential: bool
+    about: str
 
 
 class Field(Struct, frozen=True):
@@ -255,7 +256,8 @@ def take_apart(hint: Any) -> Hint:
         hint = arms[0]
     reader = next((mark for mark in found if type(mark) in _READERS), None)
     many = next((mark for mark in found if isinstance(mark, marks.Many)), None)
-    return Hint(arms, reader, many, any(isinstance(mark, marks.Essential) for mark in found))
+    about = next((mark.text for mark in found if isinstance(mark, marks.About)), "")
+    return Hint(arms, reader, many, any(isinstance(mark, marks.Essential) for mark in found), about)
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:

@@ -24,15 +24,15 @@ from rawgate.config.marks import (
 from rawgate.config.scene import Scene
 from rawgate.config.unfit import UnfitError, choice, nearest, quoted, shown
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LABEL = re.compile(r'(?! )[^\x00-\x1f"\\\x7f-\U0010ffff]{1,255}(?<! )')
-_FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+LABEL = re.compile(r"[!#-\[\]-~](?:[ !#-\[\]-~]{0,253}[!#-\[\]-~])?")
+FIELD_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
 _PATH_CHARACTERS = re.compile(r"(?:[^%\\\x00-\x20\x7f-\xa0]|%[0-9A-Fa-f]{2})*")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")  # RFC 3986 section 2.3
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=[;/]|$)")
-_ORIGIN_FORM = re.compile(r"/[!-~]*")
+ORIGIN_FORM = re.compile(r"/[!-~]*")
 _REQUEST_LINE = re.compile(rf"(?P<method>\S+) (?:(?:http://(?P<host>{HOST})(?::[0-9]{{1,5}})?)?/[!-~]*|\*)")
 _LISTED = 8
 
@@ -49,17 +49,17 @@ def text(mark: Text, value: object, scene: Scene) -> str:
 
 def label(mark: Label, value: object, scene: Scene) -> str:
     """A route's name."""
-    return _matching(_LABEL, value, mark.expected, "a name that fits in a header field")
+    return _matching(LABEL, value, mark.expected, "a name that fits in a header field")
 
 
 def table_name(mark: TableName, value: object, scene: Scene) -> str:
     """The name of an upstream or a verifier."""
-    return _matching(_TABLE_NAME, value, mark.expected, "a name")
+    return _matching(TABLE_NAME, value, mark.expected, "a name")
 
 
 def token(mark: Token, value: object, scene: Scene) -> str:
     """A method, field name or protocol name; lower-cased where the mark says so."""
-    found = _matching(_TOKEN, value, mark.expected, "a token")
+    found = _matching(TOKEN, value, mark.expected, "a token")
     # "_" and "-" are one character to services behind CGI-like interfaces (RFC 3875 section 4.1.18).
     why = dict(mark.refused).get(found.lower().replace("_", "-"))
     if why:
@@ -69,7 +69,7 @@ def token(mark: Token, value: object, scene: Scene) -> str:
 
 def field_value(mark: FieldValue, value: object, scene: Scene) -> str:
     """A field value; empty is one."""
-    return _matching(_FIELD_VALUE, value, mark.expected, "a field value")
+    return _matching(FIELD_VALUE, value, mark.expected, "a field value")
 
 
 def path_prefix(mark: PathPrefix, value: object, scene: Scene) -> str:
@@ -89,14 +89,14 @@ def path_prefix(mark: PathPrefix, value: object, scene: Scene) -> str:
 
 def pathname(mark: Pathname, value: object, scene: Scene) -> str:
     """A path and maybe a query."""
-    return _matching(_ORIGIN_FORM, value, mark.expected, "a path")
+    return _matching(ORIGIN_FORM, value, mark.expected, "a path")
 
 
 def request_line(mark: RequestLine, value: object, scene: Scene) -> str:
     """ "METHOD target"."""
     found = _string(value, mark.expected)
     match = _REQUEST_LINE.fullmatch(found)
-    if match is None or not _TOKEN.fullmatch(match["method"]):
+    if match is None or not TOKEN.fullmatch(match["method"]):
         raise UnfitError(f"{shown(found)} is not a method and a target", expected=mark.expected)
     return found
 

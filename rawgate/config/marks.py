@@ -196,6 +196,12 @@ class Essential(Struct, frozen=True):
     checks, where any other falls back to its default."""
 
 
+class About(Struct, frozen=True):
+    """What a key means, for people who are about to write it: editors show it (`schema`)."""
+
+    text: str
+
+
 def itself(value: object) -> object:
     """The key by which elements are the same when they are equal."""
     return value

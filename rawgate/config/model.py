@@ -1,8 +1,8 @@
 """The configuration as values: what a checked file becomes, and what a Python configuration builds.
 
 Durations are seconds (float), sizes are octets (int) once loaded; in a file, and in a Python configuration too, they
-may be written as "250ms", "5s", "1m", "1h" and "16KiB", "10MiB". Defaults and ranges stand beside each field: the marks
-say what may be written, and `convert` holds every configuration to them.
+may be written as "250ms", "5s", "1m", "1h" and "16KiB", "10MiB". Meaning, default and range stand beside each field:
+the marks say what may be written, `convert` holds every configuration to them, and `schema` tells them to editors.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from rawgate.config import marks
-from rawgate.config.marks import HOUR, KIB, MIB, Count, Duration, Essential, Many, Size, Token
+from rawgate.config.marks import HOUR, KIB, MIB, About, Count, Duration, Essential, Many, Size, Token
 from rawgate.config.vocabulary import (
     FIELD,
     METHOD,
@@ -53,70 +53,119 @@ class Listen(Struct, frozen=True):
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
-    """Seconds. `head`: the whole request head from its first octet. `body`, `send`: without progress."""
+    """How long the gateway waits for a client, and for its own end. Seconds."""
 
-    head: Seconds = 10.0
-    body: Seconds = 30.0
-    send: Seconds = 30.0
-    keep_alive: Seconds = 75.0
-    drain: SecondsOrZero = 30.0
-    pre_stop: SecondsOrZero = 0.0
+    head: Annotated[Seconds, About("For a whole request head, from its first byte; then 408.")] = 10.0
+    body: Annotated[Seconds, About("For the next byte of a request body; then 408.")] = 30.0
+    send: Annotated[Seconds, About("For a client to take the next byte of an answer; then the connection is cut.")] = (
+        30.0
+    )
+    keep_alive: Annotated[Seconds, About("For the next request on an idle connection; then it is closed.")] = 75.0
+    drain: Annotated[SecondsOrZero, About("At a stop: for requests that have begun; then they are cut.")] = 30.0
+    pre_stop: Annotated[
+        SecondsOrZero, About("At a stop: keep serving for so long first, so that load balancers can learn of it.")
+    ] = 0.0
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """`head`, `target`, `body`: octets. `headers`: field lines. `body_rate`: octets a second, over 10 s; 0: any.
+    """What one client may take. Sizes in octets."""
 
-    `connections` and `per_address` count open client connections, `limiter_keys` the clients remembered by the limiter.
-    """
-
-    head: Annotated[int, Size(least=KIB, most=MIB)] = 16 * KIB
-    headers: Annotated[int, Count(1, 10_000)] = 100
-    target: Annotated[int, Size(least=64, most=MIB)] = 8 * KIB
-    body: Annotated[int, Size()] = 10 * MIB
-    body_rate: Annotated[int, Size()] = 240
-    connections: Annotated[int, Count(1, 10_000_000)] = 10_000
-    per_address: Annotated[int, Count(1, 10_000_000)] | None = None
-    limiter_keys: Annotated[int, Count(1, 100_000_000)] = 100_000
+    head: Annotated[int, Size(least=KIB, most=MIB), About("Size of a request head, in all; beyond: 431.")] = 16 * KIB
+    headers: Annotated[int, Count(1, 10_000), About("Field lines of a request head; beyond: 431.")] = 100
+    target: Annotated[int, Size(least=64, most=MIB), About("Size of a request target; beyond: 414.")] = 8 * KIB
+    body: Annotated[int, Size(), About("Size of a request body; beyond: 413. Routes may say otherwise.")] = 10 * MIB
+    body_rate: Annotated[
+        int, Size(), About('Least octets a second of a request body, over 10 s, while they are read; "0B": any.')
+    ] = 240
+    connections: Annotated[int, Count(1, 10_000_000), About("Open client connections; beyond: 503.")] = 10_000
+    per_address: Annotated[
+        Annotated[int, Count(1, 10_000_000)] | None, About("Open connections of one client address; left out: any.")
+    ] = None
+    limiter_keys: Annotated[
+        int, Count(1, 100_000_000), About("Clients that the limiter remembers, about 400 bytes each.")
+    ] = 100_000
 
 
 class Gateway(Struct, frozen=True, kw_only=True):
-    """The listener's side. `client_ip_header` is lower-cased."""
+    """The listener's side."""
 
     listen: Annotated[
         tuple[Annotated[Listen, marks.ListenAddress()], ...],
         Many(key=lambda listen: listen if listen.path or listen.port else None),
+        About("Where to listen. Port 0: any free one."),
     ]
-    workers: Annotated[int, marks.Only(1, "more than one worker process is not built yet")] = 1
-    parser: Literal["fast", "h11"] = "fast"
+    workers: Annotated[
+        int, marks.Only(1, "more than one worker process is not built yet"), About("Processes that serve.")
+    ] = 1
+    parser: Annotated[
+        Literal["fast", "h11"], About('"fast": common heads by one pattern, all others by h11. "h11": all by h11.')
+    ] = "fast"
     admin: Annotated[None, marks.Only(None, "metrics, health and status are not built yet")] = None
-    trusted_proxies: Annotated[tuple[Annotated[Network, marks.AddressRange()], ...], Many(empty=True)] = ()
-    client_ip_header: Annotated[str, Token(FIELD, lower=True, refused=NOT_CLIENT_IP)] | None = None
-    merge_slashes: bool = True
-    timeouts: Timeouts = Timeouts()
-    limits: Limits = Limits()
+    trusted_proxies: Annotated[
+        tuple[Annotated[Network, marks.AddressRange()], ...],
+        Many(empty=True),
+        About("Networks whose X-Forwarded-* and X-Request-Id fields are believed."),
+    ] = ()
+    client_ip_header: Annotated[
+        Annotated[str, Token(FIELD, lower=True, refused=NOT_CLIENT_IP)] | None,
+        About(
+            'Field in which trusted proxies give the client\'s address, such as "cf-connecting-ip"; it is stripped '
+            "from everyone else. Left out: X-Forwarded-For is walked. Lower-cased."
+        ),
+    ] = None
+    merge_slashes: Annotated[bool, About("Read // in a path as /.")] = True
+    timeouts: Annotated[Timeouts, About("How long the gateway waits for clients, and for its own end.")] = Timeouts()
+    limits: Annotated[Limits, About("What one client may take.")] = Limits()
 
 
 class Jwt(Struct, frozen=True, kw_only=True):
-    """One verifier: one algorithm, and exactly one of `secret` (HS256), `public_key` and `jwks` (RS256).
+    """One verifier: one algorithm, and exactly one of `secret` (HS256), `public_key` and `jwks` (RS256)."""
 
-    `jwks` holds the key set's document. `audience` "*": any. `leeway`: seconds.
-    """
-
-    algorithm: Literal["HS256", "RS256"]
-    secret: Annotated[tuple[Annotated[Secret, marks.Source(strip=True)], ...], Many(single=True), Essential()] = ()
-    public_key: Annotated[tuple[Annotated[Secret, marks.Source()], ...], Many(single=True), Essential()] = ()
-    jwks: Annotated[Annotated[Secret, marks.Source(schemes=("file",))] | None, Essential()] = None
-    issuer: Annotated[str, marks.Text()] | None = None
-    audience: Annotated[str, marks.Text()] | None = None
-    leeway: Annotated[float, Duration(least=0.0, most=HOUR)] = 30.0
-    require_exp: bool = True
+    algorithm: Annotated[
+        Literal["HS256", "RS256"],
+        About("The only algorithm accepted: HS256 takes a secret, RS256 a public_key or jwks."),
+    ]
+    secret: Annotated[
+        tuple[Annotated[Secret, marks.Source(strip=True)], ...],
+        Many(single=True),
+        Essential(),
+        About("Of HS256: at least 32 octets; a list, for rotation."),
+    ] = ()
+    public_key: Annotated[
+        tuple[Annotated[Secret, marks.Source()], ...],
+        Many(single=True),
+        Essential(),
+        About("Of RS256: a PEM of at least 2048 bits; a list, for rotation."),
+    ] = ()
+    jwks: Annotated[
+        Annotated[Secret, marks.Source(schemes=("file",))] | None,
+        Essential(),
+        About("Of RS256: the identity provider's key set, as JSON (RFC 7517)."),
+    ] = None
+    issuer: Annotated[
+        Annotated[str, marks.Text()] | None, About("What `iss` must be; left out: it is not looked at.")
+    ] = None
+    audience: Annotated[
+        Annotated[str, marks.Text()] | None,
+        About('What `aud` must be or contain. "*": any; left out: a token that has an `aud` is refused.'),
+    ] = None
+    leeway: Annotated[float, Duration(least=0.0, most=HOUR), About("How far clocks may differ: for exp and nbf.")] = (
+        30.0
+    )
+    require_exp: Annotated[bool, About("Refuse tokens that never expire.")] = True
 
 
 class ApiKeys(Struct, frozen=True, kw_only=True):
-    """`header` is lower-cased; `keys` is the text that lists the keys."""
+    """A table of keys, and the field in which clients send them."""
 
-    header: Annotated[str, Token(FIELD, lower=True, refused=NOT_API_KEY)]
-    keys: Annotated[Secret, marks.Source(strip=True)]
+    header: Annotated[
+        str, Token(FIELD, lower=True, refused=NOT_API_KEY), About("Field in which clients send the key. Lower-cased.")
+    ]
+    keys: Annotated[
+        Secret,
+        marks.Source(strip=True),
+        About("Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines."),
+    ]
 
 
 class Target(Struct, frozen=True):
@@ -129,106 +178,163 @@ class Target(Struct, frozen=True):
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
-    """Seconds; counts of connections and of waiting requests. `total_timeout` None: no limit."""
+    """A service. Seconds; counts of connections and of waiting requests."""
 
-    targets: Annotated[tuple[Annotated[Target, marks.TargetUrl()], ...], Many()]
-    connect_timeout: Seconds = 3.0
-    response_timeout: Seconds = 5.0
-    idle_timeout: Seconds = 60.0
-    total_timeout: Seconds | None = None
-    max_connections: Annotated[int, Count(1, 100_000)] = 256
-    keep_alive: Seconds = 55.0
-    queue: Annotated[int, Count(0, 1_000_000)] = 128
-    queue_timeout: Seconds = 1.0
-    tunnel_idle: Seconds = 3600.0
-    tunnel_max_age: Seconds = 86400.0
+    targets: Annotated[
+        tuple[Annotated[Target, marks.TargetUrl()], ...],
+        Many(),
+        About("Where the service listens; several take turns, and one that cannot be reached is left out for 5 s."),
+    ]
+    connect_timeout: Annotated[Seconds, About("For a connection, over all targets; then 504.")] = 3.0
+    response_timeout: Annotated[Seconds, About("For the final head of an answer; then 504.")] = 5.0
+    idle_timeout: Annotated[Seconds, About("For the next byte of an answer's body; then it is cut.")] = 60.0
+    total_timeout: Annotated[Seconds | None, About("For a whole exchange; left out: as long as it takes.")] = None
+    max_connections: Annotated[int, Count(1, 100_000), About("Connections to the service, all targets together.")] = 256
+    keep_alive: Annotated[
+        Seconds, About("How long an idle connection is kept; less than the service itself keeps it.")
+    ] = 55.0
+    queue: Annotated[int, Count(0, 1_000_000), About("Requests that may wait for a connection; beyond: 503.")] = 128
+    queue_timeout: Annotated[Seconds, About("How long they may wait; then 503.")] = 1.0
+    tunnel_idle: Annotated[Seconds, About("For the next byte either way of a tunnel (WebSocket); then it ends.")] = (
+        3600.0
+    )
+    tunnel_max_age: Annotated[Seconds, About("How old a tunnel (WebSocket) may become.")] = 86400.0
 
 
 class RegexRewrite(Struct, frozen=True):
-    """`pattern` is matched against the whole normalised path; `to` may use \\1 and \\g<name>."""
+    """A path made from the old one by a regular expression."""
 
-    pattern: Annotated[str, marks.Text("a regular expression")]
-    to: Annotated[str, marks.Text("a path, with \\1 or \\g<name> for groups,")]
+    pattern: Annotated[
+        str, marks.Text("a regular expression"), About("Matched against the whole normalised path, without query.")
+    ]
+    to: Annotated[
+        str,
+        marks.Text("a path, with \\1 or \\g<name> for groups,"),
+        About("What it becomes."),
+    ]
 
 
 class RateLimit(Struct, frozen=True):
-    """At most `max` (≥ 1) requests in any `window` (seconds, > 0)."""
+    """At most `max` requests in any interval of length `window` (seconds)."""
 
-    max: Annotated[int, Count(1, 1_000_000_000)]
-    window: Seconds
+    max: Annotated[int, Count(1, 1_000_000_000), About("Requests that are let through in any window.")]
+    window: Annotated[Seconds, About("Its length: it slides, wherever it starts.")]
 
 
 class HeaderRules(Struct, frozen=True):
-    """`set` replaces or adds, `remove` takes away; names in any case."""
+    """Names in any case."""
 
-    set: dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]] = {}
-    remove: Annotated[tuple[Annotated[str, Token(FIELD)], ...], Many(empty=True, key=str.lower)] = ()
+    set: Annotated[
+        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]],
+        About("Fields to write, in place of those of that name."),
+    ] = {}
+    remove: Annotated[
+        tuple[Annotated[str, Token(FIELD)], ...], Many(empty=True, key=str.lower), About("Fields to take away.")
+    ] = ()
 
 
 class Cors(Struct, frozen=True, kw_only=True):
-    """`origins` may be ("*",) when `credentials` is false. `max_age` in seconds."""
+    """Which web pages of other origins may call the route, and how. The gateway answers the preflights."""
 
-    origins: Annotated[tuple[Annotated[str, marks.Origin()], ...], Many()]
-    methods: Annotated[tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...], Many()] = ("GET", "HEAD", "POST")
+    origins: Annotated[
+        tuple[Annotated[str, marks.Origin()], ...],
+        Many(),
+        About('Origins exactly as browsers send them; ["*"]: any, without credentials.'),
+    ]
+    methods: Annotated[
+        tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...], Many(), About("Methods that pages may use.")
+    ] = ("GET", "HEAD", "POST")
     headers: Annotated[
-        tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...], Many(empty=True, key=str.lower)
+        tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
+        Many(empty=True, key=str.lower),
+        About("Request fields that pages may set."),
     ] = ()
-    max_age: SecondsOrZero = 600.0
-    credentials: bool = False
+    max_age: Annotated[SecondsOrZero, About("How long browsers may remember a preflight.")] = 600.0
+    credentials: Annotated[bool, About("Whether pages may send cookies and the like.")] = False
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """One route. `name` defaults to the prefix. `auth` is "jwt.NAME", "api_keys.NAME" or "none".
+    """One route. Host and path select the first that matches; then the method."""
 
-    `host` and the tokens of `upgrade` are lower-cased; `host` is without port, an IPv6 address in brackets. `body` in
-    octets.
-    """
-
-    prefix: Annotated[str, marks.PathPrefix()]
-    upstream: Annotated[str, marks.Reference("upstreams", "an upstream")]
-    auth: Annotated[str, marks.Auth()]
-    name: Annotated[str, marks.Label()] = ""
-    host: Annotated[Annotated[str, marks.Host()] | None, Essential()] = None
-    methods: Annotated[tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...], Many(), Essential()] | None = None
-    rewrite: Annotated[str, marks.PathPrefix()] | RegexRewrite | Rewriter | None = None
-    rate_limit: RateLimit | None = None
-    upstream_host: Literal["upstream", "pass"] = "upstream"
-    request_headers: HeaderRules = HeaderRules()
-    response_headers: HeaderRules = HeaderRules()
-    response_timeout: Seconds | None = None
-    body: Annotated[int, Size()] | None = None
+    prefix: Annotated[
+        str,
+        marks.PathPrefix(),
+        About("Paths that begin with these whole segments: /api/users is also /api/users/7, but not /api/usersX."),
+    ]
+    upstream: Annotated[str, marks.Reference("upstreams", "an upstream"), About("The service that answers.")]
+    auth: Annotated[str, marks.Auth(), About("Who may call. Required, so that open routes are said aloud.")]
+    name: Annotated[str, marks.Label(), About("For log, limiter and tests; unique. Left out: the prefix.")] = ""
+    host: Annotated[
+        Annotated[str, marks.Host()] | None,
+        Essential(),
+        About("Only requests to this host; left out: any. Without port, lower-cased."),
+    ] = None
+    methods: Annotated[
+        tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...] | None,
+        Many(),
+        Essential(),
+        About("Only these methods, else 405; left out: any."),
+    ] = None
+    rewrite: Annotated[
+        Annotated[str, marks.PathPrefix()] | RegexRewrite | Rewriter | None,
+        About("The path that the service sees: what replaces the prefix, or a pattern and what it becomes."),
+    ] = None
+    rate_limit: Annotated[RateLimit | None, About("How often one client may call; beyond: 429.")] = None
+    upstream_host: Annotated[
+        Literal["upstream", "pass"], About('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
+    ] = "upstream"
+    request_headers: Annotated[HeaderRules, About("What to change in the fields that go up.")] = HeaderRules()
+    response_headers: Annotated[HeaderRules, About("What to change in the fields that come down.")] = HeaderRules()
+    response_timeout: Annotated[Seconds | None, About("In place of the upstream's.")] = None
+    body: Annotated[Annotated[int, Size()] | None, About("Size of a request body, in place of the gateway's.")] = None
     upgrade: Annotated[
-        tuple[Annotated[str, Token(PROTOCOL, lower=True, refused=NOT_UPGRADE)], ...], Many(empty=True)
+        tuple[Annotated[str, Token(PROTOCOL, lower=True, refused=NOT_UPGRADE)], ...],
+        Many(empty=True),
+        About("Protocols that may tunnel through; []: none. Lower-cased."),
     ] = ("websocket",)
-    encoded_slash: Literal["reject", "keep"] = "reject"
-    cors: Cors | None = None
-    forward_credentials: bool | None = None
+    encoded_slash: Annotated[
+        Literal["reject", "keep"], About("What becomes of %2F and %5C in a path: 400, or passed on as they are.")
+    ] = "reject"
+    cors: Annotated[Cors | None, About("Which web pages of other origins may call; left out: none.")] = None
+    forward_credentials: Annotated[
+        bool | None, About("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
+    ] = None
 
 
 class Expect(Struct, frozen=True, kw_only=True):
     """What a test expects of its request."""
 
-    route: Annotated[str, marks.Reference("routes", "a route")] | None = None
-    path: Annotated[str, marks.Pathname()] | None = None
-    headers: dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]] = {}
-    status: Annotated[int, Count(100, 599)] | None = None
-    reason: Annotated[str, marks.Choice(tuple(REASONS), "a reason code")] | None = None
+    route: Annotated[
+        Annotated[str, marks.Reference("routes", "a route")] | None, About("The name of the route that takes it.")
+    ] = None
+    path: Annotated[Annotated[str, marks.Pathname()] | None, About("The path and query that the service sees.")] = None
+    headers: Annotated[
+        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]], About("Fields that the service sees.")
+    ] = {}
+    status: Annotated[Annotated[int, Count(100, 599)] | None, About("The status of the gateway's own answer.")] = None
+    reason: Annotated[
+        Annotated[str, marks.Choice(tuple(REASONS), "a reason code")] | None, About("The reason code of the log.")
+    ] = None
 
 
 class Test(Struct, frozen=True, kw_only=True):
     """One of the configuration's own tests. `claims` or `api_key` stand in for a verified credential."""
 
-    request: Annotated[str, marks.RequestLine()]
-    expect: Expect
-    claims: dict[str, Annotated[str, marks.Text()]] | None = None
-    api_key: Annotated[str, marks.Text()] | None = None
+    request: Annotated[str, marks.RequestLine(), About("Method and target of a request.")]
+    expect: Annotated[Expect, About("What becomes of it.")]
+    claims: Annotated[
+        dict[str, Annotated[str, marks.Text()]] | None, About("As if it came with a good token that says this.")
+    ] = None
+    api_key: Annotated[Annotated[str, marks.Text()] | None, About("As if it came with the key of this name.")] = None
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """A whole configuration. Tables are keyed by name; routes are tried in order."""
+    """A whole configuration."""
 
-    gateway: Gateway
-    upstreams: Annotated[dict[Annotated[str, marks.TableName()], Upstream], Many()]
+    gateway: Annotated[Gateway, About("The listener's side.")]
+    upstreams: Annotated[
+        dict[Annotated[str, marks.TableName()], Upstream], Many(), About("The services behind the gateway, by name.")
+    ]
     routes: Annotated[
         tuple[Route, ...],
         Many(
@@ -236,7 +342,12 @@ class Config(Struct, frozen=True, kw_only=True):
             at=("name",),
             once="a name of its own; it is the prefix unless written",
         ),
+        About("What goes where; tried in order."),
     ]
-    jwt: dict[Annotated[str, marks.TableName()], Jwt] = {}
-    api_keys: dict[Annotated[str, marks.TableName()], ApiKeys] = {}
-    tests: Annotated[tuple[Test, ...], Many(empty=True, key=lambda test: None)] = ()
+    jwt: Annotated[dict[Annotated[str, marks.TableName()], Jwt], About("Verifiers of bearer tokens, by name.")] = {}
+    api_keys: Annotated[dict[Annotated[str, marks.TableName()], ApiKeys], About("Tables of API keys, by name.")] = {}
+    tests: Annotated[
+        tuple[Test, ...],
+        Many(empty=True, key=lambda test: None),
+        About("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
+    ] = ()

@@ -10,8 +10,8 @@ from rawgate.config.marks import KIB, MIB, Count, Duration, Size
 from rawgate.config.scene import Scene
 from rawgate.config.unfit import UnfitError, quoted, shown
 
-_DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
-_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
+SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _HUGE = 10**15
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _OCTETS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
@@ -21,7 +21,7 @@ _LOOSE_SIZE = re.compile(r"([0-9]{1,15})\s*([bkmgBKMG])(?:i?[bB])?")
 def duration(mark: Duration, value: object, scene: Scene) -> float:
     """Seconds."""
     if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
+        match = DURATION.fullmatch(value)
         if match is None:
             raise UnfitError(f"{shown(value)} is not a duration", expected=mark.expected)
         # Dividing milliseconds rounds once: 250 / 1000 is 0.25, 250 * 0.001 need not be.
@@ -38,7 +38,7 @@ def duration(mark: Duration, value: object, scene: Scene) -> float:
 def size(mark: Size, value: object, scene: Scene) -> int:
     """Octets."""
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
+        match = SIZE.fullmatch(value)
         if match is None:
             raise UnfitError(f"{shown(value)} is not a size", expected=mark.expected, meant=_size_meant(value))
         octets = int(match[1]) * _OCTETS[match[2]]

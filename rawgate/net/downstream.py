@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic, time
-from typing import cast
+from typing import Protocol, cast
 
 from msgspec import Struct
 
@@ -34,13 +34,20 @@ from rawgate import errors
 from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
-from rawgate.observe.access_log import AccessLog
+from rawgate.observe.line import Record
 from rawgate.relay.exchange import ClientTerms, Exchange, Sign
 from rawgate.relay.pool import Pool
 from rawgate.wire import RequestReader, RequestRules, reply
 
 LINGER = 5.0
 """Seconds for which a client that is still sending may go on after the last reply."""
+
+REFUSED_LINGER = 1.0
+"""The same for a connection that is one too many. It has read nothing of ours yet, and at most a head is on its way."""
+
+REFUSED = 256
+"""Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
+descriptors, however many connections come."""
 
 IDLE, NEXT, HEAD, PENDING, BUSY, FULL, LINGERING, CLOSING, CLOSED = map(
     Sign, ("idle", "next", "head", "pending", "busy", "full", "linger", "closing", "closed")
@@ -54,6 +61,13 @@ class ListenerTerms(Struct, frozen=True):
     keep_alive: float = 75.0
     connections: int = 10_000
     per_address: int | None = None
+
+
+class RecordSink(Protocol):
+    """Where finished requests are reported: the access log, or whatever else wants to know."""
+
+    def write(self, record: Record) -> None:
+        """Take one. Must neither block nor raise: it is called where requests flow."""
 
 
 class Listener:
@@ -72,7 +86,7 @@ class Listener:
         date: Callable[[], bytes],
         new_id: Callable[[], str],
         pools: Mapping[str, Pool],
-        log: AccessLog,
+        log: RecordSink,
         terms: ListenerTerms,
         client_terms: ClientTerms,
         request_rules: RequestRules,
@@ -88,7 +102,8 @@ class Listener:
         # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
         self.pools = {name: (pool, _shortest(pool, client_terms)) for name, pool in pools.items()}
         self.draining = False
-        self.open: set[Downstream] = set()
+        self.open: set[Downstream] = set()  # those that were let in
+        self.refused: dict[Downstream, None] = {}  # those that were not, and are being told so
         self.idle: dict[Downstream, None] = {}
         self.by_address: dict[str, int] = {}
         self.emptied: Callable[[], None] | None = None
@@ -98,15 +113,24 @@ class Listener:
         return Downstream(self)
 
     def admit(self, connection: "Downstream") -> bool:
-        """Enter a new connection in the book. False: there are too many; it is in the book until it is lost."""
-        terms = self.terms
+        """Enter a new connection in the book. False: there are too many; it takes nobody's place, and may not stay."""
         address = connection.peer.address
-        self.open.add(connection)
-        count = self.by_address.get(address, 0) + 1
-        self.by_address[address] = count
-        if terms.per_address is not None and count > terms.per_address:
+        if self._has_room(address):
+            self.open.add(connection)
+            self.by_address[address] = self.by_address.get(address, 0) + 1
+            return True
+        if len(self.refused) >= REFUSED:
+            oldest = next(iter(self.refused))
+            del self.refused[oldest]
+            oldest.close()
+        self.refused[connection] = None
+        return False
+
+    def _has_room(self, address: str) -> bool:
+        terms = self.terms
+        if terms.per_address is not None and self.by_address.get(address, 0) >= terms.per_address:
             return False
-        if len(self.open) > terms.connections:
+        if len(self.open) >= terms.connections:
             # The longest idle keep-alive connection makes room; a client must expect that it closes at any time.
             oldest = next(iter(self.idle), None)
             if oldest is None:
@@ -116,14 +140,18 @@ class Listener:
 
     def leave(self, connection: "Downstream") -> None:
         """A connection is gone."""
-        self.open.discard(connection)
-        address = connection.peer.address
-        count = self.by_address.get(address, 0) - 1
-        if count > 0:
-            self.by_address[address] = count
+        if connection in self.open:
+            self.open.discard(connection)
+            address = connection.peer.address
+            self.by_address[address] -= 1
+            if not self.by_address[address]:
+                del self.by_address[address]
         else:
-            self.by_address.pop(address, None)
-        if not self.open and self.emptied is not None:
+            self.refused.pop(connection, None)
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self.emptied is not None and not self.open and not self.refused:
             self.emptied()
 
     def drain(self, emptied: Callable[[], None]) -> None:
@@ -132,12 +160,11 @@ class Listener:
         self.emptied = emptied
         for connection in list(self.open):
             connection.drain()
-        if not self.open:
-            emptied()
+        self._tell_if_empty()
 
     def abort(self) -> None:
         """End every connection now."""
-        for connection in list(self.open):
+        for connection in (*self.open, *self.refused):
             connection.give_up()
 
 
@@ -218,7 +245,7 @@ class Downstream(asyncio.Protocol):
             self._rest(now)
         else:
             self._begin(now)
-            self._refuse(errors.CONNECTION_LIMIT, now)
+            self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -448,7 +475,7 @@ class Downstream(asyncio.Protocol):
         else:
             self.close()
 
-    def _refuse(self, reason: Reason, now: float, detail: str = "") -> None:
+    def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
         """Something that never became a decision: a malformed head, a deadline, a limit of the gateway."""
         request_id = self._listener.new_id()
         fields = b"Retry-After: 1\r\n" if reason.status == 503 else b""
@@ -464,7 +491,7 @@ class Downstream(asyncio.Protocol):
         )
         self._transport.write(out)
         self._log_own(request_id, self.peer.address, "", reason.status, reason, _body_octets(out))
-        self._linger(now)
+        self._linger(now, linger)
 
     def _method(self) -> bytes:
         return self._reader.line[0] if self._head is None else self._head.method
@@ -547,7 +574,7 @@ class Downstream(asyncio.Protocol):
         self._listener.idle.pop(self, None)
         self._state = state
 
-    def _linger(self, now: float) -> None:
+    def _linger(self, now: float, span: float = LINGER) -> None:
         """The last reply is out; see the module's theory."""
         if self._ended:
             self.close()
@@ -556,7 +583,7 @@ class Downstream(asyncio.Protocol):
         self._held = b""
         self._transport.write_eof()
         self._read_on()
-        self._due = now + LINGER
+        self._due = now + span
         self.arm(self._due)
 
     def close(self) -> None:
@@ -576,7 +603,7 @@ class Downstream(asyncio.Protocol):
     def drain(self) -> None:
         """The gateway ends: what has begun is served, with `Connection: close` where that can still be said."""
         self.last = True
-        if self._state is IDLE:
+        if self._state is IDLE or self._state is LINGERING:
             self.close()
 
     def give_up(self) -> None:

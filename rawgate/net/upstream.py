@@ -5,12 +5,13 @@ pool; an octet, a FIN or a reset that comes while nobody is being served takes t
 """
 
 import asyncio
+import errno
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
 from typing import cast
 
-from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
+from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool, Waiter
@@ -19,6 +20,9 @@ from rawgate.wire import ResponseReader, ResponseRules
 SWEEP_EVERY = 5.0
 """Seconds between looks for idle upstream connections that have grown too old. `Pool` never leases such a one; the
 sweep only gives the descriptors back."""
+
+OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
+"""A dial that fails so is our own failure: no target is to blame, and no other would do better."""
 
 
 class Upstream(asyncio.Protocol):
@@ -149,7 +153,10 @@ class Dialer:
                     )
             except TimeoutError:
                 reason = UPSTREAM_TIMEOUT
-            except OSError:
+            except OSError as error:
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    reason = CONNECTION_LIMIT
+                    break
                 reason = UPSTREAM_CONNECT_FAILED
             else:
                 if not upstream.transport.is_closing():

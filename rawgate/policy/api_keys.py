@@ -40,6 +40,11 @@ class ApiKeyTable:
     def __repr__(self) -> str:
         return f"<{len(self._names)} keys in {self.header.decode()}>"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Whose keys these are."""
+        return frozenset(identity.name for identity in self._names.values())
+
     def lookup(self, key: bytes) -> Identity | None:
         """Whose key it is (the field's whole value), or None."""
         return self._names.get(sha256(key).digest())

@@ -14,8 +14,11 @@ The order is a promise. What needs no credential comes before the credential is 
 counted; all steps before the limit are pure, so that a decision may be asked for again from the start.
 
 `compile_gate` turns a configuration into a `Gate`: everything that can be known at load is (closures, byte strings,
-tables). `Gate.decide` composes the steps; they are attributes of `Gate` and `CompiledRoute` so that a command can run
-the very same ones, one by one, and say what each found. `decide` raises nothing and does no I/O.
+tables). `decide` raises nothing and does no I/O.
+
+The steps are attributes of `Gate`, `CompiledRoute`, `Credential` and `Limit`, and `compose` makes a `decide` of them:
+who wants to watch a decision, or to put something else in a step's place, wraps that step and composes again. So there
+is one order of steps, here, and nobody has to repeat it.
 """
 
 from collections.abc import Callable, Collection
@@ -25,6 +28,7 @@ from math import ceil
 from msgspec import Struct, structs
 
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
+from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.errors import (
     API_KEY_UNKNOWN,
     AUTH_MISSING,
@@ -46,22 +50,32 @@ from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.jwks import read_jwks
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
-from rawgate.policy.limiter import Limiter, Rule
+from rawgate.policy.limiter import Limiter
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import ANY_METHOD, Entry, Group, Router, compile_router
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
 """`(known fields, wall)` → who is calling, or why that is not known."""
+Verify = Callable[[bytes, float], Identity | Reason]
+"""`(token, wall)` → whom it speaks for, or why for nobody."""
+Lookup = Callable[[bytes], Identity | None]
+"""An API key → whose it is."""
+Hit = Callable[[str, float], tuple[bool, int, int]]
+"""`(client, now)` → (admitted, remaining, reset), as `limiter.Rule.hit`."""
+Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
+"""`(authority, key)` → the routes of a path."""
 
 
 class Credential(Struct, frozen=True):
     """How a route authenticates.
 
+    by        what verifies
     check     the step itself
     missing   field lines of a 401 when no credential was sent (RFC 9110 section 11.6.1)
     invalid   field lines of any other 401 (RFC 6750 section 3.1)
     """
 
+    by: JwtVerifier | ApiKeyTable
     check: Authenticate
     missing: bytes
     invalid: bytes
@@ -70,7 +84,7 @@ class Credential(Struct, frozen=True):
 class Limit(Struct, frozen=True):
     """How a route limits. `fields % (remaining, reset, remaining, reset)` are the lines that tell the client."""
 
-    rule: Rule
+    hit: Hit
     fields: bytes
 
 
@@ -100,6 +114,7 @@ class Gate(Struct, frozen=True):
     protected        request field names that Connection may not name
     response_wanted  response field names for `wire` to put into `known`
     limiter          all routes' counters; `limiter.evicted` says whether their promise held
+    credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
     hop_of, client_of, normalise, router  the steps that depend on no route
     """
 
@@ -108,6 +123,7 @@ class Gate(Struct, frozen=True):
     protected: frozenset[bytes]
     response_wanted: frozenset[bytes]
     limiter: Limiter
+    credentials: dict[str, Credential]
     hop_of: HopOf
     client_of: ClientOf
     normalise: paths.Normalise
@@ -133,14 +149,11 @@ def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
     return b""
 
 
-def _compile_decide(
-    hop_of: HopOf,
-    client_of: ClientOf,
-    normalise: paths.Normalise,
-    router: Router[CompiledRoute],
-    new_id: Callable[[], str],
+def compose(
+    hop_of: HopOf, client_of: ClientOf, normalise: paths.Normalise, find: Find, new_id: Callable[[], str]
 ) -> Decide:
-    find, believed_id, is_loop = router.find, headers.believed_id, headers.is_loop
+    """`decide`, of the steps that depend on no route; `find` leads to the others."""
+    believed_id, is_loop = headers.believed_id, headers.is_loop
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         # 1. Who is calling, as far as addresses say; whose request id; how often it was here.
@@ -208,7 +221,7 @@ def _serve(
 
     # 7. How often.
     if route.limit is not None:
-        admitted, remaining, reset = route.limit.rule.hit(bucket, now)
+        admitted, remaining, reset = route.limit.hit(bucket, now)
         fields += route.limit.fields % (remaining, reset, remaining, reset)
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
@@ -266,8 +279,8 @@ def _refuse(reason: Reason, fields: bytes, detail: str, route: str, request_id: 
     return Answer(reason.status, reason, fields, detail, route, request_id, caller)
 
 
-def _bearer(verifier: JwtVerifier) -> Credential:
-    verify = verifier.verify
+def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
+    """A bearer token (RFC 6750). `verify` is the verifier's own, or what stands in its place."""
 
     def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
         value = known.get(b"authorization")
@@ -280,18 +293,19 @@ def _bearer(verifier: JwtVerifier) -> Credential:
         return verify(token.lstrip(b" "), wall)
 
     challenge = b"WWW-Authenticate: Bearer"
-    return Credential(check, challenge + b"\r\n", challenge + b' error="invalid_token"\r\n')
+    return Credential(verifier, check, challenge + b"\r\n", challenge + b' error="invalid_token"\r\n')
 
 
-def _api_key(table: ApiKeyTable) -> Credential:
-    lookup, header = table.lookup, table.header
+def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
+    """An API key. `lookup` is the table's own, or what stands in its place."""
+    header = table.header
 
     def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
         value = known.get(header)
         return AUTH_MISSING if value is None else lookup(value) or API_KEY_UNKNOWN
 
     challenge = b"WWW-Authenticate: ApiKey\r\n"
-    return Credential(check, challenge, challenge)
+    return Credential(table, check, challenge, challenge)
 
 
 def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
@@ -303,7 +317,7 @@ def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
         f'RateLimit-Policy: "{quoted}";q={rate.max};w={ceil(rate.window)}\r\n'
         f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
     )
-    return Limit(limiter.rule(name, rate.max, rate.window), fields.encode())
+    return Limit(limiter.rule(name, rate.max, rate.window).hit, fields.encode())
 
 
 class _Compiler:
@@ -336,11 +350,11 @@ class _Compiler:
             jwks = read_jwks(jwt.jwks.value, ("jwt", name, "jwks"), self.problems) if jwt.jwks is not None else []
             verifier = compile_verifier(name, jwt, jwks, self.problems)
             if verifier is not None:
-                self.credentials[f"jwt.{name}"] = _bearer(verifier)
+                self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
         for name, spec in self.config.api_keys.items():
             table = compile_table(name, spec, self.problems)
             if table is not None:
-                self.credentials[f"api_keys.{name}"] = _api_key(table)
+                self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
 
     def entries(self) -> list[Entry[CompiledRoute]]:
         """All routes whose prefix can be matched."""
@@ -351,6 +365,15 @@ class _Compiler:
             if prefix and plan is not None:
                 entries.append(Entry(index, route, paths.match_key(prefix), plan))
         return entries
+
+    def check_tests(self) -> None:
+        """The keys that the configuration's own tests name: only what was read of the secrets can tell."""
+        tables = [credential.by for credential in self.credentials.values()]
+        names = [name for table in tables if isinstance(table, ApiKeyTable) for name in table.names]
+        for position, test in enumerate(self.config.tests):
+            if test.api_key is not None and test.api_key not in names:
+                what = f"{quoted(test.api_key)} is not the name of an API key"
+                self._problem(("tests", position, "api_key"), worded(what, meant=nearest(test.api_key, names)))
 
     def _problem(self, where: tuple[Key, ...], message: str) -> None:
         self.problems.append(Problem(where, message))
@@ -446,15 +469,19 @@ def compile_gate(
     found = len(problems)
     compiler = _Compiler(config, date, problems)
     router = compile_router(compiler.entries(), problems)
+    # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
+    if not problems:
+        compiler.check_tests()
     if len(problems) > found:
         return None
     hop_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
     return Gate(
-        decide=_compile_decide(hop_of, client_of, compiler.normalise, router, new_id),
+        decide=compose(hop_of, client_of, compiler.normalise, router.find, new_id),
         wanted=compiler.wanted,
         protected=compiler.protected,
         response_wanted=compiler.response_wanted,
         limiter=compiler.limiter,
+        credentials=compiler.credentials,
         hop_of=hop_of,
         client_of=client_of,
         normalise=compiler.normalise,

@@ -115,6 +115,21 @@ def compile_trailer_filter(named: frozenset[bytes], rules: HeaderRules) -> Calla
     return passes
 
 
+def _compile_may_hold(names: frozenset[bytes]) -> Callable[[bytes], bool]:
+    """→ may a block of lines hold a field of one of these names, in any spelling. A name that stands elsewhere, in a
+    value, counts too: lines are then looked at one by one, which costs 200 ns each, for nothing."""
+    needles = tuple(sorted(name.replace(b"_", b"-") for name in names))
+
+    def may_hold(block: bytes) -> bool:
+        lowered = block.lower().replace(b"_", b"-")
+        for needle in needles:  # noqa: SIM110 - any() would make a generator for each request
+            if lowered.find(needle) >= 0:
+                return True
+        return False
+
+    return may_hold
+
+
 def _kept(through: list[bytes], dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
     """The lines that pass: neither `dropped`, nor of the X-Forwarded-* family unless a proxy spelled it well."""
     kept = []
@@ -162,6 +177,7 @@ def compile_up(
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
     """
     ruled = _ruled(rules)
+    may_hold = _compile_may_hold(ruled | {b"forwarded"})
     hearsay = BELIEVED | {ip_header}
     written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"}
     labels = _labels(named - written_here - withheld - ruled - hearsay)
@@ -178,8 +194,7 @@ def compile_up(
         host_line = b" HTTP/1.1\r\nHost: " + authority if pass_host and authority else own_host
         lines = [head.method, b" ", path, query, host_line]
         block = b"\r\n".join(through)
-        # Lines are looked at one by one only where one may have to go.
-        if ruled or block.lower().find(b"forwarded") >= 0:
+        if may_hold(block):
             block = b"\r\n".join(_kept(through, ruled, trusted))
         if block:
             lines += (b"\r\n", block)
@@ -210,6 +225,7 @@ def compile_down(
     named    all names that `ResponseHead.known` may hold
     """
     ruled = _ruled(rules)
+    may_hold = _compile_may_hold(ruled)
     labels = _labels(named - removed - ruled)
     fixed = _lines(rules.set.items())
     adds_date = b"date" not in ruled
@@ -217,9 +233,11 @@ def compile_down(
     def down(request_id: bytes, fields: bytes, head: ResponseHead) -> bytes:
         known = head.known
         lines = [_STATUS_LINES[head.status], head.phrase]
-        through = _without(head.through, ruled) if ruled else head.through
-        if through:
-            lines += (b"\r\n", b"\r\n".join(through))
+        block = b"\r\n".join(head.through)
+        if ruled and may_hold(block):
+            block = b"\r\n".join(_without(head.through, ruled))
+        if block:
+            lines += (b"\r\n", block)
         # Interim answers and a switch of protocols go as they are: what we add belongs to the final answer.
         if head.status < 200:
             lines.append(b"\r\n")

@@ -26,7 +26,7 @@ dies at its `exp` and not at its eviction. The memory belongs to the verifier: w
 import json
 from binascii import a2b_base64
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
 from math import inf, isnan, nan
 from re import compile as pattern
@@ -89,6 +89,20 @@ class Admission(Struct, frozen=True, gc=False):
     identity: Identity
     since: float
     until: float
+
+
+class Reading(Struct, frozen=True):
+    """What a token says of itself; nothing of it is to be believed.
+
+    header, claims  their members, or None when they are no JSON object in base64url
+    candidates      how many keys the header may mean
+    signer          position of the key whose signature this is, in the configuration's order; None: no candidate's
+    """
+
+    header: dict[str, object] | None
+    claims: dict[str, object] | None
+    candidates: int
+    signer: int | None
 
 
 class TokenMemory:
@@ -208,7 +222,8 @@ def _is_fit(sub: str) -> bool:
 _NOBODY = Identity("sub", "")
 
 
-def _identity(claims: dict[str, object]) -> Identity | None:
+def identity_of(claims: Mapping[str, object]) -> Identity | None:
+    """Whom verified claims speak for: an Identity with an empty name where there is no `sub`; None for an unfit one."""
     if "sub" not in claims:
         return _NOBODY
     sub = claims["sub"]
@@ -260,6 +275,21 @@ class JwtVerifier:
         if admission.since <= wall < admission.until:
             return admission.identity
         return AUTH_EXPIRED if wall >= admission.until else AUTH_NOT_YET_VALID
+
+    def read(self, token: bytes) -> Reading:
+        """What a token says and which key signed it, whatever `verify` makes of it: for people, never for decisions."""
+        parts = token.translate(_TO_STANDARD, _FOREIGN).split(b".")
+        header, payload, signature = (_octets(part) for part in (*parts, b"", b"", b"")[:3])
+        selected = self._select(parts[0])
+        candidates = () if isinstance(selected, Reason) else selected
+        signed = token.rpartition(b".")[0]
+        signer = next((check for check in candidates if check(signed, signature or b"")), None)
+        return Reading(
+            _json_object(header),
+            _json_object(payload),
+            len(candidates),
+            None if signer is None else self._all.index(signer),
+        )
 
     def _examine(self, token: bytes) -> Admission | Reason:
         """Everything about a token that does not depend on the time (RFC 7519 section 7.2)."""
@@ -324,7 +354,7 @@ class JwtVerifier:
         claims = _json_object(_octets(payload))
         if claims is None:
             return AUTH_MALFORMED
-        identity = _identity(claims)
+        identity = identity_of(claims)
         if identity is None:
             return AUTH_MALFORMED
         if self._issuer is not None and claims.get("iss") != self._issuer:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rawgate.config.load import load
+from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError, Problem
 from rawgate.policy.gate import Gate, compile_gate
@@ -22,7 +22,11 @@ def load_gate(
     path: Path, environ: Mapping[str, str], *, new_id: Callable[[], str], date: Callable[[], bytes]
 ) -> Loaded:
     """Read and compile `path`. Raises ConfigError with one line per finding."""
-    draft = load(path, environ)
+    return compile_draft(load(path, environ), new_id=new_id, date=date)
+
+
+def compile_draft(draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes]) -> Loaded:
+    """Compile what was read. Raises ConfigError with one line per finding, those of reading included."""
     problems: list[Problem] = list(draft.problems)
     gate = None
     if draft.config is not None:

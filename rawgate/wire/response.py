@@ -122,9 +122,11 @@ class ResponseReader:
 
 def _overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
     """Whether the first octets can no longer be those of HTTP/1: another protocol answers there."""
-    if _FIRST_OCTETS.startswith(buffer[: len(_FIRST_OCTETS)]):
+    first = buffer[: len(_FIRST_OCTETS)]
+    if _FIRST_OCTETS.startswith(first):
         return None
-    return start, ResponseError("The answer does not start as HTTP/1 does.")
+    wrong = next(at for at, octet in enumerate(first) if octet != _FIRST_OCTETS[at])
+    return wrong, ResponseError("The answer does not start as HTTP/1 does.")
 
 
 def _parse(head: bytes) -> ResponseParts:

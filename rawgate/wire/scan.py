@@ -29,7 +29,7 @@ class ScanRules(Struct, frozen=True):
     malformed  makes the error for forbidden octets
     too_large  makes the error for the limit
     overrun    judges a start line that may be unfinished, given the buffer and where the line starts and stops so
-               far: (the index at which it went wrong, the error), or None
+               far: (the index of the first octet that made it wrong, the error), or None
     blank      whether one empty line before the start line is ignored (RFC 9112 section 2.2, for servers only)
     """
 

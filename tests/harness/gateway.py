@@ -6,6 +6,7 @@ waits on a condition until it is there; the limit on such a wait only turns a ha
 
 import json
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any
@@ -43,7 +45,7 @@ class Gateway:
     log       the access log so far
     """
 
-    def __init__(self, config: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, config: Path, env: Mapping[str, str], descriptors: int = 0) -> None:
         self.said: list[str] = []
         self.log: list[Line] = []
         self.addresses: list[tuple[str, int] | tuple[str, str]] = []
@@ -56,6 +58,7 @@ class Gateway:
             stderr=subprocess.PIPE,
             env={**os.environ, **env},
             cwd=config.parent,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_NOFILE, (descriptors,) * 2) if descriptors else None,
         )
         self._threads = [
             Thread(target=self._follow, args=(self.process.stdout, self._note_line), daemon=True),
@@ -157,7 +160,7 @@ class Gateway:
         self.process.kill()
         self.process.wait()
         for thread in self._threads:
-            thread.join()
+            thread.join(PATIENCE)
 
 
 def _address(where: str) -> tuple[str, int] | tuple[str, str]:
@@ -168,12 +171,14 @@ def _address(where: str) -> tuple[str, int] | tuple[str, str]:
 
 
 @contextmanager
-def running(directory: Path, config: str, env: Mapping[str, str] | None = None) -> Iterator[Gateway]:
+def running(
+    directory: Path, config: str, env: Mapping[str, str] | None = None, descriptors: int = 0
+) -> Iterator[Gateway]:
     """A gateway that serves `config`, written to `directory`. At the end it must stop when told, with status 0, unless
-    the test has ended it already."""
+    the test has ended it already. `descriptors`: how many it may hold; 0: as many as this process."""
     path = directory / "rawgate.toml"
     path.write_text(config)
-    gateway = Gateway(path, env or {})
+    gateway = Gateway(path, env or {}, descriptors)
     try:
         gateway.ready()
         yield gateway

@@ -134,11 +134,12 @@ class Upstream:
             # On Linux this wakes the thread in accept().
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._accepting.join()
+        self._accepting.join(self._patience)
         for connection in self.connections:
             connection.end()
+        # All are daemons, and each wait has an end: a script that is stuck does not hold up the tests after it.
         for thread in self._threads:
-            thread.join()
+            thread.join(self._patience)
 
     def notify(self) -> None:
         with self.news:

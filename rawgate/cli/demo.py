@@ -1,0 +1,51 @@
+"""`rawgate demo`: the gateway with services behind it, to look at and to try."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rawgate.cli.arguments import command
+from rawgate.config.samples import sample_text
+from rawgate.config.terminal import wants_colour
+from rawgate.serve.demo.stage import play_tour, stay_open
+from rawgate.serve.page import Page
+
+if TYPE_CHECKING:
+    from rawgate.cli.arguments import Commands
+
+EXAMPLES = """\
+  rawgate demo                          stays open: a token, commands to paste, each decision live
+  rawgate demo --once                   plays a tour itself; exit 0 when every answer is as it should be
+  rawgate demo --config > rawgate.toml  a configuration to start from
+"""
+PORT = 8080
+
+
+def add(commands: "Commands") -> None:
+    parser = command(commands, "demo", "show the gateway at work, with services of its own", EXAMPLES, _call)
+    parser.add_argument(
+        "--once", action="store_true", help="play a tour of requests, show each answer and why, and end"
+    )
+    parser.add_argument(
+        "--port", type=_port, help=f"where to listen (default: {PORT}, with --once any; 0: any free one)"
+    )
+    parser.add_argument("--config", action="store_true", help="print the configuration that the demo serves, and end")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text} is not a port (expected 0 to 65535)")
+    return int(text)
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    if arguments.config:
+        sys.stdout.write(sample_text("demo"))
+        return 0
+    fd = sys.stdout.fileno()
+    page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))
+    port: int | None = arguments.port
+    if arguments.once:
+        return play_tour(page, port or 0)
+    return stay_open(page, PORT if port is None else port)

@@ -1,0 +1,74 @@
+"""`rawgate token`: a JWT to try a configuration with."""
+
+import argparse
+import os
+import sys
+from time import time
+from typing import TYPE_CHECKING
+
+from msgspec import DecodeError
+from msgspec.json import decode
+
+from rawgate.cli.arguments import add_config, command
+from rawgate.config.command_line import duration, secret
+from rawgate.config.unfit import UnfitError
+from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.load import load_gate
+from rawgate.serve.mint import MintError, mint_token
+
+if TYPE_CHECKING:
+    from rawgate.cli.arguments import Commands
+
+EXAMPLES = """\
+  rawgate token main --sub alice
+  curl -H "Authorization: Bearer $(rawgate token main --sub alice)" http://127.0.0.1:8080/api/users
+  rawgate token main conf/rawgate.toml --sub alice --ttl 5m --claim scope=read --claim 'groups=["a","b"]'
+  rawgate token main --sub alice --ttl=-5m                  one that has expired
+  rawgate token main --sub alice --claim iss=somebody       one from another issuer
+  rawgate token idp --sub alice --key file:private.pem      RS256: the gateway has the public key only
+
+A claim's value is JSON where it is valid JSON (7, true, ["a","b"]), else text. Signed with the first
+secret of [jwt.NAME], with the iss and aud that it asks for. Only the token goes to stdout; if the gateway
+would refuse it, stderr says why.
+"""
+
+
+def add(commands: "Commands") -> None:
+    parser = command(commands, "token", "mint a JWT for [jwt.NAME], to try things out", EXAMPLES, _call)
+    parser.add_argument("name", metavar="NAME", help="the verifier, as in [jwt.NAME]")
+    add_config(parser)
+    parser.add_argument("--sub", required=True, help="whom it speaks for: X-User-Id, clientId in the log")
+    parser.add_argument("--ttl", type=_lifetime, default=3600.0, help="how long it is good (default: 1h)")
+    parser.add_argument("--claim", action="append", type=_claim, default=[], metavar="K=V", help="a further claim")
+    parser.add_argument("--key", help="RS256: the private key, as file:PATH or env:NAME")
+
+
+def _lifetime(text: str) -> float:
+    try:
+        return duration(text)
+    except UnfitError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _claim(text: str) -> tuple[str, object]:
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a claim (expected NAME=VALUE)")
+    try:
+        return name, decode(value)
+    except DecodeError:
+        return name, value
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    loaded = load_gate(arguments.config, os.environ, new_id=RequestIds(), date=Calendar())
+    try:
+        key = None if arguments.key is None else secret(arguments.key, os.environ)
+    except UnfitError as error:
+        raise MintError(f"--key: {error}") from None
+    claims = {"sub": arguments.sub, **dict(arguments.claim)}
+    minted = mint_token(loaded, arguments.name, claims, arguments.ttl, key, time())
+    sys.stdout.write(f"{minted.token}\n")
+    if minted.warning:
+        sys.stderr.write(f"rawgate: {minted.warning}\n")
+    return 0

@@ -1,0 +1,89 @@
+"""`rawgate test`: the configuration's own [[tests]]."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+from rawgate.cli.arguments import add_config, command
+from rawgate.config.load import load
+from rawgate.config.model import Config
+from rawgate.config.terminal import wants_colour
+from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.load import compile_draft
+from rawgate.serve.page import Page, visible
+from rawgate.serve.trial import Report, Result, run_tests
+
+if TYPE_CHECKING:
+    from rawgate.cli.arguments import Commands
+
+EXAMPLES = """\
+  rawgate test
+  JWT_SECRET=… rawgate test conf/rawgate.toml
+
+A test in the configuration:
+
+  [[tests]]
+  request = "GET /api/users/7?x=1"       # or "GET http://api.example.com/…", to name the host
+  claims = { sub = "alice" }             # or api_key = "NAME"; stands in for a verified credential; or neither
+  expect = { route = "/api/users", path = "/v2/users/7?x=1", headers = { X-User-Id = "alice" } }
+
+  [[tests]]
+  request = "GET /api/users/7"
+  expect = { status = 401, reason = "auth_missing" }
+
+path and headers are those that the upstream gets; of a request that the gateway answers itself, headers are
+those of its answer. A header expected as "" must not be there. No upstream is needed, secrets are as for `run`.
+Exit status 0 when all pass, else 1.
+"""
+WIDTH = 36
+"""Columns of what was expected, beside what was got; a longer one moves the other to its right."""
+
+
+def add(commands: "Commands") -> None:
+    add_config(command(commands, "test", "run the configuration's own [[tests]]", EXAMPLES, _call))
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    _, report = try_config(arguments.config)
+    fd = sys.stdout.fileno()
+    page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))
+    for result in report.results:
+        show(page, arguments.config, result)
+    page.line(summary(report))
+    if report.unreached:
+        page.line(f"no test reaches: {', '.join(report.unreached)}")
+    return 1 if report.failed else 0
+
+
+def try_config(path: Path) -> tuple[Config, Report]:
+    """Load a configuration and run its tests. Raises ConfigError."""
+    draft = load(path, os.environ)
+    new_id = RequestIds()
+    loaded = compile_draft(draft, new_id=new_id, date=Calendar())
+    return loaded.config, run_tests(loaded, draft.line, new_id=new_id, wall=time())
+
+
+def show(page: Page, path: Path, result: Result) -> None:
+    """One test; of a failed one, what was expected beside what came."""
+    request = visible(result.request)
+    if not result.differences:
+        page.line(f"{page.paint('✓', 'green')} {request}")
+        return
+    page.line(f"{page.paint('✗', 'red')} {request}  {page.paint(f'{path}:{result.line}', 'dim')}")
+    names = max(len("expected"), *(len(difference.what) for difference in result.differences))
+    page.line(page.paint(f"    {'':<{names}}  {'expected':<{WIDTH}}  got", "dim"))
+    for difference in result.differences:
+        expected, got = visible(difference.expected) or "nothing", visible(difference.got) or "nothing"
+        page.line(f"    {difference.what:<{names}}  {expected:<{WIDTH}}  {page.paint(got, 'red')}")
+
+
+def summary(report: Report) -> str:
+    """`5 tests: 4 passed, 1 failed`."""
+    count, failed = len(report.results), len(report.failed)
+    if not count:
+        return "no tests: write some under [[tests]]; `rawgate test --help` shows how"
+    said = f"{count} test{'s' * (count != 1)}: {count - failed} passed"
+    return f"{said}, {failed} failed" if failed else said

@@ -1,0 +1,24 @@
+"""What a command line says in the configuration's notations: "90s", "file:PATH". UnfitError for what is none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rawgate.config import sources, units
+from rawgate.config.marks import Duration, Source
+from rawgate.config.model import Secret
+from rawgate.config.scene import Scene
+
+
+def duration(text: str) -> float:
+    """Seconds; below zero with a minus sign ahead."""
+    span = units.duration(Duration(), text.removeprefix("-"), _scene({}))
+    return -span if text.startswith("-") else span
+
+
+def secret(text: str, environ: Mapping[str, str]) -> Secret:
+    """Key material; a relative path starts at the current folder."""
+    return sources.source(Source(), text, _scene(environ))
+
+
+def _scene(environ: Mapping[str, str]) -> Scene:
+    return Scene(folder=Path(), environ=environ, plain_numbers=False, merge_slashes=True, names={})

@@ -1,0 +1,15 @@
+"""`rawgate demo`: the gateway with services behind it, and a tour that checks what it shows.
+
+    credentials   the demo's own secrets, and tokens signed with them
+    messages      as much HTTP/1.1 as the two ends need; the gateway is between them and knows nothing of this
+    services      the services behind the gateway: good, streaming, slow, dead
+    visitor       the client: one request through a real socket
+    judge         what a step expects, what came back, where they differ
+    steps         the tour, as data
+    tour          how a step looks on a terminal
+    live          a finished request as one readable line
+    stage         everything together: `play_tour`, `stay_open`
+
+The gateway is the one that `rawgate run` serves with (`serve.service`), on the configuration that
+`rawgate demo --config` prints; only the ports are others. All of it lives in one process and one event loop.
+"""

@@ -1,0 +1,40 @@
+"""A finished request as one line for a person. The log of `rawgate run` is JSON, and has more."""
+
+from rawgate.observe.line import Record
+from rawgate.serve.page import Page, cut, milliseconds, status_style, visible
+
+COLUMNS = (
+    ("method", 7),
+    ("path", 26),
+    ("", 3),
+    ("reason", 23),
+    ("client", 9),
+    ("route → upstream", 19),
+)
+"""Names and widths; the duration comes last."""
+
+
+class LiveLines:
+    """Shows each record as it comes. A terminal that has been stopped (Ctrl-S) stops the demo with it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def heading(self) -> None:
+        row = " ".join(name.ljust(width) for name, width in COLUMNS)
+        self._page.line(self._page.paint(f"{row}    took", "dim"))
+
+    def write(self, record: Record) -> None:
+        self._page.line(live_line(self._page, record))
+
+
+def live_line(page: Page, record: Record) -> str:
+    """method, path, status, reason, client, where it went, how long it took."""
+    _, _, method, target, route, client, status, took, upstream, _, _, _, _, reason = record
+    path = target.partition(b"?")[0].decode("latin-1")
+    way = f"{route or '–'} → {upstream}" if upstream else route or "–"
+    texts = (method.decode("latin-1") or "–", path or "–", str(status), reason, client, way)
+    cells = [cut(visible(text), width).ljust(width) for text, (_, width) in zip(texts, COLUMNS, strict=True)]
+    cells[2] = page.paint(cells[2], status_style(status), "bold")
+    cells[3] = cells[3] if reason == "ok" else page.paint(cells[3], status_style(status))
+    return f"{' '.join(cells)} {page.paint(milliseconds(took).rjust(7), 'dim')}"

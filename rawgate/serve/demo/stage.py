@@ -1,0 +1,152 @@
+"""Services and gateway together, and what may be done with them: be shown around, or stay and try."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from time import monotonic
+from typing import Any
+
+import uvloop
+from msgspec import structs
+
+from rawgate.config.load import load
+from rawgate.config.model import Config, Listen, Target
+from rawgate.config.samples import sample
+from rawgate.net.downstream import RecordSink
+from rawgate.observe.line import Record
+from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.demo.credentials import Credentials
+from rawgate.serve.demo.invitation import invite
+from rawgate.serve.demo.judge import Outcome, Step, judge
+from rawgate.serve.demo.live import LiveLines
+from rawgate.serve.demo.services import services
+from rawgate.serve.demo.steps import tour
+from rawgate.serve.demo.tour import show_chapter, show_end, show_heading, show_step
+from rawgate.serve.demo.visitor import VisitError, visit
+from rawgate.serve.load import Loaded, compile_draft
+from rawgate.serve.page import Page
+from rawgate.serve.run import Stop, say, until_stopped
+from rawgate.serve.service import Service, serving
+
+HOST = "127.0.0.1"
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def play_tour(page: Page, port: int) -> int:
+    """Play every step and show it. Returns the exit status: 0 when each came to what it promises. Raises StartError."""
+    return _run(_play(page, port))
+
+
+def stay_open(page: Page, port: int) -> int:
+    """Invite to try, then show each decision until told to stop. Returns the exit status. Raises StartError."""
+    return _run(_stay(page, port))
+
+
+def _run(coroutine: Coroutine[Any, Any, int]) -> int:
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        return loop.run_until_complete(coroutine)
+
+
+async def _stay(page: Page, port: int) -> int:
+    stop = Stop(asyncio.get_running_loop())
+    credentials, lines = Credentials(), LiveLines(page)
+    async with _open(credentials, port, lines) as service:
+        invite(page, service.urls[0], credentials)
+        lines.heading()
+        status = await until_stopped(service, stop, say)
+    say("stopped")
+    return status
+
+
+async def _play(page: Page, port: int) -> int:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    credentials, records = Credentials(), Records()
+    began = monotonic()
+    results: list[bool] = []
+    try:
+        async with _open(credentials, port, records) as service:
+            url = service.urls[0]
+            show_heading(page, url)
+            for chapter in tour(credentials):
+                show_chapter(page, chapter.title)
+                results += [await _take(page, step, url, records) for step in chapter.steps]
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    show_end(page, results, monotonic() - began)
+    return 0 if all(results) else 1
+
+
+@contextlib.asynccontextmanager
+async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIterator[Service]:
+    """Services and, before them, the gateway, for as long as the block lasts."""
+    date, new_id = Calendar(), RequestIds()
+    async with services() as ports:
+        loaded = _load(credentials.variables, ports, port, new_id, date)
+        async with serving(
+            loaded, log, new_id=new_id, date=date, elsewhere="choose another one with --port (0: any free one)"
+        ) as service:
+            yield service
+
+
+def _load(
+    environ: Mapping[str, str], ports: Mapping[str, int], port: int, new_id: RequestIds, date: Calendar
+) -> Loaded:
+    """The demo's configuration, with the ports of here and now."""
+    with sample("demo") as path:
+        draft = load(path, environ)
+    if draft.config is not None:
+        draft = structs.replace(draft, config=_moved(draft.config, ports, port))
+    return compile_draft(draft, new_id=new_id, date=date)
+
+
+def _moved(config: Config, ports: Mapping[str, int], port: int) -> Config:
+    upstreams = {
+        name: structs.replace(spec, targets=(Target(HOST, ports[name], f"{HOST}:{ports[name]}"),))
+        for name, spec in config.upstreams.items()
+    }
+    gateway = structs.replace(config.gateway, listen=(Listen(HOST, port),))
+    return structs.replace(config, gateway=gateway, upstreams=upstreams)
+
+
+async def _take(page: Page, step: Step, url: str, records: "Records") -> bool:
+    """Play one step and show it. Returns whether it came to what it promises."""
+    statuses: list[int] = []
+    try:
+        for _ in step.promise.statuses:
+            reply = await visit(url, step.request)
+            statuses.append(reply.head.status)
+    except VisitError as error:
+        show_step(page, step, None, [str(error)])
+        return False
+    record = await records.find(reply.head.fields.get("x-request-id", ""))
+    outcome = Outcome(tuple(statuses), reply, record)
+    faults = judge(step.promise, outcome)
+    show_step(page, step, outcome, faults)
+    return not faults
+
+
+class Records:
+    """What the gateway has logged, by request id."""
+
+    PATIENCE = 1.0
+    """Seconds that a record may come after its answer."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._news = asyncio.Event()
+
+    def write(self, record: Record) -> None:
+        self._records[record[1]] = record
+        self._news.set()
+
+    async def find(self, request_id: str) -> Record | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.PATIENCE):
+                while request_id not in self._records:
+                    self._news.clear()
+                    await self._news.wait()
+        return self._records.get(request_id)

@@ -1,0 +1,110 @@
+"""The tour on a page: a step is its lines in, seen, out and logged, and why."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from rawgate.observe.line import Record
+from rawgate.serve.demo.judge import Outcome, Step, problem, seen
+from rawgate.serve.demo.visitor import Request
+from rawgate.serve.page import WIDTH, Page, cut, flow, milliseconds, status_style, visible
+
+MARGIN = 26
+"""Where the right-hand column begins."""
+ROOM = WIDTH - MARGIN
+
+
+def show_heading(page: Page, url: str) -> None:
+    """What there is to see, and how to read it."""
+    page.line(page.paint(f"A gateway on {url}, and six services behind it.", "bold"))
+    page.line("→ what a client sends  ⇢ what the service sees of it  ← what comes back  ≡ what the gateway logs")
+    page.line()
+
+
+def show_chapter(page: Page, title: str) -> None:
+    page.line(page.paint(title.upper(), "cyan", "bold"))
+    page.line()
+
+
+def show_step(page: Page, step: Step, outcome: Outcome | None, faults: list[str]) -> None:
+    """A step: what went in, what came of it, why; and what is wrong with that."""
+    mark = page.paint("✗", "red", "bold") if faults else page.paint("✓", "green")
+    title = page.paint(step.title, "bold")
+    lead = f" {mark} {title}{' ' * (MARGIN - 5 - len(step.title))}"
+    for sign, lines in _rows(page, step, outcome):
+        for line in lines:
+            page.line(f"{lead}{page.paint(sign, 'cyan')} {line}")
+            lead, sign = " " * (MARGIN - 2), " "
+    for fault in faults:
+        page.line(f"{lead}{page.paint(cut(f'✗ {fault}', ROOM + 2), 'red')}")
+    page.line()
+
+
+def show_end(page: Page, results: list[bool], seconds: float) -> None:
+    """How many steps came to what they promise, and what to do next."""
+    count, good = len(results), sum(results)
+    if good == count:
+        page.line(page.paint(f"All {count} answers are what they should be ({seconds:.1f} s).", "green", "bold"))
+        page.line("`rawgate demo` stays open, for requests of yours; `rawgate demo --config` shows what it serves.")
+    else:
+        page.line(page.paint(f"{count - good} of {count} answers are not what they should be.", "red", "bold"))
+
+
+def _rows(page: Page, step: Step, outcome: Outcome | None) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a step, by the sign that they stand behind."""
+    yield "→", flow(_sent(step.request), ROOM)
+    if outcome is None:
+        return
+    if step.promise.saw:
+        yield "⇢", flow(_seen(step, outcome), ROOM)
+    yield "←", _came_back(page, step, outcome)
+    yield "≡", [_logged(page, outcome.record)]
+    yield " ", [page.paint(line, "dim") for line in wrap(step.why, ROOM)]
+
+
+def _sent(request: Request) -> list[str]:
+    parts = [f"{request.method} {request.target}"]
+    parts += [f"{field.name}: {field.shown or field.value}" for field in request.fields]
+    return [*parts, request.about] if request.about else parts
+
+
+def _seen(step: Step, outcome: Outcome) -> list[str]:
+    """What the service tells of what the step is about."""
+    told = seen(outcome.reply)
+    fields = told.get("fields", {})
+    parts = [f"{told.get('service', 'nobody')}: {told.get('saw', 'nothing')}"]
+    for name in step.promise.headers:
+        spelled = name.title()
+        parts.append(f"{spelled}: {fields[name]}" if name in fields else f"no {spelled}")
+    if step.promise.payload is not None and told:
+        parts.append(f"{told['body']['octets']:,} octets")
+    return [visible(part) for part in parts]
+
+
+def _came_back(page: Page, step: Step, outcome: Outcome) -> list[str]:
+    """Statuses, the gateway's own reason, what was promised of the fields, and when the pieces of a stream came."""
+    promise, reply = step.promise, outcome.reply
+    phrase = reply.head.start.partition(" ")[2].partition(" ")[2] if len(outcome.statuses) == 1 else ""
+    statuses = [str(status) for status in outcome.statuses]
+    first = " ".join([*statuses, phrase]).rstrip()
+    told = problem(reply)
+    parts = [str(told["reason"])] if told else []
+    for name in promise.fields:
+        value = reply.head.fields.get(name.lower())
+        parts.append(f"no {name}" if value is None else f"{name}: {value}")
+    if promise.pieces:
+        parts.append(f"a piece after {', '.join(f'{moment * 1000:.0f}' for moment in reply.arrivals)} ms")
+    top, *rest = flow([first, *map(visible, parts)], ROOM)
+    if promise.detail and told:
+        rest.append(visible(f"“{told['detail']}”"))
+    painted = [page.paint(text, status_style(int(text)), "bold") for text in statuses]
+    return [" ".join(painted) + top[len(" ".join(statuses)) :], *rest]
+
+
+def _logged(page: Page, record: Record | None) -> str:
+    """What of the gateway's log line tells what was decided."""
+    if record is None:
+        return "nothing"
+    _, _, _, _, route, client, status, took, _, _, _, _, _, reason = record
+    colour = status_style(status)
+    parts = [f"route {route}" if route else "no route", f"client {client}", milliseconds(took)]
+    return f"{page.paint(reason, colour)} · {' · '.join(map(visible, parts))}"

@@ -1,0 +1,101 @@
+"""The tour's client: one request through a real socket, and all that came back."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from time import monotonic
+
+from msgspec import Struct
+
+from rawgate.errors import RawgateError, ResponseError
+from rawgate.serve.demo.messages import Head, payloads, read_head, response_body
+from rawgate.wire import LAST_CHUNK, chunk
+
+PATIENCE = 5.0
+"""Seconds after which no answer counts as none."""
+
+
+class VisitError(RawgateError):
+    """There was no answer."""
+
+
+class Field(Struct, frozen=True):
+    """A field of a request; `shown` stands for a value that says nothing to a person."""
+
+    name: str
+    value: str
+    shown: str = ""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A request as it is sent: nothing is added but Host, and nothing is checked.
+
+    content  the body; its Content-Length is added
+    body     instead: the octets behind the head, framing and all, in the pieces in which they are written
+    about    what the body is, for a person
+    """
+
+    method: str = "GET"
+    target: str
+    fields: tuple[Field, ...] = ()
+    content: bytes = b""
+    body: tuple[bytes, ...] = ()
+    about: str = ""
+
+    def head(self, host: str) -> bytes:
+        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {host}"]
+        lines += [f"{field.name}: {field.value}" for field in self.fields]
+        lines += [f"Content-Length: {len(self.content)}"] if self.content else []
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+class Reply(Struct, frozen=True):
+    """What came back. `arrivals`: seconds from the request to each piece of the body."""
+
+    head: Head
+    body: bytes
+    arrivals: tuple[float, ...]
+
+
+def chunked(pieces: Iterable[bytes]) -> tuple[bytes, ...]:
+    """A body of unknown length."""
+    return (*map(chunk, pieces), LAST_CHUNK)
+
+
+async def visit(url: str, request: Request) -> Reply:
+    """Send a request to "http://HOST:PORT" on a connection of its own. Raises VisitError when no whole answer comes."""
+    authority = url.removeprefix("http://")
+    host, _, port = authority.rpartition(":")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                return await _exchange(reader, writer, request.head(authority), request.body or (request.content,))
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except TimeoutError as error:
+        raise VisitError(f"no answer within {PATIENCE:g} s") from error
+    except OSError as error:
+        raise VisitError(f"no answer: {error.strerror}") from error
+    except ResponseError as error:
+        raise VisitError(f"no whole answer: {error.detail}") from error
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, body: Iterable[bytes]
+) -> Reply:
+    began = monotonic()
+    writer.write(head)
+    for piece in body:
+        writer.write(piece)
+        await writer.drain()
+    answer = await read_head(reader)
+    if answer is None:
+        raise VisitError("the connection was closed without an answer")
+    content, arrivals = b"", []
+    async for payload in payloads(reader, response_body(answer)):
+        content += payload
+        arrivals.append(monotonic() - began)
+    return Reply(answer, content, tuple(arrivals))

@@ -1,0 +1,187 @@
+"""Step by step through a credential. The verdict is the verifier's; the steps are the facts that it looked at, in its
+order: those before the one that failed were good, those after it were not looked at. No key, no secret and no signature
+is shown, and what a token says is shown although nobody has vouched for it: the reader is the operator.
+"""
+
+from msgspec import Struct
+from msgspec.json import encode
+
+from rawgate.config.model import Config, Jwt
+from rawgate.errors import (
+    AUTH_BAD_SIGNATURE,
+    AUTH_EXPIRED,
+    AUTH_MALFORMED,
+    AUTH_NOT_YET_VALID,
+    AUTH_UNKNOWN_KEY,
+    AUTH_WRONG_AUDIENCE,
+    AUTH_WRONG_ISSUER,
+    Reason,
+)
+from rawgate.message import Identity
+from rawgate.policy.api_keys import ApiKeyTable
+from rawgate.policy.jwt import DATE, JwtVerifier, Reading, identity_of
+from rawgate.serve.explain.shape import Authentication, Step
+
+_SHOWN = 120
+_SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+class _Fact(Struct, frozen=True):
+    """`about` is what a refusal points at."""
+
+    about: str
+    text: str
+
+
+_POINTS_AT = {
+    AUTH_UNKNOWN_KEY: "key",
+    AUTH_WRONG_ISSUER: "issuer",
+    AUTH_WRONG_AUDIENCE: "audience",
+    AUTH_EXPIRED: "expiry",
+    AUTH_NOT_YET_VALID: "start",
+}
+
+
+def account(
+    config: Config,
+    auth: str,
+    by: JwtVerifier | ApiKeyTable,
+    presented: bytes | None,
+    found: Identity | Reason,
+    wall: float,
+) -> Authentication:
+    """`auth` as the route names it; `presented`: the token or key, or None; `found`: the verdict; `wall`: Unix time."""
+    if isinstance(by, JwtVerifier):
+        steps = _token_steps(config.jwt[auth.partition(".")[2]], by, presented, found, wall)
+    else:
+        steps = _key_steps(by, presented, found)
+    if isinstance(found, Identity):
+        return Authentication(auth, steps, found.kind, found.name, "")
+    return Authentication(auth, steps, "", "", found.code)
+
+
+def _key_steps(table: ApiKeyTable, presented: bytes | None, found: Identity | Reason) -> tuple[Step, ...]:
+    header = table.header.decode()
+    if presented is None:
+        return (Step(False, f"no {header} field"),)
+    there = Step(True, f"a key of {len(presented)} octets in {header}")
+    if isinstance(found, Identity):
+        return (there, Step(True, f"it is the key of {found.name}"))
+    return (there, Step(False, "it is nobody's in this table"))
+
+
+def _token_steps(
+    spec: Jwt, verifier: JwtVerifier, presented: bytes | None, found: Identity | Reason, wall: float
+) -> tuple[Step, ...]:
+    if presented is None:
+        return (Step(False, "no bearer token in Authorization"),)
+    reading = verifier.read(presented)
+    facts = [
+        _Fact("form", f"a bearer token of {len(presented)} octets in Authorization, in {_parts(presented)}"),
+        *_header_facts(spec, reading),
+        *_claim_facts(spec, reading, wall),
+    ]
+    if isinstance(found, Identity):
+        return tuple(Step(True, fact.text) for fact in facts)
+    at = [fact.about for fact in facts].index(_fault(found, reading, presented))
+    return tuple(
+        Step(True if position < at else False if position == at else None, fact.text)
+        for position, fact in enumerate(facts)
+    )
+
+
+def _parts(token: bytes) -> str:
+    count = token.count(b".") + 1
+    return "one part" if count == 1 else f"{count} parts"
+
+
+def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
+    if reading.header is None:
+        header = "header: no JSON object in base64url"
+    else:
+        header = f"header: {_members(reading.header, ('alg', 'kid', 'typ', 'crit'))}"
+    keys = (*spec.secret, *spec.public_key)
+    sources = [key.source for key in keys] or [spec.jwks.source if spec.jwks is not None else ""]
+    if reading.signer is None:
+        signature = f"signature: by none of {reading.candidates} keys tried" if reading.candidates else "signature"
+    else:
+        source = sources[reading.signer] if len(sources) > reading.signer else sources[0]
+        signature = f"signature: good, by the key from {source}"
+    origin = ", ".join(sources)
+    if not reading.candidates:
+        key = f"key: {spec.algorithm}, and none from {origin} fits this header"
+    elif reading.candidates == 1:
+        key = f"key: {spec.algorithm}, one from {origin} fits"
+    else:
+        key = f"key: {spec.algorithm}, {reading.candidates} from {origin} fit"
+    return [
+        _Fact("header", header),
+        _Fact("key", key),
+        _Fact("signature", signature),
+    ]
+
+
+def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:
+    """In the verifier's order."""
+    claims = reading.claims
+    if claims is None:
+        return [_Fact("claims", "claims: no JSON object in base64url, or one with a doubled member")]
+    facts = [_Fact("subject", f"sub {_text(claims['sub'])}" if "sub" in claims else "no sub: nobody in particular")]
+    if spec.issuer is not None or "iss" in claims:
+        wanted = "any will do" if spec.issuer is None else f"expected {_text(spec.issuer)}"
+        facts.append(_Fact("issuer", f"iss {_value(claims, 'iss')} ({wanted})"))
+    if spec.audience is not None or "aud" in claims:
+        wanted = "none" if spec.audience is None else "any" if spec.audience == "*" else _text(spec.audience)
+        facts.append(_Fact("audience", f"aud {_value(claims, 'aud')} (expected {wanted})"))
+    needed = "" if "exp" in claims or not spec.require_exp else " (required)"
+    facts.append(_Fact("expiry", f"exp {_moment(claims, 'exp', wall)}{needed}"))
+    if "nbf" in claims:
+        facts.append(_Fact("start", f"nbf {_moment(claims, 'nbf', wall)}"))
+    return facts
+
+
+def _fault(reason: Reason, reading: Reading, token: bytes) -> str:
+    """Which of the facts a refusal is about."""
+    if reason is AUTH_BAD_SIGNATURE:
+        return "signature" if reading.candidates else "key"
+    if reason is not AUTH_MALFORMED:
+        return _POINTS_AT[reason]
+    if token.count(b".") != 2:
+        return "form"
+    if reading.header is None or not reading.candidates:
+        return "header"
+    if reading.signer is None:
+        return "signature"
+    if reading.claims is None:
+        return "claims"
+    return "expiry" if identity_of(reading.claims) is not None else "subject"
+
+
+def _members(table: dict[str, object], names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {_text(table[name])}" for name in names if name in table) or "without alg"
+
+
+def _value(claims: dict[str, object], name: str) -> str:
+    return _text(claims[name]) if name in claims else "is missing"
+
+
+def _text(value: object) -> str:
+    """A value from a token, short: as JSON, so that text and number differ."""
+    text = encode(value).decode()
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def _moment(claims: dict[str, object], name: str, wall: float) -> str:
+    value = claims.get(name)
+    if name not in claims:
+        return "is missing"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -DATE <= value <= DATE:
+        return f"{_text(value)}, no date"
+    return f"{_text(value)}: {_span(value - wall)}"
+
+
+def _span(seconds: float) -> str:
+    """`in 5 min`, `3 d ago`."""
+    size, unit = next((span for span in _SPANS if abs(seconds) >= span[0]), (1, "s"))
+    text = f"{round(abs(seconds) / size)} {unit}"
+    return f"in {text}" if seconds > 0 else f"{text} ago"

@@ -1,0 +1,90 @@
+"""Field lines: what becomes of the request's on the way up, and what may be shown of a value."""
+
+from collections import Counter
+
+from msgspec import structs
+
+from rawgate.config.model import Config, Route
+from rawgate.message import Forward, RequestHead, ResponseHead
+from rawgate.policy.headers import OURS
+from rawgate.serve.explain.shape import Field, Fields
+from rawgate.wire import request_head
+
+_CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
+
+
+def field_lines(head: bytes) -> list[Field]:
+    """The fields of a head, its first line left out; values without the blanks around them."""
+    found = []
+    for line in head.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n").split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        # Whatever a line without a colon holds, it may be a credential.
+        found.append(
+            Field(name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) if colon else Field("…", "no colon")
+        )
+    return found
+
+
+def travelling(config: Config, route: Route, octets: bytes, head: RequestHead, forward: Forward) -> Fields:
+    """The request's fields against those of the head that the upstream gets."""
+    sent = request_head(forward.head, head.body, head.expect, forward.upgrade, b"content-length" in head.known)
+    before, after = field_lines(octets), field_lines(sent)
+    stays, travels = Counter(map(_same, after)), Counter(map(_same, before))
+    removed, kept = _split(before, stays)
+    added, _ = _split(after, travels)
+    answer = forward.on_response(ResponseHead(200, b"OK", {}, [], 0, 0, False, -1, b""))
+    hidden = credentials(config)
+    return Fields(
+        removed=tuple(
+            structs.replace(masked(field, hidden), why=_why(field, route, head, hidden)) for field in removed
+        ),
+        added=tuple(masked(field, hidden) for field in added),
+        kept=tuple(masked(field, hidden) for field in kept),
+        answer=tuple(field_lines(answer)),
+    )
+
+
+def credentials(config: Config) -> frozenset[str]:
+    """Lower-cased names of fields whose values are nobody's business."""
+    return _CREDENTIALS | {table.header for table in config.api_keys.values()}
+
+
+def masked(field: Field, hidden: frozenset[str]) -> Field:
+    """The field with a credential cut down to its scheme."""
+    name = field.name.strip().lower().replace("_", "-")
+    if name not in hidden:
+        return field
+    scheme, blank, _ = field.value.partition(" ")
+    return structs.replace(field, value=f"{scheme} …" if blank and name == "authorization" else "…")
+
+
+def _same(field: Field) -> tuple[str, str]:
+    return field.name.lower(), field.value
+
+
+def _split(fields: list[Field], others: Counter[tuple[str, str]]) -> tuple[list[Field], list[Field]]:
+    """Those that are not among the others, and those that are, each as often as it is there."""
+    alone, shared = [], []
+    for field in fields:
+        if others[_same(field)]:
+            others[_same(field)] -= 1
+            shared.append(field)
+        else:
+            alone.append(field)
+    return alone, shared
+
+
+def _why(field: Field, route: Route, head: RequestHead, hidden: frozenset[str]) -> str:
+    """Who keeps it from travelling, as far as its name tells."""
+    name = field.name.lower()
+    plain = name.replace("_", "-")
+    rules = route.request_headers
+    if name in {ruled.lower() for ruled in (*rules.set, *rules.remove)}:
+        return "the route's request_headers"
+    if plain == "host":
+        return "the upstream has its own"
+    if plain.encode() in OURS or plain.startswith("x-forwarded-"):
+        return "only the gateway says this"
+    if plain in hidden and name.encode() in head.known:
+        return "the credential stays here"
+    return "ends at this hop"

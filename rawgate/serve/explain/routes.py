@@ -1,0 +1,63 @@
+"""Every route, in the configuration's order, and what became of it. The router is asked again about one route at a
+time, with its host or its prefix alone, so that each of the two is judged by the code that routes."""
+
+from collections.abc import Iterable
+
+from msgspec import structs
+
+from rawgate.config.model import Route
+from rawgate.message import RequestHead
+from rawgate.policy.gate import CompiledRoute
+from rawgate.policy.router import Cell, Group, Router
+from rawgate.serve.explain.shape import RouteTried
+
+Compiled = Cell[CompiledRoute]
+
+
+def tried_routes(
+    routes: Iterable[Route],
+    router: Router[CompiledRoute],
+    searched: tuple[bytes, bytes],
+    group: Group[CompiledRoute] | None,
+    head: RequestHead,
+    selected: str,
+) -> tuple[RouteTried, ...]:
+    """`searched`: authority and key; `group` is what the router found for them; `selected`: a route's name, or ""."""
+    cells = {plan.terms.route: cell for cell in router.cells for plan in _plans(cell.group)}
+    return tuple(_tried(route, cells[_name(route)], searched, group, head, selected) for route in routes)
+
+
+def _tried(
+    route: Route,
+    cell: Compiled,
+    searched: tuple[bytes, bytes],
+    group: Group[CompiledRoute] | None,
+    head: RequestHead,
+    selected: str,
+) -> RouteTried:
+    name = _name(route)
+    if name == selected:
+        return RouteTried(name, "selected", _where(route))
+    if Router([structs.replace(cell, prefix=b"/")]).find(*searched) is None:
+        return RouteTried(name, "host", f"is for the host {route.host}")
+    if Router([structs.replace(cell, host=b"")]).find(*searched) is None:
+        return RouteTried(name, "prefix", f"is for {route.prefix} and what lies below")
+    if cell.group is not group:
+        return RouteTried(name, "earlier", "also fits, but comes after the first match")
+    if route.methods is None:
+        return RouteTried(name, "method", f"takes what its siblings do not; {head.method.decode()} is taken")
+    return RouteTried(name, "method", f"takes {', '.join(route.methods)}")
+
+
+def _plans(group: Group[CompiledRoute]) -> list[CompiledRoute]:
+    return [*group.methods.values(), *([] if group.other is None else [group.other])]
+
+
+def _name(route: Route) -> str:
+    return route.name or route.prefix
+
+
+def _where(route: Route) -> str:
+    """Host, prefix and methods, as far as they were written."""
+    methods = "" if route.methods is None else f"{', '.join(route.methods)} "
+    return f"{methods}{route.host or ''}{route.prefix}"

@@ -1,0 +1,248 @@
+"""Everything together: one request, decided by the gate, told part by part."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.json import decode
+
+from rawgate.config.model import Config, Route
+from rawgate.errors import KEYS_UNAVAILABLE, OK
+from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead
+from rawgate.observe.line import LineEncoder
+from rawgate.serve.explain.authentication import account
+from rawgate.serve.explain.fields import credentials, field_lines, masked, travelling
+from rawgate.serve.explain.routes import tried_routes
+from rawgate.serve.explain.shape import (
+    Asked,
+    Authentication,
+    Client,
+    Explanation,
+    Fields,
+    Limiting,
+    LogLine,
+    PathRead,
+    Rewriting,
+    RouteTried,
+    Target,
+    Verdict,
+)
+from rawgate.serve.explain.watch import Trace, watch
+from rawgate.serve.load import Loaded
+from rawgate.serve.sample import Refused, read_request
+from rawgate.wire import reply
+
+
+class _Case(Struct, frozen=True):
+    """One request and what was decided. `line`: method and target; `head` None: it never became one; `wall`: Unix
+    seconds."""
+
+    loaded: Loaded
+    octets: bytes
+    peer: Peer
+    line: tuple[bytes, bytes]
+    head: RequestHead | None
+    decision: Decision
+    trace: Trace
+    wall: float
+    date: Callable[[], bytes]
+
+    @property
+    def config(self) -> Config:
+        return self.loaded.config
+
+    @property
+    def route(self) -> Route | None:
+        """The selected one."""
+        name = _route_name(self.decision)
+        return next((route for route in self.config.routes if (route.name or route.prefix) == name), None)
+
+
+def explain(
+    loaded: Loaded,
+    octets: bytes,
+    peer: Peer,
+    *,
+    now: float,
+    wall: float,
+    new_id: Callable[[], str],
+    date: Callable[[], bytes],
+) -> Explanation:
+    """`octets`: a whole request head. Counts one request in the gate's own limiter."""
+    decide, trace = watch(loaded.gate, new_id)
+    head = read_request(loaded, octets)
+    if isinstance(head, Refused):
+        reason, detail = head.error.reason, head.error.detail
+        answer = Answer(reason.status, reason, b"", detail, "", new_id(), peer.address)
+        return _told(_Case(loaded, octets, peer, head.line, None, answer, trace, wall, date))
+    decision = decide(head, peer, now, wall)
+    return _told(_Case(loaded, octets, peer, (head.method, head.target), head, decision, trace, wall, date))
+
+
+def _told(case: _Case) -> Explanation:
+    return Explanation(
+        request=_asked(case),
+        client=_client(case),
+        path=_path(case),
+        routes=_routes(case),
+        authentication=_authentication(case),
+        limit=_limit(case),
+        rewrite=_rewrite(case),
+        fields=_fields(case),
+        target=_target(case),
+        verdict=_verdict(case),
+        log=_log(case),
+    )
+
+
+def _asked(case: _Case) -> Asked:
+    method, target = case.line
+    head = case.head
+    hosts = [field.value for field in field_lines(case.octets) if field.name.lower() == "host"]
+    host = ", ".join(hosts) if head is None else head.authority.decode("latin-1")
+    body: int | str = 0 if head is None else "chunked" if head.body == CHUNKED else head.body
+    hidden = credentials(case.config)
+    return Asked(
+        method.decode("latin-1"),
+        target.decode("latin-1"),
+        host,
+        case.peer.address,
+        len(case.octets) if head is None else head.size,
+        body,
+        tuple(masked(field, hidden) for field in field_lines(case.octets)),
+    )
+
+
+def _client(case: _Case) -> Client | None:
+    hop, client = case.trace.hop, case.trace.client
+    if hop is None or client is None:
+        return None
+    return Client(hop.address, hop.trusted, client.address)
+
+
+def _path(case: _Case) -> PathRead | None:
+    normal = case.trace.normal
+    if normal is None:
+        return None
+    received = case.line[1].partition(b"?")[0]
+    return PathRead(
+        received.decode("latin-1"), normal.path.decode("latin-1"), normal.query.decode("latin-1"), normal.flaw
+    )
+
+
+def _routes(case: _Case) -> tuple[RouteTried, ...]:
+    trace = case.trace
+    if trace.searched is None or case.head is None:
+        return ()
+    selected = _route_name(case.decision)
+    return tried_routes(case.config.routes, case.loaded.gate.router, trace.searched, trace.group, case.head, selected)
+
+
+def _authentication(case: _Case) -> Authentication | None:
+    trace, route = case.trace, case.route
+    if trace.credential is None or trace.found is None or route is None:
+        return None
+    return account(case.config, route.auth, trace.credential.by, trace.presented, trace.found, case.wall)
+
+
+def _limit(case: _Case) -> Limiting | None:
+    trace, route = case.trace, case.route
+    if trace.bucket is None or trace.hit is None or route is None or route.rate_limit is None:
+        return None
+    return Limiting(route.name or route.prefix, trace.bucket, route.rate_limit.max, route.rate_limit.window, *trace.hit)
+
+
+def _rewrite(case: _Case) -> Rewriting | None:
+    normal, rewritten = case.trace.normal, case.trace.rewritten
+    if normal is None or rewritten is None:
+        return None
+    return Rewriting(normal.path.decode("latin-1"), rewritten.decode("latin-1"))
+
+
+def _fields(case: _Case) -> Fields | None:
+    if not isinstance(case.decision, Forward) or case.head is None or case.route is None:
+        return None
+    return travelling(case.config, case.route, case.octets, case.head, case.decision)
+
+
+def _target(case: _Case) -> Target | None:
+    decision = case.decision
+    if not isinstance(decision, Forward):
+        return None
+    name = decision.terms.upstream
+    spec = case.config.upstreams[name]
+    return Target(
+        upstream=name,
+        targets=tuple(f"http://{target.authority}" for target in spec.targets),
+        request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
+        upgrade=decision.upgrade.decode("latin-1"),
+        connect_timeout=spec.connect_timeout,
+        response_timeout=decision.terms.response_timeout or spec.response_timeout,
+        idle_timeout=spec.idle_timeout,
+        total_timeout=spec.total_timeout,
+    )
+
+
+def _verdict(case: _Case) -> Verdict:
+    decision = case.decision
+    if isinstance(decision, Forward):
+        return Verdict("forward", None, OK.code, OK.public, "", ())
+    if not isinstance(decision, Answer):
+        return Verdict("wait", None, KEYS_UNAVAILABLE.code, KEYS_UNAVAILABLE.public, KEYS_UNAVAILABLE.detail, ())
+    reason = decision.reason
+    octets = reply(
+        decision.status,
+        reason,
+        decision.detail,
+        decision.request_id,
+        decision.fields,
+        date=case.date(),
+        head_only=False,
+        connection=b"",
+    )
+    detail = "" if reason is OK else decision.detail or reason.detail
+    return Verdict("answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)))
+
+
+def _log(case: _Case) -> LogLine:
+    """The line itself, less what only a real exchange can know."""
+    decision, (method, target) = case.decision, case.line
+    verdict = _verdict(case)
+    upstream = decision.terms.upstream if isinstance(decision, Forward) else ""
+    route, status = _route_name(decision), verdict.status or 0
+    request, client, remote = decision.request_id, decision.client_id, case.peer.text
+    line = decode(
+        LineEncoder().request(
+            (
+                case.wall,
+                request,
+                method,
+                target,
+                route,
+                client,
+                status,
+                0.0,
+                upstream,
+                -1.0,
+                0,
+                0,
+                remote,
+                verdict.reason,
+            )
+        )
+    )
+    return LogLine(
+        line["method"],
+        line["path"],
+        line["route"],
+        line["clientId"],
+        verdict.status,
+        line["upstream"],
+        line["remote"],
+        line["reason"],
+    )
+
+
+def _route_name(decision: Decision) -> str:
+    if isinstance(decision, Forward):
+        return decision.terms.route
+    return decision.route if isinstance(decision, Answer) else ""

@@ -1,0 +1,124 @@
+"""A decision, watched: the gate's own steps, composed as the gate composes them, each noting what it was given and what
+it found. Nothing is decided here, and nothing is decided twice.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct, structs
+
+from rawgate.errors import Reason
+from rawgate.message import Decide, Identity
+from rawgate.policy.addresses import Hop
+from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, api_key, bearer, compose
+from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.paths import Normal
+from rawgate.policy.rewrite import Rewrite
+from rawgate.policy.router import Group
+
+
+class Trace(Struct):
+    """What the steps of one decision were given and found. None: that step was not reached.
+
+    hop, client   the peer, and who stands behind it
+    normal        the path
+    searched      authority and key that the router was asked for; `group` is what it found
+    credential    the selected route's; `presented` the token or key that was checked; `found` the outcome
+    bucket        whom the limiter counted; `hit` its answer
+    rewritten     the path that the route's rewrite made; b"" for one that cannot be sent
+    """
+
+    hop: Hop | None = None
+    client: Hop | None = None
+    normal: Normal | None = None
+    searched: tuple[bytes, bytes] | None = None
+    group: Group[CompiledRoute] | None = None
+    credential: Credential | None = None
+    presented: bytes | None = None
+    found: Identity | Reason | None = None
+    bucket: str | None = None
+    hit: tuple[bool, int, int] | None = None
+    rewritten: bytes | None = None
+
+
+def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
+    """`decide` as `gate` has it, for one decision, and what that decision will leave. It counts in `gate.limiter`."""
+    trace = Trace()
+
+    def hop_of(address: str) -> Hop:
+        # Without trusted proxies in between, the client is the peer.
+        trace.hop = trace.client = gate.hop_of(address)
+        return trace.hop
+
+    def client_of(hop: Hop, known: dict[bytes, bytes]) -> Hop:
+        trace.client = gate.client_of(hop, known)
+        return trace.client
+
+    def normalise(target: bytes) -> Normal:
+        trace.normal = gate.normalise(target)
+        return trace.normal
+
+    def find(authority: bytes, key: bytes) -> Group[CompiledRoute] | None:
+        trace.searched = (authority, key)
+        trace.group = gate.router.find(authority, key)
+        return None if trace.group is None else refit(trace.group, lambda route: _watched_route(route, trace))
+
+    return compose(hop_of, client_of, normalise, find, new_id), trace
+
+
+def refit(group: Group[CompiledRoute], change: Callable[[CompiledRoute], CompiledRoute]) -> Group[CompiledRoute]:
+    """The same routes with other steps."""
+    other = None if group.other is None else change(group.other)
+    return Group({method: change(route) for method, route in group.methods.items()}, other, group.allow)
+
+
+def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
+    return structs.replace(
+        route,
+        credential=None if route.credential is None else _watched_credential(route.credential, trace),
+        limit=None if route.limit is None else _watched_limit(route.limit, trace),
+        rewrite=None if route.rewrite is None else _watched_rewrite(route.rewrite, trace),
+    )
+
+
+def _watched_credential(credential: Credential, trace: Trace) -> Credential:
+    by = credential.by
+    if isinstance(by, JwtVerifier):
+        verifier = by
+
+        def verify(token: bytes, wall: float) -> Identity | Reason:
+            trace.presented = token
+            return verifier.verify(token, wall)
+
+        inner = bearer(verifier, verify)
+    else:
+        table = by
+
+        def lookup(key: bytes) -> Identity | None:
+            trace.presented = key
+            return table.lookup(key)
+
+        inner = api_key(table, lookup)
+
+    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        trace.credential = credential
+        trace.found = inner.check(known, wall)
+        return trace.found
+
+    return structs.replace(inner, check=check)
+
+
+def _watched_limit(limit: Limit, trace: Trace) -> Limit:
+    def hit(client: str, now: float) -> tuple[bool, int, int]:
+        trace.bucket = client
+        trace.hit = limit.hit(client, now)
+        return trace.hit
+
+    return Limit(hit, limit.fields)
+
+
+def _watched_rewrite(rewrite: Rewrite, trace: Trace) -> Rewrite:
+    def watched(path: bytes, key: bytes) -> bytes:
+        trace.rewritten = rewrite(path, key)
+        return trace.rewritten
+
+    return watched

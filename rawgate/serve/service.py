@@ -1,0 +1,163 @@
+"""A loaded configuration while it is served: listening sockets, pools, the book of client connections.
+
+Everything that serves does so through `serving`: `run`, and the demo. They differ in where records go and in what they
+tell a person, so both are handed in or left to them.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+
+from rawgate.config.model import Listen, Upstream
+from rawgate.errors import RawgateError
+from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
+from rawgate.net.upstream import Dialer, Sweep
+from rawgate.relay.exchange import ClientTerms
+from rawgate.relay.pool import Pool, UpstreamTerms
+from rawgate.serve.load import Loaded
+from rawgate.wire import RequestRules, ResponseRules
+
+BACKLOG = 4096
+
+
+class StartError(RawgateError):
+    """The gateway cannot start: one sentence that says why and what to do."""
+
+
+class Service:
+    """What is open while a configuration is served. `serving` makes and ends one.
+
+    urls  where it listens, in the order of `gateway.listen`: "http://127.0.0.1:8080", "unix:PATH"
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        loaded: Loaded,
+        log: RecordSink,
+        new_id: Callable[[], str],
+        date: Callable[[], bytes],
+    ) -> None:
+        config, gate = loaded.config, loaded.gate
+        limits, timeouts = config.gateway.limits, config.gateway.timeouts
+        fast = config.gateway.parser == "fast"
+        self.config = config
+        self.urls: list[str] = []
+        self._loop = loop
+        self._servers: list[asyncio.Server] = []
+        self._dial = Dialer(loop, ResponseRules(limits.head, limits.headers, gate.response_wanted, fast))
+        self._pools = {name: Pool(_upstream_terms(name, spec), self._dial) for name, spec in config.upstreams.items()}
+        self._sweep = Sweep(loop, self._pools.values())
+        self.listener = Listener(
+            loop=loop,
+            decide=gate.decide,
+            date=date,
+            new_id=new_id,
+            pools=self._pools,
+            log=log,
+            terms=ListenerTerms(timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address),
+            client_terms=ClientTerms(timeouts.body, timeouts.send, limits.body_rate, limits.head, limits.headers),
+            request_rules=RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast),
+        )
+
+    async def listen(self, elsewhere: str) -> None:
+        """Open every address of `gateway.listen`. `elsewhere`: how another one is chosen, for the StartError."""
+        for listen in self.config.gateway.listen:
+            try:
+                server, url = await self._open(listen)
+            except OSError as error:
+                where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
+                raise StartError(f"cannot listen on {where}: {_advice(error, elsewhere)}") from error
+            self._servers.append(server)
+            self.urls.append(url)
+
+    async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
+        if listen.path:
+            server = await self._loop.create_unix_server(self.listener, listen.path, backlog=BACKLOG)
+            return server, f"unix:{listen.path}"
+        server = await self._loop.create_server(self.listener, listen.host, listen.port, backlog=BACKLOG)
+        port = server.sockets[0].getsockname()[1]
+        return server, f"http://{_authority(listen.host, port)}"
+
+    def drain(self, emptied: Callable[[], None]) -> None:
+        """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""
+        self._stop_listening()
+        self.listener.drain(emptied)
+
+    async def cut(self) -> int:
+        """End every client connection now. Returns how many there were."""
+        left = len(self.listener.open)
+        self.listener.abort()
+        if left:
+            # One more turn of the loop, so that each of them writes its log line.
+            await asyncio.sleep(0)
+        return left
+
+    def close(self) -> None:
+        """Let go of all that is open, but for client connections."""
+        self._stop_listening()
+        self._sweep.stop()
+        self._dial.cancel()
+        for pool in self._pools.values():
+            for upstream in pool.close():
+                upstream.close()
+
+    def _stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    loaded: Loaded,
+    log: RecordSink,
+    *,
+    new_id: Callable[[], str],
+    date: Callable[[], bytes],
+    elsewhere: str = "change gateway.listen",
+) -> AsyncIterator[Service]:
+    """Serve for as long as the block lasts. Raises StartError when an address cannot be had.
+
+    `new_id`, `date`: those that the gate was compiled with. What is still open at the end is cut.
+    """
+    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date)
+    try:
+        await service.listen(elsewhere)
+        yield service
+    finally:
+        await service.cut()
+        service.close()
+
+
+def _upstream_terms(name: str, spec: Upstream) -> UpstreamTerms:
+    return UpstreamTerms(
+        name=name,
+        targets=tuple((target.host, target.port) for target in spec.targets),
+        connect_timeout=spec.connect_timeout,
+        response_timeout=spec.response_timeout,
+        idle_timeout=spec.idle_timeout,
+        total_timeout=spec.total_timeout,
+        max_connections=spec.max_connections,
+        keep_alive=spec.keep_alive,
+        queue=spec.queue,
+        queue_timeout=spec.queue_timeout,
+        tunnel_idle=spec.tunnel_idle,
+        tunnel_max_age=spec.tunnel_max_age,
+    )
+
+
+def _advice(error: OSError, elsewhere: str) -> str:
+    """The system's words, and what to do."""
+    said = os.strerror(error.errno) if error.errno else str(error)
+    match error:
+        case PermissionError():
+            return f"{said}; ports under 1024 need privileges: take a higher one, or give CAP_NET_BIND_SERVICE"
+        case OSError(errno=98 | 48):
+            return f"{said}; another program has this port: stop it, or {elsewhere}"
+    return f"{said}; is this an address of this host?"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

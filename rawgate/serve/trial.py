@@ -1,0 +1,153 @@
+"""The configuration's own `[[tests]]`: each request is written, read and decided as a client's would be, without an
+upstream. Only the credential is not real: where the route checks one, the test's `claims` or `api_key` stand in for it,
+as if they had been verified. What comes after a good credential is what these tests are about.
+"""
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct, structs
+
+from rawgate.config.model import Config, Expect, Test
+from rawgate.errors import API_KEY_UNKNOWN, AUTH_MALFORMED, AUTH_MISSING, Key, Reason
+from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer
+from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
+from rawgate.policy.jwt import JwtVerifier, identity_of
+from rawgate.policy.router import Group
+from rawgate.serve.explain.fields import field_lines
+from rawgate.serve.explain.watch import refit
+from rawgate.serve.load import Loaded
+from rawgate.serve.sample import Refused, read_request, request_octets
+
+PEER = Peer("127.0.0.1", "127.0.0.1")
+"""Where the tests' requests come from."""
+
+FORWARDED = "the upstream's"
+"""What stands for the status of a request that is sent on."""
+
+
+class Difference(Struct, frozen=True):
+    """What did not come as expected: "route", "path", "status", "reason" or a field's name."""
+
+    what: str
+    expected: str
+    got: str
+
+
+class Result(Struct, frozen=True):
+    """One test. `line`: in the configuration file; `differences` is empty when it passed; `route`: where its request
+    came to, or ""."""
+
+    request: str
+    line: int
+    route: str
+    differences: tuple[Difference, ...]
+
+
+class Report(Struct, frozen=True):
+    """All tests, in order, and the names of the routes that none of their requests came to."""
+
+    results: tuple[Result, ...]
+    unreached: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        """The tests that did not pass."""
+        return tuple(result for result in self.results if result.differences)
+
+
+class _Got(Struct, frozen=True):
+    """What became of a request. `status` None: the upstream's; `fields` as in `Expect.headers`."""
+
+    route: str
+    path: str
+    status: int | None
+    reason: str
+    fields: bytes
+
+
+def run_tests(
+    loaded: Loaded, line_of: Callable[[tuple[Key, ...]], int], *, new_id: Callable[[], str], wall: float
+) -> Report:
+    """`line_of` as `Draft.line`; `wall`: Unix seconds. Counts in the gate's limiter: not for one that serves."""
+    config = loaded.config
+    gap = 2 * max((route.rate_limit.window for route in config.routes if route.rate_limit), default=1.0)
+    results = []
+    for position, test in enumerate(config.tests):
+        # Each test has a time of its own, at which no limit remembers the one before.
+        got = _got(loaded, test, position * gap, wall, new_id)
+        differences = tuple(_differences(test.expect, got))
+        results.append(Result(test.request, line_of(("tests", position)), got.route, differences))
+    reached = {result.route for result in results}
+    return Report(tuple(results), tuple(name for name in _names(config) if name not in reached))
+
+
+def _names(config: Config) -> list[str]:
+    return [route.name or route.prefix for route in config.routes]
+
+
+def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[], str]) -> _Got:
+    method, _, url = test.request.partition(" ")
+    head = read_request(loaded, request_octets(method, url))
+    if isinstance(head, Refused):
+        return _Got("", "", head.error.reason.status, head.error.reason.code, b"")
+    return _outcome(_standing_in(loaded.gate, test, new_id)(head, PEER, now, wall))
+
+
+def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
+    """The gate's `decide`, with what `test` says in the place of every route's check of a credential."""
+
+    def changed(route: CompiledRoute) -> CompiledRoute:
+        if route.credential is None:
+            return route
+        return structs.replace(route, credential=_given(route.credential, test))
+
+    def find(authority: bytes, key: bytes) -> Group[CompiledRoute] | None:
+        group = gate.router.find(authority, key)
+        return None if group is None else refit(group, changed)
+
+    return compose(gate.hop_of, gate.client_of, gate.normalise, find, new_id)
+
+
+def _given(credential: Credential, test: Test) -> Credential:
+    by = credential.by
+
+    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        if isinstance(by, JwtVerifier):
+            return AUTH_MISSING if test.claims is None else identity_of(test.claims) or AUTH_MALFORMED
+        if test.api_key is None:
+            return AUTH_MISSING
+        return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
+
+    return structs.replace(credential, check=check)
+
+
+def _outcome(decision: Decision) -> _Got:
+    if isinstance(decision, Forward):
+        path = decision.head.split(b" ", 2)[1].decode("latin-1")
+        return _Got(decision.terms.route, path, None, "ok", decision.head)
+    if isinstance(decision, Answer):
+        # A first line, as a head has one.
+        return _Got(decision.route, "", decision.status, decision.reason.code, b"\r\n" + decision.fields)
+    raise TypeError(f"{decision!r} is not decided")
+
+
+def _differences(expect: Expect, got: _Got) -> Iterator[Difference]:
+    status = FORWARDED if got.status is None else str(got.status)
+    wanted = (
+        ("route", expect.route, got.route),
+        ("path", expect.path, got.path),
+        ("status", None if expect.status is None else str(expect.status), status),
+        ("reason", expect.reason, got.reason),
+    )
+    for what, value, found in wanted:
+        if value is not None and value != found:
+            yield Difference(what, value, found)
+    fields: dict[str, str] = {}
+    for field in field_lines(got.fields):
+        name = field.name.lower()
+        fields[name] = f"{fields[name]}, {field.value}" if name in fields else field.value
+    for name, value in expect.headers.items():
+        # An expected "" is met by a field that is not there: that is how a test says that one must not travel.
+        found = fields.get(name.lower(), "")
+        if value != found:
+            yield Difference(name, value, found)

@@ -1,0 +1,182 @@
+"""The single file that tools/build-binary makes: what is special about it. All else, `RAWGATE_BIN=… tools/test` shows.
+
+Built once for these tests, unless RAWGATE_BIN names one.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.gateway import Gateway
+from harness.upstream import Upstream, replying
+from harness.wire_reader import Stream, read_response
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parents[2]
+
+OPEN_ROUTE = """\
+[gateway]
+listen = ["127.0.0.1:0"]
+
+[upstreams.users]
+targets = ["http://127.0.0.1:9"]
+
+[[routes]]
+prefix = "/"
+upstream = "users"
+auth = "none"
+"""
+
+# What the rewrite imports has a compiled part, and nothing else has imported it before.
+LATE_IMPORT = """\
+from rawgate.config.model import Config, Gateway, Route, Upstream
+
+def rewrite(path):
+    from decimal import Decimal
+    return "/" + str(Decimal("0.1") + Decimal("0.2"))
+
+config = Config(
+    gateway=Gateway(listen=["127.0.0.1:0"]),
+    upstreams={{"users": Upstream(targets=["{target}"])}},
+    routes=[Route(prefix="/", upstream="users", auth="none", rewrite=rewrite)],
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
+    if given := shlex.split(os.environ.get("RAWGATE_BIN", "")):
+        return Path(given[0]).absolute()
+    for tool in ("gcc", "strip", "ldd"):
+        program(tool)
+    file = tmp_path_factory.mktemp("binary") / "rawgate"
+    build = [sys.executable, str(ROOT / "tools/binary/build.py"), str(file)]
+    done = subprocess.run(build, capture_output=True, text=True)
+    if "is missing" in done.stderr and os.environ.get("RAWGATE_REQUIRE") != "1":
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return file
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+def call(
+    binary: Path, *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run it to its end, in a folder, with this environment and nothing else in it."""
+    return subprocess.run(
+        [str(binary), *arguments], cwd=cwd, env=env or {}, capture_output=True, encoding="utf-8", timeout=60
+    )
+
+
+def test_it_is_small(binary: Path) -> None:
+    assert binary.stat().st_size < 35_000_000
+
+
+def test_it_asks_the_target_for_the_c_library_only(binary: Path, program: Callable[[str], str]) -> None:
+    listed = subprocess.run([program("ldd"), str(binary)], capture_output=True, text=True, check=True).stdout
+    names = {line.split()[0] for line in listed.splitlines()}
+    assert all(re.match(r"linux-vdso|/lib.*/ld-linux|lib(c|m|dl|pthread|rt|util)\.so", name) for name in names), names
+
+
+def test_the_demo_passes_with_nothing_around_it(binary: Path, empty: Path) -> None:
+    done = call(binary, "demo", "--once", cwd=empty)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(empty.iterdir()) == []
+
+
+def test_text_is_utf_8_and_python_s_own_variables_are_not_read(binary: Path, tmp_path: Path) -> None:
+    (tmp_path / "ü.toml").write_text(OPEN_ROUTE, "utf-8")
+    odd = {
+        "LC_ALL": "C",
+        "PYTHONHOME": "/nowhere",
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONSTARTUP": "x",
+        "PYTHONUTF8": "0",
+    }
+    (tmp_path / "rawgate.py").write_text("raise SystemExit('not this one')")
+    done = call(binary, "check", "ü.toml", cwd=tmp_path, env=odd)
+    assert done.stdout.startswith("ü.toml: good")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(("version",), 0), (("check", "absent.toml"), 1), (("run", "absent.toml"), 1), (("fly",), 2), ((), 2)],
+    ids=["version", "check", "run", "unknown command", "no command"],
+)
+def test_its_exit_status(binary: Path, empty: Path, arguments: tuple[str, ...], status: int) -> None:
+    assert call(binary, *arguments, cwd=empty).returncode == status
+
+
+class Binary(Gateway):
+    """The gateway as this file, with a folder for temporary files that nothing should be in."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, binary: Path, config: Path, temporary: Path) -> None:
+        monkeypatch.setenv("RAWGATE_BIN", shlex.quote(str(binary)))
+        super().__init__(config, {"TMPDIR": str(temporary)})
+        self.ready()
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch, binary: Path, tmp_path: Path, empty: Path) -> Gateway:
+    config = tmp_path / "rawgate.toml"
+    config.write_text(OPEN_ROUTE)
+    return Binary(monkeypatch, binary, config, empty)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_signals_reach_the_gateway(gateway: Gateway, number: signal.Signals) -> None:
+    try:
+        gateway.signal(number)
+        gateway.wait_end(0)
+        assert any("stopped" in line for line in gateway.said)
+    finally:
+        gateway.kill()
+
+
+def test_after_a_kill_nothing_is_left(gateway: Gateway, empty: Path) -> None:
+    """One process: with it gone, both its pipes end, which is what `wait_end` waits for."""
+    try:
+        assert list(empty.iterdir()) == []
+        gateway.signal(signal.SIGKILL)
+        gateway.wait_end(-signal.SIGKILL)
+        assert list(empty.iterdir()) == []
+    finally:
+        gateway.kill()
+
+
+def test_it_still_finds_its_modules_when_its_file_is_gone(
+    monkeypatch: pytest.MonkeyPatch, binary: Path, tmp_path: Path, empty: Path
+) -> None:
+    copy = tmp_path / "rawgate"
+    copy.write_bytes(binary.read_bytes())
+    copy.chmod(0o755)
+    config = tmp_path / "late.py"
+    with Upstream(replying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as upstream:
+        config.write_text(LATE_IMPORT.format(target=upstream.target))
+        gateway = Binary(monkeypatch, copy, config, empty)
+        try:
+            copy.unlink()
+            with gateway.connect() as client:
+                client.sendall(b"GET /any HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = read_response(Stream.of(client))
+            assert answer is not None
+            assert answer.status == 200
+            assert upstream.requests[0].target == b"/0.3"
+            gateway.stop()
+        finally:
+            gateway.kill()

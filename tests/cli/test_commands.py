@@ -1,0 +1,251 @@
+"""The commands that serve nothing, as a person meets them: the real program, its output, its exit status."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from harness.gateway import command
+
+pytestmark = pytest.mark.process
+
+SECRETS = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
+CONFIG = """\
+[gateway]
+listen = ["127.0.0.1:0"]
+[jwt.main]
+algorithm = "HS256"
+secret = "env:JWT_SECRET"
+[api_keys.partners]
+header = "x-api-key"
+keys = "env:API_KEYS"
+[upstreams.users]
+targets = ["http://127.0.0.1:9"]
+[[routes]]
+prefix = "/api/users"
+upstream = "users"
+rewrite = "/v2/users"
+auth = "jwt.main"
+rate_limit = { max = 100, window = "60s" }
+[[routes]]
+prefix = "/open"
+upstream = "users"
+auth = "none"
+[[tests]]
+request = "GET /api/users/7?x=1"
+claims = { sub = "alice" }
+expect = { route = "/api/users", path = "/v2/users/7?x=1", headers = { X-User-Id = "alice" } }
+"""
+FAILING = CONFIG + '[[tests]]\nrequest = "GET /api/users"\nexpect = { status = 403, reason = "auth_missing" }\n'
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", *SECRETS)}
+    return {**kept, **SECRETS, **more}
+
+
+def rawgate(directory: Path, *arguments: str, config: str = CONFIG, **environ: str) -> subprocess.CompletedProcess[str]:
+    (directory / "rawgate.toml").write_text(config)
+    return subprocess.run(
+        [*command(), *arguments],
+        cwd=directory,
+        env=environment(environ),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def on_terminal(directory: Path, *arguments: str, **environ: str) -> str:
+    """What the program writes to a terminal."""
+    (directory / "rawgate.toml").write_text(CONFIG)
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            [*command(), *arguments], cwd=directory, env=environment({"TERM": "xterm", **environ}), stdout=theirs
+        )
+        os.close(theirs)
+        written = b""
+        while chunk := _read(ours):
+            written += chunk
+        assert process.wait(60) == 0
+    finally:
+        os.close(ours)
+    return written.decode()
+
+
+def _read(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # how Linux says that nobody has the other end any more
+        return b""
+
+
+@pytest.mark.parametrize("name", ["explain", "test", "check", "token", "version"])
+def test_help_teaches_by_example(tmp_path: Path, name: str) -> None:
+    done = rawgate(tmp_path, name, "--help")
+    assert done.returncode == 0
+    assert re.search(rf"examples:\n.*rawgate {name}", done.stdout, re.DOTALL)
+
+
+def test_a_token_is_taken_by_explain(tmp_path: Path) -> None:
+    minted = rawgate(tmp_path, "token", "main", "--sub", "alice", "--ttl", "90s", "--claim", "scope=read")
+    assert (minted.returncode, minted.stderr) == (0, "")
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", minted.stdout)
+    token = minted.stdout.strip()
+
+    bearer = ("-H", f"Authorization: Bearer {token}")
+    told = rawgate(tmp_path, "explain", "GET", "http://api.test/api//users/7?x=1", *bearer, "-H", "X-User-Id: root")
+    assert (told.returncode, told.stderr) == (0, "")
+    lines = [line.rstrip() for line in told.stdout.splitlines()]
+    for line in (
+        "GET /api//users/7?x=1",
+        "path       ✓ /api//users/7 → /api/users/7  normalised",
+        "routes     ✓ /api/users  /api/users",
+        "           · /open       prefix: is for /open and what lies below",
+        "auth         jwt.main",
+        '           ✓ sub "alice"',
+        "limit      ✓ 100 in 60 s for sub:alice  a first request leaves 99",
+        "rewrite    ✓ /api/users/7 → /v2/users/7",
+        "           − X-User-Id: root  only the gateway says this",
+        "           + X-User-Id: alice",
+        "             Authorization: Bearer …",
+        "upstream     users: http://127.0.0.1:9",
+        "verdict    ✓ forwarded as GET /v2/users/7?x=1 HTTP/1.1",
+        "log          route /api/users · clientId alice · status the upstream's · reason ok",
+    ):
+        assert line in lines
+    assert "\x1b" not in told.stdout
+    assert token.rpartition(".")[2] not in told.stdout
+
+
+def test_a_refusal_is_explained_with_exit_status_0(tmp_path: Path) -> None:
+    told = rawgate(tmp_path, "explain", "GET", "/api/users", "--peer", "2001:DB8::1", "--json")
+    assert told.returncode == 0
+    shown = json.loads(told.stdout)
+    assert (shown["verdict"]["status"], shown["verdict"]["reason"]) == (401, "auth_missing")
+    assert shown["log"] == {
+        "method": "GET",
+        "path": "/api/users",
+        "route": "/api/users",
+        "clientId": "2001:db8::1",
+        "status": 401,
+        "upstream": None,
+        "remote": "2001:db8::1",
+        "reason": "auth_missing",
+    }
+    assert shown["limit"] is None
+
+
+def test_what_the_wire_refuses_is_explained_too(tmp_path: Path) -> None:
+    told = rawgate(tmp_path, "explain", "GET", "/open", "-H", "Content-Length: 1", "-H", "Transfer-Encoding: chunked")
+    assert told.returncode == 0
+    assert "✗ 400 bad_request" in told.stdout
+    assert "Content-Length and Transfer-Encoding are both given." in told.stdout
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    told = rawgate(tmp_path, "explain", "GET", "/open", "-H", "X-A: \x1b[31mred")
+    assert told.returncode == 0
+    assert "\x1b" not in told.stdout
+
+
+def test_colour_is_for_terminals(tmp_path: Path) -> None:
+    assert "\x1b[" in on_terminal(tmp_path, "explain", "GET", "/open")
+    assert "\x1b[" not in on_terminal(tmp_path, "explain", "GET", "/open", NO_COLOR="1")
+    assert "\x1b[" in on_terminal(tmp_path, "test")
+
+
+def test_tests_that_pass(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "test")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["✓ GET /api/users/7?x=1", "1 test: 1 passed", "no test reaches: /open"]
+    checked = rawgate(tmp_path, "check", "rawgate.toml")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == "rawgate.toml: good; 2 routes, 1 upstream, 2 verifiers, 1 test passed\n"
+
+
+def test_tests_that_fail(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "test", config=FAILING)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = [re.sub(r"  +", "  ", line).strip() for line in done.stdout.splitlines()]
+    assert found == [
+        "✓ GET /api/users/7?x=1",
+        "✗ GET /api/users  rawgate.toml:25",
+        "expected  got",
+        "status  403  401",
+        "2 tests: 1 passed, 1 failed",
+        "no test reaches: /open",
+    ]
+    checked = rawgate(tmp_path, "check", config=FAILING)
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert "✗ GET /api/users  rawgate.toml:25" in checked.stderr
+    assert "✓" not in checked.stderr
+    assert checked.stderr.endswith("rawgate.toml: 2 tests: 1 passed, 1 failed\n")
+
+
+def test_no_tests(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "test", config=CONFIG.partition("[[tests]]")[0])
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "no test reaches: /api/users, /open"
+    assert done.stdout.startswith("no tests: write some under [[tests]]")
+
+
+def test_a_refused_token_is_minted_with_a_warning(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "token", "main", "rawgate.toml", "--sub", "alice", "--ttl=-5m")
+    assert done.returncode == 0
+    assert done.stdout.count(".") == 2
+    assert done.stderr == "rawgate: the gateway refuses this token: auth_expired\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("token", "mian", "--sub", "a"), "rawgate: there is no [jwt.mian] in this configuration (there is: main)"),
+        (
+            ("token", "main", "--sub", "a", "--key", "file:none.pem"),
+            'rawgate: --key: the file "none.pem" cannot be read',
+        ),
+        (("token", "main", "--sub", "a", "--key", "none.pem"), "rawgate: --key: does not say where the key is"),
+        (("explain", "GET", "/", "--config", "none.toml"), "none.toml:1: cannot be read: No such file or directory"),
+        (("test", "none.toml"), "none.toml:1: cannot be read: No such file or directory"),
+        (("check", "none.toml"), "none.toml:1: cannot be read: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
+    done = rawgate(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(line)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "GET"),
+        ("explain", "GET", "/", "--peer", "here"),
+        ("token", "main"),
+        ("token", "main", "--sub", "a", "--ttl", "soon"),
+        ("token", "main", "--sub", "a", "--claim", "scope"),
+        ("version", "please"),
+    ],
+)
+def test_a_bad_command_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = rawgate(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: rawgate")
+
+
+def test_version_says_what_is_inside(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "version")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert list(lines) == ["rawgate", "python", "uvloop", "h11", "cryptography", "msgspec", "platform"]
+    assert all(re.match(r"\d+\.\d+", found) for name, found in lines.items() if name != "platform")
+    assert "SSL" in lines["cryptography"]

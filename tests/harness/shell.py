@@ -1,0 +1,350 @@
+"""The whole gateway in memory: the real gate, client and upstream protocols, exchange and pool, on a loop and transports
+that are driven by hand. No sockets, no time that passes by itself.
+
+A test acts as the clients (`Shell.connect`), as the services behind (`Shell.upstreams`), as whoever dials
+(`Shell.dials`), and as time. What everybody saw is kept, and `harness.verdict` judges it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from typing import cast
+from unittest import mock
+
+from msgspec import Struct
+
+from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
+from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target, Upstream as UpstreamConfig
+from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
+from rawgate.message import Decision, Forward, Peer, Pending, RequestHead
+from rawgate.net import downstream, upstream
+from rawgate.net.downstream import Downstream, Listener, ListenerTerms
+from rawgate.net.upstream import Sweep, Upstream
+from rawgate.observe.line import Record
+from rawgate.policy.gate import Gate, compile_gate
+from rawgate.relay.exchange import ClientTerms
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.wire import RequestRules, ResponseRules
+
+HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
+"""Limits of one message, small enough to be met."""
+
+HIGH, LOW = 600, 100
+"""Octets that a peer may leave untaken before the other side is paused, and at which it goes on."""
+
+QUIET = 1500.0
+"""Seconds after which nothing may be left: longer than every deadline, one after the other."""
+
+DATE = b"Thu, 01 Jan 1970 00:00:00 GMT"
+_ids = count(1)
+
+
+@cache
+def _gate() -> Gate:
+    config = Config(
+        gateway=Gateway(listen=(), limits=Limits(body=BODY)),
+        upstreams={"stage": UpstreamConfig(targets=(Target("stage", 80, "stage"),))},
+        routes=(
+            Route(prefix="/locked", upstream="stage", auth="jwt.main"),
+            Route(prefix="/", upstream="stage", auth="none"),
+        ),
+        jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", b"s" * 32),))},
+    )
+    problems: list[Problem] = []
+    gate = compile_gate(config, new_id=_new_id, date=lambda: DATE, problems=problems)
+    assert gate is not None, problems
+    return gate
+
+
+def _new_id() -> str:
+    return f"{next(_ids):032x}"
+
+
+class End(FakeTransport):
+    """The gateway's transport of one connection, and what its peer does.
+
+    outbox   what the peer is yet to send
+    heard    what it has sent
+    stalled  the peer takes nothing
+    """
+
+    def __init__(self, loop: FakeLoop, protocol: asyncio.Protocol, peername: tuple[str, int]) -> None:
+        self.protocol = protocol
+        self.outbox = b""
+        self.stalled = False
+        self.fin_sent = False
+        self.heard = b""
+        self._full = False
+        self._broken = False
+        super().__init__(loop, protocol, peername)
+
+    # ── what the peer does ──
+
+    @property
+    def gone(self) -> bool:
+        """The peer can do nothing more: it has left, or has been told that the connection is over."""
+        return self._broken or self.lost
+
+    @property
+    def silent(self) -> bool:
+        """The peer can send nothing more."""
+        return self.gone or self.fin_sent
+
+    def advance(self, octets: int) -> None:
+        """Send so much of the outbox."""
+        data, self.outbox = self.outbox[:octets], self.outbox[octets:]
+        if data and not self.silent:
+            self.heard += data
+            self.receives(data)
+            self._loop.run()
+
+    def finish(self) -> None:
+        """Send FIN."""
+        if not self.silent:
+            self.fin_sent = True
+            self.receives(b"")
+            self._loop.run()
+
+    def leave(self) -> None:
+        """Reset the connection. Noticed while reading, or with the next write."""
+        if not self.gone:
+            self._broken = True
+            self._notice()
+            self._loop.run()
+
+    def stall(self) -> None:
+        """Take nothing from now on."""
+        self.stalled = True
+
+    def take(self, octets: int = 1 << 30) -> None:
+        """Take so much of what is waiting; all of it also ends the stalling."""
+        self.backlog = max(0, self.backlog - octets)
+        self.stalled = self.backlog > 0
+        if self.lost:
+            return
+        if self._full and self.backlog <= LOW:
+            self._full = False
+            self._protocol.resume_writing()
+        if self._closing and not self.backlog:
+            self._end(None)
+        self._loop.run()
+
+    def _notice(self) -> None:
+        if self._broken and self.reading and not self.fin_sent:
+            self._end(ConnectionResetError())
+
+    # ── asyncio.Transport ──
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert data, "an empty write"
+        assert not self._closing, "written after close"
+        super().write(data)
+        if self._broken:
+            self._end(ConnectionResetError())
+        elif self.stalled:
+            self.backlog += len(data)
+            if self.backlog > HIGH and not self._full:
+                self._full = True
+                self._protocol.pause_writing()
+
+    def resume_reading(self) -> None:
+        super().resume_reading()
+        self._notice()
+
+    def abort(self) -> None:
+        self._full = False
+        super().abort()
+
+
+class Watched(Upstream):
+    """Keeps what arrived for which request."""
+
+    arrived: dict[str, bytes]
+
+    def data_received(self, data: bytes) -> None:
+        if self.exchange is not None:
+            name = self.exchange.forward.request_id
+            self.arrived[name] = self.arrived.get(name, b"") + data
+        super().data_received(data)
+
+
+class Dial(Struct, eq=False):
+    """One that is under way."""
+
+    waiter: Waiter
+    timer: FakeTimer
+
+
+class Waiting(Pending):
+    """A decision that is put off until `Shell.open_the_gate`."""
+
+    client_id = "somebody"
+
+    def __init__(self, shell: "Shell") -> None:
+        self.request_id = _new_id()
+        self._shell = shell
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        self._shell.pending[self] = ready
+
+        def forget() -> None:
+            self._shell.pending.pop(self, None)
+
+        return forget
+
+
+class Decided(Struct):
+    """A head that was accepted, what came of it, and whose it was."""
+
+    head: RequestHead
+    decision: Decision
+    peer: str
+
+
+class Shell:
+    """The gateway, its clients, and the services behind it.
+
+    clients, upstreams  the connections, in the order in which they were made
+    dials               under way; the test's to end
+    records             the log
+    decided             heads that were accepted, in order
+    pending             decisions that are put off: requests for /wait
+    """
+
+    def __init__(self, *, fast: bool = True, connections: int = 3, upstreams: int = 2) -> None:
+        gate = _gate()
+        self.loop = FakeLoop()
+        self.records: list[Record] = []
+        self.clients: list[End] = []
+        self.upstreams: list[End] = []
+        self.dials: list[Dial] = []
+        self.decided: list[Decided] = []
+        self.pending: dict[Waiting, Callable[[], None]] = {}
+        self.emptied = False
+        self._gate = gate
+        self._open = False
+        terms = UpstreamTerms(
+            "stage",
+            (("stage", 80),),
+            idle_timeout=20.0,
+            max_connections=upstreams,
+            queue=2,
+            tunnel_idle=60.0,
+            tunnel_max_age=200.0,
+        )
+        self.pool = Pool(terms, self._dial)
+        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast)
+        loop = cast("asyncio.AbstractEventLoop", self.loop)
+        self.listener = Listener(
+            loop=loop,
+            decide=self._decide,
+            date=lambda: DATE,
+            new_id=_new_id,
+            pools={"stage": self.pool},
+            log=self,
+            terms=ListenerTerms(connections=connections),
+            client_terms=ClientTerms(trailer_octets=200, trailer_fields=4),
+            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast),
+        )
+        self.sweep = Sweep(loop, [self.pool])
+
+    def write(self, record: Record) -> None:
+        """The log (`downstream.RecordSink`)."""
+        self.records.append(record)
+
+    # ── what a test does ──
+
+    def connect(self) -> End:
+        """A new client."""
+        end = End(self.loop, Downstream(self.listener), ("192.0.2.7", 1024 + len(self.clients)))
+        self.clients.append(end)
+        self.loop.run()
+        return end
+
+    def dialed(self, dial: Dial) -> End:
+        """This dial succeeds."""
+        self._end(dial)
+        protocol = Watched(self.pool, 0, self.response_rules)
+        protocol.arrived = {}
+        end = End(self.loop, protocol, ("198.51.100.1", 80))
+        self.upstreams.append(end)
+        self.pool.dialed(dial.waiter, protocol, self.loop.now)
+        self.loop.run()
+        return end
+
+    def dial_fails(self, dial: Dial) -> None:
+        self._end(dial)
+        self.pool.dial_failed(dial.waiter, UPSTREAM_CONNECT_FAILED, self.loop.now)
+        self.loop.run()
+
+    def open_the_gate(self) -> None:
+        """What /wait waits for is here."""
+        self._open = True
+        for waiting in list(self.pending):
+            self.pending.pop(waiting)()
+        self.loop.run()
+
+    def drain(self) -> None:
+        def emptied() -> None:
+            self.emptied = True
+
+        self.listener.drain(emptied)
+        self.loop.run()
+
+    def abort(self) -> None:
+        self.listener.abort()
+        self.loop.run()
+
+    def settle(self) -> None:
+        """Nobody does anything any more, for longer than every deadline."""
+        self.loop.passes(QUIET)
+
+    def served(self, end: End) -> str:
+        """The id of the request that this upstream connection serves, or ""."""
+        exchange = watched(end).exchange
+        return "" if exchange is None else exchange.forward.request_id
+
+    # ── inside ──
+
+    def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+        if head.target == b"/wait" and not self._open:
+            return Waiting(self)
+        decision = self._gate.decide(head, peer, now, wall)
+        self.decided.append(Decided(head, decision, peer.text))
+        return decision
+
+    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+        dial = Dial(waiter, self.loop.call_later(pool.terms.connect_timeout, lambda: self._dial_late(dial)))
+        self.dials.append(dial)
+
+    def _dial_late(self, dial: Dial) -> None:
+        """The dialer keeps `connect_timeout`."""
+        self._end(dial)
+        self.pool.dial_failed(dial.waiter, UPSTREAM_TIMEOUT, self.loop.now)
+
+    def _end(self, dial: Dial) -> None:
+        dial.timer.cancel()
+        self.dials.remove(dial)
+
+
+def watched(end: End) -> Watched:
+    """The protocol of an upstream connection."""
+    return cast("Watched", end.protocol)
+
+
+def forwards(shell: Shell) -> dict[str, Decided]:
+    """By request id, those that were to be sent on."""
+    return {one.decision.request_id: one for one in shell.decided if isinstance(one.decision, Forward)}
+
+
+@contextmanager
+def clocked(shell: Shell) -> Iterator[Shell]:
+    """The clocks of `net` show the shell's time."""
+    clock = shell.loop.clock
+    with (
+        mock.patch.multiple(downstream, monotonic=clock, time=clock),
+        mock.patch.multiple(upstream, monotonic=clock),
+    ):
+        yield shell

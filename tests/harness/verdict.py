@@ -1,0 +1,255 @@
+"""What must be true of a `Shell` after all is over, whatever its clients and services did.
+
+Everything that the gateway sent is read with the strict reader, which shares no code with it. Upwards: each connection
+carries whole requests, one after the other, each of them one that was decided on, none made up, none twice but for a
+retry. Downwards: each client got one response for each line of the log, in that order, with that status, and nothing
+else; or it was cut, and then nothing follows. Nothing is left open.
+"""
+
+from collections.abc import Generator, Iterator
+
+from harness.shell import Decided, End, Shell, forwards, watched
+from harness.wire_reader import (
+    Cut,
+    Malformed,
+    Message,
+    Stream,
+    read_body,
+    read_request,
+    read_request_head,
+    read_response,
+    read_response_head,
+)
+from rawgate.errors import CLIENT_GONE, UPSTREAM_CUT
+from rawgate.message import Forward
+from rawgate.observe.line import Record
+
+class Line:
+    """A record of the log, with names."""
+
+    def __init__(self, record: Record) -> None:
+        _, self.id, self.method, self.target, _, _, self.status, _, self.upstream, _, *rest = record
+        self.bytes_in, self.bytes_out, self.remote, self.reason = rest
+
+    def __repr__(self) -> str:
+        return f"<{self.id[-4:]} {self.method!r} {self.target!r} {self.status} {self.reason}>"
+
+
+def findings(shell: Shell) -> list[str]:
+    """All that is wrong, each in a phrase; for a shell that has settled."""
+    lines = [Line(record) for record in shell.records]
+    found = list(_left_open(shell))
+    found += _logged(shell, lines)
+    for number, upstream in enumerate(shell.upstreams):
+        found += [f"upstream {number}: {finding}" for finding in _upwards(shell, upstream, lines)]
+    found += _repeated(shell)
+    for client in shell.clients:
+        mine = [line for line in lines if line.remote == remote(client)]
+        found += [f"client {remote(client)}: {finding}" for finding in _downwards(shell, client, mine)]
+    return found
+
+
+def remote(client: End) -> str:
+    return "{}:{}".format(*client.get_extra_info("peername"))
+
+
+# ── what is left ──
+
+
+def _left_open(shell: Shell) -> Iterator[str]:
+    pool = shell.pool
+    if pool.size:
+        yield f"not at rest: {pool!r}"
+    listener = shell.listener
+    if listener.open or listener.refused or listener.idle or listener.by_address:
+        yield f"client connections are left: {listener.open} {listener.refused}"
+    if shell.pending:
+        yield "a decision is still waited for"
+    for end in [*shell.clients, *shell.upstreams]:
+        if not end.lost:
+            yield f"left open: {end.protocol!r}"
+    if len(shell.loop.timers) > 1:  # the sweep's
+        yield f"timers are left: {[timer.callback for timer in shell.loop.timers]}"
+
+
+def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
+    names = [line.id for line in lines]
+    if len(set(names)) != len(names):
+        yield f"logged twice: {lines}"
+    missing = [one.decision.request_id for one in shell.decided if one.decision.request_id not in set(names)]
+    if missing:
+        yield f"not logged: {missing}"
+    if any(line.reason == "internal" for line in lines):
+        yield f"an internal error: {lines}"
+
+
+# ── upwards ──
+
+
+def _upwards(shell: Shell, upstream: End, lines: list[Line]) -> Iterator[str]:
+    """One upstream connection."""
+    known = forwards(shell)
+    tunnels = {line.id for line in lines if line.status == 101}
+    stream = Stream.of(upstream.sent)
+    while True:
+        message = None
+        try:
+            message = read_request_head(stream)
+            if message is None:
+                return
+            yield from _is_known(message, known)
+            if _id(message) in tunnels:
+                return
+            read_body(stream, message)
+        except Malformed as error:
+            yield f"sent what is no request: {error}"
+            return
+        except Cut:
+            if message is None:
+                yield "a head was cut"
+            return
+        yield from _same_body(shell, message, known.get(_id(message)))
+
+
+def _id(message: Message) -> str:
+    return (message.value(b"x-request-id") or b"").decode("latin-1")
+
+
+def _is_known(message: Message, known: dict[str, Decided]) -> Iterator[str]:
+    """A head that went up is one that was decided on."""
+    decided = known.get(_id(message))
+    if decided is None or not isinstance(decided.decision, Forward):
+        yield f"nobody asked for {message.raw!r}"
+        return
+    if not decided.decision.head.startswith(message.start + b"\r\n"):
+        yield f"{message.start!r} is not what was decided"
+    if message.method != decided.head.method:
+        yield f"{message.method!r} instead of {decided.head.method!r}"
+
+
+def _same_body(shell: Shell, message: Message, decided: Decided | None) -> Iterator[str]:
+    """A body that went up is the one that the client sent, where the strict reader can tell."""
+    if decided is None:
+        return
+    position = [one for one in shell.decided if one.peer == decided.peer].index(decided)
+    theirs = asked(shell, decided.peer)
+    if position < len(theirs):
+        if theirs[position].method != message.method:
+            yield f"{message.method!r} was {theirs[position].method!r} at the client"
+        if theirs[position].complete and theirs[position].body != message.body:
+            yield f"a body became {message.body!r}"
+        if not theirs[position].complete:
+            yield "completed what the client did not"
+
+
+def asked(shell: Shell, peer: str) -> list[Message]:
+    """The requests of a client as the strict reader sees them, up to the first that it does not take."""
+    client = next(client for client in shell.clients if remote(client) == peer)
+    stream = Stream.of(client.heard)
+    found: list[Message] = []
+    try:
+        while (message := read_request_head(stream)) is not None:
+            found.append(message)
+            read_body(stream, message)
+    except (Malformed, Cut) as error:
+        # A body that the strict reader refuses may be good for all that (it takes no chunk extension).
+        if found and not found[-1].complete and isinstance(error, Malformed):
+            found.pop()
+    return found
+
+
+def _repeated(shell: Shell) -> Iterator[str]:
+    """A request goes up once; a second time only when it may be sent again, and the first connection was lost."""
+    seen: dict[str, list[End]] = {}
+    for upstream in shell.upstreams:
+        for name in _names(upstream):
+            seen.setdefault(name, []).append(upstream)
+    for name, ends in seen.items():
+        if len(ends) > 2 or len(set(map(id, ends))) != len(ends):
+            yield f"{name} went up {len(ends)} times"
+        for first in ends[:-1]:
+            if watched(first).arrived.get(name):
+                yield f"{name} was sent again after an answer had begun"
+
+
+def _names(upstream: End) -> Iterator[str]:
+    stream = Stream.of(upstream.sent)
+    try:
+        while (message := read_request(stream)) is not None:
+            yield _id(message)
+    except (Malformed, Cut):
+        return
+
+
+# ── downwards ──
+
+
+def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
+    """One client connection, and its lines of the log."""
+    stream = Stream.of(client.sent)
+    for position, line in enumerate(lines):
+        last = position == len(lines) - 1
+        try:
+            ends = yield from _response(shell, client, stream, line)
+        except Malformed as error:
+            yield f"{line}: sent what is no response: {error}"
+            return
+        except Cut:
+            if not (last and (client.was_reset or line.reason == CLIENT_GONE.code)):
+                yield f"{line}: cut, but not reset"
+            return
+        if ends and not last:
+            yield f"{lines[position + 1]} was served after {line}"
+            return
+        if ends is None:
+            return
+    if stream.unread:
+        yield f"sent more than its responses: {stream.unread!r}"
+
+
+def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generator[str, None, bool | None]:
+    """Read the response of one line. Returns whether the connection must end here; None: the rest is not HTTP."""
+    while (message := read_response_head(stream, line.method)) is not None:
+        if message.status >= 200 or message.status == 101:
+            break
+        if line.upstream == "":
+            yield f"{line}: an interim response of our own"
+    if message is None:
+        if line.reason != CLIENT_GONE.code:
+            yield f"{line}: no response"
+        return True
+    gone = line.reason == CLIENT_GONE.code
+    if message.status != line.status and not gone:
+        yield f"{line}: the client saw {message.status}"
+    if _id(message) != line.id:
+        yield f"{line}: a response to another request, {_id(message)}"
+    if message.status == 101:
+        return None
+    read_body(stream, message)
+    if message.framing == "close" and client.was_reset:
+        return True
+    if line.reason == UPSTREAM_CUT.code:
+        yield f"{line}: cut, but the client cannot know"
+    if len(message.body) != line.bytes_out and not gone:
+        yield f"{line}: {len(message.body)} octets of body instead of {line.bytes_out}"
+    if line.upstream and line.reason == "ok":
+        yield from _as_answered(shell, line, message)
+    closes = b"close" in b",".join(message.values(b"connection")).lower()
+    return closes or gone
+
+
+def _as_answered(shell: Shell, line: Line, message: Message) -> Iterator[str]:
+    """A whole response is the one that the upstream sent, where the strict reader can tell."""
+    octets = [watched(end).arrived[line.id] for end in shell.upstreams if line.id in watched(end).arrived]
+    stream = Stream.of(octets[-1])
+    try:
+        answer = read_response(stream, line.method)
+    except Malformed:
+        return
+    except Cut:
+        yield f"{line}: a response that broke off was passed on as whole"
+        return
+    if answer is None:
+        yield f"{line}: a response that nobody sent"
+    elif (answer.status, answer.body) != (message.status, message.body):
+        yield f"{line}: {answer.status} {answer.body!r} became {message.status} {message.body!r}"

@@ -1,0 +1,778 @@
+"""The client's side of the shell, driven by hand: octets, losses and passing time, without sockets or a real clock.
+
+Exchange, pool and wire are the real ones. `decide` is made up: it looks at the path.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from harness.fake_loop import FakeLoop, FakeTransport
+from harness.ports import FakeUpstream
+from rawgate import errors
+from rawgate.errors import REASONS
+from rawgate.message import Answer, Decision, Forward, Peer, Pending, RequestHead, ResponseHead, RouteTerms
+from rawgate.net import downstream as module
+from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerTerms
+from rawgate.observe.access_log import AccessLog, Record
+from rawgate.relay.exchange import ClientTerms, Exchange
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.wire import RequestRules
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+HEAD_LIMIT = 1024
+HEAD_TIMEOUT, KEEP_ALIVE, SEND_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 75.0, 30.0, 5.0
+
+FIELDS = (
+    "wall",
+    "id",
+    "method",
+    "target",
+    "route",
+    "client",
+    "status",
+    "duration",
+    "upstream",
+    "upstream_seconds",
+    "bytes_in",
+    "bytes_out",
+    "remote",
+    "reason",
+)
+
+
+class Records(AccessLog):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.kept: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        self.kept.append(record)
+
+
+class Waiting(Pending):
+    """A decision that is not made yet."""
+
+    request_id = "waiting"
+    client_id = "someone"
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        self.ready.append(ready)
+        return self.ready.clear
+
+
+class World:
+    """A listener, one pool, and clients that connect to it."""
+
+    def __init__(self, terms: ListenerTerms, **upstream: Any) -> None:
+        self.loop = FakeLoop()
+        self.log = Records()
+        self.dials: list[Waiter] = []
+        self.upstreams: list[FakeUpstream] = []
+        self.waiting = Waiting()
+        self.decides = 0
+        self.open = False  # what `/wait` waits for
+        self.pool = Pool(
+            UpstreamTerms("users", (("a", 1),), response_timeout=RESPONSE_TIMEOUT, **upstream),
+            lambda _, waiter: self.dials.append(waiter),
+        )
+        self.listener = Listener(
+            loop=cast("asyncio.AbstractEventLoop", self.loop),
+            decide=self._decide,
+            date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
+            new_id=lambda: "own-id",
+            pools={"users": self.pool},
+            log=self.log,
+            terms=terms,
+            client_terms=ClientTerms(send_timeout=SEND_TIMEOUT),
+            request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
+        )
+
+    def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+        self.decides += 1
+        if head.target == b"/own":
+            return Answer(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
+        if head.target == b"/broken":
+            raise ZeroDivisionError("a mistake in policy")
+        if head.target == b"/wait" and not self.open:
+            return self.waiting
+        request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
+        upgrade = b"echo" if head.upgrade else b""
+        return Forward(TERMS, request, plain, lambda name: True, upgrade, "an-id", "someone")
+
+    def client(self, address: str = "192.0.2.7") -> "Client":
+        return Client(self, address)
+
+    def upstream(self) -> FakeUpstream:
+        """The connection that the first waiting dial gets, now."""
+        upstream = FakeUpstream()
+        self.upstreams.append(upstream)
+        self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
+        return upstream
+
+    @property
+    def exchange(self) -> Exchange:
+        """The one that has the newest of the leased connections."""
+        owner = next(upstream.owner for upstream in reversed(self.upstreams) if upstream.owner is not None)
+        assert isinstance(owner, Exchange)
+        return owner
+
+    def logged(self, *fields: str) -> list[tuple[object, ...]]:
+        return [tuple(dict(zip(FIELDS, record, strict=True))[field] for field in fields) for record in self.log.kept]
+
+
+TERMS = RouteTerms("a-route", "users", None, 10_000)
+
+
+def plain(head: ResponseHead) -> bytes:
+    return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
+
+
+class Client:
+    """One client connection."""
+
+    def __init__(self, world: World, address: str) -> None:
+        self.world = world
+        self.protocol: Downstream = world.listener()
+        self.transport = FakeTransport(world.loop, self.protocol, (address, 5000))
+
+    def send(self, data: bytes) -> "Client":
+        self.transport.receives(data)
+        self.world.loop.run()
+        return self
+
+    def answer(self, data: bytes = OK) -> None:
+        """The upstream that serves this client sends this."""
+        self.world.exchange.upstream_data(data, self.world.loop.now)
+        self.world.loop.run()
+
+    def get(self, path: bytes = b"/x", *fields: bytes) -> "Client":
+        return self.send(request(b"GET", path, *fields))
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of the responses so far."""
+        return [int(piece[:3]) for piece in self.transport.sent.split(b"HTTP/1.1 ")[1:]]
+
+
+def request(method: bytes, path: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: h", *fields, b"", b""))
+
+
+Make = Callable[..., World]
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Make:
+    def make(terms: ListenerTerms | None = None, **upstream: Any) -> World:
+        world = World(terms or ListenerTerms(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
+        monkeypatch.setattr(module, "monotonic", world.loop.clock)
+        monkeypatch.setattr(module, "time", world.loop.clock)
+        return world
+
+    return make
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make()
+
+
+# ── one request after the other ──
+
+
+def test_a_request_is_relayed_and_logged(world: World) -> None:
+    client = world.client().get(b"/x?q")
+    world.loop.now += 1
+    upstream = world.upstream()
+    assert upstream.sent == b"GET /x?q HTTP/1.1\r\nHost: a\r\n\r\n"
+    world.loop.now += 2
+    client.answer()
+    assert client.transport.sent == OK
+    assert world.log.kept == [
+        (
+            1000.0,
+            "an-id",
+            b"GET",
+            b"/x?q",
+            "a-route",
+            "someone",
+            200,
+            3.0,
+            "users",
+            3.0,
+            0,
+            2,
+            "192.0.2.7:5000",
+            "ok",
+        )
+    ]
+
+
+def test_the_next_request_on_the_connection_is_served(world: World) -> None:
+    client = world.client()
+    for _ in range(3):
+        client.get()
+        if world.dials:
+            world.upstream()
+        client.answer()
+    assert client.transport.sent == OK * 3
+    assert len(world.upstreams) == 1
+    assert world.logged("status") == [(200,)] * 3
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_pipelined_requests_are_answered_in_order_however_they_arrive(world: World, size: int) -> None:
+    octets = request(b"GET", b"/1") + request(b"GET", b"/own") + request(b"GET", b"/2")
+    client = world.client()
+    for at in range(0, len(octets), size):
+        client.send(octets[at : at + size])
+    world.upstream()
+    assert client.statuses == []
+    client.answer()
+    client.answer()
+    assert client.statuses == [200, 404, 200]
+    assert world.logged("target") == [(b"/1",), (b"/own",), (b"/2",)]
+
+
+def test_a_client_that_sends_too_far_ahead_waits_until_its_requests_are_served(world: World) -> None:
+    client = world.client()
+    count = 3 * HEAD_LIMIT // len(request(b"GET", b"/x"))
+    for _ in range(count):
+        client.get()
+    assert not client.transport.reading
+    world.upstream()
+    for _ in range(count):
+        client.answer()
+    assert client.statuses == [200] * count
+    assert client.transport.is_reading()
+
+
+def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(world: World) -> None:
+    """Own replies cost nothing but the memory for them."""
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100_000)
+    client.get(b"/own")
+    served = client.statuses
+    for _ in range(100):
+        client.get(b"/own")
+    assert (served, client.statuses) == ([404, 404], [404, 404])
+    assert not client.transport.reading
+    client.transport.takes()
+    world.loop.run()
+    assert client.statuses == [404] * 102
+    assert client.transport.is_reading()
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_client_that_takes_nothing_of_the_own_replies_is_reset(world: World, progress: bool) -> None:
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100_000)
+    client.get(b"/own")
+    world.loop.passes(SEND_TIMEOUT - 1)
+    client.transport.backlog -= progress
+    world.loop.passes(1)
+    assert client.transport.lost is not progress
+    world.loop.passes(SEND_TIMEOUT)
+    assert client.transport.was_reset
+
+
+def test_the_body_goes_up_and_what_follows_it_is_the_next_request(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    upstream = world.upstream()
+    client.send(b"llo" + request(b"GET", b"/own"))
+    assert upstream.sent.endswith(b"\r\n\r\nhello")
+    client.answer()
+    assert client.statuses == [200, 404]
+    assert world.logged("bytes_in", "bytes_out", "status")[0] == (5, 2, 200)
+
+
+def test_a_body_that_comes_before_its_upstream_is_held_only_up_to_the_limit(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 4096"))
+    for _ in range(4):
+        client.send(bytes(1024))
+    assert not client.transport.reading
+    upstream = world.upstream()
+    world.loop.run()
+    assert upstream.sent.endswith(b"\r\n\r\n" + bytes(4096))
+    assert client.transport.is_reading()
+
+
+def test_a_slow_upstream_pauses_the_client(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 8192"))
+    upstream = world.upstream()
+    exchange = world.exchange
+    exchange.upstream_is_full(world.loop.now)
+    for _ in range(8):
+        client.send(bytes(1024))
+    sent = len(upstream.sent)
+    assert not client.transport.reading
+    exchange.upstream_has_room(world.loop.now)
+    world.loop.run()
+    assert len(upstream.sent) == sent + 8192
+
+
+def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(world: World) -> None:
+    client = world.client().get()
+    upstream = world.upstream()
+    client.transport.falls_behind(100_000)
+    assert upstream.paused
+    client.answer()
+    assert world.log.kept == []
+    world.loop.now += 4
+    client.transport.takes()
+    assert world.logged("duration", "upstream_seconds", "reason") == [(4.0, 0.0, "ok")]
+
+
+def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
+    client = world.client().get()
+    upstream = world.upstream()
+    world.loop.now += 2
+    client.transport.breaks()
+    assert upstream.was_reset
+    assert world.pool.size == 0
+    assert world.logged("status", "reason", "duration", "upstream_seconds") == [(499, "client_gone", 2.0, 2.0)]
+    assert not world.listener.open
+
+
+def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
+    client = world.client().get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
+    upstream = world.upstream()
+    client.answer(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello")
+    assert client.transport.sent.endswith(b"\r\n\r\nhello")
+    client.send(b"ping")
+    assert upstream.sent.endswith(b"\r\n\r\nping")
+    client.send(b"")
+    assert upstream.eof_sent
+    client.answer(b"more")
+    world.exchange.upstream_eof(world.loop.now)
+    world.loop.run()
+    assert client.transport.sent.endswith(b"hellomore")
+    assert client.transport.was_closed
+    assert world.logged("status", "bytes_in", "bytes_out", "reason") == [(101, 4, 9, "ok")]
+
+
+def test_a_cut_is_a_reset(world: World) -> None:
+    client = world.client().get()
+    world.upstream()
+    client.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+    world.exchange.upstream_lost(world.loop.now)
+    world.loop.run()
+    assert client.transport.was_reset
+    assert world.logged("status", "reason") == [(200, "upstream_cut")]
+
+
+# ── FIN ──
+
+
+@pytest.mark.parametrize(
+    ("octets", "statuses"),
+    [
+        (b"", []),
+        (b"\r\n", []),
+        (b"GET / HT", [400]),
+        (request(b"GET", b"/own"), [404]),
+        (request(b"GET", b"/own") * 2, [404, 404]),
+        (request(b"GET", b"/own") + b"GET", [404, 400]),
+    ],
+    ids=["nothing", "an empty line", "half a head", "a request", "two requests", "one and a half"],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["with the octets", "after them"])
+def test_what_came_before_fin_is_answered(world: World, octets: bytes, statuses: list[int], together: bool) -> None:
+    client = world.client()
+    if octets:
+        client.transport.receives(octets)
+    if not together:
+        world.loop.run()
+    client.send(b"")
+    assert client.statuses == statuses
+    assert client.transport.was_closed
+
+
+def test_the_answer_of_a_half_closed_client_is_still_relayed(world: World) -> None:
+    client = world.client().get().send(b"")
+    world.upstream()
+    client.answer()
+    assert client.transport.sent == OK
+    assert client.transport.was_closed
+    assert world.logged("reason") == [("ok",)]
+
+
+@pytest.mark.parametrize("dialed", ["before", "after"])
+def test_fin_in_a_body_is_a_loss(world: World, dialed: str) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    if dialed == "before":
+        world.upstream()
+    client.send(b"")
+    if dialed == "after":
+        world.upstream()
+        world.loop.run()
+    assert world.upstreams[0].was_reset
+    assert client.statuses == []
+    assert client.transport.was_closed
+    assert world.logged("reason", "status") == [("client_gone", 499)]
+
+
+def test_fin_behind_held_requests_waits_its_turn(world: World) -> None:
+    client = world.client().get(b"/1").get(b"/2").send(b"")
+    world.upstream()
+    client.answer()
+    client.answer()
+    assert client.statuses == [200, 200]
+    assert client.transport.was_closed
+
+
+# ── own replies ──
+
+
+def test_an_own_reply_keeps_the_connection(world: World) -> None:
+    client = world.client().get(b"/own").get(b"/own")
+    assert client.statuses == [404, 404]
+    assert b"Connection" not in client.transport.sent
+    assert client.transport.sent.count(b'"requestId":"an-id"') == 2
+    body = client.transport.sent.rpartition(b"\r\n\r\n")[2]
+    assert (
+        world.logged("route", "upstream", "upstream_seconds", "bytes_out", "reason")
+        == [("", "", -1.0, len(body), "no_route")] * 2
+    )
+
+
+def test_an_own_reply_to_head_has_no_body(world: World) -> None:
+    client = world.client().send(request(b"HEAD", b"/own"))
+    assert client.transport.sent.endswith(b"\r\n\r\n")
+    assert world.logged("bytes_out") == [(0,)]
+
+
+def test_http_1_0_keep_alive_is_confirmed_by_an_own_reply(world: World) -> None:
+    client = world.client().send(b"GET /own HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
+    assert b"Connection: keep-alive\r\n" in client.transport.sent
+    assert not client.transport.is_closing()
+
+
+@pytest.mark.parametrize(
+    ("octets", "status"),
+    [
+        (request(b"POST", b"/own", b"Content-Length: 5"), 404),
+        (request(b"POST", b"/own", b"Transfer-Encoding: chunked"), 404),
+        (request(b"GET", b"/own", b"Connection: close") + request(b"GET", b"/own"), 404),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"a" * HEAD_LIMIT, 431),
+        (request(b"GET", b"/broken"), 500),
+    ],
+    ids=["counted body", "chunked body", "after close", "malformed", "too large", "mistake in policy"],
+)
+def test_a_last_reply_lingers(world: World, octets: bytes, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client that still sends would be reset by a close, and might lose the reply to it."""
+    client = world.client().send(octets)
+    assert client.statuses == [status]
+    assert b"Connection: close\r\n" in client.transport.sent
+    assert client.transport.eof_sent
+    client.send(bytes(100_000)).send(request(b"GET", b"/own"))
+    assert client.statuses == [status]
+    assert client.transport.reading
+    assert not client.transport.lost
+    client.send(b"")
+    assert client.transport.was_closed
+    assert [REASONS[str(code)].status for (code,) in world.logged("reason")] == [status]
+    assert ("ZeroDivisionError" in capsys.readouterr().err) is (status == 500)
+
+
+def test_lingering_ends(world: World) -> None:
+    client = world.client().send(b"\0")
+    world.loop.passes(LINGER)
+    assert client.transport.was_closed
+
+
+# ── a decision that waits ──
+
+
+def test_a_pending_decision_is_asked_for_again_when_it_is_ready(world: World) -> None:
+    client = world.client().get(b"/wait").get(b"/own")
+    assert client.statuses == []
+    world.open = True
+    world.waiting.ready.pop()()
+    world.upstream()
+    client.answer()
+    assert client.statuses == [200, 404]
+    assert world.logged("reason") == [("ok",), ("no_route",)]
+
+
+def test_a_decision_may_wait_again(world: World) -> None:
+    client = world.client().get(b"/wait")
+    world.waiting.ready.pop()()
+    assert (world.decides, len(world.waiting.ready)) == (2, 1)
+    world.loop.passes(HEAD_TIMEOUT)
+    assert client.statuses == [503]
+
+
+def test_a_decision_that_never_comes_is_refused_and_forgotten(world: World) -> None:
+    client = world.client().get(b"/wait")
+    world.loop.passes(HEAD_TIMEOUT)
+    assert client.statuses == [503]
+    assert b"Retry-After: 1\r\n" in client.transport.sent
+    assert world.waiting.ready == []
+    assert world.logged("reason", "status", "duration") == [("keys_unavailable", 503, HEAD_TIMEOUT)]
+
+
+def test_a_client_that_leaves_is_not_waited_for(world: World) -> None:
+    world.client().get(b"/wait").transport.breaks()
+    assert world.waiting.ready == []
+    assert world.logged("reason", "status", "id", "client") == [("client_gone", 499, "waiting", "someone")]
+
+
+def test_a_half_closed_client_is_still_answered_when_the_decision_comes(world: World) -> None:
+    client = world.client().get(b"/wait").send(b"")
+    world.open = True
+    world.waiting.ready.pop()()
+    world.upstream()
+    client.answer()
+    assert client.statuses == [200]
+    assert client.transport.was_closed
+
+
+# ── deadlines ──
+
+
+def test_a_head_must_end_in_time_however_its_octets_drip(world: World) -> None:
+    client = world.client()
+    for octet in b"GET /path":
+        client.send(bytes((octet,)))
+        world.loop.passes(1)
+    assert client.statuses == []
+    world.loop.passes(1)
+    assert client.statuses == [408]
+    assert world.logged("reason", "method", "duration") == [("head_timeout", b"GET", HEAD_TIMEOUT)]
+
+
+def test_a_head_deadline_begins_with_its_own_first_octet(world: World) -> None:
+    client = world.client().get(b"/own")
+    world.loop.passes(KEEP_ALIVE - 1)
+    client.send(b"GET")
+    world.loop.passes(HEAD_TIMEOUT - 1)
+    client.send(b" /own HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert client.statuses == [404, 404]
+
+
+@pytest.mark.parametrize("served", [0, 2])
+def test_an_idle_connection_is_closed_silently(world: World, served: int) -> None:
+    client = world.client()
+    for _ in range(served):
+        client.get(b"/own")
+    world.loop.passes(KEEP_ALIVE - 1)
+    assert not client.transport.is_closing()
+    world.loop.passes(1)
+    assert client.transport.was_closed
+    assert len(client.statuses) == len(world.log.kept) == served
+
+
+def test_an_upstream_that_does_not_answer_in_time_is_a_504(world: World) -> None:
+    client = world.client().get(b"/own")
+    world.loop.passes(RESPONSE_TIMEOUT - 1)
+    client.get()
+    world.upstream()
+    world.loop.passes(RESPONSE_TIMEOUT - 1)
+    assert client.statuses == [404]
+    world.loop.passes(1)
+    assert client.statuses == [404, 504]
+    assert world.logged("reason", "duration")[1] == ("upstream_timeout", RESPONSE_TIMEOUT)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_closed_connection_whose_client_takes_nothing_is_reset(world: World, progress: bool) -> None:
+    """A FIN behind octets that were dropped would say that they were all."""
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100)
+    client.protocol.close()
+    world.loop.passes(SEND_TIMEOUT - 1)
+    client.transport.backlog -= progress
+    world.loop.passes(1)
+    assert client.transport.lost is not progress
+    world.loop.passes(SEND_TIMEOUT)
+    assert client.transport.was_reset
+
+
+def test_a_connection_has_one_timer_whatever_it_serves(world: World) -> None:
+    client = world.client()
+    for _ in range(20):
+        client.get()
+        if world.dials:
+            world.upstream()
+        world.loop.passes(1)
+        client.answer()
+        client.get(b"/own")
+        assert len(world.loop.timers) == 1
+    client.transport.breaks()
+    assert world.loop.timers == []
+
+
+# ── the book of connections ──
+
+
+def test_over_the_limit_the_longest_idle_connection_makes_room(make: Make) -> None:
+    world = make(ListenerTerms(connections=3))
+    clients = [world.client() for _ in range(3)]
+    clients[0].get(b"/own")
+    clients[1].get()
+    world.client()
+    world.loop.run()
+    assert [client.transport.lost for client in clients] == [False, False, True]
+    assert len(world.listener.open) == 3
+
+
+def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> None:
+    world = make(ListenerTerms(connections=1))
+    first = world.client().get()
+    second = world.client()
+    assert second.statuses == [503]
+    assert b"Retry-After: 1\r\n" in second.transport.sent
+    assert second.transport.eof_sent
+    assert world.logged("reason", "remote") == [("connection_limit", "192.0.2.7:5000")]
+    second.send(b"")
+    world.upstream()
+    first.answer()
+    assert first.statuses == [200]
+    assert world.client().get(b"/own").statuses == [404]
+
+
+def test_the_refused_take_nobody_s_place(make: Make) -> None:
+    world = make(ListenerTerms(connections=1))
+    first = world.client().get(b"/wait")
+    second = world.client()
+    first.transport.breaks()
+    assert world.client().get(b"/own").statuses == [404]
+    assert not second.transport.lost
+
+
+def test_the_refused_linger_for_a_moment_and_only_so_many_of_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSED", 2)
+    world = make(ListenerTerms(connections=1))
+    first = world.client().get(b"/wait")
+    refused = [world.client() for _ in range(4)]
+    world.loop.run()
+    assert [client.statuses for client in refused] == [[503]] * 4
+    assert [client.transport.lost for client in refused] == [True, True, False, False]
+    world.loop.passes(REFUSED_LINGER)
+    assert all(client.transport.was_closed for client in refused)
+    assert not world.listener.refused
+    assert not first.transport.lost
+
+
+def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
+    world = make(ListenerTerms(per_address=1))
+    first = world.client("192.0.2.1")
+    assert world.client("192.0.2.1").statuses == [503]
+    assert world.client("192.0.2.2").get(b"/own").statuses == [404]
+    first.send(b"")
+    assert world.listener.by_address == {"192.0.2.2": 1}  # who was refused does not count
+    for connection in list(world.listener.open):
+        connection.reset()
+    world.loop.run()
+    assert world.listener.by_address == {}
+    assert world.client("192.0.2.1").get(b"/own").statuses == [404]
+
+
+# ── the end ──
+
+
+class Empty:
+    """Counts how often the listener said that nobody is left."""
+
+    def __init__(self, world: World) -> None:
+        self.said = 0
+        world.listener.drain(self)
+
+    def __call__(self) -> None:
+        self.said += 1
+
+
+def test_draining_without_connections_is_over_at_once(world: World) -> None:
+    assert Empty(world).said == 1
+
+
+def test_draining_closes_who_is_idle_and_serves_what_has_begun(world: World) -> None:
+    idle, busy, reading = world.client().get(b"/own"), world.client().get(), world.client().send(b"GET /own")
+    empty = Empty(world)
+    world.loop.run()
+    assert [client.transport.was_closed for client in (idle, busy, reading)] == [True, False, False]
+    world.upstream()
+    busy.answer()
+    reading.send(b" HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (busy.statuses, reading.statuses) == ([200], [404])
+    assert all(b"Connection: close\r\n" in client.transport.sent for client in (busy, reading))
+    assert all(client.transport.was_closed for client in (busy, reading))
+    assert empty.said == 1
+
+
+def test_a_connection_accepted_while_draining_is_closed(world: World) -> None:
+    world.client().get()
+    Empty(world)
+    late = world.client()
+    world.loop.run()
+    assert late.transport.was_closed
+
+
+@pytest.mark.parametrize(
+    ("octets", "answer", "statuses", "reset", "line"),
+    [
+        (b"GET /x HT", b"", [503], False, ("draining", 503)),
+        (request(b"GET", b"/wait"), b"", [503], False, ("draining", 503)),
+        (request(b"GET", b"/x"), b"", [503], False, ("draining", 503)),
+        (request(b"GET", b"/x"), OK[:-1], [200], True, ("draining", 200)),
+    ],
+    ids=["head", "pending", "awaiting", "relaying"],
+)
+def test_at_the_end_of_draining_what_has_no_answer_is_told_so_and_half_an_answer_is_cut(
+    world: World, octets: bytes, answer: bytes, statuses: list[int], reset: bool, line: tuple[str, int]
+) -> None:
+    client = world.client().send(octets)
+    if world.dials:
+        world.upstream()
+    if answer:
+        client.answer(answer)
+    empty = Empty(world)
+    world.listener.abort()
+    world.loop.run()
+    assert client.statuses == statuses
+    assert (client.transport.was_reset, client.transport.was_closed) == (reset, not reset)
+    assert world.logged("reason", "status") == [line]
+    assert world.waiting.ready == []
+    assert world.loop.timers == []
+    assert empty.said == 1
+
+
+def test_at_the_end_of_draining_a_client_that_has_not_taken_its_answer_is_reset(world: World) -> None:
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100)
+    client.protocol.close()
+    world.listener.abort()
+    world.loop.run()
+    assert client.transport.was_reset
+
+
+STATES: list[tuple[str, bytes]] = [
+    ("idle", b""),
+    ("head", b"GET /x HT"),
+    ("pending", request(b"GET", b"/wait")),
+    ("busy", request(b"GET", b"/x")),
+    ("linger", request(b"POST", b"/own", b"Content-Length: 5")),
+]
+
+
+@pytest.mark.parametrize(("state", "octets"), STATES, ids=[state for state, _ in STATES])
+def test_a_lost_connection_leaves_nothing_behind(world: World, state: str, octets: bytes) -> None:
+    client = world.client()
+    if octets:
+        client.send(octets)
+    assert f" {state} " in repr(client.protocol)
+    client.transport.breaks()
+    assert (world.listener.open, world.listener.idle, world.listener.by_address) == (set(), {}, {})
+    assert world.loop.timers == []
+    assert world.waiting.ready == []
+    assert " closed " in repr(client.protocol)

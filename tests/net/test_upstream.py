@@ -1,0 +1,357 @@
+"""The upstream's side of the shell, driven by hand: octets, losses and dials, without sockets.
+
+The pool is the real one, and so is the exchange; only what lies outside of the process is made up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from harness.fake_loop import FakeLoop, FakeTransport
+from harness.ports import FakeClient, FakeWaiter
+from rawgate import errors
+from rawgate.message import Forward, RequestHead, RouteTerms
+from rawgate.net import upstream as module
+from rawgate.net.upstream import SWEEP_EVERY, Dialer, Sweep, Upstream
+from rawgate.relay.exchange import ClientTerms, Exchange
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.wire import ResponseRules
+
+RULES = ResponseRules(16384, 100, frozenset(), fast=True)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+STARTED = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf"
+CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\nhalf"
+
+
+class World:
+    """A pool, and connections that come when asked for."""
+
+    def __init__(self, **terms: Any) -> None:
+        self.loop = FakeLoop()
+        self.waiters: list[Waiter] = []
+        self.pool = Pool(UpstreamTerms("users", (("a", 1),), **terms), lambda _, waiter: self.waiters.append(waiter))
+        self.clients: list[FakeClient] = []
+        self.upstreams: list[Upstream] = []
+        self.transports: list[FakeTransport] = []
+
+    def exchange(self, method: bytes = b"GET") -> Exchange:
+        """A new exchange that has asked the pool; when the pool dials, it is given a new connection."""
+        self.clients.append(FakeClient())
+        head = RequestHead(method, b"/x", 1, b"h", {}, [], 0, False, False, b"", 10)
+        forward = Forward(
+            RouteTerms("r", "users", None, 1000),
+            b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
+            lambda head: b"HTTP/1.1 %d X\r\n" % head.status,
+            lambda name: True,
+            b"",
+            "id",
+            "someone",
+        )
+        exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientTerms(), self.loop.now)
+        exchange.start(self.loop.now)
+        if self.waiters:
+            self.connect(self.waiters.pop())
+        return exchange
+
+    def connect(self, waiter: Waiter) -> None:
+        upstream = Upstream(self.pool, 0, RULES)
+        self.upstreams.append(upstream)
+        self.transports.append(FakeTransport(self.loop, upstream))
+        self.pool.dialed(waiter, upstream, self.loop.now)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(module, "monotonic", world.loop.clock)
+    return world
+
+
+# ── octets and losses ──
+
+
+def test_a_response_passes_and_the_connection_rests_and_is_taken_again(world: World) -> None:
+    first = world.exchange()
+    used = [world.upstreams[0].used]
+    world.transports[0].receives(OK)
+    assert (first.reason, first.status, world.pool.idle) == (errors.OK, 200, 1)
+    second = world.exchange()
+    assert second.upstream is world.upstreams[0]
+    used.append(world.upstreams[0].used)
+    assert used == [False, True]
+    assert world.transports[0].sent.count(b"GET /x") == 2
+
+
+@pytest.mark.parametrize(
+    ("began", "reason", "cut"),
+    [(b"", errors.UPSTREAM_RESET, False), (STARTED, errors.UPSTREAM_CUT, True)],
+    ids=["before the head", "in the body"],
+)
+@pytest.mark.parametrize("loss", ["fin", "reset"])
+def test_a_loss_reaches_the_exchange(world: World, loss: str, began: bytes, reason: errors.Reason, cut: bool) -> None:
+    exchange = world.exchange()
+    transport = world.transports[0]
+    if began:
+        transport.receives(began)
+    _lose(transport, loss)
+    world.loop.run()
+    assert exchange.reason is reason
+    assert world.clients[0].was_reset is cut
+    assert world.pool.size == 0
+    assert transport.lost
+
+
+def test_a_close_delimited_body_ends_with_fin_and_is_cut_by_a_reset(world: World) -> None:
+    outcomes = []
+    for loss in ("fin", "reset"):
+        exchange = world.exchange()
+        world.transports[-1].receives(CLOSE_DELIMITED)
+        _lose(world.transports[-1], loss)
+        world.loop.run()
+        outcomes.append((exchange.reason, world.clients[-1].was_reset, world.transports[-1].lost))
+    assert outcomes == [(errors.OK, False, True), (errors.UPSTREAM_CUT, True, True)]
+
+
+def _lose(transport: FakeTransport, loss: str) -> None:
+    if loss == "fin":
+        transport.receives(b"")
+    else:
+        transport.breaks()
+
+
+@pytest.mark.parametrize("event", ["octets", "fin", "reset"])
+def test_an_idle_connection_that_stirs_is_not_handed_out_again(world: World, event: str) -> None:
+    world.exchange()
+    transport = world.transports[0]
+    transport.receives(OK)
+    assert world.pool.idle == 1
+    if event == "octets":
+        transport.receives(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+    else:
+        _lose(transport, event)
+    assert world.pool.size == 0
+    world.loop.run()
+    assert transport.lost
+    assert world.exchange().upstream is world.upstreams[1]
+
+
+def test_a_full_upstream_pauses_the_client_and_a_full_client_the_upstream(world: World) -> None:
+    exchange = world.exchange()
+    transport = world.transports[0]
+    exchange.client_is_full(world.loop.now)
+    reading = [transport.reading]
+    exchange.client_has_room(world.loop.now)
+    assert [*reading, transport.reading] == [False, True]
+    transport.falls_behind(100_000)
+    assert world.clients[0].paused
+    assert world.upstreams[0].unsent() == 100_000
+    transport.takes()
+    assert not exchange.upstream_full
+
+
+@pytest.mark.parametrize(("backlog", "reset"), [(0, False), (10, True)], ids=["all taken", "some left"])
+def test_closing_waits_for_nobody(world: World, backlog: int, reset: bool) -> None:
+    """The answer is here: an upstream that has not taken the whole request is not waited for."""
+    world.exchange()
+    transport = world.transports[0]
+    transport.backlog = backlog
+    world.upstreams[0].close()
+    world.loop.run()
+    assert (transport.was_reset, transport.was_closed) == (reset, not reset)
+
+
+def test_what_is_asked_of_a_lost_connection_does_nothing(world: World) -> None:
+    world.exchange()
+    upstream, transport = world.upstreams[0], world.transports[0]
+    transport.breaks()
+    sent = transport.sent
+    upstream.write(b"x")
+    upstream.pause()
+    upstream.resume()
+    upstream.write_eof()
+    upstream.close()
+    upstream.reset()
+    assert (transport.sent, transport.eof_sent, transport.was_reset) == (sent, False, False)
+
+
+def test_a_reset_replaces_a_close_that_waits_for_a_slow_peer(world: World) -> None:
+    """What is buffered will be dropped; a FIN would say that it was all."""
+    world.exchange()
+    transport = world.transports[0]
+    transport.backlog = 10
+    transport.close()
+    world.upstreams[0].reset()
+    world.loop.run()
+    assert transport.was_reset
+
+
+def test_the_representation_says_in_which_state_it_is(world: World) -> None:
+    world.exchange()
+    upstream, transport = world.upstreams[0], world.transports[0]
+    states = [repr(upstream)]
+    transport.receives(OK)
+    states.append(repr(upstream))
+    transport.breaks()
+    states.append(repr(upstream))
+    assert states == [f"<Upstream users[0] {state}>" for state in ("leased", "idle", "lost")]
+
+
+# ── dialing ──
+
+Connect = Callable[[asyncio.Protocol], Awaitable[None]]
+
+
+class Network:
+    """A loop that connects as each address is told to; everything else is asyncio's own."""
+
+    def __init__(self, **addresses: Connect) -> None:
+        self.addresses = addresses
+        self.tried: list[str] = []
+        self.loop = FakeLoop()
+
+    def create_task(self, work: Any) -> "asyncio.Task[None]":
+        return asyncio.get_running_loop().create_task(work)
+
+    async def create_connection(
+        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        self.tried.append(host)
+        protocol = factory()
+        await self.addresses[host](protocol)
+        return FakeTransport(self.loop, protocol), protocol
+
+
+async def accepts(protocol: asyncio.Protocol) -> None:
+    pass
+
+
+async def refuses(protocol: asyncio.Protocol) -> None:
+    raise ConnectionRefusedError
+
+
+async def swallows(protocol: asyncio.Protocol) -> None:
+    await asyncio.Event().wait()
+
+
+class Dialing:
+    """One pool over a made-up network; `dial` waits until the pool has been told."""
+
+    def __init__(self, network: Network, connect_timeout: float = 20.0) -> None:
+        self.network = network
+        self.dialer = Dialer(cast("asyncio.AbstractEventLoop", network), RULES)
+        targets = tuple((name, 80) for name in network.addresses)
+        self.pool = Pool(UpstreamTerms("users", targets, connect_timeout=connect_timeout), self.dialer)
+
+    async def dial(self) -> FakeWaiter:
+        waiter = FakeWaiter()
+        before = asyncio.all_tasks()
+        self.pool.acquire(waiter, monotonic())
+        await asyncio.gather(*(asyncio.all_tasks() - before))
+        return waiter
+
+
+def dial_once(network: Network, connect_timeout: float = 20.0) -> tuple[Dialing, FakeWaiter]:
+    dialing = Dialing(network, connect_timeout)
+    return dialing, asyncio.run(dialing.dial())
+
+
+def test_a_dial_that_succeeds_leases() -> None:
+    dialing, waiter = dial_once(Network(a=accepts))
+    assert [upstream.target for upstream in waiter.got] == [0]
+    assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("connect", "reason"), [(refuses, errors.UPSTREAM_CONNECT_FAILED), (swallows, errors.UPSTREAM_TIMEOUT)]
+)
+def test_a_dial_that_fails_says_why(connect: Connect, reason: errors.Reason) -> None:
+    dialing, waiter = dial_once(Network(a=connect), connect_timeout=0.01)
+    assert waiter.failed == [reason]
+    assert dialing.pool.size == 0
+
+
+@pytest.mark.parametrize("first", [refuses, swallows])
+def test_a_dial_goes_on_to_the_next_target_within_its_time(first: Connect) -> None:
+    # `swallows` uses up its half of the time and leaves the other half.
+    dialing, waiter = dial_once(Network(a=accepts, b=first), connect_timeout=0.05)
+    assert dialing.network.tried == ["b", "a"]
+    assert [upstream.target for upstream in waiter.got] == [0]
+
+
+def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
+    async def twice() -> list[str]:
+        dialing = Dialing(Network(a=accepts, b=refuses))
+        await dialing.dial()
+        dialing.network.tried.clear()
+        await dialing.dial()
+        return dialing.network.tried
+
+    assert asyncio.run(twice()) == ["a"]
+
+
+@pytest.mark.parametrize("loss", ["fin", "reset", "speaks first"])
+def test_a_connection_that_ends_before_it_is_leased_is_a_failed_dial(loss: str) -> None:
+    """Between the handshake and the dial's next turn the loop may deliver anything."""
+
+    class Hasty(Network):
+        async def create_connection(
+            self, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+            transport, protocol = await super().create_connection(factory, host, port)
+            assert isinstance(transport, FakeTransport)
+            if host == "b":
+                transport.receives(b"220 hello\r\n") if loss == "speaks first" else _lose(transport, loss)
+            return transport, protocol
+
+    dialing, waiter = dial_once(Hasty(a=accepts, b=accepts))
+    assert [upstream.target for upstream in waiter.got] == [0]
+    assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
+
+
+def test_a_connection_that_nobody_waits_for_any_more_rests() -> None:
+    async def leave() -> Pool:
+        dialing = Dialing(Network(a=accepts))
+        waiter = FakeWaiter()
+        before = asyncio.all_tasks()
+        dialing.pool.acquire(waiter, monotonic())
+        dialing.pool.leave(waiter)
+        await asyncio.gather(*(asyncio.all_tasks() - before))
+        assert waiter.got == []
+        return dialing.pool
+
+    pool = asyncio.run(leave())
+    assert (pool.idle, pool.size) == (1, 1)
+
+
+def test_dials_are_cancelled_at_the_end() -> None:
+    async def cancel() -> set[bool]:
+        dialing = Dialing(Network(a=swallows))
+        before = asyncio.all_tasks()
+        dialing.pool.acquire(FakeWaiter(), monotonic())
+        dials = asyncio.all_tasks() - before
+        dialing.dialer.cancel()
+        await asyncio.wait(dials)
+        return {task.cancelled() for task in dials}
+
+    assert asyncio.run(cancel()) == {True}
+
+
+# ── the sweep ──
+
+
+def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(world: World) -> None:
+    sweep = Sweep(cast("asyncio.AbstractEventLoop", world.loop), [world.pool])
+    world.exchange()
+    transport = world.transports[0]
+    transport.receives(OK)
+    world.upstreams[0].retire_at = world.loop.now + 2 * SWEEP_EVERY - 1
+    world.loop.passes(SWEEP_EVERY)
+    assert not transport.lost
+    world.loop.passes(SWEEP_EVERY)
+    assert transport.was_closed
+    assert world.pool.size == 0
+    sweep.stop()
+    assert world.loop.timers == []

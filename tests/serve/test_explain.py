@@ -1,0 +1,499 @@
+"""An explanation: its verdict is the gate's, its words fit the verdict, and it shows no credential."""
+
+import json
+import re
+from ipaddress import ip_network
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from harness.tokens import signed, token
+from rawgate.config.model import (
+    ApiKeys,
+    Config,
+    Cors,
+    Gateway,
+    HeaderRules,
+    Jwt,
+    Limits,
+    RateLimit,
+    RegexRewrite,
+    Route,
+    Secret,
+    Target,
+    Upstream,
+)
+from rawgate.errors import Problem
+from rawgate.message import Answer, Forward, Peer
+from rawgate.policy.gate import compile_gate
+from rawgate.serve.explain.fields import credentials, field_lines, masked
+from rawgate.serve.explain.shape import Explanation
+from rawgate.serve.explain.story import explain
+from rawgate.serve.load import Loaded
+from rawgate.serve.sample import Refused, read_request, request_octets
+from rawgate.wire import reply, request_head
+
+SECRET = "a secret of more than 32 octets, for these tests"
+OLD = "an older secret of more than 32 octets, for tests"
+API_KEY = "key-of-partner-0123456789"
+WALL = 1_700_000_000.0
+PEER = Peer("192.0.2.7", "192.0.2.7")
+
+
+def config(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) -> Config:
+    secrets = (Secret("env:NEW", SECRET.encode()), Secret("env:OLD", OLD.encode()))
+    return Config(
+        gateway=Gateway(listen=(), **gateway),
+        upstreams={
+            "users": Upstream(targets=(Target("10.9.9.1", 3001, "users:3001"), Target("10.9.9.2", 80, "second")))
+        },
+        routes=tuple(
+            msgspec.structs.replace(route, name=route.name or f"route-{number}") for number, route in enumerate(routes)
+        ),
+        jwt={"main": Jwt(algorithm="HS256", secret=secrets, **(jwt or {}))},
+        api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("env:KEYS", f"acme:{API_KEY}".encode()))},
+    )
+
+
+def route(prefix: str = "/", *, auth: str = "none", **more: Any) -> Route:
+    return Route(prefix=prefix, upstream="users", auth=auth, **more)
+
+
+def new_id() -> str:
+    return "0" * 32
+
+
+def date() -> bytes:
+    return b"now"
+
+
+def loaded(configuration: Config) -> Loaded | None:
+    problems: list[Problem] = []
+    gate = compile_gate(configuration, new_id=new_id, date=date, problems=problems)
+    return None if gate is None else Loaded(configuration, gate)
+
+
+def explained(
+    configuration: Config, method: str, url: str, *fields: str, peer: Peer = PEER, wall: float = WALL
+) -> Explanation:
+    ready = loaded(configuration)
+    assert ready is not None
+    octets = request_octets(method, url, fields)
+    return explain(ready, octets, peer, now=0.0, wall=wall, new_id=new_id, date=date)
+
+
+# The verdict is the gate's, whatever the configuration and the request.
+
+GOOD = token({"sub": "alice", "exp": WALL + 600}, SECRET)
+TOKENS = {
+    "good": GOOD,
+    "old key": token({"sub": "bob", "exp": WALL + 600}, OLD),
+    "no sub": token({"exp": WALL + 600}, SECRET),
+    "expired": token({"sub": "alice", "exp": WALL - 600}, SECRET),
+    "early": token({"sub": "alice", "exp": WALL + 600, "nbf": WALL + 300}, SECRET),
+    "stranger": token({"sub": "alice", "exp": WALL + 600}, "nobody's secret of more than 32 octets, for tests"),
+    "issuer": token({"sub": "alice", "exp": WALL + 600, "iss": "https://other.test"}, SECRET),
+    "audience": token({"sub": "alice", "exp": WALL + 600, "aud": "other"}, SECRET),
+    "unfit sub": token({"sub": " alice", "exp": WALL + 600}, SECRET),
+    "no exp": token({"sub": "alice"}, SECRET),
+    "odd exp": token({"sub": "alice", "exp": "soon"}, SECRET),
+    "huge exp": token({"sub": "alice", "exp": 10**400}, SECRET),
+    "enormous exp": signed(b'{"alg":"HS256"}', b'{"exp":1%s}' % (b"0" * 5000), SECRET),
+    "infinite exp": signed(b'{"alg":"HS256"}', b'{"exp":1e999}', SECRET),
+    "deep": signed(b'{"alg":"HS256","kid":%s1%s}' % (b"[" * 500, b"]" * 500), b"{}", SECRET),
+    "doubled": signed(b'{"alg":"HS256"}', b'{"exp":1,"exp":2}', SECRET),
+    "no claims": signed(b'{"alg":"HS256"}', b"[1]", SECRET),
+    "algorithm": signed(b'{"alg":"RS256"}', b"{}", SECRET),
+    "none": signed(b'{"alg":"none"}', b"{}", SECRET),
+    "crit": signed(b'{"alg":"HS256","crit":["b64"]}', b"{}", SECRET),
+    "kid": signed(b'{"alg":"HS256","kid":7}', b"{}", SECRET),
+    "no header": signed(b"[]", b"{}", SECRET),
+    "no JSON": signed(b"\xff", b"\xff", SECRET),
+    "two parts": "a.b",
+    "four parts": GOOD + ".x",
+    "padded": GOOD + "=",
+    "foreign": GOOD + "é",
+    "no signature": GOOD.rpartition(".")[0] + ".",
+    "short": "x",
+    "blank": "",
+}
+CREDENTIALS = st.sampled_from(
+    [
+        *(f"Authorization: Bearer {text}" for text in TOKENS.values()),
+        f"X-Api-Key: {API_KEY}",
+        "X-Api-Key: another-key-0123456789",
+        "Authorization: Basic dXNlcjpwYXNz",
+    ]
+)
+USUAL_FIELDS = st.sampled_from(
+    [
+        "Host: h.test",
+        "Host: H.TEST:81",
+        "Via: 1.1 proxy",
+        "Max-Forwards: 3",
+        "Origin: https://shop.test",
+        "Access-Control-Request-Method: POST",
+        "Access-Control-Request-Headers: x-a",
+        "Content-Length: 5",
+        "Expect: 100-continue",
+        "X-Forwarded-For: 203.0.113.9, 10.0.0.2",
+        "X-Forwarded-Odd: 1",
+        "X-Client: 203.0.113.10",
+        "X-User-Id: root",
+        "X-Request-Id: mine",
+        "Connection: close, x-a, upgrade",
+        "Upgrade: websocket",
+        "X-A: 1",
+        "x-a: 2",
+        "Cookie: session=1",
+        "Proxy: http://evil.test",
+    ]
+)
+ODD_FIELDS = st.sampled_from(
+    [
+        "Via: " + ", ".join(["1.1 rawgate"] * 9),
+        "Max-Forwards: 0",
+        "Max-Forwards: x",
+        "Content-Length: 50000",
+        "Transfer-Encoding: chunked",
+        "Connection: authorization",
+        "Authorization: Bearer twice",
+        "X-Api-Key: twice",
+        "no colon",
+        "Bad Name: 1",
+    ]
+)
+USUAL = st.lists(USUAL_FIELDS, max_size=4, unique_by=lambda line: line.partition(":")[0])
+ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
+    "auth": st.sampled_from(["none", "jwt.main", "api_keys.partners"]),
+    "rewrite": st.sampled_from(
+        [None, "/v2", "/", RegexRewrite("/a(.*)", "/b/\\1"), lambda path: "//" if "b" in path else path + "/x"]
+    ),
+    "rate_limit": st.sampled_from([None, RateLimit(1, 60.0)]),
+    "cors": st.sampled_from([None, Cors(origins=("https://shop.test",), methods=("POST",), headers=("x-a",))]),
+    "encoded_slash": st.sampled_from(["reject", "keep"]),
+    "body": st.sampled_from([None, 10]),
+    "forward_credentials": st.sampled_from([None, True, False]),
+    "upstream_host": st.sampled_from(["upstream", "pass"]),
+    "request_headers": st.sampled_from([HeaderRules(), HeaderRules({"X-Env": "test"}, ("x-a",))]),
+    "response_timeout": st.sampled_from([None, 2.0]),
+}
+NARROW_ROUTES = st.builds(
+    route,
+    st.sampled_from(["/a", "/a/", "/a/b", "/b%20c"]),
+    host=st.sampled_from([None, "h.test"]),
+    methods=st.sampled_from([None, ("GET",), ("POST", "OPTIONS")]),
+    **ROUTE_KEYS,
+)
+LAST_ROUTES = st.builds(route, st.just("/"), **ROUTE_KEYS)
+CONFIGS = st.builds(
+    lambda routes, jwt, gateway: config(*routes, jwt=jwt, **gateway),
+    st.tuples(st.lists(NARROW_ROUTES, max_size=3), LAST_ROUTES).map(lambda routes: [*routes[0], routes[1]]),
+    st.sampled_from(
+        [{}, {"issuer": "https://idp.test"}, {"audience": "shop"}, {"audience": "*", "require_exp": False}]
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "trusted_proxies": st.just((ip_network("10.0.0.0/8"),)),
+            "client_ip_header": st.just("x-client"),
+            "merge_slashes": st.booleans(),
+            "parser": st.sampled_from(["fast", "h11"]),
+            "limits": st.just(Limits(target=64)),
+        },
+    ),
+)
+ODD_URLS = st.sampled_from(
+    ["/b c", "/../a", "/a%2Fb", "/%zz", "*", "foo", "", "/" + "x" * 99, "http://user@h.test/a"]
+) | st.text(max_size=12)
+USUAL_URLS = st.sampled_from(
+    [
+        *("/", "/a", "/a/", "/a/b", "/a/b/c?x=1", "/b%20c", "//a//b", "/a/../b", "/a/%2e%2e/b", "/a./b"),
+        *("http://h.test/a", "http://h.test?q", "https://H.test:9/a#b"),
+    ]
+)
+ODD_METHODS = st.sampled_from(["PURGE", "HEAD", "CONNECT", "get", "G ET", ""])
+PEERS = st.sampled_from([PEER, Peer("10.0.0.1", "10.0.0.1:9"), Peer("2001:db8::1", "[::1]:9"), Peer("unix", "unix")])
+
+
+# Two properties, because of whole requests few are refused early, and of odd ones few come far.
+
+
+@given(CONFIGS, st.sampled_from(["GET", "POST", "OPTIONS"]), USUAL_URLS, CREDENTIALS, USUAL, PEERS)
+def test_the_verdict_on_a_whole_request_is_the_gates(
+    configuration: Config, method: str, url: str, credential: str, fields: list[str], peer: Peer
+) -> None:
+    hold_to_the_gate(configuration, method, url, [credential, *fields], peer)
+
+
+@given(
+    CONFIGS, ODD_METHODS, USUAL_URLS | ODD_URLS, st.lists(CREDENTIALS | USUAL_FIELDS | ODD_FIELDS, max_size=4), PEERS
+)
+def test_the_verdict_on_an_odd_request_is_the_gates(
+    configuration: Config, method: str, url: str, fields: list[str], peer: Peer
+) -> None:
+    hold_to_the_gate(configuration, method, url, fields, peer)
+
+
+def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[str], peer: Peer) -> None:
+    asked, real = loaded(configuration), loaded(configuration)
+    assume(asked is not None and real is not None)
+    assert asked is not None
+    assert real is not None
+    octets = request_octets(method, url, fields)
+    told = explain(asked, octets, peer, now=5.0, wall=WALL, new_id=new_id, date=date)
+    shown = msgspec.json.encode(told).decode()
+    assert not [text for text in (SECRET, OLD, API_KEY, *map(signature, fields)) if text and text in shown]
+
+    head = read_request(real, octets)
+    if isinstance(head, Refused):
+        assert (told.verdict.reason, told.verdict.status) == (head.error.reason.code, head.error.reason.status)
+        assert (told.verdict.detail, told.log.reason) == (head.error.detail, head.error.reason.code)
+        return
+    decision = real.gate.decide(head, peer, 5.0, WALL)
+    assert told.log.client_id == decision.client_id
+    selected = [route.name for route in told.routes if route.outcome == "selected"]
+    if isinstance(decision, Answer):
+        assert (told.verdict.action, told.verdict.status) == ("answer", decision.status)
+        assert (told.verdict.reason, told.log.reason) == (decision.reason.code, decision.reason.code)
+        assert told.log.route == decision.route
+        whole = reply(
+            decision.status,
+            decision.reason,
+            decision.detail,
+            decision.request_id,
+            decision.fields,
+            date=date(),
+            head_only=False,
+            connection=b"",
+        )
+        assert list(told.verdict.fields) == field_lines(whole)
+        assert selected == ([decision.route] if decision.route else [])
+        assert (told.fields, told.target) == (None, None)
+        return
+    assert isinstance(decision, Forward)
+    assert (told.verdict.action, told.verdict.reason, told.log.reason) == ("forward", "ok", "ok")
+    assert told.log.route == decision.terms.route
+    assert selected == [decision.terms.route]
+    assert told.target is not None
+    assert told.fields is not None
+    sent = request_head(decision.head, head.body, head.expect, decision.upgrade, b"content-length" in head.known)
+    assert told.target.request_line.encode("latin-1") == sent.partition(b"\r\n")[0]
+    hidden = credentials(configuration)
+    travelling = sorted(
+        ((field.name.lower(), field.value) for field in (*told.fields.added, *told.fields.kept)), key=repr
+    )
+    expected = [masked(field, hidden) for field in field_lines(sent)]
+    assert travelling == sorted(((field.name.lower(), field.value) for field in expected), key=repr)
+
+
+def signature(field: str) -> str:
+    """The last part of a bearer token that has three."""
+    parts = field.partition("Bearer ")[2].split(".")
+    return parts[2] if len(parts) > 2 else ""
+
+
+# What it says
+
+GUARDED = config(route("/api", auth="jwt.main"), jwt={"issuer": "https://idp.test"})
+CLAIMS = {"sub": "alice", "exp": WALL + 300, "iss": "https://idp.test"}
+
+
+def steps(told: Explanation) -> list[tuple[bool | None, str]]:
+    assert told.authentication is not None
+    return [(step.passed, step.text) for step in told.authentication.steps]
+
+
+def test_a_good_token_step_by_step() -> None:
+    told = explained(GUARDED, "GET", "/api", f"Authorization: Bearer {token(CLAIMS, OLD)}")
+    size = len(token(CLAIMS, OLD))
+    assert steps(told) == [
+        (True, f"a bearer token of {size} octets in Authorization, in 3 parts"),
+        (True, 'header: alg "HS256", typ "JWT"'),
+        (True, "key: HS256, 2 from env:NEW, env:OLD fit"),
+        (True, "signature: good, by the key from env:OLD"),
+        (True, 'sub "alice"'),
+        (True, 'iss "https://idp.test" (expected "https://idp.test")'),
+        (True, "exp 1700000300.0: in 5 min"),
+    ]
+    assert told.authentication is not None
+    assert (told.authentication.verifier, told.authentication.kind, told.authentication.name) == (
+        "jwt.main",
+        "sub",
+        "alice",
+    )
+
+
+@pytest.mark.parametrize(
+    ("authorization", "reason", "failed"),
+    [
+        (None, "auth_missing", "no bearer token"),
+        ("Basic dXNlcjpwYXNz", "auth_missing", "no bearer token"),
+        ("Bearer a.b", "auth_malformed", "in 2 parts"),
+        (f"Bearer {signed(b'[]', b'{}')}", "auth_malformed", "header: no JSON object"),
+        (f"Bearer {signed(b'{}', b'{}')}", "auth_malformed", "header: without alg"),
+        (f"Bearer {TOKENS['algorithm']}", "auth_bad_signature", "key: HS256, and none"),
+        (f"Bearer {TOKENS['stranger']}", "auth_bad_signature", "signature: by none of 2 keys tried"),
+        (f"Bearer {TOKENS['no signature']}", "auth_malformed", "signature"),
+        (f"Bearer {TOKENS['no claims']}", "auth_malformed", "claims: no JSON object"),
+        (f"Bearer {TOKENS['unfit sub']}", "auth_malformed", 'sub " alice"'),
+        (f"Bearer {TOKENS['issuer']}", "auth_wrong_issuer", 'iss "https://other.test" (expected "https://idp.test")'),
+        (f"Bearer {token({**CLAIMS, 'aud': 'x'}, SECRET)}", "auth_wrong_audience", 'aud "x" (expected none)'),
+        (f"Bearer {token({**CLAIMS, 'exp': WALL - 120}, SECRET)}", "auth_expired", "2 min ago"),
+        (f"Bearer {token({**CLAIMS, 'nbf': WALL + 7200}, SECRET)}", "auth_not_yet_valid", "in 2 h"),
+        (f"Bearer {token({'iss': CLAIMS['iss']}, SECRET)}", "auth_malformed", "exp is missing (required)"),
+        (f"Bearer {token({**CLAIMS, 'exp': True}, SECRET)}", "auth_malformed", "exp true, no date"),
+    ],
+)
+def test_the_step_that_failed(authorization: str | None, reason: str, failed: str) -> None:
+    told = explained(GUARDED, "GET", "/api", *([f"Authorization: {authorization}"] if authorization else []))
+    assert (told.verdict.status, told.verdict.reason) == (401, reason)
+    marks = [passed for passed, _ in steps(told)]
+    at = marks.index(False)
+    assert failed in steps(told)[at][1]
+    assert marks == [True] * at + [False] + [None] * (len(marks) - at - 1)
+
+
+@pytest.mark.parametrize("text", TOKENS.values(), ids=TOKENS.keys())
+def test_every_refused_token_has_one_failed_step(text: str) -> None:
+    told = explained(GUARDED, "GET", "/api", f"Authorization: Bearer {text}")
+    assert [passed for passed, _ in steps(told)].count(False) == (told.verdict.action == "answer")
+
+
+def test_an_api_key() -> None:
+    guarded = config(route(auth="api_keys.partners"))
+    assert steps(explained(guarded, "GET", "/")) == [(False, "no x-api-key field")]
+    good = explained(guarded, "GET", "/", f"X-API-Key: {API_KEY}")
+    assert steps(good) == [(True, "a key of 25 octets in x-api-key"), (True, "it is the key of acme")]
+    assert good.fields is not None
+    assert [(field.name, field.value, field.why) for field in good.fields.removed][1:] == [
+        ("X-API-Key", "…", "the credential stays here")
+    ]
+    bad = explained(guarded, "GET", "/", "X-API-Key: nope")
+    assert steps(bad)[1] == (False, "it is nobody's in this table")
+
+
+def test_why_each_route_lost() -> None:
+    told = explained(
+        config(
+            route("/api/users", host="h.test", name="host"),
+            route("/orders", name="prefix"),
+            route("/api/users", methods=("POST",), name="method"),
+            route("/api/users", methods=("GET",), name="get"),
+            route("/api/users", name="rest"),
+            route("/", name="all"),
+        ),
+        "GET",
+        "/api/users/7",
+    )
+    assert [(tried.name, tried.outcome) for tried in told.routes] == [
+        ("host", "host"),
+        ("prefix", "prefix"),
+        ("method", "method"),
+        ("get", "selected"),
+        ("rest", "method"),
+        ("all", "earlier"),
+    ]
+    assert told.routes[2].why == "takes POST"
+
+
+def test_what_was_not_reached_is_null() -> None:
+    climbed = explained(config(route(auth="jwt.main", rate_limit=RateLimit(1, 1.0))), "GET", "/../x")
+    assert climbed.path is not None
+    assert climbed.path.flaw == climbed.verdict.detail == "The path climbs above its root."
+    assert climbed.routes == ()
+    assert (climbed.authentication, climbed.limit, climbed.rewrite, climbed.fields, climbed.target) == (None,) * 5
+    refused = explained(config(route()), "GET", "nowhere")
+    assert (refused.client, refused.path, refused.routes) == (None, None, ())
+    assert (refused.log.method, refused.log.path) == ("GET", "nowhere")
+
+
+def test_the_way_through() -> None:
+    told = explained(
+        config(
+            route(
+                "/api/users",
+                name="users",
+                auth="jwt.main",
+                rewrite="/v2/users",
+                rate_limit=RateLimit(10, 60.0),
+                response_timeout=2.0,
+                request_headers=HeaderRules({"X-Env": "test"}, ("X-Debug",)),
+            ),
+            trusted_proxies=(ip_network("10.0.0.0/8"),),
+        ),
+        "GET",
+        "http://api.test/api//users/./7?x=1",
+        f"Authorization: Bearer {GOOD}",
+        "X-Forwarded-For: 203.0.113.9",
+        "X-User-Id: root",
+        "X-Debug: 1",
+        "Connection: x-a",
+        "X-A: 1",
+        "Accept: */*",
+        peer=Peer("10.0.0.1", "10.0.0.1"),
+    )
+    assert told.client == msgspec.convert(
+        {"peer": "10.0.0.1", "trusted": True, "address": "203.0.113.9"}, type(told.client)
+    )
+    assert told.path is not None
+    assert (told.path.received, told.path.normalised, told.path.query) == ("/api//users/./7", "/api/users/7", "?x=1")
+    assert told.rewrite is not None
+    assert (told.rewrite.path, told.rewrite.sent) == ("/api/users/7", "/v2/users/7")
+    assert told.limit is not None
+    assert (told.limit.rule, told.limit.key, told.limit.admitted, told.limit.remaining) == (
+        "users",
+        "sub:alice",
+        True,
+        9,
+    )
+    assert told.fields is not None
+    assert {(field.name, field.why) for field in told.fields.removed} == {
+        ("Host", "the upstream has its own"),
+        ("X-Forwarded-For", "only the gateway says this"),
+        ("X-User-Id", "only the gateway says this"),
+        ("X-Debug", "the route's request_headers"),
+        ("Connection", "ends at this hop"),
+        ("X-A", "ends at this hop"),
+    }
+    assert ("Authorization", "Bearer …") in [(field.name, field.value) for field in told.fields.kept]
+    assert ("X-User-Id", "alice") in [(field.name, field.value) for field in told.fields.added]
+    assert [field.name for field in told.fields.answer][:3] == ["Date", "X-Request-Id", "RateLimit"]
+    assert told.target is not None
+    assert told.target.targets == ("http://users:3001", "http://second")
+    assert (told.target.request_line, told.target.response_timeout) == ("GET /v2/users/7?x=1 HTTP/1.1", 2.0)
+    assert told.log == msgspec.convert(
+        {
+            "method": "GET",
+            "path": "/api//users/./7",
+            "route": "users",
+            "clientId": "alice",
+            "status": None,
+            "upstream": "users",
+            "remote": "10.0.0.1",
+            "reason": "ok",
+        },
+        type(told.log),
+    )
+
+
+def test_a_first_request_is_always_the_first() -> None:
+    """Each explanation has a gate of its own: nothing is used up."""
+    once = config(route(rate_limit=RateLimit(1, 60.0)))
+    assert [explained(once, "GET", "/").verdict.action for _ in range(2)] == ["forward", "forward"]
+
+
+def test_the_shape() -> None:
+    """Names that programs rely on."""
+    shown = json.loads(msgspec.json.encode(explained(GUARDED, "GET", "/api", f"Authorization: Bearer {GOOD}")))
+    assert list(shown) == [
+        *("request", "client", "path", "routes", "authentication", "limit", "rewrite", "fields", "target", "verdict"),
+        "log",
+    ]
+    assert list(shown["verdict"]) == ["action", "status", "reason", "publicReason", "detail", "fields"]
+    assert list(shown["log"]) == ["method", "path", "route", "clientId", "status", "upstream", "remote", "reason"]
+    assert shown["request"]["fields"][1] == {"name": "Authorization", "value": "Bearer …", "why": ""}
+    assert not [name for name in re.findall(r'"(\w+)":', json.dumps(shown)) if "_" in name]

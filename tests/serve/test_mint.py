@@ -1,0 +1,165 @@
+"""Tokens for trying things out: the gateway takes them, or we are told why not."""
+
+import json
+from base64 import urlsafe_b64decode
+from functools import cache
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from harness.tokens import encoded
+from rawgate.config.model import Config, Gateway, Jwt, Route, Secret, Target, Upstream
+from rawgate.errors import Problem, RawgateError
+from rawgate.message import Identity
+from rawgate.policy.gate import compile_gate
+from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.signing import SigningError
+from rawgate.serve.load import Loaded
+from rawgate.serve.mint import Minted, MintError, mint_token
+
+WALL = 1_700_000_000.0
+SECRETS = (
+    Secret("a", b"the newer secret, of more than 32 octets"),
+    Secret("b", b"the older secret, of more than 32 octets"),
+)
+
+
+@cache
+def private_key(number: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> Secret:
+    kind = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return Secret("file:private.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, kind))
+
+
+def public_pem(number: int) -> Secret:
+    key = private_key(number).public_key()
+    return Secret("file:public.pem", key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def key_set(**names: int) -> Secret:
+    def jwk(kid: str, number: int) -> dict[str, str]:
+        numbers = private_key(number).public_key().public_numbers()
+        return {"kty": "RSA", "kid": kid, "e": "AQAB", "n": encoded(numbers.n.to_bytes(256, "big"))}
+
+    return Secret("file:jwks.json", json.dumps({"keys": [jwk(*item) for item in names.items()]}).encode())
+
+
+def loaded(**spec: Any) -> Loaded:
+    config = Config(
+        gateway=Gateway(listen=()),
+        upstreams={"users": Upstream(targets=(Target("127.0.0.1", 9, "127.0.0.1:9"),))},
+        routes=(Route(prefix="/", upstream="users", auth="none"),),
+        jwt={"main": Jwt(**spec)},
+    )
+    problems: list[Problem] = []
+    gate = compile_gate(config, new_id=lambda: "", date=lambda: b"", problems=problems)
+    assert gate is not None, problems
+    return Loaded(config, gate)
+
+
+def minted(ready: Loaded, key: Secret | None = None, lifetime: float = 60.0, **claims: object) -> Minted:
+    return mint_token(ready, "main", {"sub": "alice", **claims}, lifetime, key, WALL)
+
+
+def verdict(ready: Loaded, token: str, wall: float = WALL) -> object:
+    verifier = ready.gate.credentials["jwt.main"].by
+    assert isinstance(verifier, JwtVerifier)
+    return verifier.verify(token.encode(), wall)
+
+
+def part(token: str, number: int) -> Any:
+    text = token.split(".")[number]
+    return json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+
+
+def test_a_shared_secret() -> None:
+    ready = loaded(algorithm="HS256", secret=SECRETS, issuer="https://idp.test", audience="shop")
+    made = minted(ready, scope="read", groups=["a"])
+    assert made.warning == ""
+    assert verdict(ready, made.token) == Identity("sub", "alice")
+    assert part(made.token, 0) == {"alg": "HS256", "typ": "JWT"}
+    assert part(made.token, 1) == {
+        "iss": "https://idp.test",
+        "aud": "shop",
+        "iat": WALL,
+        "exp": WALL + 60,
+        "sub": "alice",
+        "scope": "read",
+        "groups": ["a"],
+    }
+    first = loaded(algorithm="HS256", secret=SECRETS[:1], issuer="https://idp.test", audience="shop")
+    assert verdict(first, made.token) == Identity("sub", "alice")
+
+
+def test_any_audience_is_none() -> None:
+    assert "aud" not in part(minted(loaded(algorithm="HS256", secret=SECRETS, audience="*")).token, 1)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "claims", "reason"),
+    [
+        (-300.0, {}, "auth_expired"),
+        (60.0, {"iss": "somebody"}, "auth_wrong_issuer"),
+        (60.0, {"nbf": WALL + 900}, "auth_not_yet_valid"),
+        (60.0, {"sub": ""}, "auth_malformed"),
+    ],
+)
+def test_a_token_that_the_gateway_would_refuse(lifetime: float, claims: dict[str, object], reason: str) -> None:
+    ready = loaded(algorithm="HS256", secret=SECRETS, issuer="https://idp.test")
+    assert minted(ready, None, lifetime, **claims).warning == f"the gateway refuses this token: {reason}"
+
+
+def test_a_private_key() -> None:
+    ready = loaded(algorithm="RS256", public_key=(public_pem(1), public_pem(2)))
+    made = minted(ready, pem(private_key(2)))
+    assert (made.warning, verdict(ready, made.token)) == ("", Identity("sub", "alice"))
+    assert part(made.token, 0) == {"alg": "RS256", "typ": "JWT"}
+
+
+def test_a_key_set_names_the_key() -> None:
+    ready = loaded(algorithm="RS256", jwks=key_set(first=1, second=2))
+    made = minted(ready, pem(private_key(2)))
+    assert (made.warning, part(made.token, 0)["kid"]) == ("", "second")
+
+
+@pytest.mark.parametrize("source", ["public_key", "jwks"])
+def test_a_strangers_key_is_told(source: str) -> None:
+    keys = {"jwks": key_set(first=1, second=2)} if source == "jwks" else {"public_key": (public_pem(1),)}
+    made = minted(loaded(algorithm="RS256", **keys), pem(private_key(3)))
+    assert made.warning == "this key does not belong to a public key of [jwt.main]: the gateway refuses the token"
+    assert made.token.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        (None, MintError, "RS256, and a gateway holds no private key"),
+        (Secret("k", b"nonsense"), SigningError, "not a private key in PEM form"),
+        (public_pem(1), SigningError, "not a private key in PEM form"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), SigningError, "not an RSA key"),
+        (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), SigningError, "has a passphrase"),
+    ],
+    ids=["none", "nonsense", "public", "elliptic", "passphrase"],
+)
+def test_keys_that_cannot_sign(key: Secret | None, error: type[RawgateError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        minted(loaded(algorithm="RS256", public_key=(public_pem(1),)), key)
+
+
+def test_what_cannot_be_asked_for() -> None:
+    ready = loaded(algorithm="HS256", secret=SECRETS)
+    with pytest.raises(MintError, match="--key is for RS256"):
+        minted(ready, pem(private_key(1)))
+    with pytest.raises(MintError, match=r"there is no \[jwt.mian\] in this configuration \(there is: main\)"):
+        mint_token(ready, "mian", {}, 60.0, None, WALL)

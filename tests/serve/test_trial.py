@@ -1,0 +1,132 @@
+"""A configuration's own tests: what passes, what is reported, what nobody reaches."""
+
+from pathlib import Path
+
+import pytest
+
+from rawgate.config.load import load
+from rawgate.errors import ConfigError
+from rawgate.serve.load import compile_draft
+from rawgate.serve.trial import Difference, Report, run_tests
+
+ENVIRON = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
+CONFIG = """\
+[gateway]
+listen = ["127.0.0.1:0"]
+[jwt.main]
+algorithm = "HS256"
+secret = "env:JWT_SECRET"
+[api_keys.partners]
+header = "x-api-key"
+keys = "env:API_KEYS"
+[upstreams.users]
+targets = ["http://127.0.0.1:9"]
+[[routes]]
+prefix = "/hooks"
+host = "hooks.test"
+upstream = "users"
+auth = "api_keys.partners"
+[[routes]]
+prefix = "/api/users"
+methods = ["GET"]
+upstream = "users"
+rewrite = "/v2/users"
+auth = "jwt.main"
+rate_limit = { max = 1, window = "1h" }
+[[routes]]
+prefix = "/open"
+upstream = "users"
+auth = "none"
+"""
+
+
+def report(directory: Path, *tests: str) -> Report:
+    path = directory / "rawgate.toml"
+    path.write_text(CONFIG + "".join(f"[[tests]]\n{test}\n" for test in tests))
+    draft = load(path, ENVIRON)
+    loaded = compile_draft(draft, new_id=lambda: "0" * 32, date=lambda: b"now")
+    return run_tests(loaded, draft.line, new_id=lambda: "0" * 32, wall=1_700_000_000.0)
+
+
+ALICE = 'claims = { sub = "alice" }'
+
+
+@pytest.mark.parametrize(
+    ("request_line", "credential", "expect"),
+    [
+        ("GET /api/users/7?x=1", ALICE, 'route = "/api/users", path = "/v2/users/7?x=1"'),
+        ("GET /api/users/7", ALICE, 'reason = "ok", headers = { x-user-id = "alice", Via = "1.1 rawgate" }'),
+        ("GET /api/users/7", "claims = {}", 'reason = "ok", headers = { X-User-Id = "" }'),
+        ("GET /api/users/7", "", 'status = 401, reason = "auth_missing", headers = { www-authenticate = "Bearer" }'),
+        ("GET /api/users/7", 'api_key = "acme"', 'reason = "auth_missing"'),
+        ("GET /api/users/7", 'claims = { sub = " alice" }', 'reason = "auth_malformed"'),
+        ("GET http://hooks.test/hooks", 'api_key = "acme"', 'route = "/hooks", headers = { X-User-Id = "acme" }'),
+        ("GET http://hooks.test:81/hooks", ALICE, 'reason = "auth_missing"'),
+        ("GET /hooks", "", 'status = 404, reason = "no_route"'),
+        ("DELETE /api/users/7", "", 'status = 405, headers = { allow = "GET, HEAD" }'),
+        ("GET /open/../api/users", ALICE, 'route = "/api/users"'),
+        ("GET /open/%2e%2e/%2e%2e/x", "", 'reason = "bad_request"'),
+        ("CONNECT /open", "", 'status = 501, reason = "not_implemented"'),
+        ("OPTIONS *", "", "status = 204"),
+        ("GET /open", ALICE, 'headers = { X-User-Id = "" }'),
+    ],
+)
+def test_passes(tmp_path: Path, request_line: str, credential: str, expect: str) -> None:
+    found = report(tmp_path, f'request = "{request_line}"\n{credential}\nexpect = {{ {expect} }}')
+    assert [result.differences for result in found.results] == [()]
+    assert found.failed == ()
+
+
+def test_each_difference_is_reported(tmp_path: Path) -> None:
+    found = report(
+        tmp_path,
+        'request = "GET /open/a"\nexpect = { route = "/api/users", path = "/b", status = 404, reason = "no_route" }',
+        'request = "GET /nothing"\nexpect = { route = "/open", path = "/nothing", headers = { X-User-Id = "alice" } }',
+        'request = "GET /open"\nexpect = { reason = "ok" }',
+    )
+    assert [result.differences for result in found.results] == [
+        (
+            Difference("route", "/api/users", "/open"),
+            Difference("path", "/b", "/open/a"),
+            Difference("status", "404", "the upstream's"),
+            Difference("reason", "no_route", "ok"),
+        ),
+        (
+            Difference("route", "/open", ""),
+            Difference("path", "/nothing", ""),
+            Difference("X-User-Id", "alice", ""),
+        ),
+        (),
+    ]
+    assert found.failed == found.results[:2]
+    assert [result.line for result in found.results] == [27, 30, 33]
+
+
+def test_routes_that_no_test_reaches(tmp_path: Path) -> None:
+    assert report(tmp_path).unreached == ("/hooks", "/api/users", "/open")
+    refused = 'request = "GET /api/users"\nexpect = { status = 401 }'
+    assert report(tmp_path, refused).unreached == ("/hooks", "/open")
+
+
+def test_tests_do_not_use_up_each_others_limits(tmp_path: Path) -> None:
+    """The route admits one request an hour."""
+    once = f'request = "GET /api/users"\n{ALICE}\nexpect = {{ reason = "ok" }}'
+    assert report(tmp_path, *[once] * 5).failed == ()
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        report(tmp_path, 'request = "GET /open"\napi_key = "acne"\nexpect = { reason = "ok" }')
+    (line,) = error.value.lines
+    assert line.endswith(
+        'rawgate.toml:29: tests[0].api_key: "acne" is not the name of an API key (did you mean "acme"?)'
+    )
+
+
+def test_a_table_that_cannot_be_read_may_have_that_key(tmp_path: Path) -> None:
+    path = tmp_path / "rawgate.toml"
+    path.write_text(CONFIG + '[[tests]]\nrequest = "GET /open"\napi_key = "acme"\nexpect = { reason = "ok" }\n')
+    with pytest.raises(ConfigError) as error:
+        compile_draft(load(path, {"JWT_SECRET": ENVIRON["JWT_SECRET"]}), new_id=lambda: "", date=lambda: b"")
+    (line,) = error.value.lines
+    assert 'api_keys.partners.keys: the environment variable "API_KEYS" is not set' in line
