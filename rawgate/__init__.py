@@ -8,31 +8,38 @@ and `tests/test_architecture.py` holds it.
 
     wire/       HTTP/1.1 without I/O: octets ↔ heads, framing, chunked bodies, our own replies     errors, message
                 the only door to h11
-    config/     TOML or Python → frozen values, findings with file and line                        errors
-                the only reader of configuration files and environment
+    config/     TOML or Python → frozen values, findings with file and line; the JSON Schema       errors
+                and the samples. The only reader of configuration files and environment
     policy/     what to do with a head: route, authenticate, limit, rewrite, header rules;         errors, message,
                 `gate` composes the steps. The only door to cryptography                           config
     relay/      one exchange between one client and one upstream as a table of phases;             errors, message,
                 the pool of upstream connections as bookkeeping                                    wire
-    observe/    the access log                                                                     errors, message
-    net/        the asyncio shell: two Protocols, dialing, timers. It is given `decide`            the four above
+    observe/    the access log: one JSON line per request, written by a thread of its own          errors, message
+    net/        the asyncio shell: two Protocols, dialing, timers. It is given `decide`            all above
                                                                                                    but config, policy
-    serve/      wires the rooms together: listening, signals, drain. The only door to uvloop       all
-    cli/        argv → a call                                                                      all
+    serve/      wires the rooms together: `load`, `service`, `run` serve a configuration;          all
+                `explain`, `trial`, `mint` ask the same gate offline; `demo` shows it at work.
+                The only door to uvloop
+    cli/        argv → a call: run, check, demo, token, explain, test, schema, version             all
 
-`wire`, `policy` and `relay` do no I/O and read no clock: octets, time and random numbers are handed in. That is why
-nearly everything here can be tested as a table or as a script of octets.
+    examples/   configurations to copy, one for each usual need; they are not part of the program
+
+Each room's own `__init__` maps its modules. `wire`, `policy` and `relay` do no I/O and read no clock: octets, time and
+random numbers are handed in. That is why nearly everything here can be tested as a table or as a script of octets.
 
 Life of a request
 -----------------
+`life-of-a-request.md`, beside this file, follows one through all rooms. In short:
+
 1. `net.downstream.Downstream.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
    `message.RequestHead`, or raises `errors.RequestError`: then our own reply, and the connection ends.
 2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.Answer`, or a `message.Pending`.
 3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: idle, dialed by
    `net.upstream.Dialer`, or after a wait in the queue.
-4. `Exchange.leased` writes the head; `client_data` sends the body up, `upstream_data` brings the answer down, as
-   they come; a full side pauses the other one.
-5. `Downstream.finished` writes one record to `observe.access_log.AccessLog`; the next request's turn comes.
+4. `relay.exchange.Exchange.leased` writes the head; `client_data` sends the body up, `upstream_data` brings the answer
+   down, as they come; a full side pauses the other one. `relay/phases.svg` draws the phases.
+5. `net.downstream.Downstream.finished` writes one record to `observe.access_log.AccessLog`; the next request's turn
+   comes.
 """
 
 __version__ = "0.1.0"

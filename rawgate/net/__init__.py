@@ -1,0 +1,8 @@
+"""The asyncio shell: sockets, timers, dialing. It knows neither policy nor configuration: it is given `decide`.
+
+    downstream  the client's side: one protocol per connection, and what all of them share
+    upstream    the services' side: one protocol per connection, the dialer, the sweep
+    transports  what both ask of a transport
+
+The two sides do not import each other. They meet in `relay.ports`, which both implement.
+"""

@@ -10,6 +10,7 @@
     limiter     a sliding window per route and client
     rewrite     the path that the upstream sees
     headers     the fields that travel, both ways
+    signing     tokens for tests of a gateway; nothing that serves imports it
 
 They do not import one another; only `gate` does. Time and random octets are handed in. The only door to `cryptography`.
 """

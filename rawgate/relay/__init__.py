@@ -1,0 +1,8 @@
+"""One exchange between one client and one upstream, without I/O and without a clock.
+
+    exchange  the table of phases, and all that happens in them
+    pool      which connection serves which exchange: bookkeeping
+    ports     the two small doors to the world; `net` implements them, tests fake them
+
+`phases.svg` is the table, drawn.
+"""

@@ -8,6 +8,7 @@
     steps         the tour, as data
     tour          how a step looks on a terminal
     live          a finished request as one readable line
+    invitation    a token, and commands to try
     stage         everything together: `play_tour`, `stay_open`
 
 The gateway is the one that `rawgate run` serves with (`serve.service`), on the configuration that

@@ -1,0 +1,42 @@
+"""The maps in the packages' docstrings: each module of a room stands in its room's map, and nothing else does."""
+
+import importlib
+import re
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+import rawgate
+
+PACKAGE = Path(rawgate.__file__).parent
+FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+
+
+def parts(folder: Path) -> set[str]:
+    """Modules and packages directly in a folder."""
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return modules | {path.parent.name for path in folder.glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=[str(folder.relative_to(PACKAGE)) for folder in FOLDERS])
+def test_a_room_maps_its_modules(folder: Path) -> None:
+    name = ".".join(["rawgate", *folder.relative_to(PACKAGE).parts])
+    words = set(re.findall(r"\w+", importlib.import_module(name).__doc__ or ""))
+    assert parts(folder) - words == set()
+
+
+def test_the_package_maps_its_rooms() -> None:
+    lines = (rawgate.__doc__ or "").splitlines()
+    listed = [found[1] for line in lines if (found := re.match(r" {4}(\w+)/? {2,}\S", line))]
+    assert set(listed) - {"examples"} == parts(PACKAGE) - {"__main__"}
+    assert len(listed) == len(set(listed))
+
+
+def test_the_package_names_what_exists() -> None:
+    names = re.findall(r"`((?:\w+\.)+\w+)`", rawgate.__doc__ or "")
+    assert len(names) > 8
+    for name in names:
+        assert resolve_name(f"rawgate.{name}") is not None
+    for path in re.findall(r"`([\w/-]+\.(?:md|svg))`", rawgate.__doc__ or ""):
+        assert (PACKAGE / path).is_file()
