@@ -35,7 +35,7 @@ from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
 from rawgate.observe.line import Record
-from rawgate.relay.exchange import ClientTerms, Exchange, Sign
+from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
 from rawgate.relay.pool import Pool
 from rawgate.wire import RequestReader, RequestRules, reply
 
@@ -172,6 +172,8 @@ def _shortest(pool: Pool, client: ClientTerms) -> float:
     terms = pool.terms
     spans = [terms.response_timeout, terms.idle_timeout, terms.tunnel_idle, terms.tunnel_max_age]
     spans += [client.body_timeout, client.send_timeout]
+    if client.body_rate:
+        spans.append(RATE_SPAN)
     if terms.total_timeout is not None:
         spans.append(terms.total_timeout)
     return min(spans)
@@ -238,7 +240,13 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self.peer = peer_of(self._transport)
+        peer = peer_of(self._transport)
+        if peer is None:
+            # Nobody could say whose requests these are: not the limiter, not the log.
+            self._state = CLOSING
+            self._transport.abort()
+            return
+        self.peer = peer
         now = monotonic()
         if self._listener.admit(self):
             self.last = self._listener.draining

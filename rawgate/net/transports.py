@@ -11,6 +11,9 @@ HIGH_WATER = 64 * 1024
 
 LOW_WATER = 16 * 1024
 
+UNIX = Peer("unix", "unix")
+"""The other end of any Unix socket."""
+
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -27,10 +30,12 @@ def reset_transport(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def peer_of(transport: asyncio.Transport) -> Peer:
-    """The other end: address and port, without an IPv6 zone."""
+def peer_of(transport: asyncio.Transport) -> Peer | None:
+    """The other end: address and port, without an IPv6 zone. None when it is gone: a client may have reset its
+    connection before it was accepted, and what it sent before that can still be read."""
     name = transport.get_extra_info("peername")
-    if not isinstance(name, tuple):
-        return Peer("unix", "unix")
-    address, port = name[0].partition("%")[0], name[1]
-    return Peer(address, f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+    if isinstance(name, tuple):
+        address, port = name[0].partition("%")[0], name[1]
+        return Peer(address, f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+    sock = transport.get_extra_info("socket")
+    return UNIX if sock is not None and sock.family == socket.AF_UNIX else None

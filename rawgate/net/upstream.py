@@ -103,6 +103,7 @@ class Upstream(asyncio.Protocol):
         exchange = self.exchange
         if exchange is None:
             self.pool.discard(self)
+            self.close()
             return False
         exchange.upstream_eof(monotonic())
         return self.exchange is not None

@@ -7,7 +7,8 @@ runs in a test as a script of bytes.
 Theory
 ------
 The life is a path through `TABLE`. A row is a phase, a column an event; a cell is the next phase, and a missing cell is
-an illegal move, which raises. The table is consulted when the phase changes, never per piece of a body.
+an illegal move, which raises. The table is consulted when the phase changes, never per piece of a body. `phases.svg`,
+beside this module, is the table drawn by `tools/draw-phases`.
 
     leasing    waiting for a connection: dialing, or in the queue
     sending    the request head is out, its body is not complete; the upstream's 100 (Continue) may be awaited
@@ -602,6 +603,8 @@ class Exchange:
 
     def _progressed(self, reason: Reason, now: float) -> bool:
         """The deadline passed, but look closer: a slow reader may have taken some, a slow sender enough."""
+        if reason is errors.TUNNEL_MAX_AGE:
+            return False
         if reason is errors.BODY_TIMEOUT:
             if now >= self.since + self.client_terms.body_timeout:
                 return False
@@ -633,10 +636,14 @@ class Exchange:
         if self.status != 0:
             self._cut(reason, now)
             return
-        complete = self.head.body == NO_BODY or (self.request_body is not None and self.request_body.done)
+        # A body that is refused may have ended in the same read; what came behind it has been dropped with it, so no
+        # further request can be told apart on this connection.
+        complete = reason.fault != "client" and (
+            self.head.body == NO_BODY or (self.request_body is not None and self.request_body.done)
+        )
         self._drop_upstream(now)
-        # After a broken answer the client's connection always ends: whether it is cut in the middle of that answer, or told
-        # 502, depends only on how the octets came.
+        # After a broken answer the client's connection always ends: whether it is cut in the middle of that answer, or
+        # told 502, depends only on how the octets came.
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
         self.keep_open = complete and not broken and not self.head.close and not self.client.last
         self.linger = not complete

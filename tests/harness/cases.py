@@ -1,4 +1,4 @@
-"""The conformance cases (`tests/cases/http_cases.jsonl`) and how one is played against a running gateway.
+"""The conformance cases (`tests/cases/http_cases*.jsonl`) and how one is played against a running gateway.
 
 All cases run at the same time against one gateway with one upstream, each from a loopback address of its own: the
 gateway tells the upstream that address in X-Forwarded-For, and the log has it in `remote`, so what either saw is
@@ -46,7 +46,13 @@ NOT_HTTP = b"\x00\r\n\r\n"
 
 @dataclass
 class Case:
-    """See `http_cases.jsonl`; octets are decoded. `answers`: final responses that the client waits for."""
+    """A row; octets are decoded. In `http_cases_own.jsonl` a row may say more:
+
+    asks       final responses that the client waits for (`answers` in the row; 0: not said)
+    forwarded  what must reach the upstream, (method, target, body) each; None: not said
+    statuses   of those responses, when they are not all 200
+    body       of the response at the client; None: not said
+    """
 
     id: str
     side: str
@@ -61,10 +67,15 @@ class Case:
     half_close: bool
     abort_ok: bool
     eof: bool
+    asks: int
+    forwarded: list[tuple[bytes, bytes, bytes]] | None
+    statuses: list[int]
+    body: bytes | None
 
     @property
     def answers(self) -> int:
-        return ANSWERS.get(self.id, 2 if self.upgrade_declined else 1)
+        """Final responses that the client waits for."""
+        return self.asks or ANSWERS.get(self.id, 2 if self.upgrade_declined else 1)
 
     @property
     def sent(self) -> bytes:
@@ -84,8 +95,10 @@ class Case:
         return "reuse the upstream connection" in self.must_not
 
 
-def read_cases(path: Path) -> list[Case]:
-    return [_case(json.loads(line)) for line in path.read_text().splitlines()]
+def read_cases(directory: Path) -> list[Case]:
+    """All rows: those that were given, and our own."""
+    files = sorted(directory.glob("http_cases*.jsonl"))
+    return [_case(json.loads(line)) for file in files for line in file.read_text().splitlines()]
 
 
 def _case(row: dict[str, Any]) -> Case:
@@ -103,7 +116,15 @@ def _case(row: dict[str, Any]) -> Case:
         half_close=row.get("half_close", False),
         abort_ok=row.get("abort_ok", False),
         eof=row.get("eof", False),
+        asks=row.get("answers", 0),
+        forwarded=_requests(row["forwarded"]) if "forwarded" in row else None,
+        statuses=row.get("statuses", []),
+        body=_octets(row["body"]) if "body" in row else None,
     )
+
+
+def _requests(rows: list[list[str]]) -> list[tuple[bytes, bytes, bytes]]:
+    return [(method.encode(), target.encode(), body.encode()) for method, target, body in rows]
 
 
 def _octets(text: str) -> bytes:

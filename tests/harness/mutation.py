@@ -5,6 +5,7 @@ seed, and a coverage-guided fuzzer can make one from its input: so the three of 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 CRLF = b"\r\n"
@@ -224,6 +225,29 @@ TRAILERS = (
 )
 
 
+class Given(Random):
+    """Chance that was settled beforehand: takes its bits from octets, and is all zeros behind their end."""
+
+    def __init__(self, octets: bytes) -> None:
+        super().__init__(0)
+        self._octets = octets
+        self._at = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether all octets are used."""
+        return self._at >= len(self._octets)
+
+    def getrandbits(self, k: int, /) -> int:
+        size = (k + 7) // 8
+        taken = self._octets[self._at : self._at + size]
+        self._at += size
+        return int.from_bytes(taken, "little") & ((1 << k) - 1)
+
+    def random(self) -> float:
+        return self.getrandbits(16) / 65536
+
+
 class Mutator:
     """Makes octets from one source of chance.
 
@@ -359,4 +383,4 @@ class Mutator:
             return [octets[at : at + 1] for at in range(len(octets))]
         marks = sorted(self.number(0, len(octets)) for _ in range(self.number(1, 5)))
         edges = [0, *marks, len(octets)]
-        return [octets[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+        return [octets[start:end] for start, end in pairwise(edges) if start < end]

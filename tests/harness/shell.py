@@ -1,5 +1,5 @@
-"""The whole gateway in memory: the real gate, client and upstream protocols, exchange and pool, on a loop and transports
-that are driven by hand. No sockets, no time that passes by itself.
+"""The whole gateway in memory: the real gate, client and upstream protocols, exchange and pool, on a loop and
+transports that are driven by hand. No sockets, no time that passes by itself.
 
 A test acts as the clients (`Shell.connect`), as the services behind (`Shell.upstreams`), as whoever dials
 (`Shell.dials`), and as time. What everybody saw is kept, and `harness.verdict` judges it.
@@ -16,7 +16,8 @@ from unittest import mock
 from msgspec import Struct
 
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
-from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target, Upstream as UpstreamConfig
+from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
+from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Peer, Pending, RequestHead
 from rawgate.net import downstream, upstream
@@ -159,15 +160,30 @@ class End(FakeTransport):
 
 
 class Watched(Upstream):
-    """Keeps what arrived for which request."""
+    """Keeps what arrived for which request, and what was sent when something had come that belongs to nobody."""
 
-    arrived: dict[str, bytes]
+    def __init__(self, pool: Pool, target: int, rules: ResponseRules) -> None:
+        super().__init__(pool, target, rules)
+        self.arrived: dict[str, bytes] = {}
+        self.stirred = False
+        self.misused = b""
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is not None:
+        if self.exchange is None:
+            self.stirred = True
+        else:
             name = self.exchange.forward.request_id
             self.arrived[name] = self.arrived.get(name, b"") + data
         super().data_received(data)
+
+    def eof_received(self) -> bool:
+        self.stirred |= self.exchange is None
+        return super().eof_received()
+
+    def write(self, data: bytes) -> None:
+        if self.stirred:
+            self.misused += data
+        super().write(data)
 
 
 class Dial(Struct, eq=False):
@@ -195,7 +211,7 @@ class Waiting(Pending):
         return forget
 
 
-class Decided(Struct):
+class Decided(Struct, eq=False):
     """A head that was accepted, what came of it, and whose it was."""
 
     head: RequestHead
@@ -267,7 +283,6 @@ class Shell:
         """This dial succeeds."""
         self._end(dial)
         protocol = Watched(self.pool, 0, self.response_rules)
-        protocol.arrived = {}
         end = End(self.loop, protocol, ("198.51.100.1", 80))
         self.upstreams.append(end)
         self.pool.dialed(dial.waiter, protocol, self.loop.now)

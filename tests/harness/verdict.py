@@ -24,6 +24,7 @@ from rawgate.errors import CLIENT_GONE, UPSTREAM_CUT
 from rawgate.message import Forward
 from rawgate.observe.line import Record
 
+
 class Line:
     """A record of the log, with names."""
 
@@ -41,12 +42,26 @@ def findings(shell: Shell) -> list[str]:
     found = list(_left_open(shell))
     found += _logged(shell, lines)
     for number, upstream in enumerate(shell.upstreams):
-        found += [f"upstream {number}: {finding}" for finding in _upwards(shell, upstream, lines)]
+        found += [f"upstream {number}: {finding}" for finding in _upwards(shell, upstream)]
     found += _repeated(shell)
     for client in shell.clients:
         mine = [line for line in lines if line.remote == remote(client)]
         found += [f"client {remote(client)}: {finding}" for finding in _downwards(shell, client, mine)]
     return found
+
+
+def miscounts(shell: Shell) -> Iterator[str]:
+    """What the books of pool and listener say, and is not so; at any time."""
+    pool, listener = shell.pool, shell.listener
+    live = [watched(end) for end in shell.upstreams if not end.is_closing()]
+    if pool.leased != sum(upstream.exchange is not None for upstream in live):
+        yield f"leased: {pool!r}, {live}"
+    if pool.idle != sum(upstream.exchange is None for upstream in live):
+        yield f"idle: {pool!r}, {live}"
+    if pool.size > pool.terms.max_connections:
+        yield f"too many: {pool!r}"
+    if len(listener.open) + len(listener.refused) != sum(not client.lost for client in shell.clients):
+        yield f"clients: {listener.open}, {listener.refused}"
 
 
 def remote(client: End) -> str:
@@ -68,6 +83,8 @@ def _left_open(shell: Shell) -> Iterator[str]:
     for end in [*shell.clients, *shell.upstreams]:
         if not end.lost:
             yield f"left open: {end.protocol!r}"
+    if shell.listener.draining and not shell.emptied:
+        yield "the end was not told"
     if len(shell.loop.timers) > 1:  # the sweep's
         yield f"timers are left: {[timer.callback for timer in shell.loop.timers]}"
 
@@ -86,11 +103,12 @@ def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
 # ── upwards ──
 
 
-def _upwards(shell: Shell, upstream: End, lines: list[Line]) -> Iterator[str]:
+def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
     """One upstream connection."""
     known = forwards(shell)
-    tunnels = {line.id for line in lines if line.status == 101}
     stream = Stream.of(upstream.sent)
+    if watched(upstream).misused:
+        yield f"used though it had stirred: {watched(upstream).misused!r}"
     while True:
         message = None
         try:
@@ -98,7 +116,7 @@ def _upwards(shell: Shell, upstream: End, lines: list[Line]) -> Iterator[str]:
             if message is None:
                 return
             yield from _is_known(message, known)
-            if _id(message) in tunnels:
+            if _is_tunnel(upstream, message):
                 return
             read_body(stream, message)
         except Malformed as error:
@@ -109,10 +127,28 @@ def _upwards(shell: Shell, upstream: End, lines: list[Line]) -> Iterator[str]:
                 yield "a head was cut"
             return
         yield from _same_body(shell, message, known.get(_id(message)))
+        if stream.unread and _has_more(upstream, message):
+            yield "used again though more had come than an answer"
 
 
 def _id(message: Message) -> str:
     return (message.value(b"x-request-id") or b"").decode("latin-1")
+
+
+def _is_tunnel(upstream: End, request: Message) -> bool:
+    """Whether the upstream took up the offer of this request: no HTTP follows."""
+    octets = watched(upstream).arrived.get(_id(request), b"")
+    return bool(request.values(b"upgrade")) and b" 101 " in octets
+
+
+def _has_more(upstream: End, request: Message) -> bool:
+    """Whether octets came behind the answer to this request, where the strict reader can tell."""
+    stream = Stream.of(watched(upstream).arrived.get(_id(request), b""))
+    try:
+        read_response(stream, request.method)
+    except (Malformed, Cut):
+        return False
+    return bool(stream.unread)
 
 
 def _is_known(message: Message, known: dict[str, Decided]) -> Iterator[str]:
@@ -177,6 +213,8 @@ def _names(upstream: End) -> Iterator[str]:
     try:
         while (message := read_request(stream)) is not None:
             yield _id(message)
+            if _is_tunnel(upstream, message):
+                return
     except (Malformed, Cut):
         return
 
@@ -209,33 +247,44 @@ def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
 
 def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generator[str, None, bool | None]:
     """Read the response of one line. Returns whether the connection must end here; None: the rest is not HTTP."""
+    gone = line.reason == CLIENT_GONE.code
+    message = yield from _final_head(stream, line)
+    if message is None:
+        if not gone:
+            yield f"{line}: no response"
+        return True
+    if message.status != line.status and not gone:
+        yield f"{line}: the client saw {message.status}"
+    if message.status == 101:
+        return None
+    if _id(message) != line.id:
+        yield f"{line}: a response to another request, {_id(message)}"
+    read_body(stream, message)
+    if message.framing == "close" and client.was_reset:
+        return True
+    if not gone:
+        yield from _whole(shell, line, message)
+    return gone or b"close" in b",".join(message.values(b"connection")).lower()
+
+
+def _final_head(stream: Stream, line: Line) -> Generator[str, None, Message | None]:
+    """The head behind the interim ones."""
     while (message := read_response_head(stream, line.method)) is not None:
         if message.status >= 200 or message.status == 101:
             break
         if line.upstream == "":
             yield f"{line}: an interim response of our own"
-    if message is None:
-        if line.reason != CLIENT_GONE.code:
-            yield f"{line}: no response"
-        return True
-    gone = line.reason == CLIENT_GONE.code
-    if message.status != line.status and not gone:
-        yield f"{line}: the client saw {message.status}"
-    if _id(message) != line.id:
-        yield f"{line}: a response to another request, {_id(message)}"
-    if message.status == 101:
-        return None
-    read_body(stream, message)
-    if message.framing == "close" and client.was_reset:
-        return True
+    return message
+
+
+def _whole(shell: Shell, line: Line, message: Message) -> Iterator[str]:
+    """A response that the client must take for whole."""
     if line.reason == UPSTREAM_CUT.code:
         yield f"{line}: cut, but the client cannot know"
-    if len(message.body) != line.bytes_out and not gone:
+    if len(message.body) != line.bytes_out:
         yield f"{line}: {len(message.body)} octets of body instead of {line.bytes_out}"
     if line.upstream and line.reason == "ok":
         yield from _as_answered(shell, line, message)
-    closes = b"close" in b",".join(message.values(b"connection")).lower()
-    return closes or gone
 
 
 def _as_answered(shell: Shell, line: Line, message: Message) -> Iterator[str]:

@@ -110,9 +110,9 @@ class World:
     def client(self, address: str = "192.0.2.7") -> "Client":
         return Client(self, address)
 
-    def upstream(self) -> FakeUpstream:
+    def upstream(self, upstream: FakeUpstream | None = None) -> FakeUpstream:
         """The connection that the first waiting dial gets, now."""
-        upstream = FakeUpstream()
+        upstream = upstream or FakeUpstream()
         self.upstreams.append(upstream)
         self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
         return upstream
@@ -317,6 +317,25 @@ def test_a_slow_upstream_pauses_the_client(world: World) -> None:
     exchange.upstream_has_room(world.loop.now)
     world.loop.run()
     assert len(upstream.sent) == sent + 8192
+
+
+class Full(FakeUpstream):
+    """Says with each write that this was too much."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        assert isinstance(self.owner, Exchange)
+        self.owner.upstream_is_full(0.0)
+
+
+def test_an_upstream_that_is_full_of_the_head_gets_no_body_yet(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    upstream = world.upstream(Full())
+    client.send(b"llo")
+    assert upstream.sent.endswith(b"\r\n\r\n")
+    world.exchange.upstream_has_room(world.loop.now)
+    world.loop.run()
+    assert upstream.sent.endswith(b"\r\n\r\nhello")
 
 
 def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(world: World) -> None:
@@ -676,6 +695,16 @@ def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
     world.loop.run()
     assert world.listener.by_address == {}
     assert world.client("192.0.2.1").get(b"/own").statuses == [404]
+
+
+def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(world: World) -> None:
+    protocol = world.listener()
+    transport = FakeTransport(world.loop, protocol, None)
+    transport.receives(request(b"GET", b"/x"))
+    world.loop.run()
+    assert transport.lost
+    assert (transport.sent, world.decides, world.log.kept) == (b"", 0, [])
+    assert (world.listener.open, world.listener.by_address, world.loop.timers) == (set(), {}, [])
 
 
 # ── the end ──

@@ -4,6 +4,7 @@ The pool is the real one, and so is the exchange; only what lies outside of the 
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, cast
@@ -136,6 +137,18 @@ def test_an_idle_connection_that_stirs_is_not_handed_out_again(world: World, eve
     world.loop.run()
     assert transport.lost
     assert world.exchange().upstream is world.upstreams[1]
+
+
+def test_an_idle_connection_that_ends_and_takes_nothing_is_not_waited_for(world: World) -> None:
+    """The last octets of its request are still to be sent: a close that waits for them could wait for ever."""
+    world.exchange()
+    transport = world.transports[0]
+    transport.backlog = 10
+    transport.receives(OK)
+    transport.receives(b"")
+    world.loop.run()
+    assert transport.was_reset
+    assert world.pool.size == 0
 
 
 def test_a_full_upstream_pauses_the_client_and_a_full_client_the_upstream(world: World) -> None:
@@ -290,6 +303,17 @@ def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
         return dialing.network.tried
 
     assert asyncio.run(twice()) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_descriptors_is_no_target_s_fault(number: int) -> None:
+    async def lacks(protocol: asyncio.Protocol) -> None:
+        raise OSError(number, "")
+
+    dialing, waiter = dial_once(Network(a=lacks, b=lacks))
+    assert waiter.failed == [errors.CONNECTION_LIMIT]
+    assert dialing.network.tried == ["b"]
+    assert dialing.pool.order(monotonic()) == [1, 0]
 
 
 @pytest.mark.parametrize("loss", ["fin", "reset", "speaks first"])

@@ -488,26 +488,28 @@ def test_a_client_that_does_not_take_its_answer_is_reset(strict: tuple[Gateway, 
 # ── the answer comes before the request has ended ──
 
 
-def early(connection: Connection) -> None:
-    """Answers the head and reads no more."""
-    connection.head()
-    connection.send(response(b"enough", status="413 Content Too Large"))
-    connection.wait_end()
-
-
 @pytest.mark.parametrize("framing", ["counted", "chunked"])
 @pytest.mark.parametrize("stubborn", [False, True], ids=["stops when answered", "sends on"])
 def test_an_early_answer_reaches_a_client_that_still_sends(stage: Stage, framing: str, stubborn: bool) -> None:
-    path, _ = stage.upstream(early)
-    head = post(path, 8 * MIB) if framing == "counted" else get(path, "Transfer-Encoding: chunked", method="POST")
-    client = stage.client().send(head)
-    if framing == "chunked":
-        client.send(b"800000\r\n")
-    if stubborn:
-        client.send(bytes(8 * MIB))
+    over = Event()
+
+    def script(connection: Connection) -> None:
+        connection.head()
+        connection.send(response(b"enough", status="413 Content Too Large"))
+        assert over.wait(PATIENCE)
+
+    path, _ = stage.upstream(script)
+    octets = 32 * MIB  # more than all buffers on the way hold
+    if framing == "counted":
+        client = stage.client().send(post(path, octets))
     else:
-        pour(client, 8 * MIB)
+        client = stage.client().send(get(path, "Transfer-Encoding: chunked", method="POST"), b"%x\r\n" % octets)
+    if stubborn:
+        client.send(bytes(octets))
+    else:
+        pour(client, octets)
     answer = client.answer()
+    over.set()
     assert (answer.status, answer.body) == (413, b"enough")
     assert answer.value(b"connection") == b"close"
     assert client.end() == FIN

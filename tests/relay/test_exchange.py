@@ -9,8 +9,8 @@ from math import inf
 from typing import Any
 
 import pytest
-from harness.ports import FakeClient, FakeUpstream
 
+from harness.ports import FakeClient, FakeUpstream
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteTerms
@@ -262,6 +262,17 @@ def test_a_body_over_the_limit_is_refused_in_the_middle() -> None:
     assert b"Connection: close\r\n" in w.client.sent
 
 
+def test_nothing_is_served_behind_a_body_that_was_refused_though_it_came_whole() -> None:
+    """What came behind it in the same read is dropped, so the next octets would be taken for the start of a request."""
+    w = World(b"POST", CHUNKED, body_limit=4)
+    w.connected()
+    w.up(b"5\r\nhello\r\n0\r\n\r\nGET /next HTTP/1.1\r\nX: ")
+    assert w.outcome() == (errors.BODY_TOO_LARGE, 413)
+    assert not w.exchange.keep_open
+    assert w.exchange.linger
+    assert b"Connection: close\r\n" in w.client.sent
+
+
 def test_a_malformed_chunk_is_refused_and_the_upstream_never_sees_an_end() -> None:
     w = World(b"POST", CHUNKED)
     upstream = w.connected()
@@ -505,6 +516,16 @@ def test_a_tunnel_has_a_maximum_age() -> None:
         w.passes(25.0)
         if not w.client.over:
             w.down(b"x")
+    assert w.outcome() == (errors.TUNNEL_MAX_AGE, 101)
+
+
+def test_the_age_of_a_tunnel_ends_it_however_busy_it_is() -> None:
+    w, _ = tunnel()
+    w.client.backlog = 1000
+    w.exchange.client_is_full(w.now)
+    for _ in range(4):
+        w.client.backlog -= 100
+        w.passes(25.0)
     assert w.outcome() == (errors.TUNNEL_MAX_AGE, 101)
 
 

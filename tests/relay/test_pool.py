@@ -3,11 +3,11 @@
 from typing import Any, cast
 
 import pytest
-from harness.ports import FakeUpstream, FakeWaiter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from harness.ports import FakeUpstream, FakeWaiter
 from rawgate.errors import QUEUE_FULL, UPSTREAM_CONNECT_FAILED
 from rawgate.relay.pool import UNHEALTHY_FOR, Pool, UpstreamTerms, Waiter
 from rawgate.relay.ports import UpstreamPort

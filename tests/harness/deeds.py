@@ -1,0 +1,169 @@
+"""What somebody outside of the gateway may do to it, each as one function of a `Shell` and a source of chance.
+
+A deed that is not possible at the moment does nothing. Most octets are good messages, so that lives get far; the others
+are odd.
+"""
+
+from collections.abc import Callable
+
+from harness.mutation import Mutator
+from harness.scenes import ANSWERS, REQUESTS
+from harness.shell import End, Shell, watched
+
+Deed = Callable[[Shell, Mutator], None]
+
+_SPANS = (0.1, 1.0, 4.0, 11.0, 31.0, 80.0)
+_MOST_CLIENTS = 6
+
+
+def _some(ends: list[End], chance: Mutator) -> End | None:
+    """One of the newest: those are the ones that live."""
+    return ends[-1 - chance.number(0, min(len(ends), 3) - 1)] if ends else None
+
+
+def _octets(chance: Mutator) -> int:
+    return (10_000, 40, 7, 1)[max(0, chance.number(-3, 3))]
+
+
+# ── clients ──
+
+
+def a_client_connects(shell: Shell, _: Mutator) -> None:
+    if len(shell.clients) < _MOST_CLIENTS and not shell.listener.draining:
+        shell.connect()
+
+
+def a_client_asks(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.outbox += chance.pick(REQUESTS)
+        client.advance(_octets(chance))
+
+
+def a_client_asks_something_odd(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.outbox += chance.request()
+        client.advance(_octets(chance))
+
+
+def a_client_goes_on(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.advance(_octets(chance))
+
+
+def a_client_ends(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.finish()
+
+
+def a_client_resets(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.leave()
+
+
+def a_client_stalls(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.stall()
+
+
+def a_client_takes(shell: Shell, chance: Mutator) -> None:
+    if (client := _some(shell.clients, chance)) is not None:
+        client.take(_octets(chance))
+
+
+# ── upstreams ──
+
+
+def a_dial_succeeds(shell: Shell, chance: Mutator) -> None:
+    if shell.dials:
+        shell.dialed(shell.dials[chance.number(0, len(shell.dials) - 1)])
+
+
+def a_dial_fails(shell: Shell, chance: Mutator) -> None:
+    if shell.dials:
+        shell.dial_fails(shell.dials[chance.number(0, len(shell.dials) - 1)])
+
+
+def an_upstream_answers(shell: Shell, chance: Mutator) -> None:
+    upstream = _some(shell.upstreams, chance)
+    if upstream is not None and watched(upstream).exchange is not None:
+        upstream.outbox += chance.pick(ANSWERS)
+        upstream.advance(_octets(chance))
+
+
+def an_upstream_says_something_odd(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.outbox += chance.response()
+        upstream.advance(_octets(chance))
+
+
+def an_upstream_goes_on(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.advance(_octets(chance))
+
+
+def an_upstream_ends(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.finish()
+
+
+def an_upstream_resets(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.leave()
+
+
+def an_upstream_stalls(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.stall()
+
+
+def an_upstream_takes(shell: Shell, chance: Mutator) -> None:
+    if (upstream := _some(shell.upstreams, chance)) is not None:
+        upstream.take(_octets(chance))
+
+
+# ── everything else ──
+
+
+def time_passes(shell: Shell, chance: Mutator) -> None:
+    shell.loop.passes(_SPANS[chance.number(0, len(_SPANS) - 1)])
+
+
+def what_is_waited_for_is_here(shell: Shell, _: Mutator) -> None:
+    if shell.pending:
+        shell.open_the_gate()
+
+
+def the_gateway_drains(shell: Shell, chance: Mutator) -> None:
+    """Rarely: it ends the fun."""
+    if shell.clients and chance.chance(0.1) and not shell.listener.draining:
+        shell.drain()
+
+
+def the_gateway_gives_up(shell: Shell, chance: Mutator) -> None:
+    if shell.listener.draining and chance.chance(0.3):
+        shell.abort()
+
+
+DEEDS: tuple[Deed, ...] = (
+    a_client_connects,
+    *(a_client_asks,) * 4,
+    a_client_asks_something_odd,
+    *(a_client_goes_on,) * 2,
+    a_client_ends,
+    a_client_resets,
+    a_client_stalls,
+    a_client_takes,
+    *(a_dial_succeeds,) * 3,
+    a_dial_fails,
+    *(an_upstream_answers,) * 4,
+    an_upstream_says_something_odd,
+    *(an_upstream_goes_on,) * 2,
+    an_upstream_ends,
+    an_upstream_resets,
+    an_upstream_stalls,
+    an_upstream_takes,
+    time_passes,
+    what_is_waited_for_is_here,
+    the_gateway_drains,
+    the_gateway_gives_up,
+)

@@ -1,0 +1,375 @@
+"""From the start of the process to its end: what it says, whom it still serves, and with which status it goes."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from harness.gateway import PATIENCE, Gateway, command, running
+from harness.upstream import OK, Connection, Upstream, replying
+from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
+
+pytestmark = pytest.mark.process
+
+CONFIG = """
+[gateway]
+listen = ["127.0.0.1:{port}"]
+limits = {{ {limits} }}
+timeouts = {{ {timeouts} }}
+
+[upstreams.one]
+targets = ["{target}"]
+response_timeout = "20s"
+
+[[routes]]
+prefix = "/"
+upstream = "one"
+auth = "none"
+"""
+
+GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+OPTIONS = b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
+"""Answered by the gateway itself."""
+
+
+def config(target: str = "http://127.0.0.1:9", *, port: int = 0, limits: str = "", timeouts: str = "") -> str:
+    return CONFIG.format(target=target, port=port, limits=limits, timeouts=timeouts)
+
+
+class Gate:
+    """A script that reads requests, and answers when it is told to; it begins the answer before if told so."""
+
+    def __init__(self, first: bytes = b"", then: bytes = OK) -> None:
+        self.first = first
+        self.then = then
+        self.opened = Event()
+
+    def __call__(self, connection: Connection) -> None:
+        while connection.request() is not None:
+            if self.first:
+                connection.send(self.first)
+            assert self.opened.wait(PATIENCE)
+            connection.send(self.then)
+
+
+@contextmanager
+def asked(gateway: Gateway, octets: bytes = GET) -> Iterator[Stream]:
+    """A connection on which this was sent."""
+    with gateway.connect() as sock:
+        sock.sendall(octets)
+        yield Stream.of(sock)
+
+
+def answer(stream: Stream) -> Message:
+    message = read_response(stream)
+    assert message is not None
+    return message
+
+
+def refused(gateway: Gateway) -> bool:
+    try:
+        gateway.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+# ── the end ──
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_once_what_has_begun_is_served(tmp_path: Path, number: signal.Signals) -> None:
+    gate = Gate()
+    with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
+        with gateway.connect() as idle, asked(gateway) as busy:
+            upstream.wait_requests(1)
+            gateway.signal(number)
+            gateway.wait_said("draining: 2 connections")
+            assert Stream.of(idle).rest() == b""
+            assert refused(gateway)
+            gate.opened.set()
+            served = answer(busy)
+            assert (served.status, served.body, served.value(b"connection")) == (200, b"ok", b"close")
+            assert busy.rest() == b""
+            assert busy.ended == FIN
+        gateway.wait_end(0)
+        assert gateway.said[-1] == "rawgate: stopped"
+        assert [line["reason"] for line in gateway.log] == ["ok"]
+
+
+def test_requests_that_were_sent_ahead_of_the_signal_are_not_lost_silently(tmp_path: Path) -> None:
+    """The first answer says that it is the last."""
+    gate = Gate()
+    with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
+        with asked(gateway, GET * 3) as stream:
+            upstream.wait_requests(1)
+            gateway.signal()
+            gateway.wait_said("draining")
+            gate.opened.set()
+            assert answer(stream).value(b"connection") == b"close"
+            assert stream.rest() == b""
+            assert stream.ended == FIN
+        gateway.wait_end(0)
+        assert len(upstream.requests) == 1
+
+
+def test_the_whole_log_is_written_before_the_end(tmp_path: Path) -> None:
+    count = 500
+    with Upstream(replying(OK)) as upstream, running(tmp_path, config(upstream.target)) as gateway:
+        with asked(gateway, GET * count) as stream:
+            assert [answer(stream).status for _ in range(count)] == [200] * count
+            log = gateway.stop()
+        assert len(log) == count
+        assert len({line["requestId"] for line in log}) == count
+
+
+UNFINISHED = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["no answer", "half an answer"])
+def test_when_the_time_to_drain_is_over_the_rest_is_ended_and_said(tmp_path: Path, begun: bool) -> None:
+    gate = Gate(UNFINISHED if begun else b"")
+    text = 'drain = "100ms"'
+    with Upstream(gate) as upstream, running(tmp_path, config(upstream.target, timeouts=text)) as gateway:
+        with asked(gateway) as stream:
+            upstream.wait_requests(1)
+            if begun:
+                assert read_response_head(stream) is not None
+                assert stream.exactly(4) == b"half"
+            gateway.signal()
+            if not begun:
+                told = answer(stream)
+                assert (told.status, told.value(b"connection")) == (503, b"close")
+                assert told.value(b"retry-after") is not None
+            stream.rest()
+            assert stream.ended == (RESET if begun else FIN)
+        gateway.wait_end(0)
+        assert "rawgate: cut 1 connections" in gateway.said
+        assert [(line["reason"], line["status"]) for line in gateway.log] == [("draining", 200 if begun else 503)]
+        gate.opened.set()
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    gate = Gate(UNFINISHED)
+    with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
+        with asked(gateway) as stream:
+            read_response_head(stream)
+            gateway.signal()
+            gateway.wait_said("draining")
+            gateway.signal(signal.SIGINT)
+            stream.rest()
+            assert stream.ended == RESET
+        gateway.wait_end(1)
+        assert len(gateway.log) == 1
+        gate.opened.set()
+
+
+def test_the_end_comes_while_an_upstream_is_dialed(tmp_path: Path) -> None:
+    """Nobody waits for the dial any more, and nothing is said about it."""
+    text = 'drain = "0s"'
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        address = full.getsockname()
+        stack.enter_context(socket.create_connection(address))
+        gateway = stack.enter_context(running(tmp_path, config(f"http://127.0.0.1:{address[1]}", timeouts=text)))
+        # When the first is answered, the second has been read too.
+        stream = stack.enter_context(asked(gateway, OPTIONS + GET))
+        assert answer(stream).status == 204
+        gateway.signal()
+        assert answer(stream).status == 503
+        gateway.wait_end(0)
+        assert all(line.startswith("rawgate: ") for line in gateway.said)
+
+
+def test_before_it_stops_it_serves_on_while_the_balancer_learns(tmp_path: Path) -> None:
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = config(upstream.target, timeouts='pre_stop = "1s"')
+        gateway = stack.enter_context(running(tmp_path, text))
+        old = stack.enter_context(asked(gateway))
+        assert answer(old).status == 200
+        gateway.signal()
+        gateway.wait_said("stopping in 1 s")
+        new = stack.enter_context(asked(gateway))
+        assert answer(new).value(b"connection") is None
+        assert (new.rest(), old.rest()) == (b"", b"")
+        gateway.wait_end(0)
+        assert len(gateway.log) == 2
+
+
+def test_a_second_signal_before_it_stops_ends_it_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, config(timeouts='pre_stop = "1h"')) as gateway:
+        gateway.signal()
+        gateway.wait_said("stopping in")
+        gateway.signal()
+        gateway.wait_end(1)
+
+
+def test_a_tunnel_is_reset_when_the_time_to_drain_is_over(tmp_path: Path) -> None:
+    def script(connection: Connection) -> None:
+        connection.head()
+        connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi")
+        connection.wait_end()
+
+    asks = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with Upstream(script) as upstream, running(tmp_path, config(upstream.target, timeouts='drain = "50ms"')) as gateway:
+        with asked(gateway, asks) as stream:
+            read_response_head(stream)
+            assert stream.exactly(2) == b"hi"
+            gateway.signal()
+            stream.rest()
+            assert stream.ended == RESET
+        gateway.wait_end(0)
+        assert [(line["reason"], line["status"]) for line in gateway.log] == [("draining", 101)]
+
+
+# ── the start ──
+
+
+def start(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run it until it ends by itself."""
+    return subprocess.run(
+        [*command(), "run", *arguments], cwd=directory, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def write(directory: Path, text: str) -> str:
+    path = directory / "rawgate.toml"
+    path.write_text(text)
+    return path.name
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = start(tmp_path, write(tmp_path, config(port=port)))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port}: " in done.stderr
+
+
+def test_if_one_address_cannot_be_had_none_is_served(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        both = f'"127.0.0.1:0", "127.0.0.1:{taken.getsockname()[1]}"'
+        done = start(tmp_path, write(tmp_path, config().replace('"127.0.0.1:0"', both)))
+    assert done.returncode == 1
+    assert "pid" not in done.stderr, "the ready line"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_configuration_is_reported_whole_and_nothing_listens(tmp_path: Path) -> None:
+    text = config(limits='headers = "many"', timeouts="haed = 1")
+    done = start(tmp_path, write(tmp_path, text))
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in lines[:-1]] == [
+        ["rawgate.toml:4", "gateway.limits.headers"],
+        ["rawgate.toml:5", "gateway.timeouts.haed"],
+    ]
+    assert lines[-1] == "rawgate: 2 problems; nothing was started"
+
+
+def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+    done = start(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("rawgate.toml")
+    assert "No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# ── how many connections ──
+
+
+def test_over_the_connection_limit_the_longest_idle_connection_makes_room(tmp_path: Path) -> None:
+    gate = Gate()
+    with Upstream(gate) as upstream, ExitStack() as stack:
+        gateway = stack.enter_context(running(tmp_path, config(upstream.target, limits="connections = 3")))
+        busy = stack.enter_context(asked(gateway))
+        upstream.wait_requests(1)
+        # Each is known to be served, and so idle, before the next comes.
+        older, newer = (stack.enter_context(asked(gateway, OPTIONS)) for _ in "ab")
+        assert (answer(older).status, answer(newer).status) == (204, 204)
+        last = stack.enter_context(asked(gateway))
+        assert older.rest() == b""
+        upstream.wait_requests(2)
+        gate.opened.set()
+        assert (answer(busy).status, answer(last).status) == (200, 200)
+
+
+def test_over_the_connection_limit_with_nobody_idle_the_newcomer_is_told(tmp_path: Path) -> None:
+    gate = Gate()
+    with Upstream(gate) as upstream, ExitStack() as stack:
+        gateway = stack.enter_context(running(tmp_path, config(upstream.target, limits="connections = 1")))
+        first = stack.enter_context(asked(gateway))
+        upstream.wait_requests(1)
+        with asked(gateway) as second:
+            told = answer(second)
+            assert (told.status, told.value(b"retry-after")) == (503, b"1")
+            assert second.rest() == b""
+        assert gateway.line(status=503)["reason"] == "connection_limit"
+        gate.opened.set()
+        assert answer(first).status == 200
+
+
+def test_one_address_has_no_more_than_its_part(tmp_path: Path) -> None:
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        gateway = stack.enter_context(running(tmp_path, config(upstream.target, limits="per_address = 1")))
+        first = stack.enter_context(asked(gateway))
+        assert answer(first).status == 200
+        with asked(gateway) as second:
+            assert answer(second).status == 503
+        with gateway.connect("127.0.0.2") as other:
+            other.sendall(GET)
+            assert answer(Stream.of(other)).status == 200
+
+
+# ── the reader of the log ──
+
+
+def run_with_stdout(directory: Path, text: str, stdout: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [*command(), "run", write(directory, text)], cwd=directory, stdout=stdout, stderr=subprocess.PIPE
+    )
+
+
+def port_of(process: "subprocess.Popen[bytes]") -> int:
+    assert process.stderr is not None
+    port = 0
+    for line in process.stderr:
+        if b"listening on" in line:
+            port = int(line.rpartition(b":")[2])
+        if b"ready" in line:
+            return port
+    raise AssertionError("it did not start")
+
+
+@pytest.mark.parametrize("reader", ["gone", "stalled"])
+def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str) -> None:
+    count = 1000
+    read_end, write_end = os.pipe()
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = config(upstream.target)
+        process = stack.enter_context(run_with_stdout(tmp_path, text, write_end))
+        stack.callback(process.kill)
+        os.close(write_end)
+        if reader == "gone":
+            os.close(read_end)
+        with socket.create_connection(("127.0.0.1", port_of(process)), PATIENCE) as sock:
+            stream = Stream.of(sock)
+            sender = threading.Thread(target=sock.sendall, args=(GET * count,))
+            sender.start()
+            assert [answer(stream).status for _ in range(count)] == [200] * count
+            sender.join()
+        process.terminate()
+        if reader == "stalled":
+            # It comes back: all is there.
+            with os.fdopen(read_end, "rb") as pipe:
+                assert len(pipe.read().splitlines()) == count
+        assert process.wait(PATIENCE) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
