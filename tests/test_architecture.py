@@ -141,7 +141,10 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+EXAMPLES = PACKAGE / "examples"
+"""Configurations for people to copy: files to load, no modules of the program."""
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if EXAMPLES not in path.parents)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])

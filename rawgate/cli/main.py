@@ -8,6 +8,7 @@ import argparse
 import importlib
 import sys
 
+from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.errors import ConfigError, RawgateError
 
 COMMANDS = {
@@ -32,19 +33,33 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     words = sys.argv[1:] if argv is None else argv
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        sys.stderr.write(f"rawgate: {_no_command(words[0])}\n")
+        return 2
     wanted = words[:1] if words and words[0] in COMMANDS else list(COMMANDS)
     for command in wanted:
         importlib.import_module(f"rawgate.cli.{COMMANDS[command]}").add(commands)
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
     arguments = parser.parse_args(words)
     try:
         return int(arguments.call(arguments))
     except ConfigError as error:
         sys.stderr.write("".join(f"{line}\n" for line in error.lines))
-        count = len(error.lines)
-        sys.stderr.write(f"rawgate: {count} problem{'s' * (count != 1)}; nothing was started\n")
+        if len(error.lines) > 1:
+            sys.stderr.write(f"rawgate: {len(error.lines)} problems; nothing was started\n")
     except RawgateError as error:
         sys.stderr.write(f"rawgate: {error}\n")
     return 1
+
+
+def _no_command(word: str) -> str:
+    """What to say to a first word that is none of the commands: the name of a configuration is a usual one."""
+    if word.endswith((".toml", ".py")):
+        return f"{quoted(word)} is not a command; to serve it: rawgate run {word}"
+    meant = nearest(word, COMMANDS)
+    return worded(f"{quoted(word)} is not a command; rawgate --help shows them", meant=meant)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,19 @@ def load(path: File, environ: Mapping[str, str]) -> Draft:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return _unreadable(path, 1, f"cannot be read: {error.strerror}")
+        return _unreadable(path, 1, f"cannot be read: {error.strerror}{_advice(error)}")
     return readers[path.suffix](path, content, environ)
+
+
+def _advice(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "; `rawgate demo --config` prints one to start from"
+        case IsADirectoryError():
+            return "; name a file in it"
+        case PermissionError():
+            return "; the user who starts rawgate must be allowed to read it"
+    return ""
 
 
 def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:

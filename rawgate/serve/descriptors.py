@@ -1,8 +1,9 @@
 """How many descriptors the process may hold, and how many its configuration can ask for.
 
-The usual soft limit is 1,024, and each request in flight takes two: a client's and an upstream's. So the limit is raised
-as far as this process may raise it. When even that is too low nothing is refused at start: the configured limits are
-what may come, not what will. It is said, since what comes then is connections closed unanswered and 502.
+The usual soft limit is 1,024, and each request in flight takes two: a client's and an upstream's. So the limit is
+raised as far as this process may raise it. When even that is too low nothing is refused at start: the configured limits
+are what may come, not what will. But it is said, since out of descriptors new connections are closed unanswered, and
+requests that need another upstream connection are told 503.
 """
 
 import contextlib

@@ -68,7 +68,7 @@ class Service:
                 server, url = await self._open(listen)
             except OSError as error:
                 where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
-                raise StartError(f"cannot listen on {where}: {_advice(error, elsewhere)}") from error
+                raise StartError(f"cannot listen on {where}: {_advice(listen, error, elsewhere)}") from error
             self._servers.append(server)
             self.urls.append(url)
 
@@ -148,10 +148,14 @@ def _upstream_terms(name: str, spec: Upstream) -> UpstreamTerms:
     )
 
 
-def _advice(error: OSError, elsewhere: str) -> str:
+def _advice(listen: Listen, error: OSError, elsewhere: str) -> str:
     """The system's words, and what to do."""
     said = os.strerror(error.errno) if error.errno else str(error)
     match error:
+        case OSError(errno=98 | 48) if listen.path:
+            return f"{said}; something else has this name: remove it, or {elsewhere}"
+        case _ if listen.path:
+            return f"{said}; its folder must be there, and the user who starts rawgate must be allowed to write to it"
         case PermissionError():
             return f"{said}; ports under 1024 need privileges: take a higher one, or give CAP_NET_BIND_SERVICE"
         case OSError(errno=98 | 48):

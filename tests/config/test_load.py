@@ -389,17 +389,22 @@ def test_not_a_configuration(tmp_path: Path, content: bytes, expected: str) -> N
     assert draft.report(draft.problems)[0].startswith(f"{file}:{expected}")
 
 
+SAMPLE = "`rawgate demo --config` prints one to start from"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("absent.toml", "cannot be read: No such file or directory"),
-        ("absent.py", "cannot be read: No such file or directory"),
-        ("folder.toml", "cannot be read: Is a directory"),
+        ("absent.toml", f"cannot be read: No such file or directory; {SAMPLE}"),
+        ("absent.py", f"cannot be read: No such file or directory; {SAMPLE}"),
+        ("folder.toml", "cannot be read: Is a directory; name a file in it"),
+        ("c.toml/c.toml", "cannot be read: Not a directory"),
         ("c.yaml", "is not a configuration (expected a file that ends in .toml or .py)"),
     ],
 )
 def test_not_a_file(tmp_path: Path, name: str, expected: str) -> None:
     (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "c.toml").touch()
     draft = load(tmp_path / name, {})
     assert draft.config is None
     assert draft.report(draft.problems) == [f"{tmp_path / name}:1: {expected}"]

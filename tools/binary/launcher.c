@@ -1,0 +1,92 @@
+/* The program that dist/rawgate is: CPython, linked in, which finds everything else in the zip archive behind its own
+ * code. `tools/build-binary` compiles it; `tools/binary/boot.py` is the first Python that runs.
+ *
+ * The archive is opened as /proc/self/exe: that stays this very file even after another one was moved to its place, so
+ * that an upgrade cannot pull the modules from under a running gateway.
+ *
+ * No environment variable of Python's is read (PYTHONPATH and the like belong to other programs of the host), and text
+ * is UTF-8 whatever the locale says.
+ */
+#include <Python.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <unistd.h>
+
+static const char archive[] = "/proc/self/exe";
+
+static PyObject *load(PyObject *module, PyObject *path)
+{
+    const char *name = PyUnicode_AsUTF8(path);
+    if (name == NULL)
+        return NULL;
+    if (dlopen(name, RTLD_NOW) == NULL) {
+        PyErr_SetString(PyExc_ImportError, dlerror());
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"load", load, METH_O, "Load a shared library by its path, and keep it."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "libraries", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+static PyObject *libraries(void)
+{
+    return PyModuleDef_Init(&definition);
+}
+
+static PyStatus configure(PyConfig *config, int argc, char **argv)
+{
+    /* As in the python program, and unlike in programs that embed it: SIGPIPE is ignored. */
+    config->install_signal_handlers = 1;
+    config->parse_argv = 0;
+    config->site_import = 0;
+    config->write_bytecode = 0;
+    config->pathconfig_warnings = 0;
+    config->module_search_paths_set = 1;
+
+    wchar_t *path = Py_DecodeLocale(archive, NULL);
+    if (path == NULL)
+        return PyStatus_NoMemory();
+    PyStatus status = PyWideStringList_Append(&config->module_search_paths, path);
+    wchar_t **places[] = {&config->prefix, &config->base_prefix, &config->exec_prefix, &config->base_exec_prefix,
+                          &config->executable, &config->base_executable, &config->program_name};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(places) && !PyStatus_Exception(status); i++)
+        status = PyConfig_SetString(config, places[i], path);
+    PyMem_RawFree(path);
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetString(config, &config->run_command, L"import boot");
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetBytesArgv(config, argc, argv);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    if (access(archive, R_OK) != 0) {
+        fprintf(stderr, "rawgate: cannot read %s, where this file finds itself: %s; mount /proc, and make the file readable\n",
+                archive, strerror(errno));
+        return 1;
+    }
+    PyPreConfig before;
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.utf8_mode = 1;
+    PyStatus status = Py_PreInitialize(&before);
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+    if (PyImport_AppendInittab("libraries", libraries) < 0)
+        return 1;
+
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    status = configure(&config, argc, argv);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+    return Py_RunMain();
+}
