@@ -6,8 +6,10 @@ tell a person, so both are handed in or left to them.
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from rawgate.config.model import Listen, Upstream
 from rawgate.errors import RawgateError
@@ -46,6 +48,7 @@ class Service:
         self.urls: list[str] = []
         self._loop = loop
         self._servers: list[asyncio.Server] = []
+        self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
         self._dial = Dialer(loop, ResponseRules(limits.head, limits.headers, gate.response_wanted, fast))
         self._pools = {name: Pool(_upstream_terms(name, spec), self._dial) for name, spec in config.upstreams.items()}
         self._sweep = Sweep(loop, self._pools.values())
@@ -74,11 +77,22 @@ class Service:
 
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         if listen.path:
+            await self._leave_to_others(listen.path)
             server = await self._loop.create_unix_server(self.listener, listen.path, backlog=BACKLOG)
+            self._sockets[listen.path] = Path(listen.path).stat().st_ino
             return server, f"unix:{listen.path}"
         server = await self._loop.create_server(self.listener, listen.host, listen.port, backlog=BACKLOG)
         port = server.sockets[0].getsockname()[1]
         return server, f"http://{_authority(listen.host, port)}"
+
+    async def _leave_to_others(self, path: str) -> None:
+        """uvloop takes the name of a Unix socket from whoever serves it. One that nobody serves is a leftover."""
+        try:
+            transport, _ = await self._loop.create_unix_connection(asyncio.Protocol, path)
+        except OSError:
+            return
+        transport.close()
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def drain(self, emptied: Callable[[], None]) -> None:
         """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""
@@ -107,6 +121,11 @@ class Service:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for path, inode in self._sockets.items():
+            with contextlib.suppress(OSError):
+                if Path(path).stat().st_ino == inode:
+                    Path(path).unlink()
+        self._sockets.clear()
 
 
 @contextlib.asynccontextmanager

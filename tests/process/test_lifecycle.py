@@ -373,3 +373,34 @@ def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str
         assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()
+
+
+# Unix sockets
+
+
+def test_a_unix_socket_that_is_served_is_not_taken_over(tmp_path: Path) -> None:
+    text = config().replace('"127.0.0.1:0"', '"unix:gateway.sock"')
+    with running(tmp_path, text) as first:
+        again = subprocess.run(
+            [*command(), "run", str(tmp_path / "rawgate.toml")], capture_output=True, text=True, timeout=PATIENCE
+        )
+        assert again.returncode == 1
+        assert again.stderr.startswith(f"rawgate: cannot listen on unix:{tmp_path / 'gateway.sock'}: Address already")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "gateway.sock"))
+            client.sendall(OPTIONS)
+            assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
+        first.stop()
+    assert not (tmp_path / "gateway.sock").exists(), "it is taken away at the end"
+
+
+def test_a_leftover_unix_socket_is_replaced(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as leftover:
+        leftover.bind(str(tmp_path / "gateway.sock"))
+    with (
+        running(tmp_path, config().replace('"127.0.0.1:0"', '"unix:gateway.sock"')),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(str(tmp_path / "gateway.sock"))
+        client.sendall(OPTIONS)
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")

@@ -1,0 +1,340 @@
+"""Every key of `gateway.limits` and `gateway.timeouts`, each with a gateway of its own and its own code; and the limit
+that the system sets, on descriptors.
+
+A scene per key says what is just served and what is one too much. All are played at the same time, since some wait for
+a deadline.
+"""
+
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from harness.gateway import PATIENCE, Gateway, running
+from harness.upstream import OK, Connection, Upstream, replying, response
+from harness.wire_reader import FIN, RESET, Message, Stream, read_response
+from rawgate.config.model import Limits, Timeouts
+
+pytestmark = pytest.mark.process
+
+CONFIG = """
+[gateway]
+listen = ["127.0.0.1:0"]
+{setting}
+
+[upstreams.a]
+targets = ["{target}"]
+response_timeout = "20s"
+
+[[routes]]
+prefix = "/limited"
+upstream = "a"
+auth = "none"
+rate_limit = {{ max = 1, window = "1h" }}
+
+[[routes]]
+prefix = "/"
+upstream = "a"
+auth = "none"
+"""
+
+
+class Held:
+    """An upstream's script: what asks for /held is answered when the test lets go; /large gets 16 MiB."""
+
+    def __init__(self) -> None:
+        self.let_go = Event()
+
+    def __call__(self, connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            if request.target == b"/held":
+                assert self.let_go.wait(PATIENCE)
+            connection.send(response(bytes(1 << 24)) if request.target == b"/large" else OK)
+
+
+class Scene:
+    """One gateway, its upstream, and clients."""
+
+    def __init__(self, gateway: Gateway, upstream: Upstream, held: Held, stack: ExitStack) -> None:
+        self.gateway = gateway
+        self.upstream = upstream
+        self.held = held
+        self._stack = stack
+
+    def client(self, octets: bytes = b"", source: str = "") -> Stream:
+        sock = self._stack.enter_context(self.gateway.connect(source))
+        sock.sendall(octets)
+        return Stream.of(sock)
+
+    def ask(self, octets: bytes, source: str = "") -> int:
+        """The status of the answer."""
+        return answer(self.client(octets, source)).status
+
+    def refused(self, octets: bytes, status: int, reason: str, source: str = "") -> None:
+        """The answer says it, the log says it, and the connection ends well."""
+        stream = self.client(octets, source)
+        assert answer(stream).status == status
+        assert stream.rest() == b""
+        assert stream.ended == FIN
+        assert self.gateway.line(reason=reason)["status"] == status
+
+    def hold(self) -> Stream:
+        """A request that the upstream does not answer yet."""
+        count = len(self.upstream.requests)
+        stream = self.client(get("/held"))
+        self.upstream.wait_requests(count + 1)
+        return stream
+
+
+def answer(stream: Stream) -> Message:
+    message = read_response(stream)
+    assert message is not None
+    return message
+
+
+def get(target: str = "/", *fields: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: h", *fields, "", ""]).encode()
+
+
+def post(length: int, sent: int) -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % length + bytes(sent)
+
+
+def chunked(length: int) -> bytes:
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n\r\n" % (length, bytes(length))
+
+
+# ── gateway.limits ──
+
+
+def limits_head(scene: Scene) -> None:
+    room = 1024 - len(get("/", "X-A: "))
+    assert scene.ask(get("/", "X-A: " + "a" * room)) == 200
+    scene.refused(get("/", "X-A: " + "a" * (room + 1)), 431, "head_too_large")
+
+
+def limits_headers(scene: Scene) -> None:
+    assert scene.ask(get("/", *["X-A: 1"] * 4)) == 200  # and Host
+    scene.refused(get("/", *["X-A: 1"] * 5), 431, "head_too_large")
+
+
+def limits_target(scene: Scene) -> None:
+    assert scene.ask(get("/" + "a" * 99)) == 200
+    scene.refused(get("/" + "a" * 100), 414, "target_too_long")
+
+
+def limits_body(scene: Scene) -> None:
+    assert scene.ask(post(100, 100)) == 200
+    assert scene.ask(chunked(100)) == 200
+    scene.refused(post(101, 101), 413, "body_too_large")
+    assert scene.ask(chunked(101)) == 413
+    scene.gateway.wait_lines(2, status=413, reason="body_too_large")
+
+
+def limits_body_rate(scene: Scene) -> None:
+    """Long before `timeouts.body` is over."""
+    scene.refused(post(10_000, 5_000), 408, "body_timeout")
+
+
+def limits_connections(scene: Scene) -> None:
+    streams = [scene.hold(), scene.hold()]
+    scene.refused(get(), 503, "connection_limit")
+    scene.held.let_go.set()
+    assert [answer(stream).status for stream in streams] == [200, 200]
+    # Both are idle now: the first to become so makes room.
+    assert scene.ask(get()) == 200
+
+
+def limits_per_address(scene: Scene) -> None:
+    stream = scene.hold()
+    scene.refused(get(), 503, "connection_limit")
+    assert scene.ask(get(), "127.0.0.2") == 200
+    scene.held.let_go.set()
+    assert answer(stream).status == 200
+
+
+def limits_limiter_keys(scene: Scene) -> None:
+    """There is room for one client: the next pushes it out, and it begins anew."""
+    assert scene.ask(get("/limited"), "127.0.0.2") == 200
+    assert scene.ask(get("/limited"), "127.0.0.2") == 429
+    assert scene.ask(get("/limited"), "127.0.0.3") == 200
+    assert scene.ask(get("/limited"), "127.0.0.2") == 200
+    assert scene.gateway.wait_lines(1, status=429)[0]["reason"] == "rate_limited"
+
+
+# ── gateway.timeouts ──
+
+
+def timeouts_head(scene: Scene) -> None:
+    scene.refused(get()[:-1], 408, "head_timeout")
+
+
+def timeouts_body(scene: Scene) -> None:
+    scene.refused(post(5, 4), 408, "body_timeout")
+
+
+def timeouts_send(scene: Scene) -> None:
+    stream = scene.client(get("/large"))
+    assert scene.gateway.line(path="/large", reason="client_gone")["status"] == 499
+    stream.rest()
+    assert stream.ended == RESET
+
+
+def timeouts_keep_alive(scene: Scene) -> None:
+    stream = scene.client(get())
+    assert answer(stream).status == 200
+    assert stream.rest() == b""
+    assert stream.ended == FIN
+    assert len(scene.gateway.log) == 1
+
+
+def timeouts_drain(scene: Scene) -> None:
+    stream = scene.hold()
+    scene.gateway.signal(signal.SIGTERM)
+    assert answer(stream).status == 503
+    scene.held.let_go.set()
+    scene.gateway.wait_end()
+    assert scene.gateway.lines(status=503)[0]["reason"] == "draining"
+
+
+def timeouts_pre_stop(scene: Scene) -> None:
+    scene.gateway.signal(signal.SIGTERM)
+    scene.gateway.wait_said("stopping in")
+    assert scene.ask(get()) == 200
+    scene.gateway.wait_end()
+
+
+Play = Callable[[Scene], None]
+
+LIMITS: dict[str, tuple[str, Play]] = {
+    "head": ('"1KiB"', limits_head),
+    "headers": ("5", limits_headers),
+    "target": ('"100B"', limits_target),
+    "body": ('"100B"', limits_body),
+    "body_rate": ('"1KiB"', limits_body_rate),
+    "connections": ("2", limits_connections),
+    "per_address": ("1", limits_per_address),
+    "limiter_keys": ("1", limits_limiter_keys),
+}
+TIMEOUTS: dict[str, tuple[str, Play]] = {
+    "head": ('"200ms"', timeouts_head),
+    "body": ('"200ms"', timeouts_body),
+    "send": ('"200ms"', timeouts_send),
+    "keep_alive": ('"200ms"', timeouts_keep_alive),
+    "drain": ('"200ms"', timeouts_drain),
+    "pre_stop": ('"1s"', timeouts_pre_stop),
+}
+SCENES = {
+    f"{table}.{key}": (f"{table} = {{ {key} = {value} }}", play)
+    for table, keys in (("limits", LIMITS), ("timeouts", TIMEOUTS))
+    for key, (value, play) in keys.items()
+}
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    def perform(setting: str, play: Play) -> None:
+        held = Held()
+        with ExitStack() as stack:
+            upstream = stack.enter_context(Upstream(held))
+            text = CONFIG.format(setting=setting, target=upstream.target)
+            gateway = stack.enter_context(running(tmp_path_factory.mktemp("limits"), text))
+            play(Scene(gateway, upstream, held, stack))
+
+    with ThreadPoolExecutor(len(SCENES)) as pool:
+        yield {name: pool.submit(perform, *scene) for name, scene in SCENES.items()}
+
+
+@pytest.mark.parametrize("key", SCENES)
+def test_key(played: dict[str, Future[None]], key: str) -> None:
+    played[key].result()
+
+
+def test_every_key_has_a_scene() -> None:
+    assert set(LIMITS) == set(Limits.__struct_fields__)
+    assert set(TIMEOUTS) == set(Timeouts.__struct_fields__)
+
+
+# ── descriptors ──
+
+FEW = 64
+"""Descriptors: some 14 are the gateway's own."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_out_of_descriptors_it_serves_on(tmp_path: Path) -> None:
+    held = Held()
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(held))
+        text = CONFIG.format(setting="", target=upstream.target)
+        gateway = stack.enter_context(running(tmp_path, text, descriptors=FEW))
+        gateway.wait_said(f"warning: {FEW} descriptors cannot hold 10,000 clients and 256 upstream connections")
+        sockets = [stack.enter_context(gateway.connect()) for _ in range(2)]
+        first, second = [Stream.of(sock) for sock in sockets]
+        sockets[0].sendall(get())
+        assert answer(first).status == 200
+
+        # Those that do not fit are closed, and the rest is kept.
+        crowd = [stack.enter_context(gateway.connect()) for _ in range(2 * FEW)]
+        closed = [sock for sock in crowd[FEW:] if Stream.of(sock).rest() == b""]
+        assert len(closed) == FEW
+
+        # The upstream connection that is there serves on; another cannot be had, and that is no upstream's fault.
+        sockets[0].sendall(get("/held"))
+        upstream.wait_requests(2)
+        sockets[1].sendall(get("/other"))
+        told = answer(second)
+        assert (told.status, told.value(b"retry-after")) == (503, b"1")
+        assert gateway.line(path="/other")["reason"] == "connection_limit"
+        held.let_go.set()
+        assert answer(first).status == 200
+
+        # It waits, and does not spin on the listening socket.
+        stack.enter_context(gateway.connect())
+        assert any(state(gateway.pid) == "S" for _ in range(100_000))
+
+        # With room again, all is as before.
+        for sock in crowd:
+            sock.close()
+        held.let_go.clear()
+        sockets[0].sendall(get("/held"))
+        upstream.wait_requests(3)
+        sockets[1].sendall(get("/again"))
+        assert answer(second).status == 200
+        held.let_go.set()
+        assert answer(first).status == 200
+
+
+def state(pid: int) -> str:
+    """Of the process's main thread: R when it runs or wants to, S when it waits."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+# ── who cannot be counted ──
+
+
+def test_a_request_whose_client_is_gone_before_it_was_accepted_is_not_served(tmp_path: Path) -> None:
+    """Its octets can still be read, but not its address: it would pass by every limit for addresses, and the log."""
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = CONFIG.format(setting="", target=upstream.target)
+        gateway = stack.enter_context(running(tmp_path, text))
+        gateway.signal(signal.SIGSTOP)
+        for _ in range(3):
+            with gateway.connect() as sock:
+                sock.sendall(get("/limited"))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gateway.signal(signal.SIGCONT)
+        with gateway.connect() as sock:
+            sock.sendall(get())
+            assert answer(Stream.of(sock)).status == 200
+        gateway.stop()
+        assert [line["path"] for line in gateway.log] == ["/"]
+        assert [request.target for request in upstream.requests] == [b"/"]

@@ -1,0 +1,109 @@
+"""The command: which parts, how much of each, and the tables."""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+
+from tools.soaking import breaks
+from tools.soaking.crowd import Crowd
+from tools.soaking.probe import Probe, Times
+from tools.soaking.stage import Gateway, running
+
+MIB = 1024 * 1024
+ROUNDS = 10
+"""Looks at memory and descriptors during a flood."""
+
+Batch = Callable[[int], int]
+FLOODS: dict[str, tuple[str, Batch, int]] = {
+    "aborted": ("connections aborted by the client", breaks.aborted, 100_000),
+    "uploads": ("uploads cut by the client", breaks.uploads, 10_000),
+    "resets": ("answers reset by the upstream", breaks.upstream_resets, 10_000),
+}
+
+
+def slow(size: int, seconds: float) -> None:
+    """How long quick clients wait before, beside and after a crowd of slow ones."""
+    with running() as gateway:
+        print(f"\n{size:,} slow clients: a third each trickle a head, trickle a body, hardly read")
+        print("        requests  failed   p50 ms   p99 ms   max ms  cpu %   MiB    fds")
+        probed(gateway, "warm-up", min(seconds, 5.0))
+        before = probed(gateway, "before", seconds)
+        crowd = Crowd(gateway.port, size)
+        ends = time.monotonic() + 10
+        crowd.act(lambda: time.monotonic() > ends)
+        during = probed(gateway, "during", seconds, crowd)
+        opened = sum(client.opened for client in crowd.clients)
+        crowd.close()
+        gateway.settle(gateway.descriptors() // 10)
+        after = probed(gateway, "after", seconds)
+        quiet = (before.p99 + after.p99) / 2
+        print(f"p99 during ÷ mean of p99 before and after: {during.p99 / quiet:.2f}")
+        print(f"the crowd opened {opened:,} connections")
+        complain(gateway)
+
+
+def probed(gateway: Gateway, label: str, seconds: float, crowd: Crowd | None = None) -> Times:
+    """Measure, and print a row."""
+    cpu, began = gateway.cpu(), time.monotonic()
+    probe = Probe(gateway.port, seconds)
+    if crowd is not None:
+        crowd.act(lambda: probe.over)
+    times = probe.times()
+    busy = (gateway.cpu() - cpu) / (time.monotonic() - began) * 100
+    print(
+        f"{label:8}{times.requests:10,}{times.failed:8,}{times.p50:9.2f}{times.p99:9.2f}{times.longest:9.2f}"
+        f"{busy:7.0f}{gateway.memory() / MIB:6.0f}{gateway.descriptors():7,}",
+        flush=True,
+    )
+    return times
+
+
+def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
+    """Memory and descriptors of the gateway while it is flooded, and when that is over."""
+    with running() as gateway:
+        calm = gateway.descriptors()
+        print(f"\n{total:,} {title}")
+        print(f"{'done':>10}{'seconds':>9}{'MiB':>8}{'fds':>6}   fds after settling; at the start {calm}")
+        began, done = time.monotonic(), 0
+        # The pool keeps what it opened: 256 connections of each upstream at most.
+        most = calm + 64
+        for number in range(1, ROUNDS + 1):
+            while done < total * number // ROUNDS and time.monotonic() < began + seconds:
+                done += batch(gateway.port)
+            gateway.settle(most)
+            spent = time.monotonic() - began
+            print(f"{done:10,}{spent:9.1f}{gateway.memory() / MIB:8.1f}{gateway.descriptors():6,}", flush=True)
+            if spent > seconds:
+                print(f"the time is over: {done:,} of {total:,}")
+                break
+        print(f"p99 afterwards: {Probe(gateway.port, 2).times().p99:.2f} ms")
+        complain(gateway)
+
+
+def complain(gateway: Gateway) -> None:
+    """Pass on what the gateway said on stderr, which should be nothing."""
+    for line in gateway.complaints()[:20]:
+        print(f"stderr: {line}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="tools/soak", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"slow, {', '.join(FLOODS)}; all, if none is named")
+    parser.add_argument("--clients", type=int, default=5000, help="slow clients (5000)")
+    parser.add_argument("--probe", type=float, default=20.0, help="seconds of each measurement beside them (20)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the size of the floods (1)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="most that one flood may take (300)")
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - {"slow", *FLOODS}
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    parts = options.parts or ["slow", *FLOODS]
+    if "slow" in parts:
+        slow(options.clients, options.probe)
+    for name, (title, batch, total) in FLOODS.items():
+        if name in parts:
+            flood(title, batch, int(total * options.scale), options.seconds)
+
+
+if __name__ == "__main__":
+    main()

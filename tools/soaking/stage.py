@@ -1,0 +1,105 @@
+"""The gateway and its upstream as processes, and what the gateway takes of the machine."""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+PATIENCE = 30.0
+"""Seconds for a start, and for connections to be gone after a flood."""
+
+CONFIG = """
+[gateway]
+listen = ["127.0.0.1:0"]
+limits = {{ body = "16MiB", connections = 12000 }}
+
+[upstreams.quick]
+targets = ["http://127.0.0.1:{port}"]
+
+# Each slow upload and download holds an upstream connection: here they have their own pool, so that what is measured is
+# the gateway and not a queue.
+[upstreams.patient]
+targets = ["http://127.0.0.1:{port}"]
+max_connections = 8192
+response_timeout = "60s"
+
+[[routes]]
+prefix = "/patient"
+upstream = "patient"
+auth = "none"
+
+[[routes]]
+prefix = "/"
+upstream = "quick"
+auth = "none"
+"""
+
+
+class Gateway:
+    """A running gateway. `port`: where it listens; `said`: its stderr, a file."""
+
+    def __init__(self, pid: int, port: int, said: Path) -> None:
+        self.pid = pid
+        self.port = port
+        self.said = said
+
+    def memory(self) -> int:
+        """Resident octets."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def descriptors(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def cpu(self) -> float:
+        """Seconds so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    def settle(self, most: int) -> None:
+        """Wait until it holds no more than so many descriptors, or for PATIENCE."""
+        ends = time.monotonic() + PATIENCE
+        while self.descriptors() > most and time.monotonic() < ends:
+            time.sleep(0.1)
+
+    def complaints(self) -> list[str]:
+        """Lines of its stderr that are no report of its start."""
+        lines = self.said.read_text().splitlines()
+        return [line for line in lines if not re.match(r"rawgate: (listening on|ready|warning)", line)]
+
+
+@contextmanager
+def running() -> Iterator[Gateway]:
+    """A gateway with its upstream. Its log goes nowhere."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        service = _start(stack, [sys.executable, "-m", "tools.soaking.service"], stdout=subprocess.PIPE)
+        config = folder / "rawgate.toml"
+        config.write_text(CONFIG.format(port=int(service.stdout.readline() if service.stdout else 0)))
+        said = folder / "stderr"
+        with said.open("wb") as stderr:
+            process = _start(
+                stack, [sys.executable, "-m", "rawgate", "run", str(config)], stdout=subprocess.DEVNULL, stderr=stderr
+            )
+        yield Gateway(process.pid, _port(said, process), said)
+
+
+def _start(stack: ExitStack, command: list[str], **streams: object) -> "subprocess.Popen[bytes]":
+    process: subprocess.Popen[bytes] = subprocess.Popen(command, **streams)  # type: ignore[call-overload]  # noqa: S603
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
+
+
+def _port(said: Path, process: "subprocess.Popen[bytes]") -> int:
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends and process.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)[^$]*ready", said.read_text())
+        if found is not None:
+            return int(found[1])
+        time.sleep(0.05)
+    raise SystemExit(f"the gateway did not start: {said.read_text()}")
