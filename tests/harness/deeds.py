@@ -75,7 +75,7 @@ def a_client_takes(shell: Shell, chance: Mutator) -> None:
 
 def a_dial_succeeds(shell: Shell, chance: Mutator) -> None:
     if shell.dials:
-        shell.dialed(shell.dials[chance.number(0, len(shell.dials) - 1)])
+        shell.dialed(shell.dials[chance.number(0, len(shell.dials) - 1)], stalled=chance.chance(0.2))
 
 
 def a_dial_fails(shell: Shell, chance: Mutator) -> None:

@@ -279,11 +279,12 @@ class Shell:
         self.loop.run()
         return end
 
-    def dialed(self, dial: Dial) -> End:
-        """This dial succeeds."""
+    def dialed(self, dial: Dial, *, stalled: bool = False) -> End:
+        """This dial succeeds. stalled: nothing is taken there, from the first octet."""
         self._end(dial)
         protocol = Watched(self.pool, 0, self.response_rules)
         end = End(self.loop, protocol, ("198.51.100.1", 80))
+        end.stalled = stalled
         self.upstreams.append(end)
         self.pool.dialed(dial.waiter, protocol, self.loop.now)
         self.loop.run()

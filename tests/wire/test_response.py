@@ -273,6 +273,14 @@ def test_refused(
         assert read_response(portions, method, fast)[0] == (502, "upstream_bad_response")
 
 
+@pytest.mark.parametrize("octets", [b"HTTP0\r\n\r\n", b"H\r\n", b"HT\0\0\0", b"HTTP/2.0 200 OK\r\n\r\n", b"HTTp"])
+def test_another_protocol_is_refused_at_its_first_octet_that_is_not_http(
+    octets: bytes, fast: bool, read_response: Read, portionings: Cut
+) -> None:
+    for portions in portionings(octets):
+        assert read_response(portions, b"GET", fast)[0] == (502, "upstream_bad_response")
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

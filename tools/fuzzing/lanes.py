@@ -1,0 +1,280 @@
+"""What is fuzzed. A lane makes one input, plays it, and says what is wrong: "" when nothing is.
+
+`requests` and `responses` compare three readings of one head: the reader with the fast lane on, the same with it off
+(h11 then reads every head), and again in pieces. Where the strict reader of the tests, which shares no code with any of
+them, takes the head too, it must see the same framing; and what the gateway would send on must pass that reader.
+`chunks` does the same for chunked bodies, with h11 as the third. `shell` plays whole lives: anything in any order, to
+the whole gateway, on both sides; an input is the octets from which chance is taken.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, Protocol
+from zlib import crc32
+
+import h11
+
+from harness.deeds import DEEDS
+from harness.mutation import Given, Mutator
+from harness.shell import Shell, clocked
+from harness.verdict import findings, miscounts
+from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_request_head, read_response_head
+from rawgate.errors import BAD_REQUEST, MessageError, RequestError
+from rawgate.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from rawgate.wire import (
+    ChunkedBody,
+    RequestReader,
+    RequestRules,
+    ResponseReader,
+    ResponseRules,
+    request_head,
+    response_head,
+)
+from rawgate.wire.fast_lane import REQUEST, RESPONSE
+from tools.fuzzing import NAMES
+from tools.fuzzing.corpus import messages
+
+HEAD, FIELDS, TARGET = 2048, 24, 256
+"""Limits, small enough to be met."""
+
+WANTED = frozenset((b"authorization", b"x-user-id", b"x-request-id", b"x-forwarded-for", b"via", b"date", b"server"))
+PROTECTED = frozenset((b"authorization", b"x-user-id"))
+REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fast) for fast in (True, False)}
+RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast) for fast in (True, False)}
+
+_HOP = re.compile(
+    rb"(?i)(?:connection|keep-alive|proxy-connection|te|transfer[-_]encoding|content[-_]length|upgrade|host|expect):"
+)
+
+# Framing fields in a trailer section: the gateway drops them unread, h11 refuses some of their values.
+_DROPPED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding):")
+
+Outcome = tuple[Any, ...]
+
+
+class Lane(Protocol):
+    """One kind of input. `fast` counts the inputs that the fast lane's pattern recognises."""
+
+    fast: int
+
+    def make(self) -> bytes:
+        """The next input."""
+
+    def judge(self, octets: bytes) -> str:
+        """Play it; what is wrong, or ""."""
+
+
+def _cutter(octets: bytes) -> Mutator:
+    """Chance that depends on the input alone, so that an input that was found wrong stays wrong."""
+    return Mutator(Random(crc32(octets)))  # noqa: S311 - repeatable on purpose
+
+
+def _read(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], portions: Iterable[bytes]) -> Outcome:
+    """(head, what is behind it), (None,), or (reason, detail)."""
+    queue = iter(portions)
+    for portion in queue:
+        try:
+            head = feed(portion)
+        except MessageError as error:
+            return error.reason.code, error.detail
+        if head is not None:
+            return head, rest() + b"".join(queue)
+    return (None,)
+
+
+def _strict(read: Callable[[Stream], Message | None], octets: bytes) -> Message | None:
+    """What the strict reader makes of a head, or None."""
+    try:
+        return read(Stream.of(octets))
+    except (Malformed, Cut):
+        return None
+
+
+def _framing(body: int) -> tuple[str, int]:
+    if body == CHUNKED:
+        return "chunked", 0
+    return ("close", 0) if body == UNTIL_CLOSE else ("length", body)
+
+
+def _as_framed(message: Message) -> tuple[str, int]:
+    return (message.framing, message.length) if message.framing in {"chunked", "close"} else ("length", message.length)
+
+
+class Requests:
+    """Heads from clients."""
+
+    def __init__(self, random: Random) -> None:
+        self.fast = 0
+        self._mutator = Mutator(random, messages("request"))
+
+    def make(self) -> bytes:
+        return self._mutator.request()
+
+    def judge(self, octets: bytes) -> str:
+        self.fast += REQUEST(octets, 0, HEAD) is not None
+        whole = self._outcome(True, [octets])
+        if self._outcome(False, [octets]) != whole:
+            return "the lanes differ"
+        cutter = _cutter(octets)
+        portions = cutter.portions(octets)
+        if self._outcome(cutter.chance(0.5), portions) != whole:
+            return f"read differently in pieces: {[len(portion) for portion in portions]}"
+        return self._sent(whole[0], octets) if isinstance(whole[0], RequestHead) else ""
+
+    def _outcome(self, fast: bool, portions: list[bytes]) -> Outcome:
+        reader = RequestReader(REQUEST_RULES[fast])
+        return _read(reader.feed, lambda: reader.rest, portions)
+
+    def _sent(self, head: RequestHead, octets: bytes) -> str:
+        """What is wrong with a head that was accepted."""
+        seen = _strict(read_request_head, octets)
+        if seen is not None and (seen.method, *_as_framed(seen)) != (head.method, *_framing(head.body)):
+            return "the strict reader sees another method or framing"
+        if any(_HOP.match(line) for line in head.through):
+            return "a field of this hop goes through"
+        lines = b"".join([line + b"\r\n" for line in head.through])
+        start = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
+        out = request_head(start + lines, head.body, head.expect, head.upgrade, b"content-length" in head.known)
+        sent = _strict(read_request_head, out)
+        if sent is None or sent.raw != out or _as_framed(sent) != _framing(head.body):
+            return "what would be sent on is not one strict head"
+        return ""
+
+
+class Responses:
+    """Heads from upstreams, interim ones too."""
+
+    def __init__(self, random: Random) -> None:
+        self.fast = 0
+        self._mutator = Mutator(random, messages("response"))
+
+    def make(self) -> bytes:
+        return self._mutator.pick((b"G", b"G", b"G", b"H")) + self._mutator.response()
+
+    def judge(self, octets: bytes) -> str:
+        method, octets = b"HEAD" if octets[:1] == b"H" else b"GET", octets[1:]
+        self.fast += RESPONSE(octets, 0, HEAD) is not None
+        whole = self._outcome(True, method, [octets])
+        if self._outcome(False, method, [octets]) != whole:
+            return "the lanes differ"
+        cutter = _cutter(octets)
+        portions = cutter.portions(octets)
+        if self._outcome(cutter.chance(0.5), method, portions) != whole:
+            return f"read differently in pieces: {[len(portion) for portion in portions]}"
+        return self._sent(whole[0], method, octets) if isinstance(whole[0], ResponseHead) else ""
+
+    def _outcome(self, fast: bool, method: bytes, portions: list[bytes]) -> Outcome:
+        reader = ResponseReader(RESPONSE_RULES[fast])
+        return _read(lambda data: reader.feed(data, method), lambda: reader.rest, portions)
+
+    def _sent(self, head: ResponseHead, method: bytes, octets: bytes) -> str:
+        """What is wrong with a head that was accepted."""
+
+        def read(stream: Stream) -> Message | None:
+            return read_response_head(stream, method)
+
+        seen = _strict(read, octets)
+        bodiless = method == b"HEAD" or head.status < 200 or head.status in {204, 304}
+        if seen is not None:
+            theirs = ("length", 0) if bodiless else _as_framed(seen)
+            if (seen.status, *theirs) != (head.status, *_framing(head.body)):
+                return "the strict reader sees another status or framing"
+        if bodiless and head.body:
+            return "a body where none can be"
+        lines = b"".join([line + b"\r\n" for line in head.through])
+        start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)
+        out = response_head(start + lines, head.body, head.length, b"", head.upgrade)
+        sent = _strict(read, out)
+        if sent is None or sent.raw != out:
+            return "what would be sent on is not one strict head"
+        return ""
+
+
+class Chunks:
+    """Chunked bodies, and what is behind them."""
+
+    def __init__(self, random: Random) -> None:
+        self.fast = 0
+        self._mutator = Mutator(random)
+
+    def make(self) -> bytes:
+        return self._mutator.damaged(self._mutator.chunked()) + self._mutator.pick(
+            (b"", b"", b"GET / HTTP/1.1\r\n", b"\r\n")
+        )
+
+    def judge(self, octets: bytes) -> str:
+        whole = _dechunk([octets])
+        portions = _cutter(octets).portions(octets)
+        if _dechunk(portions) != whole:
+            return f"read differently in pieces: {[len(portion) for portion in portions]}"
+        if whole[0] != "whole":
+            return ""
+        payload, rest = whole[1], bytes(whole[2])
+        if _h11_dechunks(octets.removesuffix(rest), rest) != (payload, rest):
+            return "h11 reads something else"
+        message = Message(b"", [], framing="chunked")
+        try:
+            stream = Stream.of(octets)
+            read_body(stream, message)
+        except (Malformed, Cut):
+            return ""  # it takes no extensions
+        return "" if (message.body, stream.unread) == (payload, rest) else "the strict reader reads something else"
+
+
+def _dechunk(portions: list[bytes]) -> Outcome:
+    """("whole", payload, rest, trailers), ("unfinished", payload) or ("refused", detail)."""
+    body = ChunkedBody(lambda detail: RequestError(BAD_REQUEST, detail), 1024, 8)
+    payload = b""
+    queue = iter(portions)
+    for portion in queue:
+        try:
+            payload += body.feed(portion)
+        except MessageError as error:
+            return "refused", error.detail
+        if body.done:
+            return "whole", payload, body.rest + b"".join(queue), list(body.trailers)
+    return "unfinished", payload
+
+
+def _h11_dechunks(octets: bytes, rest: bytes) -> Outcome:
+    connection = h11.Connection(h11.SERVER, 1 << 20)
+    connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    connection.receive_data(_DROPPED.sub(b"\r\nx-dropped:", octets) + rest)
+    payload = b""
+    try:
+        connection.next_event()
+        while isinstance(event := connection.next_event(), h11.Data):
+            payload += event.data
+    except h11.RemoteProtocolError:
+        return ("refused",)
+    return (payload, connection.trailing_data[0]) if isinstance(event, h11.EndOfMessage) else ("unfinished",)
+
+
+class Lives:
+    """The whole gateway, and everything that may happen to it."""
+
+    def __init__(self, random: Random) -> None:
+        self.fast = 0
+        self._random = random
+
+    def make(self) -> bytes:
+        return self._random.randbytes(self._random.randint(20, 400))
+
+    def judge(self, octets: bytes) -> str:
+        given = Given(octets)
+        chance = Mutator(given)
+        fast = chance.chance(0.7)
+        self.fast += fast
+        with clocked(Shell(fast=fast, connections=chance.number(1, 3), upstreams=chance.number(1, 2))) as shell:
+            shell.connect()
+            while not given.spent:
+                DEEDS[chance.number(0, len(DEEDS) - 1)](shell, chance)
+                if found := list(miscounts(shell)):
+                    return "; ".join(found)
+            shell.settle()
+            return "; ".join(findings(shell))
+
+
+_LANES: tuple[Callable[[Random], Lane], ...] = (Requests, Responses, Chunks, Lives)
+LANES = dict(zip(NAMES, _LANES, strict=True))
