@@ -242,6 +242,9 @@ class _Port:
     def close(self) -> None: ...
     def reset(self) -> None: ...
     def arm(self, due: float) -> None: ...
+    def date(self) -> bytes:
+        return b""
+
     def unsent(self) -> int:
         return 0
 

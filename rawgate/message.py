@@ -120,6 +120,7 @@ class Forward(Struct, frozen=True, gc=False):
     trailer      lower-cased name of a trailer field from the client → may it pass
     upgrade      the one token that may tunnel on this route out of those offered, b"" for none
     request_id, client_id  for the log
+    fields       lines, each with its CRLF, for a reply of our own when the upstream gives none (limits, CORS)
     """
 
     terms: RouteTerms
@@ -129,6 +130,7 @@ class Forward(Struct, frozen=True, gc=False):
     upgrade: bytes
     request_id: str
     client_id: str
+    fields: bytes = b""
 
 
 class Answer(Struct, frozen=True, gc=False):

@@ -59,7 +59,8 @@ is_stamped() {
 prepare() {
     local stamp=$venv/stamp-$1 wanted
     wanted=$(cat "$root/pyproject.toml" "$pins" "$root/tools/venv.sh" | cksum)
-    if is_stamped "$stamp" "$wanted"; then return; fi
+    # What is there for tests is enough for serving.
+    if is_stamped "$stamp" "$wanted" || is_stamped "$venv/stamp-test" "$wanted"; then return; fi
     # One at a time, and who waited finds it done. macOS has no flock: there, let a first call end before the next.
     {
         if command -v flock >/dev/null; then flock 9; fi

@@ -26,7 +26,8 @@ def canonical_host(text: str) -> str | None:
             return f"[{IPv6Address(text[1:-1])}]"
         except ValueError:
             return None
-    if ".." in text or len(text) > 253:
+    # RFC 1035 section 2.3.4: a longer label cannot be looked up.
+    if ".." in text or len(text) > 253 or max(map(len, text.split("."))) > 63:
         return None
     # A name whose last label is a number would be taken for an address (WHATWG URL, "host parsing").
     if text.rpartition(".")[2].isdigit() and not _is_ipv4(text):

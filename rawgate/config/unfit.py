@@ -69,8 +69,9 @@ def _escaped(character: str) -> str:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """The closest of `words`, quoted, or "" when none is close."""
-    close = get_close_matches(word, words, n=1)
-    return quoted(close[0]) if close else ""
+    spellings = {other.lower(): other for other in words}
+    close = get_close_matches(word.lower(), spellings, n=1)
+    return quoted(spellings[close[0]]) if close else ""
 
 
 def choice(words: Iterable[str]) -> str:

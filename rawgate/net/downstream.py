@@ -37,7 +37,7 @@ from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transpo
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
 from rawgate.relay.pool import Pool
-from rawgate.wire import RequestReader, RequestRules, reply
+from rawgate.wire import RequestReader, RequestRules, body_octets, reply
 
 LINGER = 5.0
 """Seconds for which a client that is still sending may go on after the last reply."""
@@ -329,6 +329,9 @@ class Downstream(asyncio.Protocol):
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size()
 
+    def date(self) -> bytes:
+        return self._listener.date()
+
     def arm(self, due: float) -> None:
         if due < self._armed_at:
             if self._timer is not None:
@@ -473,9 +476,7 @@ class Downstream(asyncio.Protocol):
             connection=connection,
         )
         self._transport.write(out)
-        self._log_own(
-            answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, _body_octets(out)
-        )
+        self._log_own(answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, body_octets(out))
         if keep:
             self._rest(now)
         elif self._held or not bodiless:
@@ -498,7 +499,7 @@ class Downstream(asyncio.Protocol):
             connection=b"close",
         )
         self._transport.write(out)
-        self._log_own(request_id, self.peer.address, "", reason.status, reason, _body_octets(out))
+        self._log_own(request_id, self.peer.address, "", reason.status, reason, body_octets(out))
         self._linger(now, linger)
 
     def _method(self) -> bytes:
@@ -591,7 +592,7 @@ class Downstream(asyncio.Protocol):
         self._held = b""
         self._transport.write_eof()
         self._read_on()
-        self._due = now + span
+        self._due = now + (min(span, REFUSED_LINGER) if self._listener.draining else span)
         self.arm(self._due)
 
     def close(self) -> None:
@@ -661,7 +662,3 @@ class Downstream(asyncio.Protocol):
                 reset_transport(self._transport)
         elif state is IDLE or state is LINGERING:
             self.close()
-
-
-def _body_octets(reply: bytes) -> int:
-    return len(reply) - reply.index(b"\r\n\r\n") - 4

@@ -6,6 +6,7 @@ pool; an octet, a FIN or a reset that comes while nobody is being served takes t
 
 import asyncio
 import errno
+import traceback
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
@@ -158,6 +159,9 @@ class Dialer:
                 if error.errno in OUT_OF_DESCRIPTORS:
                     reason = CONNECTION_LIMIT
                     break
+                reason = UPSTREAM_CONNECT_FAILED
+            except Exception:  # noqa: BLE001 - whatever goes wrong in a dial, its waiter and its slot must not be lost
+                traceback.print_exc()
                 reason = UPSTREAM_CONNECT_FAILED
             else:
                 if not upstream.transport.is_closing():

@@ -181,7 +181,7 @@ def compose(
             head = _counted(head)
         route = group.methods.get(head.method, group.other)
         if route is None:
-            fields = b"Allow: %b\r\n" % group.allow
+            fields = b"Allow: %b\r\n" % group.allow + _cors_of(group, known)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         return _serve(route, head, target, hop, client, request_id, now, wall)
 
@@ -240,7 +240,15 @@ def _serve(
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
         request_id,
         caller,
+        fields,
     )
+
+
+def _cors_of(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> bytes:
+    """What lets a browser read that none of these routes takes its method: the first that speaks of origins decides."""
+    routes = (*group.methods.values(), group.other)
+    cors = next((route.cors for route in routes if route is not None and route.cors is not None), None)
+    return b"" if cors is None else cors.fields(known)
 
 
 def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> Answer:
@@ -320,12 +328,24 @@ def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
     return Limit(limiter.rule(name, rate.max, rate.window).hit, fields.encode())
 
 
+Report = Callable[[str], None]
+
+
+def keep_quiet(text: str) -> None:
+    """For gates that serve nobody: what fails there is shown as the verdict."""
+
+
+def _for_route(report: Report, name: str) -> Report:
+    return lambda text: report(f"route {name}: {text}")
+
+
 class _Compiler:
     """What compiling the routes of one configuration shares."""
 
-    def __init__(self, config: Config, date: Callable[[], bytes], problems: list[Problem]) -> None:
+    def __init__(self, config: Config, date: Callable[[], bytes], report: Report, problems: list[Problem]) -> None:
         self.config = config
         self.date = date
+        self.report = report
         self.problems = problems
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
@@ -447,7 +467,7 @@ class _Compiler:
             return compile_swap(paths.match_key(prefix), replacement) if replacement else None
         if isinstance(route.rewrite, RegexRewrite):
             return compile_regex(route.rewrite, where, paths.sendable, self.problems)
-        return compile_function(route.rewrite, paths.sendable)
+        return compile_function(route.rewrite, paths.sendable, _for_route(self.report, route.name))
 
     def _down(self, route: Route) -> headers.Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
@@ -459,15 +479,21 @@ class _Compiler:
 
 
 def compile_gate(
-    config: Config, *, new_id: Callable[[], str], date: Callable[[], bytes], problems: list[Problem]
+    config: Config,
+    *,
+    new_id: Callable[[], str],
+    date: Callable[[], bytes],
+    problems: list[Problem],
+    report: Report = keep_quiet,
 ) -> Gate | None:
     """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them.
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
+    report  is told, in one line, when a route's own code fails while requests are served
     """
     found = len(problems)
-    compiler = _Compiler(config, date, problems)
+    compiler = _Compiler(config, date, report, problems)
     router = compile_router(compiler.entries(), problems)
     # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
     if not problems:

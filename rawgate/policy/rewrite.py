@@ -100,17 +100,19 @@ def _template(
     return [*literals, text[end:]], groups
 
 
-def compile_function(function: Rewriter, check: Check) -> Rewrite:
-    """A Python configuration's own function. Whatever it does, the request gets an answer."""
+def compile_function(function: Rewriter, check: Check, report: Callable[[str], None]) -> Rewrite:
+    """A Python configuration's own function. Whatever it does, the request gets an answer, and `report` is told."""
 
     def rewrite(path: bytes, key: bytes) -> bytes:
         try:
             result: object = function(path.decode("ascii"))
-        except Exception:  # noqa: BLE001 - code from outside: any failure of it is a refusal, never a crash
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - code from outside: any failure is a refusal, no crash
+            report(f"the rewrite function raised {error!r}")
             return b""
-        if not isinstance(result, str) or not result.isascii():
-            return b""
-        sent = result.encode()
-        return sent if check(sent) else b""
+        sent = result.encode() if isinstance(result, str) and result.isascii() else b""
+        if check(sent):
+            return sent
+        report(f"the rewrite function returned {result!r:.100}, which is no path that can be sent")
+        return b""
 
     return rewrite

@@ -41,13 +41,13 @@ from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead,
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
-    PHRASES,
     Body,
     EndlessBody,
+    body_octets,
     body_reader,
     chunk,
     last_chunk,
-    problem,
+    reply,
     request_head,
     response_head,
 )
@@ -129,15 +129,6 @@ def response_error(detail: str) -> MessageError:
 
 def request_error(detail: str) -> MessageError:
     return RequestError(errors.BAD_REQUEST, detail)
-
-
-def _own_head(reason: Reason) -> ResponseHead:
-    """A refusal after the request was accepted goes the way of any response: through the route's `on_response`."""
-    fields = [b"Content-Type: application/problem+json", b"Cache-Control: no-store"]
-    if reason.status == 503:
-        fields.append(b"Retry-After: 1")
-    phrase = PHRASES[reason.status].encode()
-    return ResponseHead(reason.status, phrase, {}, fields, NO_BODY, -1, close=False, keep_alive=-1, upgrade=b"")
 
 
 class Exchange:
@@ -366,16 +357,18 @@ class Exchange:
 
     def upstream_data(self, data: bytes, now: float) -> None:
         """Octets from the upstream."""
-        self.since = now
         self.response_seen = True
         body = self.response_body
         try:
             if body is not None:
                 self._relay(body, data, b"", now)
             elif self.phase is TUNNEL:
+                self.since = now
                 self.bytes_out += len(data)
                 self.client.write(data)
             else:
+                # No progress as far as `response_timeout` is concerned: it runs until the final head is whole, however
+                # the upstream drips it and whatever it says in between.
                 self._read_heads(data, now)
         except ResponseError as error:
             self._fail(error.reason if self.status == 0 else errors.UPSTREAM_CUT, now, error.detail)
@@ -393,15 +386,17 @@ class Exchange:
             if head.status == 101:
                 self._switch(head, data, now)
                 return
-            self._interim_head(head)
+            self._interim_head(head, now)
 
-    def _interim_head(self, head: ResponseHead) -> None:
+    def _interim_head(self, head: ResponseHead, now: float) -> None:
         self.interim += 1
         if self.interim > INTERIM_LIMIT:
             raise ResponseError("too many interim responses")
         if self.head.minor == 0:
             return  # RFC 9110 section 15.2: never a 1xx to an HTTP/1.0 client
-        self.sent_100 |= head.status == 100
+        if head.status == 100 and self.phase is SENDING:
+            self.sent_100 = True
+            self.since = self.rate_since = now  # from here on it is the client that we wait for
         self.client.write(response_head(self.forward.on_response(head), NO_BODY, -1, b""))
 
     def _final_head(self, head: ResponseHead, data: bytes, now: float) -> None:
@@ -438,6 +433,7 @@ class Exchange:
             if head:  # nothing is out yet: the client can still be told
                 self.status = 0
             raise
+        self.since = now
         self.bytes_out += len(payload)
         out = chunk(payload) if self.rechunk and payload else payload
         if body.done and self.rechunk:
@@ -647,12 +643,21 @@ class Exchange:
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
         self.keep_open = complete and not broken and not self.head.close and not self.client.last
         self.linger = not complete
-        body = problem(reason, detail, self.forward.request_id)
-        connection = b"close" if not self.keep_open else b"" if self.head.minor else b"keep-alive"
-        out = response_head(self.forward.on_response(_own_head(reason)), len(body), len(body), connection)
-        if self.head.method != b"HEAD":
-            out += body
-            self.bytes_out += len(body)
+        fields = self.forward.fields
+        if reason.status == 503:
+            fields += b"Retry-After: 1\r\n"
+        head_only = self.head.method == b"HEAD"
+        out = reply(
+            reason.status,
+            reason,
+            detail,
+            self.forward.request_id,
+            fields,
+            date=self.client.date(),
+            head_only=head_only,
+            connection=b"close" if not self.keep_open else b"" if self.head.minor else b"keep-alive",
+        )
+        self.bytes_out += body_octets(out)
         self.client.write(out)
         self._finish(OVER, reason, now, status=reason.status)
 

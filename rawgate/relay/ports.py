@@ -40,6 +40,9 @@ class ClientPort(Port, Protocol):
     last: bool
     """No further request will be served on this connection (the gateway drains)."""
 
+    def date(self) -> bytes:
+        """The value of a Date field for now, for a reply of our own."""
+
     def arm(self, due: float) -> None:
         """Call `Exchange.expire` at `due` at the latest."""
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError, Problem
-from rawgate.policy.gate import Gate, compile_gate
+from rawgate.policy.gate import Gate, Report, compile_gate, keep_quiet
 
 
 class Loaded(Struct, frozen=True):
@@ -19,18 +19,25 @@ class Loaded(Struct, frozen=True):
 
 
 def load_gate(
-    path: Path, environ: Mapping[str, str], *, new_id: Callable[[], str], date: Callable[[], bytes]
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    new_id: Callable[[], str],
+    date: Callable[[], bytes],
+    report: Report = keep_quiet,
 ) -> Loaded:
     """Read and compile `path`. Raises ConfigError with one line per finding."""
-    return compile_draft(load(path, environ), new_id=new_id, date=date)
+    return compile_draft(load(path, environ), new_id=new_id, date=date, report=report)
 
 
-def compile_draft(draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes]) -> Loaded:
+def compile_draft(
+    draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes], report: Report = keep_quiet
+) -> Loaded:
     """Compile what was read. Raises ConfigError with one line per finding, those of reading included."""
     problems: list[Problem] = list(draft.problems)
     gate = None
     if draft.config is not None:
-        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems)
+        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, report=report)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     return Loaded(draft.config, gate)

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import monotonic
 
 import uvloop
 
@@ -27,6 +28,9 @@ from rawgate.serve.service import Service, serving
 
 GC_THRESHOLDS = (10_000, 50, 1_000)
 
+SELDOM = 1.0
+"""Seconds between two reports of failing rewrite functions: with every request, they would be a flood."""
+
 LOG_CLOSE_TIMEOUT = 5.0
 """Seconds that a reader of the log has to take what is left at the end."""
 
@@ -34,7 +38,7 @@ LOG_CLOSE_TIMEOUT = 5.0
 def run(path: Path, environ: Mapping[str, str]) -> int:
     """Serve until told to stop. Returns the exit status. Raises ConfigError, StartError."""
     calendar, new_id = Calendar(), RequestIds()
-    loaded = load_gate(path, environ, new_id=new_id, date=calendar)
+    loaded = load_gate(path, environ, new_id=new_id, date=calendar, report=Seldom(say, monotonic))
     warning = descriptors.shortage(loaded.config, descriptors.raise_limit())
     if warning:
         say(warning)
@@ -45,6 +49,25 @@ def run(path: Path, environ: Mapping[str, str]) -> int:
             return loop.run_until_complete(_serve(loaded, calendar, new_id, log))
     finally:
         log.close(LOG_CLOSE_TIMEOUT)
+
+
+class Seldom:
+    """Says one thing a second, and with the next one how many it kept to itself."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._say = say
+        self._clock = clock
+        self._quiet_until = -SELDOM
+        self._kept = 0
+
+    def __call__(self, text: str) -> None:
+        now = self._clock()
+        if now < self._quiet_until:
+            self._kept += 1
+            return
+        more = f" ({self._kept} more since the last report)" if self._kept else ""
+        self._quiet_until, self._kept = now + SELDOM, 0
+        self._say(text + more)
 
 
 async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: AccessLog) -> int:

@@ -79,7 +79,7 @@ class Service:
         if listen.path:
             await self._leave_to_others(listen.path)
             server = await self._loop.create_unix_server(self.listener, listen.path, backlog=BACKLOG)
-            self._sockets[listen.path] = Path(listen.path).stat().st_ino
+            self._sockets[listen.path] = _inode(listen.path)
             return server, f"unix:{listen.path}"
         server = await self._loop.create_server(self.listener, listen.host, listen.port, backlog=BACKLOG)
         port = server.sockets[0].getsockname()[1]
@@ -123,7 +123,7 @@ class Service:
         self._servers.clear()
         for path, inode in self._sockets.items():
             with contextlib.suppress(OSError):
-                if Path(path).stat().st_ino == inode:
+                if _inode(path) == inode:
                     Path(path).unlink()
         self._sockets.clear()
 
@@ -148,6 +148,10 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+def _inode(path: str) -> int:
+    return Path(path).stat().st_ino
 
 
 def _upstream_terms(name: str, spec: Upstream) -> UpstreamTerms:

@@ -18,14 +18,13 @@ It does not know routes, clocks, sockets or whose connection it reads. What it r
 """
 
 from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_reader
-from rawgate.wire.reply import PHRASES, problem, reply
+from rawgate.wire.reply import body_octets, reply
 from rawgate.wire.request import RequestReader, RequestRules
 from rawgate.wire.response import ResponseReader, ResponseRules
 from rawgate.wire.write import LAST_CHUNK, chunk, last_chunk, request_head, response_head
 
 __all__ = [
     "LAST_CHUNK",
-    "PHRASES",
     "Body",
     "ChunkedBody",
     "CountedBody",
@@ -34,10 +33,10 @@ __all__ = [
     "RequestRules",
     "ResponseReader",
     "ResponseRules",
+    "body_octets",
     "body_reader",
     "chunk",
     "last_chunk",
-    "problem",
     "reply",
     "request_head",
     "response_head",

@@ -58,6 +58,11 @@ def problem(reason: Reason, detail: str, request_id: str) -> bytes:
     )
 
 
+def body_octets(reply: bytes) -> int:
+    """The octets of the body of what `reply` returned."""
+    return len(reply) - reply.index(b"\r\n\r\n") - 4
+
+
 def reply(
     status: int,
     reason: Reason,

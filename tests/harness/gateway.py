@@ -172,11 +172,11 @@ def _address(where: str) -> tuple[str, int] | tuple[str, str]:
 
 @contextmanager
 def running(
-    directory: Path, config: str, env: Mapping[str, str] | None = None, descriptors: int = 0
+    directory: Path, config: str, env: Mapping[str, str] | None = None, descriptors: int = 0, name: str = "rawgate.toml"
 ) -> Iterator[Gateway]:
     """A gateway that serves `config`, written to `directory`. At the end it must stop when told, with status 0, unless
     the test has ended it already. `descriptors`: how many it may hold; 0: as many as this process."""
-    path = directory / "rawgate.toml"
+    path = directory / name
     path.write_text(config)
     gateway = Gateway(path, env or {}, descriptors)
     try:

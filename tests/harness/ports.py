@@ -42,6 +42,9 @@ class FakeClient(FakePort):
         self.armed: list[float] = []
         self.paused = True
 
+    def date(self) -> bytes:
+        return b"Thu, 01 Jan 1970 00:00:00 GMT"
+
     def arm(self, due: float) -> None:
         self.armed.append(due)
 

@@ -316,6 +316,16 @@ def test_a_lack_of_descriptors_is_no_target_s_fault(number: int) -> None:
     assert dialing.pool.order(monotonic()) == [1, 0]
 
 
+def test_a_dial_that_fails_in_an_unforeseen_way_fails_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    async def breaks(protocol: asyncio.Protocol) -> None:
+        raise UnicodeError("label too long")
+
+    dialing, waiter = dial_once(Network(a=breaks))
+    assert waiter.failed == [errors.UPSTREAM_CONNECT_FAILED]
+    assert dialing.pool.size == 0
+    assert "label too long" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("loss", ["fin", "reset", "speaks first"])
 def test_a_connection_that_ends_before_it_is_leased_is_a_failed_dial(loss: str) -> None:
     """Between the handshake and the dial's next turn the loop may deliver anything."""

@@ -476,7 +476,10 @@ def test_preflights_need_no_credential_and_are_not_counted() -> None:
 
 def test_the_method_asked_about_selects_the_route() -> None:
     refusal = answer(decide(SHARED, preflight("/a", b"PUT")))
-    assert (refusal.status, lines(refusal.fields)) == (405, ["Allow: GET, HEAD, PUT"])
+    assert (refusal.status, lines(refusal.fields)) == (
+        405,
+        ["Allow: GET, HEAD, PUT", "Access-Control-Allow-Origin: https://shop.test", "Vary: Origin"],
+    )
 
 
 def test_options_that_are_no_preflight_are_requests() -> None:

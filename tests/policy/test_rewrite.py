@@ -81,11 +81,15 @@ def _explode(path: str) -> str:
     ],
 )
 def test_nonsense_from_a_function_is_no_path(function: object) -> None:
-    assert compile_function(cast("Rewriter", function), sendable)(b"/a", b"/a") == b""
+    said: list[str] = []
+    assert compile_function(cast("Rewriter", function), sendable, said.append)(b"/a", b"/a") == b""
+    (line,) = said
+    assert line.startswith("the rewrite function r")
+    assert "\n" not in line
 
 
 def test_function_gets_and_gives_the_path() -> None:
-    rewrite = compile_function(lambda path: path.upper(), sendable)
+    rewrite = compile_function(lambda path: path.upper(), sendable, pytest.fail)
     assert rewrite(b"/a%c3/b", b"unused") == b"/A%C3/B"
 
 

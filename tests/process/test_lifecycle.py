@@ -375,6 +375,35 @@ def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str
         assert b"Traceback" not in process.stderr.read()
 
 
+# Code of a configuration's own
+
+FAILING = """
+from rawgate.config.model import Config, Gateway, Route, Upstream
+
+
+def rewrite(path: str) -> str:
+    raise KeyError(path)
+
+
+config = Config(
+    gateway=Gateway(listen=["127.0.0.1:0"]),
+    upstreams={"one": Upstream(targets=["http://127.0.0.1:9"])},
+    routes=[Route(prefix="/", upstream="one", auth="none", rewrite=rewrite)],
+)
+"""
+
+
+def test_a_rewrite_function_that_raises_is_told_on_stderr(tmp_path: Path) -> None:
+    with running(tmp_path, FAILING, name="config.py") as gateway:
+        with gateway.connect() as client:
+            client.sendall(GET)
+            answer = read_response(Stream.of(client), b"GET")
+            assert answer is not None
+            assert answer.status == 500
+        assert gateway.line()["reason"] == "internal"
+        gateway.wait_said("route /: the rewrite function raised KeyError('/x')")
+
+
 # Unix sockets
 
 

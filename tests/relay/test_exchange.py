@@ -619,6 +619,29 @@ def test_a_routes_response_timeout_replaces_the_upstreams() -> None:
     assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
 
 
+def test_a_dripped_head_and_interim_answers_do_not_stretch_the_response_timeout() -> None:
+    w = World()
+    w.connected()
+    for octet in b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 2":
+        w.down(bytes((octet,)))
+        w.passes(0.1)
+    assert not w.client.over
+    w.now = 105.0
+    w.exchange.expire(w.now)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
+
+
+def test_after_a_100_the_client_has_its_whole_time() -> None:
+    w = World(b"POST", 5, expect=True, client=ClientTerms(body_rate=0))
+    w.connected()
+    w.now += 4.0
+    w.down(b"HTTP/1.1 100 Continue\r\n\r\n")
+    w.passes(29.0)
+    assert not w.client.over
+    w.passes(1.0)
+    assert w.outcome() == (errors.BODY_TIMEOUT, 408)
+
+
 # ── retry ──
 
 

@@ -6,7 +6,7 @@ import h11
 import pytest
 
 from rawgate.errors import AUTH_BAD_SIGNATURE, NO_ROUTE, OK, REASONS
-from rawgate.wire import PHRASES, problem, reply
+from rawgate.wire.reply import PHRASES, problem, reply
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
