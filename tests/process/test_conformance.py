@@ -432,9 +432,14 @@ def test_lanes_agree(outcomes: dict[str, Outcome]) -> None:
 
 
 def test_all_right(outcomes: dict[str, Outcome]) -> None:
-    """The summary; `pytest -s` shows it."""
-    print("\n" + summary(outcomes) + "\n\n" + choices(outcomes["fast"]))
     assert {lane: outcome.right() for lane, outcome in outcomes.items()} == dict.fromkeys(LANES, len(CASES))
+
+
+def test_the_committed_table_is_current(outcomes: dict[str, Outcome], tmp_path: Path) -> None:
+    """CONFORMANCE.md beside this file says what was run here. When this fails, the new text is in the file named."""
+    text = f"{HEADING}\n{summary(outcomes)}\n\n{CHOICES}\n{choices(outcomes['fast'])}\n"
+    (tmp_path / TABLE.name).write_text(text)
+    assert TABLE.read_text() == text, f"cp {tmp_path / TABLE.name} {TABLE}"
 
 
 def test_the_judge_knows_every_prohibition() -> None:
@@ -476,6 +481,18 @@ def asked(start: bytes = b"GET / HTTP/1.1", body: bytes = b"", *, complete: bool
 def test_the_judge_finds(name: str, run: dict[str, Any], finding: str) -> None:
     """Runs that did not happen, each wrong in one way."""
     assert finding in "; ".join(violations(Run(CASES[name], small=False, **run)))
+
+
+TABLE = Path(__file__).with_name("CONFORMANCE.md")
+HEADING = """\
+# HTTP/1.1 conformance
+
+Written by `test_conformance.py`: every row of `tests/cases/http_cases*.jsonl` against the real process, whole and in
+small pieces, what reached the upstream and the client judged by a reader that shares no code with rawgate or h11.
+"""
+CHOICES = """\
+Where the RFCs leave the choice, rawgate serves what real clients send and refuses what is ambiguous in framing:
+"""
 
 
 def summary(outcomes: dict[str, Outcome]) -> str:
