@@ -72,14 +72,18 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 def load(path: File, environ: Mapping[str, str]) -> Draft:
     """Read a configuration, `.toml` or `.py`. `environ` is where "env:NAME" is looked up."""
-    readers = {".toml": _toml, ".py": _python}
-    if path.suffix not in readers:
+    if path.suffix not in _READERS:
         return _unreadable(path, 1, "is not a configuration (expected a file that ends in .toml or .py)")
     try:
         content = path.read_bytes()
     except OSError as error:
         return _unreadable(path, 1, f"cannot be read: {error.strerror}{_advice(error)}")
-    return readers[path.suffix](path, content, environ)
+    return load_content(path, content, environ)
+
+
+def load_content(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+    """The same, of what is in memory. `path` says which kind it is, and what findings and "file:" start from."""
+    return _READERS[path.suffix](path, content, environ)
 
 
 def _advice(error: OSError) -> str:
@@ -122,6 +126,9 @@ def _python(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
     except ProgramError as error:
         return _unreadable(path, error.line, str(error))
     return _draft(path, config, program_lines(content), environ)
+
+
+_READERS = {".toml": _toml, ".py": _python}
 
 
 def _unreadable(path: File, line: int, message: str) -> Draft:

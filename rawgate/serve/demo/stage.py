@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import uvloop
 from msgspec import structs
 
-from rawgate.config.load import load
+from rawgate.config.load import load_content
 from rawgate.config.model import Config, Listen, Target
-from rawgate.config.samples import sample
+from rawgate.config.samples import sample_text
 from rawgate.net.downstream import RecordSink
 from rawgate.observe.line import Record
 from rawgate.serve.clock import Calendar, RequestIds
@@ -96,8 +97,7 @@ def _load(
     environ: Mapping[str, str], ports: Mapping[str, int], port: int, new_id: RequestIds, date: Calendar
 ) -> Loaded:
     """The demo's configuration, with the ports of here and now."""
-    with sample("demo") as path:
-        draft = load(path, environ)
+    draft = load_content(Path("demo.toml"), sample_text("demo").encode(), environ)
     if draft.config is not None:
         draft = structs.replace(draft, config=_moved(draft.config, ports, port))
     return compile_draft(draft, new_id=new_id, date=date)
