@@ -37,7 +37,7 @@ from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transpo
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
 from rawgate.relay.pool import Pool
-from rawgate.wire import RequestReader, RequestRules, body_octets, reply
+from rawgate.wire import CONNECTION, RequestReader, RequestRules, body_octets, reply
 
 LINGER = 5.0
 """Seconds for which a client that is still sending may go on after the last reply."""
@@ -464,7 +464,6 @@ class Downstream(asyncio.Protocol):
         """A reply of our own. The body of a request that is not forwarded is not read to its end."""
         bodiless = head.body == NO_BODY
         keep = bodiless and not head.close and not self.last
-        connection = (b"keep-alive" if head.minor == 0 else b"") if keep else b"close"
         out = reply(
             answer.status,
             answer.reason,
@@ -473,7 +472,7 @@ class Downstream(asyncio.Protocol):
             answer.fields,
             date=self._listener.date(),
             head_only=head.method == b"HEAD",
-            connection=connection,
+            connection=CONNECTION[keep][head.minor],
         )
         self._transport.write(out)
         self._log_own(answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, body_octets(out))
@@ -487,13 +486,12 @@ class Downstream(asyncio.Protocol):
     def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
         """Something that never became a decision: a malformed head, a deadline, a limit of the gateway."""
         request_id = self._listener.new_id()
-        fields = b"Retry-After: 1\r\n" if reason.status == 503 else b""
         out = reply(
             reason.status,
             reason,
             detail,
             request_id,
-            fields,
+            b"",
             date=self._listener.date(),
             head_only=self._method() == b"HEAD",
             connection=b"close",

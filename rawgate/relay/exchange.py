@@ -41,6 +41,8 @@ from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead,
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
+    CONNECTION,
+    LAST_CHUNK,
     Body,
     EndlessBody,
     body_octets,
@@ -121,10 +123,6 @@ class ClientTerms(Struct, frozen=True):
     body_rate: int = 240
     trailer_octets: int = 16 * 1024
     trailer_fields: int = 100
-
-
-def response_error(detail: str) -> MessageError:
-    return ResponseError(detail)
 
 
 def request_error(detail: str) -> MessageError:
@@ -414,8 +412,9 @@ class Exchange:
             self.rechunk = request.minor == 1
             framing = CHUNKED if self.rechunk else UNTIL_CLOSE
         self.keep_open = keep = not (request.close or early or self.client.last or framing == UNTIL_CLOSE)
-        connection = b"close" if not keep else b"" if request.minor else b"keep-alive"
-        out = response_head(self.forward.on_response(head), framing, head.length, connection, head.upgrade)
+        out = response_head(
+            self.forward.on_response(head), framing, head.length, CONNECTION[keep][request.minor], head.upgrade
+        )
         if 0 <= octets <= len(data):
             # All of it is here, as most answers are: one write.
             self.bytes_out = octets
@@ -423,7 +422,7 @@ class Exchange:
             self._response_end(now, clean=octets == len(data))
             return
         terms = self.client_terms
-        body = self.response_body = body_reader(octets, response_error, terms.trailer_octets, terms.trailer_fields)
+        body = self.response_body = body_reader(octets, ResponseError, terms.trailer_octets, terms.trailer_fields)
         self._relay(body, data, out, now)
 
     def _relay(self, body: Body, data: bytes, head: bytes, now: float) -> None:
@@ -473,7 +472,7 @@ class Exchange:
         elif isinstance(body, EndlessBody):
             self.response_close = True
             if self.rechunk:
-                self.client.write(last_chunk(()))
+                self.client.write(LAST_CHUNK)
             self._response_end(now, clean=False)
         else:
             self.upstream_lost(now)
@@ -643,19 +642,16 @@ class Exchange:
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
         self.keep_open = complete and not broken and not self.head.close and not self.client.last
         self.linger = not complete
-        fields = self.forward.fields
-        if reason.status == 503:
-            fields += b"Retry-After: 1\r\n"
         head_only = self.head.method == b"HEAD"
         out = reply(
             reason.status,
             reason,
             detail,
             self.forward.request_id,
-            fields,
+            self.forward.fields,
             date=self.client.date(),
             head_only=head_only,
-            connection=b"close" if not self.keep_open else b"" if self.head.minor else b"keep-alive",
+            connection=CONNECTION[self.keep_open][self.head.minor],
         )
         self.bytes_out += body_octets(out)
         self.client.write(out)

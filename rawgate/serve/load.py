@@ -9,6 +9,7 @@ from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError, Problem
 from rawgate.policy.gate import Gate, Report, compile_gate, keep_quiet
+from rawgate.wire import RequestRules
 
 
 class Loaded(Struct, frozen=True):
@@ -41,3 +42,10 @@ def compile_draft(
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     return Loaded(draft.config, gate)
+
+
+def request_rules(loaded: Loaded) -> RequestRules:
+    """What a configuration asks of a request head."""
+    limits, gate = loaded.config.gateway.limits, loaded.gate
+    fast = loaded.config.gateway.parser == "fast"
+    return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast)

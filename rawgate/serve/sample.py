@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from rawgate.errors import HEAD_TIMEOUT, RequestError
 from rawgate.message import RequestHead
-from rawgate.serve.load import Loaded
-from rawgate.wire import RequestReader, RequestRules
+from rawgate.serve.load import Loaded, request_rules
+from rawgate.wire import RequestReader
 
 # A fragment is never sent (RFC 9110 section 4.2.5).
 _WHOLE_URL = re.compile(r"(?si:https?)://([^/?#]*)([^#]*)(?:#.*)?").fullmatch
@@ -50,10 +50,3 @@ def read_request(loaded: Loaded, octets: bytes) -> RequestHead | Refused:
         return Refused(error, reader.line)
     # The listener would wait for the rest, and then no longer.
     return Refused(RequestError(HEAD_TIMEOUT, HEAD_TIMEOUT.detail), reader.line) if head is None else head
-
-
-def request_rules(loaded: Loaded) -> RequestRules:
-    """What a configuration asks of a request head."""
-    limits, gate = loaded.config.gateway.limits, loaded.gate
-    fast = loaded.config.gateway.parser == "fast"
-    return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast)

@@ -17,8 +17,8 @@ from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
 from rawgate.net.upstream import Dialer, Sweep
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms
-from rawgate.serve.load import Loaded
-from rawgate.wire import RequestRules, ResponseRules
+from rawgate.serve.load import Loaded, request_rules
+from rawgate.wire import ResponseRules
 
 BACKLOG = 4096
 
@@ -61,7 +61,7 @@ class Service:
             log=log,
             terms=ListenerTerms(timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address),
             client_terms=ClientTerms(timeouts.body, timeouts.send, limits.body_rate, limits.head, limits.headers),
-            request_rules=RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast),
+            request_rules=request_rules(loaded),
         )
 
     async def listen(self, elsewhere: str) -> None:

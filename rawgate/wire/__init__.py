@@ -21,9 +21,10 @@ from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_
 from rawgate.wire.reply import body_octets, reply
 from rawgate.wire.request import RequestReader, RequestRules
 from rawgate.wire.response import ResponseReader, ResponseRules
-from rawgate.wire.write import LAST_CHUNK, chunk, last_chunk, request_head, response_head
+from rawgate.wire.write import CONNECTION, LAST_CHUNK, chunk, last_chunk, request_head, response_head
 
 __all__ = [
+    "CONNECTION",
     "LAST_CHUNK",
     "Body",
     "ChunkedBody",

@@ -74,7 +74,8 @@ def reply(
     head_only: bool,
     connection: bytes,
 ) -> bytes:
-    """A whole reply. A status of 400 or more has a problem document as its body, any other none.
+    """A whole reply. A status of 400 or more has a problem document as its body, any other none; a 503 says when to
+    come back (RFC 9110 section 15.6.4).
 
     detail      replaces the reason's sentence when not empty
     fields      further field lines, each with its CRLF
@@ -89,6 +90,8 @@ def reply(
         content = b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body)
     elif status >= 200 and status != 204:
         content = b"Content-Length: 0\r\n"
+    if status == 503:
+        fields += b"Retry-After: 1\r\n"
     return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%bCache-Control: no-store\r\nX-Request-Id: %b\r\n%b%b\r\n%b" % (
         status,
         phrase.encode("ascii"),

@@ -10,6 +10,10 @@ from rawgate.message import CHUNKED
 
 LAST_CHUNK = b"0\r\n\r\n"
 
+CONNECTION = ((b"close", b"close"), (b"keep-alive", b""))
+"""`CONNECTION[keep][minor]`: the Connection field, b"" for none, that tells an HTTP/1.`minor` client whether its
+connection stays open. HTTP/1.1 takes that for granted, HTTP/1.0 the opposite (RFC 9112 section 9.3)."""
+
 
 def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced: bool = False) -> bytes:
     """A whole request head.
