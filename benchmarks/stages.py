@@ -136,11 +136,11 @@ class Scene:
 
     def request_rules(self, *, fast: bool) -> RequestRules:
         limits, gate = self.config.gateway.limits, self.gate
-        return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast)
+        return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.watched)
 
     def response_rules(self, *, fast: bool) -> ResponseRules:
         limits = self.config.gateway.limits
-        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast)
+        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast, self.gate.response_watched)
 
     def requests(self, heads: Sequence[bytes]) -> list[RequestHead]:
         reader = RequestReader(self.request_rules(fast=True))

@@ -48,6 +48,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     expect    the client waits for a 100 (Continue)
     upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
+    watched   positions in `through` of the lines whose names policy asked to have watched: it may remove those
     """
 
     method: bytes
@@ -61,6 +62,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     expect: bool
     upgrade: bytes
     size: int
+    watched: tuple[int, ...] = ()
 
 
 class ResponseHead(Struct, frozen=True, gc=False):
@@ -75,6 +77,7 @@ class ResponseHead(Struct, frozen=True, gc=False):
     close     the upstream connection cannot be used again
     keep_alive  seconds that the upstream promises to keep the connection idle (Keep-Alive: timeout), or -1
     upgrade   the Upgrade field, for 101 and 426; b"" for none
+    watched   as in `RequestHead`
     """
 
     status: int
@@ -86,6 +89,7 @@ class ResponseHead(Struct, frozen=True, gc=False):
     close: bool
     keep_alive: int
     upgrade: bytes
+    watched: tuple[int, ...] = ()
 
 
 class Identity(Struct, frozen=True, gc=False):
@@ -116,21 +120,32 @@ class Forward(Struct, frozen=True, gc=False):
 
     head         request line and end-to-end fields, each line with its CRLF; without the framing fields, Connection,
                  Expect and Upgrade, which belong to the hop and are added by `wire`, and without the empty line
-    on_response  final or interim response head → status line and end-to-end fields for the client, in the same form
+    down         see `on_response`
     trailer      lower-cased name of a trailer field from the client → may it pass
     upgrade      the one token that may tunnel on this route out of those offered, b"" for none
     request_id, client_id  for the log
-    fields       lines, each with its CRLF, for a reply of our own when the upstream gives none (limits, CORS)
+    ident        the request id in octets
+    fields       lines, each with its CRLF, that go with the answer, or with a reply of our own when the upstream gives
+                 none (limits, CORS)
     """
 
     terms: RouteTerms
     head: bytes
-    on_response: Callable[[ResponseHead], bytes]
+    down: "Down"
     trailer: Callable[[bytes], bool]
     upgrade: bytes
     request_id: str
     client_id: str
+    ident: bytes = b""
     fields: bytes = b""
+
+    def on_response(self, head: ResponseHead) -> bytes:
+        """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""
+        return self.down(self.ident, self.fields, head)
+
+
+Down = Callable[[bytes, bytes, ResponseHead], bytes]
+"""`(Forward.ident, Forward.fields, response head)` → the head for the client; one for all requests of a route."""
 
 
 class Answer(Struct, frozen=True, gc=False):

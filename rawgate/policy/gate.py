@@ -22,7 +22,6 @@ is one order of steps, here, and nobody has to repeat it.
 """
 
 from collections.abc import Callable, Collection
-from functools import partial
 from math import ceil
 
 from msgspec import Struct, structs
@@ -44,7 +43,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, RequestHead, RouteTerms
+from rawgate.message import Answer, Decide, Decision, Down, Forward, Identity, Peer, RequestHead, RouteTerms
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -66,6 +65,9 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 
 
+_LIMIT_LINES = 8192
+
+
 class Credential(Struct, frozen=True):
     """How a route authenticates.
 
@@ -82,10 +84,36 @@ class Credential(Struct, frozen=True):
 
 
 class Limit(Struct, frozen=True):
-    """How a route limits. `fields % (remaining, reset, remaining, reset)` are the lines that tell the client."""
+    """How a route limits. `fields[remaining, reset]` are the lines that tell the client."""
 
     hit: Hit
-    fields: bytes
+    fields: "LimitLines"
+
+
+class LimitLines(dict[tuple[int, int], bytes]):
+    """(remaining, reset) → the lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones.
+
+    Remembered for a few thousand pairs: a limit of 100 in a minute has no more, and putting four numbers into a text
+    takes as long as counting the request. A window is told in whole seconds (the draft has no others), rounded up: who
+    keeps to that keeps to ours.
+    """
+
+    __slots__ = ("_form",)
+
+    def __init__(self, name: str, rate: RateLimit) -> None:
+        super().__init__()
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+        self._form = (
+            f'RateLimit: "{quoted}";r=%d;t=%d\r\n'
+            f'RateLimit-Policy: "{quoted}";q={rate.max};w={ceil(rate.window)}\r\n'
+            f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
+        ).encode()
+
+    def __missing__(self, state: tuple[int, int]) -> bytes:
+        lines = self._form % (*state, *state)
+        if len(self) < _LIMIT_LINES:
+            self[state] = lines
+        return lines
 
 
 class CompiledRoute(Struct, frozen=True):
@@ -102,7 +130,7 @@ class CompiledRoute(Struct, frozen=True):
     limit: Limit | None
     rewrite: Rewrite | None
     up: headers.Up
-    down: headers.Down
+    down: Down
     trailer: Callable[[bytes], bool]
     upgrades: frozenset[bytes]
 
@@ -112,7 +140,8 @@ class Gate(Struct, frozen=True):
 
     wanted           request field names for `wire` to put into `known`
     protected        request field names that Connection may not name
-    response_wanted  response field names for `wire` to put into `known`
+    watched          request field names for `wire` to watch
+    response_wanted, response_watched  the same for responses
     limiter          all routes' counters; `limiter.evicted` says whether their promise held
     credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
     hop_of, client_of, normalise, router  the steps that depend on no route
@@ -121,7 +150,9 @@ class Gate(Struct, frozen=True):
     decide: Decide
     wanted: frozenset[bytes]
     protected: frozenset[bytes]
+    watched: frozenset[bytes]
     response_wanted: frozenset[bytes]
+    response_watched: frozenset[bytes]
     limiter: Limiter
     credentials: dict[str, Credential]
     hop_of: HopOf
@@ -222,7 +253,7 @@ def _serve(
     # 7. How often.
     if route.limit is not None:
         admitted, remaining, reset = route.limit.hit(bucket, now)
-        fields += route.limit.fields % (remaining, reset, remaining, reset)
+        fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
             return _refuse(RATE_LIMITED, fields, "", terms.route, request_id, caller)
@@ -234,12 +265,13 @@ def _serve(
     id_octets = request_id.encode()
     return Forward(
         terms,
-        route.up(head, path, target.query, hop.octets, hop.trusted, id_octets, user),
-        partial(route.down, id_octets, fields),
+        route.up(head, path, target.query, hop.octets, hop.trusted, id_octets, user.encode()),
+        route.down,
         route.trailer,
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
         request_id,
         caller,
+        id_octets,
         fields,
     )
 
@@ -317,15 +349,7 @@ def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
 
 
 def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
-    """The lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones. A window is told in whole
-    seconds (the draft has no others), rounded up: who keeps to that keeps to ours."""
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    fields = (
-        f'RateLimit: "{quoted}";r=%d;t=%d\r\n'
-        f'RateLimit-Policy: "{quoted}";q={rate.max};w={ceil(rate.window)}\r\n'
-        f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
-    )
-    return Limit(limiter.rule(name, rate.max, rate.window).hit, fields.encode())
+    return Limit(limiter.rule(name, rate.max, rate.window).hit, LimitLines(name, rate))
 
 
 Report = Callable[[str], None]
@@ -363,6 +387,8 @@ class _Compiler:
             | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
+        self.watched = headers.WATCHED | headers.watched_names(route.request_headers for route in config.routes)
+        self.response_watched = headers.watched_names(route.response_headers for route in config.routes)
 
     def _compile_credentials(self) -> None:
         """Every verifier and table, used or not: all errors are told at once."""
@@ -469,7 +495,7 @@ class _Compiler:
             return compile_regex(route.rewrite, where, paths.sendable, self.problems)
         return compile_function(route.rewrite, paths.sendable, _for_route(self.report, route.name))
 
-    def _down(self, route: Route) -> headers.Down:
+    def _down(self, route: Route) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
         if route.rate_limit is not None:
             removed |= headers.LIMIT_NAMES
@@ -505,7 +531,9 @@ def compile_gate(
         decide=compose(hop_of, client_of, compiler.normalise, router.find, new_id),
         wanted=compiler.wanted,
         protected=compiler.protected,
+        watched=compiler.watched,
         response_wanted=compiler.response_wanted,
+        response_watched=compiler.response_watched,
         limiter=compiler.limiter,
         credentials=compiler.credentials,
         hop_of=hop_of,

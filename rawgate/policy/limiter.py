@@ -127,8 +127,11 @@ class Rule:
             self._tallies.move_to_end(client)
         release = tally.release
         reset = ceil(release - now)
-        if now + reset < release:  # both the difference and the sum may have been rounded down
+        # Difference and sum are rounded, either way: `reset` is the least number whose sum is not before the release.
+        if now + reset < release:
             reset += 1
+        elif now + (reset - 1) >= release and reset > 1:
+            reset -= 1
         return admitted, free, reset
 
     def _turn(self, now: float) -> None:

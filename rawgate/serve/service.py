@@ -49,7 +49,8 @@ class Service:
         self._loop = loop
         self._servers: list[asyncio.Server] = []
         self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
-        self._dial = Dialer(loop, ResponseRules(limits.head, limits.headers, gate.response_wanted, fast))
+        rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_watched)
+        self._dial = Dialer(loop, rules)
         self._pools = {name: Pool(_upstream_terms(name, spec), self._dial) for name, spec in config.upstreams.items()}
         self._sweep = Sweep(loop, self._pools.values())
         self.listener = Listener(

@@ -32,33 +32,39 @@ REQUEST = _head(_REQUEST_LINE, _REQUEST_FIELD).match
 RESPONSE = _head(_STATUS_LINE, _RESPONSE_FIELD).match
 
 _UNCOMMON = frozenset((b"expect", b"keep-alive", b"upgrade"))
+_OF_THE_HOP = _UNCOMMON | {b"connection", b"content-length", b"transfer-encoding"}
 _CLOSES = {b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
 _MOST_DIGITS = 18
 
-Fields = tuple[dict[bytes, bytes], list[bytes]]
+Fields = tuple[dict[bytes, bytes], list[bytes], tuple[int, ...]]
 Hop = tuple[int, bool]
 
 
 def sort_fields(block: bytes, names: FieldNames, most: int) -> Fields | None:
-    """Known fields and the lines that go through, of a block that the pattern matched. None: a known field twice, or
-    more lines than `most`."""
+    """Known fields, the lines that go through, and which of these are watched, of a block that the pattern matched.
+    None: a known field twice, or more lines than `most`."""
     lines = block.splitlines()
     known: dict[bytes, bytes] = {}
     through: list[bytes] = []
+    watched: tuple[int, ...] = ()
     for line in lines:
         spelling, _, value = line.partition(b": ")
         name = names[spelling]
-        if name is None:
-            through.append(line)
-        else:
+        if name:
             known[name] = value
+        else:
+            if name is not None:
+                watched = (*watched, len(through))
+            through.append(line)
     count = len(lines)
-    return (known, through) if len(known) + len(through) == count <= most else None
+    return (known, through, watched) if len(known) + len(through) == count <= most else None
 
 
 def hop(known: dict[bytes, bytes], otherwise: int) -> Hop | None:
     """The body, octets or CHUNKED or `otherwise` when no field frames it, and whether Connection says close. None when
     any of the fields that concern the hop says something uncommon."""
+    if _OF_THE_HOP.isdisjoint(known):
+        return otherwise, False
     if not _UNCOMMON.isdisjoint(known):
         return None
     close = False

@@ -33,24 +33,33 @@ _SPELLINGS = 4096
 
 
 class FieldNames(dict[bytes, bytes | None]):
-    """Spelling of a field name → the lower-cased name when it is a known one, None when the field goes through.
+    """Spelling of a field name → the lower-cased name when it is a known one; None when the field goes through; b""
+    when it does, but policy watches it.
 
     A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
-    outside, so it stops growing at a fixed size; beyond that, new spellings cost two steps each time.
+    outside, so it stops growing at a fixed size; beyond that, new spellings cost a few steps each time.
+
+    watched  lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
     """
 
-    __slots__ = ("known",)
+    __slots__ = ("_families", "_watched", "known")
 
-    def __init__(self, known: frozenset[bytes]) -> None:
+    def __init__(self, known: frozenset[bytes], watched: frozenset[bytes] = frozenset()) -> None:
         super().__init__()
         self.known = known
+        self._watched = frozenset(name.replace(b"_", b"-") for name in watched)
+        self._families = tuple(name[:-1] for name in self._watched if name.endswith(b"*"))
 
     def __missing__(self, spelling: bytes) -> bytes | None:
         lowered = spelling.lower()
-        name = lowered if lowered in self.known else None
+        name = lowered if lowered in self.known else b"" if self._is_watched(lowered) else None
         if len(self) < _SPELLINGS:
             self[spelling] = name
         return name
+
+    def _is_watched(self, name: bytes) -> bool:
+        plain = name.replace(b"_", b"-")
+        return plain in self._watched or plain.startswith(self._families)
 
 
 def members(value: bytes) -> list[bytes] | None:
@@ -65,13 +74,18 @@ def members(value: bytes) -> list[bytes] | None:
     return found
 
 
-def end_here(options: list[bytes], known: dict[bytes, bytes], others: list[tuple[bytes, bytes]]) -> list[bytes]:
+def end_here(
+    options: list[bytes], known: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
+) -> tuple[list[bytes], tuple[int, ...]]:
     """The lines that go through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from `known`
-    too. `close` is an option only: the field name is reserved so that it never means a field (RFC 9112 section 9.6)."""
+    too; and which of them are watched. `close` is an option only: the field name is reserved so that it never means a
+    field (RFC 9112 section 9.6)."""
     named = {option for option in options if option != b"close"}
     for name in named:
         known.pop(name, None)
-    return [line for name, line in others if name not in named]
+    passing = [(name, line) for name, line in others if name not in named]
+    watched = tuple([index for index, (name, _) in enumerate(passing) if names[name] == b""])
+    return [line for _, line in passing], watched
 
 
 def raw_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -57,19 +57,27 @@ class RequestRules:
     wanted                 lower-cased names that policy reads or replaces
     protected              lower-cased names that `Connection` may not name
     fast                   whether the fast lane is on
+    watched                see `fields.FieldNames`; lines that policy may remove although they go through
     """
 
     __slots__ = ("aliased", "fast", "head", "headers", "names", "scan", "target", "unnameable")
 
     def __init__(
-        self, head: int, headers: int, target: int, wanted: frozenset[bytes], protected: frozenset[bytes], fast: bool
+        self,
+        head: int,
+        headers: int,
+        target: int,
+        wanted: frozenset[bytes],
+        protected: frozenset[bytes],
+        fast: bool,
+        watched: frozenset[bytes] = frozenset(),
     ) -> None:
         self.head = head
         self.headers = headers
         self.target = target
         self.fast = fast
         self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
-        self.names = FieldNames(_FRAMING | wanted)
+        self.names = FieldNames(_FRAMING | wanted, watched)
         self.unnameable = _UNNAMEABLE | protected
         # Names as they read once "_" has become "-", which is what CGI and its heirs make of them.
         self.aliased = frozenset(name.replace(b"_", b"-") for name in _FRAMING | wanted | protected)
@@ -124,7 +132,7 @@ class RequestReader:
         fields = sort_fields(block, rules.names, rules.headers)
         if fields is None or len(target) > rules.target:
             return None
-        known, through = fields
+        known, through, watched = fields
         host = known.get(b"host")
         if host is None:
             return None
@@ -138,7 +146,7 @@ class RequestReader:
         body, close = common
         size = found.end()
         self.rest = data[size:]
-        return RequestHead(method, target, 1, host, known, through, body, close, False, b"", size)
+        return RequestHead(method, target, 1, host, known, through, body, close, False, b"", size, watched)
 
     def _read(self, data: bytes) -> RequestHead | None:
         """The h11 lane."""
@@ -312,8 +320,10 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     upgrade = _offers(known.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
     # RFC 9112 section 9.3
     close = b"close" in options or (minor == 0 and b"keep-alive" not in options)
-    through = end_here(options, known, others)
-    return RequestHead(parts.method, target, minor, authority, known, through, body, close, expect, upgrade, size)
+    through, watched = end_here(options, known, others, rules.names)
+    return RequestHead(
+        parts.method, target, minor, authority, known, through, body, close, expect, upgrade, size, watched
+    )
 
 
 def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:

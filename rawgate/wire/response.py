@@ -36,16 +36,19 @@ class ResponseRules:
     head, headers  limits: octets of the head, field lines
     wanted         lower-cased names that policy reads or removes
     fast           whether the fast lane is on
+    watched        see `fields.FieldNames`; lines that policy may remove although they go through
     """
 
     __slots__ = ("fast", "head", "headers", "names", "scan")
 
-    def __init__(self, head: int, headers: int, wanted: frozenset[bytes], fast: bool) -> None:
+    def __init__(
+        self, head: int, headers: int, wanted: frozenset[bytes], fast: bool, watched: frozenset[bytes] = frozenset()
+    ) -> None:
         self.head = head
         self.headers = headers
         self.fast = fast
         self.scan = ScanRules("The head", head, ResponseError, ResponseError, _overrun, False)
-        self.names = FieldNames(HOP_BY_HOP | wanted)
+        self.names = FieldNames(HOP_BY_HOP | wanted, watched)
 
 
 class ResponseReader:
@@ -85,7 +88,7 @@ class ResponseReader:
         fields = sort_fields(block, rules.names, rules.headers)
         if fields is None or code not in _STATUS:
             return None
-        known, through = fields
+        known, through, watched = fields
         common = hop(known, UNTIL_CLOSE)
         if common is None or method == b"HEAD":
             return None
@@ -95,7 +98,7 @@ class ResponseReader:
             length = -1
             close = close or body == UNTIL_CLOSE
         self.rest = data[found.end() :]
-        return ResponseHead(_STATUS[code], phrase, known, through, body, length, close, -1, b"")
+        return ResponseHead(_STATUS[code], phrase, known, through, body, length, close, -1, b"", watched)
 
     def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The h11 lane."""
@@ -114,7 +117,7 @@ class ResponseReader:
         head = octets[:size]
         if head.count(b"\r\n") - 2 > self._rules.headers:
             raise ResponseError("The head has more field lines than the limit.")
-        response = _assemble(_parse(head), method, self._rules.names.known)
+        response = _assemble(_parse(head), method, self._rules.names)
         self.rest = octets[size:] + behind
         scan.reset()
         return response
@@ -141,14 +144,14 @@ def _parse(head: bytes) -> ResponseParts:
     return parts
 
 
-def _assemble(parts: ResponseParts, method: bytes, names: frozenset[bytes]) -> ResponseHead:
+def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> ResponseHead:
     """What the fields mean to this hop."""
     status = parts.status
     known: dict[bytes, bytes] = {}
     others = []
     for spelling, value in parts.items:
         name = spelling.lower()
-        if name in names:
+        if name in names.known:
             known[name] = known[name] + b", " + value if name in known else value
         else:
             others.append((name, spelling + b": " + value))
@@ -165,8 +168,8 @@ def _assemble(parts: ResponseParts, method: bytes, names: frozenset[bytes]) -> R
     promise = _KEEP_ALIVE.search(known.get(b"keep-alive", b""))
     keep_alive = int(promise[1]) if promise else -1
     upgrade = known.get(b"upgrade", b"") if status in (101, 426) else b""
-    through = end_here(options, known, others)
-    return ResponseHead(status, parts.phrase, known, through, body, length, close, keep_alive, upgrade)
+    through, watched = end_here(options, known, others, names)
+    return ResponseHead(status, parts.phrase, known, through, body, length, close, keep_alive, upgrade, watched)
 
 
 def _framing(known: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:

@@ -251,7 +251,7 @@ class Shell:
             tunnel_max_age=200.0,
         )
         self.pool = Pool(terms, self._dial)
-        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast)
+        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_watched)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.listener = Listener(
             loop=loop,
@@ -262,7 +262,7 @@ class Shell:
             log=self,
             terms=ListenerTerms(connections=connections),
             client_terms=ClientTerms(trailer_octets=200, trailer_fields=4),
-            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast),
+            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.watched),
         )
         self.sweep = Sweep(loop, [self.pool])
 

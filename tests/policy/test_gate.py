@@ -92,7 +92,9 @@ def request(
 ) -> RequestHead:
     fields = {name.encode(): value for name, value in (known or {}).items()}
     octets = target.encode("latin-1")
-    return RequestHead(method.encode(), octets, 1, authority, fields, through or [], body, False, False, upgrade, 0)
+    lines = through or []
+    watched = tuple(range(len(lines)))
+    return RequestHead(method.encode(), octets, 1, authority, fields, lines, body, False, False, upgrade, 0, watched)
 
 
 def decide(gate: Gate, head: RequestHead, peer: Peer = CLIENT, now: float = 100.0, wall: float = WALL) -> Decision:
@@ -120,7 +122,7 @@ def path_sent(decision: Decision) -> str:
 
 def response(decision: Decision, known: dict[str, bytes] | None = None) -> list[str]:
     fields = {name.encode(): value for name, value in (known or {}).items()}
-    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"")
+    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", (0,))
     return lines(forward(decision).on_response(head))
 
 
@@ -676,5 +678,7 @@ def test_the_steps_can_be_run_one_by_one() -> None:
     assert chosen is not None
     assert chosen.credential is not None
     who = chosen.credential.check(head.known, WALL)
-    octets = chosen.up(head, target.path, target.query, hop.octets, hop.trusted, b"0" * 32, getattr(who, "name", ""))
+    octets = chosen.up(
+        head, target.path, target.query, hop.octets, hop.trusted, b"0" * 32, getattr(who, "name", "").encode()
+    )
     assert octets == forward(decide(gate, head)).head

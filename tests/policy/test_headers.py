@@ -22,7 +22,20 @@ NO_RULES = HeaderRules()
 def request(
     known: dict[bytes, bytes], through: list[bytes], minor: int = 1, authority: bytes = b"api.test"
 ) -> RequestHead:
-    return RequestHead(b"GET", b"/unused", minor, authority, known, through, 0, False, False, b"", 0)
+    return RequestHead(
+        b"GET",
+        b"/unused",
+        minor,
+        authority,
+        known,
+        through,
+        0,
+        False,
+        False,
+        b"",
+        0,
+        watched=tuple(range(len(through))),
+    )
 
 
 def up(
@@ -47,7 +60,7 @@ def up(
         ip_header=b"cf-connecting-ip",
     )
     head = request(known or {}, through or [], minor, authority)
-    octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user)
+    octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user.encode())
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
 
@@ -257,7 +270,7 @@ def down(
     removed: frozenset[bytes] = RESPONSE_NAMES - {b"date"},
 ) -> list[str]:
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
-    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"")
+    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=tuple(range(len(through))))
     octets = write(b"abc123", b"RateLimit: x\r\n", head)
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]

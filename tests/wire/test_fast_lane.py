@@ -14,14 +14,16 @@ from rawgate.errors import MessageError
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules
 
 WANTED = frozenset((b"authorization", b"x-user-id", b"date"))
-REQUEST_RULES = {fast: RequestRules(2048, 12, 64, WANTED, WANTED, fast) for fast in (True, False)}
-RESPONSE_RULES = {fast: ResponseRules(2048, 12, WANTED, fast) for fast in (True, False)}
+WATCHED = frozenset((b"x-a", b"set-cookie", b"x-forwarded-*"))
+REQUEST_RULES = {fast: RequestRules(2048, 12, 64, WANTED, WANTED, fast, WATCHED) for fast in (True, False)}
+RESPONSE_RULES = {fast: ResponseRules(2048, 12, WANTED, fast, WATCHED) for fast in (True, False)}
 
 NAMES = st.sampled_from(
     [
         *(b"Host", b"host", b"HOST", b"Content-Length", b"content-length", b"Transfer-Encoding", b"Connection"),
         *(b"connection", b"Keep-Alive", b"Proxy-Connection", b"TE", b"Upgrade", b"Expect", b"Trailer", b"Date"),
         *(b"Authorization", b"AUTHORIZATION", b"X-User-Id", b"X_User_Id", b"X-A", b"x-b", b"Close", b"Set-Cookie"),
+        *(b"X-Forwarded-By", b"x_a"),
     ]
 ) | st.from_regex(rb"[!#$%&'*+.^_`|~0-9a-zA-Z-]{1,6}", fullmatch=True)
 VALUES = st.sampled_from(
@@ -40,6 +42,7 @@ SANE_LINES = st.tuples(
     st.sampled_from([b"", b"Authorization: Bearer x.y.z", b"date: now", b"X-USER-ID: me"]),
     st.from_regex(rb"(?:x[a-z!.-]{0,3}: [!-~\x80-\xff](?:[ -~\x80-\xff]{0,6}[!-~])?)?", fullmatch=True),
     st.from_regex(rb"(?:Set-Cookie: [a-z=; ]{0,6}[a-z])?", fullmatch=True),
+    st.sampled_from([b"", b"X-A: 1", b"x-forwarded-any: 2"]),
 ).flatmap(st.permutations)
 LINES = st.tuples(SANE_LINES, st.lists(ODD_LINES, max_size=8) | st.just([]) | st.just([])).map(
     lambda both: [line for line in both[0] + both[1] if line]

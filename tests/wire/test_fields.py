@@ -15,6 +15,14 @@ def test_field_names_stay_bounded_and_right() -> None:
     assert len(names) <= 4096
 
 
+def test_watched_names_are_told_apart_in_any_spelling() -> None:
+    names = FieldNames(frozenset((b"host",)), frozenset((b"x-debug", b"x_team", b"x-forwarded-*")))
+    watched = [b"X-Debug", b"x_debug", b"X-TEAM", b"x_team", b"X-Forwarded-Anything", b"x_forwarded_for"]
+    assert {names[spelling] for spelling in watched} == {b""}
+    assert {names[spelling] for spelling in (b"X-Debugger", b"X-Forwarded", b"X-Forwarded*", b"Accept")} == {None}
+    assert names[b"Host"] == b"host"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -40,8 +40,9 @@ HEAD, FIELDS, TARGET = 2048, 24, 256
 
 WANTED = frozenset((b"authorization", b"x-user-id", b"x-request-id", b"x-forwarded-for", b"via", b"date", b"server"))
 PROTECTED = frozenset((b"authorization", b"x-user-id"))
-REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fast) for fast in (True, False)}
-RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast) for fast in (True, False)}
+WATCHED = frozenset((b"x-a", b"cache-control", b"set-cookie", b"x-forwarded-*"))
+REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fast, WATCHED) for fast in (True, False)}
+RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast, WATCHED) for fast in (True, False)}
 
 _HOP = re.compile(
     rb"(?i)(?:connection|keep-alive|proxy-connection|te|transfer[-_]encoding|content[-_]length|upgrade|host|expect):"
