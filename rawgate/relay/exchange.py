@@ -51,7 +51,7 @@ from rawgate.wire import (
     last_chunk,
     reply,
     request_head,
-    response_head,
+    response_tail,
 )
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
@@ -66,12 +66,13 @@ RATE_SPAN = 10.0
 
 class Sign:
     """A phase or an event. Compared by identity and hashed by it: a table keyed by these is five times faster to look
-    up than one keyed by Enum members."""
+    up than one keyed by Enum members. `moves` is the phase's own row of `TABLE`."""
 
-    __slots__ = ("name",)
+    __slots__ = ("moves", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.moves: dict[Sign, Sign] = {}
 
     def __repr__(self) -> str:
         return self.name
@@ -113,6 +114,8 @@ _MOVES: dict[Sign, dict[Sign, Sign]] = {
     DONE: {},
 }
 TABLE = {phase: Row(phase, moves) for phase, moves in _MOVES.items()}
+for _phase, _row in TABLE.items():
+    _phase.moves = _row
 
 
 class ClientTerms(Struct, frozen=True):
@@ -249,18 +252,15 @@ class Exchange:
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         """The pool has a connection for us: the request goes out."""
         head = self.head
-        self.phase = TABLE[self.phase][LEASED]
+        self.phase = self.phase.moves[LEASED]
         self.upstream = upstream
         self.since = now
         self.upstream_full = False
         upstream.attach(self)
-        upstream.write(
-            request_head(
-                self.forward.head, head.body, head.expect, self.forward.upgrade, b"content-length" in head.known
-            )
-        )
-        if head.body == NO_BODY:
-            self.phase = TABLE[self.phase][REQUEST_END]
+        forward, body = self.forward, head.body
+        upstream.write(request_head(forward.head, body, head.expect, forward.upgrade, b"content-length" in head.known))
+        if body == NO_BODY:
+            self.phase = self.phase.moves[REQUEST_END]
             return
         terms = self.client_terms
         self.request_body = body_reader(head.body, request_error, terms.trailer_octets, terms.trailer_fields)
@@ -301,7 +301,7 @@ class Exchange:
         self._send_up(upstream, body, payload)
         if body.done:
             self.wants_body = False
-            self.phase = TABLE[self.phase][REQUEST_END]
+            self.phase = self.phase.moves[REQUEST_END]
             return body.rest
         return b""
 
@@ -395,11 +395,11 @@ class Exchange:
         if head.status == 100 and self.phase is SENDING:
             self.sent_100 = True
             self.since = self.rate_since = now  # from here on it is the client that we wait for
-        self.client.write(response_head(self.forward.on_response(head), NO_BODY, -1, b""))
+        self.client.write(self.forward.on_response(head) + response_tail(NO_BODY, -1, b""))
 
     def _final_head(self, head: ResponseHead, data: bytes, now: float) -> None:
         early = self.phase is SENDING
-        self.phase = TABLE[self.phase][FINAL_HEAD]
+        self.phase = self.phase.moves[FINAL_HEAD]
         self.status = head.status
         self.promised = head.keep_alive
         self.response_close = head.close or early
@@ -412,18 +412,18 @@ class Exchange:
             self.rechunk = request.minor == 1
             framing = CHUNKED if self.rechunk else UNTIL_CLOSE
         self.keep_open = keep = not (request.close or early or self.client.last or framing == UNTIL_CLOSE)
-        out = response_head(
-            self.forward.on_response(head), framing, head.length, CONNECTION[keep][request.minor], head.upgrade
-        )
+        out = self.forward.on_response(head)
+        tail = response_tail(framing, head.length, CONNECTION[keep][request.minor], head.upgrade)
         if 0 <= octets <= len(data):
-            # All of it is here, as most answers are: one write.
+            # All of it is here, as most answers are: one join, one write.
+            clean = octets == len(data)
             self.bytes_out = octets
-            self.client.write(out + data if octets == len(data) else out + data[:octets])
-            self._response_end(now, clean=octets == len(data))
+            self.client.write(b"".join((out, tail, data if clean else data[:octets])))
+            self._response_end(now, clean=clean)
             return
         terms = self.client_terms
         body = self.response_body = body_reader(octets, ResponseError, terms.trailer_octets, terms.trailer_fields)
-        self._relay(body, data, out, now)
+        self._relay(body, data, out + tail, now)
 
     def _relay(self, body: Body, data: bytes, head: bytes, now: float) -> None:
         try:
@@ -457,7 +457,7 @@ class Exchange:
             else:
                 self._close_upstream(upstream)
         if self.client_full:
-            self.phase = TABLE[self.phase][RESPONSE_HELD]
+            self.phase = self.phase.moves[RESPONSE_HELD]
         else:
             self._finish(RESPONSE_END, self.reason, now)
 
@@ -483,7 +483,7 @@ class Exchange:
             return
         if self._may_retry():
             self._drop_upstream(now)
-            self.phase = TABLE[self.phase][RETRY]
+            self.phase = self.phase.moves[RETRY]
             self.retried = True
             self.wants_body = False
             self._acquire(now, fresh=True)
@@ -526,12 +526,12 @@ class Exchange:
         offered = self.forward.upgrade
         if not offered or self.phase is not AWAITING or head.upgrade.lower() != offered:
             raise ResponseError("101 without an upgrade having been asked for")
-        self.phase = TABLE[self.phase][SWITCHED]
+        self.phase = self.phase.moves[SWITCHED]
         self.status = 101
         self.started = now
-        out = response_head(self.forward.on_response(head), NO_BODY, -1, b"upgrade", head.upgrade)
+        tail = response_tail(NO_BODY, -1, b"upgrade", head.upgrade)
         self.bytes_out += len(data)
-        self.client.write(out + data)
+        self.client.write(b"".join((self.forward.on_response(head), tail, data)))
         self.wants_body = True
         self.client.resume()
 
@@ -685,7 +685,7 @@ class Exchange:
         self.pool.discard(upstream, leased=True)
 
     def _finish(self, event: Sign, reason: Reason, now: float, *, status: int = -1) -> None:
-        self.phase = TABLE[self.phase][event]
+        self.phase = self.phase.moves[event]
         self.reason = reason
         self.over_at = now
         self.wants_body = False

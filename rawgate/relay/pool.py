@@ -76,6 +76,7 @@ class Pool:
         self._queue: dict[Waiter, None] = {}
         self._down_until = [0.0] * len(terms.targets)
         self._turn = 0
+        self._is_single = len(terms.targets) == 1
 
     def __repr__(self) -> str:
         return (
@@ -100,7 +101,7 @@ class Pool:
         fresh: do not take an idle one (the last one taken turned out to be dead, and the others may be too).
         """
         if not fresh:
-            upstream = self._take_idle(self._next_target(now), now)
+            upstream = self._take_idle(0 if self._is_single else self._next_target(now), now)
             if upstream is not None:
                 return upstream
         if self.size >= self.terms.max_connections:
@@ -168,10 +169,11 @@ class Pool:
             self.discard(upstream, leased=True)
             upstream.close()
             return
-        waiter = self._head_of_queue()
-        if waiter is not None:
-            waiter.leased(upstream, now)
-            return
+        if self._queue:
+            waiter = self._head_of_queue()
+            if waiter is not None:
+                waiter.leased(upstream, now)
+                return
         # A second before the upstream closes it, a request could be on its way already: retire it first.
         rest = self.terms.keep_alive if promised < 0 else min(self.terms.keep_alive, promised - 1)
         self.leased -= 1
@@ -214,8 +216,6 @@ class Pool:
     def _next_target(self, now: float) -> int:
         """Round robin over the targets that are up; over all of them when none is."""
         count = len(self._idle)
-        if count == 1:
-            return 0
         for step in range(1, count + 1):
             target = (self._turn + step) % count
             if self._down_until[target] <= now:

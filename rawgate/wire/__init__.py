@@ -21,7 +21,7 @@ from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_
 from rawgate.wire.reply import body_octets, reply
 from rawgate.wire.request import RequestReader, RequestRules
 from rawgate.wire.response import ResponseReader, ResponseRules
-from rawgate.wire.write import CONNECTION, LAST_CHUNK, chunk, last_chunk, request_head, response_head
+from rawgate.wire.write import CONNECTION, LAST_CHUNK, chunk, last_chunk, request_head, response_tail
 
 __all__ = [
     "CONNECTION",
@@ -40,5 +40,5 @@ __all__ = [
     "last_chunk",
     "reply",
     "request_head",
-    "response_head",
+    "response_tail",
 ]

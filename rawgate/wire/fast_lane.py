@@ -33,7 +33,8 @@ RESPONSE = _head(_STATUS_LINE, _RESPONSE_FIELD).match
 
 _UNCOMMON = frozenset((b"expect", b"keep-alive", b"upgrade"))
 _OF_THE_HOP = _UNCOMMON | {b"connection", b"content-length", b"transfer-encoding"}
-_CLOSES = {b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
+_CLOSES = {None: False, b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
+"""What Connection says, absent or in its common spellings → whether it closes."""
 _MOST_DIGITS = 18
 
 Fields = tuple[dict[bytes, bytes], list[bytes], tuple[int, ...]]
@@ -65,19 +66,14 @@ def hop(known: dict[bytes, bytes], otherwise: int) -> Hop | None:
     any of the fields that concern the hop says something uncommon."""
     if _OF_THE_HOP.isdisjoint(known):
         return otherwise, False
-    if not _UNCOMMON.isdisjoint(known):
+    close = _CLOSES.get(known.get(b"connection"))
+    if close is None or not _UNCOMMON.isdisjoint(known):
         return None
-    close = False
-    if b"connection" in known:
-        option = known[b"connection"]
-        if option not in _CLOSES:
-            return None
-        close = _CLOSES[option]
-    if b"content-length" not in known:
-        if b"transfer-encoding" not in known:
+    length, coding = known.get(b"content-length"), known.get(b"transfer-encoding")
+    if length is None:
+        if coding is None:
             return otherwise, close
-        return (CHUNKED, close) if known[b"transfer-encoding"] == b"chunked" else None
-    length = known[b"content-length"]
-    if b"transfer-encoding" in known or not length.isdigit() or len(length) > _MOST_DIGITS:
+        return (CHUNKED, close) if coding == b"chunked" else None
+    if coding is not None or not length.isdigit() or len(length) > _MOST_DIGITS:
         return None
     return int(length), close

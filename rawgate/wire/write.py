@@ -28,6 +28,8 @@ def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced
     fields = b""
     if body == CHUNKED:
         fields = b"Transfer-Encoding: chunked\r\n"
+    elif not (body or announced or upgrade):
+        return head + b"\r\n"  # most requests
     elif body or announced:
         fields = b"Content-Length: %d\r\n" % body
     if expect:
@@ -37,15 +39,32 @@ def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced
     return b"%b%b\r\n" % (head, fields)
 
 
-def response_head(head: bytes, framing: int, length: int, connection: bytes, upgrade: bytes = b"") -> bytes:
-    """A whole response head.
+class _LengthTails(dict[int, bytes]):
+    """Length → the end of a head that says nothing else of the hop. Remembered for the small ones, of which a service
+    has few."""
 
-    head        status line and end-to-end fields, each with its CRLF
+    def __missing__(self, length: int) -> bytes:
+        tail = b"Content-Length: %d\r\n\r\n" % length
+        if length < _SMALL:
+            self[length] = tail
+        return tail
+
+
+_SMALL = 8192
+_length_tail = _LengthTails()
+
+
+def response_tail(framing: int, length: int, connection: bytes, upgrade: bytes = b"") -> bytes:
+    """The end of a response head: the fields of this hop and the empty line. Status line and end-to-end fields come
+    before it.
+
     framing     octets, CHUNKED, UNTIL_CLOSE or NO_BODY, as the client will see the body
     length      the Content-Length to show, or -1 for none; not shown with CHUNKED
     connection  the Connection field: b"" for none, b"close", b"keep-alive" or b"upgrade"
     upgrade     the Upgrade field of a 101 or 426, or b""; `Connection` then names it (RFC 9110 section 7.8)
     """
+    if framing >= 0 <= length and not (connection or upgrade):
+        return _length_tail[length]
     fields = b""
     if framing == CHUNKED:
         fields = b"Transfer-Encoding: chunked\r\n"
@@ -56,7 +75,7 @@ def response_head(head: bytes, framing: int, length: int, connection: bytes, upg
         connection = b"close, upgrade" if connection == b"close" else b"upgrade"
     if connection:
         fields += b"Connection: %b\r\n" % connection
-    return b"%b%b\r\n" % (head, fields)
+    return fields + b"\r\n"
 
 
 def chunk(payload: bytes) -> bytes:

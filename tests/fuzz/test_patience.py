@@ -32,11 +32,13 @@ DEEDS = (
 
 
 def answer(shell: Shell, chance: Mutator) -> None:
-    """Each service that has a whole request begins its answer."""
+    """Each service that has a whole request begins its answer; to HEAD without a body, which would be taken for the
+    next answer."""
     for end in shell.upstreams:
         exchange = watched(end).exchange
         if exchange is not None and exchange.phase is AWAITING and not end.outbox and not exchange.response_seen:
-            end.outbox = chance.pick(ANSWERED)
+            head, empty, body = chance.pick(ANSWERED).partition(b"\r\n\r\n")
+            end.outbox = head + empty + (b"" if exchange.head.method == b"HEAD" else body)
 
 
 def everything(shell: Shell) -> list[tuple[End, bytes, int, int]]:

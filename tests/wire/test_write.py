@@ -16,7 +16,7 @@ from rawgate.wire import (
     chunk,
     last_chunk,
     request_head,
-    response_head,
+    response_tail,
 )
 
 Make = Callable[..., Any]
@@ -56,7 +56,7 @@ def test_request_head(arguments: tuple[Any, ...], fields: bytes) -> None:
     ],
 )
 def test_response_head(arguments: tuple[Any, ...], fields: bytes) -> None:
-    assert response_head(_STATUS, *arguments) == _STATUS + fields + b"\r\n"
+    assert response_tail(*arguments) == fields + b"\r\n"
 
 
 def test_chunks() -> None:
@@ -81,7 +81,7 @@ def test_a_written_response_head_is_read_back(
 ) -> None:
     reader = ResponseReader(make_response_rules(fast))
     length = max(framing, -1)
-    head = reader.feed(response_head(_STATUS, framing, length, b""), method)
+    head = reader.feed(_STATUS + response_tail(framing, length, b""), method)
     assert head is not None
     expected = framing if method == b"GET" else NO_BODY
     assert (head.body, head.length, head.through) == (expected, length, [b"X-A: b"])

@@ -29,7 +29,7 @@ from rawgate.wire import (
     ResponseReader,
     ResponseRules,
     request_head,
-    response_head,
+    response_tail,
 )
 from rawgate.wire.fast_lane import REQUEST, RESPONSE
 from tools.fuzzing import NAMES
@@ -185,7 +185,7 @@ class Responses:
             return "a body where none can be"
         lines = b"".join([line + b"\r\n" for line in head.through])
         start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)
-        out = response_head(start + lines, head.body, head.length, b"", head.upgrade)
+        out = start + lines + response_tail(head.body, head.length, b"", head.upgrade)
         sent = _strict(read, out)
         if sent is None or sent.raw != out:
             return "what would be sent on is not one strict head"
