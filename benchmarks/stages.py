@@ -31,7 +31,7 @@ from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Peer, RequestHead, ResponseHead
 from rawgate.net.downstream import Listener, ListenerTerms
 from rawgate.net.upstream import Upstream
-from rawgate.observe.access_log import AccessLog
+from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.policy import paths
 from rawgate.policy.gate import Gate, compile_gate
@@ -356,7 +356,8 @@ def log(bench: Bench) -> None:
     waiting = AccessLog(descriptor, capacity=10**9)
     bench.add("log.write (on the loop's thread)", waiting.write, records)
     os.close(descriptor)
-    bench.add("log line encoded (on the writer's thread)", LineEncoder().request, records)
+    batches = [records[at : at + BATCH] for at in range(0, INPUTS, BATCH)]
+    bench.add("log line encoded (on the writer's thread)", LineEncoder().requests, batches, each=INPUTS // len(batches))
 
 
 def table(rows: Sequence[Row]) -> str:

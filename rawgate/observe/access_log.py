@@ -24,7 +24,7 @@ import select
 import stat
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from threading import Event, Thread
 
 from rawgate.observe.line import LINE_LIMIT, LineEncoder, Record
@@ -117,7 +117,7 @@ class AccessLog:
         waiting = self._waiting
         batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
         self._in_hand = len(batch)
-        for lines in packed(map(self._encoder.request, batch), self._write_limit):
+        for lines in packed(self._encoder.requests(batch), self._write_limit):
             missed = self._put(lines)
             self._in_hand -= lines.count(b"\n") - missed
             if missed and not self._given_up:
@@ -164,19 +164,15 @@ class AccessLog:
         poll.poll()
 
 
-def packed(lines: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """Join lines, each with its line feed and none longer than `limit`, to pieces of at most `limit` octets."""
-    piece: list[bytes] = []
-    room = limit
-    for line in lines:
-        if len(line) > room:
-            yield b"".join(piece)
-            piece.clear()
-            room = limit
-        piece.append(line)
-        room -= len(line)
-    if piece:
-        yield b"".join(piece)
+def packed(lines: bytes, limit: int) -> Iterator[bytes]:
+    """Cut lines, each with its line feed and none longer than `limit`, into pieces of at most `limit` octets."""
+    start = 0
+    while len(lines) - start > limit:
+        stop = lines.rindex(b"\n", start, start + limit) + 1
+        yield lines[start:stop]
+        start = stop
+    if start < len(lines):
+        yield lines[start:]
 
 
 def _torn_when_long(fd: int) -> bool:

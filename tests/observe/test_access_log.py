@@ -314,7 +314,7 @@ def test_processes_that_share_a_pipe_do_not_tear_each_others_lines(pipe: Pipe) -
 @given(st.lists(st.integers(1, 40), max_size=60), st.integers(40, 100))
 def test_packing_keeps_every_line_whole_and_fills_what_it_can(lengths: list[int], limit: int) -> None:
     lines = [bytes([65 + at % 26]) * (length - 1) + b"\n" for at, length in enumerate(lengths)]
-    pieces = list(packed(lines, limit))
+    pieces = list(packed(b"".join(lines), limit))
     assert b"".join(pieces) == b"".join(lines)
     assert all(0 < len(piece) <= limit and piece.endswith(b"\n") for piece in pieces)
     for piece, following in pairwise(pieces):

@@ -36,8 +36,12 @@ def parsed(line: bytes) -> dict[str, Any]:
     return value
 
 
+def line_of(wanted: Record) -> bytes:
+    return LineEncoder().requests([wanted])
+
+
 def request(wanted: Record) -> dict[str, Any]:
-    return parsed(LineEncoder().request(wanted))
+    return parsed(line_of(wanted))
 
 
 def test_fields_come_in_the_documented_order() -> None:
@@ -79,8 +83,19 @@ def test_time_is_utc_in_milliseconds(wall: float, text: str) -> None:
 
 def test_time_goes_back_when_an_older_request_ends_later() -> None:
     encoder = LineEncoder()
-    lines = [encoder.request(record(wall=wall)) for wall in (100.0, 101.0, 100.5)]
+    lines = encoder.requests([record(wall=wall) for wall in (100.0, 101.0, 100.5)]).splitlines(keepends=True)
     assert [parsed(line)["time"][-7:] for line in lines] == ["40.000Z", "41.000Z", "40.500Z"]
+
+
+def test_one_long_line_among_others_is_cut_alone() -> None:
+    records = [record(), record(target=b"/" + b"\x01" * 2000), record(target=b"/last")]
+    lines = LineEncoder().requests(records).splitlines(keepends=True)
+    assert lines == [line_of(each) for each in records]
+    assert len(lines[1]) <= LINE_LIMIT
+
+
+def test_no_records_no_lines() -> None:
+    assert LineEncoder().requests([]) == b""
 
 
 @pytest.mark.parametrize(
@@ -119,7 +134,7 @@ def test_a_long_method_is_cut() -> None:
 )
 def test_as_much_of_the_path_as_fits(octet: bytes) -> None:
     """The cut is exact: with one character more the line would be too long."""
-    line = LineEncoder().request(record(target=octet * 2048))
+    line = line_of(record(target=octet * 2048))
     character = octet.decode("latin-1")
     path = parsed(line)["path"]
     assert path == character * len(path)
@@ -142,9 +157,7 @@ names = st.text(st.characters(codec="utf-8"), max_size=3000)
 def test_a_line_is_always_whole_and_never_too_long(
     method: bytes, target: bytes, route: str, client_id: str, upstream: str
 ) -> None:
-    line = LineEncoder().request(
-        record(method=method, target=target, route=route, client_id=client_id, upstream=upstream)
-    )
+    line = line_of(record(method=method, target=target, route=route, client_id=client_id, upstream=upstream))
     assert len(line) <= LINE_LIMIT
     fields = parsed(line)
     assert target.split(b"?")[0].decode("latin-1").startswith(fields["path"])

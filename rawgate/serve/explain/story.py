@@ -211,23 +211,25 @@ def _log(case: _Case) -> LogLine:
     route, status = _route_name(decision), verdict.status or 0
     request, client, remote = decision.request_id, decision.client_id, case.peer.text
     line = decode(
-        LineEncoder().request(
-            (
-                case.wall,
-                request,
-                method,
-                target,
-                route,
-                client,
-                status,
-                0.0,
-                upstream,
-                -1.0,
-                0,
-                0,
-                remote,
-                verdict.reason,
-            )
+        LineEncoder().requests(
+            [
+                (
+                    case.wall,
+                    request,
+                    method,
+                    target,
+                    route,
+                    client,
+                    status,
+                    0.0,
+                    upstream,
+                    -1.0,
+                    0,
+                    0,
+                    remote,
+                    verdict.reason,
+                )
+            ]
         )
     )
     return LogLine(
