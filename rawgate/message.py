@@ -5,6 +5,10 @@
 
 They are frozen `msgspec.Struct`s without a garbage-collection header: building one costs a fifteenth of a frozen
 slots dataclass, and a request builds several. None of them may ever take part in a reference cycle.
+
+The kinds of Struct that all rooms use are base classes: the compiler that works ahead of time, for the single file,
+passes over the keywords of a class statement. So in modules that it compiles a class has those of its base or none, and
+they stand there for the type checker.
 """
 
 from collections.abc import Callable
@@ -20,7 +24,19 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 
 
-class Peer(Struct, frozen=True, gc=False):
+class Value(Struct, frozen=True, gc=False):
+    """Does not change, and never takes part in a reference cycle."""
+
+
+class State(Struct, gc=False):
+    """Changes, and never takes part in a reference cycle."""
+
+
+class Terms(Struct, frozen=True):
+    """Settled when a configuration is loaded."""
+
+
+class Peer(Value, frozen=True):
     """The other end of a client connection, made once per connection.
 
     address  the IP address in its usual text form, without port or zone ("127.0.0.1", "2001:db8::1"); "unix" for a
@@ -32,7 +48,7 @@ class Peer(Struct, frozen=True, gc=False):
     text: str
 
 
-class RequestHead(Struct, frozen=True, gc=False):
+class RequestHead(Value, frozen=True):
     """A request head that the grammar and the framing rules allow.
 
     method    any token, as received (methods are case-sensitive)
@@ -65,7 +81,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     watched: tuple[int, ...] = ()
 
 
-class ResponseHead(Struct, frozen=True, gc=False):
+class ResponseHead(Value, frozen=True):
     """A response head from an upstream.
 
     status    100–599
@@ -92,7 +108,7 @@ class ResponseHead(Struct, frozen=True, gc=False):
     watched: tuple[int, ...] = ()
 
 
-class Identity(Struct, frozen=True, gc=False):
+class Identity(Value, frozen=True):
     """Who is calling, verified. `kind` is "sub" (a JWT's subject) or "key" (an API key's name); `name` never has
     control characters or blanks at its ends and fits in a header field."""
 
@@ -100,7 +116,7 @@ class Identity(Struct, frozen=True, gc=False):
     name: str
 
 
-class RouteTerms(Struct, frozen=True, gc=False):
+class RouteTerms(Value, frozen=True):
     """What relaying needs to know of a route; compiled once, shared by all its requests.
 
     route             name, for the log
@@ -115,7 +131,7 @@ class RouteTerms(Struct, frozen=True, gc=False):
     body_limit: int
 
 
-class Forward(Struct, frozen=True, gc=False):
+class Forward(Value, frozen=True):
     """Send it on.
 
     head         request line and end-to-end fields, each line with its CRLF; without the framing fields, Connection,
@@ -148,7 +164,7 @@ Down = Callable[[bytes, bytes, ResponseHead], bytes]
 """`(Forward.ident, Forward.fields, response head)` → the head for the client; one for all requests of a route."""
 
 
-class Answer(Struct, frozen=True, gc=False):
+class Answer(Value, frozen=True):
     """A reply of our own.
 
     status    the reason's status for a refusal; 2xx for preflights, `OPTIONS *` and the like

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rawgate import message
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawgate"
 
@@ -256,3 +258,54 @@ def test_no_pattern_has_a_possessive_group(path: Path) -> None:
 )
 def test_a_possessive_group_is_found(pattern: str, found: bool) -> None:
     assert has_possessive_group(pattern) == found
+
+
+def compiled_ahead() -> list[Path]:
+    """The modules that the single file has as machine code."""
+    tree = ast.parse((ROOT / "tools/binary/ahead.py").read_text())
+    names = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    modules = [name for name in names if re.fullmatch(r"[a-z_]+/[a-z_]+", name)]
+    return [PACKAGE / f"{name}.py" for name in modules]
+
+
+KINDS = {"Value": ["frozen"], "Terms": ["frozen"], "State": []}
+"""Bases of `message`, with the keywords that a class of theirs repeats for the type checker."""
+
+
+def lost_keywords(tree: ast.Module) -> Iterator[str]:
+    """Classes with keywords that the ahead-of-time compiler would pass over, and that no base brings along."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.keywords:
+            brought = [keyword for base in node.bases for keyword in KINDS.get(ast.unparse(base), [])]
+            if [keyword.arg for keyword in node.keywords] != brought:
+                yield node.name
+
+
+def test_compiled_modules_lose_no_class_keywords() -> None:
+    modules = compiled_ahead()
+    assert len(modules) > 10
+    for path in modules:
+        assert list(lost_keywords(ast.parse(path.read_text()))) == [], path
+
+
+@pytest.mark.parametrize(
+    ("statement", "lost"),
+    [
+        ("class A(Value, frozen=True): ...", []),
+        ("class A(State): ...", []),
+        ("class A(Struct, frozen=True): ...", ["A"]),
+        ("class A(Value, frozen=True, kw_only=True): ...", ["A"]),
+        ("class A(State, frozen=True): ...", ["A"]),
+    ],
+)
+def test_lost_keywords_are_found(statement: str, lost: list[str]) -> None:
+    assert list(lost_keywords(ast.parse(statement))) == lost
+
+
+def test_the_kinds_of_struct_are_what_they_say() -> None:
+    configurations = {name: getattr(message, name).__struct_config__ for name in KINDS}
+    assert {name: (found.frozen, found.gc) for name, found in configurations.items()} == {
+        "Value": (True, False),
+        "Terms": (True, True),
+        "State": (False, False),
+    }

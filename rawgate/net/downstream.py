@@ -28,11 +28,9 @@ from math import inf
 from time import monotonic, time
 from typing import Protocol, cast
 
-from msgspec import Struct
-
 from rawgate import errors
 from rawgate.errors import Reason, RequestError
-from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead
+from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead, Terms
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
@@ -54,7 +52,7 @@ IDLE, NEXT, HEAD, PENDING, BUSY, FULL, LINGERING, CLOSING, CLOSED = map(
 )
 
 
-class ListenerTerms(Struct, frozen=True):
+class ListenerTerms(Terms, frozen=True):
     """What the configuration says about client connections. Seconds and counts; `per_address` None: no limit."""
 
     head_timeout: float = 10.0
@@ -634,8 +632,9 @@ class Downstream(asyncio.Protocol):
         self._timer = None
         self._armed_at = inf
         now = monotonic()
-        if self._exchange is not None:
-            due = self._exchange.expire(now)
+        exchange = self._exchange
+        if exchange is not None:
+            due = exchange.expire(now)
             if self._exchange is not None:
                 self.arm(min(due, now + self._shortest))
                 return

@@ -24,7 +24,7 @@ is one order of steps, here, and nobody has to repeat it.
 from collections.abc import Callable, Collection
 from math import ceil
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
 from rawgate.config.unfit import nearest, quoted, worded
@@ -43,7 +43,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Answer, Decide, Decision, Down, Forward, Identity, Peer, RequestHead, RouteTerms
+from rawgate.message import Answer, Decide, Decision, Down, Forward, Identity, Peer, RequestHead, RouteTerms, Terms
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -68,7 +68,7 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 _LIMIT_LINES = 8192
 
 
-class Credential(Struct, frozen=True):
+class Credential(Terms, frozen=True):
     """How a route authenticates.
 
     by        what verifies
@@ -83,7 +83,7 @@ class Credential(Struct, frozen=True):
     invalid: bytes
 
 
-class Limit(Struct, frozen=True):
+class Limit(Terms, frozen=True):
     """How a route limits. `fields[remaining, reset]` are the lines that tell the client."""
 
     hit: Hit
@@ -116,7 +116,7 @@ class LimitLines(dict[tuple[int, int], bytes]):
         return lines
 
 
-class CompiledRoute(Struct, frozen=True):
+class CompiledRoute(Terms, frozen=True):
     """A route, ready: each step that depends on it. None: the route does not have that step.
 
     keeps_slash  the path may hold an encoded slash
@@ -135,7 +135,7 @@ class CompiledRoute(Struct, frozen=True):
     upgrades: frozenset[bytes]
 
 
-class Gate(Struct, frozen=True):
+class Gate(Terms, frozen=True):
     """A configuration, ready.
 
     wanted           request field names for `wire` to put into `known`

@@ -37,7 +37,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from msgspec import Struct
 from msgspec.json import Decoder
 
 from rawgate.config.model import Jwt, Secret
@@ -53,7 +52,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Identity
+from rawgate.message import Identity, Terms, Value
 
 Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
@@ -83,7 +82,7 @@ MODULUS = 2048
 """Bits an RS256 key must have (RFC 7518 section 3.3)."""
 
 
-class Admission(Struct, frozen=True, gc=False):
+class Admission(Value, frozen=True):
     """What a verified token is good for: `identity`, when `since` <= now < `until` (Unix seconds, leeway included)."""
 
     identity: Identity
@@ -91,7 +90,7 @@ class Admission(Struct, frozen=True, gc=False):
     until: float
 
 
-class Reading(Struct, frozen=True):
+class Reading(Terms, frozen=True):
     """What a token says of itself; nothing of it is to be believed.
 
     header, claims  their members, or None when they are no JSON object in base64url
@@ -205,7 +204,7 @@ def _date(value: object) -> float:
     return nan
 
 
-_find_unfit = pattern("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+_find_unfit = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
 def _is_fit(sub: str) -> bool:

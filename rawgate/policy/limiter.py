@@ -40,13 +40,13 @@ Knows no clock (`now` is handed in), nothing of routes and nothing of header fie
 from collections import OrderedDict
 from math import ceil, inf, nextafter
 
-from msgspec import Struct
+from rawgate.message import State
 
 SUBWINDOWS = 16
 COUNTERS = SUBWINDOWS + 1
 
 
-class Tally(Struct, gc=False):
+class Tally(State):
     """What is remembered of one client under one rule.
 
     counts    the 17 counters as digits, the sub-window in progress lowest

@@ -22,12 +22,12 @@ it as part of a name, not as a slash.
 import re
 from collections.abc import Callable
 
-from msgspec import Struct
+from rawgate.message import Value
 
 ENCODED_SLASH = "The path holds an encoded slash or backslash, which this route does not take."
 
 
-class Normal(Struct, frozen=True, gc=False):
+class Normal(Value, frozen=True):
     """A target, read.
 
     path   normalised, as it is matched and forwarded; b"" when the target is refused

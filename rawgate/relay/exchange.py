@@ -33,11 +33,9 @@ not one octet of the body has been consumed.
 
 from math import inf
 
-from msgspec import Struct
-
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
-from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead, ResponseHead
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead, ResponseHead, Terms
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
@@ -118,7 +116,7 @@ for _phase, _row in TABLE.items():
     _phase.moves = _row
 
 
-class ClientTerms(Struct, frozen=True):
+class ClientTerms(Terms, frozen=True):
     """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers."""
 
     body_timeout: float = 30.0

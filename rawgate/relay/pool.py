@@ -20,16 +20,15 @@ Rules it keeps
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from msgspec import Struct
-
 from rawgate.errors import QUEUE_FULL, Reason
+from rawgate.message import Terms
 from rawgate.relay.ports import UpstreamPort
 
 UNHEALTHY_FOR = 5.0
 """Seconds for which a target whose dial failed is tried last."""
 
 
-class UpstreamTerms(Struct, frozen=True):
+class UpstreamTerms(Terms, frozen=True):
     """What an upstream's configuration says about relaying. Seconds and counts; `total_timeout` None: no limit.
 
     targets: (host, port) each

@@ -125,11 +125,10 @@ class ResponseReader:
 
 def _overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
     """Whether the first octets can no longer be those of HTTP/1: another protocol answers there."""
-    first = buffer[: len(_FIRST_OCTETS)]
-    if _FIRST_OCTETS.startswith(first):
-        return None
-    wrong = next(at for at, octet in enumerate(first) if octet != _FIRST_OCTETS[at])
-    return wrong, ResponseError("The answer does not start as HTTP/1 does.")
+    for at in range(min(len(buffer), len(_FIRST_OCTETS))):
+        if buffer[at] != _FIRST_OCTETS[at]:
+            return at, ResponseError("The answer does not start as HTTP/1 does.")
+    return None
 
 
 def _parse(head: bytes) -> ResponseParts:

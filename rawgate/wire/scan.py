@@ -12,16 +12,15 @@ Rules it keeps
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
 from rawgate.errors import MessageError
+from rawgate.message import Terms
 from rawgate.wire.grammar import forbidden
 
 Refuse = Callable[[str], MessageError]
 Overrun = Callable[[bytearray, int, int], tuple[int, MessageError] | None]
 
 
-class ScanRules(Struct, frozen=True):
+class ScanRules(Terms, frozen=True):
     """What is the same for all heads of one kind.
 
     what       the section's name in a sentence: "The head"

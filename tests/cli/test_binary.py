@@ -18,7 +18,7 @@ from harness.gateway import Gateway
 from harness.upstream import Upstream, replying
 from harness.wire_reader import Stream, read_response
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]  # compiling takes a minute
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,18 @@ targets = ["http://127.0.0.1:9"]
 prefix = "/"
 upstream = "users"
 auth = "none"
+"""
+
+# A configuration in Python sees the modules as they are.
+NAMES_LOADERS = """\
+import sys
+from rawgate.net import downstream, upstream
+from rawgate.policy import gate
+from rawgate.relay import exchange
+from rawgate.wire import request
+
+modules = (downstream, upstream, gate, exchange, request)
+raise SystemExit(" ".join(sorted({type(module.__loader__).__name__ for module in modules})))
 """
 
 # What the rewrite imports has a compiled part, and nothing else has imported it before.
@@ -58,8 +70,8 @@ def binary(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], st
     for tool in ("gcc", "strip", "ldd"):
         program(tool)
     file = tmp_path_factory.mktemp("binary") / "rawgate"
-    build = [sys.executable, str(ROOT / "tools/binary/build.py"), str(file)]
-    done = subprocess.run(build, capture_output=True, text=True)
+    build = [sys.executable, "-m", "tools.binary.build", str(file)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
     if "is missing" in done.stderr and os.environ.get("RAWGATE_REQUIRE") != "1":
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
@@ -180,3 +192,26 @@ def test_it_still_finds_its_modules_when_its_file_is_gone(
             gateway.stop()
         finally:
             gateway.kill()
+
+
+def test_the_request_path_is_machine_code(binary: Path, empty: Path, tmp_path: Path) -> None:
+    config = tmp_path / "loaders.py"
+    config.write_text(NAMES_LOADERS)
+    done = call(binary, "check", str(config), cwd=empty)
+    assert "ExtensionFileLoader" in done.stdout + done.stderr
+    assert "zipimporter" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_modules_in_memory_hold_no_descriptors(
+    binary: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "open.toml"
+    config.write_text(OPEN_ROUTE)
+    gateway = Binary(monkeypatch, binary, config, empty)
+    try:
+        held = [str(entry.readlink()) for entry in Path(f"/proc/{gateway.pid}/fd").iterdir()]
+        assert [path for path in held if "memfd" in path] == []
+        gateway.stop()
+    finally:
+        gateway.kill()

@@ -33,6 +33,7 @@ class Shared:
         needs = archive.get_data("shared/needs").decode()
         self._needs = {name: needed for name, *needed in (line.split() for line in needs.splitlines())}
         self._loaded: set[str] = set()
+        self._copies = 0
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -41,18 +42,36 @@ class Shared:
             return None
         for library in self._needs[name]:
             if library not in self._loaded:
-                load(self._in_memory(f"libraries/{library}"))
+                copy, place = self._in_memory(f"libraries/{library}")
+                load(place)
+                os.close(copy)
                 self._loaded.add(library)
-        place = self._in_memory(name)
-        return ModuleSpec(name, ExtensionFileLoader(name, place), origin=place)
+        loader = LoadedOnce(name, *self._in_memory(name))
+        return ModuleSpec(name, loader, origin=loader.path)
 
-    def _in_memory(self, name: str) -> str:
-        """The path of a copy. It stays open: the loader would take another file under the same path for this one."""
+    def _in_memory(self, name: str) -> tuple[int, str]:
+        """A copy's descriptor, and a path to it that no other has: by its path the system's loader knows what it has
+        loaded, and descriptors are given out again."""
         copy = os.memfd_create(name.rpartition("/")[2])
         content = memoryview(self._archive.get_data(f"shared/{name}"))
         while content:
             content = content[os.write(copy, content) :]
-        return f"/proc/self/fd/{copy}"
+        self._copies += 1
+        return copy, f"/proc/self/{'./' * self._copies}fd/{copy}"
+
+
+class LoadedOnce(ExtensionFileLoader):
+    """Loads a module, and gives its descriptor back."""
+
+    def __init__(self, name: str, copy: int, path: str) -> None:
+        super().__init__(name, path)
+        self._copy = copy
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        try:
+            return super().create_module(spec)
+        finally:
+            os.close(self._copy)
 
 
 sys.meta_path.append(Shared(zipimporter(ARCHIVE)))

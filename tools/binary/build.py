@@ -1,6 +1,7 @@
 """Makes the single file: the launcher, and behind it a zip archive with the standard library, dependencies and rawgate.
 
-`tools/build-binary` runs it with the Python of .venv, whose interpreter and packages go into the file.
+`tools/build-binary` runs it with the Python of .venv, whose interpreter and packages go into the file. The modules that
+every request passes through are compiled by mypyc (`ahead.py`); all others travel as CPython's own code.
 """
 
 import importlib.metadata
@@ -14,6 +15,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+from tools.binary.ahead import COMPILED, BuildError, compiled_ahead
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -40,10 +43,6 @@ which make up most of the file and are loaded at every start: 0.1 s for 9 MB."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest date that zip knows: the same tree makes the same file."""
-
-
-class BuildError(Exception):
-    """The binary cannot be made: one sentence that says why and what to do."""
 
 
 def main(target: Path) -> None:
@@ -124,9 +123,11 @@ def all_entries(work: Path) -> Iterator[Entry]:
     for file in files_of(STDLIB, LEFT_OUT):
         if file.suffix == ".py" or file.name == "LICENSE.txt":
             yield from entry_of(file, str(file.relative_to(STDLIB)), compiler)
+    ahead = compiled_ahead(ROOT, work / "ahead")
     for file in files_of(PACKAGE):
-        yield from entry_of(file, str(file.relative_to(ROOT)), compiler)
-    shared = {
+        if file.relative_to(ROOT) not in COMPILED:
+            yield from entry_of(file, str(file.relative_to(ROOT)), compiler)
+    shared = ahead | {
         file.name.partition(".")[0]: file
         for file in (STDLIB / "lib-dynload").iterdir()
         if not LEFT_OUT_SHARED.match(file.name.partition(".")[0])
