@@ -75,7 +75,7 @@ def _bar_row(ratio: Ratio) -> str:
 
 
 def _workload(outcome: WorkloadOutcome) -> str:
-    what = "MiB" if outcome.unit else "request"
+    what = outcome.unit
     ratios = "".join(f"<p>{_ratio(outcome, index)}</p>" for index in range(len(outcome.ratios)))
     return (
         f"<h2>{escape(outcome.title)}</h2><p class='dim'>CPU µs a {what}, median of rounds; the thin line runs from "

@@ -51,7 +51,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def workload_text(outcome: WorkloadOutcome) -> str:
-    what = "MiB" if outcome.unit else "request"
+    what = outcome.unit
     rows = [[outcome.title, f"{what}s/s", f"CPU µs/{what}", "user", "system", "p50 µs", "p99 µs", "MiB"]]
     for each in outcome.contenders:
         p50 = sorted(turn.sample.p50 for turn in each.turns)[len(each.turns) // 2]
@@ -92,6 +92,8 @@ def special_text(outcome: SpecialOutcome) -> str:
 
 
 def bar_of(outcome: SpecialOutcome) -> Ratio | None:
+    if outcome.bar is None:
+        return None
     if not outcome.of_ratio:
         return Ratio(outcome.title, outcome.figures[0].value, outcome.bar, outcome.unit)
     if len(outcome.figures) < 2:
