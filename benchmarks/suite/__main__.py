@@ -169,7 +169,9 @@ def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stag
     wanted = set(arguments.only or SPECIALS)
     if "delays" in wanted and "h2load" not in absent:
         rounds = arguments.rounds or (3 if quick else 7)
-        yield from special.delays(both, stage, rounds, 1 if quick else 3, (0.5,) if quick else (0.1, 0.25, 0.5))
+        more = [] if quick or "haproxy" in {*absent, *arguments.without} else ["haproxy"]
+        shares = (0.5,) if quick else (0.1, 0.25, 0.5)
+        yield from special.delays([*both, *more], stage, rounds, 1 if quick else 3, shares)
     if "idle" in wanted:
         yield special.idle(both, stage, 2000)
     if "start" in wanted:

@@ -103,7 +103,7 @@ class Wrk(Struct, frozen=True):
             output, said = process.communicate()
         if not self.lead:
             ended = meter.read()
-        sample = _sample(output, said)
+        sample = sample_of(output, said)
         measured = _measured(sample, began, ended)
         if not self.lead:
             return measured
@@ -132,7 +132,7 @@ class Program(Struct, frozen=True):
             output = process.stdout.readline()
             ended = meter.read()
             _, said = process.communicate()
-        return _measured(_sample(output, ready + said), began, ended)
+        return _measured(sample_of(output, ready + said), began, ended)
 
 
 def _started(command: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
@@ -140,7 +140,8 @@ def _started(command: list[str], environ: dict[str, str]) -> subprocess.Popen[st
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environ)  # noqa: S603
 
 
-def _sample(output: str, said: str) -> Sample:
+def sample_of(output: str, said: str) -> Sample:
+    """What the generator saw, from its standard output. Raises SystemExit, with `said`, when it does not tell."""
     for line in output.splitlines():
         if line.startswith(MARK):
             return json.decode(line.removeprefix(MARK), type=Sample)
@@ -160,9 +161,10 @@ class Delays(Struct, frozen=True):
     rate: float
 
 
-CONNECTIONS = 64
-"""Of h2load. Each sends a request at its own beat, but not before the last was answered: with so many the time between
-two beats is far longer than an answer takes, so that slow answers do not hide the ones that should have begun."""
+CONNECTIONS = 32
+"""Of h2load. Each sends at its own beat, but not before its last request was answered: with few, slow answers hold back
+those that should have come meanwhile (the rate that was reached tells). All beat at about the same moment: with many,
+each burst is a queue of its own, and the delay that of its length."""
 
 
 def held_rate(port: int, rate: float, seconds: int, core: int, targets: Path, log: Path) -> Delays:

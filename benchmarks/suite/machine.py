@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -118,7 +119,13 @@ def _versions() -> dict[str, str]:
         "wrk": ["wrk", "-v"],
         "h2load": ["h2load", "--version"],
     }
-    return {name: _first_line(command) for name, command in commands.items()}
+    return {name: version_of(_first_line(command)) for name, command in commands.items()}
+
+
+def version_of(line: str) -> str:
+    """The first word with a dot between digits, without the program's name before it: `nginx/1.22.1` is 1.22.1."""
+    found = re.search(r"\d+\.\d+[^\s]*", line)
+    return found.group() if found else line
 
 
 def _first_line(command: list[str]) -> str:

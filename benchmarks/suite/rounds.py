@@ -38,7 +38,7 @@ class Spread(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """One contender in one workload; `memory` in octets, after the last round."""
+    """One contender in one workload; `p50`, `p99`: medians of its turns'; `memory` in octets, after the last round."""
 
     contender: str
     title: str
@@ -47,6 +47,8 @@ class Outcome(Struct, frozen=True):
     cpu: Spread
     user: Spread
     system: Spread
+    p50: float
+    p99: float
     memory: int
 
 
@@ -60,6 +62,7 @@ class RatioOutcome(Struct, frozen=True):
 class WorkloadOutcome(Struct, frozen=True):
     name: str
     title: str
+    section: str
     what: str
     unit: Unit
     contenders: list[Outcome]
@@ -92,7 +95,9 @@ def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int,
     outcomes = [_outcome(name, turns[name], memory[name]) for name in names]
     remarks = _remarks(workload, turns) + [f"{name}: a traceback on its standard error" for name in failed]
     ratios = _ratios(workload, turns)
-    return WorkloadOutcome(workload.name, workload.title, workload.what, workload.unit, outcomes, ratios, remarks)
+    return WorkloadOutcome(
+        workload.name, workload.title, workload.section, workload.what, workload.unit, outcomes, ratios, remarks
+    )
 
 
 def _said_traceback(path: Path) -> bool:
@@ -129,6 +134,8 @@ def _outcome(name: str, turns: list[Turn], memory: int) -> Outcome:
         spread([turn.cpu for turn in turns]),
         spread([turn.user for turn in turns]),
         spread([turn.system for turn in turns]),
+        median(turn.sample.p50 for turn in turns),
+        median(turn.sample.p99 for turn in turns),
         memory,
     )
 

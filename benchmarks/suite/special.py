@@ -19,23 +19,24 @@ REQUEST = b"GET /api/users/1 HTTP/1.1\r\nHost: bench.test\r\n\r\n"
 
 
 class Special(Struct, frozen=True):
-    """One figure of one contender, in the unit that its table names."""
+    """One figure of one contender, in the unit that its table names; `part`: which, where it has several."""
 
     contender: str
     title: str
     value: Spread
+    part: str = ""
 
 
 class SpecialOutcome(Struct, frozen=True):
-    """A table of figures. `bar`: for the first one, or for its ratio to the second when `of_ratio`. `remarks`: why it
-    is worth nothing."""
+    """A table of figures. `ratio`: within each round, of the first figure to the second. `bar`: for the ratio if there
+    is one, else for the first figure. `remarks`: why it is worth nothing."""
 
     name: str
     title: str
     unit: str
     figures: list[Special]
     bar: float | None
-    of_ratio: bool
+    ratio: Spread | None = None
     remarks: list[str] = []
 
 
@@ -48,7 +49,7 @@ def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome
             figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections)])))
         finally:
             stop(server.process)
-    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096, of_ratio=False)
+    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096)
 
 
 def _idle_octets(server: Server, connections: int) -> float:
@@ -87,7 +88,7 @@ def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutc
             finally:
                 stop(server.process)
     figures = [Special(name, CONTENDERS[name].title, spread(times[name])) for name in names]
-    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300, of_ratio=False)
+    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300)
 
 
 def delays(
@@ -101,13 +102,13 @@ def delays(
             servers[name] = bring_up(CONTENDERS[name], stage)
         load = Wrk("plain")
         meters = {name: Meter(server, stage.counted) for name, server in servers.items()}
-        most = load.run(meters["nginx"], 2, stage.cores.load, stage.environ).sample
+        samples = [load.run(meters["nginx"], 1, stage.cores.load, stage.environ).sample for _ in range(5)]
+        most = median(sample.requests / sample.seconds for sample in samples)
         for name in names:
             load.run(meters[name], 1, stage.cores.load, stage.environ)
         for share in shares:
-            rate = most.requests / most.seconds * share
-            found = _held(servers, stage, rounds, seconds, rate)
-            yield _delays_outcome(found, rate, share)
+            found = _held(servers, stage, rounds, seconds, most * share)
+            yield _delays_outcome(found, most * share, share)
     finally:
         for server in servers.values():
             stop(server.process)
@@ -128,7 +129,7 @@ def _held(servers: dict[str, Server], stage: Stage, rounds: int, seconds: int, r
 
 def _delays_outcome(found: dict[str, list[Delays]], rate: float, share: float) -> SpecialOutcome:
     figures = [
-        Special(name, f"{CONTENDERS[name].title}, {part}", spread([getattr(each, field) for each in delays]))
+        Special(name, CONTENDERS[name].title, spread([getattr(each, field) for each in delays]), part)
         for part, field in (("p99", "p99"), ("p50", "p50"), ("p99.9", "p999"))
         for name, delays in found.items()
     ]
@@ -139,8 +140,10 @@ def _delays_outcome(found: dict[str, list[Delays]], rate: float, share: float) -
         for name in found
         if reached[name] < rate * 0.97
     ]
+    ours, theirs, *_ = found.values()
+    ratio = spread([mine.p99 / other.p99 for mine, other in zip(ours, theirs, strict=True)])
     bar = 1.5 if share == 0.5 else None
-    return SpecialOutcome(f"delays-{share:.0%}", title, "µs", figures, bar, of_ratio=True, remarks=remarks)
+    return SpecialOutcome(f"delays-{share:.0%}", title, "µs", figures, bar, ratio, remarks)
 
 
 def _write_targets(path: Path) -> None:

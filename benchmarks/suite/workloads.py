@@ -17,6 +17,9 @@ FRESH_RS256 = 30_000
 
 Unit = Literal["request", "MiB", "event"]
 
+SMALL, CALLERS, BODIES, CONNECTIONS = "Small requests", "Who is calling", "Bodies and streams", "Connections"
+"""Sections of the report."""
+
 
 class Ratio(Struct, frozen=True):
     """CPU time a unit of `of` divided by that of `to`. `bar`: what it should not exceed."""
@@ -29,13 +32,14 @@ class Ratio(Struct, frozen=True):
 class Workload(Struct, frozen=True):
     """One load over several contenders.
 
-    `what`: a sentence or two for the report. `behind`: the upstream, a key of `Stages`. `unit`: what CPU time is
-    counted for. `refused`: all answers are to be 4xx. `fresh`: how many tokens there are, where they are taken in
+    `section`: its heading in the report; `what`: a sentence or two there. `behind`: the upstream. `unit`: what CPU time
+    is counted for. `refused`: all answers are to be 4xx. `fresh`: how many tokens there are, where they are taken in
     order. `descriptors`: what it needs. `quick`: whether it is in the quick run, `at_leisure`: the contenders that are
     not.
     """
 
     name: str
+    section: str
     title: str
     contenders: tuple[str, ...]
     load: Load
@@ -60,6 +64,7 @@ def _download(size: str) -> Workload:
     """Answers of known length."""
     return Workload(
         f"download-{size}",
+        BODIES,
         f"Answers of {size[:-3]} {size[-3:]}",
         BOTH,
         Wrk("download", 4 if size == "100MiB" else 64, {"BENCH_FILE": f"/files/{size}.bin"}),
@@ -73,6 +78,7 @@ def _upload(size: str) -> Workload:
     large = SIZES[size] > MIB
     return Workload(
         f"upload-{size}",
+        BODIES,
         f"Request bodies of {size[:-3]} {size[-3:]}",
         BOTH,
         Program("uploads", 4, (str(SIZES[size]),)) if large else Wrk("upload", 64, {"BENCH_SIZE": str(SIZES[size])}),
@@ -85,6 +91,7 @@ def _upload(size: str) -> Workload:
 ALL = (
     Workload(
         "plain",
+        SMALL,
         "Plain proxy, small JSON answers",
         ("rawgate", "rawgate-h11", "nginx", "nginx-nolog", "haproxy", "caddy", "aiohttp", "byte-relay"),
         Wrk("plain"),
@@ -103,7 +110,25 @@ ALL = (
         at_leisure=("nginx-nolog", "haproxy", "caddy", "aiohttp"),
     ),
     Workload(
+        "browser",
+        SMALL,
+        "Plain proxy, heads as a browser sends them",
+        ("rawgate", "rawgate-h11", "nginx"),
+        Wrk("browser"),
+        (Ratio("rawgate", "nginx"), Ratio("rawgate-h11", "rawgate")),
+        "Fifteen fields, about 900 octets, with cookies that differ.",
+    ),
+    Workload(
+        "pipeline",
+        SMALL,
+        "Plain proxy, eight requests in one write",
+        BOTH,
+        Wrk("pipeline"),
+        AGAINST_NGINX,
+    ),
+    Workload(
         "full",
+        CALLERS,
         "Full pipeline, tokens from a pool of thousands",
         ("rawgate-full", "rawgate-full-h11", "nginx-lua", "nginx-lua-memory", "bun"),
         Wrk("tokens", environ=POOLED),
@@ -120,6 +145,7 @@ ALL = (
     ),
     Workload(
         "fresh",
+        CALLERS,
         "Full pipeline, every token new",
         ("rawgate-full", "nginx-lua", "nginx-lua-memory", "bun"),
         Wrk("tokens", environ=IN_ORDER),
@@ -135,6 +161,7 @@ ALL = (
     ),
     Workload(
         "rs256",
+        CALLERS,
         "Full pipeline, RS256, tokens from a pool of thousands",
         ("rawgate-rs256", "nginx-lua-rs256", "nginx-lua-rs256-memory"),
         Wrk("tokens", environ={**POOLED, "BENCH_ALGORITHM": "rs256"}),
@@ -143,6 +170,7 @@ ALL = (
     ),
     Workload(
         "rs256-fresh",
+        CALLERS,
         "Full pipeline, RS256, every token new",
         ("rawgate-rs256", "nginx-lua-rs256"),
         Wrk("tokens", environ={**IN_ORDER, "BENCH_ALGORITHM": "rs256"}),
@@ -151,6 +179,7 @@ ALL = (
     ),
     Workload(
         "keys",
+        CALLERS,
         "API keys, thousands of clients",
         ("rawgate-keys", "nginx-keys"),
         Wrk("keys"),
@@ -159,22 +188,8 @@ ALL = (
         "It compares the keys themselves, rawgate looks up their digests.",
     ),
     Workload(
-        "browser",
-        "Plain proxy, heads as a browser sends them",
-        ("rawgate", "rawgate-h11", "nginx"),
-        Wrk("browser"),
-        (Ratio("rawgate", "nginx"), Ratio("rawgate-h11", "rawgate")),
-        "Fifteen fields, about 900 octets, with cookies that differ.",
-    ),
-    Workload(
-        "pipeline",
-        "Plain proxy, eight requests in one write",
-        BOTH,
-        Wrk("pipeline"),
-        AGAINST_NGINX,
-    ),
-    Workload(
         "forged",
+        CALLERS,
         "Refused: bad signature, 401",
         ("rawgate-full", "nginx-lua"),
         Wrk("forged"),
@@ -183,6 +198,7 @@ ALL = (
     ),
     Workload(
         "limited",
+        CALLERS,
         "Refused: over the limit, 429",
         ("rawgate-limited", "nginx-lua-limited"),
         Wrk("tokens", environ=POOLED),
@@ -193,6 +209,7 @@ ALL = (
     _download("64KiB"),
     Workload(
         "download",
+        BODIES,
         "1 MiB answers",
         ("rawgate", "nginx", "byte-relay"),
         Wrk("download", 16, {"BENCH_FILE": "/files/1MiB.bin"}),
@@ -206,6 +223,7 @@ ALL = (
     _upload("64KiB"),
     Workload(
         "upload",
+        BODIES,
         "1 MiB request bodies",
         BOTH,
         Wrk("upload", 16, {"BENCH_SIZE": str(MIB)}),
@@ -217,6 +235,7 @@ ALL = (
     _upload("100MiB"),
     Workload(
         "chunked",
+        BODIES,
         "Small JSON answers, chunked",
         BOTH,
         Wrk("plain", environ={"BENCH_PREFIX": "/stream"}),
@@ -224,6 +243,7 @@ ALL = (
     ),
     Workload(
         "chunked-download",
+        BODIES,
         "1 MiB answers in chunks of 16 KiB",
         BOTH,
         Wrk("download", 16, {"BENCH_FILE": "/chunked/1MiB.bin"}),
@@ -232,6 +252,7 @@ ALL = (
     ),
     Workload(
         "chunked-upload",
+        BODIES,
         "1 MiB request bodies in chunks of 16 KiB",
         BOTH,
         Wrk("upload", 16, {"BENCH_SIZE": str(MIB), "BENCH_CHUNK": "16384"}),
@@ -241,6 +262,7 @@ ALL = (
     ),
     Workload(
         "sse",
+        BODIES,
         "Event streams",
         ("rawgate", "nginx", "haproxy", "byte-relay"),
         Program("streams", 200),
@@ -252,6 +274,7 @@ ALL = (
     ),
     Workload(
         "many",
+        CONNECTIONS,
         "Plain proxy, 1,000 connections",
         ("rawgate", "nginx", "haproxy"),
         Wrk("plain", 1000, lead=1.0),
@@ -261,6 +284,7 @@ ALL = (
     ),
     Workload(
         "many-10k",
+        CONNECTIONS,
         "Plain proxy, 10,000 connections",
         BOTH,
         Wrk("plain", 10_000, lead=3.0),
@@ -270,6 +294,7 @@ ALL = (
     ),
     Workload(
         "close",
+        CONNECTIONS,
         "Plain proxy, a connection for each request",
         ("rawgate", "nginx", "haproxy"),
         Wrk("close"),
