@@ -1,6 +1,7 @@
 // A small gateway of the same job on Bun's own server: `bun gateway.js PORT UPSTREAM LOG`. HS256 by jose with verified
 // tokens remembered, a limit for each client over a sliding window, another path, header rules, a buffered JSON log.
 import { createSecretKey } from "node:crypto";
+import { appendFile } from "node:fs";
 import { jwtVerify } from "jose";
 
 const [port, upstream, logPath] = process.argv.slice(2);
@@ -44,8 +45,7 @@ function remaining(name) {
   return Math.floor(MAX - used - 1);
 }
 
-// Lines are collected and written a few times a second, as the others do. The suite cuts the file: so it is appended to.
-import { appendFile } from "node:fs";
+// Lines are collected and written a few times a second. They are appended, since the suite empties the file.
 let lines = [];
 setInterval(() => {
   if (lines.length === 0) return;
