@@ -53,8 +53,10 @@ def main() -> int:
         return 2
     absent = machine.missing()
     for name, text in absent.items():
-        without = ", ".join(each.name for each in CONTENDERS.values() if name in each.needs)
-        sys.stderr.write(f"missing: {text}{f'; left out: {without}' if without else ''}\n")
+        without = [each.name for each in CONTENDERS.values() if name in each.needs]
+        without += ["delays"] if name == "h2load" else []
+        left_out = f"; left out: {', '.join(without)}" if without else ""
+        sys.stderr.write(f"missing: {text}{left_out}\n")
     if not absent.keys().isdisjoint(ESSENTIAL):
         return 1
     results = _run(arguments, absent)

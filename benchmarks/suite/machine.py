@@ -1,12 +1,13 @@
 """Which programs and cores there are, and what to say about them in a report."""
 
-import importlib.util
 import os
 import platform
 import re
 import resource
 import shutil
 import subprocess
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
@@ -64,7 +65,7 @@ def _is_here(name: str) -> bool:
     if name == "nginx-lua":
         return all(path.exists() for path in LUA_FILES)
     if name == "aiohttp":
-        return importlib.util.find_spec("aiohttp") is not None
+        return find_spec("aiohttp") is not None
     if name == "bun":
         return (BUN / "jose").exists() and shutil.which(bun()) is not None
     return shutil.which(name) is not None
@@ -99,6 +100,7 @@ def describe() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("uvloop", "cryptography", "aiohttp") if find_spec(name)},
         **{name: version for name, version in _versions().items() if version},
     }
 
