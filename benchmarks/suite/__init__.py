@@ -2,14 +2,18 @@
 
     machine      which programs and cores there are
     processes    start a server on a core, read its CPU time and memory, stop it
-    contenders   how each server is started from its configuration file in contenders/
-    tokens       pools of HS256 tokens
-    generators   wrk and h2load: a load in, a `Sample` out
+    generators   wrk, h2load, programs of ours: a load in, a `Sample` and what the server spent out
+    contenders   how each server is started from its file in contenders/; the upstreams
+    tokens       pools of tokens and API keys
     workloads    what is measured: which contenders, which load, the ratio of what to what, and the bar
     rounds       contenders in turn, round after round
-    special      what is no load: idle connections, the start, delays at a held rate
-    report       the table, the JSON, and ratios
+    special      what is no load: delays at held rates, idle connections, the start
+    report       the table, the JSON, and the bars
+    plots        SVG
     page         the HTML page
+
+Beside it: contenders/ (a file for each), upstream/ (the services behind them), wrk/ (scripts) and clients/ (programs
+that do what wrk cannot), stages.py, limiter_compare.py and jwt_compare.py (one function beside another, no server).
 
 Method
 - The servers measured run on one core (`taskset`), the load generator and the upstream on the others.
@@ -17,5 +21,6 @@ Method
   so that whatever else the machine does meets all of them.
 - CPU time a request is that of all processes of the contender, user and system, from /proc/PID/stat: requests per
   second say little when the generator, and not the server, is what is busy.
+- The upstream counts too: what reaches it is held against what the generator saw.
 - A ratio is taken within each round; what is reported is the median of these, with the lowest and the highest.
 """

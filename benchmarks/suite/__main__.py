@@ -7,21 +7,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import json, structs
 
-from suite import machine, special
+from suite import machine, special, tokens
 from suite.contenders import ALL as CONTENDERS
-from suite.contenders import HERE, Stage, available, bring_up_sink, bring_up_upstream
+from suite.contenders import HERE, Stage, answered, available, bring_up_program, bring_up_service, taken
 from suite.page import page
 from suite.processes import Server, stop
 from suite.report import Results, bars_text, special_text, workload_text
 from suite.rounds import WorkloadOutcome, measure
 from suite.special import SpecialOutcome
-from suite.tokens import write_tokens
 from suite.workloads import ALL as WORKLOADS
-from suite.workloads import FRESH, Workload
+from suite.workloads import FRESH, FRESH_RS256, Workload
 
 SPECIALS = ("delays", "idle", "start")
 ESSENTIAL = ("wrk", "nginx", "taskset")
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="NAME", help="this workload; may be given again")
     parser.add_argument("--without", action="append", default=[], metavar="CONTENDER", help="leave out a contender")
     parser.add_argument("--rounds", type=int, help="rounds for each workload (default 9, quick 7)")
-    parser.add_argument("--seconds", type=int, help="seconds for each contender and round (default 3, quick 1)")
+    parser.add_argument("--seconds", type=int, help="seconds for each contender and round (default 2, quick 1)")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="directory for results")
     return parser
 
@@ -53,7 +53,10 @@ def main() -> int:
         return 2
     absent = machine.missing()
     for name, text in absent.items():
-        sys.stderr.write(f"missing: {name}: install {text}\n")
+        without = [each.name for each in CONTENDERS.values() if name in each.needs]
+        without += ["delays"] if name == "h2load" else []
+        left_out = f"; left out: {', '.join(without)}" if without else ""
+        sys.stderr.write(f"missing: {text}{left_out}\n")
     if not absent.keys().isdisjoint(ESSENTIAL):
         return 1
     results = _run(arguments, absent)
@@ -66,8 +69,10 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
     rounds = arguments.rounds or (7 if arguments.quick else 9)
-    seconds = arguments.seconds or (1 if arguments.quick else 3)
-    cores = machine.cores()
+    seconds = arguments.seconds or (1 if arguments.quick else 2)
+    descriptors = machine.raise_descriptors()
+    workloads = [workload for workload in WORKLOADS if _wanted(workload, arguments)]
+    short = [workload for workload in workloads if workload.descriptors > descriptors]
     results = Results(
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=" ".join(["benchmarks/run", *sys.argv[1:]]),
@@ -75,35 +80,69 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
         machine=machine.describe(),
         rounds=rounds,
         seconds=seconds,
-        skipped=[f"{name} ({text})" for name, text in absent.items()],
+        skipped=[
+            *(f"not installed: {text}" for text in absent.values()),
+            *(f"{each.title}: needs {each.descriptors:,} descriptors, has {descriptors:,}" for each in short),
+        ],
         workloads=[],
         specials=[],
     )
     sys.stdout.write("\n".join(f"{name}: {value}" for name, value in results.machine.items()) + "\n\n")
+    for each in short:
+        sys.stderr.write(f"left out: {each.name}: needs {each.descriptors:,} descriptors (ulimit -n)\n")
     directory = Path(tempfile.mkdtemp(prefix="rawgate-bench-"))
     support: list[Server] = []
     try:
-        secret = secrets.token_hex(32)
-        write_tokens(directory / "tokens.txt", secret.encode(), FRESH)
-        environ = {"JWT_SECRET": secret, "BENCH_TOKENS": str(directory / "tokens.txt")}
-        support.append(bring_up_upstream(directory, cores.upstream))
-        support.append(bring_up_sink(directory, cores.upstream))
-        stage = Stage(directory, cores, environ, support[0].port)
-        sink = structs.replace(stage, upstream=support[1].port)
-        for workload in WORKLOADS:
-            if _wanted(workload, arguments):
-                found = _measured(workload, arguments, absent, sink if workload.upload else stage, rounds, seconds)
+        environ = _credentials(directory, workloads)
+        stages = _stages(directory, environ, support)
+        for workload in workloads:
+            if workload not in short:
+                found = _measured(workload, arguments, absent, stages[workload.behind], rounds, seconds)
                 results.workloads.append(found)
                 sys.stdout.write(workload_text(found) + "\n\n")
                 sys.stdout.flush()
-        for outcome in _specials(arguments, absent, stage):
+        for outcome in _specials(arguments, absent, stages["service"]):
             results.specials.append(outcome)
             sys.stdout.write(special_text(outcome) + "\n\n")
+            sys.stdout.flush()
     finally:
         for server in support:
             stop(server.process)
         shutil.rmtree(directory, ignore_errors=True)
     return results
+
+
+def _credentials(directory: Path, workloads: list[Workload]) -> dict[str, str]:
+    """Secrets, keys and tokens of this run, as files and as environment of the servers and of wrk."""
+    secret = secrets.token_hex(32)
+    tokens.write_tokens(directory / "hs256.txt", secret.encode(), FRESH)
+    private, public = tokens.rsa_key()
+    (directory / "rs256.pem").write_bytes(public)
+    if any(workload.name.startswith("rs256") for workload in workloads):
+        sys.stderr.write(f"signing {FRESH_RS256:,} RS256 tokens\n")
+        tokens.write_lines(directory / "rs256.txt", tokens.rs256_tokens(private, FRESH_RS256))
+    keys = tokens.api_keys()
+    (directory / "api-keys.txt").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
+    (directory / "api-keys.map").write_text("".join(f"{key} {name};\n" for name, key in keys.items()))
+    return {"JWT_SECRET": secret, "BENCH_DIR": str(directory)}
+
+
+def _stages(directory: Path, environ: dict[str, str], support: list[Server]) -> dict[str, Stage]:
+    """Start the upstreams, which are added to `support`; the stage before each."""
+    cores = machine.cores()
+    service = bring_up_service(directory, cores.upstream)
+    support.append(service)
+    sink = bring_up_program("sink", directory, cores.upstream)
+    support.append(sink)
+    events = bring_up_program("events", directory, cores.upstream)
+    support.append(events)
+    stage = Stage(directory, cores, environ, service.port, lambda: answered(service))
+    return {
+        "service": stage,
+        "sink": structs.replace(stage, upstream=sink.port, counted=lambda: taken(sink)),
+        # The listeners count for themselves.
+        "events": structs.replace(stage, upstream=events.port, counted=lambda: 0),
+    }
 
 
 def _wanted(workload: Workload, arguments: argparse.Namespace) -> bool:
@@ -125,19 +164,20 @@ def _measured(
     return measure(workload, names, stage, rounds, seconds)
 
 
-def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stage) -> list[SpecialOutcome]:
+def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stage) -> Iterator[SpecialOutcome]:
     """Those that were asked for, in order."""
     both = ["rawgate", "nginx"]
     quick = arguments.quick
     wanted = set(arguments.only or SPECIALS)
-    found = []
     if "delays" in wanted and "h2load" not in absent:
-        found.append(special.delays(both, stage, 3 if quick else 7, 1 if quick else 5))
+        rounds = arguments.rounds or (3 if quick else 7)
+        more = [] if quick or "haproxy" in {*absent, *arguments.without} else ["haproxy"]
+        shares = (0.5,) if quick else (0.1, 0.25, 0.5)
+        yield from special.delays([*both, *more], stage, rounds, 1 if quick else 3, shares)
     if "idle" in wanted:
-        found.append(special.idle(both, stage, 2000))
+        yield special.idle(both, stage, 2000)
     if "start" in wanted:
-        found.append(special.first_answer(both, stage, 5))
-    return found
+        yield special.first_answer(both, stage, 5)
 
 
 def _revision() -> str:

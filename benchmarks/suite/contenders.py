@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 
 from msgspec import Struct
@@ -31,12 +32,14 @@ class Contender(Struct, frozen=True):
 
 
 class Stage(Struct, frozen=True):
-    """What a run shares: its directory, its cores, the environment of its servers, and the upstream's port."""
+    """What a run shares: its directory, its cores, the environment of its servers, and the upstream: its port, and
+    where it says what it has counted."""
 
     directory: Path
     cores: machine.Cores
     environ: dict[str, str]
     upstream: int
+    counted: Callable[[], int]
 
 
 def filled(text: str, values: dict[str, str]) -> str:
@@ -67,12 +70,32 @@ def _byte_relay(name: str, config: Path, port: int, upstream: int) -> list[str]:
     return [sys.executable, str(FILES / "byte-relay" / "relay.py"), str(port), str(upstream)]
 
 
-def _plain_nginx(name: str, title: str, log: str) -> Contender:
-    return Contender(name, title, ("nginx",), "nginx/plain.conf", {"log": log}, _nginx)
+def _caddy(name: str, config: Path, port: int, upstream: int) -> list[str]:
+    return ["caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
-def _lua(name: str, title: str, memory: bool, rate: str = "100000r/s", burst: str = "100000") -> Contender:
-    settings = {"memory": "true" if memory else "false", "rate": rate, "burst": burst}
+def _bun(name: str, config: Path, port: int, upstream: int) -> list[str]:
+    # From its own directory, where its packages are. It appends to its log.
+    log = config.with_name(f"{name}-access.log")
+    return [machine.bun(), str(FILES / "bun" / "gateway.js"), str(port), str(upstream), str(log)]
+
+
+def _aiohttp(name: str, config: Path, port: int, upstream: int) -> list[str]:
+    return [sys.executable, str(FILES / "aiohttp-proxy" / "proxy.py"), str(port), str(upstream)]
+
+
+def _nginx_file(name: str, title: str, file: str, **settings: str) -> Contender:
+    return Contender(name, title, ("nginx",), f"nginx/{file}.conf", settings, _nginx)
+
+
+HS256 = 'require("hs256")(os.getenv("JWT_SECRET"))'
+RS256 = 'require("rs256")("@dir@/rs256.pem")'
+PLENTY = {"rate": "100000r/s", "burst": "100000"}
+"""A limit that is counted and not reached."""
+
+
+def _lua(name: str, title: str, key: str = HS256, *, memory: bool, limit: dict[str, str] = PLENTY) -> Contender:
+    settings = {"key": key, "memory": "true" if memory else "false", **limit}
     return Contender(name, title, ("nginx", "nginx-lua"), "nginx-lua/full.conf", settings, _nginx)
 
 
@@ -90,22 +113,36 @@ ALL = {
     for contender in (
         _gateway("rawgate", "rawgate", "plain"),
         _gateway("rawgate-h11", "rawgate, h11 lane", "plain", "h11"),
-        _plain_nginx("nginx", "nginx, JSON log", JSON_LOG),
-        _plain_nginx("nginx-nolog", "nginx, no log", "access_log off;"),
+        _nginx_file("nginx", "nginx, JSON log", "plain", log=JSON_LOG),
+        _nginx_file("nginx-nolog", "nginx, no log", "plain", log="access_log off;"),
         Contender("haproxy", "haproxy, no log", ("haproxy",), "haproxy/plain.cfg", {}, _haproxy),
+        Contender("caddy", "Caddy, no log", ("caddy",), "caddy/Caddyfile", {}, _caddy),
+        Contender("aiohttp", "aiohttp proxy, no log", ("aiohttp",), "aiohttp-proxy/proxy.py", {}, _aiohttp),
         Contender("byte-relay", "uvloop byte relay (no HTTP)", (), "byte-relay/relay.py", {}, _byte_relay),
         _gateway("rawgate-full", "rawgate", "full"),
         _gateway("rawgate-full-h11", "rawgate, h11 lane", "full", "h11"),
         _lua("nginx-lua", "nginx + Lua", memory=False),
         _lua("nginx-lua-memory", "nginx + Lua, tokens remembered", memory=True),
+        Contender("bun", "Bun + jose, tokens remembered", ("bun",), "bun/gateway.js", {}, _bun),
+        _gateway("rawgate-rs256", "rawgate", "rs256"),
+        _lua("nginx-lua-rs256", "nginx + Lua", RS256, memory=False),
+        _lua("nginx-lua-rs256-memory", "nginx + Lua, tokens remembered", RS256, memory=True),
+        _gateway("rawgate-keys", "rawgate", "keys"),
+        _nginx_file("nginx-keys", "nginx, map", "keys", **PLENTY),
         _gateway("rawgate-limited", "rawgate", "full", most="1", window="1h"),
-        _lua("nginx-lua-limited", "nginx + Lua, tokens remembered", memory=True, rate="1r/m", burst="1"),
+        _lua(
+            "nginx-lua-limited",
+            "nginx + Lua, tokens remembered",
+            memory=True,
+            limit={"rate": "1r/m", "burst": "1"},
+        ),
     )
 }
 
 
 def bring_up(contender: Contender, stage: Stage) -> Server:
-    """Fill in its file and start it on the core that is measured."""
+    """Fill in its file and start it on the core that is measured. A program of ours is no such file, and has no
+    placeholders; its copy is not what runs."""
     port = free_port()
     source = FILES / contender.file
     config = stage.directory / f"{contender.name}{source.suffix}"
@@ -123,23 +160,50 @@ def bring_up(contender: Contender, stage: Stage) -> Server:
     return start(contender.name, command, port, stage.cores.gateway, stage.directory, stage.environ, [log])
 
 
-def bring_up_upstream(directory: Path, core: int) -> Server:
-    """The service behind the contenders."""
+KIB, MIB = 1024, 1024 * 1024
+SIZES = {"1KiB": KIB, "64KiB": 64 * KIB, "1MiB": MIB, "100MiB": 100 * MIB}
+"""Of the files that the upstream has to give."""
+
+
+def bring_up_service(directory: Path, core: int) -> Server:
+    """The service behind most contenders."""
     port = free_port()
     source = HERE / "upstream" / "nginx.conf"
     config = directory / "upstream.conf"
     config.write_text(filled(source.read_text(), {"port": str(port), "dir": str(directory)}))
     files = directory / "files"
     files.mkdir()
-    (files / "1MiB.bin").write_bytes(os.urandom(1024 * 1024))
+    for name, size in SIZES.items():
+        # All zeros, which take no room on the disk: nobody here looks into a body.
+        with (files / f"{name}.bin").open("wb") as out:
+            out.truncate(size)
     return start("upstream", nginx_command(config, directory), port, core, directory, {})
 
 
-def bring_up_sink(directory: Path, core: int) -> Server:
-    """The service that takes uploads."""
+def bring_up_program(name: str, directory: Path, core: int) -> Server:
+    """A service of ours: a program in upstream/."""
     port = free_port()
-    command = [sys.executable, str(HERE / "upstream" / "sink.py"), str(port)]
-    return start("sink", command, port, core, directory, {})
+    return start(name, [sys.executable, str(HERE / "upstream" / f"{name}.py"), str(port)], port, core, directory, {})
+
+
+def answered(service: Server) -> int:
+    """Requests that the service has answered."""
+    # Active connections: 1 | server accepts handled requests | 3 3 3 | …: the tenth word is what it has answered.
+    return int(_body(service, "/counted").split()[9])
+
+
+def taken(sink: Server) -> int:
+    """Octets of bodies that the sink has taken."""
+    return int(_body(sink, "/taken"))
+
+
+def _body(server: Server, path: str) -> bytes:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def available(contender: Contender, absent: dict[str, str]) -> bool:

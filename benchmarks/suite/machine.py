@@ -2,11 +2,17 @@
 
 import os
 import platform
+import re
+import resource
 import shutil
 import subprocess
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
+
+HERE = Path(__file__).resolve().parent.parent
 
 PACKAGES = {
     "nginx": "nginx (Debian: nginx)",
@@ -16,6 +22,9 @@ PACKAGES = {
     "wrk": "wrk (Debian: wrk)",
     "h2load": "h2load (Debian: nghttp2-client)",
     "taskset": "taskset (Debian: util-linux)",
+    "caddy": "caddy (optional; Debian: caddy)",
+    "bun": "bun and jose (optional; npm install --no-package-lock --prefix benchmarks/contenders/bun)",
+    "aiohttp": "aiohttp (optional; tools/test installs it into .venv)",
 }
 
 MODULES = Path("/usr/lib/nginx/modules")
@@ -37,12 +46,43 @@ class Cores(Struct, frozen=True):
     load: int
 
 
+BUN = HERE / "contenders" / "bun" / "node_modules"
+"""Where npm puts what the Bun gateway needs."""
+
+DESCRIPTORS = 65536
+"""Asked for where the hard limit allows it: a proxy has two for each client."""
+
+
 def missing() -> dict[str, str]:
     """What is not here: name → what to install."""
-    absent = {name: text for name, text in PACKAGES.items() if name != "nginx-lua" and shutil.which(name) is None}
-    if "nginx" in absent or not all(path.exists() for path in LUA_FILES):
+    absent = {name: text for name, text in PACKAGES.items() if not _is_here(name)}
+    if "nginx" in absent:
         absent["nginx-lua"] = PACKAGES["nginx-lua"]
     return absent
+
+
+def _is_here(name: str) -> bool:
+    if name == "nginx-lua":
+        return all(path.exists() for path in LUA_FILES)
+    if name == "aiohttp":
+        return find_spec("aiohttp") is not None
+    if name == "bun":
+        return (BUN / "jose").exists() and shutil.which(bun()) is not None
+    return shutil.which(name) is not None
+
+
+def bun() -> str:
+    """The program: npm's if it is there, else the one in the path."""
+    ours = BUN / ".bin" / "bun"
+    return str(ours) if ours.exists() else "bun"
+
+
+def raise_descriptors() -> int:
+    """As many file descriptors as the hard limit allows, for this process and all that it starts; how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if hard != resource.RLIM_INFINITY else max(soft, DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def cores() -> Cores:
@@ -60,6 +100,7 @@ def describe() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("uvloop", "cryptography", "aiohttp") if find_spec(name)},
         **{name: version for name, version in _versions().items() if version},
     }
 
@@ -75,10 +116,18 @@ def _versions() -> dict[str, str]:
     commands = {
         "nginx": ["nginx", "-v"],
         "haproxy": ["haproxy", "-v"],
+        "caddy": ["caddy", "version"],
+        "bun": [bun(), "--version"],
         "wrk": ["wrk", "-v"],
         "h2load": ["h2load", "--version"],
     }
-    return {name: _first_line(command) for name, command in commands.items()}
+    return {name: version_of(_first_line(command)) for name, command in commands.items()}
+
+
+def version_of(line: str) -> str:
+    """The first word with a dot between digits, without the program's name before it: `nginx/1.22.1` is 1.22.1."""
+    found = re.search(r"\d+\.\d+[^\s]*", line)
+    return found.group() if found else line
 
 
 def _first_line(command: list[str]) -> str:

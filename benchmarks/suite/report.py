@@ -1,11 +1,12 @@
 """Results as text and as JSON."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from suite.rounds import RatioOutcome, Spread, WorkloadOutcome
 from suite.special import SpecialOutcome
+from suite.workloads import Unit
 
 
 class Results(Struct, frozen=True):
@@ -51,39 +52,46 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def workload_text(outcome: WorkloadOutcome) -> str:
-    what = "MiB" if outcome.unit else "request"
-    rows = [[outcome.title, f"{what}s/s", f"CPU µs/{what}", "user", "system", "p50 µs", "p99 µs", "MiB"]]
+    rows = [
+        [outcome.title, per_second(outcome.unit), f"CPU µs/{outcome.unit}", "user", "system", "p50 µs", "p99 µs", "MiB"]
+    ]
     for each in outcome.contenders:
-        p50 = sorted(turn.sample.p50 for turn in each.turns)[len(each.turns) // 2]
-        p99 = sorted(turn.sample.p99 for turn in each.turns)[len(each.turns) // 2]
-        figures = (each.rate.median, each.cpu.median, each.user.median, each.system.median, p50, p99)
-        rows.append([each.title, *_figures(figures), f"{each.memory / 2**20:.0f}"])
+        times = [f"{value:,.1f}" for value in (each.cpu.median, each.user.median, each.system.median)]
+        # wrk knows no delays of pipelined requests.
+        delays = [f"{delay:,.0f}" if delay else "–" for delay in (each.p50, each.p99)]
+        rows.append([each.title, f"{each.rate.median:,.0f}", *times, *delays, f"{each.memory / 2**20:.0f}"])
     lines = [table(rows)]
-    lines += [f"  {ratio_text(outcome, ratio)}" for ratio in outcome.ratios]
+    lines += [f"  {ratio_text(outcome, ratio)}{_against_bar(ratio)}" for ratio in outcome.ratios]
     lines += [f"  ! {remark}" for remark in outcome.remarks]
     return "\n".join(lines)
 
 
-def _figures(figures: Sequence[float]) -> Iterator[str]:
-    rate, *times = figures
-    yield f"{rate:,.0f}"
-    cpu, user, system, p50, p99 = times
-    yield from (f"{cpu:,.1f}", f"{user:,.1f}", f"{system:,.1f}")
-    # wrk knows no delays of pipelined requests.
-    yield from (f"{delay:,.0f}" if delay else "–" for delay in (p50, p99))
+def per_second(unit: Unit) -> str:
+    return "MiB/s" if unit == "MiB" else f"{unit}s/s"
+
+
+def titles_of(outcome: WorkloadOutcome) -> dict[str, str]:
+    return {each.contender: each.title for each in outcome.contenders}
 
 
 def ratio_text(outcome: WorkloadOutcome, ratio: RatioOutcome) -> str:
-    titles = {each.contender: each.title for each in outcome.contenders}
-    value = f"{ratio.spread.median:.2f} ({ratio.spread.least:.2f}–{ratio.spread.most:.2f})"
-    bar = "" if ratio.bar is None else f", bar {ratio.bar:g}: {'met' if ratio.spread.median <= ratio.bar else 'MISSED'}"
-    return f"CPU {titles[ratio.of]} ÷ {titles[ratio.to]} = {value}{bar}"
+    titles, value = titles_of(outcome), ratio.spread
+    return f"CPU {titles[ratio.of]} ÷ {titles[ratio.to]} = {value.median:.2f} ({value.least:.2f}–{value.most:.2f})"
+
+
+def _against_bar(ratio: RatioOutcome) -> str:
+    if ratio.bar is None:
+        return ""
+    return f", bar {ratio.bar:g}: {'met' if ratio.spread.median <= ratio.bar else 'MISSED'}"
 
 
 def special_text(outcome: SpecialOutcome) -> str:
     rows = [[outcome.title, outcome.unit, "least", "most"]]
     rows += [
-        [each.title, f"{each.value.median:,.0f}", f"{each.value.least:,.0f}", f"{each.value.most:,.0f}"]
+        [
+            f"{each.title}, {each.part}" if each.part else each.title,
+            *(f"{value:,.0f}" for value in (each.value.median, each.value.least, each.value.most)),
+        ]
         for each in outcome.figures
     ]
     ratio = bar_of(outcome)
@@ -92,26 +100,30 @@ def special_text(outcome: SpecialOutcome) -> str:
 
 
 def bar_of(outcome: SpecialOutcome) -> Ratio | None:
-    if not outcome.of_ratio:
-        return Ratio(outcome.title, outcome.figures[0].value, outcome.bar, outcome.unit)
-    if len(outcome.figures) < 2:
+    if outcome.bar is None:
         return None
+    if outcome.ratio is None:
+        return Ratio(outcome.title, outcome.figures[0].value, outcome.bar, outcome.unit)
     ours, theirs = outcome.figures[0], outcome.figures[1]
-    value = ours.value.median / theirs.value.median
-    spread = Spread(value, value, value)
-    return Ratio(f"{ours.title} ÷ {theirs.title}", spread, outcome.bar, sound=not outcome.remarks)
+    what = f"{outcome.title}, {ours.part}: {ours.title} ÷ {theirs.title}"
+    return Ratio(what, outcome.ratio, outcome.bar, sound=not outcome.remarks)
 
 
 def bar_text(ratio: Ratio) -> str:
-    value = f"{ratio.value.median:,.0f} {ratio.unit}" if ratio.unit else f"{ratio.value.median:.2f}"
+    unit = f" {ratio.unit}" if ratio.unit else ""
+    value = bar_number(ratio, ratio.value.median) + unit
     return f"{ratio.what} = {value}, bar {ratio.bar:g}: {'met' if ratio.met else 'MISSED'}"
+
+
+def bar_number(ratio: Ratio, value: float) -> str:
+    return f"{value:,.0f}" if ratio.unit else f"{value:.2f}"
 
 
 def bars(results: Results) -> list[Ratio]:
     """Everything in the run that has a bar."""
     found = []
     for outcome in results.workloads:
-        titles = {each.contender: each.title for each in outcome.contenders}
+        titles = titles_of(outcome)
         for ratio in outcome.ratios:
             if ratio.bar is not None:
                 what = f"{outcome.title}: {titles[ratio.of]} ÷ {titles[ratio.to]}"
@@ -123,9 +135,16 @@ def bars(results: Results) -> list[Ratio]:
 def bars_text(results: Results) -> str:
     rows = [["Bars (CPU ratios unless a unit is given)", "median", "spread", "bar", ""]]
     for ratio in bars(results):
-        if ratio.unit:
-            figures = [f"{ratio.value.median:,.0f} {ratio.unit}", f"{ratio.value.least:,.0f}–{ratio.value.most:,.0f}"]
-        else:
-            figures = [f"{ratio.value.median:.2f}", f"{ratio.value.least:.2f}–{ratio.value.most:.2f}"]
-        rows.append([ratio.what, *figures, f"{ratio.bar:g}", "met" if ratio.met else "MISSED"])
+        median, least, most = (
+            bar_number(ratio, value) for value in (ratio.value.median, ratio.value.least, ratio.value.most)
+        )
+        rows.append(
+            [
+                f"{ratio.what}{ratio.unit and f', {ratio.unit}'}",
+                median,
+                f"{least}–{most}",
+                f"{ratio.bar:g}",
+                "met" if ratio.met else "MISSED",
+            ]
+        )
     return table(rows) if len(rows) > 1 else ""

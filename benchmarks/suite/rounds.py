@@ -5,19 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from suite.contenders import ALL as CONTENDERS
-from suite.contenders import Stage, bring_up
-from suite.generators import Sample
+from suite.contenders import MIB, Stage, bring_up
+from suite.generators import Meter, Sample
 from suite.processes import Server, stop
-from suite.workloads import FRESH, Workload
+from suite.workloads import Unit, Workload
 
 
 class Turn(Struct, frozen=True):
-    """One contender in one round. `user`, `system`: microseconds of CPU a request."""
+    """One contender in one round. `units`: how much work was done; `counted`: what the upstream counted meanwhile;
+    `user`, `system`: microseconds of CPU a unit."""
 
     sample: Sample
+    units: float
+    counted: int
     user: float
     system: float
 
@@ -35,7 +38,7 @@ class Spread(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """One contender in one workload; `memory` in octets, after the last round."""
+    """One contender in one workload; `p50`, `p99`: medians of its turns'; `memory` in octets, after the last round."""
 
     contender: str
     title: str
@@ -44,6 +47,8 @@ class Outcome(Struct, frozen=True):
     cpu: Spread
     user: Spread
     system: Spread
+    p50: float
+    p99: float
     memory: int
 
 
@@ -57,7 +62,9 @@ class RatioOutcome(Struct, frozen=True):
 class WorkloadOutcome(Struct, frozen=True):
     name: str
     title: str
-    unit: int
+    section: str
+    what: str
+    unit: Unit
     contenders: list[Outcome]
     ratios: list[RatioOutcome]
     remarks: list[str]
@@ -79,7 +86,7 @@ def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int,
                 turn = _turn(workload, servers[name], stage, 1.0 if number < 0 else seconds)
                 if number >= 0:
                     turns[name].append(turn)
-            _progress(workload, number + 1, rounds)
+            progress(workload.name, number + 1, rounds)
         memory = {name: server.memory() for name, server in servers.items()}
         failed = [name for name in names if _said_traceback(stage.directory / f"{name}.err")]
     finally:
@@ -87,7 +94,10 @@ def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int,
             stop(server.process)
     outcomes = [_outcome(name, turns[name], memory[name]) for name in names]
     remarks = _remarks(workload, turns) + [f"{name}: a traceback on its standard error" for name in failed]
-    return WorkloadOutcome(workload.name, workload.title, workload.unit, outcomes, _ratios(workload, turns), remarks)
+    ratios = _ratios(workload, turns)
+    return WorkloadOutcome(
+        workload.name, workload.title, workload.section, workload.what, workload.unit, outcomes, ratios, remarks
+    )
 
 
 def _said_traceback(path: Path) -> bool:
@@ -101,15 +111,18 @@ def _order(names: Sequence[str], number: int) -> list[str]:
 
 
 def _turn(workload: Workload, server: Server, stage: Stage, seconds: float) -> Turn:
-    # Only where tokens are taken in order does it matter: go on behind those that this contender has seen.
-    environ = {**stage.environ, "BENCH_FIRST": str(server.served % FRESH)}
-    before = server.cpu()
-    sample = workload.load.run(server.port, seconds, stage.cores.load, environ)
-    used = server.cpu().since(before)
+    # Where tokens are taken in order: go on behind those that this contender has seen.
+    first = server.served % workload.fresh if workload.fresh else 0
+    environ = {**stage.environ, "BENCH_FIRST": str(first)}
+    measured = workload.load.run(Meter(server, stage.counted), seconds, stage.cores.load, environ)
+    sample = measured.sample
+    if workload.behind == "sink":
+        # What got through, whole bodies or not, is known only there.
+        sample = structs.replace(sample, octets=measured.counted)
     server.forget_logs()
     server.served += sample.requests + workload.load.connections
-    count = max(1, sample.requests)
-    return Turn(sample, used.user * 1e6 / count, used.system * 1e6 / count)
+    units = max(1.0, sample.octets / MIB if workload.unit == "MiB" else sample.requests)
+    return Turn(sample, units, measured.counted, measured.cpu.user * 1e6 / units, measured.cpu.system * 1e6 / units)
 
 
 def _outcome(name: str, turns: list[Turn], memory: int) -> Outcome:
@@ -117,10 +130,12 @@ def _outcome(name: str, turns: list[Turn], memory: int) -> Outcome:
         name,
         CONTENDERS[name].title,
         turns,
-        spread([turn.sample.requests / turn.sample.seconds for turn in turns]),
+        spread([turn.units / turn.sample.seconds for turn in turns]),
         spread([turn.cpu for turn in turns]),
         spread([turn.user for turn in turns]),
         spread([turn.system for turn in turns]),
+        median(turn.sample.p50 for turn in turns),
+        median(turn.sample.p99 for turn in turns),
         memory,
     )
 
@@ -149,9 +164,13 @@ def _remarks(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
             remarks.append(f"{name}: {refused} of {requests} answers were errors")
         if failures:
             remarks.append(f"{name}: {failures} failures of connections")
+        counted = sum(turn.counted for turn in each)
+        if workload.behind == "service" and not workload.refused and counted < requests * 0.99:
+            remarks.append(f"{name}: of {requests} answers {requests - counted} did not come from the upstream")
     return remarks
 
 
-def _progress(workload: Workload, number: int, rounds: int) -> None:
-    sys.stderr.write(f"\r{workload.name}: round {number} of {rounds}" + ("\n" if number == rounds else ""))
+def progress(what: str, number: int, rounds: int) -> None:
+    """A line that is written over, on standard error."""
+    sys.stderr.write(f"\r{what}: round {number} of {rounds}" + ("\n" if number == rounds else ""))
     sys.stderr.flush()

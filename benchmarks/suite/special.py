@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from secrets import randbelow
 from statistics import median
@@ -11,31 +11,32 @@ from msgspec import Struct
 
 from suite.contenders import ALL as CONTENDERS
 from suite.contenders import Stage, bring_up
-from suite.generators import Delays, Wrk, held_rate
+from suite.generators import Delays, Meter, Wrk, held_rate
 from suite.processes import Server, stop
-from suite.rounds import Spread, spread
+from suite.rounds import Spread, progress, spread
 
 REQUEST = b"GET /api/users/1 HTTP/1.1\r\nHost: bench.test\r\n\r\n"
 
 
 class Special(Struct, frozen=True):
-    """One figure of one contender, in the unit that its table names."""
+    """One figure of one contender, in the unit that its table names; `part`: which, where it has several."""
 
     contender: str
     title: str
     value: Spread
+    part: str = ""
 
 
 class SpecialOutcome(Struct, frozen=True):
-    """A table of figures. `bar`: for the first one, or for its ratio to the second when `of_ratio`. `remarks`: why it
-    is worth nothing."""
+    """A table of figures. `ratio`: within each round, of the first figure to the second. `bar`: for the ratio if there
+    is one, else for the first figure. `remarks`: why it is worth nothing."""
 
     name: str
     title: str
     unit: str
     figures: list[Special]
-    bar: float
-    of_ratio: bool
+    bar: float | None
+    ratio: Spread | None = None
     remarks: list[str] = []
 
 
@@ -48,7 +49,7 @@ def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome
             figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections)])))
         finally:
             stop(server.process)
-    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096, of_ratio=False)
+    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096)
 
 
 def _idle_octets(server: Server, connections: int) -> float:
@@ -87,44 +88,62 @@ def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutc
             finally:
                 stop(server.process)
     figures = [Special(name, CONTENDERS[name].title, spread(times[name])) for name in names]
-    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300, of_ratio=False)
+    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300)
 
 
-def delays(names: Sequence[str], stage: Stage, rounds: int, seconds: int) -> SpecialOutcome:
-    """p99 at half of the rate that nginx reaches here; in microseconds. `names` begins with rawgate, then nginx."""
-    targets = stage.directory / "targets.txt"
-    log = stage.directory / "h2load.log"
+def delays(
+    names: Sequence[str], stage: Stage, rounds: int, seconds: int, shares: Sequence[float]
+) -> Iterator[SpecialOutcome]:
+    """Delays at these shares of the rate that nginx reaches here; the bar is for half of it. `names` begins with
+    rawgate, then nginx."""
     servers: dict[str, Server] = {}
-    found: dict[str, list[Delays]] = {name: [] for name in names}
     try:
         for name in names:
             servers[name] = bring_up(CONTENDERS[name], stage)
         load = Wrk("plain")
-        most = load.run(servers["nginx"].port, 2, stage.cores.load, stage.environ)
-        rate = most.requests / most.seconds / 2
+        meters = {name: Meter(server, stage.counted) for name, server in servers.items()}
+        samples = [load.run(meters["nginx"], 1, stage.cores.load, stage.environ).sample for _ in range(5)]
+        most = median(sample.requests / sample.seconds for sample in samples)
         for name in names:
-            load.run(servers[name].port, 1, stage.cores.load, stage.environ)
-        for _ in range(rounds):
-            for name in names:
-                _write_targets(targets)
-                found[name].append(held_rate(servers[name].port, rate, seconds, stage.cores.load, targets, log))
-                servers[name].forget_logs()
+            load.run(meters[name], 1, stage.cores.load, stage.environ)
+        for share in shares:
+            found = _held(servers, stage, rounds, seconds, most * share)
+            yield _delays_outcome(found, most * share, share)
     finally:
         for server in servers.values():
             stop(server.process)
+
+
+def _held(servers: dict[str, Server], stage: Stage, rounds: int, seconds: int, rate: float) -> dict[str, list[Delays]]:
+    """Contenders in turn, round after round."""
+    targets, log = stage.directory / "targets.txt", stage.directory / "h2load.log"
+    found: dict[str, list[Delays]] = {name: [] for name in servers}
+    for number in range(rounds):
+        for name, server in servers.items():
+            _write_targets(targets)
+            found[name].append(held_rate(server.port, rate, seconds, stage.cores.load, targets, log))
+            server.forget_logs()
+        progress(f"delays at {rate:,.0f} requests per second", number + 1, rounds)
+    return found
+
+
+def _delays_outcome(found: dict[str, list[Delays]], rate: float, share: float) -> SpecialOutcome:
     figures = [
-        Special(name, f"{CONTENDERS[name].title}, {part}", spread([getattr(each, field) for each in found[name]]))
+        Special(name, CONTENDERS[name].title, spread([getattr(each, field) for each in delays]), part)
         for part, field in (("p99", "p99"), ("p50", "p50"), ("p99.9", "p999"))
-        for name in names
+        for name, delays in found.items()
     ]
-    title = f"Delay at {rate:,.0f} requests per second (half of nginx's most)"
-    reached = {name: median(each.rate for each in found[name]) for name in names}
+    title = f"Delay at {rate:,.0f} requests per second ({share:.0%} of nginx's most)"
+    reached = {name: median(each.rate for each in delays) for name, delays in found.items()}
     remarks = [
         f"{CONTENDERS[name].title} did not keep up: {reached[name]:,.0f} requests per second, so its delays are too low"
-        for name in names
+        for name in found
         if reached[name] < rate * 0.97
     ]
-    return SpecialOutcome("delays", title, "µs", figures, 1.5, of_ratio=True, remarks=remarks)
+    ours, theirs, *_ = found.values()
+    ratio = spread([mine.p99 / other.p99 for mine, other in zip(ours, theirs, strict=True)])
+    bar = 1.5 if share == 0.5 else None
+    return SpecialOutcome(f"delays-{share:.0%}", title, "µs", figures, bar, ratio, remarks)
 
 
 def _write_targets(path: Path) -> None:

@@ -1,15 +1,24 @@
-"""What is measured with wrk: who takes part, under which load, and the ratios that matter, with their bars."""
+"""What is measured: who takes part, under which load, and the ratios that matter, with their bars."""
+
+from typing import Literal
 
 from msgspec import Struct
 
-from suite.generators import Wrk
+from suite.contenders import MIB, SIZES
+from suite.generators import Load, Program, Wrk
 
-MIB = 1024 * 1024
 POOL = 5000
 """Tokens that take turns: each is seen again and again, as a client's token is."""
 FRESH = 100_000
 """Tokens that are used in order, each contender going on where it was. Far more than any of them remembers: when the
 order starts anew, the first ones are long forgotten."""
+FRESH_RS256 = 30_000
+"""Of RS256 fewer: they take longer to sign, and nobody remembers more than 20,000."""
+
+Unit = Literal["request", "MiB", "event"]
+
+SMALL, CALLERS, BODIES, CONNECTIONS = "Small requests", "Who is calling", "Bodies and streams", "Connections"
+"""Sections of the report."""
 
 
 class Ratio(Struct, frozen=True):
@@ -21,74 +30,166 @@ class Ratio(Struct, frozen=True):
 
 
 class Workload(Struct, frozen=True):
-    """One load over several contenders. `upload`: behind them is the sink. `unit`: octets of payload that one unit of
-    work is, 0: a request. `refused`: all answers are to be 4xx. `quick`: whether it is in the quick run, `at_leisure`:
-    the contenders that are not."""
+    """One load over several contenders.
+
+    `section`: its heading in the report; `what`: a sentence or two there. `behind`: the upstream. `unit`: what CPU time
+    is counted for. `refused`: all answers are to be 4xx. `fresh`: how many tokens there are, where they are taken in
+    order. `descriptors`: what it needs. `quick`: whether it is in the quick run, `at_leisure`: the contenders that are
+    not.
+    """
 
     name: str
+    section: str
     title: str
     contenders: tuple[str, ...]
-    load: Wrk
+    load: Load
     ratios: tuple[Ratio, ...]
-    upload: bool = False
-    unit: int = 0
+    what: str = ""
+    behind: Literal["service", "sink", "events"] = "service"
+    unit: Unit = "request"
     refused: bool = False
+    fresh: int = 0
+    descriptors: int = 0
     quick: bool = False
     at_leisure: tuple[str, ...] = ()
+
+
+POOLED = {"BENCH_POOL": str(POOL)}
+IN_ORDER = {"BENCH_POOL": "0"}
+BOTH = ("rawgate", "nginx")
+AGAINST_NGINX = (Ratio("rawgate", "nginx"),)
+
+
+def _download(size: str) -> Workload:
+    """Answers of known length."""
+    return Workload(
+        f"download-{size}",
+        BODIES,
+        f"Answers of {size[:-3]} {size[-3:]}",
+        BOTH,
+        Wrk("download", 4 if size == "100MiB" else 64, {"BENCH_FILE": f"/files/{size}.bin"}),
+        AGAINST_NGINX,
+        unit="MiB" if SIZES[size] > MIB else "request",
+    )
+
+
+def _upload(size: str) -> Workload:
+    """Request bodies of known length."""
+    large = SIZES[size] > MIB
+    return Workload(
+        f"upload-{size}",
+        BODIES,
+        f"Request bodies of {size[:-3]} {size[-3:]}",
+        BOTH,
+        Program("uploads", 4, (str(SIZES[size]),)) if large else Wrk("upload", 64, {"BENCH_SIZE": str(SIZES[size])}),
+        AGAINST_NGINX,
+        behind="sink",
+        unit="MiB" if large else "request",
+    )
 
 
 ALL = (
     Workload(
         "plain",
+        SMALL,
         "Plain proxy, small JSON answers",
-        ("rawgate", "rawgate-h11", "nginx", "nginx-nolog", "haproxy", "byte-relay"),
+        ("rawgate", "rawgate-h11", "nginx", "nginx-nolog", "haproxy", "caddy", "aiohttp", "byte-relay"),
         Wrk("plain"),
         (
             Ratio("rawgate", "nginx", 1.60),
             Ratio("rawgate", "nginx-nolog"),
             Ratio("rawgate-h11", "rawgate", 3.0),
+            Ratio("rawgate", "haproxy"),
+            Ratio("rawgate", "caddy"),
+            Ratio("rawgate", "aiohttp"),
             Ratio("rawgate", "byte-relay"),
         ),
+        "64 connections, one request after another on each. rawgate always writes its log; the byte relay knows no "
+        "HTTP and is the floor for anything on this loop in Python.",
         quick=True,
-        at_leisure=("nginx-nolog", "haproxy"),
-    ),
-    Workload(
-        "full",
-        "Full pipeline, tokens from a pool of thousands",
-        ("rawgate-full", "rawgate-full-h11", "nginx-lua", "nginx-lua-memory"),
-        Wrk("tokens", environ={"BENCH_POOL": str(POOL)}),
-        (
-            Ratio("rawgate-full", "nginx-lua", 0.95),
-            Ratio("rawgate-full", "nginx-lua-memory", 1.45),
-            Ratio("rawgate-full-h11", "rawgate-full"),
-        ),
-        quick=True,
-    ),
-    Workload(
-        "fresh",
-        "Full pipeline, every token new",
-        ("rawgate-full", "nginx-lua", "nginx-lua-memory"),
-        Wrk("tokens", environ={"BENCH_POOL": "0"}),
-        (Ratio("rawgate-full", "nginx-lua", 1.10), Ratio("rawgate-full", "nginx-lua-memory")),
-        quick=True,
-        at_leisure=("nginx-lua-memory",),
+        at_leisure=("nginx-nolog", "haproxy", "caddy", "aiohttp"),
     ),
     Workload(
         "browser",
+        SMALL,
         "Plain proxy, heads as a browser sends them",
         ("rawgate", "rawgate-h11", "nginx"),
         Wrk("browser"),
         (Ratio("rawgate", "nginx"), Ratio("rawgate-h11", "rawgate")),
+        "Fifteen fields, about 900 octets, with cookies that differ.",
     ),
     Workload(
         "pipeline",
+        SMALL,
         "Plain proxy, eight requests in one write",
-        ("rawgate", "nginx"),
+        BOTH,
         Wrk("pipeline"),
-        (Ratio("rawgate", "nginx"),),
+        AGAINST_NGINX,
+    ),
+    Workload(
+        "full",
+        CALLERS,
+        "Full pipeline, tokens from a pool of thousands",
+        ("rawgate-full", "rawgate-full-h11", "nginx-lua", "nginx-lua-memory", "bun"),
+        Wrk("tokens", environ=POOLED),
+        (
+            Ratio("rawgate-full", "nginx-lua", 0.95),
+            Ratio("rawgate-full", "nginx-lua-memory", 1.45),
+            Ratio("rawgate-full-h11", "rawgate-full"),
+            Ratio("rawgate-full", "bun"),
+        ),
+        "HS256, a limit for each client, another path, header rules, a JSON log: the same job for all. Nobody reaches "
+        "the limit.",
+        quick=True,
+        at_leisure=("bun",),
+    ),
+    Workload(
+        "fresh",
+        CALLERS,
+        "Full pipeline, every token new",
+        ("rawgate-full", "nginx-lua", "nginx-lua-memory", "bun"),
+        Wrk("tokens", environ=IN_ORDER),
+        (
+            Ratio("rawgate-full", "nginx-lua", 1.10),
+            Ratio("rawgate-full", "nginx-lua-memory"),
+            Ratio("rawgate-full", "bun"),
+        ),
+        "The same, and no memory of tokens helps: each is verified.",
+        fresh=FRESH,
+        quick=True,
+        at_leisure=("nginx-lua-memory", "bun"),
+    ),
+    Workload(
+        "rs256",
+        CALLERS,
+        "Full pipeline, RS256, tokens from a pool of thousands",
+        ("rawgate-rs256", "nginx-lua-rs256", "nginx-lua-rs256-memory"),
+        Wrk("tokens", environ={**POOLED, "BENCH_ALGORITHM": "rs256"}),
+        (Ratio("rawgate-rs256", "nginx-lua-rs256"), Ratio("rawgate-rs256", "nginx-lua-rs256-memory")),
+        "Tokens signed with an RSA key of 2,048 bits, made for the run. nginx + Lua has OpenSSL verify them, by FFI.",
+    ),
+    Workload(
+        "rs256-fresh",
+        CALLERS,
+        "Full pipeline, RS256, every token new",
+        ("rawgate-rs256", "nginx-lua-rs256"),
+        Wrk("tokens", environ={**IN_ORDER, "BENCH_ALGORITHM": "rs256"}),
+        (Ratio("rawgate-rs256", "nginx-lua-rs256"),),
+        fresh=FRESH_RS256,
+    ),
+    Workload(
+        "keys",
+        CALLERS,
+        "API keys, thousands of clients",
+        ("rawgate-keys", "nginx-keys"),
+        Wrk("keys"),
+        (Ratio("rawgate-keys", "nginx-keys"),),
+        "The pipeline with an API key in place of a token. nginx needs no Lua here: its map knows each key's client. "
+        "It compares the keys themselves, rawgate looks up their digests.",
     ),
     Workload(
         "forged",
+        CALLERS,
         "Refused: bad signature, 401",
         ("rawgate-full", "nginx-lua"),
         Wrk("forged"),
@@ -97,37 +198,107 @@ ALL = (
     ),
     Workload(
         "limited",
+        CALLERS,
         "Refused: over the limit, 429",
         ("rawgate-limited", "nginx-lua-limited"),
-        Wrk("tokens", environ={"BENCH_POOL": str(POOL)}),
+        Wrk("tokens", environ=POOLED),
         (Ratio("rawgate-limited", "nginx-lua-limited"),),
         refused=True,
     ),
+    _download("1KiB"),
+    _download("64KiB"),
     Workload(
         "download",
+        BODIES,
         "1 MiB answers",
         ("rawgate", "nginx", "byte-relay"),
-        Wrk("download", connections=16),
+        Wrk("download", 16, {"BENCH_FILE": "/files/1MiB.bin"}),
         (Ratio("rawgate", "nginx", 1.3),),
-        unit=MIB,
+        unit="MiB",
         quick=True,
         at_leisure=("byte-relay",),
     ),
+    _download("100MiB"),
+    _upload("1KiB"),
+    _upload("64KiB"),
     Workload(
         "upload",
+        BODIES,
         "1 MiB request bodies",
-        ("rawgate", "nginx"),
-        Wrk("upload", connections=16),
+        BOTH,
+        Wrk("upload", 16, {"BENCH_SIZE": str(MIB)}),
         (Ratio("rawgate", "nginx", 1.3),),
-        upload=True,
-        unit=MIB,
+        behind="sink",
+        unit="MiB",
         quick=True,
+    ),
+    _upload("100MiB"),
+    Workload(
+        "chunked",
+        BODIES,
+        "Small JSON answers, chunked",
+        BOTH,
+        Wrk("plain", environ={"BENCH_PREFIX": "/stream"}),
+        AGAINST_NGINX,
+    ),
+    Workload(
+        "chunked-download",
+        BODIES,
+        "1 MiB answers in chunks of 16 KiB",
+        BOTH,
+        Wrk("download", 16, {"BENCH_FILE": "/chunked/1MiB.bin"}),
+        AGAINST_NGINX,
+        unit="MiB",
+    ),
+    Workload(
+        "chunked-upload",
+        BODIES,
+        "1 MiB request bodies in chunks of 16 KiB",
+        BOTH,
+        Wrk("upload", 16, {"BENCH_SIZE": str(MIB), "BENCH_CHUNK": "16384"}),
+        AGAINST_NGINX,
+        behind="sink",
+        unit="MiB",
+    ),
+    Workload(
+        "sse",
+        BODIES,
+        "Event streams",
+        ("rawgate", "nginx", "haproxy", "byte-relay"),
+        Program("streams", 200),
+        AGAINST_NGINX,
+        "200 streams that stay open share 5,000 small events a second, each a chunk and a write of its own. The rate "
+        "is held, and the same for all.",
+        behind="events",
+        unit="event",
     ),
     Workload(
         "many",
+        CONNECTIONS,
         "Plain proxy, 1,000 connections",
-        ("rawgate", "nginx"),
-        Wrk("plain", connections=1000),
-        (Ratio("rawgate", "nginx"),),
+        ("rawgate", "nginx", "haproxy"),
+        Wrk("plain", 1000, lead=1.0),
+        (*AGAINST_NGINX, Ratio("rawgate", "haproxy")),
+        "All of them busy. What is measured begins when they are open.",
+        descriptors=5000,
+    ),
+    Workload(
+        "many-10k",
+        CONNECTIONS,
+        "Plain proxy, 10,000 connections",
+        BOTH,
+        Wrk("plain", 10_000, lead=3.0),
+        AGAINST_NGINX,
+        "All of them busy. What is measured begins when they are open.",
+        descriptors=20_000,
+    ),
+    Workload(
+        "close",
+        CONNECTIONS,
+        "Plain proxy, a connection for each request",
+        ("rawgate", "nginx", "haproxy"),
+        Wrk("close"),
+        (*AGAINST_NGINX, Ratio("rawgate", "haproxy")),
+        "The client's connection ends with each answer; those to the upstream are kept.",
     ),
 )

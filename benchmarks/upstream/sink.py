@@ -1,25 +1,34 @@
 """An upstream that takes a whole request body before it answers: `python sink.py PORT`.
 
 nginx's own `return` answers before the body has come, which is another workload (an early answer ends the connection).
-Bodies come with Content-Length here, as the load generator sends them.
+Bodies come with Content-Length or chunked. `GET /taken` is answered with the octets of bodies so far, framing included.
 """
 
 import asyncio
 import sys
+from email.utils import formatdate
+from itertools import count
 from typing import cast
 
 import uvloop
 
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{"ok":true}'
+LAST = b"\r\n0\r\n\r\n"
+"""How a chunked body ends, however the gateway has cut its chunks. The generators' bodies hold no such octets, and
+nothing follows a request before it is answered: that is why looking at the end is enough here."""
 
 
 class Sink(asyncio.BufferedProtocol):
-    """Counts octets, keeps none."""
+    """Counts octets, keeps none but the last few."""
+
+    taken = 0
+    answers = count(1)
 
     def __init__(self) -> None:
         self._room = bytearray(256 * 1024)
         self._head = b""
         self._left = 0
+        self._chunked = False
+        self._end = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -28,24 +37,44 @@ class Sink(asyncio.BufferedProtocol):
         return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._left:
-            self._take(nbytes)
+        if self._left or self._chunked:
+            self._take(memoryview(self._room)[:nbytes])
             return
         self._head += bytes(self._room[:nbytes])
-        end = self._head.find(b"\r\n\r\n")
-        if end >= 0:
-            fields = self._head[:end].lower()
-            length = fields.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0]
-            beyond = len(self._head) - end - 4
+        head, separator, beyond = self._head.partition(b"\r\n\r\n")
+        if separator:
             self._head = b""
-            self._left = int(length or 0)
-            self._take(beyond)
+            self._begin(head.lower(), beyond)
 
-    def _take(self, octets: int) -> None:
-        self._left -= octets
-        if self._left <= 0:
+    def _begin(self, head: bytes, beyond: bytes) -> None:
+        self._chunked = b"\r\ntransfer-encoding: chunked" in head
+        self._left = int(head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0] or 0)
+        self._end = b"\r\n"
+        if head.startswith(b"get /taken "):
+            self._answer(str(Sink.taken).encode())
+        else:
+            self._take(memoryview(beyond))
+
+    def _take(self, octets: memoryview) -> None:
+        Sink.taken += len(octets)
+        if self._chunked:
+            self._end = (self._end + bytes(octets[-len(LAST) :]))[-len(LAST) :]
+            self._chunked = self._end != LAST
+            over = not self._chunked
+        else:
+            self._left -= len(octets)
+            over = self._left <= 0
+        if over:
             self._left = 0
-            self._transport.write(ANSWER)
+            self._answer(b'{"ok":true}')
+
+    def _answer(self, body: bytes) -> None:
+        """No two are the same: an id and a date."""
+        date = formatdate(usegmt=True).encode()
+        self._transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: %b\r\nX-Answer-Id: %032x\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (date, next(self.answers), len(body), body)
+        )
 
 
 async def serve(port: int) -> None:

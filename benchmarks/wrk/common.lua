@@ -10,10 +10,11 @@ function common.hex32()
         random(0, 0x7fffffff))
 end
 
--- One token a line: the first `count` of the file, or all of them.
+-- One token a line: the first `count` of the file, or all of them. BENCH_ALGORITHM: hs256 or rs256.
 function common.tokens(count)
     local tokens = {}
-    for line in io.lines(assert(os.getenv("BENCH_TOKENS"))) do
+    local algorithm = os.getenv("BENCH_ALGORITHM") or "hs256"
+    for line in io.lines(assert(os.getenv("BENCH_DIR")) .. "/" .. algorithm .. ".txt") do
         tokens[#tokens + 1] = line
         if #tokens == count then
             break

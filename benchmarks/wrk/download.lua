@@ -1,8 +1,9 @@
--- A file of 1 MiB.
+-- A file: BENCH_FILE is its path at the upstream.
 local common = dofile(os.getenv("BENCH_WRK") .. "/common.lua")
+local path = os.getenv("BENCH_FILE")
 
 function request()
-    return "GET /files/1MiB.bin?v=" .. common.hex32() .. " HTTP/1.1\r\nHost: bench.test\r\n\r\n"
+    return "GET " .. path .. "?v=" .. common.hex32() .. " HTTP/1.1\r\nHost: bench.test\r\n\r\n"
 end
 
 done = common.done
