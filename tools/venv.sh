@@ -4,6 +4,9 @@
 #   prepare run     what serving needs
 #   prepare test    that, and what tests and linters need
 #
+# PYTHON names the interpreter for a .venv that is not there yet. One built with profile-guided optimisation, as those of
+# distributions are, takes a tenth less CPU per request than one that was only compiled, as pyenv's are.
+#
 # A stamp per purpose, a checksum of all that decides what is installed, makes every later call a matter of
 # milliseconds. Nothing here writes to standard output, which belongs to the program that is started next.
 
@@ -20,7 +23,7 @@ fail() {
 # versions that are not selected.
 find_python() {
     local candidate
-    for candidate in python3.11 python3; do
+    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3; do
         if "$candidate" -c "import sys, $1; sys.exit(sys.version_info < (3, 11))" 2>/dev/null; then
             printf '%s\n' "$candidate"
             return

@@ -14,7 +14,16 @@ from msgspec import json, structs
 
 from suite import machine, special, tokens
 from suite.contenders import ALL as CONTENDERS
-from suite.contenders import HERE, Stage, answered, available, bring_up_program, bring_up_service, taken
+from suite.contenders import (
+    HERE,
+    Stage,
+    answered,
+    available,
+    bring_up_program,
+    bring_up_service,
+    measured_rawgate,
+    taken,
+)
 from suite.page import page
 from suite.processes import Server, stop
 from suite.report import Results, bars_text, special_text, workload_text
@@ -77,7 +86,7 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
         date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=" ".join(["benchmarks/run", *sys.argv[1:]]),
         revision=_revision(),
-        machine=machine.describe(),
+        machine=machine.describe() | {"rawgate": measured_rawgate()},
         rounds=rounds,
         seconds=seconds,
         skipped=[

@@ -5,7 +5,6 @@ In a file `@name@` stands for a value of this run: @port@ and @upstream@ are por
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from http.client import HTTPConnection
@@ -20,6 +19,10 @@ HERE = Path(__file__).resolve().parent.parent
 FILES = HERE / "contenders"
 
 
+Command = Callable[[str, Path, int, int], list[str]]
+"""`(name, its file filled in, port, upstream's port)` → how it is started."""
+
+
 class Contender(Struct, frozen=True):
     """A way to serve. `needs`: keys of `machine.PACKAGES`. `file`: in contenders/. `settings`: for its placeholders."""
 
@@ -28,7 +31,7 @@ class Contender(Struct, frozen=True):
     needs: tuple[str, ...]
     file: str
     settings: dict[str, str]
-    command: Callable[[str, Path, int, int], list[str]]
+    command: Command
 
 
 class Stage(Struct, frozen=True):
@@ -62,8 +65,22 @@ def _haproxy(name: str, config: Path, port: int, upstream: int) -> list[str]:
     return ["haproxy", "-db", "-f", str(config)]
 
 
+PACKAGE = Path(sys.executable).parent / "rawgate"
+SINGLE_FILE = HERE.parent / "dist" / "rawgate"
+"""What `benchmarks/run` makes, where it can: the same code, compiled ahead of time."""
+
+
+def measured_rawgate() -> str:
+    """What `rawgate` is in this run, for the report."""
+    return "dist/rawgate, compiled ahead of time" if SINGLE_FILE.exists() else "the package, interpreted"
+
+
 def _rawgate(name: str, config: Path, port: int, upstream: int) -> list[str]:
-    return [str(Path(sys.executable).parent / "rawgate"), "run", str(config)]
+    return [str(SINGLE_FILE if SINGLE_FILE.exists() else PACKAGE), "run", str(config)]
+
+
+def _interpreted(name: str, config: Path, port: int, upstream: int) -> list[str]:
+    return [str(PACKAGE), "run", str(config)]
 
 
 def _byte_relay(name: str, config: Path, port: int, upstream: int) -> list[str]:
@@ -100,10 +117,16 @@ def _lua(name: str, title: str, key: str = HS256, *, memory: bool, limit: dict[s
 
 
 def _gateway(
-    name: str, title: str, file: str, parser: str = "fast", most: str = "1000000", window: str = "60s"
+    name: str,
+    title: str,
+    file: str,
+    parser: str = "fast",
+    most: str = "1000000",
+    window: str = "60s",
+    command: Command = _rawgate,
 ) -> Contender:
     settings = {"parser": parser, "max": most, "window": window}
-    return Contender(name, title, (), f"rawgate/{file}.toml", settings, _rawgate)
+    return Contender(name, title, (), f"rawgate/{file}.toml", settings, command)
 
 
 JSON_LOG = "access_log @dir@/@name@-access.log json buffer=64k flush=1s;"
@@ -113,6 +136,7 @@ ALL = {
     for contender in (
         _gateway("rawgate", "rawgate", "plain"),
         _gateway("rawgate-h11", "rawgate, h11 lane", "plain", "h11"),
+        _gateway("rawgate-package", "rawgate, interpreted", "plain", command=_interpreted),
         _nginx_file("nginx", "nginx, JSON log", "plain", log=JSON_LOG),
         _nginx_file("nginx-nolog", "nginx, no log", "plain", log="access_log off;"),
         Contender("haproxy", "haproxy, no log", ("haproxy",), "haproxy/plain.cfg", {}, _haproxy),
@@ -121,6 +145,7 @@ ALL = {
         Contender("byte-relay", "uvloop byte relay (no HTTP)", (), "byte-relay/relay.py", {}, _byte_relay),
         _gateway("rawgate-full", "rawgate", "full"),
         _gateway("rawgate-full-h11", "rawgate, h11 lane", "full", "h11"),
+        _gateway("rawgate-full-package", "rawgate, interpreted", "full", command=_interpreted),
         _lua("nginx-lua", "nginx + Lua", memory=False),
         _lua("nginx-lua-memory", "nginx + Lua, tokens remembered", memory=True),
         Contender("bun", "Bun + jose, tokens remembered", ("bun",), "bun/gateway.js", {}, _bun),
@@ -207,8 +232,5 @@ def _body(server: Server, path: str) -> bytes:
 
 
 def available(contender: Contender, absent: dict[str, str]) -> bool:
-    return absent.keys().isdisjoint(contender.needs) and (contender.command is not _rawgate or _has_rawgate())
-
-
-def _has_rawgate() -> bool:
-    return shutil.which("rawgate", path=str(Path(sys.executable).parent)) is not None
+    """Whether its programs are here. The interpreted one takes part beside the single file, not beside itself."""
+    return absent.keys().isdisjoint(contender.needs) and (contender.command is not _interpreted or SINGLE_FILE.exists())

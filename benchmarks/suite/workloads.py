@@ -93,12 +93,16 @@ ALL = (
         "plain",
         SMALL,
         "Plain proxy, small JSON answers",
-        ("rawgate", "rawgate-h11", "nginx", "nginx-nolog", "haproxy", "caddy", "aiohttp", "byte-relay"),
+        (
+            *("rawgate", "rawgate-h11", "rawgate-package", "nginx", "nginx-nolog", "haproxy", "caddy", "aiohttp"),
+            "byte-relay",
+        ),
         Wrk("plain"),
         (
             Ratio("rawgate", "nginx", 1.60),
             Ratio("rawgate", "nginx-nolog"),
             Ratio("rawgate-h11", "rawgate", 3.0),
+            Ratio("rawgate", "rawgate-package"),
             Ratio("rawgate", "haproxy"),
             Ratio("rawgate", "caddy"),
             Ratio("rawgate", "aiohttp"),
@@ -107,7 +111,7 @@ ALL = (
         "64 connections, one request after another on each. rawgate always writes its log; the byte relay knows no "
         "HTTP and is the floor for anything on this loop in Python.",
         quick=True,
-        at_leisure=("nginx-nolog", "haproxy", "caddy", "aiohttp"),
+        at_leisure=("rawgate-package", "nginx-nolog", "haproxy", "caddy", "aiohttp"),
     ),
     Workload(
         "browser",
@@ -130,18 +134,19 @@ ALL = (
         "full",
         CALLERS,
         "Full pipeline, tokens from a pool of thousands",
-        ("rawgate-full", "rawgate-full-h11", "nginx-lua", "nginx-lua-memory", "bun"),
+        ("rawgate-full", "rawgate-full-h11", "rawgate-full-package", "nginx-lua", "nginx-lua-memory", "bun"),
         Wrk("tokens", environ=POOLED),
         (
             Ratio("rawgate-full", "nginx-lua", 0.95),
             Ratio("rawgate-full", "nginx-lua-memory", 1.45),
             Ratio("rawgate-full-h11", "rawgate-full"),
+            Ratio("rawgate-full", "rawgate-full-package"),
             Ratio("rawgate-full", "bun"),
         ),
         "HS256, a limit for each client, another path, header rules, a JSON log: the same job for all. Nobody reaches "
         "the limit.",
         quick=True,
-        at_leisure=("bun",),
+        at_leisure=("rawgate-full-package", "bun"),
     ),
     Workload(
         "fresh",
