@@ -12,16 +12,16 @@ they stand there for the type checker.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from rawgate.errors import Reason
 
 # How a message body is delimited (RFC 9112 section 6.3): a number of octets, or one of these.
-NO_BODY = 0
-CHUNKED = -1
-UNTIL_CLOSE = -2
+NO_BODY: Final = 0
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
 
 class Value(Struct, frozen=True, gc=False):

@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic, time
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from rawgate import errors
 from rawgate.errors import Reason, RequestError
@@ -47,9 +47,15 @@ REFUSED = 256
 """Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
 descriptors, however many connections come."""
 
-IDLE, NEXT, HEAD, PENDING, BUSY, FULL, LINGERING, CLOSING, CLOSED = map(
-    Sign, ("idle", "next", "head", "pending", "busy", "full", "linger", "closing", "closed")
-)
+IDLE: Final = Sign("idle")
+NEXT: Final = Sign("next")
+HEAD: Final = Sign("head")
+PENDING: Final = Sign("pending")
+BUSY: Final = Sign("busy")
+FULL: Final = Sign("full")
+LINGERING: Final = Sign("linger")
+CLOSING: Final = Sign("closing")
+CLOSED: Final = Sign("closed")
 
 
 class ListenerTerms(Terms, frozen=True):

@@ -32,6 +32,7 @@ not one octet of the body has been consumed.
 """
 
 from math import inf
+from typing import Final
 
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
@@ -76,12 +77,24 @@ class Sign:
         return self.name
 
 
-LEASING, SENDING, AWAITING, RELAYING, EARLY, FLUSHING, TUNNEL, DONE = map(
-    Sign, ("leasing", "sending", "awaiting", "relaying", "early", "flushing", "tunnel", "done")
-)
-LEASED, REQUEST_END, RETRY, FINAL_HEAD, SWITCHED, RESPONSE_END, RESPONSE_HELD, OVER = map(
-    Sign, ("leased", "request_end", "retry", "final_head", "switched", "response_end", "response_held", "over")
-)
+# One by one, and final: compiled ahead of time they are constants, and not looked up by name.
+LEASING: Final = Sign("leasing")
+SENDING: Final = Sign("sending")
+AWAITING: Final = Sign("awaiting")
+RELAYING: Final = Sign("relaying")
+EARLY: Final = Sign("early")
+FLUSHING: Final = Sign("flushing")
+TUNNEL: Final = Sign("tunnel")
+DONE: Final = Sign("done")
+
+LEASED: Final = Sign("leased")
+REQUEST_END: Final = Sign("request_end")
+RETRY: Final = Sign("retry")
+FINAL_HEAD: Final = Sign("final_head")
+SWITCHED: Final = Sign("switched")
+RESPONSE_END: Final = Sign("response_end")
+RESPONSE_HELD: Final = Sign("response_held")
+OVER: Final = Sign("over")
 
 
 class IllegalMove(errors.RawgateError):
