@@ -23,6 +23,9 @@ NO_BODY: Final = 0
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
+Octets = bytes | memoryview
+"""Octets of a body. A view is of a buffer that is used again: it is good until the call returns that it is given to."""
+
 
 class Value(Struct, frozen=True, gc=False):
     """Does not change, and never takes part in a reference cycle."""

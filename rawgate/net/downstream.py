@@ -30,7 +30,8 @@ from typing import Final, Protocol, cast
 
 from rawgate import errors
 from rawgate.errors import Reason, RequestError
-from rawgate.message import NO_BODY, Answer, Decide, Forward, Peer, Pending, RequestHead, Terms
+from rawgate.message import NO_BODY, Answer, Decide, Forward, Octets, Peer, Pending, RequestHead, Terms
+from rawgate.net import intake
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
@@ -105,6 +106,7 @@ class Listener:
         self.request_rules = request_rules
         # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
         self.pools = {name: (pool, _shortest(pool, client_terms)) for name, pool in pools.items()}
+        self.room = intake.Room()
         self.draining = False
         self.open: set[Downstream] = set()  # those that were let in
         self.refused: dict[Downstream, None] = {}  # those that were not, and are being told so
@@ -268,6 +270,23 @@ class Downstream(asyncio.Protocol):
         elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
             self._hold(data)
 
+    def take(self, view: memoryview) -> None:
+        """Octets of a large body (see `intake`); whatever comes in its place is taken as usual."""
+        exchange = self._exchange
+        if self._state is not BUSY or exchange is None or not exchange.wants_body:
+            intake.end(self, self._transport)
+            self.data_received(bytes(view))
+        elif self._paused or self._held:
+            self._hold(bytes(view))
+        else:
+            upstream = exchange.upstream
+            self._deliver(view, monotonic())
+            if upstream is not None and upstream.unsent():
+                self._listener.room.renew()
+            body = exchange.request_body
+            if body is None or body.done:
+                intake.end(self, self._transport)
+
     def eof_received(self) -> bool:
         """FIN. What was sent before it is still answered: a half-close, unless it cuts a request in two."""
         self._ended = True
@@ -306,8 +325,12 @@ class Downstream(asyncio.Protocol):
 
     # ── the port ──
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         self._transport.write(data)
+
+    def bulk(self) -> None:
+        if self._state is BUSY:
+            intake.begin(self, self._transport, self._listener.room)
 
     def write_eof(self) -> None:
         if self._state is not CLOSED:
@@ -554,13 +577,13 @@ class Downstream(asyncio.Protocol):
 
     # ── octets ──
 
-    def _deliver(self, data: bytes, now: float) -> None:
+    def _deliver(self, data: Octets, now: float) -> None:
         """Octets of a body (or of a tunnel); what lies beyond its end is held."""
         exchange = self._exchange
         if exchange is not None and exchange.wants_body:
             data = exchange.client_data(data, now)
         if data:
-            self._hold(data)
+            self._hold(bytes(data))
 
     def _hold(self, data: bytes) -> None:
         self._held += data

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
+from rawgate.message import Octets
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool, Waiter
@@ -54,7 +55,7 @@ class Upstream(asyncio.Protocol):
         if exchange is not None:
             self.used, self._served = self._served, True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         if not self.lost:
             self.transport.write(data)
 

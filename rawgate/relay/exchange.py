@@ -36,7 +36,7 @@ from typing import Final
 
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
-from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, RequestHead, ResponseHead, Terms
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, RequestHead, ResponseHead, Terms
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
@@ -61,6 +61,10 @@ INTERIM_LIMIT = 64
 
 RATE_SPAN = 10.0
 """Seconds over which the client's body rate is measured."""
+
+
+LARGE: Final = 128 * 1024
+"""Octets of a request body of known length from which on the client's side is told that much is coming."""
 
 
 class Sign:
@@ -277,6 +281,8 @@ class Exchange:
         self.request_body = body_reader(head.body, request_error, terms.trailer_octets, terms.trailer_fields)
         self.rate_since = now
         self.wants_body = True
+        if body >= LARGE:
+            self.client.bulk()
         if not self.upstream_full:
             self.client.resume()
 
@@ -286,19 +292,19 @@ class Exchange:
 
     # ── from the client ──
 
-    def client_data(self, data: bytes, now: float) -> bytes:
+    def client_data(self, data: Octets, now: float) -> bytes:
         """Octets from the client while `wants_body`. Returns those that belong to the next request."""
         self.since = now
         upstream = self.upstream
         body = self.request_body
         if upstream is None:
-            return data
+            return bytes(data)
         if self.phase is TUNNEL:
             self.bytes_in += len(data)
             upstream.write(data)
             return b""
         if body is None:
-            return data
+            return bytes(data)
         self.body_taken = True
         try:
             payload = body.feed(data)
@@ -316,12 +322,12 @@ class Exchange:
             return body.rest
         return b""
 
-    def _send_up(self, upstream: UpstreamPort, body: Body, payload: bytes) -> None:
+    def _send_up(self, upstream: UpstreamPort, body: Body, payload: Octets) -> None:
         if self.head.body != CHUNKED:
             if payload:
                 upstream.write(payload)
             return
-        out = chunk(payload) if payload else b""
+        out = chunk(bytes(payload)) if payload else b""
         if body.done:
             may_pass = self.forward.trailer
             out += last_chunk([field for field in body.trailers if may_pass(field[0].lower())])
@@ -445,11 +451,13 @@ class Exchange:
             raise
         self.since = now
         self.bytes_out += len(payload)
-        out = chunk(payload) if self.rechunk and payload else payload
-        if body.done and self.rechunk:
-            out += last_chunk(body.trailers)
+        out = payload
+        if self.rechunk:
+            out = chunk(bytes(payload)) if payload else b""
+            if body.done:
+                out += last_chunk(body.trailers)
         if head:
-            out = head + out
+            out = b"".join((head, out))
         if out:
             self.client.write(out)
         if body.done:

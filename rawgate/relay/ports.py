@@ -7,6 +7,8 @@ they then do nothing.
 
 from typing import TYPE_CHECKING, Protocol
 
+from rawgate.message import Octets
+
 if TYPE_CHECKING:
     from rawgate.relay.exchange import Exchange
     from rawgate.wire import ResponseReader
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 class Port(Protocol):
     """One side of an exchange."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         """Send, or buffer what the kernel does not take; the shell says `…_full` when that is too much."""
 
     def write_eof(self) -> None:
@@ -42,6 +44,9 @@ class ClientPort(Port, Protocol):
 
     def date(self) -> bytes:
         """The value of a Date field for now, for a reply of our own."""
+
+    def bulk(self) -> None:
+        """Much of one body is coming from this side: it may be handed over as views."""
 
     def arm(self, due: float) -> None:
         """Call `Exchange.expire` at `due` at the latest."""

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from rawgate.errors import MessageError
-from rawgate.message import CHUNKED, UNTIL_CLOSE
+from rawgate.message import CHUNKED, UNTIL_CLOSE, Octets
 from rawgate.wire.fields import NOT_IN_TRAILERS
 from rawgate.wire.grammar import FIELD_LINE, TCHAR, forbidden
 from rawgate.wire.scan import HeadScan, ScanRules, no_overrun
@@ -48,14 +48,14 @@ class CountedBody:
         self.done = octets == 0
         self.rest = b""
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: Octets) -> Octets:
         """The payload in `data`: the same object when all of it is."""
         left = self._left - len(data)
         if left > 0:
             self._left = left
             return data
         payload = data[: self._left]
-        self.rest = data[self._left :]
+        self.rest = bytes(data[self._left :])
         self._left = 0
         self.done = True
         return payload
@@ -69,7 +69,7 @@ class EndlessBody:
     rest = b""
     trailers: Trailers = ()
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: Octets) -> Octets:
         """All of it is payload."""
         return data
 
@@ -110,8 +110,9 @@ class ChunkedBody:
         self.rest = b""
         self.trailers: Trailers = ()
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: Octets) -> bytes:
         """The payload in `data`, chunks joined. Raises what `error` makes; the reader is of no use after that."""
+        data = bytes(data)
         payload: list[bytes] = []
         index = 0
         while index < len(data):

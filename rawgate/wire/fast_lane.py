@@ -2,10 +2,10 @@
 
 The h11 lane takes 40 µs for a small head and 60 for a browser's; this one, a pattern and a walk, 2.5 and 5.5.
 A head is recognised only when all of it is here in one read, every line is exactly `Name: value` with a visible octet
-at both ends of the value and no control octet in it, no known field is given twice, and Connection, Content-Length and Transfer-Encoding say the
-simplest things. Everything else is None, which means *not mine*, never *wrong*: the h11 lane then gets the same
-octets and decides. So this module can only be too strict, and the tests hold every head that it accepts against the
-other lane's reading.
+at both ends of the value and no control octet in it, no known field is given twice, and Connection, Content-Length and
+Transfer-Encoding say the simplest things. Everything else is None, which means *not mine*, never *wrong*: the h11 lane
+then gets the same octets and decides. So this module can only be too strict, and the tests hold every head that it
+accepts against the other lane's reading.
 
 No head and no block of fields is remembered: real traffic does not repeat them, and a benchmark that does would lie.
 """

@@ -8,7 +8,9 @@ reading is paused, writing to a connection that is gone or half-closed raises.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+from rawgate.net.intake import Intake
 
 
 class FakeTimer:
@@ -99,12 +101,17 @@ class FakeTransport(asyncio.Transport):
         self.lost = False
         self.reading = True
         self._loop = loop
-        self._protocol = protocol
+        self._protocol: asyncio.Protocol | Intake = protocol
         self._peername = peername
         self._closing = False
         self._ending = False
         self._unread: list[bytes] = []
         protocol.connection_made(self)
+
+    @property
+    def reading_into(self) -> object:
+        """The protocol that is given what comes."""
+        return self._protocol
 
     # ── what the peer does ──
 
@@ -135,11 +142,29 @@ class FakeTransport(asyncio.Transport):
         while self._unread and self.reading and not self._closing:
             data = self._unread.pop(0)
             if data:
-                self._protocol.data_received(data)
+                if isinstance(self._protocol, Intake):
+                    self._fill(self._protocol, data)
+                else:
+                    self._protocol.data_received(data)
             elif not self._protocol.eof_received():
                 self.close()
 
+    def _fill(self, intake: Intake, data: bytes) -> None:
+        """Put octets where the protocol wants them; what does not fit comes next. Then, unless that place is left to
+        others, put something else there."""
+        view = intake.get_buffer(-1)
+        count = min(len(data), len(view))
+        if data[count:]:
+            self._unread.insert(0, data[count:])
+        view[:count] = data[:count]
+        intake.buffer_updated(count)
+        if intake.get_buffer(-1) is view:
+            view[:count] = b"!" * count
+
     # ── asyncio.Transport ──
+
+    def set_protocol(self, protocol: object) -> None:
+        self._protocol = cast("asyncio.Protocol | Intake", protocol)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"socket": self.socket, "peername": self._peername}.get(name, default)

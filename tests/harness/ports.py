@@ -1,6 +1,7 @@
 """Fakes of the relay's ports: they write down what they are told."""
 
 from rawgate.errors import Reason
+from rawgate.message import Octets
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
@@ -12,11 +13,15 @@ class FakePort:
         self.paused = False
         self.was_reset = False
         self.eof_sent = False
+        self.bulky = False
         self.backlog = 0
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         assert data, "an empty write"
         self.sent += data
+
+    def bulk(self) -> None:
+        self.bulky = True
 
     def write_eof(self) -> None:
         self.eof_sent = True

@@ -19,18 +19,22 @@ from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
 from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
-from rawgate.message import Decision, Forward, Peer, Pending, RequestHead
+from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
 from rawgate.net import downstream, upstream
 from rawgate.net.downstream import Downstream, Listener, ListenerTerms
 from rawgate.net.upstream import Sweep, Upstream
 from rawgate.observe.line import Record
 from rawgate.policy.gate import Gate, compile_gate
+from rawgate.relay import exchange
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
 from rawgate.wire import RequestRules, ResponseRules
 
 HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
 """Limits of one message, small enough to be met."""
+
+LARGE = 700
+"""Octets of a body from which on it is taken without copies."""
 
 HIGH, LOW = 600, 100
 """Octets that a peer may leave untaken before the other side is paused, and at which it goes on."""
@@ -180,7 +184,7 @@ class Watched(Upstream):
         self.stirred |= self.exchange is None
         return super().eof_received()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         if self.stirred:
             self.misused += data
         super().write(data)
@@ -357,10 +361,11 @@ def forwards(shell: Shell) -> dict[str, Decided]:
 
 @contextmanager
 def clocked(shell: Shell) -> Iterator[Shell]:
-    """The clocks of `net` show the shell's time."""
+    """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
     clock = shell.loop.clock
     with (
         mock.patch.multiple(downstream, monotonic=clock, time=clock),
         mock.patch.multiple(upstream, monotonic=clock),
+        mock.patch.object(exchange, "LARGE", LARGE),
     ):
         yield shell

@@ -13,7 +13,7 @@ from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeUpstream
 from rawgate import errors
 from rawgate.errors import REASONS
-from rawgate.message import Answer, Decision, Forward, Peer, Pending, RequestHead, ResponseHead, RouteTerms
+from rawgate.message import Answer, Decision, Forward, Octets, Peer, Pending, RequestHead, ResponseHead, RouteTerms
 from rawgate.net import downstream as module
 from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerTerms
 from rawgate.observe.access_log import AccessLog, Record
@@ -322,7 +322,7 @@ def test_a_slow_upstream_pauses_the_client(world: World) -> None:
 class Full(FakeUpstream):
     """Says with each write that this was too much."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Octets) -> None:
         super().write(data)
         assert isinstance(self.owner, Exchange)
         self.owner.upstream_is_full(0.0)

@@ -15,7 +15,7 @@ COMPILED = tuple(
     for module in (
         *("wire/body", "wire/fast_lane", "wire/fields", "wire/request", "wire/response", "wire/scan", "wire/write"),
         *("policy/gate", "policy/headers", "policy/jwt", "policy/limiter", "policy/paths", "policy/rewrite"),
-        *("relay/exchange", "relay/pool", "net/downstream", "net/upstream", "serve/clock"),
+        *("relay/exchange", "relay/pool", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
     )
 )
 """Left out: what runs once, or rarely; modules that only declare values, or encode them, since msgspec is C already;

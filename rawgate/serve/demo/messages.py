@@ -60,6 +60,6 @@ async def payloads(reader: asyncio.StreamReader, body: int) -> AsyncIterator[byt
             if body != UNTIL_CLOSE:
                 raise ResponseError("the body broke off")
             return
-        payload = read.feed(data)
+        payload = bytes(read.feed(data))
         if payload:
             yield payload
