@@ -110,7 +110,7 @@ class Bench:
         self.rows: list[Row] = []
         self._repeats = repeats
 
-    def add(self, name: str, function: Callable[[Input], object], inputs: Sequence[Input], each: int = 1) -> None:
+    def add(self, name: str, function: Callable[[Input], object], inputs: Sequence[Input], each: float = 1) -> None:
         """`each`: how many times one call does the work."""
         self.rows.append((name, nanoseconds(function, inputs, self._repeats) / each))
 
@@ -358,7 +358,7 @@ def log(bench: Bench) -> None:
     bench.add("log.write (on the loop's thread)", waiting.write, records)
     os.close(descriptor)
     batches = [records[at : at + BATCH] for at in range(0, INPUTS, BATCH)]
-    bench.add("log line encoded (on the writer's thread)", LineEncoder().requests, batches, each=INPUTS // len(batches))
+    bench.add("log line encoded (on the writer's thread)", LineEncoder().requests, batches, each=INPUTS / len(batches))
 
 
 def table(rows: Sequence[Row]) -> str:
