@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure rawgate beside other servers that do the same job. Loopback only; installs nothing.",
         epilog=f"Workloads: {names}. Results go to results.json and results.html in --out.",
     )
-    parser.add_argument("--quick", action="store_true", help="the main workloads only, in under three minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="the main workloads only: under three minutes, once the file is made"
+    )
     parser.add_argument("--only", action="append", metavar="NAME", help="this workload; may be given again")
     parser.add_argument("--without", action="append", default=[], metavar="CONTENDER", help="leave out a contender")
     parser.add_argument("--rounds", type=int, help="rounds for each workload (default 9, quick 7)")
