@@ -143,7 +143,6 @@ class Forward(Value, frozen=True):
     trailer      lower-cased name of a trailer field from the client → may it pass
     upgrade      the one token that may tunnel on this route out of those offered, b"" for none
     request_id, client_id  for the log
-    ident        the request id in octets
     fields       lines, each with its CRLF, that go with the answer, or with a reply of our own when the upstream gives
                  none (limits, CORS)
     """
@@ -155,16 +154,15 @@ class Forward(Value, frozen=True):
     upgrade: bytes
     request_id: str
     client_id: str
-    ident: bytes = b""
     fields: bytes = b""
 
     def on_response(self, head: ResponseHead) -> bytes:
         """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""
-        return self.down(self.ident, self.fields, head)
+        return self.down(self.request_id.encode(), self.fields, head)
 
 
 Down = Callable[[bytes, bytes, ResponseHead], bytes]
-"""`(Forward.ident, Forward.fields, response head)` → the head for the client; one for all requests of a route."""
+"""`(request id, Forward.fields, response head)` → the head for the client; one for all requests of a route."""
 
 
 class Answer(Value, frozen=True):

@@ -82,7 +82,7 @@ class LineEncoder:
     def requests(self, records: Sequence[Record]) -> bytes:
         """The lines of these requests. Without an upstream, `upstream` and `upstreamMs` are null.
 
-        All at once: 0.9 µs a line, of which encoding takes a third; one by one they took 1.9.
+        All at once: 1.0 µs a line, of which encoding takes a third; one by one they took 1.9.
         """
         lines = [self._line(record) for record in records]
         encoded: bytes = self._encode_lines(lines)
@@ -92,23 +92,18 @@ class LineEncoder:
 
     def _line(self, record: Record) -> _Line:
         wall, ident, method, target, route, client, status, took, upstream, spent, taken, sent, peer, reason = record
-        second = int(wall)
-        if second != self._second:
-            self._begin(second)
         query = target.find(b"?")
         return _Line(
-            # Cut, not rounded: a line never lies in the future.
-            self._second_text + _MILLISECONDS[int((wall - second) * 1000)],
+            self._time(wall),
             ident,
             _METHODS.get(method) or method[:METHOD_LIMIT].decode("latin-1"),
             (target if query < 0 else target[:query])[:PATH_LIMIT].decode("latin-1"),
             route,
             client,
             status,
-            # Three decimals, for a third of the price of `round`, and the same for all that is not a tie.
-            int(took * 1e6 + 0.5) / 1000,
+            _milliseconds(took),
             upstream or None,
-            int(spent * 1e6 + 0.5) / 1000 if spent >= 0 else None,
+            _milliseconds(spent) if spent >= 0 else None,
             taken,
             sent,
             peer,
@@ -121,10 +116,7 @@ class LineEncoder:
 
     def dropped(self, wall: float, count: int) -> bytes:
         """The line that stands for `count` others: its reason, `log_dropped`, is no request's."""
-        second = int(wall)
-        self._begin(second)
-        time = self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
-        return self._encode(_Dropped(time, "log_dropped", count)) + b"\n"
+        return self._encode(_Dropped(self._time(wall), "log_dropped", count)) + b"\n"
 
     def _shortened(self, line: _Line) -> bytes:
         """As much of the path as fits. One character of it takes from 1 octet to 6 (`\\u001f`)."""
@@ -137,7 +129,15 @@ class LineEncoder:
         fitting = bisect_right(range(1, len(line.path) + 1), LINE_LIMIT, key=length)
         return self._encode(replace(line, path=line.path[:fitting])) + b"\n"
 
-    def _begin(self, second: int) -> None:
-        """RFC 3339, UTC; the milliseconds are put behind it."""
-        self._second = second
-        self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+    def _time(self, wall: float) -> str:
+        """RFC 3339, UTC, milliseconds (cut, not rounded: a line never lies in the future)."""
+        second = int(wall)
+        if second != self._second:
+            self._second = second
+            self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
+        return self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
+
+
+def _milliseconds(seconds: float) -> float:
+    """Three decimals. A third of the price of `round`, and the same for all that is not a tie."""
+    return int(seconds * 1e6 + 0.5) / 1000

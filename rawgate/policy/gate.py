@@ -65,9 +65,6 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 
 
-_LIMIT_LINES = 8192
-
-
 class Credential(Terms, frozen=True):
     """How a route authenticates.
 
@@ -83,11 +80,7 @@ class Credential(Terms, frozen=True):
     invalid: bytes
 
 
-class Limit(Terms, frozen=True):
-    """How a route limits. `fields[remaining, reset]` are the lines that tell the client."""
-
-    hit: Hit
-    fields: "LimitLines"
+_LIMIT_LINES = 8192
 
 
 class LimitLines(dict[tuple[int, int], bytes]):
@@ -102,10 +95,10 @@ class LimitLines(dict[tuple[int, int], bytes]):
 
     def __init__(self, name: str, rate: RateLimit) -> None:
         super().__init__()
-        quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
         self._form = (
-            f'RateLimit: "{quoted}";r=%d;t=%d\r\n'
-            f'RateLimit-Policy: "{quoted}";q={rate.max};w={ceil(rate.window)}\r\n'
+            f'RateLimit: "{escaped}";r=%d;t=%d\r\n'
+            f'RateLimit-Policy: "{escaped}";q={rate.max};w={ceil(rate.window)}\r\n'
             f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
         ).encode()
 
@@ -114,6 +107,13 @@ class LimitLines(dict[tuple[int, int], bytes]):
         if len(self) < _LIMIT_LINES:
             self[state] = lines
         return lines
+
+
+class Limit(Terms, frozen=True):
+    """How a route limits. `fields[remaining, reset]` are the lines that tell the client."""
+
+    hit: Hit
+    fields: LimitLines
 
 
 class CompiledRoute(Terms, frozen=True):
@@ -262,16 +262,14 @@ def _serve(
     path = target.path if route.rewrite is None else route.rewrite(target.path, target.key)
     if not path:
         return _refuse(INTERNAL, fields, "", terms.route, request_id, caller)
-    id_octets = request_id.encode()
     return Forward(
         terms,
-        route.up(head, path, target.query, hop.octets, hop.trusted, id_octets, user.encode()),
+        route.up(head, path, target.query, hop.octets, hop.trusted, request_id.encode(), user.encode()),
         route.down,
         route.trailer,
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
         request_id,
         caller,
-        id_octets,
         fields,
     )
 
