@@ -98,7 +98,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
         int, marks.Only(1, "more than one worker process is not built yet"), About("Processes that serve.")
     ] = 1
     parser: Annotated[
-        Literal["fast", "h11"], About('"fast": common heads by one pattern, all others by h11. "h11": all by h11.')
+        Literal["fast", "h11"], About('"fast": common heads by rawgate itself, all others by h11. "h11": all by h11.')
     ] = "fast"
     admin: Annotated[None, marks.Only(None, "metrics, health and status are not built yet")] = None
     trusted_proxies: Annotated[

@@ -4,7 +4,7 @@
     the upstream's octets   response.ResponseReader   →  ResponseHead     for relay
     either's body           body.body_reader          →  payload octets
 
-        fast_lane    a whole common head by one pattern; anything else is left, octet for octet, to:
+        fast_lane    a whole common head, split at its delimiters; anything else is left, octet for octet, to:
         scan         the incremental pre-check: line ends, forbidden octets, limits
         h11_lane     h11 parses the head, the authority on grammar
         fields       what Connection, framing and hop-by-hop fields mean, for both sides

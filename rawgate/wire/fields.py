@@ -5,6 +5,7 @@ Nothing here knows which side sent the message: the caller turns a finding, one 
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from rawgate.wire.grammar import DIGITS, TOKEN
 
@@ -32,32 +33,43 @@ _MOST_DIGITS = 19
 _SPELLINGS = 4096
 
 
+NOT_A_NAME: Final = b":"
+"""Stands for all spellings that `FieldNames` has nothing to say about."""
+
+
 class FieldNames(dict[bytes, bytes | None]):
-    """Spelling of a field name → the lower-cased name when it is a known one; None when the field goes through; b""
-    when it does, but policy watches it.
+    """Spelling of a field name, as the fast lane finds it → the lower-cased name when it is a known one; None when the
+    field goes through; b"" when it does, but policy watches it; NOT_A_NAME when it is no token or not for that lane.
 
     A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
     outside, so it stops growing at a fixed size; beyond that, new spellings cost a few steps each time.
 
-    watched  lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
+    watched      lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
+    underscores  whether names with "_" are for the fast lane, which does not look for aliases of other fields
     """
 
-    __slots__ = ("_families", "_watched", "known")
+    __slots__ = ("_families", "_underscores", "_watched", "known")
 
-    def __init__(self, known: frozenset[bytes], watched: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self, known: frozenset[bytes], watched: frozenset[bytes] = frozenset(), *, underscores: bool = True
+    ) -> None:
         super().__init__()
         self.known = known
         self._watched = frozenset(name.replace(b"_", b"-") for name in watched)
         self._families = tuple(name[:-1] for name in self._watched if name.endswith(b"*"))
+        self._underscores = underscores
 
     def __missing__(self, spelling: bytes) -> bytes | None:
+        if TOKEN.fullmatch(spelling) is None or (b"_" in spelling and not self._underscores):
+            return NOT_A_NAME
         lowered = spelling.lower()
-        name = lowered if lowered in self.known else b"" if self._is_watched(lowered) else None
+        name = lowered if lowered in self.known else b"" if self.is_watched(lowered) else None
         if len(self) < _SPELLINGS:
             self[spelling] = name
         return name
 
-    def _is_watched(self, name: bytes) -> bool:
+    def is_watched(self, name: bytes) -> bool:
+        """Of a lower-cased name that is not known."""
         plain = name.replace(b"_", b"-")
         return plain in self._watched or plain.startswith(self._families)
 
@@ -84,7 +96,7 @@ def end_here(
     for name in named:
         known.pop(name, None)
     passing = [(name, line) for name, line in others if name not in named]
-    watched = tuple([index for index, (name, _) in enumerate(passing) if names[name] == b""])
+    watched = tuple([index for index, (name, _) in enumerate(passing) if names.is_watched(name)])
     return [line for _, line in passing], watched
 
 

@@ -5,10 +5,11 @@ is refused, because the next response on that connection would belong to somebod
 """
 
 import re
+from typing import Final
 
 from rawgate.errors import MessageError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
-from rawgate.wire.fast_lane import RESPONSE, hop, sort_fields
+from rawgate.wire.fast_lane import hop, sort_fields, split_head
 from rawgate.wire.fields import (
     HOP_BY_HOP,
     FieldNames,
@@ -26,8 +27,9 @@ _FIRST_OCTETS = b"HTTP/1."
 _KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(?![0-9]))")
 
 
-# The statuses of the fast lane: final ones whose body is framed by the fields alone.
-_STATUS = {b"%d" % status: status for status in range(200, 600) if status not in (204, 304)}
+_START = {b"HTTP/1.1 %d " % status: status for status in range(200, 600) if status not in (204, 304)}
+"""How the status lines of the fast lane start: those of final answers whose body is framed by the fields alone."""
+_START_LENGTH: Final = 13
 
 
 class ResponseRules:
@@ -73,20 +75,26 @@ class ResponseReader:
         call starts afresh. Raises ResponseError; the reader cannot be used again after that.
         """
         if self._rules.fast and not self._scan.buffer:
-            head = self._recognise(data, method)
+            head = self.recognise(data, method)
             if head is not None:
                 return head
         return self._read(data, method)
 
-    def _recognise(self, data: bytes, method: bytes) -> ResponseHead | None:
+    def recognise(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The fast lane: a whole, common, final head, or None."""
         rules = self._rules
-        found = RESPONSE(data, 0, rules.head)
-        if found is None:
+        block, end, rest = data.partition(b"\r\n\r\n")
+        if not end or len(block) + len(end) > rules.head:
             return None
-        code, phrase, block = found.groups()
-        fields = sort_fields(block, rules.names, rules.headers)
-        if fields is None or code not in _STATUS:
+        lines = split_head(block, rules.headers)
+        if lines is None:
+            return None
+        line = lines.pop(0)
+        start, phrase = line[:_START_LENGTH], line[_START_LENGTH:]
+        if start not in _START or not phrase.isascii() or phrase[:1] in (b"", b" "):
+            return None
+        fields = sort_fields(lines, rules.names)
+        if fields is None:
             return None
         known, through, watched = fields
         common = hop(known, UNTIL_CLOSE)
@@ -97,8 +105,8 @@ class ResponseReader:
         if body < 0:
             length = -1
             close = close or body == UNTIL_CLOSE
-        self.rest = data[found.end() :]
-        return ResponseHead(_STATUS[code], phrase, known, through, body, length, close, -1, b"", watched)
+        self.rest = rest
+        return ResponseHead(_START[start], phrase, known, through, body, length, close, -1, b"", watched)
 
     def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The h11 lane."""

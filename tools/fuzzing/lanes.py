@@ -31,7 +31,6 @@ from rawgate.wire import (
     request_head,
     response_tail,
 )
-from rawgate.wire.fast_lane import REQUEST, RESPONSE
 from tools.fuzzing import NAMES
 from tools.fuzzing.corpus import messages
 
@@ -113,7 +112,7 @@ class Requests:
         return self._mutator.request()
 
     def judge(self, octets: bytes) -> str:
-        self.fast += REQUEST(octets, 0, HEAD) is not None
+        self.fast += RequestReader(REQUEST_RULES[True]).recognise(octets) is not None
         whole = self._outcome(True, [octets])
         if self._outcome(False, [octets]) != whole:
             return "the lanes differ"
@@ -155,7 +154,7 @@ class Responses:
 
     def judge(self, octets: bytes) -> str:
         method, octets = b"HEAD" if octets[:1] == b"H" else b"GET", octets[1:]
-        self.fast += RESPONSE(octets, 0, HEAD) is not None
+        self.fast += ResponseReader(RESPONSE_RULES[True]).recognise(octets, method) is not None
         whole = self._outcome(True, method, [octets])
         if self._outcome(False, method, [octets]) != whole:
             return "the lanes differ"
