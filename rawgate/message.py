@@ -6,13 +6,13 @@
 They are frozen `msgspec.Struct`s without a garbage-collection header: building one costs a fifteenth of a frozen
 slots dataclass, and a request builds several. None of them may ever take part in a reference cycle.
 
-The kinds of Struct that all rooms use are base classes: the compiler that works ahead of time, for the single file,
-passes over the keywords of a class statement. So in modules that it compiles a class has those of its base or none, and
-they stand there for the type checker.
+The kinds of Struct that all rooms use are base classes. By them the values are recognised of which the single file has
+classes of machine code (`tools/binary/natively.py`); there they are neither frozen nor compared by what they hold, so
+nothing that serves requests may rely on that. The compiler passes over the keywords of other classes.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -37,6 +37,15 @@ class State(Struct, gc=False):
 
 class Terms(Struct, frozen=True):
     """Settled when a configuration is loaded."""
+
+
+V = TypeVar("V")
+
+
+def replaced(value: V, **changes: object) -> V:
+    """The same value of a kind above, with other contents in some fields."""
+    names: tuple[str, ...] = value.__match_args__  # type: ignore[attr-defined]
+    return type(value)(**{name: getattr(value, name) for name in names} | changes)
 
 
 class Peer(Value, frozen=True):

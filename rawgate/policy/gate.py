@@ -24,8 +24,6 @@ is one order of steps, here, and nobody has to repeat it.
 from collections.abc import Callable, Collection
 from math import ceil
 
-from msgspec import structs
-
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
 from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.errors import (
@@ -43,7 +41,19 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Answer, Decide, Decision, Down, Forward, Identity, Peer, RequestHead, RouteTerms, Terms
+from rawgate.message import (
+    Answer,
+    Decide,
+    Decision,
+    Down,
+    Forward,
+    Identity,
+    Peer,
+    RequestHead,
+    RouteTerms,
+    Terms,
+    replaced,
+)
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -310,7 +320,7 @@ def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: 
 def _counted(head: RequestHead) -> RequestHead:
     """The same request with one forward less, if it counts them."""
     left = headers.next_max_forwards(head.known.get(b"max-forwards", b""))
-    return structs.replace(head, known={**head.known, b"max-forwards": left}) if left else head
+    return replaced(head, known={**head.known, b"max-forwards": left}) if left else head
 
 
 def _refuse(reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str) -> Answer:

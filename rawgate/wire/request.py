@@ -10,6 +10,7 @@ Policy is not here: which methods, hosts, paths and sizes are welcome is decided
 
 import re
 from ipaddress import AddressValueError, IPv6Address
+from typing import Final
 
 from rawgate.errors import (
     BAD_REQUEST,
@@ -42,6 +43,7 @@ _METHOD_LIMIT = 64
 
 _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
+_FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
 _COMMON_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 _UNSERVED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
@@ -137,7 +139,7 @@ class RequestReader:
         if len(parts) != 3 or parts[0] not in _COMMON_METHODS or parts[2] != b"HTTP/1.1":
             return None
         method, target, _ = parts
-        if target[:1] != b"/" or not target.isascii() or b"#" in target or len(target) > rules.target:
+        if target[:1] != b"/" or not target.isascii() or _FRAGMENT in target or len(target) > rules.target:
             return None
         fields = sort_fields(lines, rules.names)
         if fields is None:

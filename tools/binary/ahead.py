@@ -2,24 +2,28 @@
 
 The source is the same that CPython interprets, and behaves the same; the process tests run on both. What it saves is
 the interpreter's own part: calls, attributes, jumps. What is C already (patterns, dictionaries, joining octets) costs
-what it did.
+what it did. Values are made plain classes on the way (`natively`).
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tools.binary.natively import natively
+
 COMPILED = tuple(
     Path("rawgate", f"{module}.py")
     for module in (
+        "message",
         *("wire/body", "wire/fast_lane", "wire/fields", "wire/request", "wire/response", "wire/scan", "wire/write"),
         *("policy/gate", "policy/headers", "policy/jwt", "policy/limiter", "policy/paths", "policy/rewrite"),
         *("relay/exchange", "relay/pool", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
     )
 )
-"""Left out: what runs once, or rarely; modules that only declare values, or encode them, since msgspec is C already;
-and `policy/router`, whose generic classes would lose their brackets.
+"""Left out: what runs once, or rarely; what encodes values, since msgspec is C already; and `policy/router`, whose
+generic classes would lose their brackets.
 
 Their classes have no keywords but those of their base: mypyc passes over them in silence (a test looks)."""
 
@@ -45,9 +49,10 @@ def compiled_ahead(root: Path, work: Path) -> dict[str, Path]:
     """Dotted name → the shared object of each compiled module, and of the one that holds the code of all. `work`: a
     folder to make them in."""
     source, made = work / "source", work / "made"
-    source.mkdir(parents=True)
     # mypyc works beside the source, and by paths relative to it.
-    (source / "rawgate").symlink_to(root / "rawgate")
+    shutil.copytree(root / "rawgate", source / "rawgate")
+    for module in COMPILED:
+        (source / module).write_text(natively((source / module).read_text()))
     command = [sys.executable, "-c", _SETUP, ":".join(map(str, COMPILED)), str(made)]
     environment = os.environ | {"MYPYPATH": str(source)}
     done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)  # noqa: S603 - our own

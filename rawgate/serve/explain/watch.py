@@ -4,10 +4,10 @@ it found. Nothing is decided here, and nothing is decided twice.
 
 from collections.abc import Callable
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from rawgate.errors import Reason
-from rawgate.message import Decide, Identity
+from rawgate.message import Decide, Identity, replaced
 from rawgate.policy.addresses import Hop
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, api_key, bearer, compose
 from rawgate.policy.jwt import JwtVerifier
@@ -72,7 +72,7 @@ def refit(group: Group[CompiledRoute], change: Callable[[CompiledRoute], Compile
 
 
 def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
-    return structs.replace(
+    return replaced(
         route,
         credential=None if route.credential is None else _watched_credential(route.credential, trace),
         limit=None if route.limit is None else _watched_limit(route.limit, trace),
@@ -104,7 +104,7 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
         trace.found = inner.check(known, wall)
         return trace.found
 
-    return structs.replace(inner, check=check)
+    return replaced(inner, check=check)
 
 
 def _watched_limit(limit: Limit, trace: Trace) -> Limit:

@@ -1,0 +1,81 @@
+"""Values that are rewritten for the compiler: the same fields, in the same places, on the same lines."""
+
+import ast
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rawgate import message
+from rawgate.policy import gate, limiter, paths
+from tools.binary.ahead import COMPILED
+from tools.binary.natively import natively
+
+ROOT = Path(__file__).parents[1]
+
+
+def mypyc_attr(**_: object) -> Any:
+    """Of mypy_extensions, where only the compiler sees it."""
+    return lambda kind: kind
+
+
+def natives(path: Path) -> SimpleNamespace:
+    """A module as the compiler is given it, run by CPython."""
+    namespace: dict[str, Any] = {"__name__": "natives", "mypyc_attr": mypyc_attr}
+    exec(compile(natively(path.read_text()), str(path), "exec"), namespace)  # noqa: S102 - our own source
+    return SimpleNamespace(**namespace)
+
+
+@pytest.mark.parametrize("module", [message, paths, limiter, gate], ids=lambda module: module.__name__)
+def test_values_have_the_fields_that_they_had(module: Any) -> None:
+    kinds = tuple(vars(message)[name] for name in ("Value", "State", "Terms"))
+    values: list[Any] = [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and found.__module__ == module.__name__ and issubclass(found, kinds)
+    ]
+    assert values
+    rewritten = natives(Path(module.__file__))
+    for value in values:
+        native = vars(rewritten)[value.__name__]
+        if value in kinds:
+            continue
+        names = value.__struct_fields__
+        assert native.__match_args__ == names
+        assert not issubclass(native, kinds)
+        optional = len(value.__struct_defaults__)
+        made = native(*range(len(names) - optional))
+        assert [getattr(made, name) for name in names] == [*range(len(names) - optional), *value.__struct_defaults__]
+        changed = rewritten.replaced(made, **{names[0]: "new"}) if module is message else None
+        assert changed is None or [getattr(changed, name) for name in names[:2]] == ["new", *([1] * (len(names) > 1))]
+
+
+def test_methods_of_values_stay() -> None:
+    rewritten = natives(Path(message.__file__))
+    forward = rewritten.Forward(None, b"", lambda *given: given, None, b"", "id", "", b"fields")
+    assert forward.on_response("head") == (b"id", b"fields", "head")
+
+
+def statements(source: str) -> dict[str, int]:
+    """Where functions and classes, and the statements in functions, start."""
+    tree = ast.parse(source)
+    places = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name != "__init__":
+            places[f"{node.name} {node.col_offset}"] = node.lineno
+            if isinstance(node, ast.FunctionDef):
+                places[f"{node.name}'s last"] = node.body[-1].lineno
+    return places
+
+
+@pytest.mark.parametrize("module", COMPILED, ids=str)
+def test_lines_stay_where_they_were(module: Path) -> None:
+    source = (ROOT / module).read_text()
+    rewritten = natively(source)
+    assert len(rewritten.splitlines()) == len(source.splitlines())
+    assert statements(rewritten) == statements(source)
+
+
+def test_modules_without_values_are_left_alone() -> None:
+    assert natively("import re\n\n\nclass A:\n    x: int\n") == "import re\n\n\nclass A:\n    x: int\n"
