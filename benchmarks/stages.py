@@ -29,7 +29,7 @@ from rawgate import errors
 from rawgate.config.load import load
 from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
-from rawgate.net.downstream import Listener, ListenerTerms
+from rawgate.net.downstream import Downstream, Listener, ListenerTerms
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
@@ -39,6 +39,7 @@ from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
 from rawgate.relay.exchange import ClientTerms, Exchange
 from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules, reply, request_head, response_tail
 
@@ -224,32 +225,36 @@ def write(bench: Bench, forwards: Sequence[Forward], responses: Sequence[Respons
     )
 
 
-class _Port:
-    """Client and upstream at once: takes everything, does nothing."""
-
-    last = False
-    retire_at = 0.0
-    target = 0
-    used = True
-
-    def __init__(self, rules: ResponseRules) -> None:
-        self.reader = ResponseReader(rules)
+class _Side(Port):
+    """Takes everything, does nothing."""
 
     def write(self, data: Octets) -> None: ...
-    def bulk(self) -> None: ...
     def write_eof(self) -> None: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
-    def close(self) -> None: ...
     def reset(self) -> None: ...
-    def arm(self, due: float) -> None: ...
-    def date(self) -> bytes:
-        return b""
-
     def unsent(self) -> int:
         return 0
 
+
+class _Client(_Side, ClientPort):
+    last = False
+
+    def bulk(self) -> None: ...
+    def arm(self, due: float) -> None: ...
     def finished(self, exchange: Exchange) -> None: ...
+    def date(self) -> bytes:
+        return b""
+
+
+class _Upstream(_Side, UpstreamPort):
+    def __init__(self, rules: ResponseRules) -> None:
+        self.reader = ResponseReader(rules)
+        self.retire_at = 0.0
+        self.target = 0
+        self.used = True
+
+    def close(self) -> None: ...
     def attach(self, exchange: Exchange | None) -> None: ...
 
 
@@ -261,7 +266,7 @@ def relay(
     def no_dial(pool: Pool, waiter: Waiter) -> None:
         waiter.leased(port, 0.0)
 
-    port = _Port(scene.response_rules(fast=True))
+    client, port = _Client(), _Upstream(scene.response_rules(fast=True))
     pool = Pool(UpstreamTerms("bench", (("127.0.0.1", 1),)), no_dial)
     pool.leased += 1
     pool.release(port, 0.0)
@@ -269,7 +274,7 @@ def relay(
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
         forward, head, octets = given
-        one = Exchange(port, pool, forward, head, terms, 0.0)
+        one = Exchange(client, pool, forward, head, terms, 0.0)
         one.start(0.0)
         one.upstream_data(octets, 0.0)
 
@@ -323,7 +328,7 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
         client_terms=ClientTerms(),
         request_rules=scene.request_rules(fast=True),
     )
-    clients = [listener() for _ in range(CONNECTIONS)]
+    clients = [Downstream(listener) for _ in range(CONNECTIONS)]
     for client, head in zip(clients, heads, strict=False):
         client.connection_made(_Transport({"peername": ("127.0.0.1", 50412)}))
         client.data_received(head)

@@ -44,7 +44,7 @@ V = TypeVar("V")
 
 def replaced(value: V, **changes: object) -> V:
     """The same value of a kind above, with other contents in some fields."""
-    names: tuple[str, ...] = value.__match_args__  # type: ignore[attr-defined]
+    names: tuple[str, ...] = type(value).__match_args__  # type: ignore[attr-defined]
     return type(value)(**{name: getattr(value, name) for name in names} | changes)
 
 

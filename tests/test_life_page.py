@@ -144,7 +144,7 @@ async def _relay(
         service = Service(loop, loaded, log, lambda: REQUEST_ID, lambda: DATE)
         sys.setprofile(recorder.note)
         try:
-            client = FakeTransport(turns, service.listener(), ("192.0.2.7", 50412))
+            client = FakeTransport(turns, downstream.Downstream(service.listener), ("192.0.2.7", 50412))
             client.receives(request)
             now += 0.0004
             await dialed.wait()

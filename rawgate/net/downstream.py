@@ -32,10 +32,11 @@ from rawgate import errors
 from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Answer, Decide, Forward, Octets, Peer, Pending, RequestHead, Terms
 from rawgate.net import intake
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, reset_transport
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
 from rawgate.relay.pool import Pool
+from rawgate.relay.ports import ClientPort
 from rawgate.wire import CONNECTION, RequestReader, RequestRules, body_octets, reply
 
 LINGER = 5.0
@@ -114,9 +115,9 @@ class Listener:
         self.by_address: dict[str, int] = {}
         self.emptied: Callable[[], None] | None = None
 
-    def __call__(self) -> "Downstream":
-        """A protocol for a new connection (asyncio's protocol factory)."""
-        return Downstream(self)
+    def protocol(self) -> asyncio.Protocol:
+        """For a new connection (asyncio's protocol factory)."""
+        return protocol_of(Downstream(self))
 
     def admit(self, connection: "Downstream") -> bool:
         """Enter a new connection in the book. False: there are too many; it takes nobody's place, and may not stay."""
@@ -185,8 +186,8 @@ def _shortest(pool: Pool, client: ClientTerms) -> float:
     return min(spans)
 
 
-class Downstream(asyncio.Protocol):
-    """One client connection. Implements `relay.ports.ClientPort`."""
+class Downstream(ClientPort):
+    """One client connection: to the loop an `asyncio.Protocol`, by what it can do."""
 
     __slots__ = (
         "_armed_at",
@@ -209,7 +210,6 @@ class Downstream(asyncio.Protocol):
         "_transport",
         "_unsent_seen",
         "_wall",
-        "last",
         "peer",
     )
 

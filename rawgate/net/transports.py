@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from typing import Protocol, cast
 
 from rawgate.message import Peer
 
@@ -15,6 +16,28 @@ UNIX = Peer("unix", "unix")
 """The other end of any Unix socket."""
 
 _RESET = struct.pack("ii", 1, 0)
+
+
+class Callbacks(Protocol):
+    """What a loop calls. Ours are no subclasses of `asyncio.Protocol`: they are ports (see `relay.ports`), and compiled
+    ahead of time a class can have one base only."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def eof_received(self) -> bool | None: ...
+
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+
+def protocol_of(callbacks: Callbacks) -> asyncio.Protocol:
+    """The same object, as the loop's methods are declared to take it: of it they only ask what it can do."""
+    return cast("asyncio.Protocol", callbacks)
 
 
 def reset_transport(transport: asyncio.Transport) -> None:

@@ -14,9 +14,10 @@ from typing import cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool, Waiter
+from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
 SWEEP_EVERY = 5.0
@@ -27,10 +28,10 @@ OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
 """A dial that fails so is our own failure: no target is to blame, and no other would do better."""
 
 
-class Upstream(asyncio.Protocol):
-    """One connection to an upstream. Implements `relay.ports.UpstreamPort`."""
+class Upstream(UpstreamPort):
+    """One connection to an upstream: to the loop an `asyncio.Protocol`, by what it can do."""
 
-    __slots__ = ("_served", "exchange", "lost", "pool", "reader", "retire_at", "target", "transport", "used")
+    __slots__ = ("_served", "exchange", "lost", "pool", "transport")
 
     transport: asyncio.Transport
 
@@ -151,9 +152,8 @@ class Dialer:
             try:
                 async with asyncio.timeout(span):
                     host, port = pool.terms.targets[target]
-                    _, upstream = await self._loop.create_connection(
-                        partial(Upstream, pool, target, self._rules), host, port
-                    )
+                    upstream = Upstream(pool, target, self._rules)
+                    await self._loop.create_connection(partial(protocol_of, upstream), host, port)
             except TimeoutError:
                 reason = UPSTREAM_TIMEOUT
             except OSError as error:

@@ -14,15 +14,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from msgspec import Struct
-
 from rawgate.config.model import Network
+from rawgate.message import Value
 
 _REMEMBERED = 4096
 _PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
 
 
-class Hop(Struct, frozen=True, gc=False):
+class Hop(Value, frozen=True):
     """One address on the way.
 
     address  its usual text form; an IPv4-mapped IPv6 address as IPv4
@@ -69,17 +68,16 @@ def compile_addresses(trusted: tuple[Network, ...], client_ip_header: str | None
     """The two questions about addresses, with `gateway.trusted_proxies` and `gateway.client_ip_header` built in.
     Both remember a bounded number of addresses."""
 
-    @lru_cache(_REMEMBERED)
-    def listed(text: str) -> Hop | None:
+    def read(text: str) -> Hop | None:
         address = _parse(text)
         if address is None:
             return None
         known = any(address.version == network.version and address in network for network in trusted)
         return Hop(str(address), str(address).encode(), known, _bucket(address))
 
-    @lru_cache(_REMEMBERED)
-    def hop_of(address: str) -> Hop:
-        return listed(address) or Hop(address, b"unknown", False, f"ip:{address}")
+    # Not as decorators: those of inner functions are passed over when this is compiled ahead of time.
+    listed = lru_cache(_REMEMBERED)(read)
+    hop_of = lru_cache(_REMEMBERED)(lambda address: listed(address) or Hop(address, b"unknown", False, f"ip:{address}"))
 
     def walk(peer: Hop, known: dict[bytes, bytes]) -> Hop:
         client = peer

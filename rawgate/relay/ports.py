@@ -1,11 +1,15 @@
 """The two small doors through which an exchange touches the world. `net` implements them; tests fake them.
 
+They are base classes and no protocols of typing: compiled ahead of time, a call then goes through a table, where one by
+name costs as much as making a small object.
+
 Nothing behind a port calls back while a port method runs, with two exceptions: `ClientPort.resume` may hand over octets
 that were held back, and `write` may say `…_is_full`. All methods may be called on a connection that is already lost:
 they then do nothing.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from rawgate.message import Octets
 
@@ -14,49 +18,65 @@ if TYPE_CHECKING:
     from rawgate.wire import ResponseReader
 
 
-class Port(Protocol):
+class Port(ABC):
     """One side of an exchange."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def write(self, data: Octets) -> None:
         """Send, or buffer what the kernel does not take; the shell says `…_full` when that is too much."""
 
+    @abstractmethod
     def write_eof(self) -> None:
         """Half-close: send FIN after what is buffered. Only tunnels do this."""
 
+    @abstractmethod
     def pause(self) -> None:
         """Deliver no more octets until `resume`."""
 
+    @abstractmethod
     def resume(self) -> None:
         """Deliver again, what was held back first."""
 
+    @abstractmethod
     def reset(self) -> None:
         """End at once with a TCP reset, dropping what is buffered: the peer must not take it for an end."""
 
+    @abstractmethod
     def unsent(self) -> int:
         """Octets written that the kernel has not taken yet; asked when a deadline wants to know about progress."""
 
 
-class ClientPort(Port, Protocol):
+class ClientPort(Port):
     """The client's side. The connection outlives the exchange: only the shell closes it, after `finished`."""
+
+    __slots__ = ("last",)
 
     last: bool
     """No further request will be served on this connection (the gateway drains)."""
 
+    @abstractmethod
     def date(self) -> bytes:
         """The value of a Date field for now, for a reply of our own."""
 
+    @abstractmethod
     def bulk(self) -> None:
         """Much of one body is coming from this side: it may be handed over as views."""
 
+    @abstractmethod
     def arm(self, due: float) -> None:
         """Call `Exchange.expire` at `due` at the latest."""
 
+    @abstractmethod
     def finished(self, exchange: "Exchange") -> None:
         """The exchange is over; its outcome stands in its attributes."""
 
 
-class UpstreamPort(Port, Protocol):
+class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
+
+    __slots__ = ("reader", "retire_at", "target", "used")
 
     target: int
     """Index of the pool's target that this connection leads to."""
@@ -67,8 +87,10 @@ class UpstreamPort(Port, Protocol):
     retire_at: float
     """Monotonic time after which an idle connection is not leased again."""
 
+    @abstractmethod
     def attach(self, exchange: "Exchange | None") -> None:
         """Whose octets these are from now on; None: nobody's, the connection is idle."""
 
+    @abstractmethod
     def close(self) -> None:
         """Close after what is buffered has been sent."""

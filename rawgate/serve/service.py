@@ -79,10 +79,10 @@ class Service:
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         if listen.path:
             await self._leave_to_others(listen.path)
-            server = await self._loop.create_unix_server(self.listener, listen.path, backlog=BACKLOG)
+            server = await self._loop.create_unix_server(self.listener.protocol, listen.path, backlog=BACKLOG)
             self._sockets[listen.path] = _inode(listen.path)
             return server, f"unix:{listen.path}"
-        server = await self._loop.create_server(self.listener, listen.host, listen.port, backlog=BACKLOG)
+        server = await self._loop.create_server(self.listener.protocol, listen.host, listen.port, backlog=BACKLOG)
         port = server.sockets[0].getsockname()[1]
         return server, f"http://{_authority(listen.host, port)}"
 

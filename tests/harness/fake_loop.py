@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from rawgate.net.intake import Intake
+from rawgate.net.transports import Callbacks
 
 
 class FakeTimer:
@@ -92,7 +93,7 @@ class FakeTransport(asyncio.Transport):
     lost      the connection is gone, and the protocol knows
     """
 
-    def __init__(self, loop: FakeLoop, protocol: asyncio.Protocol, peername: object = ("192.0.2.7", 5000)) -> None:
+    def __init__(self, loop: FakeLoop, protocol: Callbacks, peername: object = ("192.0.2.7", 5000)) -> None:
         super().__init__()
         self.socket = FakeSocket()
         self.sent = b""
@@ -101,7 +102,7 @@ class FakeTransport(asyncio.Transport):
         self.lost = False
         self.reading = True
         self._loop = loop
-        self._protocol: asyncio.Protocol | Intake = protocol
+        self._protocol: Callbacks | Intake = protocol
         self._peername = peername
         self._closing = False
         self._ending = False

@@ -3,11 +3,11 @@
 from rawgate.errors import Reason
 from rawgate.message import Octets
 from rawgate.relay.exchange import Exchange
-from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
 
-class FakePort:
+class FakePort(Port):
     def __init__(self) -> None:
         self.sent = b""
         self.paused = False
@@ -39,7 +39,7 @@ class FakePort:
         return self.backlog
 
 
-class FakeClient(FakePort):
+class FakeClient(FakePort, ClientPort):
     def __init__(self) -> None:
         super().__init__()
         self.last = False
@@ -57,7 +57,7 @@ class FakeClient(FakePort):
         self.over.append(exchange)
 
 
-class FakeUpstream(FakePort):
+class FakeUpstream(FakePort, UpstreamPort):
     def __init__(self, target: int = 0, *, used: bool = False) -> None:
         super().__init__()
         self.target = target

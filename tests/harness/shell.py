@@ -22,6 +22,7 @@ from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
 from rawgate.net import downstream, upstream
 from rawgate.net.downstream import Downstream, Listener, ListenerTerms
+from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import Sweep, Upstream
 from rawgate.observe.line import Record
 from rawgate.policy.gate import Gate, compile_gate
@@ -75,7 +76,7 @@ class End(FakeTransport):
     stalled  the peer takes nothing
     """
 
-    def __init__(self, loop: FakeLoop, protocol: asyncio.Protocol, peername: tuple[str, int]) -> None:
+    def __init__(self, loop: FakeLoop, protocol: Callbacks, peername: tuple[str, int]) -> None:
         self.protocol = protocol
         self.outbox = b""
         self.stalled = False

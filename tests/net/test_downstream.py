@@ -140,7 +140,7 @@ class Client:
 
     def __init__(self, world: World, address: str) -> None:
         self.world = world
-        self.protocol: Downstream = world.listener()
+        self.protocol = Downstream(world.listener)
         self.transport = FakeTransport(world.loop, self.protocol, (address, 5000))
 
     def send(self, data: bytes) -> "Client":
@@ -698,7 +698,7 @@ def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
 
 
 def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(world: World) -> None:
-    protocol = world.listener()
+    protocol = Downstream(world.listener)
     transport = FakeTransport(world.loop, protocol, None)
     transport.receives(request(b"GET", b"/x"))
     world.loop.run()

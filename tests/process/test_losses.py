@@ -905,7 +905,7 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
             client_terms=ClientTerms(),
             request_rules=RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
         )
-        server = await loop.create_server(listener, "127.0.0.1", 0)
+        server = await loop.create_server(listener.protocol, "127.0.0.1", 0)
         gone = asyncio.Event()
         listener.emptied = gone.set
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())

@@ -18,8 +18,16 @@ COMPILED = tuple(
     for module in (
         "message",
         *("wire/body", "wire/fast_lane", "wire/fields", "wire/request", "wire/response", "wire/scan", "wire/write"),
-        *("policy/gate", "policy/headers", "policy/jwt", "policy/limiter", "policy/paths", "policy/rewrite"),
-        *("relay/exchange", "relay/pool", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
+        *(
+            "policy/addresses",
+            "policy/gate",
+            "policy/headers",
+            "policy/jwt",
+            "policy/limiter",
+            "policy/paths",
+            "policy/rewrite",
+        ),
+        *("relay/exchange", "relay/pool", "relay/ports", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
     )
 )
 """Left out: what runs once, or rarely; what encodes values, since msgspec is C already; and `policy/router`, whose
