@@ -54,7 +54,7 @@ class AccessLog:
         self._unfinished = b""  # the rest of a line whose beginning is in the file
         # Each count has one writer: `_refused` and `_left` the event loop, `_lost` and `_reported` the thread.
         self._refused = self._lost = self._left = self._reported = 0
-        self._thread = Thread(target=self._run, name="access-log", daemon=True)
+        self._writer = Thread(target=self._run, name="access-log", daemon=True)
         self._wake = Event()
         self._closing = Event()
         self._idle = False  # the thread sleeps, or is about to
@@ -70,7 +70,7 @@ class AccessLog:
 
     def start(self) -> None:
         """Start the thread: after the process has forked. Records written before are not lost."""
-        self._thread.start()
+        self._writer.start()
 
     def write(self, record: Record) -> None:
         """Queue a record, or count it as dropped. Never blocks. One thread only: the event loop's."""
@@ -93,8 +93,8 @@ class AccessLog:
         self._capacity = 0
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        self._writer.join(timeout)
+        if self._writer.is_alive():
             self._given_up = True
             self._left = len(self._waiting) + self._in_hand
 

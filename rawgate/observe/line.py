@@ -12,9 +12,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from time import gmtime, strftime
 
-from msgspec import Struct
 from msgspec.json import Encoder
 from msgspec.structs import replace
+
+from rawgate.observe.shape import Dropped, Line
 
 Record = tuple[float, str, bytes, bytes, str, str, int, float, str, float, int, int, str, str]
 """What `net` hands over per request, in this order:
@@ -42,31 +43,6 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATC
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
-class _Line(Struct, frozen=True, gc=False, rename="camel"):
-    """The promised fields in the promised order; `request_id` is written as `requestId`, and so on."""
-
-    time: str
-    request_id: str
-    method: str
-    path: str
-    route: str
-    client_id: str
-    status: int
-    duration_ms: float
-    upstream: str | None
-    upstream_ms: float | None
-    bytes_in: int
-    bytes_out: int
-    remote: str
-    reason: str
-
-
-class _Dropped(Struct, frozen=True, gc=False):
-    time: str
-    reason: str
-    dropped: int
-
-
 class LineEncoder:
     """Makes lines. Remembers the text of the last second, so not for two threads at once."""
 
@@ -82,7 +58,7 @@ class LineEncoder:
     def requests(self, records: Sequence[Record]) -> bytes:
         """The lines of these requests. Without an upstream, `upstream` and `upstreamMs` are null.
 
-        All at once: 1.0 µs a line, of which encoding takes a third; one by one they took 1.9.
+        All at once: 1.1 µs a line, compiled 0.7, of which encoding takes half; one by one they took 1.9.
         """
         lines = [self._line(record) for record in records]
         encoded: bytes = self._encode_lines(lines)
@@ -90,10 +66,10 @@ class LineEncoder:
             return b"".join(map(self._fitted, lines))
         return encoded
 
-    def _line(self, record: Record) -> _Line:
+    def _line(self, record: Record) -> Line:
         wall, ident, method, target, route, client, status, took, upstream, spent, taken, sent, peer, reason = record
         query = target.find(b"?")
-        return _Line(
+        return Line(
             self._time(wall),
             ident,
             _METHODS.get(method) or method[:METHOD_LIMIT].decode("latin-1"),
@@ -110,15 +86,15 @@ class LineEncoder:
             reason,
         )
 
-    def _fitted(self, line: _Line) -> bytes:
+    def _fitted(self, line: Line) -> bytes:
         encoded = self._encode(line) + b"\n"
         return encoded if len(encoded) <= LINE_LIMIT else self._shortened(line)
 
     def dropped(self, wall: float, count: int) -> bytes:
         """The line that stands for `count` others: its reason, `log_dropped`, is no request's."""
-        return self._encode(_Dropped(self._time(wall), "log_dropped", count)) + b"\n"
+        return self._encode(Dropped(self._time(wall), "log_dropped", count)) + b"\n"
 
-    def _shortened(self, line: _Line) -> bytes:
+    def _shortened(self, line: Line) -> bytes:
         """As much of the path as fits. One character of it takes from 1 octet to 6 (`\\u001f`)."""
         upstream = line.upstream and line.upstream[:NAME_LIMIT]
         line = replace(line, route=line.route[:NAME_LIMIT], upstream=upstream)

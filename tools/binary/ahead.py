@@ -28,6 +28,7 @@ COMPILED = tuple(
             "policy/rewrite",
         ),
         *("relay/exchange", "relay/pool", "relay/ports", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
+        *("observe/access_log", "observe/line"),
     )
 )
 """Left out: what runs once, or rarely; what encodes values, since msgspec is C already; and `policy/router`, whose
