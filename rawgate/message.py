@@ -27,6 +27,9 @@ Octets = bytes | memoryview
 """Octets of a body. A view is of a buffer that is used again: it is good until the call returns that it is given to."""
 
 
+Watched = tuple[tuple[int, bytes], ...]
+
+
 class Value(Struct, frozen=True, gc=False):
     """Does not change, and never takes part in a reference cycle."""
 
@@ -76,7 +79,8 @@ class RequestHead(Value, frozen=True):
     expect    the client waits for a 100 (Continue)
     upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
-    watched   positions in `through` of the lines whose names policy asked to have watched: it may remove those
+    watched   position in `through` and lower-cased name of the lines that policy asked to have watched: it may remove
+              those
     """
 
     method: bytes
@@ -90,7 +94,7 @@ class RequestHead(Value, frozen=True):
     expect: bool
     upgrade: bytes
     size: int
-    watched: tuple[int, ...] = ()
+    watched: Watched = ()
 
 
 class ResponseHead(Value, frozen=True):
@@ -117,7 +121,7 @@ class ResponseHead(Value, frozen=True):
     close: bool
     keep_alive: int
     upgrade: bytes
-    watched: tuple[int, ...] = ()
+    watched: Watched = ()
 
 
 class Identity(Value, frozen=True):

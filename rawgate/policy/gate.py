@@ -338,7 +338,7 @@ def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
         scheme, _, token = value.partition(b" ")
         if scheme != b"Bearer" and scheme.lower() != b"bearer":
             return AUTH_MISSING
-        return verify(token.lstrip(b" "), wall)
+        return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
 
     challenge = b"WWW-Authenticate: Bearer"
     return Credential(verifier, check, challenge + b"\r\n", challenge + b' error="invalid_token"\r\n')

@@ -124,9 +124,7 @@ def watched_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
 def _kept(head: RequestHead, dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
     """The lines that pass: neither `dropped`, nor of the X-Forwarded-* family unless a proxy spelled it well."""
     kept = head.through.copy()
-    for index in reversed(head.watched):
-        line = kept[index]
-        name = line[: line.find(b":")].lower()
+    for index, name in reversed(head.watched):
         plain = name.replace(b"_", b"-")
         hearsay = plain.startswith(b"x-forwarded-") and not (trusted and plain == name)
         if hearsay or name in dropped or plain in dropped:
@@ -137,9 +135,8 @@ def _kept(head: RequestHead, dropped: frozenset[bytes], trusted: bool) -> list[b
 def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     """The lines of an upstream's answer that the route's rules leave."""
     kept = head.through.copy()
-    for index in reversed(head.watched):
-        line = kept[index]
-        if line[: line.find(b":")].lower() in dropped:
+    for index, name in reversed(head.watched):
+        if name in dropped:
             del kept[index]
     return kept
 

@@ -259,10 +259,10 @@ class Exchange:
         if got is None:
             if self.pool.queued(self):
                 self.client.arm(now + self.pool.terms.queue_timeout)
-        elif isinstance(got, Reason):
-            self._fail(got, now)
-        else:
+        elif isinstance(got, UpstreamPort):
             self.leased(got, now)
+        else:
+            self._fail(got, now)
 
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         """The pool has a connection for us: the request goes out."""

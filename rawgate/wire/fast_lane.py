@@ -16,18 +16,16 @@ did, and looks at each octet by itself, where `split` and `partition` jump from 
 
 from typing import Final
 
-from rawgate.message import CHUNKED
+from rawgate.message import CHUNKED, Watched
 from rawgate.wire.fields import NOT_A_NAME, FieldNames
 
 _SP: Final = 0x20
-_UNCOMMON = frozenset((b"expect", b"keep-alive", b"upgrade", NOT_A_NAME))
-_OF_THE_HOP = _UNCOMMON | {b"connection", b"content-length", b"transfer-encoding"}
-_CLOSES = {None: False, b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
-"""What Connection says, absent or in its common spellings → whether it closes."""
+_CLOSES = {b"keep-alive": False, b"Keep-Alive": False, b"close": True, b"Close": True}
+"""What Connection says, in its common spellings → whether it closes."""
 _MOST_DIGITS = 18
 _CONTROLS_MARKED = bytes(octet if octet >= 32 and octet != 127 else 0xFF for octet in range(256))
 
-Fields = tuple[dict[bytes, bytes], list[bytes], tuple[int, ...]]
+Fields = tuple[dict[bytes, bytes], list[bytes], Watched]
 Hop = tuple[int, bool]
 
 
@@ -47,7 +45,7 @@ def sort_fields(lines: list[bytes], names: FieldNames) -> Fields | None:
     None: a line that is not simply `Name: value`, or a known field twice."""
     known: dict[bytes, bytes] = {}
     through: list[bytes] = []
-    watched: tuple[int, ...] = ()
+    watched: Watched = ()
     for line in lines:
         spelling, _, value = line.partition(b": ")
         if not value or value[0] == _SP or value[-1] == _SP:
@@ -57,19 +55,22 @@ def sort_fields(lines: list[bytes], names: FieldNames) -> Fields | None:
             known[name] = value
         else:
             if name is not None:
-                watched = (*watched, len(through))
+                watched = (*watched, (len(through), spelling.lower()))
             through.append(line)
-    return (known, through, watched) if len(known) + len(through) == len(lines) else None
+    if NOT_A_NAME in known or len(known) + len(through) != len(lines):
+        return None
+    return known, through, watched
 
 
 def hop(known: dict[bytes, bytes], otherwise: int) -> Hop | None:
     """The body, octets or CHUNKED or `otherwise` when no field frames it, and whether Connection says close. None when
     any of the fields that concern the hop says something uncommon."""
-    if _OF_THE_HOP.isdisjoint(known):
-        return otherwise, False
-    close = _CLOSES.get(known.get(b"connection"))
-    if close is None or not _UNCOMMON.isdisjoint(known):
-        return None
+    connection = known.get(b"connection")
+    close = False
+    if connection is not None:
+        if connection not in _CLOSES:
+            return None
+        close = _CLOSES[connection]
     length, coding = known.get(b"content-length"), known.get(b"transfer-encoding")
     if length is None:
         if coding is None:

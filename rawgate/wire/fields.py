@@ -7,6 +7,7 @@ Nothing here knows which side sent the message: the caller turns a finding, one 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from rawgate.message import Watched
 from rawgate.wire.grammar import DIGITS, TOKEN
 
 # Fields that concern one hop only (RFC 9110 section 7.6.1) and those that frame the message; the writer makes the
@@ -45,24 +46,31 @@ class FieldNames(dict[bytes, bytes | None]):
     outside, so it stops growing at a fixed size; beyond that, new spellings cost a few steps each time.
 
     watched      lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
+    rare         lower-cased names of fields that need more thought than the fast lane gives to any
     underscores  whether names with "_" are for the fast lane, which does not look for aliases of other fields
     """
 
-    __slots__ = ("_families", "_underscores", "_watched", "known")
+    __slots__ = ("_families", "_rare", "_underscores", "_watched", "known")
 
     def __init__(
-        self, known: frozenset[bytes], watched: frozenset[bytes] = frozenset(), *, underscores: bool = True
+        self,
+        known: frozenset[bytes],
+        watched: frozenset[bytes] = frozenset(),
+        rare: frozenset[bytes] = frozenset(),
+        *,
+        underscores: bool = True,
     ) -> None:
         super().__init__()
         self.known = known
         self._watched = frozenset(name.replace(b"_", b"-") for name in watched)
         self._families = tuple(name[:-1] for name in self._watched if name.endswith(b"*"))
+        self._rare = rare
         self._underscores = underscores
 
     def __missing__(self, spelling: bytes) -> bytes | None:
-        if TOKEN.fullmatch(spelling) is None or (b"_" in spelling and not self._underscores):
-            return NOT_A_NAME
         lowered = spelling.lower()
+        if TOKEN.fullmatch(spelling) is None or lowered in self._rare or (b"_" in spelling and not self._underscores):
+            return NOT_A_NAME
         name = lowered if lowered in self.known else b"" if self.is_watched(lowered) else None
         if len(self) < _SPELLINGS:
             self[spelling] = name
@@ -88,7 +96,7 @@ def members(value: bytes) -> list[bytes] | None:
 
 def end_here(
     options: list[bytes], known: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
-) -> tuple[list[bytes], tuple[int, ...]]:
+) -> tuple[list[bytes], Watched]:
     """The lines that go through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from `known`
     too; and which of them are watched. `close` is an option only: the field name is reserved so that it never means a
     field (RFC 9112 section 9.6)."""
@@ -96,7 +104,7 @@ def end_here(
     for name in named:
         known.pop(name, None)
     passing = [(name, line) for name, line in others if name not in named]
-    watched = tuple([index for index, (name, _) in enumerate(passing) if names.is_watched(name)])
+    watched = tuple([(index, name) for index, (name, _) in enumerate(passing) if names.is_watched(name)])
     return [line for _, line in passing], watched
 
 

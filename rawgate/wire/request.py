@@ -42,6 +42,7 @@ _METHOD_LIMIT = 64
 """Octets. RFC 9112 section 3: a method longer than any implemented one SHOULD be answered with 501."""
 
 _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
+_RARE = frozenset((b"expect", b"keep-alive", b"upgrade"))
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
 _COMMON_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
@@ -80,7 +81,7 @@ class RequestRules:
         self.target = target
         self.fast = fast
         self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
-        self.names = FieldNames(_FRAMING | wanted, watched, underscores=False)
+        self.names = FieldNames(_FRAMING | wanted, watched, _RARE, underscores=False)
         self.unnameable = _UNNAMEABLE | protected
         # Names as they read once "_" has become "-", which is what CGI and its heirs make of them.
         self.aliased = frozenset(name.replace(b"_", b"-") for name in _FRAMING | wanted | protected)

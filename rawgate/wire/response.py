@@ -27,6 +27,7 @@ _FIRST_OCTETS = b"HTTP/1."
 _KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(?![0-9]))")
 
 
+_RARE = frozenset((b"upgrade",))
 _START = {b"HTTP/1.1 %d " % status: status for status in range(200, 600) if status not in (204, 304)}
 """How the status lines of the fast lane start: those of final answers whose body is framed by the fields alone."""
 _START_LENGTH: Final = 13
@@ -50,7 +51,7 @@ class ResponseRules:
         self.headers = headers
         self.fast = fast
         self.scan = ScanRules("The head", head, ResponseError, ResponseError, _overrun, False)
-        self.names = FieldNames(HOP_BY_HOP | wanted, watched)
+        self.names = FieldNames(HOP_BY_HOP | wanted, watched, _RARE)
 
 
 class ResponseReader:
@@ -105,8 +106,9 @@ class ResponseReader:
         if body < 0:
             length = -1
             close = close or body == UNTIL_CLOSE
+        keep_alive = _promised(known.pop(b"keep-alive")) if b"keep-alive" in known else -1
         self.rest = rest
-        return ResponseHead(_START[start], phrase, known, through, body, length, close, -1, b"", watched)
+        return ResponseHead(_START[start], phrase, known, through, body, length, close, keep_alive, b"", watched)
 
     def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The h11 lane."""
@@ -172,11 +174,16 @@ def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> Respons
         or b"close" in options
         or (parts.minor == 0 and b"keep-alive" not in options)  # RFC 9112 section 9.3
     )
-    promise = _KEEP_ALIVE.search(known.get(b"keep-alive", b""))
-    keep_alive = int(promise[1]) if promise else -1
+    keep_alive = _promised(known.pop(b"keep-alive", b""))
     upgrade = known.get(b"upgrade", b"") if status in (101, 426) else b""
     through, watched = end_here(options, known, others, names)
     return ResponseHead(status, parts.phrase, known, through, body, length, close, keep_alive, upgrade, watched)
+
+
+def _promised(value: bytes) -> int:
+    """Seconds for which a Keep-Alive field says that the connection stays open, or -1."""
+    promise = _KEEP_ALIVE.search(value)
+    return int(promise[1]) if promise else -1
 
 
 def _framing(known: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:

@@ -93,7 +93,7 @@ def request(
     fields = {name.encode(): value for name, value in (known or {}).items()}
     octets = target.encode("latin-1")
     lines = through or []
-    watched = tuple(range(len(lines)))
+    watched = tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(lines))
     return RequestHead(method.encode(), octets, 1, authority, fields, lines, body, False, False, upgrade, 0, watched)
 
 
@@ -122,7 +122,7 @@ def path_sent(decision: Decision) -> str:
 
 def response(decision: Decision, known: dict[str, bytes] | None = None) -> list[str]:
     fields = {name.encode(): value for name, value in (known or {}).items()}
-    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", (0,))
+    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", ((0, b"x-a"),))
     return lines(forward(decision).on_response(head))
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import RequestHead, ResponseHead
+from rawgate.message import RequestHead, ResponseHead, Watched
 from rawgate.policy.headers import (
     LIMIT_NAMES,
     REQUEST_NAMES,
@@ -17,6 +17,11 @@ from rawgate.policy.headers import (
 )
 
 NO_RULES = HeaderRules()
+
+
+def watched(through: list[bytes]) -> Watched:
+    """All of them, as `wire` says it."""
+    return tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(through))
 
 
 def request(
@@ -34,7 +39,7 @@ def request(
         False,
         b"",
         0,
-        watched=tuple(range(len(through))),
+        watched=watched(through),
     )
 
 
@@ -270,7 +275,7 @@ def down(
     removed: frozenset[bytes] = RESPONSE_NAMES - {b"date"},
 ) -> list[str]:
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
-    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=tuple(range(len(through))))
+    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=watched(through))
     octets = write(b"abc123", b"RateLimit: x\r\n", head)
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
