@@ -45,17 +45,16 @@ class Normal(Value, frozen=True):
 Normalise = Callable[[bytes], Normal]
 
 _HEX = rb"[0-9A-Fa-f]"
-# Visible ASCII without "/", "?", "#", "\" and "%". RFC 3986 allows fewer octets in a path; browsers send some of the
-# others ("|", "[", "^") as they are, and no reader takes them for a delimiter.
-_PLAIN = rb"!\"$&'()*+,\-.0-9:;<=>@A-Z\[\]^_`a-z{|}~"
-_PLAIN_BUT_DOT = _PLAIN.replace(b".", b"")
-_QUERY = rb"\?[!-\"$-~]*+"
 
-# What most targets look like: nothing encoded, no empty segment, no segment that starts with a dot.
-_ALREADY_NORMAL = re.compile(
-    rb"(?=/)((?:/[%(first)b][%(plain)b]*+)*/?)(%(query)b|)"
-    % {b"first": _PLAIN_BUT_DOT, b"plain": _PLAIN, b"query": _QUERY}
-).fullmatch
+
+def _marking(unfit: bytes) -> bytes:
+    """A table for `translate` that changes what is not visible ASCII, and `unfit`. RFC 3986 allows fewer octets in a
+    target; browsers send some of the others ("|", "[", "^") as they are, and no reader takes them for a delimiter."""
+    return bytes(octet if 0x20 < octet < 0x7F and octet not in unfit else 0xFF for octet in range(256))
+
+
+_UNLIKELY_IN_PATHS = _marking(b"#%?\\")
+_UNFIT_FOR_QUERIES = _marking(b"#")
 
 _UNSENDABLE = (
     (re.compile(rb"[^!-~]"), "The path holds a control character, a space or an octet that is not ASCII."),
@@ -142,10 +141,17 @@ def compile_normaliser(merge_slashes: bool) -> Normalise:
     """→ `normalise(target)`, for an origin-form target (RFC 9112 section 3.2.1), path and query. Raises nothing."""
 
     def normalise(target: bytes) -> Normal:
-        normal = _ALREADY_NORMAL(target)
-        if normal is not None:
-            path, query = normal.groups()
-            return Normal(path, path, query, "")
+        # Most targets: nothing encoded, no empty segment, no segment that starts with a dot. (`find`, because `in` with
+        # more than one octet raises an exception inside CPython first, and costs four times as much.)
+        path, mark, query = target.partition(b"?")
+        if (
+            path[:1] == b"/"
+            and path.translate(_UNLIKELY_IN_PATHS) == path
+            and query.translate(_UNFIT_FOR_QUERIES) == query
+            and path.find(b"//") < 0
+            and path.find(b"/.") < 0
+        ):
+            return Normal(path, path, mark + query, "")
         return _read(target, merge_slashes)
 
     return normalise
