@@ -7,8 +7,8 @@ They are frozen `msgspec.Struct`s without a garbage-collection header: building 
 slots dataclass, and a request builds several. None of them may ever take part in a reference cycle.
 
 The kinds of Struct that all rooms use are base classes. By them the values are recognised of which the single file has
-classes of machine code (`tools/binary/natively.py`); there they are neither frozen nor compared by what they hold, so
-nothing that serves requests may rely on that. The compiler passes over the keywords of other classes.
+classes of machine code (`tools/binary/natively.py`); there they are no Structs, neither frozen nor compared by what
+they hold: nothing may rely on that. The compiler passes over the keywords of other classes.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ Octets = bytes | memoryview
 
 
 Watched = tuple[tuple[int, bytes], ...]
+"""Position in `through` and lower-cased name of each line that policy asked to have watched: it may remove those."""
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -79,8 +80,7 @@ class RequestHead(Value, frozen=True):
     expect    the client waits for a 100 (Continue)
     upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
-    watched   position in `through` and lower-cased name of the lines that policy asked to have watched: it may remove
-              those
+    watched   of `through`, see `Watched`
     """
 
     method: bytes
@@ -102,7 +102,7 @@ class ResponseHead(Value, frozen=True):
 
     status    100–599
     phrase    reason phrase, may be empty
-    known     as in `RequestHead`
+    known     as in `RequestHead`, without Keep-Alive
     through   as in `RequestHead`; here the fields that policy asked for are the ones that policy removes or reads
     body      octets, CHUNKED or UNTIL_CLOSE, the request's method taken into account; NO_BODY for HEAD, 1xx, 204, 304
     length    the Content-Length to show the client, or -1: for HEAD and 304 it differs from `body`

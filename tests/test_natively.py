@@ -1,6 +1,7 @@
 """Values that are rewritten for the compiler: the same fields, in the same places, on the same lines."""
 
 import ast
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,6 @@ from typing import Any
 import pytest
 
 from rawgate import message
-from rawgate.policy import gate, limiter, paths
 from tools.binary.ahead import COMPILED
 from tools.binary.natively import natively
 
@@ -27,23 +27,40 @@ def natives(path: Path) -> SimpleNamespace:
     return SimpleNamespace(**namespace)
 
 
-@pytest.mark.parametrize("module", [message, paths, limiter, gate], ids=lambda module: module.__name__)
-def test_values_have_the_fields_that_they_had(module: Any) -> None:
-    kinds = tuple(vars(message)[name] for name in ("Value", "State", "Terms"))
-    values: list[Any] = [
+MODULES = [importlib.import_module(str(path.with_suffix("")).replace("/", ".")) for path in COMPILED]
+KINDS = (message.Value, message.State, message.Terms)
+
+
+def values_of(module: Any) -> list[Any]:
+    """The values that a module declares."""
+    return [
         found
         for found in vars(module).values()
-        if isinstance(found, type) and found.__module__ == module.__name__ and issubclass(found, kinds)
+        if isinstance(found, type)
+        and found.__module__ == module.__name__
+        and issubclass(found, KINDS)
+        and found not in KINDS
     ]
-    assert values
+
+
+def test_all_values_are_in_compiled_modules() -> None:
+    """Elsewhere their base would be a class that CPython cannot make subclasses of."""
+    declared: list[type] = [*KINDS]
+    for kind in declared:
+        declared += kind.__subclasses__()
+    assert {kind.__module__ for kind in declared if kind.__module__.startswith("rawgate.")} <= {
+        module.__name__ for module in MODULES
+    }
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if values_of(module)], ids=lambda one: one.__name__)
+def test_values_have_the_fields_that_they_had(module: Any) -> None:
     rewritten = natives(Path(module.__file__))
-    for value in values:
+    for value in values_of(module):
         native = vars(rewritten)[value.__name__]
-        if value in kinds:
-            continue
         names = value.__struct_fields__
         assert native.__match_args__ == names
-        assert not issubclass(native, kinds)
+        assert not issubclass(native, KINDS)
         optional = len(value.__struct_defaults__)
         made = native(*range(len(names) - optional))
         assert [getattr(made, name) for name in names] == [*range(len(names) - optional), *value.__struct_defaults__]
@@ -84,3 +101,17 @@ def test_lines_stay_where_they_were(module: Path) -> None:
 
 def test_modules_without_values_are_left_alone() -> None:
     assert natively("import re\n\n\nclass A:\n    x: int\n") == "import re\n\n\nclass A:\n    x: int\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class A(Value, frozen=True):\n    x: int\n",
+        '"""M."""\n\n\nclass A(Value, frozen=True):\n    """D."""\n\n    x: ClassVar[int] = 1\n',
+        '"""M."""\nimport re\nclass A(State):\n    """D."""\n\n    x: int\n',
+    ],
+    ids=["no docstring", "something else than fields", "no room"],
+)
+def test_what_cannot_be_rewritten_is_refused(source: str) -> None:
+    with pytest.raises(ValueError, match=r"^(line|A|no empty line)"):
+        natively(source)

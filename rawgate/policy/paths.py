@@ -48,9 +48,9 @@ _HEX = rb"[0-9A-Fa-f]"
 
 
 def _marking(unfit: bytes) -> bytes:
-    """A table for `translate` that changes what is not visible ASCII, and `unfit`. RFC 3986 allows fewer octets in a
-    target; browsers send some of the others ("|", "[", "^") as they are, and no reader takes them for a delimiter."""
-    return bytes(octet if 0x20 < octet < 0x7F and octet not in unfit else 0xFF for octet in range(256))
+    """A table for `translate` that changes each octet which is not visible ASCII, or `unfit`. RFC 3986 allows fewer in
+    a target; browsers send some of the others ("|", "[", "^") as they are, and no reader takes them for a delimiter."""
+    return bytes(octet if 0x20 < octet < 0x7F and octet not in unfit else octet ^ 0x80 for octet in range(256))
 
 
 _UNLIKELY_IN_PATHS = _marking(b"#%?\\")

@@ -5,11 +5,11 @@ as if they had been verified. What comes after a good credential is what these t
 
 from collections.abc import Callable, Iterator
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, Test
 from rawgate.errors import API_KEY_UNKNOWN, AUTH_MALFORMED, AUTH_MISSING, Key, Reason
-from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer
+from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, replaced
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
 from rawgate.policy.jwt import JwtVerifier, identity_of
 from rawgate.policy.router import Group
@@ -99,7 +99,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
     def changed(route: CompiledRoute) -> CompiledRoute:
         if route.credential is None:
             return route
-        return structs.replace(route, credential=_given(route.credential, test))
+        return replaced(route, credential=_given(route.credential, test))
 
     def find(authority: bytes, key: bytes) -> Group[CompiledRoute] | None:
         group = gate.router.find(authority, key)
@@ -118,7 +118,7 @@ def _given(credential: Credential, test: Test) -> Credential:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
 
-    return structs.replace(credential, check=check)
+    return replaced(credential, check=check)
 
 
 def _outcome(decision: Decision) -> _Got:

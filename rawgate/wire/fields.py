@@ -32,6 +32,8 @@ _MOST_DIGITS = 19
 """Significant digits of a length that is worth reading: below 10**19 octets, and far from Python's limit of 4,300."""
 
 _SPELLINGS = 4096
+_MEMORABLE = 64
+"""Octets."""
 
 
 NOT_A_NAME: Final = b":"
@@ -43,7 +45,7 @@ class FieldNames(dict[bytes, bytes | None]):
     field goes through; b"" when it does, but policy watches it; NOT_A_NAME when it is no token or not for that lane.
 
     A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
-    outside, so it stops growing at a fixed size; beyond that, new spellings cost a few steps each time.
+    outside, so it takes a fixed number of them and none that is long; others cost a few steps each time.
 
     watched      lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
     rare         lower-cased names of fields that need more thought than the fast lane gives to any
@@ -72,7 +74,7 @@ class FieldNames(dict[bytes, bytes | None]):
         if TOKEN.fullmatch(spelling) is None or lowered in self._rare or (b"_" in spelling and not self._underscores):
             return NOT_A_NAME
         name = lowered if lowered in self.known else b"" if self.is_watched(lowered) else None
-        if len(self) < _SPELLINGS:
+        if len(self) < _SPELLINGS and len(spelling) <= _MEMORABLE:
             self[spelling] = name
         return name
 

@@ -1,50 +1,28 @@
 """The configurations that people copy: all of them load, pass their own tests, and are good to an editor."""
 
-import json
 import re
 import shutil
 import tomllib
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jsonschema import Draft202012Validator
 
+from harness.examples import ENVIRON, EXAMPLES, write_keys
 from rawgate.cli.main import main
 from rawgate.config.load import load
 from rawgate.config.schema import config_schema
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "rawgate" / "examples").glob("*.*"))
 README = (ROOT / "README.md").read_text("utf-8")
-
-KEY = "k" * 24
-
-ENVIRON = {
-    "API_KEYS": f"acme:{KEY}",
-    "INTERNAL_KEYS": f"ops:{KEY}",
-    "JWT_SECRET": "correct horse battery staple, twice over",
-    "JWT_SECRET_OLD": "battery correct staple horse, twice over",
-    "PARTNER_KEYS": f"acme:{KEY},globex:sha256:{'0' * 64}",
-}
-
-
-def key_set() -> str:
-    """What an identity provider publishes."""
-    numbers = generate_private_key(65537, 2048).public_key().public_numbers()
-    modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
-    return json.dumps({"keys": [{"kty": "RSA", "kid": "1", "use": "sig", "alg": "RS256", "n": modulus, "e": "AQAB"}]})
 
 
 @pytest.fixture(scope="module")
 def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the key files that the examples name."""
     folder = tmp_path_factory.mktemp("examples")
-    (folder / "keys").mkdir()
-    (folder / "keys/provider.json").write_text(key_set())
-    (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")
+    write_keys(folder)
     return folder
 
 

@@ -45,6 +45,17 @@ targets = st.lists(
 ).map(lambda pieces: "/" + "".join(pieces)) | st.text(st.characters(max_codepoint=255)).map(lambda text: "/" + text)
 
 
+@pytest.mark.parametrize("octet", range(256))
+def test_octets_that_no_target_may_hold(octet: int) -> None:
+    """Wherever it stands: none of these needs the long way to be found."""
+    odd = not 0x20 < octet < 0x7F or octet in b"#"
+    for target in (b"/a%cb", b"/%c", b"/a/%c/", b"/?%c", b"/a?b=%c&c"):
+        for normalise in (merging, keeping):
+            normal = normalise(target % octet)
+            query = b"?" in target
+            assert (normal.path == b"") == (odd or (not query and octet in b"\\%")), (target, normal)
+
+
 @pytest.mark.parametrize("row", READ, ids=lambda row: row["id"])
 def test_reads(row: dict[str, str]) -> None:
     normal = merging(row["target"].encode("latin-1"))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.wire.fields import FieldNames, content_length_fault, members, read_length
+from rawgate.wire.fields import NOT_A_NAME, FieldNames, content_length_fault, members, read_length
 
 
 def test_field_names_stay_bounded_and_right() -> None:
@@ -21,6 +21,22 @@ def test_watched_names_are_told_apart_in_any_spelling() -> None:
     assert {names[spelling] for spelling in watched} == {b""}
     assert {names[spelling] for spelling in (b"X-Debugger", b"X-Forwarded", b"X-Forwarded*", b"Accept")} == {None}
     assert names[b"Host"] == b"host"
+
+
+def test_names_that_the_fast_lane_leaves_alone() -> None:
+    known = frozenset((b"host", b"upgrade"))
+    names = FieldNames(known, frozenset((b"x-debug",)), frozenset((b"upgrade",)), underscores=False)
+    odd = [b"", b" ", b"a:b", b"a b", b" a", b"a\r", b"\xe9", b"X_Debug", b"X_A", b"Upgrade", b"upgrade"]
+    assert {names[spelling] for spelling in odd} == {NOT_A_NAME}
+    assert len(names) == 0
+    assert (names[b"HOST"], names[b"X-Debug"], names[b"X-A"]) == (b"host", b"", None)
+    assert FieldNames(known)[b"X_A"] is None
+
+
+def test_long_names_are_read_and_not_remembered() -> None:
+    names = FieldNames(frozenset((b"host",)), frozenset((b"x-*",)))
+    assert [names[name] for name in (b"a" * 65, b"X-" + b"a" * 9000, b"a" * 64)] == [None, b"", None]
+    assert list(names) == [b"a" * 64]
 
 
 @pytest.mark.parametrize(

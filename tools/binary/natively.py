@@ -7,8 +7,9 @@ values that it declares (`message.Value`, `State`, `Terms`) are written as plain
 request without sockets takes 8.2 µs instead of 9.5 so, with the full pipeline 10.9 instead of 13.3. In the source they
 stay Structs: interpreted, a plain class of twelve fields takes three times as long to make.
 
-Two things are lost, and nothing that is compiled relies on them: nobody is kept from changing a frozen value (the type
-checker has seen to that, in the module as it stands), and values are equal only to themselves.
+What they are no more: Structs. No module, compiled or not, may give one to `msgspec` (`message.replaced` stands for
+`structs.replace`), or rely on what it is equal to or prints as. Nor is anybody kept from changing a frozen one; the
+type checker has seen to that, in the module as it stands.
 
 All lines stay where they are, so that line numbers in tracebacks stay true: what is added takes the place of
 docstrings.
@@ -55,6 +56,8 @@ def _put(lines: list[str], node: ast.stmt, texts: tuple[str, ...]) -> None:
 def _rewrite(lines: list[str], node: ast.ClassDef) -> None:
     """One value."""
     docstring, fields = node.body[0], [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    if ast.get_docstring(node) is None or any("ClassVar" in ast.unparse(field.annotation) for field in fields):
+        raise ValueError(f"{node.name} is not a docstring and fields")
     parameters, names = [], []
     for field in fields:
         name, kind = ast.unparse(field.target), ast.unparse(field.annotation)

@@ -54,7 +54,7 @@ Outcome = tuple[Any, ...]
 
 
 class Lane(Protocol):
-    """One kind of input. `fast` counts the inputs that the fast lane's pattern recognises."""
+    """One kind of input. `fast` counts the inputs that the fast lane recognises."""
 
     fast: int
 

@@ -1,0 +1,33 @@
+"""The configurations that people copy, and what stands around them."""
+
+import json
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "rawgate" / "examples").glob("*.*"))
+
+KEY = "k" * 24
+
+ENVIRON = {
+    "API_KEYS": f"acme:{KEY}",
+    "INTERNAL_KEYS": f"ops:{KEY}",
+    "JWT_SECRET": "correct horse battery staple, twice over",
+    "JWT_SECRET_OLD": "battery correct staple horse, twice over",
+    "PARTNER_KEYS": f"acme:{KEY},globex:sha256:{'0' * 64}",
+}
+
+
+def key_set() -> str:
+    """What an identity provider publishes."""
+    numbers = generate_private_key(65537, 2048).public_key().public_numbers()
+    modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
+    return json.dumps({"keys": [{"kty": "RSA", "kid": "1", "use": "sig", "alg": "RS256", "n": modulus, "e": "AQAB"}]})
+
+
+def write_keys(folder: Path) -> None:
+    """The key files that the examples name."""
+    (folder / "keys").mkdir()
+    (folder / "keys/provider.json").write_text(key_set())
+    (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")
