@@ -4,6 +4,7 @@ as if they had been verified. What comes after a good credential is what these t
 """
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -12,11 +13,13 @@ from rawgate.errors import API_KEY_UNKNOWN, AUTH_MALFORMED, AUTH_MISSING, Key, R
 from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, replaced
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
 from rawgate.policy.jwt import JwtVerifier, identity_of
-from rawgate.policy.router import Group
 from rawgate.serve.explain.fields import field_lines
 from rawgate.serve.explain.watch import refit
 from rawgate.serve.load import Loaded
 from rawgate.serve.sample import Refused, read_request, request_octets
+
+if TYPE_CHECKING:
+    from rawgate.policy.router import Group
 
 PEER = Peer("127.0.0.1", "127.0.0.1")
 """Where the tests' requests come from."""
@@ -101,7 +104,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
             return route
         return replaced(route, credential=_given(route.credential, test))
 
-    def find(authority: bytes, key: bytes) -> Group[CompiledRoute] | None:
+    def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
         group = gate.router.find(authority, key)
         return None if group is None else refit(group, changed)
 

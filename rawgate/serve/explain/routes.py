@@ -11,14 +11,12 @@ from rawgate.policy.gate import CompiledRoute
 from rawgate.policy.router import Cell, Group, Router
 from rawgate.serve.explain.shape import RouteTried
 
-Compiled = Cell[CompiledRoute]
-
 
 def tried_routes(
     routes: Iterable[Route],
-    router: Router[CompiledRoute],
+    router: "Router[CompiledRoute]",
     searched: tuple[bytes, bytes],
-    group: Group[CompiledRoute] | None,
+    group: "Group[CompiledRoute] | None",
     head: RequestHead,
     selected: str,
 ) -> tuple[RouteTried, ...]:
@@ -29,9 +27,9 @@ def tried_routes(
 
 def _tried(
     route: Route,
-    cell: Compiled,
+    cell: "Cell[CompiledRoute]",
     searched: tuple[bytes, bytes],
-    group: Group[CompiledRoute] | None,
+    group: "Group[CompiledRoute] | None",
     head: RequestHead,
     selected: str,
 ) -> RouteTried:
@@ -49,7 +47,7 @@ def _tried(
     return RouteTried(name, "method", f"takes {', '.join(route.methods)}")
 
 
-def _plans(group: Group[CompiledRoute]) -> list[CompiledRoute]:
+def _plans(group: "Group[CompiledRoute]") -> list[CompiledRoute]:
     return [*group.methods.values(), *([] if group.other is None else [group.other])]
 
 

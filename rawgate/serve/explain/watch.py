@@ -31,7 +31,7 @@ class Trace(Struct):
     client: Hop | None = None
     normal: Normal | None = None
     searched: tuple[bytes, bytes] | None = None
-    group: Group[CompiledRoute] | None = None
+    group: "Group[CompiledRoute] | None" = None
     credential: Credential | None = None
     presented: bytes | None = None
     found: Identity | Reason | None = None
@@ -57,7 +57,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
         trace.normal = gate.normalise(target)
         return trace.normal
 
-    def find(authority: bytes, key: bytes) -> Group[CompiledRoute] | None:
+    def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
         trace.searched = (authority, key)
         trace.group = gate.router.find(authority, key)
         return None if trace.group is None else refit(trace.group, lambda route: _watched_route(route, trace))
@@ -65,7 +65,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
     return compose(hop_of, client_of, normalise, find, new_id), trace
 
 
-def refit(group: Group[CompiledRoute], change: Callable[[CompiledRoute], CompiledRoute]) -> Group[CompiledRoute]:
+def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
     """The same routes with other steps."""
     other = None if group.other is None else change(group.other)
     return Group({method: change(route) for method, route in group.methods.items()}, other, group.allow)
