@@ -93,7 +93,7 @@ def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int,
         for server in servers.values():
             stop(server.process)
     outcomes = [_outcome(name, turns[name], memory[name]) for name in names]
-    remarks = _remarks(workload, turns) + [f"{name}: a traceback on its standard error" for name in failed]
+    remarks = remarks_on(workload, turns) + [f"{name}: a traceback on its standard error" for name in failed]
     ratios = _ratios(workload, turns)
     return WorkloadOutcome(
         workload.name, workload.title, workload.section, workload.what, workload.unit, outcomes, ratios, remarks
@@ -150,7 +150,7 @@ def _ratios(workload: Workload, turns: dict[str, list[Turn]]) -> list[RatioOutco
     return found
 
 
-def _remarks(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
+def remarks_on(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
     """What makes a figure worthless, or doubtful."""
     remarks = []
     for name, each in turns.items():
@@ -164,6 +164,12 @@ def _remarks(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
             remarks.append(f"{name}: {refused} of {requests} answers were errors")
         if failures:
             remarks.append(f"{name}: {failures} failures of connections")
+        best = max(turn.units / turn.sample.seconds for turn in each)
+        stalled = sum(turn.units / turn.sample.seconds < best / 10 for turn in each)
+        if stalled:
+            remarks.append(
+                f"{name}: hardly an answer in {stalled} of {len(each)} rounds, which makes its ratio worthless"
+            )
         counted = sum(turn.counted for turn in each)
         if workload.behind == "service" and not workload.refused and counted < requests * 0.99:
             remarks.append(f"{name}: of {requests} answers {requests - counted} did not come from the upstream")

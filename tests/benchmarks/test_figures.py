@@ -6,7 +6,7 @@ from suite.contenders import ALL as CONTENDERS
 from suite.contenders import FILES, filled
 from suite.generators import MARK, Sample, durations, percentile, sample_of
 from suite.machine import version_of
-from suite.rounds import Spread, spread
+from suite.rounds import Spread, Turn, remarks_on, spread
 from suite.special import Special, SpecialOutcome
 from suite.tokens import api_keys, hs256_tokens
 from suite.workloads import ALL as WORKLOADS
@@ -33,6 +33,20 @@ def test_percentile(share: float, expected: float) -> None:
 
 def test_spread() -> None:
     assert spread([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("answered", "remark"),
+    [
+        ([900, 1000, 1100], ""),
+        ([1000, 90, 1100, 1], "nginx: hardly an answer in 2 of 4 rounds, which makes its ratio worthless"),
+    ],
+    ids=["steady", "stalled"],
+)
+def test_rounds_in_which_a_contender_stalled_are_told(answered: list[int], remark: str) -> None:
+    plain = next(workload for workload in WORKLOADS if workload.name == "plain")
+    turns = [Turn(Sample(count, 1.0, 0), count, count, 5.0, 13.0) for count in answered]
+    assert remarks_on(plain, {"nginx": turns}) == [remark] * bool(remark)
 
 
 @pytest.mark.parametrize(
