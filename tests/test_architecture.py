@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from rawgate import message
+from tools.binary.ahead import COMPILED
+from tools.binary.natively import natively
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawgate"
@@ -260,14 +262,6 @@ def test_a_possessive_group_is_found(pattern: str, found: bool) -> None:
     assert has_possessive_group(pattern) == found
 
 
-def compiled_ahead() -> list[Path]:
-    """The modules that the single file has as machine code."""
-    tree = ast.parse((ROOT / "tools/binary/ahead.py").read_text())
-    names = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    modules = [name for name in names if re.fullmatch(r"[a-z_]+/[a-z_]+", name)]
-    return [PACKAGE / f"{name}.py" for name in modules]
-
-
 KINDS = {"Value": ["frozen"], "Terms": ["frozen"], "State": []}
 """Bases of `message`, with the keywords that a class of theirs repeats for the type checker."""
 
@@ -282,10 +276,9 @@ def lost_keywords(tree: ast.Module) -> Iterator[str]:
 
 
 def test_compiled_modules_lose_no_class_keywords() -> None:
-    modules = compiled_ahead()
-    assert len(modules) > 10
-    for path in modules:
-        assert list(lost_keywords(ast.parse(path.read_text()))) == [], path
+    assert len(COMPILED) > 10
+    for path in COMPILED:
+        assert list(lost_keywords(ast.parse(natively((ROOT / path).read_text())))) == [], path
 
 
 @pytest.mark.parametrize(

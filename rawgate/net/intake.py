@@ -14,6 +14,8 @@ the room), since a service sends in smaller pieces; they are read as before, lik
 import asyncio
 from typing import Protocol, cast
 
+from rawgate.net.transports import Callbacks, protocol_of
+
 ROOM = 1024 * 1024
 """Octets read at once, and the most that a stalled upstream makes us keep of an upload."""
 
@@ -31,19 +33,11 @@ class Room:
         self.view = memoryview(bytearray(ROOM))
 
 
-class Owner(Protocol):
+class Owner(Callbacks, Protocol):
     """The protocol whose connection it is."""
 
     def take(self, view: memoryview) -> None:
         """Octets of the connection. They are there until this returns."""
-
-    def eof_received(self) -> bool: ...
-
-    def connection_lost(self, exc: Exception | None) -> None: ...
-
-    def pause_writing(self) -> None: ...
-
-    def resume_writing(self) -> None: ...
 
 
 class Intake:
@@ -61,7 +55,7 @@ class Intake:
     def buffer_updated(self, nbytes: int) -> None:
         self._owner.take(self._room.view[:nbytes])
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         return self._owner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -82,4 +76,4 @@ def begin(owner: Owner, transport: asyncio.Transport, room: Room) -> None:
 
 def end(owner: Owner, transport: asyncio.Transport) -> None:
     """Give the owner `bytes` again."""
-    transport.set_protocol(cast("asyncio.BaseProtocol", owner))
+    transport.set_protocol(protocol_of(owner))

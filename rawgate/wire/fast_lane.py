@@ -29,15 +29,18 @@ Fields = tuple[dict[bytes, bytes], list[bytes], Watched]
 Hop = tuple[int, bool]
 
 
-def split_head(block: bytes, most: int) -> list[bytes] | None:
-    """The start line and the field lines of a head, given without its last CRLF CRLF; at most `most` field lines. None:
-    there are none or more, or an octet is here that no line may hold."""
+def split_head(data: bytes, octets: int, fields: int) -> tuple[list[bytes], bytes] | None:
+    """The start line and the field lines of a head, and what is behind it. None: the head is not here whole, has more
+    than that many octets or fields, or no field, or holds an octet that no line may hold."""
+    block, end, rest = data.partition(b"\r\n\r\n")
+    if not end or len(block) + len(end) > octets:
+        return None
     lines = block.split(b"\r\n")
     text = b"".join(lines)
     # What `split` left of CR and LF is bare. A translation that changes nothing returns the very object.
     if text.translate(_CONTROLS_MARKED) != text:
         return None
-    return lines if 1 < len(lines) <= most + 1 else None
+    return (lines, rest) if 1 < len(lines) <= fields + 1 else None
 
 
 def sort_fields(lines: list[bytes], names: FieldNames) -> Fields | None:

@@ -129,13 +129,10 @@ class RequestReader:
     def recognise(self, data: bytes) -> RequestHead | None:
         """The fast lane: a whole, common head, or None."""
         rules = self._rules
-        block, end, rest = data.partition(b"\r\n\r\n")
-        size = len(block) + len(end)
-        if not end or size > rules.head:
+        split = split_head(data, rules.head, rules.headers)
+        if split is None:
             return None
-        lines = split_head(block, rules.headers)
-        if lines is None:
-            return None
+        lines, rest = split
         parts = lines.pop(0).split(b" ")
         if len(parts) != 3 or parts[0] not in _COMMON_METHODS or parts[2] != b"HTTP/1.1":
             return None
@@ -158,6 +155,7 @@ class RequestReader:
             return None
         body, close = common
         self.rest = rest
+        size = len(data) - len(rest)
         return RequestHead(method, target, 1, host, known, through, body, close, False, b"", size, watched)
 
     def _read(self, data: bytes) -> RequestHead | None:

@@ -84,12 +84,10 @@ class ResponseReader:
     def recognise(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The fast lane: a whole, common, final head, or None."""
         rules = self._rules
-        block, end, rest = data.partition(b"\r\n\r\n")
-        if not end or len(block) + len(end) > rules.head:
+        split = split_head(data, rules.head, rules.headers)
+        if split is None:
             return None
-        lines = split_head(block, rules.headers)
-        if lines is None:
-            return None
+        lines, rest = split
         line = lines.pop(0)
         start, phrase = line[:_START_LENGTH], line[_START_LENGTH:]
         if start not in _START or not phrase.isascii() or phrase[:1] in (b"", b" "):

@@ -61,7 +61,10 @@ request_headers = { remove = ["X-Debug"], set = { X-Gateway = "here" } }
 """
 
 
-def minted(folder: Path) -> str:
+@pytest.fixture(scope="module")
+def token(folder: Path) -> str:
+    """Of alice, for the configuration that decisions are explained of."""
+    (folder / "explained.toml").write_text(CONFIG, "utf-8")
     done = run(folder, "token", "main", "explained.toml", "--sub", "alice")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.strip()
@@ -86,10 +89,14 @@ def minted(folder: Path) -> str:
 )
 @pytest.mark.parametrize("json", [(), ("--json",)], ids=["for people", "JSON"])
 def test_a_decision_is_explained(
-    folder: Path, request_line: tuple[str, str], fields: tuple[str, ...], peer: str, told: str, json: tuple[str, ...]
+    folder: Path,
+    token: str,
+    request_line: tuple[str, str],
+    fields: tuple[str, ...],
+    peer: str,
+    told: str,
+    json: tuple[str, ...],
 ) -> None:
-    (folder / "explained.toml").write_text(CONFIG, "utf-8")
-    token = minted(folder)
     headers = [word for field in fields for word in ("-H", field.replace("TOKEN", token))]
     done = run(folder, "explain", *request_line, *headers, "--peer", peer, "--config", "explained.toml", *json)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
