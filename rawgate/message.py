@@ -23,6 +23,14 @@ NO_BODY: Final = 0
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
 
+READ_AS: Final = bytes(
+    octet if octet in b"0123456789abcdefghijklmnopqrstuvwxyz" else octet | 0x20 if 65 <= octet <= 90 else ord("-")
+    for octet in range(256)
+)
+"""A field name translated by this is what others may take it for: lower-cased, and "-" for every character but letters
+and digits. CGI (RFC 3875 section 4.1.18) and WSGI read `X_User_Id` as `X-User-Id`; lighttpd's CGI reads `X.User.Id` so,
+and every other character that a name may have."""
+
 Octets = bytes | memoryview
 """Octets of a body. A view is of a buffer that is used again: it is good until the call returns that it is given to."""
 

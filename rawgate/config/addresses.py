@@ -102,6 +102,8 @@ def network(mark: AddressRange, value: object, scene: Scene) -> Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     text = _string(value, mark.expected)
+    if "%" in text:  # Python takes `fe80::%eth0`, which no peer's address would ever be in
+        raise UnfitError(f"{shown(text)} has a zone", expected=mark.expected)
     try:
         return ip_network(text)
     except ValueError:

@@ -20,6 +20,7 @@ from rawgate.config.vocabulary import (
     NOT_CLIENT_IP,
     NOT_CORS_HEADER,
     NOT_METHOD,
+    NOT_UNTRUSTED,
     NOT_UPGRADE,
     PROTOCOL,
 )
@@ -82,7 +83,9 @@ class Limits(Struct, frozen=True, kw_only=True):
         Annotated[int, Count(1, 10_000_000)] | None, About("Open connections of one client address; left out: any.")
     ] = None
     limiter_keys: Annotated[
-        int, Count(1, 100_000_000), About("Clients that the limiter remembers, about 400 bytes each.")
+        int,
+        Count(1, 100_000_000),
+        About("Clients that the limiter remembers, about 400 bytes each; and as many addresses."),
     ] = 100_000
 
 
@@ -113,7 +116,20 @@ class Gateway(Struct, frozen=True, kw_only=True):
             "from everyone else. Left out: X-Forwarded-For is walked. Lower-cased."
         ),
     ] = None
-    merge_slashes: Annotated[bool, About("Read // in a path as /.")] = True
+    merge_slashes: Annotated[
+        bool, About("Read // in a path as /. At the start of a path it is one slash in any case.")
+    ] = True
+    case: Annotated[
+        Literal["exact", "ignore"],
+        About('"ignore": routes match letters in either case, for services that do so (Express by default, IIS).'),
+    ] = "exact"
+    untrusted_headers: Annotated[
+        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_UNTRUSTED)], ...],
+        Many(empty=True),
+        About(
+            'Further fields that are taken from all but trusted proxies; "x-team-*": all that begin so. Lower-cased.'
+        ),
+    ] = ()
     timeouts: Annotated[Timeouts, About("How long the gateway waits for clients, and for its own end.")] = Timeouts()
     limits: Annotated[Limits, About("What one client may take.")] = Limits()
 
@@ -295,6 +311,16 @@ class Route(Struct, frozen=True, kw_only=True):
     encoded_slash: Annotated[
         Literal["reject", "keep"], About("What becomes of %2F and %5C in a path: 400, or passed on as they are.")
     ] = "reject"
+    path_parameters: Annotated[
+        Literal["strict", "keep"],
+        About(
+            "Routes are matched without the parameters of a path (;v=1), which are sent on. What becomes of a path "
+            "that would come to another route with them: 400, or this route."
+        ),
+    ] = "strict"
+    case: Annotated[Literal["exact", "ignore"] | None, About("Of letters in the path, in place of the gateway's.")] = (
+        None
+    )
     cors: Annotated[Cors | None, About("Which web pages of other origins may call; left out: none.")] = None
     forward_credentials: Annotated[
         bool | None, About("Whether the service sees the token or key. Left out: tokens yes, API keys no.")

@@ -95,6 +95,8 @@ def _config(table: Table) -> Iterator[Finding]:
     for name, keys in table.values.get("api_keys", {}).items():
         if keys.header == header:
             yield ("gateway", "client_ip_header"), f"{quoted(header)} is the header of api_keys.{name}"
+        if gateway and keys.header in gateway.untrusted_headers:
+            yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
 
 
 RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {

@@ -75,7 +75,15 @@ _CLIENT_IPS = _API_KEYS | {"x-forwarded-for": "is a list, and is walked when thi
 # The usual header for just this purpose (nginx's realip module).
 del _CLIENT_IPS["x-real-ip"]
 
+_UNTRUSTED = {
+    "authorization": "carries the credential of [jwt] verifiers",
+    "cookie": "is a client's to send: remove it by a route's request_headers",
+    "origin": "is written by browsers",
+    "x-user-id": "is taken from everyone in any case",
+} | dict.fromkeys(_HOP | {"host"}, _OF_HOP)
+
 NOT_METHOD: Refused = tuple(_METHODS.items())
+NOT_UNTRUSTED: Refused = tuple(_UNTRUSTED.items())
 NOT_UPGRADE: Refused = tuple(_UPGRADES.items())
 NOT_API_KEY: Refused = tuple(_API_KEYS.items())
 NOT_CLIENT_IP: Refused = tuple(_CLIENT_IPS.items())

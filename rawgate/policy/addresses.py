@@ -18,6 +18,10 @@ from rawgate.config.model import Network
 from rawgate.message import Value
 
 _REMEMBERED = 4096
+
+MOST_HOPS = 32
+"""Trusted proxies that a request may have passed: whoever stands beyond them is taken for the client."""
+
 _PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
 
 
@@ -81,7 +85,7 @@ def compile_addresses(trusted: tuple[Network, ...], client_ip_header: str | None
 
     def walk(peer: Hop, known: dict[bytes, bytes]) -> Hop:
         client = peer
-        for entry in reversed(known.get(b"x-forwarded-for", b"").split(b",")):
+        for entry in reversed(known.get(b"x-forwarded-for", b"").rsplit(b",", MOST_HOPS)[-MOST_HOPS:]):
             hop = listed(entry.decode("latin-1"))
             if hop is None:
                 break

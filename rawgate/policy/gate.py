@@ -120,21 +120,54 @@ class LimitLines(dict[tuple[int, int], bytes]):
 
 
 class Limit(Terms, frozen=True):
-    """How a route limits. `fields[remaining, reset]` are the lines that tell the client."""
+    """How a route limits.
+
+    hit          counts a client who is known by a credential
+    hit_address  counts one who is known by an address
+    fields       `fields[remaining, reset]` are the lines that tell the client
+    """
 
     hit: Hit
+    hit_address: Hit
     fields: LimitLines
+
+
+class Limiters(Terms, frozen=True):
+    """The counters of all routes. Addresses have places of their own: whoever has many of them, as anybody with IPv6 or
+    a botnet has, pushes out nobody who is known by a credential."""
+
+    credentials: Limiter
+    addresses: Limiter
+
+    @property
+    def evicted(self) -> int:
+        """How many live keys were forgotten: while it is 0, every limit keeps its promise."""
+        return self.credentials.evicted + self.addresses.evicted
+
+
+def compile_limiters(capacity: int, report: "Report") -> Limiters:
+    """`capacity`: keys of each kind. `report` is told when live ones have to be forgotten."""
+
+    def telling(kind: str) -> Callable[[int], object]:
+        return lambda count: report(
+            f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
+            "and may be let through once more"
+        )
+
+    return Limiters(Limiter(capacity, telling("clients")), Limiter(capacity, telling("addresses")))
 
 
 class CompiledRoute(Terms, frozen=True):
     """A route, ready: each step that depends on it. None: the route does not have that step.
 
-    keeps_slash  the path may hold an encoded slash
+    keeps_slash       the path may hold an encoded slash
+    keeps_parameters  the path may have parameters with which it would come to another route
     upgrades     lower-cased protocol names that may tunnel
     """
 
     terms: RouteTerms
     keeps_slash: bool
+    keeps_parameters: bool
     cors: cors.CorsPolicy | None
     credential: Credential | None
     limit: Limit | None
@@ -151,8 +184,9 @@ class Gate(Terms, frozen=True):
     wanted           request field names for `wire` to put into `known`
     protected        request field names that Connection may not name
     watched          request field names for `wire` to watch
+    methods          methods that routes name
     response_wanted, response_watched  the same for responses
-    limiter          all routes' counters; `limiter.evicted` says whether their promise held
+    limiters         all routes' counters; `limiters.evicted` says whether their promise held
     credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
     hop_of, client_of, normalise, router  the steps that depend on no route
     """
@@ -161,9 +195,10 @@ class Gate(Terms, frozen=True):
     wanted: frozenset[bytes]
     protected: frozenset[bytes]
     watched: frozenset[bytes]
+    methods: frozenset[bytes]
     response_wanted: frozenset[bytes]
     response_watched: frozenset[bytes]
-    limiter: Limiter
+    limiters: Limiters
     credentials: dict[str, Credential]
     hop_of: HopOf
     client_of: ClientOf
@@ -224,7 +259,8 @@ def compose(
         if route is None:
             fields = b"Allow: %b\r\n" % group.allow + _cors_of(group, known)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
-        return _serve(route, head, target, hop, client, request_id, now, wall)
+        doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
+        return _serve(route, head, target, doubt, hop, client, request_id, now, wall)
 
     return decide
 
@@ -233,18 +269,19 @@ def _serve(
     route: CompiledRoute,
     head: RequestHead,
     target: paths.Normal,
+    doubt: str,
     hop: Hop,
     client: Hop,
     request_id: str,
     now: float,
     wall: float,
 ) -> Decision:
-    """The steps that depend on the route."""
+    """The steps that depend on the route. `doubt`: why it does not take this path, or ""."""
     terms = route.terms
     caller, bucket, user = client.address, client.bucket, ""
     fields = b"" if route.cors is None else route.cors.fields(head.known)
-    if target.flaw and not route.keeps_slash:
-        return _refuse(BAD_REQUEST, fields, target.flaw, terms.route, request_id, caller)
+    if doubt:
+        return _refuse(BAD_REQUEST, fields, doubt, terms.route, request_id, caller)
 
     # 5. What it brings. A chunked body is counted as it comes.
     if head.body > terms.body_limit:
@@ -262,7 +299,8 @@ def _serve(
 
     # 7. How often.
     if route.limit is not None:
-        admitted, remaining, reset = route.limit.hit(bucket, now)
+        hit = route.limit.hit if user else route.limit.hit_address
+        admitted, remaining, reset = hit(bucket, now)
         fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
@@ -282,6 +320,17 @@ def _serve(
         caller,
         fields,
     )
+
+
+def _doubt(
+    route: CompiledRoute, group: Group[CompiledRoute], target: paths.Normal, plain: Group[CompiledRoute] | None
+) -> str:
+    """Why a route does not take a path that can be read in two ways, or "". `plain`: where the path leads when its
+    parameters are taken for a part of it."""
+    if target.flaw == paths.ENCODED_SLASH and not route.keeps_slash:
+        return target.flaw
+    is_detour = plain is None or plain.first != group.first
+    return paths.PARAMETERS if is_detour and not route.keeps_parameters else ""
 
 
 def _cors_of(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> bytes:
@@ -356,8 +405,10 @@ def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
     return Credential(table, check, challenge, challenge)
 
 
-def _limit(limiter: Limiter, name: str, rate: RateLimit) -> Limit:
-    return Limit(limiter.rule(name, rate.max, rate.window).hit, LimitLines(name, rate))
+def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
+    known = limiters.credentials.rule(name, rate.max, rate.window)
+    anonymous = limiters.addresses.rule(name, rate.max, rate.window)
+    return Limit(known.hit, anonymous.hit, LimitLines(name, rate))
 
 
 Report = Callable[[str], None]
@@ -381,21 +432,27 @@ class _Compiler:
         self.problems = problems
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
-        self.limiter = Limiter(gateway.limits.limiter_keys)
+        self.limiters = compile_limiters(gateway.limits.limiter_keys, report)
         self.credentials: dict[str, Credential] = {}
         self._compile_credentials()
         self.ip_header = (gateway.client_ip_header or "").lower().encode()
         keys = frozenset(spec.header.lower().encode() for spec in config.api_keys.values())
         speaks_cors = any(route.cors for route in config.routes)
         ip_headers = {self.ip_header} - {b""}
-        self.protected = headers.OURS | {b"authorization"} | keys | ip_headers
+        self.untrusted = headers.compile_untrusted(gateway.untrusted_headers)
+        self.by_method = frozenset((route.host, route.prefix) for route in config.routes if route.methods is not None)
+        self.protected = headers.OURS | {b"authorization"} | keys | ip_headers | self.untrusted.names
         self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
         self.response_wanted = (
             headers.RESPONSE_NAMES
             | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
-        self.watched = headers.WATCHED | headers.watched_names(route.request_headers for route in config.routes)
+        self.watched = (
+            self.untrusted.with_overrides().watched
+            | headers.watched_names(route.request_headers for route in config.routes)
+        )  # fmt: skip
+        self.methods = frozenset(method.encode() for route in config.routes for method in route.methods or ())
         self.response_watched = headers.watched_names(route.response_headers for route in config.routes)
 
     def _compile_credentials(self) -> None:
@@ -414,10 +471,11 @@ class _Compiler:
         """All routes whose prefix can be matched."""
         entries = []
         for index, route in enumerate(self.config.routes):
-            prefix = self._path(route.prefix, ("routes", index, "prefix"))
+            prefix = self._prefix(route.prefix, ("routes", index, "prefix"))
             plan = self._route(index, route, prefix)
             if prefix and plan is not None:
-                entries.append(Entry(index, route, paths.match_key(prefix), plan))
+                key, folds = paths.match_key(prefix), self._folds(route)
+                entries.append(Entry(index, route, key.lower() if folds else key, plan, folds))
         return entries
 
     def check_tests(self) -> None:
@@ -431,6 +489,14 @@ class _Compiler:
 
     def _problem(self, where: tuple[Key, ...], message: str) -> None:
         self.problems.append(Problem(where, message))
+
+    def _prefix(self, text: str, where: tuple[Key, ...]) -> bytes:
+        """The same for what is matched, which is without parameters."""
+        path = self._path(text, where)
+        if path and b";" in paths.match_key(path):
+            self._problem(where, f"{text!r} has parameters, which are not matched (expected a path without ;)")
+            return b""
+        return path
 
     def _path(self, text: str, where: tuple[Key, ...]) -> bytes:
         """A configured path as it is matched and sent, or b"" and a Problem."""
@@ -456,9 +522,10 @@ class _Compiler:
         return CompiledRoute(
             terms=RouteTerms(name, route.upstream, route.response_timeout, body),
             keeps_slash=route.encoded_slash == "keep",
+            keeps_parameters=route.path_parameters == "keep",
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
-            limit=None if route.rate_limit is None else _limit(self.limiter, name, route.rate_limit),
+            limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
             rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
             # With several targets the first one's authority speaks for all, as the name of an nginx upstream does:
             # the head is written before a target is chosen, and a retry at another target sends the same head.
@@ -469,9 +536,12 @@ class _Compiler:
                 named=self.wanted,
                 withheld=self._withheld(route),
                 ip_header=self.ip_header,
+                untrusted=self._untrusted(route),
             ),
             down=self._down(route),
-            trailer=headers.compile_trailer_filter(self.wanted | self.protected, route.request_headers),
+            trailer=headers.compile_trailer_filter(
+                self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
+            ),
             upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
         )
 
@@ -483,6 +553,15 @@ class _Compiler:
         if name not in tables.get(kind, ()):
             self._problem(where, f'{route.auth!r} names no verifier (expected "jwt.NAME", "api_keys.NAME" or "none")')
         return self.credentials.get(route.auth)
+
+    def _folds(self, route: Route) -> bool:
+        """Whether the route takes letters in either case."""
+        return (route.case or self.config.gateway.case) == "ignore"
+
+    def _untrusted(self, route: Route) -> headers.Untrusted:
+        """What only trusted proxies may say here: another method, too, where the method selects the route."""
+        by_method = (route.host, route.prefix) in self.by_method
+        return self.untrusted.with_overrides() if by_method else self.untrusted
 
     def _withheld(self, route: Route) -> frozenset[bytes]:
         """The credential's field, when the route keeps it from the upstream."""
@@ -540,9 +619,10 @@ def compile_gate(
         wanted=compiler.wanted,
         protected=compiler.protected,
         watched=compiler.watched,
+        methods=compiler.methods,
         response_wanted=compiler.response_wanted,
         response_watched=compiler.response_watched,
-        limiter=compiler.limiter,
+        limiters=compiler.limiters,
         credentials=compiler.credentials,
         hop_of=hop_of,
         client_of=client_of,

@@ -9,15 +9,19 @@ A field is in one of three groups, settled at load:
 Named fields on the way up, and who is believed:
 
     X-User-Id                           ours alone: removed from everyone, then set for a verified caller
-    X-Request-Id, X-Forwarded-*,
-    Forwarded, X-Real-IP                a trusted proxy's pass; all others' are removed, then ours are set
+    X-Request-Id, X-Forwarded-*, and
+    whatever else services believe      a trusted proxy's pass; all others' are removed, then ours are set
+    X-HTTP-Method-Override              likewise, where the method selects the route
     Authorization, API keys             pass where the route does not use them, or forwards them
     Via                                 ours is appended (RFC 9110 section 7.6.3)
     Proxy                               never passes: CGI programs take it for HTTP_PROXY
 
-X-Forwarded-* is a family without a list. The usual members are named; the others are *watched* (as are the names that
-some route sets or removes, see `watched_names`): `wire` says where they stand among the `through` lines, in any case
-and with "_" for "-", which CGI and WSGI read as the same name.
+Most of what services believe is only ever removed. Such names are not read but *watched*, as are those that some route
+sets or removes (see `watched_names`): `wire` says where they stand among the `through` lines.
+
+One name has many spellings. CGI, WSGI and their heirs make one variable of `X-User-Id`, `X_User_Id` and, some of them,
+`X.User~Id`. So names are compared as `message.READ_AS` has them, and a trusted proxy's field passes only as it is
+spelled in the lists below: `wire` has dropped the aliases of all names that are read, and here go those of the watched.
 
 A route's own rules come last: what they set or remove is dropped as received, then the fields that they set are added.
 """
@@ -26,7 +30,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import Down, RequestHead, ResponseHead
+from rawgate.message import READ_AS, Down, RequestHead, ResponseHead, Terms
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, trusted, request id, user or b"")` → the head for the upstream."""
@@ -39,8 +43,25 @@ OURS = frozenset((b"x-user-id", b"x-request-id", b"via")) | BELIEVED
 REQUEST_NAMES = OURS | frozenset((b"authorization", b"proxy", b"max-forwards"))
 """Named on the way up in every configuration; key headers, the client address header and CORS come on top."""
 
-WATCHED = frozenset((b"x-forwarded-*",))
-"""Watched on the way up in every configuration; the names that routes set or remove come on top."""
+OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
+"""Fields by which Rails, Express, Spring, Symfony, ASP.NET and others serve another method than the request's."""
+
+_SERVICES_BELIEVE = frozenset(
+    (
+        # the client's address: Rails and PHP, Akamai, Cloudflare, Rackspace, Fastly, Fly, Azure, App Engine, Envoy
+        *(b"client-ip", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip"),
+        *(b"cf-connecting-ipv6", b"fastly-client-ip", b"fly-client-ip", b"x-azure-clientip", b"x-azure-socketip"),
+        *(b"x-appengine-user-ip", b"x-envoy-external-address", b"x-originating-ip", b"x-remote-ip", b"x-remote-addr"),
+        *(b"remote-addr", b"x-forwarded", b"forwarded-for"),
+        # the target: IIS and what is ported from it, Symfony, Envoy
+        *(b"x-rewrite-url", b"x-host", b"x-envoy-original-path", b"x-envoy-original-host"),
+        # who is calling: whatever sits behind a server that authenticates
+        *(b"remote-user", b"x-remote-user", b"x-authenticated-user"),
+        # TLS in front
+        *(b"x-scheme", b"x-url-scheme", b"front-end-https"),
+    )
+)
+_FAMILIES_BELIEVED = (b"x-forwarded-*", b"x-original-*")
 
 RESPONSE_NAMES = frozenset((b"server", b"x-powered-by", b"x-request-id", b"date"))
 LIMIT_NAMES = frozenset(
@@ -78,6 +99,39 @@ def _ruled(rules: HeaderRules) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in (*rules.set, *rules.remove))
 
 
+def _read_as(names: Iterable[bytes]) -> frozenset[bytes]:
+    return frozenset(name.translate(READ_AS) for name in names)
+
+
+class Untrusted(Terms, frozen=True):
+    """What only a trusted proxy may say. Names as READ_AS has them; `families` are how the names of a family begin."""
+
+    names: frozenset[bytes]
+    families: tuple[bytes, ...]
+
+    @property
+    def watched(self) -> frozenset[bytes]:
+        """For `wire` to watch."""
+        return self.names | {family + b"*" for family in self.families}
+
+    def holds(self, name: bytes) -> bool:
+        """Of a name as READ_AS has it."""
+        return name in self.names or name.startswith(self.families)
+
+    def with_overrides(self) -> "Untrusted":
+        """The same for a path whose routes are selected by method."""
+        return Untrusted(self.names | OVERRIDES, self.families)
+
+
+def compile_untrusted(configured: Iterable[str]) -> Untrusted:
+    """The fields that services believe by default, and those that `gateway.untrusted_headers` names; "X-Team-*" stands
+    for all that begin so."""
+    names = [name.lower().encode() for name in configured]
+    families = (*_FAMILIES_BELIEVED, *(name for name in names if name.endswith(b"*")))
+    alone = _SERVICES_BELIEVE.union(BELIEVED, (name for name in names if not name.endswith(b"*")))
+    return Untrusted(_read_as(alone), tuple(family[:-1].translate(READ_AS) for family in families))
+
+
 def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Lower-cased name → the end of the line before, and how its own starts."""
     return {name: b"\r\n" + _SPELLINGS.get(name, name.title()) + b": " for name in names}
@@ -91,7 +145,7 @@ def believed_id(known: dict[bytes, bytes]) -> str:
 
 def is_loop(via: bytes) -> bool:
     """Whether a request with this Via has passed gateways of this name too often."""
-    return len(_our_member(via)) >= LONGEST_CHAIN
+    return via.count(b"rawgate") >= LONGEST_CHAIN and len(_our_member(via)) >= LONGEST_CHAIN
 
 
 def next_max_forwards(value: bytes) -> bytes | None:
@@ -104,14 +158,16 @@ def next_max_forwards(value: bytes) -> bytes | None:
     return b"%d" % (int(digits) - 1) if digits else b""
 
 
-def compile_trailer_filter(named: frozenset[bytes], rules: HeaderRules) -> Callable[[bytes], bool]:
+def compile_trailer_filter(
+    named: frozenset[bytes], rules: HeaderRules, untrusted: Untrusted
+) -> Callable[[bytes], bool]:
     """→ may a client's trailer field of this lower-cased name pass: what is no field of ours, of routing, framing or
-    authentication, nor one that the route sets or removes."""
-    refused = named | _NEVER_TRAILERS | _ruled(rules)
+    authentication, nor one that the route sets or removes. Of trailers nobody is believed."""
+    refused = _read_as(named | _NEVER_TRAILERS | _ruled(rules))
 
     def passes(name: bytes) -> bool:
-        plain = name.replace(b"_", b"-")
-        return name not in refused and plain not in refused and not plain.startswith(b"x-forwarded-")
+        plain = name.translate(READ_AS)
+        return plain not in refused and not untrusted.holds(plain)
 
     return passes
 
@@ -121,24 +177,19 @@ def watched_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
     return frozenset().union(*map(_ruled, rules))
 
 
-def _kept(head: RequestHead, dropped: frozenset[bytes], trusted: bool) -> list[bytes]:
-    """The lines that pass: neither `dropped`, nor of the X-Forwarded-* family unless a proxy spelled it well."""
-    kept = head.through.copy()
-    for index, name in reversed(head.watched):
-        plain = name.replace(b"_", b"-")
-        hearsay = plain.startswith(b"x-forwarded-") and not (trusted and plain == name)
-        if hearsay or name in dropped or plain in dropped:
-            del kept[index]
-    return kept
+def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
+    """The lines that pass: those that are not `dropped`, nor untrusted unless a trusted proxy spelled them well."""
+    keep = [True] * len(head.through)
+    for index, name in head.watched:
+        plain = name.translate(READ_AS)
+        keep[index] = plain not in dropped and ((trusted and plain == name) or not untrusted.holds(plain))
+    return [line for line, kept in zip(head.through, keep, strict=True) if kept]
 
 
 def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     """The lines of an upstream's answer that the route's rules leave."""
-    kept = head.through.copy()
-    for index, name in reversed(head.watched):
-        if name in dropped:
-            del kept[index]
-    return kept
+    gone = {index for index, name in head.watched if name in dropped}
+    return [line for index, line in enumerate(head.through) if index not in gone]
 
 
 def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes) -> list[bytes]:
@@ -160,6 +211,7 @@ def compile_up(
     named: frozenset[bytes],
     withheld: frozenset[bytes],
     ip_header: bytes,
+    untrusted: Untrusted,
 ) -> Up:
     """The way up of one route.
 
@@ -169,7 +221,8 @@ def compile_up(
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
     """
     ruled = _ruled(rules)
-    hearsay = BELIEVED | {ip_header}
+    dropped = _read_as(ruled)
+    hearsay = {ip_header} | {name for name in named if untrusted.holds(name.translate(READ_AS))}
     written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"}
     labels = _labels(named - written_here - withheld - ruled - hearsay)
     trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
@@ -182,7 +235,7 @@ def compile_up(
     ) -> bytes:
         # Every piece but the first begins with the end of the line before it; the last one ends its own.
         known, authority = head.known, head.authority
-        through = _kept(head, ruled, trusted) if head.watched else head.through
+        through = _kept(head, dropped, untrusted, trusted) if head.watched else head.through
         lines = [
             head.method, b" ", path, query,
             b" HTTP/1.1\r\nHost: " + authority if pass_host and authority else own_host,

@@ -8,6 +8,8 @@ Rules that it keeps
   An `alg` of another name, "none" among them, is a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
 - Signature first, then claims: who cannot sign learns nothing about what a good token would say.
 - Nothing in a token leads anywhere: `jku`, `x5u`, `jwk`, `typ` and `zip` are not looked at, `kid` is only compared.
+- A forged token costs little more than a signature: no limit stands before this step. Of a header, which nobody has
+  signed yet, no value is converted that is not used, and a longer one than HEADER is not read at all.
 - One token, one spelling: an encoding that decodes to the same octets by another text is refused, or the memory below
   and every deny-list behind the gateway could be walked around.
 - Refusing is returning a Reason. What the JSON and signature libraries raise is caught where it is raised; no input
@@ -38,6 +40,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Raw
 from msgspec.json import Decoder
 
 from rawgate.config.model import Jwt, Secret
@@ -67,6 +70,9 @@ TOKEN_MEMORABLE = 8 * 1024
 ENTRY_OVERHEAD = 352
 """Octets that an entry takes at most besides token and name: its places in dict and queue, Admission, Identity, str and
 float objects (tracemalloc, 20,000 to 60,000 tokens come and gone)."""
+
+HEADER = 4096
+"""Octets of a header's JSON. Usual ones have 30 to 100; some issuers send a chain of certificates along (`x5c`)."""
 
 HEADERS = 64
 """Header parts remembered. An issuer's tokens differ in claims and share a handful of headers, one for each key."""
@@ -180,7 +186,10 @@ def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _decode: Callable[[bytes], object] = Decoder().decode
-_look_for_duplicates = json.JSONDecoder(object_pairs_hook=_unique).decode
+_split_object: Callable[[bytes], dict[str, Raw]] = Decoder(dict[str, Raw]).decode
+_decode_text: Callable[[Raw], str] = Decoder(str).decode
+# Numbers stay text: a thousand of them would take longer to convert than ten requests.
+_look_for_duplicates = json.JSONDecoder(object_pairs_hook=_unique, parse_float=str, parse_int=str).decode
 
 
 def _json_object(text: bytes | None) -> dict[str, object] | None:
@@ -196,11 +205,40 @@ def _json_object(text: bytes | None) -> dict[str, object] | None:
         value = _decode(text)
         if type(value) is not dict:
             return None
-        if text.count(b",") + text.count(b"{") != len(value):
+        if _may_repeat(text, len(value)):
             _look_for_duplicates(text.decode())
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors too
         return None
     return value
+
+
+def _may_repeat(text: bytes, members: int) -> bool:
+    """Whether a JSON object in which that many members were found may hold more."""
+    return text.count(b",") + text.count(b"{") != members
+
+
+def _header_members(text: bytes | None) -> dict[str, Raw] | None:
+    """The same of a header, its values as they are written; None for one that is too long, too."""
+    if text is None or len(text) > HEADER:
+        return None
+    try:
+        members = _split_object(text)
+        # What is not converted is not checked for UTF-8 either.
+        if not text.isascii() or _may_repeat(text, len(members)):
+            _look_for_duplicates(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return members
+
+
+def _text(value: Raw | None) -> str | None:
+    """A JSON string; None for anything else."""
+    if value is None:
+        return None
+    try:
+        return _decode_text(value)
+    except ValueError:
+        return None
 
 
 def _date(value: object) -> float:
@@ -283,7 +321,7 @@ class JwtVerifier:
 
     def read(self, token: bytes) -> Reading:
         """What a token says and which key signed it, whatever `verify` makes of it: for people, never for decisions."""
-        parts = token.translate(_TO_STANDARD).split(b".")
+        parts = token.translate(_TO_STANDARD).split(b".", 3)
         header, payload, signature = (_octets(part) for part in (*parts, b"", b"", b"")[:3])
         selected = self._select(parts[0])
         candidates = () if isinstance(selected, Reason) else selected
@@ -300,7 +338,7 @@ class JwtVerifier:
         """Everything about a token that does not depend on the time (RFC 7519 section 7.2)."""
         # Three parts of the alphabet's characters with dots between (RFC 7515 section 7.1).
         standard = token.translate(_TO_STANDARD)
-        parts = standard.split(b".")
+        parts = standard.split(b".", 3)
         if len(parts) != 3 or _NUL in standard:
             return AUTH_MALFORMED
         header, payload, signature = parts
@@ -322,25 +360,25 @@ class JwtVerifier:
 
     def _select(self, part: bytes) -> tuple[Check, ...] | Reason:
         """The keys that a token with this header may be signed with."""
-        header = _json_object(_octets(part))
+        header = _header_members(_octets(part))
         if header is None:
             return AUTH_MALFORMED
-        algorithm = header.get("alg")
-        if not isinstance(algorithm, str):  # it is required (RFC 7515 section 4.1.1)
+        algorithm = _text(header.get("alg"))
+        if algorithm is None:  # it is required (RFC 7515 section 4.1.1)
             return AUTH_MALFORMED
         # No extension is understood, so any `crit` is refused, the empty one too (RFC 7515 section 4.1.11), and so is
         # a `b64` that changes what was signed (RFC 7797 section 7: never in a JWT).
-        if "crit" in header or header.get("b64", True) is not True:
+        if "crit" in header or ("b64" in header and bytes(header["b64"]) != b"true"):
             return AUTH_MALFORMED
         if algorithm != self._algorithm:  # case-sensitive
             return AUTH_BAD_SIGNATURE
         return self._select_by_name(header)
 
-    def _select_by_name(self, header: dict[str, object]) -> tuple[Check, ...] | Reason:
+    def _select_by_name(self, header: dict[str, Raw]) -> tuple[Check, ...] | Reason:
         if "kid" not in header:
             return self._all if len(self._all) == 1 or not self._named else AUTH_UNKNOWN_KEY
-        name = header["kid"]
-        if not isinstance(name, str):  # RFC 7515 section 4.1.4
+        name = _text(header["kid"])
+        if name is None:  # RFC 7515 section 4.1.4
             return AUTH_MALFORMED
         if not self._named:
             return self._all

@@ -38,6 +38,7 @@ Knows no clock (`now` is handed in), nothing of routes and nothing of header fie
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from math import ceil, inf, nextafter
 
 from rawgate.message import State
@@ -190,15 +191,18 @@ class Limiter:
     """The keys of all rules of a process, at most `capacity` (≥ 1).
 
     `evicted` counts the keys that were forgotten although they were live: while it is 0, every rule keeps its promise.
+    `tell` is called with that count when it begins, and each time that it is ten times as much.
     """
 
-    __slots__ = ("_places", "_rules", "capacity", "evicted")
+    __slots__ = ("_places", "_rules", "_tell", "_tell_at", "capacity", "evicted")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, tell: Callable[[int], object] = bool) -> None:
         if capacity < 1:
             raise ValueError(f"a limiter needs room for at least one key, not {capacity}")
         self.capacity = capacity
         self.evicted = 0
+        self._tell = tell
+        self._tell_at = 1
         self._places = capacity
         self._rules: list[Rule] = []
 
@@ -225,3 +229,6 @@ class Limiter:
                 return
         min(self._rules, key=Rule.idle_since).forget_idlest()
         self.evicted += 1
+        if self.evicted == self._tell_at:
+            self._tell_at *= 10
+            self._tell(self.evicted)

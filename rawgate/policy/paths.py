@@ -9,7 +9,8 @@ is forwarded. Where two readers could still differ, the path is refused.
            ──▶ merge slashes                      (as nginx does; `merge_slashes = false` turns it off)
            ──▶ resolve dot segments               (section 5.2.4, but a climb above the root is refused)
 
-Other percent-encoded octets stay as they are, the case of their digits too. Normalising twice changes nothing.
+Slashes at the start are merged in any case: what follows two of them may be taken for a host (section 3.2). Other
+percent-encoded octets stay as they are, the case of their digits too. Normalising twice changes nothing.
 
 Two spellings may remain of one resource ("%40" and "@", "%c3" and "%C3"). They are not rewritten, because an upstream
 may have signed or stored one of them, but they must not select different routes. Hence `Normal.key`: the path with
@@ -17,6 +18,13 @@ all octets decoded except "/", "\\" and "%" themselves. Routes are matched on th
 
 An encoded slash stays encoded in the key: a route that keeps it (`encoded_slash = "keep"`) trusts its upstream to read
 it as part of a name, not as a slash.
+
+Segments may carry parameters (section 3.3: "/admin;v=1"). Java's servers cut them off before they look for a servlet,
+others know nothing of them. The key is without them; `Normal.plain_key` has them. Where these two lead to different
+routes, a server of one kind would serve what the gateway judged as the other: the path is refused, unless the route of
+the key says that it knows (`path_parameters = "keep"`).
+
+Reading costs by the encoded octet and by the segment, so their number is bounded, far from what clients send.
 """
 
 import re
@@ -25,21 +33,31 @@ from collections.abc import Callable
 from rawgate.message import Value
 
 ENCODED_SLASH = "The path holds an encoded slash or backslash, which this route does not take."
+PARAMETERS = "The path's parameters (;…) may lead to another route, which this one does not take."
+
+MOST_ENCODED = 1024
+"""Percent-encoded octets in a path: as many as the longest object key of S3 has octets."""
+
+MOST_SEGMENTS = 256
+"""Segments in a path that has to be normalised."""
 
 
 class Normal(Value, frozen=True):
     """A target, read.
 
     path   normalised, as it is matched and forwarded; b"" when the target is refused
-    key    what routes are compared with: see above; the same as `path` when that holds no "%"
+    key    what routes are compared with: see above; the same as `path` when that holds neither "%" nor ";"
     query  with its "?", or b""
-    flaw   "" when all is well; with a path, `ENCODED_SLASH`: for the route to judge; else why the target is refused
+    flaw   "" when all is well; with a path, ENCODED_SLASH or PARAMETERS: for the route to judge; else why the target is
+           refused
+    plain_key  the key with the parameters of its segments
     """
 
     path: bytes
     key: bytes
     query: bytes
     flaw: str
+    plain_key: bytes
 
 
 Normalise = Callable[[bytes], Normal]
@@ -53,7 +71,7 @@ def _marking(unfit: bytes) -> bytes:
     return bytes(octet if 0x20 < octet < 0x7F and octet not in unfit else octet ^ 0x80 for octet in range(256))
 
 
-_UNLIKELY_IN_PATHS = _marking(b"#%?\\")
+_UNLIKELY_IN_PATHS = _marking(b"#%;?\\")
 _UNFIT_FOR_QUERIES = _marking(b"#")
 
 _UNSENDABLE = (
@@ -63,9 +81,6 @@ _UNSENDABLE = (
     (re.compile(rb"%(?:[01]|7[Ff])"), "The path holds an encoded control character."),
 )
 _BAD_QUERY = re.compile(rb"[^!-~]|#")
-_ENCODED = re.compile(rb"%%(%b{2})" % _HEX)
-# - .  0–9  A–O  P–Z _  a–o  p–z ~
-_ENCODED_UNRESERVED = re.compile(rb"%(2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
 _ENCODED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _SLASHES = re.compile(rb"//+")
 # Between slashes of any spelling. Some servers cut ";parameters" off a segment before they resolve dots, and some
@@ -74,21 +89,41 @@ _HIDDEN_DOTS = re.compile(rb"(?:/|%2[Ff]|%5[Cc])\.\.?(?=;|%3[Bb]|%2[Ff]|%5[Cc])|
 _DOT_SEGMENT = re.compile(rb"/\.\.?(?=/|\Z)")
 _ENCODED_DOT = re.compile(rb"%2[Ee]")
 
+_PARAMETERS = re.compile(rb";[^/]*")
+
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _STAYS_IN_KEY = frozenset(b"/\\%")
 
 
-def _decode(found: re.Match[bytes]) -> bytes:
-    return bytes((int(found[1], 16),))
+def _spellings(octet: int) -> set[bytes]:
+    """Two hexadecimal digits in any case."""
+    return {high + low for digits in (b"%02x" % octet,) for high in _cases(digits[:1]) for low in _cases(digits[1:])}
 
 
-def _decode_for_key(found: re.Match[bytes]) -> bytes:
-    octet = int(found[1], 16)
-    return found[0].upper() if octet in _STAYS_IN_KEY else bytes((octet,))
+def _cases(digit: bytes) -> set[bytes]:
+    return {digit, digit.upper()}
+
+
+# Digits → what stands for them. Those that stay as they are are not in the first; the second has all octets.
+_DECODED = {digits: bytes((octet,)) for octet in _UNRESERVED for digits in _spellings(octet)}
+_DECODED_FOR_KEY = {
+    digits: b"%%%02X" % octet if octet in _STAYS_IN_KEY else bytes((octet,))
+    for octet in range(256)
+    for digits in _spellings(octet)
+}
+
+
+def _decode(path: bytes, table: dict[bytes, bytes]) -> bytes:
+    """Replace each percent-encoded octet that the table knows. By pieces: a pattern with a function costs twice as
+    much."""
+    pieces = path.split(b"%")
+    decoded = [table.get(piece[:2], b"%" + piece[:2]) + piece[2:] for piece in pieces[1:]]
+    return pieces[0] + b"".join(decoded)
 
 
 def match_key(path: bytes) -> bytes:
-    """What routes compare of a normalised path: see the theory above."""
-    return _ENCODED.sub(_decode_for_key, path)
+    """What routes compare of a normalised path without parameters: see the theory above."""
+    return _decode(path, _DECODED_FOR_KEY)
 
 
 def _resolve(path: bytes) -> bytes:
@@ -119,22 +154,45 @@ def _flaw(path: bytes, query: bytes) -> str:
     return ""
 
 
+def _excess(path: bytes) -> str:
+    """What there is too much of in a path that has to be normalised, or ""."""
+    if path.count(b"%") > MOST_ENCODED:
+        return f"The path holds more than {MOST_ENCODED} percent-encoded octets."
+    return f"The path has more than {MOST_SEGMENTS} segments." if path.count(b"/") > MOST_SEGMENTS else ""
+
+
+def _without_parameters(key: bytes, merge_slashes: bool) -> bytes:
+    """The key as a server reads it that cuts parameters off; the same object when there are none."""
+    if b";" not in key:
+        return key
+    bare = _PARAMETERS.sub(b"", key)
+    return b"/" + (_SLASHES.sub(b"/", bare) if merge_slashes else bare).lstrip(b"/")
+
+
 def _read(target: bytes, merge_slashes: bool) -> Normal:
     path, mark, rest = target.partition(b"?")
     query = mark + rest
-    flaw = _flaw(path, query)
+    flaw = _flaw(path, query) or _excess(path)
     if flaw:
-        return Normal(b"", b"", b"", flaw)
-    path = _ENCODED_UNRESERVED.sub(_decode, path)
+        return _refused(flaw)
+    path = _decode(path, _DECODED)
     if _HIDDEN_DOTS.search(path):
-        return Normal(b"", b"", b"", "The path hides a dot segment behind a parameter or an encoded slash.")
+        return _refused("The path hides a dot segment behind a parameter or an encoded slash.")
     if merge_slashes:
         path = _SLASHES.sub(b"/", path)
     if _DOT_SEGMENT.search(path):
         path = _resolve(path)
         if not path:
-            return Normal(b"", b"", b"", "The path climbs above its root.")
-    return Normal(path, match_key(path), query, ENCODED_SLASH if _ENCODED_SLASH.search(path) else "")
+            return _refused("The path climbs above its root.")
+    path = b"/" + path.lstrip(b"/")
+    plain_key = match_key(path)
+    key = _without_parameters(plain_key, merge_slashes)
+    doubt = ENCODED_SLASH if _ENCODED_SLASH.search(path) else "" if key is plain_key else PARAMETERS
+    return Normal(path, key, query, doubt, plain_key)
+
+
+def _refused(flaw: str) -> Normal:
+    return Normal(b"", b"", b"", flaw, b"")
 
 
 def compile_normaliser(merge_slashes: bool) -> Normalise:
@@ -151,7 +209,7 @@ def compile_normaliser(merge_slashes: bool) -> Normalise:
             and path.find(b"//") < 0
             and path.find(b"/.") < 0
         ):
-            return Normal(path, path, mark + query, "")
+            return Normal(path, path, mark + query, "", path)
         return _read(target, merge_slashes)
 
     return normalise

@@ -5,7 +5,8 @@ within a group the method selects, in order again. When none fits, the answer is
 a wider prefix: a wider route would be a way round the narrower one's rules.
 
 A prefix matches whole segments: "/api/users" takes "/api/users" and "/api/users/7", not "/api/usersX". A trailing
-slash is part of it: "/api/" takes "/api/" and what lies below, not "/api". "/" takes everything.
+slash is part of it: "/api/" takes "/api/" and what lies below, not "/api". "/" takes everything. With `case = "ignore"`
+it takes them in either case of letters (those of ASCII: others are percent-encoded, and compared as octets).
 
 Listing GET admits HEAD (RFC 9110 section 9.1: a general-purpose server supports both), unless a route of the group
 lists HEAD itself.
@@ -13,9 +14,13 @@ lists HEAD itself.
 "In order" is compiled away. A route that an earlier group covers can never be reached and is refused at load, so of
 the prefixes that match a path the longest is always the first. Each host has a tree of segments, and a look-up walks
 down as far as the path goes: its cost grows with the depth of the prefixes, not with their number or the path's length.
+Routes that ignore case have a tree of their own, of lower-cased segments; where both trees have an answer, the one that
+comes first in the configuration counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -34,11 +39,13 @@ class Group(Struct, Generic[Plan]):
     methods  method → plan
     other    the plan for all other methods, or None
     allow    the value of an Allow field
+    first    the position of its first route in the configuration
     """
 
     methods: dict[bytes, Plan]
     other: Plan | None
     allow: bytes
+    first: int = 0
 
 
 class _Node(Generic[Plan]):
@@ -57,36 +64,60 @@ class _Node(Generic[Plan]):
 
 
 class Entry(Struct, Generic[Plan]):
-    """A route with its place in the configuration, its prefix as it is matched (see `paths.match_key`), and what to do
-    when it is selected."""
+    """A route with its place in the configuration, its prefix as it is matched (see `paths.match_key`; lower-cased when
+    it ignores case), and what to do when it is selected."""
 
     index: int
     route: Route
     prefix: bytes
     plan: Plan
+    folds: bool = False
 
 
 class Cell(Struct, Generic[Plan]):
-    """A group and where it stands. `first` is its first route."""
+    """A group and where it stands. `first` is its first route; `folds`: it ignores case."""
 
     host: bytes
     prefix: bytes
     group: Group[Plan]
     first: Route
+    folds: bool = False
 
 
 class Router(Generic[Plan]):
-    """`find(authority, key)` → the group of a path, or None. `cells` lists what it was made of, in order."""
+    """`find(authority, key)` → the group of a path, or None; `authority` as received, `key` as in `paths.Normal`.
+    `cells` lists what it was made of, in order."""
 
     def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
         self.cells = cells
+        folding = [cell for cell in cells if cell.folds]
+        self._exact: Forest[Plan] = Forest([cell for cell in cells if not cell.folds])
+        self._folding: Forest[Plan] = Forest(folding)
+        self.find: Callable[[bytes, bytes], Group[Plan] | None] = self._find_in_both if folding else self._exact.find
+
+    def _find_in_both(self, authority: bytes, key: bytes) -> Group[Plan] | None:
+        return _earlier(self._exact.find(authority, key), self._folding.find(authority, key.lower()))
+
+
+def _earlier(one: Group[Plan] | None, other: Group[Plan] | None) -> Group[Plan] | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.first < other.first else other
+
+
+class Forest(Generic[Plan]):
+    """The trees of all hosts, of cells that compare segments in one way."""
+
+    __slots__ = ("_default", "_depth", "_hosts")
+
+    def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
         self._depth = max((len(_segments(cell.prefix)) for cell in cells), default=0) + 1
         hosts = {cell.host for cell in cells if cell.host}
         self._default = _tree([cell for cell in cells if not cell.host])
         self._hosts = {host: _tree([cell for cell in cells if cell.host in (host, b"")]) for host in hosts}
 
     def find(self, authority: bytes, key: bytes) -> Group[Plan] | None:
-        """`authority` as received, `key` as in `paths.Normal`."""
+        """`key` in the spelling of the cells' prefixes."""
         node = self._hosts.get(host_of(authority), self._default) if self._hosts else self._default
         for segment in key.split(b"/", self._depth)[1:]:
             child = node.children.get(segment)
@@ -97,11 +128,19 @@ class Router(Generic[Plan]):
 
 
 def host_of(authority: bytes) -> bytes:
-    """The host of an authority, lower-cased, without port and without the root's dot ("a.test." is "a.test")."""
-    host = authority.lower()
-    if host[:1] == b"[":
-        return host[: host.find(b"]") + 1]
-    return host.partition(b":")[0].removesuffix(b".")
+    """The host of an authority, lower-cased, without port and without the root's dot ("a.test." is "a.test"); an IPv6
+    address in its one usual form (RFC 5952)."""
+    if authority[:1] == b"[":
+        return _ipv6(authority[1 : authority.find(b"]")])
+    return authority.lower().partition(b":")[0].removesuffix(b".")
+
+
+@lru_cache(1024)
+def _ipv6(text: bytes) -> bytes:
+    try:
+        return b"[%b]" % IPv6Address(text.decode("latin-1")).compressed.encode()
+    except AddressValueError:  # none that `wire` lets through
+        return b""
 
 
 def _segments(prefix: bytes) -> list[bytes]:
@@ -124,6 +163,13 @@ def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
         if cell.prefix == b"/" or not cell.prefix.endswith(b"/"):
             node.here = cell.group
     return root
+
+
+def _hides(earlier: Cell[Plan], later: Cell[Plan]) -> bool:
+    """Whether no request can reach a cell because of one that stands before it."""
+    if earlier.host not in (later.host, b"") or (later.folds and not earlier.folds):
+        return False
+    return _covers(earlier.prefix, later.prefix.lower() if earlier.folds else later.prefix)
 
 
 def _covers(wide: bytes, narrow: bytes) -> bool:
@@ -167,15 +213,16 @@ def _allow_order(methods: dict[bytes, Plan]) -> list[bytes]:
 def compile_router(entries: Sequence[Entry[Plan]], problems: list[Problem]) -> Router[Plan]:
     """The router of these entries, which stand in the configuration's order. Each that no request can reach is a
     Problem at ("routes", its index)."""
-    members: dict[tuple[bytes, bytes], list[Entry[Plan]]] = {}
+    members: dict[tuple[bytes, bytes, bool], list[Entry[Plan]]] = {}
     for entry in entries:
         host = host_of((entry.route.host or "").encode())
-        members.setdefault((host, entry.prefix), []).append(entry)
+        members.setdefault((host, entry.prefix, entry.folds), []).append(entry)
     cells: list[Cell[Plan]] = []
-    for (host, prefix), group_entries in members.items():
-        cell: Cell[Plan] = Cell(host, prefix, Group({}, None, b""), group_entries[0].route)
+    for (host, prefix, folds), group_entries in members.items():
+        first = group_entries[0]
+        cell: Cell[Plan] = Cell(host, prefix, Group({}, None, b"", first.index), first.route, folds)
         for earlier in cells:
-            if earlier.host in (host, b"") and _covers(earlier.prefix, prefix):
+            if _hides(earlier, cell):
                 why = "its host and path are taken by"
                 problems.extend(_unreachable(entry, earlier.first, why) for entry in group_entries)
                 break

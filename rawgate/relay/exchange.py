@@ -439,7 +439,9 @@ class Exchange:
             self._response_end(now, clean=clean)
             return
         terms = self.client_terms
-        body = self.response_body = body_reader(octets, ResponseError, terms.trailer_octets, terms.trailer_fields)
+        body = self.response_body = body_reader(
+            octets, ResponseError, terms.trailer_octets, terms.trailer_fields, frugal=False
+        )
         self._relay(body, data, out + tail, now)
 
     def _relay(self, body: Body, data: bytes, head: bytes, now: float) -> None:

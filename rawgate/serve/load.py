@@ -48,4 +48,6 @@ def request_rules(loaded: Loaded) -> RequestRules:
     """What a configuration asks of a request head."""
     limits, gate = loaded.config.gateway.limits, loaded.gate
     fast = loaded.config.gateway.parser == "fast"
-    return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.watched)
+    return RequestRules(
+        limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.watched, gate.methods
+    )

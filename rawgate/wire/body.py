@@ -26,8 +26,17 @@ Trailers = Sequence[tuple[bytes, bytes]]
 _LINE_LIMIT = 4096
 """Octets of a chunk-size line with its extensions."""
 
-_EXTENSION_CREDIT = 16 * 1024
-"""Octets by which extensions may outweigh the payload: RFC 9112 section 7.1.1 asks for a limit on their total."""
+_FRAMING_CREDIT = 32 * 1024
+"""Octets by which the framing may outweigh the payload: RFC 9112 section 7.1.1 asks for a limit on extensions, and
+chunks of an octet or two cost a hundred times what the same octets do in one piece."""
+
+_CHUNK_COST = 8
+"""Octets of framing that a chunk stands for, at least: the CRLFs, a size of two digits, a buffer's share. So a client
+that sends chunks of eight octets or more may do so for ever."""
+
+_EXTENSION_COST = 64
+"""The same for a chunk with extensions, besides their own octets. Those of AWS's signatures come with 8 KiB of
+payload."""
 
 # chunk-size [ chunk-ext ] CRLF (RFC 9112 section 7.1) without the blanks that the grammar calls bad whitespace.
 _SIZE_LINE = re.compile(
@@ -81,13 +90,15 @@ _SIZE, _DATA, _CRLF, _TRAILER, _END = range(5)
 
 class ChunkedBody:
     """A body in chunks. `error` makes the exception that `feed` raises; the limits are those of the trailer section:
-    octets, the empty line included, and fields."""
+    octets, the empty line included, and fields. `frugal`: whether small chunks count as framing too. A client's do; a
+    service may stream word by word."""
 
     __slots__ = (
         "_at",
         "_credit",
         "_error",
         "_fields",
+        "_frugal",
         "_held",
         "_left",
         "_octets",
@@ -97,7 +108,7 @@ class ChunkedBody:
         "trailers",
     )
 
-    def __init__(self, error: Refuse, trailer_octets: int, trailer_fields: int) -> None:
+    def __init__(self, error: Refuse, trailer_octets: int, trailer_fields: int, *, frugal: bool = True) -> None:
         self._error = error
         self._octets = trailer_octets
         self._fields = trailer_fields
@@ -105,7 +116,8 @@ class ChunkedBody:
         self._left = 0  # octets of this chunk that are still to come
         self._held = bytearray()  # an unfinished chunk-size line or CRLF
         self._scan: HeadScan | None = None  # an unfinished trailer section
-        self._credit = _EXTENSION_CREDIT
+        self._credit = _FRAMING_CREDIT
+        self._frugal = frugal
         self.done = False
         self.rest = b""
         self.trailers: Trailers = ()
@@ -153,8 +165,10 @@ class ChunkedBody:
             self._held = bytearray()
         size, extensions = found.groups()
         self._credit -= len(extensions)
+        if self._frugal:
+            self._credit -= _EXTENSION_COST if extensions else _CHUNK_COST
         if self._credit < 0:
-            raise self._error("Chunk extensions outweigh the body.")
+            raise self._error("The chunks' framing outweighs what is in them.")
         self._left = int(size, 16)
         self._at = _DATA if self._left else _TRAILER
         return index
@@ -226,8 +240,10 @@ class ChunkedBody:
 Body = CountedBody | ChunkedBody | EndlessBody
 
 
-def body_reader(body: int, error: Refuse, trailer_octets: int = 8192, trailer_fields: int = 32) -> Body:
-    """The reader for `RequestHead.body` or `ResponseHead.body`."""
+def body_reader(
+    body: int, error: Refuse, trailer_octets: int = 8192, trailer_fields: int = 32, *, frugal: bool = True
+) -> Body:
+    """The reader for `RequestHead.body`, or, not `frugal`, for `ResponseHead.body`: see `ChunkedBody`."""
     if body == CHUNKED:
-        return ChunkedBody(error, trailer_octets, trailer_fields)
+        return ChunkedBody(error, trailer_octets, trailer_fields, frugal=frugal)
     return EndlessBody() if body == UNTIL_CLOSE else CountedBody(body)

@@ -7,7 +7,7 @@ Nothing here knows which side sent the message: the caller turns a finding, one 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rawgate.message import Watched
+from rawgate.message import READ_AS, Watched
 from rawgate.wire.grammar import DIGITS, TOKEN
 
 # Fields that concern one hop only (RFC 9110 section 7.6.1) and those that frame the message; the writer makes the
@@ -31,6 +31,10 @@ NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
 _MOST_DIGITS = 19
 """Significant digits of a length that is worth reading: below 10**19 octets, and far from Python's limit of 4,300."""
 
+MOST_MEMBERS = 64
+"""Members of a list that is read here. Connection has two or three in practice. Reading costs by the member, and a head
+of 16 KiB has room for 8,000: refused before they are looked at, as more than `limits.headers` field lines are."""
+
 _SPELLINGS = 4096
 _MEMORABLE = 64
 """Octets."""
@@ -43,35 +47,35 @@ NOT_A_NAME: Final = b":"
 class FieldNames(dict[bytes, bytes | None]):
     """Spelling of a field name, as the fast lane finds it → the lower-cased name when it is a known one; None when the
     field goes through; b"" when it does, but policy watches it; NOT_A_NAME when it is no token or not for that lane.
+    Names are compared as `message.READ_AS` has them: `X_Team` is watched where `x-team` is.
 
     A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
     outside, so it takes a fixed number of them and none that is long; others cost a few steps each time.
 
-    watched      lower-cased names; one that ends in "*" stands for all that begin so. "_" counts as "-"
-    rare         lower-cased names of fields that need more thought than the fast lane gives to any
-    underscores  whether names with "_" are for the fast lane, which does not look for aliases of other fields
+    watched  lower-cased names; one that ends in "*" stands for all that begin so
+    rare     lower-cased names of fields that need more thought than the fast lane gives to any
+    aliased  names, as READ_AS has them, that no other spelling may stand for: such a field is not for the fast lane
     """
 
-    __slots__ = ("_families", "_rare", "_underscores", "_watched", "known")
+    __slots__ = ("_aliased", "_families", "_rare", "_watched", "known")
 
     def __init__(
         self,
         known: frozenset[bytes],
         watched: frozenset[bytes] = frozenset(),
         rare: frozenset[bytes] = frozenset(),
-        *,
-        underscores: bool = True,
+        aliased: frozenset[bytes] = frozenset(),
     ) -> None:
         super().__init__()
         self.known = known
-        self._watched = frozenset(name.replace(b"_", b"-") for name in watched)
-        self._families = tuple(name[:-1] for name in self._watched if name.endswith(b"*"))
+        self._watched = frozenset(name.translate(READ_AS) for name in watched if not name.endswith(b"*"))
+        self._families = tuple(name[:-1].translate(READ_AS) for name in watched if name.endswith(b"*"))
         self._rare = rare
-        self._underscores = underscores
+        self._aliased = aliased
 
     def __missing__(self, spelling: bytes) -> bytes | None:
         lowered = spelling.lower()
-        if TOKEN.fullmatch(spelling) is None or lowered in self._rare or (b"_" in spelling and not self._underscores):
+        if TOKEN.fullmatch(spelling) is None or lowered in self._rare or self.is_alias(lowered):
             return NOT_A_NAME
         name = lowered if lowered in self.known else b"" if self.is_watched(lowered) else None
         if len(self) < _SPELLINGS and len(spelling) <= _MEMORABLE:
@@ -80,12 +84,19 @@ class FieldNames(dict[bytes, bytes | None]):
 
     def is_watched(self, name: bytes) -> bool:
         """Of a lower-cased name that is not known."""
-        plain = name.replace(b"_", b"-")
+        plain = name.translate(READ_AS)
         return plain in self._watched or plain.startswith(self._families)
+
+    def is_alias(self, name: bytes) -> bool:
+        """Whether a lower-cased name is none of ours, and some reader takes it for one of them."""
+        return name not in self.known and name.translate(READ_AS) in self._aliased
 
 
 def members(value: bytes) -> list[bytes] | None:
-    """The lower-cased tokens of a comma-separated list, empty members left out; None if one is not a token."""
+    """The lower-cased tokens of a comma-separated list, empty members left out; None if one is not a token, or if there
+    are more than MOST_MEMBERS."""
+    if value.count(b",") >= MOST_MEMBERS:
+        return None
     found = []
     for part in value.split(b","):
         member = part.strip(b" \t")
@@ -129,4 +140,5 @@ def content_length_fault(values: Iterable[bytes]) -> str | None:
 
 def read_length(value: bytes) -> int | None:
     """Octets, from digits that may have leading zeros; None for a number beyond any body."""
-    return int(value) if len(value.lstrip(b"0")) <= _MOST_DIGITS else None
+    digits = value.lstrip(b"0")  # however many: `int` counts zeros, too, and refuses 4,300 of them
+    return int(digits or b"0") if len(digits) <= _MOST_DIGITS else None

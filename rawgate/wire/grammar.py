@@ -22,9 +22,21 @@ _LINES = re.compile(rb"(?:[\t -~\x80-\xff]++|\r\n(?![ \t]))*").match
 
 DIGITS = re.compile(rb"[0-9]+")
 
-# uri-host of RFC 3986 section 3.2.2 without the comma, which some recipients take for a list; then the port.
-# An address in brackets is checked further by its reader.
-HOST = re.compile(rb"(?:(\[[0-9A-Fa-f:.]++\])|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::(?:0*([0-9]{0,5})))?")
+# uri-host of RFC 3986 section 3.2.2; then the port. Two things of its reg-name are left out: the comma, which some
+# recipients take for a list, and percent-encoding, which some decode and some compare as it is, so that `%61.test`
+# would be another host for a route than for the service. An address in brackets is checked further by its reader.
+HOST = re.compile(rb"(?:(\[[0-9A-Fa-f:.]++\])|([A-Za-z0-9\-._~!$&'()*+;=]++))(?::(?:0*([0-9]{0,5})))?")
+
+# A name whose last label is a number is an IPv4 address to readers of URLs (WHATWG URL, section "ends in a number"), in
+# spellings such as `127.1` or `0x7f000001`.
+ENDS_IN_NUMBER = re.compile(rb"(?:.*\.)?(?:[0-9]++|0[Xx][0-9A-Fa-f]*+)\.?")
+
+REGISTERED_METHODS = frozenset(
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY "
+    b"MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PRI PROPFIND PROPPATCH PUT QUERY "
+    b"REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+)
+"""IANA's registry of HTTP methods (RFC 9110 section 16.1)."""
 
 
 def forbidden(buffer: bytes | bytearray, start: int, stop: int) -> str:

@@ -9,7 +9,7 @@ Policy is not here: which methods, hosts, paths and sizes are welcome is decided
 """
 
 import re
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from rawgate.errors import (
@@ -23,10 +23,11 @@ from rawgate.errors import (
     MessageError,
     RequestError,
 )
-from rawgate.message import CHUNKED, NO_BODY, RequestHead
+from rawgate.message import CHUNKED, NO_BODY, READ_AS, RequestHead
 from rawgate.wire.fast_lane import hop, sort_fields, split_head
 from rawgate.wire.fields import (
     HOP_BY_HOP,
+    MOST_MEMBERS,
     FieldNames,
     content_length_fault,
     end_here,
@@ -34,7 +35,7 @@ from rawgate.wire.fields import (
     raw_fields,
     read_length,
 )
-from rawgate.wire.grammar import HOST, TCHAR, TOKEN
+from rawgate.wire.grammar import ENDS_IN_NUMBER, HOST, REGISTERED_METHODS, TCHAR, TOKEN
 from rawgate.wire.h11_lane import Items, RequestParts, parse_request
 from rawgate.wire.scan import HeadScan, Overrun, ScanRules
 
@@ -43,6 +44,13 @@ _METHOD_LIMIT = 64
 
 _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
 _RARE = frozenset((b"expect", b"keep-alive", b"upgrade"))
+_READ_HERE = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
+_READ_OCTETS = 2048
+"""Octets that the field lines which are read here may have in all: they are a few hundred in practice, and reading them
+costs ten times what other lines do."""
+
+_HOST_OCTETS = 512
+"""Twice what a name of the DNS can have (RFC 1035 section 2.3.4)."""
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
 _COMMON_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
@@ -62,9 +70,10 @@ class RequestRules:
     protected              lower-cased names that `Connection` may not name
     fast                   whether the fast lane is on
     watched                see `fields.FieldNames`; lines that policy may remove although they go through
+    methods                methods that routes name, besides the registered ones
     """
 
-    __slots__ = ("aliased", "fast", "head", "headers", "names", "scan", "target", "unnameable")
+    __slots__ = ("fast", "head", "headers", "methods", "misspelt", "names", "scan", "target", "unnameable")
 
     def __init__(
         self,
@@ -75,16 +84,18 @@ class RequestRules:
         protected: frozenset[bytes],
         fast: bool,
         watched: frozenset[bytes] = frozenset(),
+        methods: frozenset[bytes] = frozenset(),
     ) -> None:
         self.head = head
         self.headers = headers
         self.target = target
         self.fast = fast
         self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
-        self.names = FieldNames(_FRAMING | wanted, watched, _RARE, underscores=False)
+        aliased = frozenset(name.translate(READ_AS) for name in _FRAMING | wanted | protected)
+        self.names = FieldNames(_FRAMING | wanted, watched, _RARE, aliased)
         self.unnameable = _UNNAMEABLE | protected
-        # Names as they read once "_" has become "-", which is what CGI and its heirs make of them.
-        self.aliased = frozenset(name.replace(b"_", b"-") for name in _FRAMING | wanted | protected)
+        self.methods = REGISTERED_METHODS | methods
+        self.misspelt = frozenset(method.upper() for method in self.methods)
 
 
 class RequestReader:
@@ -105,14 +116,15 @@ class RequestReader:
 
     @property
     def line(self) -> tuple[bytes, bytes]:
-        """Method and target of the unfinished or refused head, as far as they are known, for the log; else b""."""
+        """Method and target of the unfinished or refused head, as far as they are known, for the log; else b"". Of a
+        target that is no path only what follows its authority: that may hold a password (RFC 9110 section 4.2.4)."""
         scan = self._scan
         line = bytes(scan.buffer[scan.start : scan.start + self._rules.head]).partition(b"\r\n")[0]
         method, _, after = line.partition(b" ")
         target = after.partition(b" ")[0]
         if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
             return (b"", b"")
-        return (method[:_METHOD_LIMIT], target)
+        return (method[:_METHOD_LIMIT], target if target[:1] in (b"/", b"*") else _behind_authority(target))
 
     def feed(self, data: bytes) -> RequestHead | None:
         """Take octets from the client. Returns a head once it is complete, None while it is not.
@@ -166,7 +178,7 @@ class RequestReader:
             line = scan.start_line()
             if line is None:
                 return None
-            _check_request_line(line)
+            _check_request_line(line, self._rules)
         size = scan.head_end()
         if not size:
             return None
@@ -174,6 +186,8 @@ class RequestReader:
         head = octets[scan.start : size]
         if head.count(b"\r\n") - 2 > self._rules.headers:
             raise RequestError(HEAD_TOO_LARGE, "The head has more field lines than the limit.")
+        if _octets_read_here(head) > _READ_OCTETS:
+            raise _malformed("The fields that concern the connection are longer than any that can be meant.")
         request = _assemble(_parse(head), size, self._rules)
         self.rest = octets[size:] + behind
         scan.reset()
@@ -206,7 +220,13 @@ def _overrun_beyond(limit: int) -> Overrun:
     return overrun
 
 
-def _check_request_line(line: bytes) -> None:
+def _behind_authority(target: bytes) -> bytes:
+    """The path of a target in absolute-form, or of one that is nearly that; b"" for an authority alone."""
+    slash = target.find(b"/", target.find(b"://") + len(b"://") if b"://" in target else 0)
+    return target[slash:] if slash >= 0 else b""
+
+
+def _check_request_line(line: bytes, rules: RequestRules) -> None:
     """Refuse a request line as soon as it is complete (RFC 9112 section 3)."""
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
@@ -217,6 +237,10 @@ def _check_request_line(line: bytes) -> None:
         raise RequestError(VERSION_UNSUPPORTED, VERSION_UNSUPPORTED.detail)
     if method in _UNSERVED_METHODS:
         raise RequestError(NOT_IMPLEMENTED, "CONNECT and TRACE are not served.")
+    # RFC 9110 section 9.1: methods are case-sensitive. Some servers raise the letters all the same, and would serve as
+    # DELETE what was routed as something else.
+    if method not in rules.methods and method.upper() in rules.misspelt:
+        raise _malformed("The method is a known one in other letters: methods are case-sensitive.")
     if b"#" in target:
         raise _malformed("The request target holds a fragment.")
     if target == b"*":
@@ -242,17 +266,25 @@ def _split_absolute(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 
 
 def is_host(value: bytes) -> bool:
-    """Whether a value is empty, or uri-host with an optional port up to 65535 (RFC 9110 section 7.2)."""
-    found = HOST.fullmatch(value)
+    """Whether a value is empty, or uri-host with an optional port up to 65535 (RFC 9110 section 7.2), an address in a
+    spelling that all readers take for the same one."""
+    found = HOST.fullmatch(value) if len(value) <= _HOST_OCTETS else None
     if found is None:
         return not value
-    literal, port = found.groups()
-    if literal is not None:
-        try:
+    literal, name, port = found.groups()
+    try:
+        if literal is not None:
             IPv6Address(literal[1:-1].decode("ascii"))
-        except AddressValueError:
-            return False
+        elif ENDS_IN_NUMBER.fullmatch(name):
+            IPv4Address(name.removesuffix(b".").decode("ascii"))
+    except AddressValueError:
+        return False
     return not port or int(port) <= 65535
+
+
+def _octets_read_here(head: bytes) -> int:
+    lines = head.split(b"\r\n")
+    return sum([len(line) for line in lines if line.partition(b":")[0].lower() in _READ_HERE])
 
 
 def _parse(head: bytes) -> RequestParts:
@@ -306,7 +338,7 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     length = known.get(b"content-length")
     coding = known.get(b"transfer-encoding")
     _check_framing([] if length is None else [length], [] if coding is None else [coding], minor)
-    body = CHUNKED if coding is not None else int(length or 0)
+    body = CHUNKED if coding is not None else read_length(length or b"0") or NO_BODY
 
     if minor and b"host" not in known:  # which h11 asks of 1.1, but not of 1.2
         raise _malformed("Host is missing or given more than once.")
@@ -319,7 +351,7 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
 
     options = members(known.get(b"connection", b""))
     if options is None:
-        raise _malformed("Connection is not a list of tokens.")
+        raise _malformed(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")
     # RFC 9110 section 7.6.1: fields named by Connection end here. Some must not: whoever names them wants the
     # next hop to see another message than we have judged.
     if not rules.unnameable.isdisjoint(options):
@@ -344,13 +376,15 @@ def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[t
         name = spelling.lower()
         if name in rules.names.known:
             known[name] = known[name] + b", " + value if name in known else value
-        elif b"_" not in name or name.replace(b"_", b"-") not in rules.aliased:
+        elif not rules.names.is_alias(name):
             others.append((name, spelling + b": " + value))
     return known, others
 
 
 def _offers(value: bytes) -> bytes:
-    """The protocols that an Upgrade field offers, lower-cased; b"" when it is malformed."""
+    """The protocols that an Upgrade field offers, lower-cased; b"" when it is malformed or longer than any client's."""
+    if value.count(b",") >= MOST_MEMBERS:
+        return b""
     offers = [offer for part in value.lower().split(b",") if (offer := part.strip(b" \t"))]
     return b", ".join(offers) if all(_PROTOCOL.fullmatch(offer) for offer in offers) else b""
 

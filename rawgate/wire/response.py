@@ -12,6 +12,7 @@ from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
 from rawgate.wire.fast_lane import hop, sort_fields, split_head
 from rawgate.wire.fields import (
     HOP_BY_HOP,
+    MOST_MEMBERS,
     FieldNames,
     content_length_fault,
     end_here,
@@ -164,7 +165,7 @@ def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> Respons
             others.append((name, spelling + b": " + value))
     options = members(known.get(b"connection", b""))
     if options is None:
-        raise ResponseError("Connection is not a list of tokens.")
+        raise ResponseError(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")
     body, length, doubtful = _framing(known, status, parts.minor, method)
     close = (
         doubtful

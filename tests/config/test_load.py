@@ -33,6 +33,8 @@ parser = "h11"
 trusted_proxies = ["10.0.0.0/8", "::1"]
 client_ip_header = "CF-Connecting-IP"
 merge_slashes = false
+case = "ignore"
+untrusted_headers = ["X-Team"]
 
 [gateway.timeouts]
 head = "1s"
@@ -101,6 +103,8 @@ response_timeout = "7s"
 body = "0B"
 upgrade = []
 encoded_slash = "keep"
+path_parameters = "keep"
+case = "exact"
 cors = { origins = ["https://app.example"], methods = ["PUT"], headers = ["X-A"], max_age = "1m", credentials = true }
 forward_credentials = false
 
@@ -135,6 +139,8 @@ def full(folder: Path) -> model.Config:
             trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128")),
             client_ip_header="cf-connecting-ip",
             merge_slashes=False,
+            case="ignore",
+            untrusted_headers=("x-team",),
             timeouts=model.Timeouts(head=1.0, body=0.25, send=60.0, keep_alive=3600.0, drain=0.0, pre_stop=5.0),
             limits=model.Limits(
                 head=32768,
@@ -195,6 +201,8 @@ def full(folder: Path) -> model.Config:
                 body=0,
                 upgrade=(),
                 encoded_slash="keep",
+                path_parameters="keep",
+                case="exact",
                 cors=model.Cors(
                     origins=("https://app.example",), methods=("PUT",), headers=("X-A",), max_age=60.0, credentials=True
                 ),

@@ -11,6 +11,7 @@ from rawgate.policy.headers import (
     believed_id,
     compile_down,
     compile_trailer_filter,
+    compile_untrusted,
     compile_up,
     is_loop,
     next_max_forwards,
@@ -54,8 +55,10 @@ def up(
     rules: HeaderRules = NO_RULES,
     pass_host: bool = False,
     withheld: frozenset[bytes] = frozenset(),
+    by_method: bool = False,
 ) -> list[str]:
     """The lines of the head that goes up."""
+    untrusted = compile_untrusted(["x-team-secret", "x-internal-*"])
     write = compile_up(
         b"users:3001",
         rules,
@@ -63,6 +66,7 @@ def up(
         named=REQUEST_NAMES | {b"cf-connecting-ip", b"x-api-key", b"origin"},
         withheld=withheld,
         ip_header=b"cf-connecting-ip",
+        untrusted=untrusted.with_overrides() if by_method else untrusted,
     )
     head = request(known or {}, through or [], minor, authority)
     octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user.encode())
@@ -259,10 +263,18 @@ def test_max_forwards(value: bytes, left: bytes | None) -> None:
         (b"transfer-encoding", False),
         (b"host", False),
         (b"x-team", False),
+        (b"x.team", False),
+        (b"x.user~id", False),
+        (b"content|length", False),
+        (b"client-ip", False),
+        (b"x-original-anything", False),
+        (b"x-http-method-override", False),
+        (b"x-more", False),
     ],
 )
 def test_trailers(name: bytes, passes: bool) -> None:
-    assert compile_trailer_filter(REQUEST_NAMES, HeaderRules(remove=("X-Team",)))(name) is passes
+    untrusted = compile_untrusted(["x-more"]).with_overrides()
+    assert compile_trailer_filter(REQUEST_NAMES, HeaderRules(remove=("X-Team",)), untrusted)(name) is passes
 
 
 def down(
@@ -338,3 +350,40 @@ def test_rules_on_the_way_down() -> None:
         "Server: mine",
         "X-Frame-Options: DENY",
     ]
+
+
+SERVICES_BELIEVE = [
+    *("Client-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IPv6", "X-Forwarded"),
+    *(
+        "X-Original-Forwarded-For",
+        "X-Forwarded-Whatever",
+        "X-Original-URL",
+        "X-Original-Host",
+        "X-Rewrite-URL",
+        "X-Host",
+    ),
+    *("Remote-User", "X-Remote-User", "X-Team-Secret", "X-Internal-Role", "X-Internal-"),
+]
+ODD = "!#$%&'*+.^_`|~"
+
+
+@pytest.mark.parametrize("name", SERVICES_BELIEVE)
+def test_what_services_believe_is_a_trusted_proxys_to_say(name: str) -> None:
+    """Another spelling is nobody's: a service may read it as the same name."""
+    line = f"{name}: root".encode()
+    aliases = [f"{name.replace('-', octet)}: root".encode() for octet in ODD]
+    assert not [sent for sent in up(through=[line, *aliases]) if "root" in sent]
+    assert [sent for sent in up(through=[line, *aliases], trusted=True) if "root" in sent] == [line.decode()]
+
+
+UNRULED = up() + up(trusted=True)
+
+
+@pytest.mark.parametrize("octet", ["-", *ODD])
+def test_what_a_route_rules_over_is_ruled_in_any_spelling(octet: str) -> None:
+    rules = HeaderRules(set={"X-Plan": "gold"}, remove=("X-Old_Team",))
+    received = [f"X{octet}Plan: free".encode(), f"X{octet}Old{octet}Team: a".encode(), b"X-Planet: kept"]
+    for trusted in (False, True):
+        sent = up(through=received, rules=rules, trusted=trusted)
+        others = [line for line in sent if line not in UNRULED]
+        assert others == ["X-Planet: kept", "X-Plan: gold"]

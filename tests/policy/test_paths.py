@@ -61,6 +61,7 @@ def test_reads(row: dict[str, str]) -> None:
     normal = merging(row["target"].encode("latin-1"))
     assert (normal.path, normal.query) == (row["path"].encode(), row.get("query", "").encode())
     assert normal.key == row.get("key", row["path"]).encode("latin-1")
+    assert normal.plain_key == row.get("plain_key", row.get("key", row["path"])).encode("latin-1")
     assert row["flaw"] in normal.flaw if "flaw" in row else normal.flaw == ""
 
 
@@ -143,6 +144,20 @@ def test_the_query_is_untouched(target: str) -> None:
 )
 def test_sendable(path: str, fine: bool) -> None:
     assert sendable(path.encode()) is fine
+
+
+def test_a_path_in_need_of_reading_is_bounded() -> None:
+    assert merging(b"/a%20" * 256).path
+    assert "segments" in merging(b"/a%20" * 257).flaw
+    assert merging(b"/" + b"%20" * 1024).path
+    assert "encoded octets" in merging(b"/" + b"%41" * 1025).flaw
+
+
+@given(targets)
+def test_a_key_has_no_parameters_and_is_found_again(target: str) -> None:
+    normal = merging(target.encode("latin-1"))
+    assert b";" not in normal.key
+    assert normal.key == normal.plain_key or b";" in normal.plain_key
 
 
 def test_configured_path_encodes_what_is_not_ascii() -> None:

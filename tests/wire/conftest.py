@@ -39,7 +39,7 @@ def fast(request: pytest.FixtureRequest) -> bool:
 
 
 def request_rules(fast: bool, head: int = 16384, headers: int = 100, target: int = 8192) -> RequestRules:
-    return RequestRules(head, headers, target, WANTED, PROTECTED, fast)
+    return RequestRules(head, headers, target, WANTED, PROTECTED, fast, methods=frozenset((b"PURGE",)))
 
 
 def response_rules(fast: bool, head: int = 16384, headers: int = 100) -> ResponseRules:

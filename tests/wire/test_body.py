@@ -129,10 +129,26 @@ def test_size_line_limit(portionings: Cut) -> None:
 def test_extensions_may_not_outweigh_the_body() -> None:
     extension = b";" + b"a" * 1023
     line = b"1" + extension + b"\r\nx\r\n"
-    assert read([line * 16 + END]) == (b"x" * 16, True, b"", [])
-    assert read([line * 17]) is None
+    assert read([line * 30 + END]) == (b"x" * 30, True, b"", [])
+    assert read([line * 31]) is None
     heavy = b"400" + extension + b"\r\n" + b"x" * 1024 + b"\r\n"
     assert read([heavy * 40 + END]) == (b"x" * 40960, True, b"", [])
+    assert read([b"1;a\r\nx\r\n" * 504 + END]) is not None
+    assert read([b"1;a\r\nx\r\n" * 505 + END]) is None
+
+
+def test_a_client_may_not_send_all_in_crumbs() -> None:
+    assert read([b"1\r\nx\r\n" * 4680 + END]) is not None
+    assert read([b"1\r\nx\r\n" * 4681 + END]) is None
+    assert read([b"8\r\n12345678\r\n" * 100_000 + END]) is not None
+    paid = b"5000\r\n" + b"x" * 0x5000 + b"\r\n"
+    assert read([paid, b"1\r\nx\r\n" * 7000, END]) is not None
+
+
+def test_a_service_may_stream_letter_by_letter() -> None:
+    body = body_reader(CHUNKED, ResponseError, frugal=False)
+    assert body.feed(b"1\r\nx\r\n" * 100_000 + END) == b"x" * 100_000
+    assert body.done
 
 
 def test_trailer_limits(portionings: Cut) -> None:
@@ -149,7 +165,7 @@ def test_trailers_do_not_wait_for_their_end() -> None:
 
 
 def test_many_small_chunks_come_out_as_one_payload() -> None:
-    body = ChunkedBody(ResponseError, 100, 10)
+    body = ChunkedBody(ResponseError, 100, 10, frugal=False)
     assert body.feed(b"1\r\nx\r\n" * 10_000 + b"2\r\ny") == b"x" * 10_000 + b"y"
     assert body.feed(b"z\r\n" + END + b"rest") == b"z"
     assert (body.done, body.rest) == (True, b"rest")

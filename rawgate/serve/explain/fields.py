@@ -5,8 +5,8 @@ from collections import Counter
 from msgspec import structs
 
 from rawgate.config.model import Config, Route
-from rawgate.message import Forward, RequestHead, ResponseHead
-from rawgate.policy.headers import OURS
+from rawgate.message import READ_AS, Forward, RequestHead, ResponseHead
+from rawgate.policy.headers import OURS, compile_untrusted
 from rawgate.serve.explain.shape import Field, Fields
 from rawgate.wire import request_head
 
@@ -36,7 +36,7 @@ def travelling(config: Config, route: Route, octets: bytes, head: RequestHead, f
     hidden = credentials(config)
     return Fields(
         removed=tuple(
-            structs.replace(masked(field, hidden), why=_why(field, route, head, hidden)) for field in removed
+            structs.replace(masked(field, hidden), why=_why(field, config, route, head)) for field in removed
         ),
         added=tuple(masked(field, hidden) for field in added),
         kept=tuple(masked(field, hidden) for field in kept),
@@ -51,7 +51,7 @@ def credentials(config: Config) -> frozenset[str]:
 
 def masked(field: Field, hidden: frozenset[str]) -> Field:
     """The field with a credential cut down to its scheme."""
-    name = field.name.strip().lower().replace("_", "-")
+    name = _plain(field.name.strip())
     if name not in hidden:
         return field
     scheme, blank, _ = field.value.partition(" ")
@@ -74,17 +74,23 @@ def _split(fields: list[Field], others: Counter[tuple[str, str]]) -> tuple[list[
     return alone, shared
 
 
-def _why(field: Field, route: Route, head: RequestHead, hidden: frozenset[str]) -> str:
+def _plain(name: str) -> str:
+    """A name as others may read it."""
+    return name.encode("latin-1", "replace").translate(READ_AS).decode()
+
+
+def _why(field: Field, config: Config, route: Route, head: RequestHead) -> str:
     """Who keeps it from travelling, as far as its name tells."""
-    name = field.name.lower()
-    plain = name.replace("_", "-")
+    name, plain = field.name.lower(), _plain(field.name)
     rules = route.request_headers
-    if name in {ruled.lower() for ruled in (*rules.set, *rules.remove)}:
+    if plain in {_plain(ruled) for ruled in (*rules.set, *rules.remove)}:
         return "the route's request_headers"
     if plain == "host":
         return "the upstream has its own"
-    if plain.encode() in OURS or plain.startswith("x-forwarded-"):
+    if plain.encode() in OURS:
         return "only the gateway says this"
-    if plain in hidden and name.encode() in head.known:
+    if compile_untrusted(config.gateway.untrusted_headers).with_overrides().holds(plain.encode()):
+        return "only a trusted proxy may say this"
+    if plain in credentials(config) and name.encode() in head.known:
         return "the credential stays here"
     return "ends at this hop"

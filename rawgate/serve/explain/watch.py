@@ -9,7 +9,7 @@ from msgspec import Struct
 from rawgate.errors import Reason
 from rawgate.message import Decide, Identity, replaced
 from rawgate.policy.addresses import Hop
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, api_key, bearer, compose
+from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, api_key, bearer, compose
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.paths import Normal
 from rawgate.policy.rewrite import Rewrite
@@ -21,7 +21,7 @@ class Trace(Struct):
 
     hop, client   the peer, and who stands behind it
     normal        the path
-    searched      authority and key that the router was asked for; `group` is what it found
+    searched      authority and key that the router was asked for first; `group` is what it found
     credential    the selected route's; `presented` the token or key that was checked; `found` the outcome
     bucket        whom the limiter counted; `hit` its answer
     rewritten     the path that the route's rewrite made; b"" for one that cannot be sent
@@ -41,7 +41,7 @@ class Trace(Struct):
 
 
 def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
-    """`decide` as `gate` has it, for one decision, and what that decision will leave. It counts in `gate.limiter`."""
+    """`decide` as `gate` has it, for one decision, and what that decision will leave. It counts in `gate.limiters`."""
     trace = Trace()
 
     def hop_of(address: str) -> Hop:
@@ -58,9 +58,10 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
         return trace.normal
 
     def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
-        trace.searched = (authority, key)
-        trace.group = gate.router.find(authority, key)
-        return None if trace.group is None else refit(trace.group, lambda route: _watched_route(route, trace))
+        group = gate.router.find(authority, key)
+        if trace.searched is None:
+            trace.searched, trace.group = (authority, key), group
+        return None if group is None else refit(group, lambda route: _watched_route(route, trace))
 
     return compose(hop_of, client_of, normalise, find, new_id), trace
 
@@ -68,7 +69,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
 def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
     """The same routes with other steps."""
     other = None if group.other is None else change(group.other)
-    return Group({method: change(route) for method, route in group.methods.items()}, other, group.allow)
+    return Group({method: change(route) for method, route in group.methods.items()}, other, group.allow, group.first)
 
 
 def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
@@ -108,12 +109,16 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
 
 
 def _watched_limit(limit: Limit, trace: Trace) -> Limit:
-    def hit(client: str, now: float) -> tuple[bool, int, int]:
+    return Limit(_watched_hit(limit.hit, trace), _watched_hit(limit.hit_address, trace), limit.fields)
+
+
+def _watched_hit(hit: Hit, trace: Trace) -> Hit:
+    def watched(client: str, now: float) -> tuple[bool, int, int]:
         trace.bucket = client
-        trace.hit = limit.hit(client, now)
+        trace.hit = hit(client, now)
         return trace.hit
 
-    return Limit(hit, limit.fields)
+    return watched
 
 
 def _watched_rewrite(rewrite: Rewrite, trace: Trace) -> Rewrite:
