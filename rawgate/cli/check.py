@@ -9,6 +9,7 @@ from rawgate.cli.arguments import add_config, command
 from rawgate.cli.trial import show, summary, try_config
 from rawgate.config.model import Config
 from rawgate.config.terminal import wants_colour
+from rawgate.serve.load import Loaded
 from rawgate.serve.page import Page
 
 if TYPE_CHECKING:
@@ -17,25 +18,40 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   rawgate check
   rawgate check conf/rawgate.toml && systemctl restart rawgate
+  rawgate check --strict
+
+What can never work is an error. What rarely means what it says is a warning, which fails the check only with --strict.
+Both are told on stderr, each with its line.
 """
 
 
 def add(commands: "Commands") -> None:
     what = "say whether a configuration can be served, and run its [[tests]]"
-    add_config(command(commands, "check", what, EXAMPLES, _call))
+    parser = command(commands, "check", what, EXAMPLES, _call)
+    parser.add_argument("--strict", action="store_true", help="fail on warnings too")
+    add_config(parser)
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    config, report = try_config(arguments.config)
+    loaded, report = try_config(arguments.config)
+    for warning in loaded.warnings:
+        sys.stderr.write(f"{warning}\n")
     if not report.failed:
-        sys.stdout.write(f"{arguments.config}: good; {_found(config)}\n")
-        return 0
+        is_bad = bool(loaded.warnings) and arguments.strict
+        sys.stdout.write(f"{arguments.config}: {_verdict(loaded, is_bad=is_bad)}; {_found(loaded.config)}\n")
+        return int(is_bad)
     fd = sys.stderr.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))
     for result in report.failed:
         show(page, arguments.config, result)
     page.line(f"{arguments.config}: {summary(report)}")
     return 1
+
+
+def _verdict(loaded: Loaded, *, is_bad: bool) -> str:
+    count = len(loaded.warnings)
+    warnings = f"{count} warning{'s' * (count != 1)}"
+    return f"refused for {warnings}" if is_bad else f"good, with {warnings}" if count else "good"
 
 
 def _found(config: Config) -> str:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
 from rawgate.config.load import load
-from rawgate.config.model import Config
 from rawgate.config.terminal import wants_colour
 from rawgate.serve.clock import Calendar, RequestIds
-from rawgate.serve.load import compile_draft
+from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.page import Page, visible
 from rawgate.serve.trial import Report, Result, run_tests
 
@@ -58,12 +57,12 @@ def _call(arguments: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
-def try_config(path: Path) -> tuple[Config, Report]:
+def try_config(path: Path) -> tuple[Loaded, Report]:
     """Load a configuration and run its tests. Raises ConfigError."""
     draft = load(path, os.environ)
     new_id = RequestIds()
     loaded = compile_draft(draft, new_id=new_id, date=Calendar())
-    return loaded.config, run_tests(loaded, draft.line, new_id=new_id, wall=time())
+    return loaded, run_tests(loaded, draft.line, new_id=new_id, wall=time())
 
 
 def show(page: Page, path: Path, result: Result) -> None:

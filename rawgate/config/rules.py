@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, Route, Test
 from rawgate.config.unfit import choice, quoted, worded
-from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER
+from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS
 from rawgate.errors import Key
 
 Finding = tuple[tuple[Key, ...], str]
@@ -42,7 +42,15 @@ def _jwt(table: Table) -> Iterator[Finding]:
         yield (key,), worded("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
 
 
+def _misspelt_methods(table: Table) -> Iterator[Finding]:
+    """Methods are case-sensitive (RFC 9110 section 9.1), and the gateway refuses a usual one in other letters."""
+    for method in table.values.get("methods") or ():
+        if method != method.upper() and method.upper() in USUAL_METHODS:
+            yield ("methods",), worded(f"{quoted(method)} is no method in these letters", meant=quoted(method.upper()))
+
+
 def _cors(table: Table) -> Iterator[Finding]:
+    yield from _misspelt_methods(table)
     origins = table.values.get("origins", ())
     if "*" not in origins:
         return
@@ -66,6 +74,7 @@ def _header_rules(table: Table) -> Iterator[Finding]:
 
 
 def _route(table: Table) -> Iterator[Finding]:
+    yield from _misspelt_methods(table)
     for key, refused in (("request_headers", NOT_REQUEST_HEADER), ("response_headers", NOT_RESPONSE_HEADER)):
         rules = table.values.get(key, HeaderRules())
         for part, names in (("set", rules.set), ("remove", rules.remove)):

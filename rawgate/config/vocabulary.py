@@ -9,6 +9,8 @@ FIELD = 'a field name such as "X-Team"'
 METHOD = 'a method such as "GET"'
 PROTOCOL = 'a protocol name such as "websocket"'
 
+USUAL_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
 _METHODS = {
     "connect": "is not served: the gateway is no forward proxy",
     "trace": "is not served: it would show a client the fields that the gateway adds",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from rawgate.config.doubtful import doubts
 from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError, Problem
@@ -13,10 +14,12 @@ from rawgate.wire import RequestRules
 
 
 class Loaded(Struct, frozen=True):
-    """A configuration that can be served, and the gate compiled from it."""
+    """A configuration that can be served, and the gate compiled from it. `warnings`: a line for each thing in it that
+    rarely means what it says."""
 
     config: Config
     gate: Gate
+    warnings: tuple[str, ...] = ()
 
 
 def load_gate(
@@ -41,7 +44,8 @@ def compile_draft(
         gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, report=report)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
-    return Loaded(draft.config, gate)
+    doubtful = [Problem(doubt.path, f"warning: {doubt.message}") for doubt in doubts(draft.config)]
+    return Loaded(draft.config, gate, tuple(draft.report(doubtful)))
 
 
 def request_rules(loaded: Loaded) -> RequestRules:

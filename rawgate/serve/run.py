@@ -39,9 +39,11 @@ def run(path: Path, environ: Mapping[str, str]) -> int:
     """Serve until told to stop. Returns the exit status. Raises ConfigError, StartError."""
     calendar, new_id = Calendar(), RequestIds()
     loaded = load_gate(path, environ, new_id=new_id, date=calendar, report=Seldom(say, monotonic))
-    warning = descriptors.shortage(loaded.config, descriptors.raise_limit())
-    if warning:
+    for warning in loaded.warnings:
         say(warning)
+    shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
+    if shortage:
+        say(shortage)
     log = AccessLog(sys.stdout.fileno())
     log.start()
     try:

@@ -197,6 +197,21 @@ def test_no_tests(tmp_path: Path) -> None:
     assert done.stdout.startswith("no tests: write some under [[tests]]")
 
 
+def test_warnings_fail_the_check_only_when_asked(tmp_path: Path) -> None:
+    detour = CONFIG.replace('prefix = "/open"', 'prefix = "/"')
+    done = rawgate(tmp_path, "check", config=detour)
+    assert done.returncode == 0
+    assert done.stdout == "rawgate.toml: good, with 1 warning; 2 routes, 1 upstream, 2 verifiers, 1 test passed\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('rawgate.toml:12: routes[0].prefix: warning: "/API/USERS" comes to "/"')
+    strict = rawgate(tmp_path, "check", "--strict", config=detour)
+    assert (strict.returncode, strict.stderr) == (1, done.stderr)
+    assert strict.stdout.startswith("rawgate.toml: refused for 1 warning; 2 routes")
+    clean = rawgate(tmp_path, "check", "--strict")
+    assert (clean.returncode, clean.stderr) == (0, "")
+    assert clean.stdout.startswith("rawgate.toml: good; 2 routes")
+
+
 def test_a_refused_token_is_minted_with_a_warning(tmp_path: Path) -> None:
     done = rawgate(tmp_path, "token", "main", "rawgate.toml", "--sub", "alice", "--ttl=-5m")
     assert done.returncode == 0

@@ -90,7 +90,7 @@ tunnel_max_age = "10s"
 [[routes]]
 name = "users"
 host = "API.example.com"
-methods = ["GET", "get"]
+methods = ["GET", "PROPFIND"]
 prefix = "/api/users"
 upstream = "users"
 rewrite = "/v2/users"
@@ -188,7 +188,7 @@ def full(folder: Path) -> model.Config:
             model.Route(
                 name="users",
                 host="api.example.com",
-                methods=("GET", "get"),
+                methods=("GET", "PROPFIND"),
                 prefix="/api/users",
                 upstream="users",
                 rewrite="/v2/users",
