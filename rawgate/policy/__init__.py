@@ -9,6 +9,7 @@
     api_keys    shared secrets
     limiter     a sliding window per route and client
     rewrite     the path that the upstream sees
+    patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
     signing     tokens for tests of a gateway; nothing that serves imports it
 
