@@ -221,12 +221,17 @@ class RegexRewrite(Struct, frozen=True):
     """A path made from the old one by a regular expression."""
 
     pattern: Annotated[
-        str, marks.Text("a regular expression"), About("Matched against the whole normalised path, without query.")
+        str,
+        marks.Text("a regular expression"),
+        About(
+            "Matched against the whole path as routes are: normalised, percent-decoded, without query. It may not be"
+            " able to run away: two repeats share no text, unless what follows takes anything."
+        ),
     ]
     to: Annotated[
         str,
         marks.Text("a path, with \\1 or \\g<name> for groups,"),
-        About("What it becomes."),
+        About("What it becomes. Groups are sent as they came; a result that cannot be sent is answered with 500."),
     ]
 
 

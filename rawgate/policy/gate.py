@@ -60,6 +60,7 @@ from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.jwks import read_jwks
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
+from rawgate.policy.patterns import compile_pattern
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import ANY_METHOD, Entry, Group, Router, compile_router
 
@@ -578,9 +579,13 @@ class _Compiler:
         if isinstance(route.rewrite, str):
             replacement = self._path(route.rewrite, where)
             return compile_swap(paths.match_key(prefix), replacement) if replacement else None
+        report = _for_route(self.report, route.name)
         if isinstance(route.rewrite, RegexRewrite):
-            return compile_regex(route.rewrite, where, paths.sendable, self.problems)
-        return compile_function(route.rewrite, paths.sendable, _for_route(self.report, route.name))
+            pattern = compile_pattern(route.rewrite.pattern, (*where, "pattern"), self.problems)
+            if pattern is None:
+                return None
+            return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, report, self.problems)
+        return compile_function(route.rewrite, paths.sendable, report)
 
     def _down(self, route: Route) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
@@ -603,7 +608,7 @@ def compile_gate(
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
-    report  is told, in one line, when a route's own code fails while requests are served
+    report  is told, in one line, when a route's own pattern or code fails while requests are served
     """
     found = len(problems)
     compiler = _Compiler(config, date, report, problems)

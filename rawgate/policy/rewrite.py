@@ -10,73 +10,168 @@ that cannot be sent:
 The query is never touched. What a pattern or a function returns is checked again, because it can put together what
 the gateway would have refused from a client ("/a(.*)" to "/b/\\1" makes "/b/.." of "/a.."). A swapped prefix needs no
 check: two normal pieces joined at a slash are normal.
+
+A prefix and a pattern are compared with the key, as routes are: with "%40" in place of "@", a client would choose
+whether its path is rewritten. What is kept of the path, behind a prefix or in a group, is sent as it came. So where the
+two differ, an end of it in the key is looked up in the path (`_places`):
+
+    path   / a p i ; v = 1 / / c a f %C3%A9 / 7       three differences: octets that are encoded in the path,
+    key    / a p i         /   c a f  C3 A9 / 7       parameters and repeated slashes that the key is without
+
+What the key is without belongs to what stands before it: parameters to their segment, a slash to the first of its run.
 """
 
 import re
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 
-from rawgate.config.model import RegexRewrite, Rewriter
+from rawgate.config.model import Rewriter
 from rawgate.errors import Key, Problem
 
 Rewrite = Callable[[bytes, bytes], bytes]
 """`(path, key)` of a `paths.Normal` → the path to send, or b""."""
 Check = Callable[[bytes], bool]
+Report = Callable[[str], None]
 
 _REFERENCE = re.compile(r"\\(?:g<(\w+)>|([1-9][0-9]?)|.?)")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]|[?#]")
 
+_DECODED = rb"%(?!2[Ff]|5[Cc]|25)[0-9A-Fa-f]{2}"
+# Does the key lack parameters, does it lack repeated slashes → what in the path the key has otherwise. Each is one
+# octet of the key; parameters alone are none.
+_DIFFERENCES = {
+    (False, False): re.compile(_DECODED),
+    (False, True): re.compile(rb"//+|" + _DECODED),
+    (True, False): re.compile(rb";[^/]*|" + _DECODED),
+    (True, True): re.compile(rb"/(?:;[^/]*/|/)+|;[^/]*|" + _DECODED),
+}
+_SEMICOLON = 0x3B
+_SLASH = 0x2F
+
+
+def _places(path: bytes, key: bytes, wanted: list[int]) -> list[int]:
+    """Where in `path` those octets of `key` stand whose positions are `wanted`, in rising order; its length is the end.
+
+    Either all parameters are missing or none, and so are repeated slashes."""
+    semicolons = path.count(b";") + path.count(b"%3B") + path.count(b"%3b")
+    differences = _DIFFERENCES[key.count(b";") < semicolons, b"//" not in key]
+    places: list[int] = []
+    left = [position for position in reversed(wanted) if position < len(key)]
+    at = read = 0  # the same place, in the path and in the key
+    for found in differences.finditer(path):
+        if not left:
+            break
+        first = found.start()
+        here = read + first - at
+        after = here if path[first] == _SEMICOLON else here + 1
+        while left and left[-1] < after:
+            places.append(at + left.pop() - read)
+        at, read = found.end(), after
+    places += [at + position - read for position in reversed(left)]
+    return places + [len(path)] * (len(wanted) - len(places))
+
 
 def compile_swap(prefix: bytes, replacement: bytes) -> Rewrite:
     """Replace `prefix` (as matched, see `paths.match_key`) by `replacement`; both start with a slash."""
-    length = len(prefix.rstrip(b"/"))
-    depth = prefix.rstrip(b"/").count(b"/")
+    stem = prefix.rstrip(b"/")
+    length = len(stem)
     base = replacement.rstrip(b"/")
 
     def swap(path: bytes, key: bytes) -> bytes:
-        # With encoded octets the prefix may be longer in the path than in its key: count segments instead.
-        rest = path[length:] if path == key else _after(path, depth)
+        rest = path[length:] if path == key else _behind(stem, path, key)
         return base + rest if rest else replacement
 
-    return swap
+    def strip(path: bytes, key: bytes) -> bytes:
+        rest = path[length:] if path == key else _behind(stem, path, key)
+        if len(rest) > 1:
+            # What follows two slashes at the start may be read as a host.
+            return rest if rest[1] != _SLASH else b"/" + rest.lstrip(b"/")
+        return replacement
+
+    return swap if base else strip
 
 
-def _after(path: bytes, depth: int) -> bytes:
-    """What follows the first `depth` segments, with its slash."""
-    pieces = path.split(b"/", depth + 1)
-    return b"/" + pieces[-1] if len(pieces) > depth + 1 else b""
+def _behind(stem: bytes, path: bytes, key: bytes) -> bytes:
+    """What follows the prefix `stem` of `key`, in `path`."""
+    length = len(stem)
+    # Most paths differ behind it only. (A semicolon could be one of a parameter here and an encoded one there.)
+    if path[:length] == stem and path[length : length + 1] == b"/" and b";" not in stem:
+        return path[length:]
+    return path[_places(path, key, [length])[0] :]
 
 
-def compile_regex(spec: RegexRewrite, where: tuple[Key, ...], check: Check, problems: list[Problem]) -> Rewrite | None:
-    """`where` is the key path of the rewrite. Problems: a pattern that does not compile, a `to` that does not start
-    with a slash, holds a bad escape or names a group that the pattern does not have."""
-    try:
-        pattern = re.compile(spec.pattern)
-    except re.error as error:
-        problems.append(Problem((*where, "pattern"), f"is not a regular expression: {error}"))
-        return None
+def compile_regex(
+    pattern: re.Pattern[str],
+    to: str,
+    where: tuple[Key, ...],
+    check: Check,
+    report: Report,
+    problems: list[Problem],
+) -> Rewrite | None:
+    """`pattern`: one that cannot run away. `where`: the key path of `to`. `report` is told of results that cannot be
+    sent. Problems: `to` does not start with a slash, holds a bad escape, names a group that the pattern does not have,
+    or never makes a path that can be sent."""
     found = len(problems)
-    if not spec.to.startswith("/"):
-        problems.append(Problem((*where, "to"), f"{spec.to!r} does not start with a slash (expected a path)"))
-    literals, groups = _template(spec.to, pattern, (*where, "to"), problems)
-    if any(_NOT_IN_A_PATH.search(literal) for literal in literals):
-        problems.append(
-            Problem((*where, "to"), f"{spec.to!r} cannot be sent (expected a path in ASCII, without query)")
-        )
+    literals, groups = _template(to, pattern, where, problems)
+    unfit = "" if len(problems) > found else _unfit(to, literals, check)
+    if unfit:
+        problems.append(Problem(where, f"{to!r} {unfit}"))
     if len(problems) > found:
         return None
-    match = pattern.fullmatch
+    match, start, parts = pattern.fullmatch, literals[0], list(zip(groups, literals[1:], strict=True))
 
     def rewrite(path: bytes, key: bytes) -> bytes:
-        matched = match(path.decode("ascii"))
-        if matched is None:
-            return path
-        pieces = [literals[0]]
-        for group, literal in zip(groups, literals[1:], strict=True):
-            pieces += (matched[group] or "", literal)
-        result = "".join(pieces).encode()
-        return result if check(result) else b""
+        if path == key:
+            matched = match(path.decode())
+            if matched is None:
+                return path
+            pieces = [start]
+            for group, literal in parts:
+                pieces += (matched[group] or "", literal)
+        else:
+            matched = match(key.decode("utf-8", "surrogateescape"))
+            if matched is None:
+                return path
+            pieces = [start]
+            for text, (_, literal) in zip(_as_they_came(matched, groups, path, key), parts, strict=True):
+                pieces += (text, literal)
+        result = "".join(pieces)
+        sent = result.encode()
+        if check(sent):
+            return sent
+        report(f"the rewrite pattern made {result!r:.100}, which is no path that can be sent")
+        return b""
 
     return rewrite
+
+
+_GROUP = "41"
+"""Makes the best of what stands beside it: it ends an encoded octet, and a name that begins with dots. A template that
+is bad with it is bad with any text."""
+
+
+def _unfit(to: str, literals: list[str], check: Check) -> str:
+    """Why a template cannot be used, or ""."""
+    if not to.startswith("/"):
+        return "does not start with a slash (expected a path)"
+    if any(_NOT_IN_A_PATH.search(literal) for literal in literals):
+        return "cannot be sent (expected a path in ASCII, without query)"
+    if not check(_GROUP.join(literals).encode()):
+        return "never makes a path that can be sent (expected one without // at its start, /../, and % but for %HH)"
+    return ""
+
+
+def _as_they_came(matched: re.Match[str], groups: list[int], path: bytes, key: bytes) -> list[str]:
+    """The groups of a match in the key, as the path spells them."""
+    text = matched.string
+    spans = [matched.span(group) for group in groups]
+    ends = sorted({0, *(end for span in spans for end in span if end >= 0)})
+    positions = ends
+    if not text.isascii():
+        sizes = (len(text[first:last].encode("utf-8", "surrogateescape")) for first, last in pairwise(ends))
+        positions = list(accumulate(sizes, initial=0))
+    place = dict(zip(ends, _places(path, key, positions), strict=True))
+    return [path[place[first] : place[last]].decode() if first >= 0 else "" for first, last in spans]
 
 
 def _template(
@@ -100,7 +195,7 @@ def _template(
     return [*literals, text[end:]], groups
 
 
-def compile_function(function: Rewriter, check: Check, report: Callable[[str], None]) -> Rewrite:
+def compile_function(function: Rewriter, check: Check, report: Report) -> Rewrite:
     """A Python configuration's own function. Whatever it does, the request gets an answer, and `report` is told."""
 
     def rewrite(path: bytes, key: bytes) -> bytes:

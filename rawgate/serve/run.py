@@ -29,7 +29,7 @@ from rawgate.serve.service import Service, serving
 GC_THRESHOLDS = (10_000, 50, 1_000)
 
 SELDOM = 1.0
-"""Seconds between two reports of failing rewrite functions: with every request, they would be a flood."""
+"""Seconds between two reports of failing rewrites: with every request, they would be a flood."""
 
 LOG_CLOSE_TIMEOUT = 5.0
 """Seconds that a reader of the log has to take what is left at the end."""

@@ -208,7 +208,7 @@ def test_who_may_not_come_in_is_not_counted() -> None:
 
 
 def test_the_limit_comes_before_the_rewrite() -> None:
-    gate = gate_of(route("/a", rewrite=RegexRewrite("/a(.*)", "/b\\1%"), rate_limit=RateLimit(1, 60.0)))
+    gate = gate_of(route("/a", rewrite=RegexRewrite("/a(.*)", "/b%\\1"), rate_limit=RateLimit(1, 60.0)))
     first, second = answer(decide(gate, request("/a"))), answer(decide(gate, request("/a")))
     assert (first.reason.code, second.reason.code) == ("internal", "rate_limited")
     assert lines(first.fields)[0].startswith('RateLimit: "/a";r=0;')
@@ -530,6 +530,46 @@ def test_a_rewrite_that_makes_nonsense_is_an_internal_error(rewrite: Rewriter | 
     assert (refusal.status, refusal.reason, refusal.route) == (500, INTERNAL, "/a")
 
 
+@pytest.mark.parametrize(
+    ("rewrite", "words"),
+    [
+        (RegexRewrite("/a(.*)", "/\\1"), "the rewrite pattern made '//..b', which is no path that can be sent"),
+        (lambda path: "//", "the rewrite function returned '//', which is no path that can be sent"),
+    ],
+)
+def test_a_rewrite_that_makes_nonsense_is_told_with_its_route(rewrite: Rewriter | RegexRewrite, words: str) -> None:
+    said: list[str] = []
+    gate = compile_gate(
+        config(route("/a", name="pages", rewrite=rewrite)),
+        new_id=lambda: "0" * 32,
+        date=lambda: b"D",
+        problems=[],
+        report=said.append,
+    )
+    assert gate is not None
+    decide(gate, request("/a/..b"))
+    assert said == [f"route pages: {words}"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "pattern", "target", "sent"),
+    [
+        ("/@me", "/@me/(.*)", "/%40me/x", "/users/x"),
+        ("/@me", "/@me/(.*)", "/@me/%C3%a9?q=%40", "/users/%C3%a9?q=%40"),
+        ("/caf\u00e9", "/caf\u00e9/(.*)", "/caf%C3%A9/x", "/users/x"),
+        ("/caf\u00e9", "/caf\u00e9/(.*)", "/caf%c3%a9/x", "/users/x"),
+    ],
+)
+def test_no_spelling_gets_past_a_pattern(prefix: str, pattern: str, target: str, sent: str) -> None:
+    gate = gate_of(route(prefix, rewrite=RegexRewrite(pattern, "/users/\\1")))
+    assert path_sent(decide(gate, request(target))) == sent
+
+
+def test_a_prefix_that_is_taken_off_leaves_no_two_slashes() -> None:
+    gate = gate_of(route("/api", rewrite="/"), merge_slashes=False)
+    assert path_sent(decide(gate, request("/api//evil.test/x"))) == "/evil.test/x"
+
+
 def test_a_function_rewrites() -> None:
     gate = gate_of(route("/a", rewrite=lambda path: path + "/index.html"))
     assert path_sent(decide(gate, request("/a/b?c"))) == "/a/b/index.html?c"
@@ -674,6 +714,12 @@ def test_host_passes_when_asked() -> None:
         ((route("/a"), route("/b", rewrite="/c/./d")), ("routes", 1, "rewrite"), "not a normalised path"),
         ((route("/b", rewrite=RegexRewrite("(", "/")),), ("routes", 0, "rewrite", "pattern"), "regular expression"),
         ((route("/b", rewrite=RegexRewrite("a", "/\\1")),), ("routes", 0, "rewrite", "to"), "group"),
+        ((route("/b", rewrite=RegexRewrite("/(.*)", "//\\1")),), ("routes", 0, "rewrite", "to"), "never makes a path"),
+        (
+            (route("/re", rewrite=RegexRewrite(r"/re/(\w+/?)*\.json", "/x")),),
+            ("routes", 0, "rewrite", "pattern"),
+            "doubles the time",
+        ),
         ((route("/"), route("/b")), ("routes", 1), "never be reached"),
         ((route("/b", auth="jwt.nobody"),), ("routes", 0, "auth"), "names no verifier"),
         ((route("/b", auth="nonsense"),), ("routes", 0, "auth"), "names no verifier"),

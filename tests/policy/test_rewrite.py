@@ -1,6 +1,7 @@
 """Rewrites: a table, what nonsense becomes, and what is refused at load."""
 
 import json
+import re
 from pathlib import Path
 from typing import cast
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.model import RegexRewrite, Rewriter
+from rawgate.config.model import Rewriter
 from rawgate.errors import Problem
 from rawgate.policy.paths import configured_path, match_key, sendable
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
@@ -16,19 +17,22 @@ from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, com
 ROWS = [
     json.loads(line) for line in (Path(__file__).parent.parent / "cases" / "rewrites.jsonl").read_text().splitlines()
 ]
-WHERE = ("routes", 3, "rewrite")
+WHERE = ("routes", 3, "rewrite", "to")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
 def test_table(row: dict[str, str]) -> None:
-    path, problems = row["path"].encode(), list[Problem]()
+    """A key that is given lacks parameters or repeated slashes; else it is that of the path."""
+    path, problems, said = row["path"].encode(), list[Problem](), list[str]()
+    key = row["key"].encode("utf-8", "surrogateescape") if "key" in row else match_key(path)
     rewrite: Rewrite | None
     if "prefix" in row:
         rewrite = compile_swap(match_key(configured_path(row["prefix"])), configured_path(row["rewrite"]))
     else:
-        rewrite = compile_regex(RegexRewrite(row["pattern"], row["to"]), WHERE, sendable, problems)
+        rewrite = compile_regex(re.compile(row["pattern"]), row["to"], WHERE, sendable, said.append, problems)
     assert rewrite is not None
-    assert rewrite(path, match_key(path)) == row["sent"].encode()
+    assert rewrite(path, key) == row["sent"].encode()
+    assert len(said) == (row["sent"] == "")
 
 
 def _explode(path: str) -> str:
@@ -94,25 +98,67 @@ def test_function_gets_and_gives_the_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "to", "key", "words"),
+    ("pattern", "to", "words"),
     [
-        ("/(", "/b", "pattern", "not a regular expression"),
-        ("/a", "b", "to", "does not start with a slash"),
-        ("/(a)", "/\\2", "to", "names the group '2'"),
-        ("/(a)", "/\\g<id>", "to", "names the group 'id'"),
-        ("/(a)", "/\\n", "to", "bad escape '\\\\n'"),
-        ("/(a)", "/\\0", "to", "bad escape"),
-        ("/(a)", "/a\\", "to", "bad escape"),
-        ("/(a)", "/\\g<1", "to", "bad escape"),
-        ("/(a)", "/x?id=\\1", "to", "cannot be sent"),
-        ("/(a)", "/\u00e9", "to", "cannot be sent"),
+        ("/a", "b", "does not start with a slash"),
+        ("/(a)", "/\\2", "names the group '2'"),
+        ("/(a)", "/\\g<id>", "names the group 'id'"),
+        ("/(a)", "/\\n", "bad escape '\\\\n'"),
+        ("/(a)", "/\\0", "bad escape"),
+        ("/(a)", "/a\\", "bad escape"),
+        ("/(a)", "/\\g<1", "bad escape"),
+        ("/(a)", "/x?id=\\1", "cannot be sent"),
+        ("/(a)", "/\u00e9", "cannot be sent"),
+        ("/(.*)", "//\\1", "never makes a path"),
+        ("/(.*)", "//evil.test/\\1", "never makes a path"),
+        ("/(.*)", "/../\\1", "never makes a path"),
+        ("/(.*)", "/\\1/..", "never makes a path"),
+        ("/(.*)", "/a/%2e%2E/\\1", "never makes a path"),
+        ("/(.*)", "/..;\\1", "never makes a path"),
+        ("/(.*)", "/a\\1/%zz", "never makes a path"),
+        ("/(.*)", "/\\1%", "never makes a path"),
+        ("/(.*)", "/b%0\\1", "never makes a path"),
+        ("/(.*)", "/b/./c", "never makes a path"),
+        ("/(.*)(.*)", "/\\1/../\\2", "never makes a path"),
     ],
 )
-def test_refused_at_load(pattern: str, to: str, key: str, words: str) -> None:
+def test_refused_at_load(pattern: str, to: str, words: str) -> None:
     problems: list[Problem] = []
-    assert compile_regex(RegexRewrite(pattern, to), WHERE, sendable, problems) is None
-    assert [problem.path for problem in problems] == [(*WHERE, key)]
-    assert words in problems[0].message
+    assert compile_regex(re.compile(pattern), to, WHERE, sendable, pytest.fail, problems) is None
+    (problem,) = problems
+    assert problem.path == WHERE
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("to", "captured"),
+    [
+        ("/..\\1", "x"),
+        ("/.\\1", "well-known"),
+        ("/%\\1", "7E"),
+        ("/%4\\1", "0"),
+        ("/%2e%2\\1", "1"),
+        ("/%\\1/..\\1", "7E"),
+        ("/\\1./", "a"),
+        ("/a\\1", "//"),
+        ("/\\1/b", "a"),
+    ],
+)
+def test_what_some_path_makes_good_is_not_refused(to: str, captured: str) -> None:
+    rewrite = compile_regex(re.compile("/(.*)"), to, WHERE, sendable, pytest.fail, [])
+    assert rewrite is not None
+    path = f"/{captured}".encode()
+    assert rewrite(path, path) == to.replace("\\1", captured).encode()
+
+
+def test_a_pattern_that_makes_nonsense_is_told() -> None:
+    said: list[str] = []
+    rewrite = compile_regex(re.compile("/api(.*)"), "/\\1", WHERE, sendable, said.append, [])
+    assert rewrite is not None
+    assert rewrite(b"/api/x", b"/api/x") == b""
+    assert rewrite(b"/apix", b"/apix") == b"/x"
+    assert rewrite(b"/other", b"/other") == b"/other"
+    assert said == ["the rewrite pattern made '//x', which is no path that can be sent"]
 
 
 _segments = st.lists(st.sampled_from(["a", "b", "c.d", "%C3%A9", "@"]), max_size=3)
@@ -130,3 +176,38 @@ def test_a_swap_neither_doubles_nor_loses_a_slash(
     assert [piece for piece in sent.split(b"/") if piece] == [piece.encode() for piece in new + rest]
     if rest:
         assert sent.endswith(b"/") == slash
+
+
+# The key with and without parameters and repeated slashes: `_segments` of a path, each in both spellings.
+
+_spelt = st.sampled_from([("a", "a"), ("@", "%40"), (";", "%3b"), ("é", "%C3%A9"), ("%2F", "%2f"), ("x.y", "x.y")])
+_names = st.lists(_spelt, min_size=1, max_size=3)
+_pieces = st.tuples(
+    st.sampled_from(["/", "/", "//", "/;/", "/;p//;q/"]), _names, st.sampled_from(["", ";", ";v=%2f;w"])
+)
+
+
+def _key(pieces: list[tuple[str, list[tuple[str, str]], str]]) -> str:
+    return "".join("/" + "".join(key for key, _ in names) for _, names, _ in pieces)
+
+
+def _path(pieces: list[tuple[str, list[tuple[str, str]], str]]) -> str:
+    return "".join(slash + "".join(path for _, path in names) + parameter for slash, names, parameter in pieces)
+
+
+@given(st.lists(_pieces, min_size=1, max_size=3), st.lists(_pieces, max_size=3))
+def test_a_prefix_ends_in_the_path_where_it_ends_in_the_key(
+    prefix: list[tuple[str, list[tuple[str, str]], str]], rest: list[tuple[str, list[tuple[str, str]], str]]
+) -> None:
+    path, key = (_path(prefix) + _path(rest)).encode(), (_key(prefix) + _key(rest)).encode()
+    assert compile_swap(_key(prefix).encode(), b"/new")(path, key) == b"/new" + _path(rest).encode()
+
+
+@given(st.lists(_pieces, min_size=1, max_size=4))
+def test_a_group_is_sent_as_its_segment_came(pieces: list[tuple[str, list[tuple[str, str]], str]]) -> None:
+    pattern = re.compile("/([^/]+)" * len(pieces))
+    to = "".join(f"/\\{group}" for group in range(1, len(pieces) + 1))
+    rewrite = compile_regex(pattern, to, WHERE, lambda path: True, pytest.fail, [])
+    assert rewrite is not None
+    expected = _path([("/", names, parameter) for _, names, parameter in pieces])
+    assert rewrite(_path(pieces).encode(), _key(pieces).encode()) == expected.encode()

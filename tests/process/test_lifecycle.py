@@ -391,17 +391,35 @@ config = Config(
     routes=[Route(prefix="/", upstream="one", auth="none", rewrite=rewrite)],
 )
 """
+SENSELESS = """
+[gateway]
+listen = ["127.0.0.1:0"]
+[upstreams.one]
+targets = ["http://127.0.0.1:9"]
+[[routes]]
+prefix = "/"
+upstream = "one"
+auth = "none"
+rewrite = { pattern = '(.*)', to = '/\\1' }
+"""
 
 
-def test_a_rewrite_function_that_raises_is_told_on_stderr(tmp_path: Path) -> None:
-    with running(tmp_path, FAILING, name="config.py") as gateway:
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("config.py", FAILING, "the rewrite function raised KeyError('/x')"),
+        ("rawgate.toml", SENSELESS, "the rewrite pattern made '//x', which is no path that can be sent"),
+    ],
+)
+def test_a_rewrite_that_fails_is_told_on_stderr(tmp_path: Path, name: str, text: str, said: str) -> None:
+    with running(tmp_path, text, name=name) as gateway:
         with gateway.connect() as client:
             client.sendall(GET)
             answer = read_response(Stream.of(client), b"GET")
             assert answer is not None
             assert answer.status == 500
         assert gateway.line()["reason"] == "internal"
-        gateway.wait_said("route /: the rewrite function raised KeyError('/x')")
+        gateway.wait_said(f"route /: {said}")
 
 
 # Unix sockets
