@@ -581,7 +581,9 @@ class _Compiler:
             return compile_swap(paths.match_key(prefix), replacement) if replacement else None
         report = _for_route(self.report, route.name)
         if isinstance(route.rewrite, RegexRewrite):
-            pattern = compile_pattern(route.rewrite.pattern, (*where, "pattern"), self.problems)
+            pattern = compile_pattern(
+                route.rewrite.pattern, (*where, "pattern"), self.problems, folds=self._folds(route)
+            )
             if pattern is None:
                 return None
             return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, report, self.problems)

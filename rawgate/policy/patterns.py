@@ -296,7 +296,8 @@ _BY_NUMBER = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]
 
 def _beyond_ascii(text: str) -> Iterator[str]:
     r"""Of each range between the characters that the pattern names: one of each kind that \d, \w and \s tell apart."""
-    named = {ord(char) for char in text} | {int(found[found.lastindex or 0], 16) for found in _BY_NUMBER.finditer(text)}
+    written = text + "".join(chr(int(found[found.lastindex or 0], 16)) for found in _BY_NUMBER.finditer(text))
+    named = {ord(char) for char in written + written.lower() + written.upper()}
     cuts = {cut for code in named for cut in (code, code + 1) if cut > 0x80}
     for low, high in pairwise(sorted(cuts | {0x80, 0x110000})):
         kinds = set[tuple[bool, ...]]()
@@ -309,9 +310,9 @@ def _beyond_ascii(text: str) -> Iterator[str]:
                     break
 
 
-def _letters(text: str, ones: list[One]) -> dict[str, frozenset[int]]:
+def _letters(text: str, ones: list[One], flags: re.RegexFlag) -> dict[str, frozenset[int]]:
     """A character for all that are treated alike → the states that read it."""
-    taken_by = {one.text: re.compile(one.text) for one in ones[1:]}
+    taken_by = {one.text: re.compile(one.text, flags) for one in ones[1:]}
     letters: dict[frozenset[str], str] = {}
     for char in (*_ASCII, *_beyond_ascii(text)):
         letters.setdefault(frozenset(one for one, takes in taken_by.items() if takes.fullmatch(char)), char)
@@ -528,9 +529,9 @@ _INSTEAD = r"(expected parts that cannot share text, e.g. [^/]+ in place of .+, 
 class _Judge:
     """One pattern before the criteria of the module's head."""
 
-    def __init__(self, text: str, tree: Node) -> None:
+    def __init__(self, text: str, tree: Node, flags: re.RegexFlag) -> None:
         self.wiring = _Wiring(tree)
-        self.letters = _letters(text, self.wiring.ones)
+        self.letters = _letters(text, self.wiring.ones, flags)
         self.effort = _Effort()
         self.plain = _plain(self.wiring, self.letters)
         self.reach = _reach(self.plain)
@@ -600,22 +601,26 @@ class _Judge:
         return f"{one.text!r} (character {one.at + 1})"
 
 
-def danger(text: str) -> str:
+def danger(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
     """Why a pattern that `re` compiles is not taken, as the end of a sentence that starts with it; or ""."""
     try:
-        return _Judge(text, parse(text)).verdict()
+        return _Judge(text, parse(text), flags).verdict()
     except NotTakenError as found:
         return str(found)
     except _TooLargeError:
         return "is too large to be judged (expected a shorter one, with fewer repeats and smaller counts)"
 
 
-def compile_pattern(text: str, where: tuple[Key, ...], problems: list[Problem]) -> re.Pattern[str] | None:
-    """`where` is the pattern's key path. Problems: it does not compile, or it can run away."""
+def compile_pattern(
+    text: str, where: tuple[Key, ...], problems: list[Problem], *, folds: bool = False
+) -> re.Pattern[str] | None:
+    """`where` is the pattern's key path; `folds`: it matches letters in either case. Problems: it does not compile, or
+    it can run away."""
+    flags = re.IGNORECASE if folds else re.NOFLAG
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
-            pattern = re.compile(text)
+            pattern = re.compile(text, flags)
     except FutureWarning as warning:
         problems.append(
             Problem(where, f"is to mean something else in a later Python: {warning} (expected a \\ before it)")
@@ -624,7 +629,7 @@ def compile_pattern(text: str, where: tuple[Key, ...], problems: list[Problem]) 
     except (re.error, OverflowError, RecursionError) as error:
         problems.append(Problem(where, f"is not a regular expression: {error}"))
         return None
-    found = danger(text)
+    found = danger(text, flags)
     if found:
         problems.append(Problem(where, found))
         return None

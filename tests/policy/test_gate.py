@@ -493,6 +493,15 @@ def test_a_prefix_is_replaced_in_either_case() -> None:
     assert path_sent(decide(gate, request("/aPI/Users"))) == "/v2/Users"
 
 
+def test_a_pattern_is_matched_in_either_case() -> None:
+    gate = gate_of(route("/api", rewrite=RegexRewrite("/api/Users/(.*)", "/v2/\\1"), case="ignore"))
+    assert path_sent(decide(gate, request("/API/uSERS/Bob"))) == "/v2/Bob"
+    runs_away = RegexRewrite("/api/(a|A)*b", "/v2")
+    assert problems_of(config(route("/api", rewrite=runs_away))) == []
+    (problem,) = problems_of(config(route("/api", rewrite=runs_away, case="ignore")))
+    assert problem.path == ("routes", 0, "rewrite", "pattern")
+
+
 OVERRIDE = [b"X-HTTP-Method-Override: DELETE", b"x_http_method: DELETE", b"X-Method-Override: DELETE"]
 
 
