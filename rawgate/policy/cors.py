@@ -13,6 +13,9 @@ from msgspec import Struct
 from rawgate.config.model import Cors
 
 _PREFLIGHT_VARY = b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
+MOST_ASKED = 256
+"""Members of a list of fields that a preflight asks for: what is behind them counts as one, which no field is."""
+
 RESPONSE_FIELDS = frozenset(
     b"access-control-" + name
     for name in (
@@ -55,7 +58,9 @@ class CorsPolicy(Struct, frozen=True):
         origin = known[b"origin"]
         allowed = self.any or self.origins.get(origin)
         asked = known.get(b"access-control-request-headers", b"").lower()
-        names = {name for piece in asked.split(b",") if (name := piece.strip(b" \t"))}
+        # The list is as long as our own at most, but for repeats and empty members.
+        pieces = asked.split(b",", MOST_ASKED)
+        names = {name for piece in pieces if (name := piece.strip(b" \t"))}
         if not allowed or known[b"access-control-request-method"] not in self.methods or not names <= self.headers:
             return _PREFLIGHT_VARY
         origin_lines = allowed.replace(b"Vary: Origin\r\n", b"")

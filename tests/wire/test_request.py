@@ -116,6 +116,21 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         b"GET / HTTP/1.1\r\nHost: a\r\nX.User.Id: 1\r\nX~User^Id: 2\r\nContent|Length: 9\r\nX.B: 3\r\n\r\n",
         {"through": [b"X.B: 3"]},
     ),
+    "values too long for h11": (
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-A:\t" + b"a b " * 200 + b"\r\nContent-Length: 1, 1\r\nX-B: 2\r\nX-C: \xe9"
+        b""
+        + b"," * 600
+        + b"\r\ncontent-length:1\r\nX-D:"
+        + b" " * 600
+        + b"\r\nAuthorization:"
+        + b"x" * 600
+        + b"\r\n\r\n",
+        {
+            "known": {b"host": b"a", b"content-length": b"1", b"authorization": b"x" * 600},
+            "body": 1,
+            "through": [b"X-A: " + (b"a b " * 200)[:-1], b"X-B: 2", b"X-C: \xe9" + b"," * 600, b"X-D: "],
+        },
+    ),
     # HTTP/1.0
     "1.0": (b"GET / HTTP/1.0\r\n\r\n", {"minor": 0, "authority": b"", "known": {}, "close": True}),
     "1.0, keep-alive": (
