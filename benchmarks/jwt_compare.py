@@ -48,7 +48,7 @@ def rawgate(algorithm: str, key: bytes, *, remembering: bool) -> Verify:
 def _verifier(algorithm: str, key: bytes) -> JwtVerifier:
     secret = (Secret("memory", key),)
     spec = Jwt(algorithm="HS256", secret=secret) if algorithm == "HS256" else Jwt(algorithm="RS256", public_key=secret)
-    verifier = compile_verifier("main", spec, [], [])
+    verifier = compile_verifier("main", spec, [], [], [])
     if verifier is None:
         raise SystemExit("jwt_compare: the verifier does not compile")
     return verifier

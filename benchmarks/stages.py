@@ -128,7 +128,7 @@ class Scene:
         date = Calendar()
         gate = None
         if draft.config is not None:
-            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems)
+            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems, doubts=[])
         if draft.config is None or gate is None or problems:
             raise SystemExit("\n".join(draft.report(problems)))
         self.config: Config = draft.config
@@ -192,7 +192,7 @@ def policy(bench: Bench, scene: Scene, heads: Sequence[bytes], tokens: Sequence[
 
 
 def _verifier(spec: Jwt) -> JwtVerifier:
-    verifier = compile_verifier("main", spec, [], [])
+    verifier = compile_verifier("main", spec, [], [], [])
     if verifier is None:
         raise SystemExit("stages: the verifier does not compile")
     return verifier

@@ -153,10 +153,10 @@ class AddressRange(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True):
-    """Where key material is found. `strip`: one line end at the end of a file does not belong to it."""
+    """Where key material is found. `whole`: it is one secret, so that nothing may stand around it but line ends."""
 
     schemes: tuple[Literal["env", "file"], ...] = ("env", "file")
-    strip: bool = False
+    whole: bool = False
 
     @property
     def expected(self) -> str:

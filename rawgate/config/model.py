@@ -142,11 +142,15 @@ class Jwt(Struct, frozen=True, kw_only=True):
         About("The only algorithm accepted: HS256 takes a secret, RS256 a public_key or jwks."),
     ]
     secret: Annotated[
-        tuple[Annotated[Secret, marks.Source(strip=True)], ...],
+        tuple[Annotated[Secret, marks.Source(whole=True)], ...],
         Many(single=True),
         Essential(),
         About("Of HS256: at least 32 octets; a list, for rotation."),
     ] = ()
+    secret_encoding: Annotated[
+        Literal["text", "base64", "base64url", "hex"],
+        About('How `secret` is written: "text", the octets as they are; the others are decoded first.'),
+    ] = "text"  # noqa: S105 - a notation, no secret
     public_key: Annotated[
         tuple[Annotated[Secret, marks.Source()], ...],
         Many(single=True),
@@ -179,7 +183,7 @@ class ApiKeys(Struct, frozen=True, kw_only=True):
     ]
     keys: Annotated[
         Secret,
-        marks.Source(strip=True),
+        marks.Source(),
         About("Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines."),
     ]
 

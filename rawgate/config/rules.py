@@ -38,6 +38,8 @@ def _jwt(table: Table) -> Iterator[Finding]:
     for key in given:
         if key not in fitting:
             yield (key,), worded(f"does not fit {algorithm}", expected=choice(fitting))
+    if "secret_encoding" in table.written and "secret" not in fitting:
+        yield ("secret_encoding",), worded(f"does not fit {algorithm}", expected="it beside a secret")
     for key in [key for key in given if key in fitting][1:]:
         yield (key,), worded("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
 

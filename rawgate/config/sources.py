@@ -1,9 +1,21 @@
-"""Key material, from the environment or from files. No message made here repeats any of it."""
+"""Key material, from the environment or from files. No message made here repeats any of it.
+
+Keys come through shells, editors, environment files and secret stores, each of which may add something. What can only
+be meant in one way is taken so: a byte-order mark at the start and line ends at the end of a text are no part of it.
+What could be meant in two ways is refused in words: blanks at either end, quotes around. What is no text is taken as it
+is, to the last octet.
+"""
+
+from pathlib import Path
 
 from rawgate.config.marks import Source
 from rawgate.config.model import Secret
 from rawgate.config.scene import Scene
 from rawgate.config.unfit import UnfitError, quoted
+
+_UTF_16 = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_QUOTES = ("'", '"', "`")
 
 
 def source(mark: Source, value: object, scene: Scene) -> Secret:
@@ -18,8 +30,8 @@ def source(mark: Source, value: object, scene: Scene) -> Secret:
         raise UnfitError("fetching a key set from a URL is not built yet", expected=mark.expected)
     if scheme not in mark.schemes or not name:
         raise UnfitError("does not say where the key is; a key itself is never written here", expected=mark.expected)
-    found = _variable(name, scene) if scheme == "env" else _file(name, mark, scene)
-    return Secret(source=value, value=found)
+    found, where = _variable(name, scene) if scheme == "env" else _file(name, scene)
+    return Secret(source=value, value=_meant(found, where, mark))
 
 
 def _checked(value: Secret) -> Secret:
@@ -28,24 +40,62 @@ def _checked(value: Secret) -> Secret:
     return value
 
 
-def _variable(name: str, scene: Scene) -> bytes:
+def _variable(name: str, scene: Scene) -> tuple[bytes, str]:
+    """The value, and what to call it."""
     value = scene.environ.get(name)
     if value is None:
         raise UnfitError(f"the environment variable {quoted(name)} is not set")
     if not value:
         raise UnfitError(f"the environment variable {quoted(name)} is empty")
-    return value.encode("utf-8", "surrogateescape")
+    return value.encode("utf-8", "surrogateescape"), f"the environment variable {quoted(name)}"
 
 
-def _file(name: str, mark: Source, scene: Scene) -> bytes:
+def _file(name: str, scene: Scene) -> tuple[bytes, str]:
+    """The content, and what to call it."""
+    path = scene.folder / name
     try:
-        content = (scene.folder / name).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise UnfitError(f"the file {quoted(name)} cannot be read: {error.strerror}") from None
+        looked = "" if Path(name).is_absolute() else f" (looked for at {path.absolute()})"
+        raise UnfitError(f"the file {quoted(name)} cannot be read: {error.strerror}{looked}") from None
     except ValueError:
         raise UnfitError(f"{quoted(name)} is not the name of a file") from None
-    if mark.strip and content.endswith(b"\n"):
-        content = content[:-1].removesuffix(b"\r")
     if not content:
         raise UnfitError(f"the file {quoted(name)} is empty")
-    return content
+    return content, f"the file {quoted(name)}"
+
+
+def _meant(content: bytes, where: str, mark: Source) -> bytes:
+    """What somebody wrote, without what editors and shells added."""
+    if _is_utf_16(content):
+        raise UnfitError(f"{where} is text in UTF-16, as PowerShell writes it", expected="UTF-8")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return content
+    text = text.removeprefix(_BYTE_ORDER_MARK)
+    if not text.strip():
+        raise UnfitError(f"{where} is blank")
+    if not _is_printable(text):
+        return content
+    if not mark.whole:
+        return text.encode()
+    text = text.rstrip("\r\n")
+    if text[0] in _QUOTES and text[0] == text[-1] and len(text) > 1:
+        raise UnfitError(f"{where} has quotes around it, which would be a part of it", expected="none")
+    if text != text.strip():
+        raise UnfitError(f"{where} starts or ends with a blank", expected="none")
+    return text.encode()
+
+
+def _is_utf_16(content: bytes) -> bool:
+    """Whether it is text beyond doubt: random octets start with a mark now and then, and go on otherwise."""
+    for order_mark, encoding in _UTF_16:
+        if content.startswith(order_mark) and len(content) % 2 == 0:
+            text = content[2:].decode(encoding, "replace")
+            return text.isascii() and _is_printable(text)
+    return False
+
+
+def _is_printable(text: str) -> bool:
+    return all(character.isprintable() or character in "\r\n\t" for character in text)

@@ -3,7 +3,7 @@
 The table knows SHA-256 digests only: the keys themselves are forgotten at load, so no log, dump or debugger shows
 one. Looking up by digest also makes timing useless to a guesser: how far two digests agree says nothing about how far
 two keys do, since nobody can steer a digest. No salt and no slow hash: these are random strings, not passwords that
-people chose, which is why short ones are refused.
+people chose, which is why short ones are warned of.
 
 The text that lists them: entries separated by commas or line ends; a line that starts with # is a comment.
 
@@ -20,7 +20,9 @@ from rawgate.errors import Problem
 from rawgate.message import Identity
 
 SHORTEST = 16
-"""Characters that a key must have."""
+"""Characters below which a key is warned of: 16 of base64 are 96 bits, beyond any guessing over a network."""
+
+_QUOTES = ("'", '"', "`")
 
 # Visible ASCII without the separators; a colon could only belong to a key that is written after a name.
 _key = pattern(r"[!-+\--~]+").fullmatch
@@ -62,6 +64,8 @@ def _read(entry: str) -> tuple[str, bytes] | str:
     if not colon:
         key = name
         name = "key-" + sha256(key.encode()).hexdigest()[:8]
+    if entry[0] in _QUOTES and entry[0] == entry[-1]:
+        return "has quotes around it, which clients would have to send (expected none)"
     if not _name(name):
         return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
     if name == "sha256":  # a digest that lost its name would pass for a key
@@ -71,13 +75,23 @@ def _read(entry: str) -> tuple[str, bytes] | str:
         return (name, bytes.fromhex(digest)) if _digest(digest) else "has no 64 hex digits after sha256:"
     if not _key(key):
         return "has a key with characters other than visible ASCII"
-    if len(key) < SHORTEST:
-        return f"has a key of {len(key)} characters, which can be guessed (expected at least {SHORTEST})"
+    if key[0] in _QUOTES and key[0] == key[-1]:
+        return "has a key with quotes around it, which clients would have to send (expected none)"
     return name, sha256(key.encode()).digest()
 
 
-def compile_table(name: str, spec: ApiKeys, problems: list[Problem]) -> ApiKeyTable | None:
-    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. Entries are counted from 1."""
+def _weakness(entry: str) -> str:
+    """Why a key that is written out is one to worry about, or ""."""
+    name, colon, key = entry.partition(":")
+    key = key if colon else name
+    if key.startswith("sha256:") or len(key) >= SHORTEST:
+        return ""
+    return f"has a key of {len(key)} characters, which can be guessed (expected at least {SHORTEST})"
+
+
+def compile_table(name: str, spec: ApiKeys, problems: list[Problem], doubts: list[Problem]) -> ApiKeyTable | None:
+    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `doubts`: which of them are weak.
+    Entries are counted from 1."""
     path = ("api_keys", name, "keys")
     names: dict[bytes, Identity] = {}
     faults: list[str] = []
@@ -89,6 +103,8 @@ def compile_table(name: str, spec: ApiKeys, problems: list[Problem]) -> ApiKeyTa
             faults.append(f"entry {position} is the key of an earlier entry")
         else:
             names[found[1]] = Identity("key", found[0])
+            if weakness := _weakness(entry):
+                doubts.append(Problem(path, f"entry {position} {weakness}"))
     if not names and not faults:
         faults.append("no key is listed (expected name:KEY, name:sha256:HEX64 or KEY)")
     problems.extend(Problem(path, fault) for fault in faults)

@@ -426,11 +426,19 @@ def _for_route(report: Report, name: str) -> Report:
 class _Compiler:
     """What compiling the routes of one configuration shares."""
 
-    def __init__(self, config: Config, date: Callable[[], bytes], report: Report, problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        date: Callable[[], bytes],
+        report: Report,
+        problems: list[Problem],
+        doubts: list[Problem],
+    ) -> None:
         self.config = config
         self.date = date
         self.report = report
         self.problems = problems
+        self.doubts = doubts
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
         self.limiters = compile_limiters(gateway.limits.limiter_keys, report)
@@ -459,12 +467,13 @@ class _Compiler:
     def _compile_credentials(self) -> None:
         """Every verifier and table, used or not: all errors are told at once."""
         for name, jwt in self.config.jwt.items():
-            jwks = read_jwks(jwt.jwks.value, ("jwt", name, "jwks"), self.problems) if jwt.jwks is not None else []
-            verifier = compile_verifier(name, jwt, jwks, self.problems)
+            where: tuple[Key, ...] = ("jwt", name, "jwks")
+            jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.doubts)
+            verifier = compile_verifier(name, jwt, jwks, self.problems, self.doubts)
             if verifier is not None:
                 self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
         for name, spec in self.config.api_keys.items():
-            table = compile_table(name, spec, self.problems)
+            table = compile_table(name, spec, self.problems, self.doubts)
             if table is not None:
                 self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
 
@@ -604,16 +613,18 @@ def compile_gate(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
     problems: list[Problem],
+    doubts: list[Problem],
     report: Report = keep_quiet,
 ) -> Gate | None:
-    """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them.
+    """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them; what
+    rarely means what it says is appended to `doubts`.
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
     report  is told, in one line, when a route's own pattern or code fails while requests are served
     """
     found = len(problems)
-    compiler = _Compiler(config, date, report, problems)
+    compiler = _Compiler(config, date, report, problems, doubts)
     router = compile_router(compiler.entries(), problems)
     # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
     if not problems:

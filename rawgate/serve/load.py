@@ -39,12 +39,13 @@ def compile_draft(
 ) -> Loaded:
     """Compile what was read. Raises ConfigError with one line per finding, those of reading included."""
     problems: list[Problem] = list(draft.problems)
+    found: list[Problem] = []
     gate = None
     if draft.config is not None:
-        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, report=report)
+        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, doubts=found, report=report)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
-    doubtful = [Problem(doubt.path, f"warning: {doubt.message}") for doubt in doubts(draft.config)]
+    doubtful = [Problem(doubt.path, f"warning: {doubt.message}") for doubt in (*doubts(draft.config), *found)]
     return Loaded(draft.config, gate, tuple(draft.report(doubtful)))
 
 

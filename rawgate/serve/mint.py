@@ -7,7 +7,7 @@ from msgspec import Struct
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import AUTH_BAD_SIGNATURE, AUTH_UNKNOWN_KEY, RawgateError, Reason
 from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.jwt import JwtVerifier, secret_octets
 from rawgate.policy.signing import Signer, hs256, mint, rs256
 from rawgate.serve.load import Loaded
 
@@ -46,12 +46,15 @@ def _signer(name: str, spec: Jwt, key: Secret | None) -> Signer:
     if spec.algorithm == "HS256":
         if key is not None:
             raise MintError(f"--key is for RS256; [jwt.{name}] is HS256 and signs with its own secret")
-        return hs256(spec.secret[0].value)
+        octets = secret_octets(spec.secret[0], spec.secret_encoding)
+        if isinstance(octets, str):
+            raise MintError(octets)
+        return hs256(octets)
     if key is None:
         raise MintError(
             f"[jwt.{name}] is RS256, and a gateway holds no private key (expected --key file:PRIVATE.pem beside it)"
         )
-    return rs256(key.value, read_jwks(spec.jwks.value, ("jwt", name, "jwks"), []) if spec.jwks is not None else [])
+    return rs256(key.value, read_jwks(spec.jwks.value, ("jwt", name, "jwks"), [], []) if spec.jwks is not None else [])
 
 
 def _expected(spec: Jwt) -> dict[str, object]:

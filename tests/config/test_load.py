@@ -57,6 +57,7 @@ limiter_keys = 1000
 [jwt.main]
 algorithm = "HS256"
 secret = ["env:JWT_SECRET", "env:OLD"]
+secret_encoding = "hex"
 issuer = "https://issuer.example/"
 audience = "*"
 leeway = "0s"
@@ -160,6 +161,7 @@ def full(folder: Path) -> model.Config:
                     model.Secret("env:JWT_SECRET", ENVIRON["JWT_SECRET"].encode()),
                     model.Secret("env:OLD", ENVIRON["OLD"].encode()),
                 ),
+                secret_encoding="hex",
                 issuer="https://issuer.example/",
                 audience="*",
                 leeway=0.0,
@@ -168,7 +170,9 @@ def full(folder: Path) -> model.Config:
             "rsa": model.Jwt(algorithm="RS256", public_key=(model.Secret("file:keys/api.pem", b"PEM\n"),)),
             "set": model.Jwt(algorithm="RS256", jwks=model.Secret("file:keys/set.json", b"{}\n")),
         },
-        api_keys={"partners": model.ApiKeys(header="x-api-key", keys=model.Secret("file:keys/partners", b"a:b\nc:d"))},
+        api_keys={
+            "partners": model.ApiKeys(header="x-api-key", keys=model.Secret("file:keys/partners", b"a:b\nc:d\r\n"))
+        },
         upstreams={
             "users": model.Upstream(
                 targets=(model.Target("users.internal", 80, "users.internal"), model.Target("::1", 3002, "[::1]:3002")),

@@ -17,27 +17,71 @@ def scene(folder: Path, **environ: str) -> Scene:
     return Scene(folder=folder, environ=environ, plain_numbers=False, merge_slashes=True, names={})
 
 
-@pytest.mark.parametrize(
-    ("content", "stripped"),
-    [
-        (b"key", b"key"),
-        (b"key\n", b"key"),
-        (b"key\r\n", b"key"),
-        (b"key\n\n", b"key\n"),
-        (b" key \n", b" key "),
-        (b"\xff\x00\r", b"\xff\x00\r"),
-    ],
-)
-def test_one_line_end_is_the_editors(tmp_path: Path, content: bytes, stripped: bytes) -> None:
+BINARY = bytes(range(128, 191)) + b"\n"
+
+TAKEN = [
+    pytest.param(b"key", b"key", b"key", id="alone"),
+    pytest.param(b"key\n", b"key", b"key\n", id="line end"),
+    pytest.param(b"key\r\n", b"key", b"key\r\n", id="line end of Windows"),
+    pytest.param(b"key\n\r\n\n", b"key", b"key\n\r\n\n", id="line ends"),
+    pytest.param(b"\xef\xbb\xbfkey\r\n", b"key", b"key\r\n", id="byte-order mark"),
+    pytest.param(b"two words", b"two words", b"two words", id="blank inside"),
+    pytest.param(b"'tis\"", b"'tis\"", b"'tis\"", id="quotes that do not match"),
+    pytest.param(b'"', b'"', b'"', id="one quote"),
+    pytest.param("schlüssel\n".encode(), "schlüssel".encode(), "schlüssel\n".encode(), id="beyond ASCII"),
+    pytest.param(BINARY, BINARY, BINARY, id="no text"),
+    pytest.param(b"\x00key\n", b"\x00key\n", b"\x00key\n", id="control characters"),
+    pytest.param(
+        b"\xef\xbb\xbf\x01\n", b"\xef\xbb\xbf\x01\n", b"\xef\xbb\xbf\x01\n", id="octets that begin like a mark"
+    ),
+    pytest.param(b"\xff\xfe" + BINARY, b"\xff\xfe" + BINARY, b"\xff\xfe" + BINARY, id="octets that begin like UTF-16"),
+]
+
+
+@pytest.mark.parametrize(("content", "secret", "document"), TAKEN)
+def test_what_is_meant_is_taken(tmp_path: Path, content: bytes, secret: bytes, document: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
-    assert source(Source(strip=True), "file:key", scene(tmp_path)) == Secret("file:key", stripped)
-    assert source(Source(), "file:key", scene(tmp_path)) == Secret("file:key", content)
+    assert source(Source(whole=True), "file:key", scene(tmp_path)) == Secret("file:key", secret)
+    assert source(Source(), "file:key", scene(tmp_path)) == Secret("file:key", document)
+    if b"\0" not in content:
+        environ = {"KEY": content.decode("utf-8", "surrogateescape")}
+        assert source(Source(whole=True), "env:KEY", scene(tmp_path, **environ)).value == secret
 
 
-def test_a_file_with_nothing_but_a_line_end_is_empty(tmp_path: Path) -> None:
-    (tmp_path / "key").write_bytes(b"\n")
+REFUSED = [
+    (b"\n", "is blank"),
+    (b" " * 40, "is blank"),
+    (b"\t\r\n ", "is blank"),
+    (b" key", "starts or ends with a blank (expected none)"),
+    (b"key \n", "starts or ends with a blank (expected none)"),
+    (b"key\t", "starts or ends with a blank (expected none)"),
+    (b'"key"\n', "has quotes around it, which would be a part of it (expected none)"),
+    (b"'key'", "has quotes around it, which would be a part of it (expected none)"),
+    ("key\r\n".encode("utf-16"), "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
+    (b"\xfe\xff" + "key".encode("utf-16-be"), "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
+]
+
+
+@pytest.mark.parametrize(("content", "why"), REFUSED)
+def test_what_may_be_meant_in_two_ways_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(UnfitError) as refused:
+        source(Source(whole=True), "file:key", scene(tmp_path))
+    assert str(refused.value) == f'the file "key" {why}'
+
+
+def test_nothing_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / "key").touch()
     with pytest.raises(UnfitError, match='the file "key" is empty'):
-        source(Source(strip=True), "file:key", scene(tmp_path))
+        source(Source(), "file:key", scene(tmp_path))
+    with pytest.raises(UnfitError, match='the environment variable "KEY" is empty'):
+        source(Source(), "env:KEY", scene(tmp_path, KEY=""))
+
+
+def test_a_missing_file_is_said_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(UnfitError) as refused:
+        source(Source(), "file:keys/a", scene(tmp_path))
+    assert str(refused.value).endswith(f"cannot be read: No such file or directory (looked for at {tmp_path}/keys/a)")
 
 
 def test_an_absolute_path(tmp_path: Path) -> None:
@@ -45,9 +89,9 @@ def test_an_absolute_path(tmp_path: Path) -> None:
     assert source(Source(), f"file:{tmp_path}/key", scene(Path("elsewhere"))).value == b"k"
 
 
-def test_a_variable_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_variable_that_is_no_text_is_taken_as_it_is(tmp_path: Path) -> None:
     # What is not UTF-8 in the environment reaches Python as surrogates.
-    value = source(Source(strip=True), "env:KEY", scene(tmp_path, KEY="é\udcff\n")).value
+    value = source(Source(whole=True), "env:KEY", scene(tmp_path, KEY="é\udcff\n")).value
     assert value == b"\xc3\xa9\xff\n"
 
 

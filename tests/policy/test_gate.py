@@ -67,14 +67,16 @@ def config(*routes: Route, **gateway: Any) -> Config:
 
 def problems_of(configuration: Config) -> list[Problem]:
     problems: list[Problem] = []
-    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems)
+    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, doubts=[])
     assert (gate is None) == bool(problems)
     return problems
 
 
 def gate_of(*routes: Route, **gateway: Any) -> Gate:
     problems: list[Problem] = []
-    gate = compile_gate(config(*routes, **gateway), new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems)
+    gate = compile_gate(
+        config(*routes, **gateway), new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, doubts=[]
+    )
     assert problems == []
     assert gate is not None
     return gate
@@ -381,7 +383,9 @@ def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
     told: list[str] = []
     limited = route("/a", auth="jwt.main", rate_limit=RateLimit(1, 60.0))
     configuration = config(limited, route(rate_limit=RateLimit(1, 60.0)), limits=Limits(limiter_keys=10))
-    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], report=told.append)
+    gate = compile_gate(
+        configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], doubts=[], report=told.append
+    )
     assert gate is not None
     head = request("/a", known={"authorization": ALICE})
     forward(decide(gate, head))
@@ -553,6 +557,7 @@ def test_a_rewrite_that_makes_nonsense_is_told_with_its_route(rewrite: Rewriter 
         new_id=lambda: "0" * 32,
         date=lambda: b"D",
         problems=[],
+        doubts=[],
         report=said.append,
     )
     assert gate is not None
@@ -749,7 +754,7 @@ def test_all_problems_at_once() -> None:
         upstreams={},
         routes=(route("/a//", rewrite="b"), route("/a", auth="jwt.weak")),
         jwt={"weak": Jwt(algorithm="HS256", secret=(Secret("test", b"short"),))},
-        api_keys={"bad": ApiKeys(header="x-api-key", keys=Secret("test", b"name:short"))},
+        api_keys={"bad": ApiKeys(header="x-api-key", keys=Secret("test", b"no name:short"))},
     )
     assert {problem.path[:2] for problem in problems_of(weak)} == {
         ("jwt", "weak"),

@@ -123,7 +123,7 @@ def jwt(**changed: Any) -> Jwt:
 
 def verifier(keys: list[tuple[str | None, RSAPublicKey]] | None = None, **changed: Any) -> JwtVerifier:
     problems: list[Problem] = []
-    made = compile_verifier("main", jwt(**changed), keys or [], problems)
+    made = compile_verifier("main", jwt(**changed), keys or [], problems, [])
     assert problems == []
     assert made is not None
     return made
@@ -760,7 +760,7 @@ def test_memory_shows_its_state() -> None:
 
 def problems_of(**changed: Any) -> list[Problem]:
     problems: list[Problem] = []
-    assert compile_verifier("main", jwt(**changed), [], problems) is None
+    assert compile_verifier("main", jwt(**changed), [], problems, []) is None
     return problems
 
 
@@ -771,8 +771,9 @@ CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        pytest.param(b"", "has 0 octets", id="J065-empty"),
+        pytest.param(b"", "is blank", id="J065-empty"),
         pytest.param(b"s" * 31, "has 31 octets (expected at least 32", id="J065"),
+        pytest.param(b" \t" * 20, "is blank", id="J065-blanks"),
         pytest.param(pem(RSA), "PEM", id="J067"),
         pytest.param(private_pem(RSA), "PEM", id="J067-private-key"),
         pytest.param(CERTIFICATE, "PEM", id="J067-certificate"),
@@ -846,12 +847,61 @@ def test_bad_public_key_of_a_list_is_reported_at_its_place() -> None:
     ]
 
 
-def test_weak_key_of_a_set_is_refused() -> None:
+def test_weak_key_of_a_set_is_passed_over() -> None:
     problems: list[Problem] = []
-    weak = generate_private_key(65537, 1024).public_key()  # noqa: S505 - to be refused
+    doubts: list[Problem] = []
+    weak = ("w", generate_private_key(65537, 1024).public_key())  # noqa: S505 - to be refused
     spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
-    assert compile_verifier("main", spec, [("a", RSA.public_key()), ("w", weak)], problems) is None
+    verifier = compile_verifier("main", spec, [("a", RSA.public_key()), weak], problems, doubts)
+    assert verifier is not None
+    assert verifier.verify(rs256(header={"alg": "RS256", "kid": "w"}), NOW) is AUTH_UNKNOWN_KEY
+    assert [doubt.path for doubt in doubts] == [("jwt", "main", "jwks")]
+    assert doubts[0].message == "an RS256 key must have at least 2048 bits, that of kid 'w' has 1024; it is passed over"
+    assert compile_verifier("main", spec, [weak], problems, doubts) is None
     assert [problem.path for problem in problems] == [("jwt", "main", "jwks")]
+
+
+def test_all_keys_of_one_name_are_tried() -> None:
+    keys = [("a", OTHER_RSA.public_key()), ("a", RSA.public_key()), ("b", OTHER_RSA.public_key())]
+    spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
+    verifier = compile_verifier("main", spec, keys, [], [])
+    assert verifier is not None
+    assert verifier.verify(rs256(header={"alg": "RS256", "kid": "a"}), NOW) == ALICE
+    assert verifier.verify(rs256(header={"alg": "RS256", "kid": "b"}), NOW) is AUTH_BAD_SIGNATURE
+
+
+ENCODED = [
+    ("base64", b64encode(SECRET)),
+    ("base64", b64encode(SECRET).rstrip(b"=")),
+    ("base64", b"\n".join((b64encode(SECRET)[:9], b64encode(SECRET)[9:]))),
+    ("base64url", urlsafe_b64encode(SECRET)),
+    ("hex", SECRET.hex().encode()),
+    ("hex", SECRET.hex().upper().encode()),
+]
+
+
+@pytest.mark.parametrize(("encoding", "written"), ENCODED)
+def test_secrets_in_other_notations(encoding: str, written: bytes) -> None:
+    made = compile_verifier("main", jwt(secret=(Secret("s", written),), secret_encoding=encoding), [], [], [])
+    assert made is not None
+    assert made.verify(GOOD, NOW) == ALICE
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written", "words"),
+    [
+        ("base64", b"\xfb" * 40, "this is not base64"),
+        ("base64", b"-_" * 20, 'did you mean secret_encoding = "base64url"?'),
+        ("base64url", b"+/" * 20, 'did you mean secret_encoding = "base64"?'),
+        ("hex", b"0" * 65, "this is not hex"),
+        ("hex", b"zz" * 40, 'did you mean secret_encoding = "base64"?'),
+        ("base64", b64encode(b"short"), "this secret has 5 octets"),
+    ],
+)
+def test_a_secret_that_is_not_in_its_notation(encoding: str, written: bytes, words: str) -> None:
+    (problem,) = problems_of(secret=(Secret("s", written),), secret_encoding=encoding)
+    assert words in problem.message
+    assert written.decode("latin-1") not in problem.message
 
 
 def test_no_keys_no_verifier() -> None:

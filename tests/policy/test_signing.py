@@ -14,7 +14,7 @@ WALL = 1_700_000_000.0
 
 
 def verifier(secret: bytes) -> JwtVerifier:
-    found = compile_verifier("main", Jwt(algorithm="HS256", secret=(Secret("test", secret),)), [], [])
+    found = compile_verifier("main", Jwt(algorithm="HS256", secret=(Secret("test", secret),)), [], [], [])
     assert found is not None
     return found
 
