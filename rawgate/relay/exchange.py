@@ -440,7 +440,7 @@ class Exchange:
             return
         terms = self.client_terms
         body = self.response_body = body_reader(
-            octets, ResponseError, terms.trailer_octets, terms.trailer_fields, frugal=False
+            octets, ResponseError, terms.trailer_octets, terms.trailer_fields, strict=False
         )
         self._relay(body, data, out + tail, now)
 

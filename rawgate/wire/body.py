@@ -6,9 +6,10 @@
 Bodies of known length are counted, not parsed. Chunked bodies have one strict reader for both sides and both lanes;
 h11 is its oracle in the tests: what this one accepts, h11 accepts with the same octets.
 
-What the chunked reader refuses though others take it: bare LF or CR anywhere in the framing, blanks around a size, an
-extension that is not `;name` or `;name=value`, a size of more than 16 digits, data that is not followed by exactly
-CRLF. Each of these has been read in two ways by two servers in one chain.
+What the chunked reader refuses though others take it: bare LF or CR anywhere in the framing, an extension that is not
+`;name` or `;name=value`, a size of more than 16 digits, data that is not followed by exactly CRLF; and from clients,
+blanks around a size. Each of these has been read in two ways by two servers in one chain. A service's blanks are taken:
+some pad their sizes, and what goes on to the client is framed anew.
 """
 
 import re
@@ -38,12 +39,17 @@ _EXTENSION_COST = 64
 """The same for a chunk with extensions, besides their own octets. Those of AWS's signatures come with 8 KiB of
 payload."""
 
-# chunk-size [ chunk-ext ] CRLF (RFC 9112 section 7.1) without the blanks that the grammar calls bad whitespace.
-_SIZE_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16}+)"
-    rb"((?:;" + TCHAR + rb"++(?:=(?:" + TCHAR + rb"++|"
-    rb"\"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*\"))?)*)\r\n"
-).match
+
+def _size_line(blanks: bytes) -> re.Pattern[bytes]:
+    """chunk-size [ chunk-ext ] CRLF (RFC 9112 section 7.1); `blanks`: where the grammar has bad whitespace."""
+    token, quoted = TCHAR + rb"++", rb"\"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*\""
+    value = blanks + b"=" + blanks + b"(?:" + token + b"|" + quoted + b")"
+    extension = blanks + b";" + blanks + token + b"(?:" + value + b")?"
+    return re.compile(b"([0-9A-Fa-f]{1,16}+)((?:" + extension + b")*)" + blanks + b"\r\n")
+
+
+_STRICT_LINE = _size_line(b"").match
+_PADDED_LINE = _size_line(rb"[\t ]*+").match
 
 
 class CountedBody:
@@ -90,25 +96,26 @@ _SIZE, _DATA, _CRLF, _TRAILER, _END = range(5)
 
 class ChunkedBody:
     """A body in chunks. `error` makes the exception that `feed` raises; the limits are those of the trailer section:
-    octets, the empty line included, and fields. `frugal`: whether small chunks count as framing too. A client's do; a
-    service may stream word by word."""
+    octets, the empty line included, and fields. `strict`: as a client's body is read, without blanks around sizes, and
+    with small chunks counted as framing. A service may pad its sizes, and stream word by word."""
 
     __slots__ = (
         "_at",
         "_credit",
         "_error",
         "_fields",
-        "_frugal",
         "_held",
         "_left",
         "_octets",
         "_scan",
+        "_size_line",
+        "_strict",
         "done",
         "rest",
         "trailers",
     )
 
-    def __init__(self, error: Refuse, trailer_octets: int, trailer_fields: int, *, frugal: bool = True) -> None:
+    def __init__(self, error: Refuse, trailer_octets: int, trailer_fields: int, *, strict: bool = True) -> None:
         self._error = error
         self._octets = trailer_octets
         self._fields = trailer_fields
@@ -117,7 +124,8 @@ class ChunkedBody:
         self._held = bytearray()  # an unfinished chunk-size line or CRLF
         self._scan: HeadScan | None = None  # an unfinished trailer section
         self._credit = _FRAMING_CREDIT
-        self._frugal = frugal
+        self._strict = strict
+        self._size_line = _STRICT_LINE if strict else _PADDED_LINE
         self.done = False
         self.rest = b""
         self.trailers: Trailers = ()
@@ -152,20 +160,20 @@ class ChunkedBody:
 
     def _size(self, data: bytes, index: int) -> int:
         """Take a chunk-size line, or what is here of one; returns the index behind it."""
-        found = None if self._held else _SIZE_LINE(data, index, index + _LINE_LIMIT)
+        found = None if self._held else self._size_line(data, index, index + _LINE_LIMIT)
         if found is not None:
             index = found.end()
         else:
             index = self._hold(data, index)
             if not self._held.endswith(b"\n"):
                 return index
-            found = _SIZE_LINE(self._held)
+            found = self._size_line(self._held)
             if found is None:
                 raise self._error("A chunk-size line is malformed.")
             self._held = bytearray()
         size, extensions = found.groups()
         self._credit -= len(extensions)
-        if self._frugal:
+        if self._strict:
             self._credit -= _EXTENSION_COST if extensions else _CHUNK_COST
         if self._credit < 0:
             raise self._error("The chunks' framing outweighs what is in them.")
@@ -241,9 +249,9 @@ Body = CountedBody | ChunkedBody | EndlessBody
 
 
 def body_reader(
-    body: int, error: Refuse, trailer_octets: int = 8192, trailer_fields: int = 32, *, frugal: bool = True
+    body: int, error: Refuse, trailer_octets: int = 8192, trailer_fields: int = 32, *, strict: bool = True
 ) -> Body:
-    """The reader for `RequestHead.body`, or, not `frugal`, for `ResponseHead.body`: see `ChunkedBody`."""
+    """The reader for `RequestHead.body`, or, not `strict`, for `ResponseHead.body`: see `ChunkedBody`."""
     if body == CHUNKED:
-        return ChunkedBody(error, trailer_octets, trailer_fields, frugal=frugal)
+        return ChunkedBody(error, trailer_octets, trailer_fields, strict=strict)
     return EndlessBody() if body == UNTIL_CLOSE else CountedBody(body)

@@ -52,12 +52,14 @@ costs ten times what other lines do."""
 _HOST_OCTETS = 512
 """Twice what a name of the DNS can have (RFC 1035 section 2.3.4)."""
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
+_EXPECTATIONS = frozenset((b"100-continue",))
 _FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
 _COMMON_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 _UNSERVED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 _REQUEST_LINE = re.compile(rb"(" + TCHAR + rb"++) ([!-~]++) HTTP/([0-9])\.[0-9]")
-_TARGET = re.compile(rb"[!-~]*+")
+_TARGET = re.compile(rb"[!-~\x80-\xff]*+")  # as far as it can be logged
+_NOT_IN_A_LINE = re.compile(rb"[^ -~]")
 _PROTOCOL = re.compile(TCHAR + rb"++(?:/" + TCHAR + rb"++)?")
 _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*+)([!-~]*+)")
 
@@ -172,6 +174,15 @@ class RequestReader:
 
     def _read(self, data: bytes) -> RequestHead | None:
         """The h11 lane."""
+        try:
+            return self._read_whole(data)
+        except RequestError as error:
+            hint = _other_protocol(self._scan.buffer)
+            if hint:
+                raise RequestError(error.reason, f"{error.detail} {hint}") from None
+            raise
+
+    def _read_whole(self, data: bytes) -> RequestHead | None:
         scan = self._scan
         behind = scan.take(data)
         if scan.line_end < 0:
@@ -192,6 +203,19 @@ class RequestReader:
         self.rest = octets[size:] + behind
         scan.reset()
         return request
+
+
+_OTHER_PROTOCOLS = (
+    (b"\x16", "This looks like TLS: this port speaks plain HTTP."),
+    (b"PROXY ", "This looks like the PROXY protocol, which is not expected here."),
+    (b"\r\n\r\n", "The PROXY protocol's second version starts so, and is not expected here."),
+    (b"PRI * HTTP/2", "This looks like HTTP/2, which is not served."),
+)
+
+
+def _other_protocol(buffer: bytearray) -> str:
+    """What a client speaks that does not speak HTTP/1, as far as its first octets tell, or ""."""
+    return next((hint for start, hint in _OTHER_PROTOCOLS if buffer.startswith(start)), "")
 
 
 def _malformed(detail: str) -> RequestError:
@@ -230,6 +254,9 @@ def _check_request_line(line: bytes, rules: RequestRules) -> None:
     """Refuse a request line as soon as it is complete (RFC 9112 section 3)."""
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
+        odd = _NOT_IN_A_LINE.search(line)
+        if odd:
+            raise _malformed(f"The request line holds the octet 0x{odd[0][0]:02X}, which a target has percent-encoded.")
         raise _malformed("The request line is not `method SP target SP HTTP-version`.")
     method, target, major = found.groups()
     # A higher minor version is read, and sent on, as 1.1 (RFC 9110 section 2.5).
@@ -390,10 +417,11 @@ def _offers(value: bytes) -> bytes:
 
 
 def _expects(known: dict[bytes, bytes], minor: int) -> bool:
-    """Whether the client waits for a 100 (RFC 9110 section 10.1.1; an HTTP/1.0 client cannot)."""
-    expectation = known.get(b"expect")
-    if expectation is None or minor == 0:
+    """Whether the client waits for a 100 (RFC 9110 section 10.1.1; an HTTP/1.0 client cannot). Empty members of the
+    list are none (section 5.6.1.2)."""
+    if minor == 0:
         return False
-    if expectation.lower() != b"100-continue":
+    expectations = {part.strip(b" \t").lower() for part in known.get(b"expect", b"").split(b",")} - {b""}
+    if not expectations <= _EXPECTATIONS:
         raise RequestError(EXPECTATION_FAILED, EXPECTATION_FAILED.detail)
-    return True
+    return bool(expectations)

@@ -145,8 +145,27 @@ def test_a_client_may_not_send_all_in_crumbs() -> None:
     assert read([paid, b"1\r\nx\r\n" * 7000, END]) is not None
 
 
+PADDED = [b"5 \r\n", b"5\t  \r\n", b"5 ;a\r\n", b"5; a = b \r\n", b'5 ; a=" " ; c\t\r\n']
+
+
+@pytest.mark.parametrize("line", PADDED)
+def test_a_service_may_pad_its_sizes(line: bytes, portionings: Cut) -> None:
+    octets = line + b"hello\r\n0  \r\n\r\nrest"
+    assert read([octets]) is None
+    for portions in portionings(octets):
+        body = body_reader(CHUNKED, ResponseError, strict=False)
+        payload = b"".join(bytes(body.feed(portion)) for portion in portions if not body.done)
+        assert (payload, body.done) == (b"hello", True)
+
+
+@pytest.mark.parametrize("line", [b" 5\r\n", b"5\v\r\n", b"5 5\r\n", b"5 \n", b"5 ;\r\n", b"5 \r\n "])
+def test_but_not_write_nonsense(line: bytes) -> None:
+    with pytest.raises(ResponseError):
+        body_reader(CHUNKED, ResponseError, strict=False).feed(line + b"hello\r\n")
+
+
 def test_a_service_may_stream_letter_by_letter() -> None:
-    body = body_reader(CHUNKED, ResponseError, frugal=False)
+    body = body_reader(CHUNKED, ResponseError, strict=False)
     assert body.feed(b"1\r\nx\r\n" * 100_000 + END) == b"x" * 100_000
     assert body.done
 
@@ -165,7 +184,7 @@ def test_trailers_do_not_wait_for_their_end() -> None:
 
 
 def test_many_small_chunks_come_out_as_one_payload() -> None:
-    body = ChunkedBody(ResponseError, 100, 10, frugal=False)
+    body = ChunkedBody(ResponseError, 100, 10, strict=False)
     assert body.feed(b"1\r\nx\r\n" * 10_000 + b"2\r\ny") == b"x" * 10_000 + b"y"
     assert body.feed(b"z\r\n" + END + b"rest") == b"z"
     assert (body.done, body.rest) == (True, b"rest")

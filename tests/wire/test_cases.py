@@ -58,7 +58,7 @@ class Connection:
         self.head = self.request.feed(data) if self.side == "request" else self.response.feed(data, self.method)
         if self.head is None:
             return b""
-        self.body = body_reader(self.head.body, self.error)
+        self.body = body_reader(self.head.body, self.error, strict=self.side == "request")
         return reader.rest
 
     def read_body(self, data: bytes) -> bytes:

@@ -281,6 +281,38 @@ REFUSED: dict[str, tuple[bytes, int, bool]] = {
     "expectation": (_FIELD + b"Expect: 200-ok\r\n\r\n", 417, False),
 }
 
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"\x16\x03\x01\x02\x00", "looks like TLS"),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 6\r\n", "looks like the PROXY protocol"),
+        (b"\r\n\r\n\x00\r\nQUIT\n", "PROXY protocol's second version"),
+        (b"PRI * HTTP/2.0\r\n", "looks like HTTP/2"),
+        ("GET /caf\u00e9 HTTP/1.1\r\n".encode(), "holds the octet 0xC3"),
+        (b"GET /a\tb HTTP/1.1\r\n", "holds the octet 0x09"),
+    ],
+)
+def test_a_refusal_says_what_it_met(octets: bytes, words: str, fast: bool, make_request_rules: Make) -> None:
+    with pytest.raises(RequestError, match=words):
+        RequestReader(make_request_rules(fast)).feed(octets)
+
+
+EXPECTED = {b"": False, b",": False, b" , ": False, b"100-Continue": True, b",100-continue , 100-continue": True}
+
+
+@pytest.mark.parametrize("value", EXPECTED)
+def test_empty_expectations_are_none(value: bytes, fast: bool, read_request: Read) -> None:
+    octets = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect:" + value + b"\r\n\r\n"
+    assert read_request([octets], fast)[0].expect is EXPECTED[value]
+
+
+@pytest.mark.parametrize("value", [b"200-ok", b"100-continue, x", b"100-continue=1", b";"])
+def test_other_expectations_are_refused(value: bytes, fast: bool, read_request: Read) -> None:
+    octets = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: " + value + b"\r\n\r\n"
+    assert read_request([octets], fast)[0] == (417, "expectation_failed")
+
+
 CODINGS = {
     b"": 400,
     b"gzip": 400,
@@ -443,7 +475,7 @@ def test_started(fast: bool, make_request_rules: Make) -> None:
         (b"OPTIONS * HTTP/3.0\r\n", (b"OPTIONS", b"*")),
         (b"\x16\x03\x01", (b"", b"")),
         (b"POST /\n", (b"", b"")),
-        (b"POST /\xe9 HTTP/1.1\r\n", (b"", b"")),
+        (b"POST /\xe9 HTTP/1.1\r\n", (b"POST", b"/\xe9")),
         (b"M" * 99, (b"M" * 64, b"")),
         (b"GET /" + b"a" * 9000, (b"GET", b"/" + b"a" * 9000)),
     ],

@@ -53,7 +53,7 @@ def response_body(head: Head) -> int:
 
 async def payloads(reader: asyncio.StreamReader, body: int) -> AsyncIterator[bytes]:
     """The payload of a body, in the pieces in which it comes. Raises ResponseError when it breaks off."""
-    read = body_reader(body, ResponseError, frugal=False)
+    read = body_reader(body, ResponseError, strict=False)
     while not read.done:
         data = await reader.read(65536)
         if not data:
