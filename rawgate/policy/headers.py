@@ -53,8 +53,9 @@ _SERVICES_BELIEVE = frozenset(
         *(b"cf-connecting-ipv6", b"fastly-client-ip", b"fly-client-ip", b"x-azure-clientip", b"x-azure-socketip"),
         *(b"x-appengine-user-ip", b"x-envoy-external-address", b"x-originating-ip", b"x-remote-ip", b"x-remote-addr"),
         *(b"remote-addr", b"x-forwarded", b"forwarded-for"),
-        # the target: IIS and what is ported from it, Symfony, Envoy
+        # the target: IIS and what is ported from it, Symfony, Envoy; gunicorn, from the addresses that it trusts
         *(b"x-rewrite-url", b"x-host", b"x-envoy-original-path", b"x-envoy-original-host"),
+        *(b"script-name", b"path-info"),
         # who is calling: whatever sits behind a server that authenticates
         *(b"remote-user", b"x-remote-user", b"x-authenticated-user"),
         # TLS in front

@@ -362,7 +362,7 @@ SERVICES_BELIEVE = [
         "X-Rewrite-URL",
         "X-Host",
     ),
-    *("Remote-User", "X-Remote-User", "X-Team-Secret", "X-Internal-Role", "X-Internal-"),
+    *("Remote-User", "X-Remote-User", "Script-Name", "Path-Info", "X-Team-Secret", "X-Internal-Role", "X-Internal-"),
 ]
 ODD = "!#$%&'*+.^_`|~"
 
