@@ -43,7 +43,7 @@ BLOCKS: dict[str, str] = {
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PROSE, re.MULTILINE | re.DOTALL))
 
-ROOMS = "errors|message|wire|config|policy|relay|observe|net|serve|cli"
+ROOMS = "errors|message|wire|config|policy|relay|observe|net|serve|offline|demo|cli"
 NAMES = sorted(set(re.findall(rf"`((?:{ROOMS})(?:\.\w+)+)`", PROSE)))
 
 WALL = 1795428000.0

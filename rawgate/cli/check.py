@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
-from rawgate.cli.trial import show, summary, try_config
+from rawgate.cli.config_tests import show, summary, try_config
 from rawgate.config.model import Config
 from rawgate.config.terminal import wants_colour
 from rawgate.serve.load import Loaded

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec.json
 
 from rawgate.cli.arguments import DEFAULT_CONFIG, command
-from rawgate.cli.story import show
+from rawgate.cli.render import show
 from rawgate.config.terminal import wants_colour
 from rawgate.message import Peer
+from rawgate.offline.explain.explanation import explain
+from rawgate.offline.sample import request_octets
 from rawgate.serve.clock import Calendar, RequestIds
-from rawgate.serve.explain.story import explain
 from rawgate.serve.load import load_gate
 from rawgate.serve.page import Page
-from rawgate.serve.sample import request_octets
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

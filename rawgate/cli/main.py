@@ -17,7 +17,7 @@ COMMANDS = {
     "demo": "demo",
     "token": "mint",
     "explain": "explain",
-    "test": "trial",
+    "test": "config_tests",
     "schema": "schema",
     "version": "version",
 }

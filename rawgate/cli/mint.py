@@ -12,9 +12,9 @@ from msgspec.json import decode
 from rawgate.cli.arguments import add_config, command
 from rawgate.config.command_line import duration, secret
 from rawgate.config.unfit import UnfitError
+from rawgate.offline.mint import MintError, mint_token
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import load_gate
-from rawgate.serve.mint import MintError, mint_token
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

@@ -1,19 +1,10 @@
 """What wires the rooms together. The only door to uvloop.
 
-Serving
-    load         a configuration file → a gate that decides, or every finding at once
-    clock        time of day and request ids, for the rooms that may not read them
-    service      listening sockets, pools, client connections: `serving`, for `run` and for the demo
-    run          one process from start to end: signals, drain, exit status
-    descriptors  how many connections the process can hold
-
-Knowing, offline; each asks the gate that would serve
-    sample       a request that nobody sent, read as the listener would read it
-    explain/     what the gateway would do with a request, and why
-    trial        the configuration's own [[tests]]
-    mint         a token to try things with
-
-Showing
-    demo/        the gateway with services behind it, and a tour that checks what it shows
-    page         how lines look on a terminal
+load         a configuration file → a gate that decides, or every finding at once
+clock        time of day and request ids, for the rooms that may not read them
+service      listening sockets, pools, client connections: `serving`, for `run` and for the demo
+run          one process from start to end: signals, drain, exit status
+descriptors  how many connections the process can hold
+demo/        the gateway with services behind it, and a tour that checks what it shows
+page         how lines look on a terminal
 """

@@ -1,4 +1,4 @@
-"""Everything together: one request, decided by the gate, told part by part."""
+"""Everything together: one request, decided by the gate, explained part by part."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,9 @@ from rawgate.config.model import Config, Route
 from rawgate.errors import KEYS_UNAVAILABLE, OK
 from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead
 from rawgate.observe.line import LineEncoder
-from rawgate.serve.explain.authentication import account
-from rawgate.serve.explain.fields import credentials, field_lines, masked, travelling
-from rawgate.serve.explain.routes import tried_routes
-from rawgate.serve.explain.shape import (
+from rawgate.offline.explain.authentication import account
+from rawgate.offline.explain.fields import credentials, field_lines, masked, travelling
+from rawgate.offline.explain.model import (
     Asked,
     Authentication,
     Client,
@@ -26,9 +25,10 @@ from rawgate.serve.explain.shape import (
     Target,
     Verdict,
 )
-from rawgate.serve.explain.watch import Trace, watch
+from rawgate.offline.explain.routes import tried_routes
+from rawgate.offline.explain.watch import Trace, watch
+from rawgate.offline.sample import Refused, read_request
 from rawgate.serve.load import Loaded
-from rawgate.serve.sample import Refused, read_request
 from rawgate.wire import reply
 
 
@@ -73,12 +73,12 @@ def explain(
     if isinstance(head, Refused):
         reason, detail = head.error.reason, head.error.detail
         answer = Answer(reason.status, reason, b"", detail, "", new_id(), peer.address)
-        return _told(_Case(loaded, octets, peer, head.line, None, answer, trace, wall, date))
+        return _explanation(_Case(loaded, octets, peer, head.line, None, answer, trace, wall, date))
     decision = decide(head, peer, now, wall)
-    return _told(_Case(loaded, octets, peer, (head.method, head.target), head, decision, trace, wall, date))
+    return _explanation(_Case(loaded, octets, peer, (head.method, head.target), head, decision, trace, wall, date))
 
 
-def _told(case: _Case) -> Explanation:
+def _explanation(case: _Case) -> Explanation:
     return Explanation(
         request=_asked(case),
         client=_client(case),

@@ -11,12 +11,12 @@ from msgspec import Struct
 from rawgate.config.model import Config, Expect, Test
 from rawgate.errors import API_KEY_UNKNOWN, AUTH_MALFORMED, AUTH_MISSING, Key, Reason
 from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, replaced
+from rawgate.offline.explain.fields import field_lines
+from rawgate.offline.explain.watch import refit
+from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
 from rawgate.policy.jwt import JwtVerifier, identity_of
-from rawgate.serve.explain.fields import field_lines
-from rawgate.serve.explain.watch import refit
 from rawgate.serve.load import Loaded
-from rawgate.serve.sample import Refused, read_request, request_octets
 
 if TYPE_CHECKING:
     from rawgate.policy.router import Group

@@ -28,12 +28,12 @@ from rawgate.config.model import (
 )
 from rawgate.errors import Problem
 from rawgate.message import Answer, Forward, Peer
+from rawgate.offline.explain.explanation import explain
+from rawgate.offline.explain.fields import credentials, field_lines, masked
+from rawgate.offline.explain.model import Explanation
+from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.gate import compile_gate
-from rawgate.serve.explain.fields import credentials, field_lines, masked
-from rawgate.serve.explain.shape import Explanation
-from rawgate.serve.explain.story import explain
 from rawgate.serve.load import Loaded
-from rawgate.serve.sample import Refused, read_request, request_octets
 from rawgate.wire import reply, request_head
 
 SECRET = "a secret of more than 32 octets, for these tests"

@@ -6,8 +6,8 @@ import pytest
 
 from rawgate.config.load import load
 from rawgate.errors import ConfigError
+from rawgate.offline.config_tests import Difference, Report, run_tests
 from rawgate.serve.load import compile_draft
-from rawgate.serve.trial import Difference, Report, run_tests
 
 ENVIRON = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
 CONFIG = """\

@@ -18,9 +18,9 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import Identity
+from rawgate.offline.explain.model import Authentication, Step
 from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.jwt import DATE, JwtVerifier, Reading, identity_of
-from rawgate.serve.explain.shape import Authentication, Step
 
 _SHOWN = 120
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

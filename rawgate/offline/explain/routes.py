@@ -7,9 +7,9 @@ from msgspec import structs
 
 from rawgate.config.model import Route
 from rawgate.message import RequestHead
+from rawgate.offline.explain.model import RouteTried
 from rawgate.policy.gate import CompiledRoute
 from rawgate.policy.router import Cell, Group, Router
-from rawgate.serve.explain.shape import RouteTried
 
 
 def tried_routes(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rawgate.cli.arguments import add_config, command
 from rawgate.config.load import load
 from rawgate.config.terminal import wants_colour
+from rawgate.offline.config_tests import Report, Result, run_tests
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.page import Page, visible
-from rawgate.serve.trial import Report, Result, run_tests
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from rawgate.serve.explain.shape import Explanation, Field, Fields
+from rawgate.offline.explain.model import Explanation, Field, Fields
 from rawgate.serve.page import Page, Style, status_style, visible
 
 MARGIN = 10
@@ -21,11 +21,11 @@ class _Line(Struct, frozen=True):
 _STYLES: dict[str, Style] = {"✓": "green", "✗": "red", "+": "green", "−": "red"}
 
 
-def show(page: Page, told: Explanation) -> None:
+def show(page: Page, explanation: Explanation) -> None:
     """Write it."""
-    asked = told.request
+    asked = explanation.request
     page.line(page.paint(visible(f"{asked.method} {asked.target}"), "bold"))
-    for name, lines in _parts(told):
+    for name, lines in _parts(explanation):
         label = name
         for line in lines:
             style = _STYLES.get(line.mark)
@@ -36,30 +36,30 @@ def show(page: Page, told: Explanation) -> None:
     page.line()
 
 
-def _parts(told: Explanation) -> Iterator[tuple[str, Iterable[_Line]]]:
-    yield "request", _request(told)
-    yield "client", _client(told)
-    yield "path", _path(told)
-    yield "routes", _routes(told)
-    yield "auth", _authentication(told)
-    yield "limit", _limit(told)
-    yield "rewrite", _rewrite(told)
-    if told.fields is not None:
-        yield "fields up", _up(told.fields)
-        yield "down", (_line("+", field) for field in told.fields.answer)
-    yield "upstream", _target(told)
-    yield "verdict", _verdict(told)
-    yield "log", _log(told)
+def _parts(explanation: Explanation) -> Iterator[tuple[str, Iterable[_Line]]]:
+    yield "request", _request(explanation)
+    yield "client", _client(explanation)
+    yield "path", _path(explanation)
+    yield "routes", _routes(explanation)
+    yield "auth", _authentication(explanation)
+    yield "limit", _limit(explanation)
+    yield "rewrite", _rewrite(explanation)
+    if explanation.fields is not None:
+        yield "fields up", _up(explanation.fields)
+        yield "down", (_line("+", field) for field in explanation.fields.answer)
+    yield "upstream", _target(explanation)
+    yield "verdict", _verdict(explanation)
+    yield "log", _log(explanation)
 
 
-def _request(told: Explanation) -> Iterator[_Line]:
-    asked = told.request
+def _request(explanation: Explanation) -> Iterator[_Line]:
+    asked = explanation.request
     body = f", body {asked.body}" if asked.body == "chunked" else f", body of {asked.body} octets" if asked.body else ""
     yield _Line(f"for {asked.host or 'no host'}, from {asked.peer}", aside=f"head of {asked.octets} octets{body}")
 
 
-def _client(told: Explanation) -> Iterator[_Line]:
-    client = told.client
+def _client(explanation: Explanation) -> Iterator[_Line]:
+    client = explanation.client
     if client is None:
         return
     if client.trusted and client.address != client.peer:
@@ -68,8 +68,8 @@ def _client(told: Explanation) -> Iterator[_Line]:
         yield _Line(client.address, aside=f"the peer itself; {'a' if client.trusted else 'no'} trusted proxy")
 
 
-def _path(told: Explanation) -> Iterator[_Line]:
-    path = told.path
+def _path(explanation: Explanation) -> Iterator[_Line]:
+    path = explanation.path
     if path is None:
         return
     if not path.normalised:
@@ -80,18 +80,18 @@ def _path(told: Explanation) -> Iterator[_Line]:
         yield _Line(f"{path.received} → {path.normalised}", "✓", path.flaw or "normalised")
 
 
-def _routes(told: Explanation) -> Iterator[_Line]:
-    width = max((len(route.name) for route in told.routes), default=0)
-    for route in told.routes:
+def _routes(explanation: Explanation) -> Iterator[_Line]:
+    width = max((len(route.name) for route in explanation.routes), default=0)
+    for route in explanation.routes:
         mark = "✓" if route.outcome == "selected" else "·"
         lost = "" if route.outcome in ("selected", "earlier") else f"{route.outcome}: "
         yield _Line(f"{route.name:<{width}}", mark, f"{lost}{route.why}")
 
 
-def _authentication(told: Explanation) -> Iterator[_Line]:
-    found = told.authentication
+def _authentication(explanation: Explanation) -> Iterator[_Line]:
+    found = explanation.authentication
     if found is None:
-        if told.target is not None:
+        if explanation.target is not None:
             yield _Line("none", "✓", "open to everyone")
         return
     marks = {True: "✓", False: "✗", None: "·"}
@@ -100,15 +100,15 @@ def _authentication(told: Explanation) -> Iterator[_Line]:
         yield _Line(step.text, marks[step.passed], "" if step.passed is not None else "not looked at")
 
 
-def _limit(told: Explanation) -> Iterator[_Line]:
-    limit = told.limit
+def _limit(explanation: Explanation) -> Iterator[_Line]:
+    limit = explanation.limit
     if limit is not None:
         rule = f"{limit.max} in {limit.window:g} s for {limit.key}"
         yield _Line(rule, "✓" if limit.admitted else "✗", f"a first request leaves {limit.remaining}")
 
 
-def _rewrite(told: Explanation) -> Iterator[_Line]:
-    change = told.rewrite
+def _rewrite(explanation: Explanation) -> Iterator[_Line]:
+    change = explanation.rewrite
     if change is not None:
         sent = change.sent or "a path that cannot be sent"
         yield _Line(f"{change.path} → {sent}", "✓" if change.sent else "✗")
@@ -124,8 +124,8 @@ def _line(mark: str, field: Field) -> _Line:
     return _Line(f"{field.name}: {field.value}", mark, field.why)
 
 
-def _target(told: Explanation) -> Iterator[_Line]:
-    target = told.target
+def _target(explanation: Explanation) -> Iterator[_Line]:
+    target = explanation.target
     if target is None:
         return
     total = "" if target.total_timeout is None else f", all of it {target.total_timeout:g} s"
@@ -138,21 +138,21 @@ def _target(told: Explanation) -> Iterator[_Line]:
         yield _Line(f"may switch to {target.upgrade}")
 
 
-def _verdict(told: Explanation) -> Iterator[_Line]:
-    verdict, target = told.verdict, told.target
+def _verdict(explanation: Explanation) -> Iterator[_Line]:
+    verdict, target = explanation.verdict, explanation.target
     if target is not None:
         yield _Line(f"forwarded as {target.request_line}", "✓")
         return
     mark = "✓" if status_style(verdict.status or 500) == "green" else "✗"
-    public = "" if verdict.public_reason == verdict.reason else f"; the client is told {verdict.public_reason}"
+    public = "" if verdict.public_reason == verdict.reason else f"; the client is explanation {verdict.public_reason}"
     yield _Line(f"{verdict.status or 'no answer yet'} {verdict.reason}{public}", mark)
     if verdict.detail:
         yield _Line(verdict.detail)
     yield from (_line("+", field) for field in verdict.fields)
 
 
-def _log(told: Explanation) -> Iterator[_Line]:
-    log = told.log
+def _log(explanation: Explanation) -> Iterator[_Line]:
+    log = explanation.log
     status = "the upstream's" if log.status is None else log.status
     route = log.route or '""'
     yield _Line(f"route {route} · clientId {log.client_id} · status {status} · reason {log.reason}")

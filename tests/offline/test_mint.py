@@ -19,11 +19,11 @@ from harness.tokens import encoded
 from rawgate.config.model import Config, Gateway, Jwt, Route, Secret, Target, Upstream
 from rawgate.errors import Problem, RawgateError
 from rawgate.message import Identity
+from rawgate.offline.mint import Minted, MintError, mint_token
 from rawgate.policy.gate import compile_gate
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.signing import SigningError
 from rawgate.serve.load import Loaded
-from rawgate.serve.mint import Minted, MintError, mint_token
 
 WALL = 1_700_000_000.0
 SECRETS = (

@@ -6,8 +6,8 @@ from msgspec import structs
 
 from rawgate.config.model import Config, Route
 from rawgate.message import READ_AS, Forward, RequestHead, ResponseHead
+from rawgate.offline.explain.model import Field, Fields
 from rawgate.policy.headers import OURS, compile_untrusted
-from rawgate.serve.explain.shape import Field, Fields
 from rawgate.wire import request_head
 
 _CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
