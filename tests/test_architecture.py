@@ -34,7 +34,8 @@ ROOMS = {
     "net": {"errors", "message", "wire", "relay", "observe"},
     "serve": SERVING,
     "offline": SERVING | {"serve"},
-    "cli": SERVING | {"serve", "offline"},
+    "demo": SERVING | {"serve", "offline"},
+    "cli": SERVING | {"serve", "offline", "demo"},
     "__main__": {"cli"},
     "": set[str](),  # rawgate/__init__.py: the version and the map of the package
 }
@@ -45,6 +46,7 @@ EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "rando
 # dependency → the rooms that may import it; any other package may not be imported at all
 DOORS = {"h11": {"wire"}, "cryptography": {"policy"}, "uvloop": {"serve"}, "msgspec": set(ROOMS)}
 
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 READING = {"open", "read_text", "read_bytes"}
 TASKS = {"create_task", "ensure_future", "TaskGroup"}
 MAY_START_TASKS = {"net.upstream", "serve"}  # one per dial; a few per process
@@ -100,18 +102,37 @@ def neighbour_violations(module: str, inner: list[str]) -> Iterator[str]:
 def use_violations(module: str, tree: ast.Module) -> Iterator[str]:
     """Calls and attributes that belong to one room or one module."""
     room = module.split(".")[0]
-    # `os.environ` as a bare argument hands the environment to config.
-    handed = {id(value) for node in ast.walk(tree) if isinstance(node, ast.Call) for value in node.args}
+    if room != "config":
+        yield from environment_violations(room, tree)
     for node in ast.walk(tree):
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
         if name in TASKS and not {module, room} & MAY_START_TASKS:
             yield f"{name}: a Task where requests flow"
         if room == "config":
             continue
-        if name in {"environ", "environb", "getenv"} and not (room in {"serve", "cli"} and id(node) in handed):
-            yield f"{name}: only config reads the environment"
         if isinstance(node, ast.Call) and called(node) in READING:
             yield f"{called(node)}(): only config reads files"
+
+
+def environment_violations(room: str, tree: ast.Module) -> Iterator[str]:
+    """What of `os` gives a module its process's environment, however `os` is called there; a parameter may be named
+    `environ`. `cli` may hand `os.environ` on, as a bare argument."""
+    handed = {id(value) for node in ast.walk(tree) if isinstance(node, ast.Call) for value in node.args}
+    named = {
+        alias.asname or "os"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "os" or (alias.name.startswith("os.") and alias.asname is None)
+    }
+    for node in ast.walk(tree):
+        found: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            found = [alias.name for alias in node.names if alias.name in {*ENVIRONMENT, "*"}]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in named:
+            found = [node.attr] if node.attr in ENVIRONMENT else []
+        if not (room == "cli" and found == ["environ"] and id(node) in handed):
+            yield from (f"{name}: only config reads the environment" for name in found)
 
 
 def called(node: ast.Call) -> str:
@@ -183,6 +204,9 @@ def test_the_dependencies_are_four() -> None:
         ("errors", "from rawgate.message import Peer", "errors imports message"),
         ("__main__", "import rawgate.serve", "__main__ imports serve"),
         ("serve.run", "from rawgate.offline.sample import read_request", "serve imports offline"),
+        ("serve.run", "from rawgate.demo.session import play_tour", "serve imports demo"),
+        ("offline.mint", "from rawgate.demo.credentials import Credentials", "offline imports demo"),
+        ("demo.session", "import uvloop", "uvloop is imported outside serve"),
         ("", "from rawgate.errors import OK", " imports errors"),
         ("policy.gate", "from rawgate import __version__", "policy imports the package as a whole"),
         (
@@ -206,6 +230,12 @@ def test_the_dependencies_are_four() -> None:
         ("config.load", "import yaml", "yaml is not a dependency"),
         ("serve.run", "import os\nos.environ['A']", "environ: only config reads the environment"),
         ("serve.run", "import os\nos.getenv('A')", "getenv: only config reads the environment"),
+        ("serve.run", "import os\nload(path, os.environ)", "environ: only config reads the environment"),
+        ("net.upstream", "import os.path\nos.environ['A']", "environ: only config reads the environment"),
+        ("net.upstream", "import os as system\nsystem.environ['A']", "environ: only config reads the environment"),
+        ("net.upstream", "from os import environ as e", "environ: only config reads the environment"),
+        ("cli.run", "import os\nos.environ['A']", "environ: only config reads the environment"),
+        ("cli.run", "from os import getenv", "getenv: only config reads the environment"),
         ("observe.status", "open('x')", "open(): only config reads files"),
         ("observe.status", "Path('x').read_text()", "read_text(): only config reads files"),
         ("net.downstream", "loop.create_task(f())", "create_task: a Task where requests flow"),
@@ -225,7 +255,8 @@ def test_a_violation_is_found(module: str, source: str, finding: str) -> None:
         ("wire.body", "from rawgate.wire.grammar import TOKEN"),
         ("policy.gate", "from rawgate.policy import jwt, limiter"),
         ("net.upstream", "import asyncio\nloop.create_task(f())"),
-        ("serve.run", "import os\nfrom rawgate.config.load import load\nload(path, os.environ)"),
+        ("cli.run", "import os\nfrom rawgate.config.load import load\nload(path, os.environ)"),
+        ("offline.page", "def f(environ):\n    return environ.get('A')"),
         ("observe.access_log", "import os\nos.open('x', os.O_WRONLY)"),
         ("config.load", "import os\nos.environ['A']\nopen('x')"),
         ("cli.main", "from rawgate import __version__"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rawgate.cli.arguments import command
 from rawgate.config.samples import sample_text
 from rawgate.config.terminal import wants_colour
-from rawgate.serve.demo.stage import play_tour, stay_open
+from rawgate.demo.session import play_tour, stay_open
 from rawgate.serve.page import Page
 
 if TYPE_CHECKING:

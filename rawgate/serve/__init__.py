@@ -5,6 +5,5 @@ clock        time of day and request ids, for the rooms that may not read them
 service      listening sockets, pools, client connections: `serving`, for `run` and for the demo
 run          one process from start to end: signals, drain, exit status
 descriptors  how many connections the process can hold
-demo/        the gateway with services behind it, and a tour that checks what it shows
 page         how lines look on a terminal
 """

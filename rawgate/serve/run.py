@@ -13,9 +13,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import uvloop
 
@@ -47,10 +48,15 @@ def run(path: Path, environ: Mapping[str, str]) -> int:
     log = AccessLog(sys.stdout.fileno())
     log.start()
     try:
-        with contextlib.closing(uvloop.new_event_loop()) as loop:
-            return loop.run_until_complete(_serve(loaded, calendar, new_id, log))
+        return run_on_uvloop(_serve(loaded, calendar, new_id, log))
     finally:
         log.close(LOG_CLOSE_TIMEOUT)
+
+
+def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine to its end, on an event loop of its own. Returns what it returns."""
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        return loop.run_until_complete(coroutine)
 
 
 class Seldom:

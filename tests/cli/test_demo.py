@@ -15,8 +15,8 @@ from threading import Timer
 import pytest
 
 from harness.gateway import PATIENCE, command
-from rawgate.serve.demo.credentials import Credentials
-from rawgate.serve.demo.steps import tour
+from rawgate.demo.credentials import Credentials
+from rawgate.demo.steps import tour
 
 pytestmark = pytest.mark.process
 
@@ -143,14 +143,14 @@ class House:
         return next(line for line in self.said if text in line)
 
     def commands(self) -> list[tuple[str, str]]:
-        """(promised status, command) of each command that it offers."""
+        """(expected status, command) of each command that it offers."""
         pairs = zip(self.said, self.said[1:], strict=False)
         return [(first.split()[0], second.strip()) for first, second in pairs if second.startswith("       curl ")]
 
 
 @contextmanager
 def open_house(folder: Path) -> Iterator[House]:
-    """A demo on any free port, that has invited."""
+    """A demo on any free port, that has shown what to try."""
     with subprocess.Popen(
         [*command(), "demo", "--port", "0"],
         cwd=folder,
@@ -171,7 +171,7 @@ def open_house(folder: Path) -> Iterator[House]:
             process.kill()
 
 
-def test_the_commands_get_what_they_promise(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_the_commands_get_what_is_said(tmp_path: Path, program: Callable[[str], str]) -> None:
     curl = program("curl")
     with open_house(tmp_path) as house:
         token = house.line("export TOKEN=").strip()

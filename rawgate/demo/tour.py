@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from textwrap import wrap
 
+from rawgate.demo.check import Outcome, Step, problem, seen
+from rawgate.demo.client import Request
 from rawgate.observe.line import Record
-from rawgate.serve.demo.judge import Outcome, Step, problem, seen
-from rawgate.serve.demo.visitor import Request
 from rawgate.serve.page import WIDTH, Page, cut, flow, milliseconds, status_style, visible
 
 MARGIN = 26
@@ -40,7 +40,7 @@ def show_step(page: Page, step: Step, outcome: Outcome | None, faults: list[str]
 
 
 def show_end(page: Page, results: list[bool], seconds: float) -> None:
-    """How many steps came to what they promise, and what to do next."""
+    """How many steps came out as expected, and what to do next."""
     count, good = len(results), sum(results)
     if good == count:
         page.line(page.paint(f"All {count} answers are what they should be ({seconds:.1f} s).", "green", "bold"))
@@ -54,7 +54,7 @@ def _rows(page: Page, step: Step, outcome: Outcome | None) -> Iterator[tuple[str
     yield "→", flow(_sent(step.request), ROOM)
     if outcome is None:
         return
-    if step.promise.saw:
+    if step.expected.saw:
         yield "⇢", flow(_seen(step, outcome), ROOM)
     yield "←", _came_back(page, step, outcome)
     yield "≡", [_logged(page, outcome.record)]
@@ -72,29 +72,29 @@ def _seen(step: Step, outcome: Outcome) -> list[str]:
     told = seen(outcome.reply)
     fields = told.get("fields", {})
     parts = [f"{told.get('service', 'nobody')}: {told.get('saw', 'nothing')}"]
-    for name in step.promise.headers:
+    for name in step.expected.headers:
         spelled = name.title()
         parts.append(f"{spelled}: {fields[name]}" if name in fields else f"no {spelled}")
-    if step.promise.payload is not None and told:
+    if step.expected.payload is not None and told:
         parts.append(f"{told['body']['octets']:,} octets")
     return [visible(part) for part in parts]
 
 
 def _came_back(page: Page, step: Step, outcome: Outcome) -> list[str]:
-    """Statuses, the gateway's own reason, what was promised of the fields, and when the pieces of a stream came."""
-    promise, reply = step.promise, outcome.reply
+    """Statuses, the gateway's own reason, what was expected of the fields, and when the pieces of a stream came."""
+    expected, reply = step.expected, outcome.reply
     phrase = reply.head.start.partition(" ")[2].partition(" ")[2] if len(outcome.statuses) == 1 else ""
     statuses = [str(status) for status in outcome.statuses]
     first = " ".join([*statuses, phrase]).rstrip()
     told = problem(reply)
     parts = [str(told["reason"])] if told else []
-    for name in promise.fields:
+    for name in expected.fields:
         value = reply.head.fields.get(name.lower())
         parts.append(f"no {name}" if value is None else f"{name}: {value}")
-    if promise.pieces:
+    if expected.pieces:
         parts.append(f"a piece after {', '.join(f'{moment * 1000:.0f}' for moment in reply.arrivals)} ms")
     top, *rest = flow([first, *map(visible, parts)], ROOM)
-    if promise.detail and told:
+    if expected.detail and told:
         rest.append(visible(f"“{told['detail']}”"))
     painted = [page.paint(text, status_style(int(text)), "bold") for text in statuses]
     return [" ".join(painted) + top[len(" ".join(statuses)) :], *rest]

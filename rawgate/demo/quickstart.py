@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from rawgate.serve.demo.credentials import Credentials
+from rawgate.demo.credentials import Credentials
 from rawgate.serve.page import Page, status_style
 
 
@@ -31,7 +31,7 @@ def tries(url: str, credentials: Credentials) -> tuple[Try, ...]:
     )
 
 
-def invite(page: Page, url: str, credentials: Credentials) -> None:
+def show_quickstart(page: Page, url: str, credentials: Credentials) -> None:
     """Print the token, the commands, and how to end."""
     page.line(page.paint(f"A gateway on {url}, and six services behind it.", "bold"))
     page.line("`rawgate demo --config` shows what it serves, `rawgate demo --once` shows you around.")

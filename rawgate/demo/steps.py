@@ -2,10 +2,10 @@
 
 from msgspec import Struct
 
-from rawgate.serve.demo.credentials import Credentials
-from rawgate.serve.demo.judge import Promise, Step
-from rawgate.serve.demo.services import TICK_EVERY, TICKS
-from rawgate.serve.demo.visitor import Field, Request, chunked
+from rawgate.demo.check import Expectation, Step
+from rawgate.demo.client import Field, Request, chunked
+from rawgate.demo.credentials import Credentials
+from rawgate.demo.services import TICK_EVERY, TICKS
 
 UPLOAD = tuple(bytes([65 + number]) * 16384 for number in range(16))
 """A body of 256 KiB, in pieces as a client might produce them."""
@@ -47,7 +47,7 @@ def _tokens(credentials: Credentials, alice: Field) -> tuple[Step, ...]:
         Step(
             title="No token",
             request=Request(target=target),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(401,), reason="auth_missing", route="users", fields={"WWW-Authenticate": "Bearer"}
             ),
             why="The route wants a JWT. The service never hears of this request.",
@@ -55,7 +55,7 @@ def _tokens(credentials: Credentials, alice: Field) -> tuple[Step, ...]:
         Step(
             title="A forged token",
             request=Request(target=target, fields=(forged,)),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(401,), reason="auth_bad_signature", route="users", fields={"WWW-Authenticate": INVALID}
             ),
             why="The log knows what was wrong with it; the caller only hears auth_invalid.",
@@ -63,7 +63,7 @@ def _tokens(credentials: Credentials, alice: Field) -> tuple[Step, ...]:
         Step(
             title="An expired token",
             request=Request(target=target, fields=(expired,)),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(401,), reason="auth_expired", route="users", fields={"WWW-Authenticate": INVALID}
             ),
             why="The signature is good, so the caller is told that only the time is over.",
@@ -71,7 +71,7 @@ def _tokens(credentials: Credentials, alice: Field) -> tuple[Step, ...]:
         Step(
             title="A good token",
             request=Request(target=target, fields=(alice,)),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(200,),
                 route="users",
                 saw="GET /v2/users/7",
@@ -93,7 +93,7 @@ def _keys(key: Field) -> tuple[Step, ...]:
         Step(
             title="An API key",
             request=request(key),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(202,),
                 route="hooks",
                 saw="POST /hooks/orders",
@@ -105,7 +105,7 @@ def _keys(key: Field) -> tuple[Step, ...]:
         Step(
             title="An unknown API key",
             request=request(unknown),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(401,), reason="api_key_unknown", route="hooks", fields={"WWW-Authenticate": "ApiKey"}
             ),
             why="Keys are looked up by their SHA-256; none is ever logged.",
@@ -118,7 +118,7 @@ def _transforms(alice: Field) -> tuple[Step, ...]:
         Step(
             title="Another path",
             request=Request(target="/api/users/7?fields=name", fields=(alice,)),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(200,),
                 route="users",
                 saw="GET /v2/users/7?fields=name",
@@ -138,7 +138,7 @@ def _transforms(alice: Field) -> tuple[Step, ...]:
                     Field("X-Forwarded-For", "10.0.0.1"),
                 ),
             ),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(200,),
                 route="users",
                 saw="GET /v2/users/7",
@@ -159,7 +159,7 @@ def _limit(alice: Field) -> Step:
             content=b'{"amount":5}',
             about='{"amount":5}, 4 times',
         ),
-        promise=Promise(
+        expected=Expectation(
             statuses=(201, 201, 201, 429),
             reason="rate_limited",
             route="payments",
@@ -178,7 +178,7 @@ def _preflights() -> tuple[Step, ...]:
         Step(
             title="A CORS preflight",
             request=Request(method="OPTIONS", target="/api/payments", fields=(Field("Origin", SHOP), *asked)),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(204,),
                 route="payments",
                 fields={"Access-Control-Allow-Origin": SHOP, "Access-Control-Allow-Methods": "POST"},
@@ -199,7 +199,7 @@ def _bodies(key: Field) -> tuple[Step, ...]:
                 body=chunked(UPLOAD),
                 about=f"{len(UPLOAD)} chunks of {len(UPLOAD[0]) // 1024} KiB",
             ),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(202,),
                 route="hooks",
                 saw="POST /hooks/files",
@@ -213,13 +213,13 @@ def _bodies(key: Field) -> tuple[Step, ...]:
             request=Request(
                 method="POST", target="/hooks/files", fields=(key, Field("Content-Length", str(5 * 1024 * 1024)))
             ),
-            promise=Promise(statuses=(413,), reason="body_too_large", route="hooks"),
+            expected=Expectation(statuses=(413,), reason="body_too_large", route="hooks"),
             why="The route takes 1 MiB: refused for its length, before any of it is read.",
         ),
         Step(
             title="A streamed answer",
             request=Request(target="/events"),
-            promise=Promise(statuses=(200,), route="events", pieces=TICKS, apart=TICK_EVERY * (TICKS - 1) / 2),
+            expected=Expectation(statuses=(200,), route="events", pieces=TICKS, apart=TICK_EVERY * (TICKS - 1) / 2),
             why="Each event is passed on when it comes, not when the answer is complete.",
         ),
     )
@@ -230,37 +230,37 @@ def _troubles() -> tuple[Step, ...]:
         Step(
             title="A slow service",
             request=Request(target="/reports/annual"),
-            promise=Promise(statuses=(504,), reason="upstream_timeout", route="reports"),
+            expected=Expectation(statuses=(504,), reason="upstream_timeout", route="reports"),
             why="It has 300 ms to begin its answer (response_timeout), and needs 5 s.",
         ),
         Step(
             title="A dead service",
             request=Request(target="/legacy/inventory"),
-            promise=Promise(statuses=(502,), reason="upstream_connect_failed", route="legacy"),
+            expected=Expectation(statuses=(502,), reason="upstream_connect_failed", route="legacy"),
             why="Nobody listens there. The caller hears so at once, but not where that is.",
         ),
     )
 
 
 def _oddities() -> tuple[Step, ...]:
-    around = Promise(statuses=(401,), reason="auth_missing", route="admin")
+    around = Expectation(statuses=(401,), reason="auth_missing", route="admin")
     return (
         Step(
             title="Dots",
             request=Request(target="/public/../admin"),
-            promise=around,
+            expected=around,
             why="/public is open, /admin is not. The path is resolved first, then routed.",
         ),
         Step(
             title="Encoded dots",
             request=Request(target="/public/%2e%2e/admin"),
-            promise=around,
+            expected=around,
             why="The same path in disguise, the same answer.",
         ),
         Step(
             title="An encoded slash",
             request=Request(target="/public/..%2Fadmin"),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(400,),
                 reason="bad_request",
                 detail="The path hides a dot segment behind a parameter or an encoded slash.",
@@ -276,7 +276,7 @@ def _oddities() -> tuple[Step, ...]:
                 body=(b"0\r\n\r\nGET /admin HTTP/1.1\r\n\r\n",),
                 about="last chunk, GET /admin …",
             ),
-            promise=Promise(
+            expected=Expectation(
                 statuses=(400,), reason="bad_request", detail="Content-Length and Transfer-Encoding are both given."
             ),
             why="Two readers could disagree where the body ends: request smuggling.",

@@ -1,4 +1,4 @@
-"""What a step of the tour promises, what came of it, and where the two differ."""
+"""What a step of the tour expects, what came of it, and where the two differ."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from rawgate.demo.client import Reply, Request
 from rawgate.errors import REASONS
 from rawgate.observe.line import Record
-from rawgate.serve.demo.visitor import Reply, Request
 
 
-class Promise(Struct, frozen=True, kw_only=True):
+class Expectation(Struct, frozen=True, kw_only=True):
     """What a step must come to. What is not named is not looked at.
 
     statuses  of each request, in order: a step may send its request several times; the rest is about the last one
@@ -45,7 +45,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
     title: str
     request: Request
-    promise: Promise
+    expected: Expectation
     why: str
 
 
@@ -72,9 +72,9 @@ def _document(reply: Reply, kind: str) -> dict[str, Any]:
     return found
 
 
-def judge(promise: Promise, outcome: Outcome) -> list[str]:
-    """Every way in which the outcome is not what was promised."""
-    return [*_answer(promise, outcome), *_record(promise, outcome), *_service(promise, outcome)]
+def check(expected: Expectation, outcome: Outcome) -> list[str]:
+    """Every way in which the outcome is not what was expected."""
+    return [*_answer(expected, outcome), *_record(expected, outcome), *_service(expected, outcome)]
 
 
 def _differs(what: str, got: object, wanted: object) -> Iterator[str]:
@@ -82,45 +82,45 @@ def _differs(what: str, got: object, wanted: object) -> Iterator[str]:
         yield f"{what} is {got}, not {wanted}"
 
 
-def _answer(promise: Promise, outcome: Outcome) -> Iterator[str]:
-    yield from _differs("status", _listed(outcome.statuses), _listed(promise.statuses))
-    refused = REASONS[promise.reason].status >= 400
+def _answer(expected: Expectation, outcome: Outcome) -> Iterator[str]:
+    yield from _differs("status", _listed(outcome.statuses), _listed(expected.statuses))
+    refused = REASONS[expected.reason].status >= 400
     told = problem(outcome.reply)
-    yield from _differs("the caller's reason", told.get("reason"), REASONS[promise.reason].public if refused else None)
-    if promise.detail:
-        yield from _differs("the caller's detail", told.get("detail"), promise.detail)
+    yield from _differs("the caller's reason", told.get("reason"), REASONS[expected.reason].public if refused else None)
+    if expected.detail:
+        yield from _differs("the caller's detail", told.get("detail"), expected.detail)
     fields, arrivals = outcome.reply.head.fields, outcome.reply.arrivals
-    for name, pattern in promise.fields.items():
+    for name, pattern in expected.fields.items():
         value = fields.get(name.lower())
         if pattern is None:
             yield from _differs(name, value, None)
         elif value is None or not re.fullmatch(pattern, value):
             yield f"{name} is {value}, not {pattern}"
-    if len(arrivals) < promise.pieces:
-        yield f"the body came in {len(arrivals)} pieces, not {promise.pieces}"
-    elif promise.pieces and arrivals[-1] - arrivals[0] < promise.apart:
-        yield f"all pieces came within {arrivals[-1] - arrivals[0]:.3f} s, not {promise.apart:g} s"
+    if len(arrivals) < expected.pieces:
+        yield f"the body came in {len(arrivals)} pieces, not {expected.pieces}"
+    elif expected.pieces and arrivals[-1] - arrivals[0] < expected.apart:
+        yield f"all pieces came within {arrivals[-1] - arrivals[0]:.3f} s, not {expected.apart:g} s"
 
 
-def _record(promise: Promise, outcome: Outcome) -> Iterator[str]:
+def _record(expected: Expectation, outcome: Outcome) -> Iterator[str]:
     if outcome.record is None:
         yield "the gateway has logged nothing of it"
         return
     _, _, _, _, route, _, status, *_, reason = outcome.record
-    yield from _differs("the log's reason", reason, promise.reason)
+    yield from _differs("the log's reason", reason, expected.reason)
     yield from _differs("the log's status", status, outcome.statuses[-1])
-    if promise.route:
-        yield from _differs("the log's route", route, promise.route)
+    if expected.route:
+        yield from _differs("the log's route", route, expected.route)
 
 
-def _service(promise: Promise, outcome: Outcome) -> Iterator[str]:
+def _service(expected: Expectation, outcome: Outcome) -> Iterator[str]:
     told = seen(outcome.reply)
-    if promise.saw:
-        yield from _differs("the service's request", told.get("saw"), promise.saw)
-    for name, value in promise.headers.items():
+    if expected.saw:
+        yield from _differs("the service's request", told.get("saw"), expected.saw)
+    for name, value in expected.headers.items():
         yield from _differs(f"the service's {name}", told.get("fields", {}).get(name), value)
-    if promise.payload is not None:
-        wanted = {"octets": len(promise.payload), "sha256": sha256(promise.payload).hexdigest()}
+    if expected.payload is not None:
+        wanted = {"octets": len(expected.payload), "sha256": sha256(expected.payload).hexdigest()}
         yield from _differs("the service's body", told.get("body"), wanted)
 
 

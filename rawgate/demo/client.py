@@ -7,15 +7,15 @@ from time import monotonic
 
 from msgspec import Struct
 
+from rawgate.demo.messages import Head, payloads, read_head, response_body
 from rawgate.errors import RawgateError, ResponseError
-from rawgate.serve.demo.messages import Head, payloads, read_head, response_body
 from rawgate.wire import LAST_CHUNK, chunk
 
 PATIENCE = 5.0
 """Seconds after which no answer counts as none."""
 
 
-class VisitError(RawgateError):
+class ClientError(RawgateError):
     """There was no answer."""
 
 
@@ -62,8 +62,8 @@ def chunked(pieces: Iterable[bytes]) -> tuple[bytes, ...]:
     return (*map(chunk, pieces), LAST_CHUNK)
 
 
-async def visit(url: str, request: Request) -> Reply:
-    """Send a request to "http://HOST:PORT" on a connection of its own. Raises VisitError when no whole answer comes."""
+async def send(url: str, request: Request) -> Reply:
+    """Send a request to "http://HOST:PORT" on a connection of its own. Raises ClientError if no whole answer comes."""
     authority = url.removeprefix("http://")
     host, _, port = authority.rpartition(":")
     try:
@@ -76,11 +76,11 @@ async def visit(url: str, request: Request) -> Reply:
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
     except TimeoutError as error:
-        raise VisitError(f"no answer within {PATIENCE:g} s") from error
+        raise ClientError(f"no answer within {PATIENCE:g} s") from error
     except OSError as error:
-        raise VisitError(f"no answer: {error.strerror}") from error
+        raise ClientError(f"no answer: {error.strerror}") from error
     except ResponseError as error:
-        raise VisitError(f"no whole answer: {error.detail}") from error
+        raise ClientError(f"no whole answer: {error.detail}") from error
 
 
 async def _exchange(
@@ -93,7 +93,7 @@ async def _exchange(
         await writer.drain()
     answer = await read_head(reader)
     if answer is None:
-        raise VisitError("the connection was closed without an answer")
+        raise ClientError("the connection was closed without an answer")
     content, arrivals = b"", []
     async for payload in payloads(reader, response_body(answer)):
         content += payload

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from rawgate.demo.live_log import LiveLog, live_line
 from rawgate.observe.line import Record
-from rawgate.serve.demo.live import LiveLines, live_line
 from rawgate.serve.page import Page
 
 PLAIN = Page(1, colour=False)
@@ -60,5 +60,5 @@ def test_long_values_keep_the_columns() -> None:
 def test_a_reader_who_left_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    LiveLines(Page(writing, colour=False)).write(record())
+    LiveLog(Page(writing, colour=False)).write(record())
     os.close(writing)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from rawgate.serve.demo import stage, steps, visitor
-from rawgate.serve.demo.credentials import Credentials
+from rawgate.demo import client, session, steps
+from rawgate.demo.credentials import Credentials
 from rawgate.serve.page import Page
 
 pytestmark = pytest.mark.process
@@ -18,22 +18,22 @@ def played(folder: Path) -> tuple[int, str]:
     path = folder / "shown"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
-        status = stage.play_tour(Page(fd, colour=False), 0)
+        status = session.play_tour(Page(fd, colour=False), 0)
     finally:
         os.close(fd)
     return status, path.read_text("utf-8")
 
 
 def only(title: str, **change: object) -> steps.Chapter:
-    """The step of that title, with another promise."""
+    """The step of that title, with another expectation."""
     chapters = steps.tour(Credentials())
     step = next(step for chapter in chapters for step in chapter.steps if step.title == title)
-    return steps.Chapter("One", (structs.replace(step, promise=structs.replace(step.promise, **change)),))
+    return steps.Chapter("One", (structs.replace(step, expected=structs.replace(step.expected, **change)),))
 
 
 def test_an_answer_that_is_not_what_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chapter = only("No token", statuses=(200,))
-    monkeypatch.setattr(stage, "tour", lambda credentials: (chapter, only("Dots")))
+    monkeypatch.setattr(session, "tour", lambda credentials: (chapter, only("Dots")))
     status, shown = played(tmp_path)
     assert status == 1
     assert " ✗ No token" in shown
@@ -43,15 +43,15 @@ def test_an_answer_that_is_not_what_it_should_be(tmp_path: Path, monkeypatch: py
 
 
 def test_answers_that_are_what_they_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "tour", lambda credentials: (only("No token"),))
+    monkeypatch.setattr(session, "tour", lambda credentials: (only("No token"),))
     status, shown = played(tmp_path)
     assert status == 0
     assert "All 1 answers are what they should be" in shown
 
 
 def test_no_answer_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "tour", lambda credentials: (only("A slow service"), only("Dots")))
-    monkeypatch.setattr(visitor, "PATIENCE", 0.05)
+    monkeypatch.setattr(session, "tour", lambda credentials: (only("A slow service"), only("Dots")))
+    monkeypatch.setattr(client, "PATIENCE", 0.05)
     status, shown = played(tmp_path)
     assert status == 1
     assert "✗ no answer within 0.05 s" in shown

@@ -14,7 +14,7 @@ COLUMNS = (
 """Names and widths; the duration comes last."""
 
 
-class LiveLines:
+class LiveLog:
     """Shows each record as it comes. A terminal that has been stopped (Ctrl-S) stops the demo with it."""
 
     def __init__(self, page: Page) -> None:

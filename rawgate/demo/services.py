@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from hashlib import sha256
 
+from rawgate.demo.messages import Head, payloads, read_head, request_body
 from rawgate.errors import MessageError
-from rawgate.serve.demo.messages import Head, payloads, read_head, request_body
 from rawgate.wire import LAST_CHUNK, chunk
 
 TICKS = 5

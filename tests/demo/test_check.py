@@ -1,4 +1,4 @@
-"""The judge of the tour: a promise kept, and every way to break one."""
+"""The checks of the tour: an expectation met, and every way to miss one."""
 
 import json
 from hashlib import sha256
@@ -6,10 +6,10 @@ from hashlib import sha256
 import pytest
 from msgspec import structs
 
+from rawgate.demo.check import Expectation, Outcome, check
+from rawgate.demo.client import Reply
+from rawgate.demo.messages import Head
 from rawgate.observe.line import Record
-from rawgate.serve.demo.judge import Outcome, Promise, judge
-from rawgate.serve.demo.messages import Head
-from rawgate.serve.demo.visitor import Reply
 
 BODY = b"hello"
 SEEN = {
@@ -17,7 +17,7 @@ SEEN = {
     "fields": {"x-user-id": "alice"},
     "body": {"octets": len(BODY), "sha256": sha256(BODY).hexdigest()},
 }
-KEPT = Promise(
+MET = Expectation(
     statuses=(200,),
     route="users",
     fields={"Via": "1\\.1 .*", "Server": None},
@@ -39,7 +39,7 @@ def reply(status: int, document: object, kind: str = "application/json") -> Repl
 
 
 GOOD = Outcome((200,), reply(200, SEEN), record())
-REFUSED = Promise(statuses=(401,), reason="auth_expired", detail="The credential has expired.")
+REFUSED = Expectation(statuses=(401,), reason="auth_expired", detail="The credential has expired.")
 REFUSAL = Outcome(
     (401,),
     reply(401, {"reason": "auth_expired", "detail": "The credential has expired."}, "application/problem+json"),
@@ -47,9 +47,9 @@ REFUSAL = Outcome(
 )
 
 
-@pytest.mark.parametrize(("promise", "outcome"), [(KEPT, GOOD), (REFUSED, REFUSAL)], ids=["forwarded", "refused"])
-def test_a_promise_that_is_kept(promise: Promise, outcome: Outcome) -> None:
-    assert judge(promise, outcome) == []
+@pytest.mark.parametrize(("expected", "outcome"), [(MET, GOOD), (REFUSED, REFUSAL)], ids=["forwarded", "refused"])
+def test_an_expectation_that_is_met(expected: Expectation, outcome: Outcome) -> None:
+    assert check(expected, outcome) == []
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_a_promise_that_is_kept(promise: Promise, outcome: Outcome) -> None:
         ({"apart": 0.5}, "all pieces came within 0.300 s, not 0.5 s"),
     ],
 )
-def test_a_promise_that_is_broken(change: dict[str, object], fault: str) -> None:
-    assert judge(structs.replace(KEPT, **change), GOOD) == [fault]
+def test_an_expectation_that_is_missed(change: dict[str, object], fault: str) -> None:
+    assert check(structs.replace(MET, **change), GOOD) == [fault]
 
 
 def test_another_body() -> None:
-    (fault,) = judge(structs.replace(KEPT, payload=b"hallo"), GOOD)
+    (fault,) = check(structs.replace(MET, payload=b"hallo"), GOOD)
     assert fault.startswith("the service's body is ")
 
 
@@ -86,13 +86,13 @@ def test_another_body() -> None:
     ],
 )
 def test_a_log_that_says_otherwise(outcome: Outcome, faults: list[str]) -> None:
-    assert judge(KEPT, outcome) == faults
+    assert check(MET, outcome) == faults
 
 
 def test_a_caller_who_is_told_otherwise() -> None:
     document = {"reason": "auth_bad_signature", "detail": "The second part was changed."}
     outcome = structs.replace(REFUSAL, reply=reply(401, document, "application/problem+json"))
-    assert judge(REFUSED, outcome) == [
+    assert check(REFUSED, outcome) == [
         "the caller's reason is auth_bad_signature, not auth_expired",
         "the caller's detail is The second part was changed., not The credential has expired.",
     ]

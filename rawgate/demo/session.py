@@ -3,31 +3,29 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-import uvloop
 from msgspec import structs
 
 from rawgate.config.load import load_content
 from rawgate.config.model import Config, Listen, Target
 from rawgate.config.samples import sample_text
+from rawgate.demo.check import Outcome, Step, check
+from rawgate.demo.client import ClientError, send
+from rawgate.demo.credentials import Credentials
+from rawgate.demo.live_log import LiveLog
+from rawgate.demo.quickstart import show_quickstart
+from rawgate.demo.services import services
+from rawgate.demo.steps import tour
+from rawgate.demo.tour import show_chapter, show_end, show_heading, show_step
 from rawgate.net.downstream import RecordSink
 from rawgate.observe.line import Record
 from rawgate.serve.clock import Calendar, RequestIds
-from rawgate.serve.demo.credentials import Credentials
-from rawgate.serve.demo.invitation import invite
-from rawgate.serve.demo.judge import Outcome, Step, judge
-from rawgate.serve.demo.live import LiveLines
-from rawgate.serve.demo.services import services
-from rawgate.serve.demo.steps import tour
-from rawgate.serve.demo.tour import show_chapter, show_end, show_heading, show_step
-from rawgate.serve.demo.visitor import VisitError, visit
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.page import Page
-from rawgate.serve.run import Stop, say, until_stopped
+from rawgate.serve.run import Stop, run_on_uvloop, say, until_stopped
 from rawgate.serve.service import Service, serving
 
 HOST = "127.0.0.1"
@@ -36,25 +34,20 @@ INTERRUPTED = 130
 
 
 def play_tour(page: Page, port: int) -> int:
-    """Play every step and show it. Returns the exit status: 0 when each came to what it promises. Raises StartError."""
-    return _run(_play(page, port))
+    """Play every step and show it. Returns the exit status: 0 when each came out as expected. Raises StartError."""
+    return run_on_uvloop(_play(page, port))
 
 
 def stay_open(page: Page, port: int) -> int:
-    """Invite to try, then show each decision until told to stop. Returns the exit status. Raises StartError."""
-    return _run(_stay(page, port))
-
-
-def _run(coroutine: Coroutine[Any, Any, int]) -> int:
-    with contextlib.closing(uvloop.new_event_loop()) as loop:
-        return loop.run_until_complete(coroutine)
+    """Show what to try, then each decision until told to stop. Returns the exit status. Raises StartError."""
+    return run_on_uvloop(_stay(page, port))
 
 
 async def _stay(page: Page, port: int) -> int:
     stop = Stop(asyncio.get_running_loop())
-    credentials, lines = Credentials(), LiveLines(page)
+    credentials, lines = Credentials(), LiveLog(page)
     async with _open(credentials, port, lines) as service:
-        invite(page, service.urls[0], credentials)
+        show_quickstart(page, service.urls[0], credentials)
         lines.heading()
         status = await until_stopped(service, stop, say)
     say("stopped")
@@ -113,18 +106,18 @@ def _moved(config: Config, ports: Mapping[str, int], port: int) -> Config:
 
 
 async def _take(page: Page, step: Step, url: str, records: "Records") -> bool:
-    """Play one step and show it. Returns whether it came to what it promises."""
+    """Play one step and show it. Returns whether it came out as expected."""
     statuses: list[int] = []
     try:
-        for _ in step.promise.statuses:
-            reply = await visit(url, step.request)
+        for _ in step.expected.statuses:
+            reply = await send(url, step.request)
             statuses.append(reply.head.status)
-    except VisitError as error:
+    except ClientError as error:
         show_step(page, step, None, [str(error)])
         return False
     record = await records.find(reply.head.fields.get("x-request-id", ""))
     outcome = Outcome(tuple(statuses), reply, record)
-    faults = judge(step.promise, outcome)
+    faults = check(step.expected, outcome)
     show_step(page, step, outcome, faults)
     return not faults
 

@@ -3,13 +3,13 @@
     credentials   the demo's own secrets, and tokens signed with them
     messages      as much HTTP/1.1 as the two ends need; the gateway is between them and knows nothing of this
     services      the services behind the gateway: good, streaming, slow, dead
-    visitor       the client: one request through a real socket
-    judge         what a step expects, what came back, where they differ
+    client        one request through a real socket
+    check         what a step expects, what came back, where they differ
     steps         the tour, as data
     tour          how a step looks on a terminal
-    live          a finished request as one readable line
-    invitation    a token, and commands to try
-    stage         everything together: `play_tour`, `stay_open`
+    live_log      a finished request as one readable line
+    quickstart    a token, and commands to try
+    session       everything together: `play_tour`, `stay_open`
 
 The gateway is the one that `rawgate run` serves with (`serve.service`), on the configuration that
 `rawgate demo --config` prints; only the ports are others. All of it lives in one process and one event loop.
