@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
 from rawgate.config.model import Config
-from rawgate.config.terminal import wants_colour
+from rawgate.offline.page import Page, wants_colour
 from rawgate.serve.load import Loaded
-from rawgate.serve.page import Page
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
 from rawgate.config.load import load
-from rawgate.config.terminal import wants_colour
 from rawgate.offline.config_tests import Report, Result, run_tests
+from rawgate.offline.page import Page, visible, wants_colour
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.page import Page, visible
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

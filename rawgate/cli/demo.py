@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import command
 from rawgate.config.samples import sample_text
-from rawgate.config.terminal import wants_colour
 from rawgate.demo.session import play_tour, stay_open
-from rawgate.serve.page import Page
+from rawgate.offline.page import Page, wants_colour
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

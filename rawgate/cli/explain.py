@@ -12,13 +12,12 @@ import msgspec.json
 
 from rawgate.cli.arguments import DEFAULT_CONFIG, command
 from rawgate.cli.render import show
-from rawgate.config.terminal import wants_colour
 from rawgate.message import Peer
 from rawgate.offline.explain.explanation import explain
+from rawgate.offline.page import Page, wants_colour
 from rawgate.offline.sample import request_octets
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import load_gate
-from rawgate.serve.page import Page
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from rawgate.offline.explain.model import Explanation, Field, Fields
-from rawgate.serve.page import Page, Style, status_style, visible
+from rawgate.offline.page import Page, Style, status_style, visible
 
 MARGIN = 10
 

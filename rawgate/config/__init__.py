@@ -13,5 +13,5 @@ vocabulary  fields and methods that are not free to configure
 unfit     how a value is refused, and the wording of messages
 schema    the model again, as JSON Schema for editors
 samples   configurations that come with rawgate
-command_line, terminal   a command's arguments in the notations above; whether its output may have colour
+command_line  a command's arguments in the notations above
 """

@@ -1,7 +1,7 @@
 """A finished request as one line for a person. The log of `rawgate run` is JSON, and has more."""
 
 from rawgate.observe.line import Record
-from rawgate.serve.page import Page, cut, milliseconds, status_style, visible
+from rawgate.offline.page import Page, cut, milliseconds, status_style, visible
 
 COLUMNS = (
     ("method", 7),

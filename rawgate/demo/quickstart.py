@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from rawgate.demo.credentials import Credentials
-from rawgate.serve.page import Page, status_style
+from rawgate.offline.page import Page, status_style
 
 
 class Try(Struct, frozen=True):

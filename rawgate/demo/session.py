@@ -22,9 +22,9 @@ from rawgate.demo.steps import tour
 from rawgate.demo.tour import show_chapter, show_end, show_heading, show_step
 from rawgate.net.downstream import RecordSink
 from rawgate.observe.line import Record
+from rawgate.offline.page import Page
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.page import Page
 from rawgate.serve.run import Stop, run_on_uvloop, say, until_stopped
 from rawgate.serve.service import Service, serving
 

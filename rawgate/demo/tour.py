@@ -6,7 +6,7 @@ from textwrap import wrap
 from rawgate.demo.check import Outcome, Step, problem, seen
 from rawgate.demo.client import Request
 from rawgate.observe.line import Record
-from rawgate.serve.page import WIDTH, Page, cut, flow, milliseconds, status_style, visible
+from rawgate.offline.page import WIDTH, Page, cut, flow, milliseconds, status_style, visible
 
 MARGIN = 26
 """Where the right-hand column begins."""

@@ -5,5 +5,4 @@ clock        time of day and request ids, for the rooms that may not read them
 service      listening sockets, pools, client connections: `serving`, for `run` and for the demo
 run          one process from start to end: signals, drain, exit status
 descriptors  how many connections the process can hold
-page         how lines look on a terminal
 """

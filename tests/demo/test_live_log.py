@@ -7,7 +7,7 @@ import pytest
 
 from rawgate.demo.live_log import LiveLog, live_line
 from rawgate.observe.line import Record
-from rawgate.serve.page import Page
+from rawgate.offline.page import Page
 
 PLAIN = Page(1, colour=False)
 COLOURED = Page(1, colour=True)

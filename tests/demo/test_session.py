@@ -8,7 +8,7 @@ from msgspec import structs
 
 from rawgate.demo import client, session, steps
 from rawgate.demo.credentials import Credentials
-from rawgate.serve.page import Page
+from rawgate.offline.page import Page
 
 pytestmark = pytest.mark.process
 

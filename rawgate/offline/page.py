@@ -1,13 +1,18 @@
 """How commands look: at most 100 columns, colour only where it is wanted, nothing that a terminal would obey."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 WIDTH = 100
 
 Style = Literal["bold", "dim", "green", "yellow", "red", "cyan"]
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
+
+
+def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Colour only for a person: on a terminal that has it, unless NO_COLOR is set (no-color.org: and not empty)."""
+    return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
 class Page:

@@ -1,10 +1,10 @@
-"""When a terminal gets colour."""
+"""How lines look: when a terminal gets colour."""
 
 from collections.abc import Mapping
 
 import pytest
 
-from rawgate.config.terminal import wants_colour
+from rawgate.offline.page import wants_colour
 
 
 @pytest.mark.parametrize(
