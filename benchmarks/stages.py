@@ -34,7 +34,7 @@ from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.policy import paths
-from rawgate.policy.gate import Gate, compile_gate
+from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
 from rawgate.relay.exchange import ClientTerms, Exchange
@@ -132,7 +132,7 @@ class Scene:
         if draft.config is None or gate is None or problems:
             raise SystemExit("\n".join(draft.report(problems)))
         self.config: Config = draft.config
-        self.gate: Gate = gate
+        self.gate = gate
         self.date = date
 
     def request_rules(self, *, fast: bool) -> RequestRules:

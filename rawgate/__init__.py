@@ -11,7 +11,8 @@ and `tests/test_architecture.py` holds it.
     config/     TOML or Python → frozen values, findings with file and line; the JSON Schema       errors
                 and the samples. The only reader of configuration files and environment
     policy/     what to do with a head: route, authenticate, limit, rewrite, header rules;         errors, message,
-                `gate` composes the steps. The only door to cryptography                           config
+                `gate` composes the steps, `compile` makes a gate of a configuration.              config
+                The only door to cryptography
     relay/      one exchange between one client and one upstream as a table of phases;             errors, message,
                 the pool of upstream connections as bookkeeping                                    wire
     observe/    the access log: one JSON line per request, written by a thread of its own          errors, message

@@ -40,8 +40,22 @@ ROOMS = {
     "": set[str](),  # rawgate/__init__.py: the version and the map of the package
 }
 
+# what in `policy` may import its siblings; none of them imports `compile`
+COMPOSING = {"gate", "compile"}
+
+# module of `serve` → the siblings that it may import
+SERVE = {
+    "clock": set[str](),
+    "descriptors": set[str](),
+    "load": set[str](),
+    "service": {"load"},
+    "run": {"clock", "descriptors", "load", "service"},
+}
+
 SANS_IO = {"wire", "policy", "relay"}
 EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
+LOOPLESS = {"offline", "serve.clock", "serve.descriptors", "serve.load"}  # rooms and modules that know no event loop
+LOOP = {"asyncio", "uvloop", "socket", "ssl"}
 
 # dependency → the rooms that may import it; any other package may not be imported at all
 DOORS = {"h11": {"wire"}, "cryptography": {"policy"}, "uvloop": {"serve"}, "msgspec": set(ROOMS)}
@@ -75,6 +89,8 @@ def import_violations(module: str, name: str) -> Iterator[str]:
         return
     if package in EFFECTS and room in SANS_IO:
         yield f"{room} is sans-I/O and imports {package}"
+    if package in LOOP and {room, module} & LOOPLESS:
+        yield f"{module} knows no event loop and imports {package}"
     if package == "rawgate":
         yield from neighbour_violations(module, inner)
     elif package in DOORS:
@@ -86,15 +102,27 @@ def import_violations(module: str, name: str) -> Iterator[str]:
 
 def neighbour_violations(module: str, inner: list[str]) -> Iterator[str]:
     """The same, for another module of rawgate: `inner` is its name in parts, without "rawgate"."""
-    room, *rest = module.split(".")
+    room = module.split(".")[0]
     target = ".".join(inner[:2])
     if inner and inner[0] in ROOMS:
         if inner[0] not in ROOMS[room] | {room}:
             yield f"{room} imports {inner[0]}"
     elif room not in {"serve", "cli"}:  # the version
         yield f"{room} imports the package as a whole"
-    if room == "policy" and rest != ["gate"] and target.startswith("policy.") and target != module:
-        yield f"{module} imports its sibling {target}: only policy.gate composes"
+    if target.startswith(f"{room}."):
+        yield from sibling_violations(module, target)
+
+
+def sibling_violations(module: str, target: str) -> Iterator[str]:
+    """The same, for another module of the same room."""
+    room, _, name = module.partition(".")
+    sibling = target.partition(".")[2]
+    if room == "policy" and name not in COMPOSING:
+        yield f"{module} imports its sibling {target}: only policy.gate and policy.compile compose"
+    if target == "policy.compile":
+        yield f"{module} imports {target}, which stands above it"
+    if room == "serve" and sibling not in SERVE.get(name, ()):
+        yield f"{module} imports its sibling {target}: not in the table of serve"
     if {module, target} == {"net.downstream", "net.upstream"}:
         yield f"{module} imports {target}: they meet in relay's ports"
 
@@ -179,9 +207,11 @@ def test_module_keeps_the_rules(path: Path) -> None:
 
 
 def test_the_rooms_are_there() -> None:
-    """A table that no longer fits the tree would check nothing."""
+    """Tables that no longer fit the tree would check nothing."""
     there = {module_name(path).split(".")[0] for path in SOURCES}
     assert there == set(ROOMS)
+    serving = {module_name(path).removeprefix("serve.") for path in SOURCES if path.parent == PACKAGE / "serve"}
+    assert serving == {*SERVE, "serve"}
 
 
 def test_the_dependencies_are_four() -> None:
@@ -212,8 +242,25 @@ def test_the_dependencies_are_four() -> None:
         (
             "policy.jwt",
             "from rawgate.policy import jwks",
-            "policy.jwt imports its sibling policy.jwks: only policy.gate composes",
+            "policy.jwt imports its sibling policy.jwks: only policy.gate and policy.compile compose",
         ),
+        (
+            "policy.gate",
+            "from rawgate.policy.compile import compile_gate",
+            "policy.gate imports policy.compile, which stands above it",
+        ),
+        (
+            "serve.load",
+            "from rawgate.serve.service import Service",
+            "serve.load imports its sibling serve.service: not in the table of serve",
+        ),
+        (
+            "serve.service",
+            "from rawgate.serve import run",
+            "serve.service imports its sibling serve.run: not in the table of serve",
+        ),
+        ("serve.load", "import asyncio", "serve.load knows no event loop and imports asyncio"),
+        ("offline.explain.watch", "import socket", "offline.explain.watch knows no event loop and imports socket"),
         (
             "net.upstream",
             "from rawgate.net.downstream import Downstream",
@@ -254,6 +301,8 @@ def test_a_violation_is_found(module: str, source: str, finding: str) -> None:
     [
         ("wire.body", "from rawgate.wire.grammar import TOKEN"),
         ("policy.gate", "from rawgate.policy import jwt, limiter"),
+        ("policy.compile", "from rawgate.policy import gate, jwt"),
+        ("serve.run", "from rawgate.serve import descriptors"),
         ("net.upstream", "import asyncio\nloop.create_task(f())"),
         ("cli.run", "import os\nfrom rawgate.config.load import load\nload(path, os.environ)"),
         ("offline.page", "def f(environ):\n    return environ.get('A')"),

@@ -1,6 +1,7 @@
 """What to do with a request: decided from its head, without I/O, in one call.
 
-    gate        composes all of the others: the order of steps, and the compiling at load
+    gate        the steps, and their order: `decide`
+    compile     makes a gate of a configuration, at load
     paths       one reading of a path: normalised, or refused
     router      host, prefix, method → route
     addresses   the client's address behind trusted proxies
@@ -13,5 +14,6 @@
     headers     the fields that travel, both ways
     signing     tokens for tests of a gateway; nothing that serves imports it
 
-They do not import one another; only `gate` does. Time and random octets are handed in. The only door to `cryptography`.
+They do not import one another; only `gate` and `compile` import them. Time and random octets are handed in. The only
+door to `cryptography`.
 """

@@ -13,19 +13,17 @@
 The order is a promise. What needs no credential comes before the credential is looked at; who may not come in is not
 counted; all steps before the limit are pure, so that a decision may be asked for again from the start.
 
-`compile_gate` turns a configuration into a `Gate`: everything that can be known at load is (closures, byte strings,
-tables). `decide` raises nothing and does no I/O.
+`compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 
 The steps are attributes of `Gate`, `CompiledRoute`, `Credential` and `Limit`, and `compose` makes a `decide` of them:
 who wants to watch a decision, or to put something else in a step's place, wraps that step and composes again. So there
 is one order of steps, here, and nobody has to repeat it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from math import ceil
 
-from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
-from rawgate.config.unfit import nearest, quoted, worded
+from rawgate.config.model import RateLimit
 from rawgate.errors import (
     API_KEY_UNKNOWN,
     AUTH_MISSING,
@@ -37,8 +35,6 @@ from rawgate.errors import (
     NO_ROUTE,
     OK,
     RATE_LIMITED,
-    Key,
-    Problem,
     Reason,
 )
 from rawgate.message import (
@@ -55,14 +51,12 @@ from rawgate.message import (
     replaced,
 )
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import ClientOf, Hop, HopOf, compile_addresses
-from rawgate.policy.api_keys import ApiKeyTable, compile_table
-from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import JwtVerifier, compile_verifier
+from rawgate.policy.addresses import ClientOf, Hop, HopOf
+from rawgate.policy.api_keys import ApiKeyTable
+from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import Limiter
-from rawgate.policy.patterns import compile_pattern
-from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
-from rawgate.policy.router import ANY_METHOD, Entry, Group, Router, compile_router
+from rawgate.policy.rewrite import Rewrite
+from rawgate.policy.router import ANY_METHOD, Group, Router
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
 """`(known fields, wall)` → who is calling, or why that is not known."""
@@ -144,18 +138,6 @@ class Limiters(Terms, frozen=True):
     def evicted(self) -> int:
         """How many live keys were forgotten: while it is 0, every limit keeps its promise."""
         return self.credentials.evicted + self.addresses.evicted
-
-
-def compile_limiters(capacity: int, report: "Report") -> Limiters:
-    """`capacity`: keys of each kind. `report` is told when live ones have to be forgotten."""
-
-    def telling(kind: str) -> Callable[[int], object]:
-        return lambda count: report(
-            f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
-            "and may be let through once more"
-        )
-
-    return Limiters(Limiter(capacity, telling("clients")), Limiter(capacity, telling("addresses")))
 
 
 class CompiledRoute(Terms, frozen=True):
@@ -404,246 +386,3 @@ def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
 
     challenge = b"WWW-Authenticate: ApiKey\r\n"
     return Credential(table, check, challenge, challenge)
-
-
-def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
-    known = limiters.credentials.rule(name, rate.max, rate.window)
-    anonymous = limiters.addresses.rule(name, rate.max, rate.window)
-    return Limit(known.hit, anonymous.hit, LimitLines(name, rate))
-
-
-Report = Callable[[str], None]
-
-
-def keep_quiet(text: str) -> None:
-    """For gates that serve nobody: what fails there is shown as the verdict."""
-
-
-def _for_route(report: Report, name: str) -> Report:
-    return lambda text: report(f"route {name}: {text}")
-
-
-class _Compiler:
-    """What compiling the routes of one configuration shares."""
-
-    def __init__(
-        self,
-        config: Config,
-        date: Callable[[], bytes],
-        report: Report,
-        problems: list[Problem],
-        doubts: list[Problem],
-    ) -> None:
-        self.config = config
-        self.date = date
-        self.report = report
-        self.problems = problems
-        self.doubts = doubts
-        gateway = config.gateway
-        self.normalise = paths.compile_normaliser(gateway.merge_slashes)
-        self.limiters = compile_limiters(gateway.limits.limiter_keys, report)
-        self.credentials: dict[str, Credential] = {}
-        self._compile_credentials()
-        self.ip_header = (gateway.client_ip_header or "").lower().encode()
-        keys = frozenset(spec.header.lower().encode() for spec in config.api_keys.values())
-        speaks_cors = any(route.cors for route in config.routes)
-        ip_headers = {self.ip_header} - {b""}
-        self.untrusted = headers.compile_untrusted(gateway.untrusted_headers)
-        self.by_method = frozenset((route.host, route.prefix) for route in config.routes if route.methods is not None)
-        self.protected = headers.OURS | {b"authorization"} | keys | ip_headers | self.untrusted.names
-        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
-        self.response_wanted = (
-            headers.RESPONSE_NAMES
-            | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
-            | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
-        )
-        self.watched = (
-            self.untrusted.with_overrides().watched
-            | headers.watched_names(route.request_headers for route in config.routes)
-        )  # fmt: skip
-        self.methods = frozenset(method.encode() for route in config.routes for method in route.methods or ())
-        self.response_watched = headers.watched_names(route.response_headers for route in config.routes)
-
-    def _compile_credentials(self) -> None:
-        """Every verifier and table, used or not: all errors are told at once."""
-        for name, jwt in self.config.jwt.items():
-            where: tuple[Key, ...] = ("jwt", name, "jwks")
-            jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.doubts)
-            verifier = compile_verifier(name, jwt, jwks, self.problems, self.doubts)
-            if verifier is not None:
-                self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
-        for name, spec in self.config.api_keys.items():
-            table = compile_table(name, spec, self.problems, self.doubts)
-            if table is not None:
-                self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
-
-    def entries(self) -> list[Entry[CompiledRoute]]:
-        """All routes whose prefix can be matched."""
-        entries = []
-        for index, route in enumerate(self.config.routes):
-            prefix = self._prefix(route.prefix, ("routes", index, "prefix"))
-            plan = self._route(index, route, prefix)
-            if prefix and plan is not None:
-                key, folds = paths.match_key(prefix), self._folds(route)
-                entries.append(Entry(index, route, key.lower() if folds else key, plan, folds))
-        return entries
-
-    def check_tests(self) -> None:
-        """The keys that the configuration's own tests name: only what was read of the secrets can tell."""
-        tables = [credential.by for credential in self.credentials.values()]
-        names = [name for table in tables if isinstance(table, ApiKeyTable) for name in table.names]
-        for position, test in enumerate(self.config.tests):
-            if test.api_key is not None and test.api_key not in names:
-                what = f"{quoted(test.api_key)} is not the name of an API key"
-                self._problem(("tests", position, "api_key"), worded(what, meant=nearest(test.api_key, names)))
-
-    def _problem(self, where: tuple[Key, ...], message: str) -> None:
-        self.problems.append(Problem(where, message))
-
-    def _prefix(self, text: str, where: tuple[Key, ...]) -> bytes:
-        """The same for what is matched, which is without parameters."""
-        path = self._path(text, where)
-        if path and b";" in paths.match_key(path):
-            self._problem(where, f"{text!r} has parameters, which are not matched (expected a path without ;)")
-            return b""
-        return path
-
-    def _path(self, text: str, where: tuple[Key, ...]) -> bytes:
-        """A configured path as it is matched and sent, or b"" and a Problem."""
-        path = paths.configured_path(text)
-        if self.normalise(path).path == path and paths.sendable(path):
-            return path
-        self._problem(where, f'{text!r} is not a normalised path (expected one like "/api/users")')
-        return b""
-
-    def _route(self, index: int, route: Route, prefix: bytes) -> CompiledRoute | None:
-        where: tuple[Key, ...] = ("routes", index)
-        name = route.name or route.prefix
-        upstream = self.config.upstreams.get(route.upstream)
-        if upstream is None or not upstream.targets:
-            self._problem((*where, "upstream"), f"{route.upstream!r} is not an upstream with targets")
-            return None
-        if route.rate_limit is not None and not (name.isascii() and name.isprintable()):
-            self._problem((*where, "name"), f"{name!r} is told to clients in RateLimit fields (expected visible ASCII)")
-        if "h2c" in (protocol.partition("/")[0].lower() for protocol in route.upgrade):
-            self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
-        policy = None if route.cors is None else cors.compile_cors(route.cors)
-        body = self.config.gateway.limits.body if route.body is None else route.body
-        return CompiledRoute(
-            terms=RouteTerms(name, route.upstream, route.response_timeout, body),
-            keeps_slash=route.encoded_slash == "keep",
-            keeps_parameters=route.path_parameters == "keep",
-            cors=policy,
-            credential=self._credential(route, (*where, "auth")),
-            limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
-            rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
-            # With several targets the first one's authority speaks for all, as the name of an nginx upstream does:
-            # the head is written before a target is chosen, and a retry at another target sends the same head.
-            up=headers.compile_up(
-                upstream.targets[0].authority.encode(),
-                route.request_headers,
-                pass_host=route.upstream_host == "pass",
-                named=self.wanted,
-                withheld=self._withheld(route),
-                ip_header=self.ip_header,
-                untrusted=self._untrusted(route),
-            ),
-            down=self._down(route),
-            trailer=headers.compile_trailer_filter(
-                self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
-            ),
-            upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
-        )
-
-    def _credential(self, route: Route, where: tuple[Key, ...]) -> Credential | None:
-        if route.auth == "none":
-            return None
-        kind, _, name = route.auth.partition(".")
-        tables: dict[str, Collection[str]] = {"jwt": self.config.jwt, "api_keys": self.config.api_keys}
-        if name not in tables.get(kind, ()):
-            self._problem(where, f'{route.auth!r} names no verifier (expected "jwt.NAME", "api_keys.NAME" or "none")')
-        return self.credentials.get(route.auth)
-
-    def _folds(self, route: Route) -> bool:
-        """Whether the route takes letters in either case."""
-        return (route.case or self.config.gateway.case) == "ignore"
-
-    def _untrusted(self, route: Route) -> headers.Untrusted:
-        """What only trusted proxies may say here: another method, too, where the method selects the route."""
-        by_method = (route.host, route.prefix) in self.by_method
-        return self.untrusted.with_overrides() if by_method else self.untrusted
-
-    def _withheld(self, route: Route) -> frozenset[bytes]:
-        """The credential's field, when the route keeps it from the upstream."""
-        kind, _, name = route.auth.partition(".")
-        forwards = kind == "jwt" if route.forward_credentials is None else route.forward_credentials
-        if forwards or kind == "none":
-            return frozenset()
-        spec = self.config.api_keys.get(name) if kind == "api_keys" else None
-        return frozenset((spec.header.lower().encode() if spec is not None else b"authorization",))
-
-    def _rewrite(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> Rewrite | None:
-        if route.rewrite is None:
-            return None
-        if isinstance(route.rewrite, str):
-            replacement = self._path(route.rewrite, where)
-            return compile_swap(paths.match_key(prefix), replacement) if replacement else None
-        report = _for_route(self.report, route.name)
-        if isinstance(route.rewrite, RegexRewrite):
-            pattern = compile_pattern(
-                route.rewrite.pattern, (*where, "pattern"), self.problems, folds=self._folds(route)
-            )
-            if pattern is None:
-                return None
-            return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, report, self.problems)
-        return compile_function(route.rewrite, paths.sendable, report)
-
-    def _down(self, route: Route) -> Down:
-        removed = headers.RESPONSE_NAMES - {b"date"}
-        if route.rate_limit is not None:
-            removed |= headers.LIMIT_NAMES
-        if route.cors is not None:
-            removed |= cors.RESPONSE_FIELDS
-        return headers.compile_down(removed, self.response_wanted, route.response_headers, self.date)
-
-
-def compile_gate(
-    config: Config,
-    *,
-    new_id: Callable[[], str],
-    date: Callable[[], bytes],
-    problems: list[Problem],
-    doubts: list[Problem],
-    report: Report = keep_quiet,
-) -> Gate | None:
-    """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them; what
-    rarely means what it says is appended to `doubts`.
-
-    new_id  → 32 hexadecimal digits of 128 random bits: a request's id
-    date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
-    report  is told, in one line, when a route's own pattern or code fails while requests are served
-    """
-    found = len(problems)
-    compiler = _Compiler(config, date, report, problems, doubts)
-    router = compile_router(compiler.entries(), problems)
-    # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
-    if not problems:
-        compiler.check_tests()
-    if len(problems) > found:
-        return None
-    hop_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
-    return Gate(
-        decide=compose(hop_of, client_of, compiler.normalise, router.find, new_id),
-        wanted=compiler.wanted,
-        protected=compiler.protected,
-        watched=compiler.watched,
-        methods=compiler.methods,
-        response_wanted=compiler.response_wanted,
-        response_watched=compiler.response_watched,
-        limiters=compiler.limiters,
-        credentials=compiler.credentials,
-        hop_of=hop_of,
-        client_of=client_of,
-        normalise=compiler.normalise,
-        router=router,
-    )

@@ -9,7 +9,8 @@ from rawgate.config.doubtful import doubts
 from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError, Problem
-from rawgate.policy.gate import Gate, Report, compile_gate, keep_quiet
+from rawgate.policy.compile import Report, compile_gate, keep_quiet
+from rawgate.policy.gate import Gate
 from rawgate.wire import RequestRules
 
 

@@ -25,7 +25,8 @@ from rawgate.net.downstream import Downstream, Listener, ListenerTerms
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import Sweep, Upstream
 from rawgate.observe.line import Record
-from rawgate.policy.gate import Gate, compile_gate
+from rawgate.policy.compile import compile_gate
+from rawgate.policy.gate import Gate
 from rawgate.relay import exchange
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, Waiter

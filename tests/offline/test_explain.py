@@ -32,7 +32,7 @@ from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
 from rawgate.offline.explain.model import Explanation
 from rawgate.offline.sample import Refused, read_request, request_octets
-from rawgate.policy.gate import compile_gate
+from rawgate.policy.compile import compile_gate
 from rawgate.serve.load import Loaded
 from rawgate.wire import reply, request_head
 

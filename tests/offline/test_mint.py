@@ -20,7 +20,7 @@ from rawgate.config.model import Config, Gateway, Jwt, Route, Secret, Target, Up
 from rawgate.errors import Problem, RawgateError
 from rawgate.message import Identity
 from rawgate.offline.mint import Minted, MintError, mint_token
-from rawgate.policy.gate import compile_gate
+from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.signing import SigningError
 from rawgate.serve.load import Loaded

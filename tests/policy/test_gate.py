@@ -28,7 +28,8 @@ from rawgate.config.model import (
 )
 from rawgate.errors import INTERNAL, OK, Problem
 from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead, ResponseHead
-from rawgate.policy.gate import Gate, compile_gate, pick_upgrade
+from rawgate.policy.compile import compile_gate
+from rawgate.policy.gate import Gate, pick_upgrade
 from rawgate.policy.paths import compile_normaliser
 
 SECRET = b"a secret of more than 32 octets, for tests"
