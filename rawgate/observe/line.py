@@ -15,7 +15,7 @@ from time import gmtime, strftime
 from msgspec.json import Encoder
 from msgspec.structs import replace
 
-from rawgate.observe.shape import Dropped, Line
+from rawgate.observe.model import Dropped, Line
 
 Record = tuple[float, str, bytes, bytes, str, str, int, float, str, float, int, int, str, str]
 """What `net` hands over per request, in this order:
