@@ -47,7 +47,7 @@ class Reason(Struct, frozen=True, gc=False):
 
 
 REASONS: dict[str, Reason] = {}
-"""Every reason by its code, in the order of the README's table."""
+"""Every reason by its code, in the order of the table in `reasons.md`, beside this module."""
 
 
 def _reason(

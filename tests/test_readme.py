@@ -1,30 +1,60 @@
-"""What the README tells of the code is true of the code."""
+"""What the README tells is true of the code, short, and leads somewhere."""
 
 import re
 from pathlib import Path
 
-from rawgate.errors import REASONS
+import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = sorted(
+    path
+    for folder in ("rawgate", "tests", "tools", "benchmarks")
+    for path in (ROOT / folder).rglob("*.md")
+    if "node_modules" not in path.parts
+)
 
 
-def test_every_reason_stands_in_the_table_with_its_status_and_sentence() -> None:
-    rows = {
-        row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", README, re.MULTILINE)
-    }
-    assert list(rows) == list(REASONS)
-    for code, (status, fault, sentence) in rows.items():
-        reason = REASONS[code]
-        # Where the reply is silent on purpose, the README explains the log.
-        assert (sentence == reason.detail) == (reason.public == code or code == "auth_expired"), code
-        assert fault == ("–" if reason.fault == "none" else reason.fault)
-        assert str(reason.status) in status or "the upstream's" in status
+def test_it_is_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= 170
 
 
 def test_the_modules_that_it_names_exist() -> None:
-    root = Path(__file__).parent.parent / "rawgate"
+    root = ROOT / "rawgate"
     rooms = {path.name for path in root.iterdir() if path.is_dir()}
     named = {name for name in re.findall(r"`(\w+\.\w+)`", README) if name.partition(".")[0] in rooms}
     assert named
     for name in named:
         assert (root / f"{name.replace('.', '/')}.py").is_file(), name
+
+
+def test_the_tools_that_it_names_exist() -> None:
+    named = set(re.findall(r"\btools/[\w-]+(?![\w-]|\.md)", README))
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_tree_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], link
+
+
+def test_every_page_is_found_from_here() -> None:
+    """A page that nothing leads to is not read."""
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        seen.add(page)
+        links = re.findall(r"\]\(([^)\s:#]+\.md)(?:#[^)]*)?\)", page.read_text("utf-8"))
+        waiting += {(page.parent / link).resolve() for link in links} - seen
+    assert [str(path) for path in PAGES if path not in seen] == []
