@@ -1,9 +1,12 @@
 """What the README tells is true of the code, short, and leads somewhere."""
 
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+
+from rawgate.config.model import Timeouts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -32,6 +35,16 @@ def test_the_tools_that_it_names_exist() -> None:
     named = set(re.findall(r"\btools/[\w-]+(?![\w-]|\.md)", README))
     assert named
     assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+def test_the_unit_is_whole_and_lets_a_stop_take_its_time() -> None:
+    found = re.search(r"^```ini\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    unit = ConfigParser(strict=False, interpolation=None)  # LoadCredential= may stand there more than once
+    unit.read_string(found[1])
+    assert unit.sections() == ["Unit", "Service", "Install"]
+    # What a stop may take is told in rawgate/operating.md.
+    assert unit.getfloat("Service", "TimeoutStopSec") >= Timeouts().pre_stop + Timeouts().drain + 5
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
