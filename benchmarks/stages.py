@@ -263,13 +263,12 @@ def relay(
 ) -> None:
     """One exchange from `start` to `finished`, with the parsing of the answer and the way down in it."""
 
-    def no_dial(pool: Pool, waiter: Waiter) -> None:
-        waiter.leased(port, 0.0)
+    def dial(pool: Pool, waiter: Waiter) -> None:
+        """The first exchange finds nothing idle."""
+        pool.dialed(waiter, port, 0.0)
 
     client, port = _Client(), _Upstream(scene.response_rules(fast=True))
-    pool = Pool(UpstreamTerms("bench", (("127.0.0.1", 1),)), no_dial)
-    pool.leased += 1
-    pool.release(port, 0.0)
+    pool = Pool(UpstreamTerms("bench", (("127.0.0.1", 1),)), dial)
     terms = ClientTerms()
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:

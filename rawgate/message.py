@@ -166,6 +166,7 @@ class Forward(Value, frozen=True):
     request_id, client_id  for the log
     fields       lines, each with its CRLF, that go with the answer, or with a reply of our own when the upstream gives
                  none (limits, CORS)
+    address      the bucket of the client's address, trusted proxies taken into account: "ip:…", IPv6 by /64
     """
 
     terms: RouteTerms
@@ -176,6 +177,7 @@ class Forward(Value, frozen=True):
     request_id: str
     client_id: str
     fields: bytes = b""
+    address: str = ""
 
     def on_response(self, head: ResponseHead) -> bytes:
         """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""

@@ -209,12 +209,28 @@ class Upstream(Struct, frozen=True, kw_only=True):
     response_timeout: Annotated[Seconds, About("For the final head of an answer; then 504.")] = 5.0
     idle_timeout: Annotated[Seconds, About("For the next byte of an answer's body; then it is cut.")] = 60.0
     total_timeout: Annotated[Seconds | None, About("For a whole exchange; left out: as long as it takes.")] = None
-    max_connections: Annotated[int, Count(1, 100_000), About("Connections to the service, all targets together.")] = 256
+    max_connections: Annotated[
+        int, Count(1, 100_000), About("Connections to the service, all targets together; tunnels are counted apart.")
+    ] = 256
     keep_alive: Annotated[
         Seconds, About("How long an idle connection is kept; less than the service itself keeps it.")
     ] = 55.0
     queue: Annotated[int, Count(0, 1_000_000), About("Requests that may wait for a connection; beyond: 503.")] = 128
     queue_timeout: Annotated[Seconds, About("How long they may wait; then 503.")] = 1.0
+    per_client: Annotated[
+        Annotated[int, Count(1, 100_000)] | None,
+        About(
+            "Connections that one client address may hold while others wait for one; alone it may hold all. Left out: "
+            "a quarter of max_connections."
+        ),
+    ] = None
+    max_tunnels: Annotated[
+        Annotated[int, Count(1, 10_000_000)] | None,
+        About(
+            "Tunnels (WebSockets), which do not count as connections; beyond: 503. Left out: as many as there may be "
+            "clients."
+        ),
+    ] = None
     tunnel_idle: Annotated[Seconds, About("For the next byte either way of a tunnel (WebSocket); then it ends.")] = (
         3600.0
     )

@@ -190,7 +190,7 @@ class Sweep:
     def _run(self) -> None:
         now = monotonic()
         for pool in self._pools:
-            for upstream in pool.retire(now):
+            for upstream in pool.sweep(now):
                 upstream.close()
         self._timer = self._loop.call_later(SWEEP_EVERY, self._run)
 

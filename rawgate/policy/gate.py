@@ -302,6 +302,7 @@ def _serve(
         request_id,
         caller,
         fields,
+        client.bucket,
     )
 
 

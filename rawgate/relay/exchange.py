@@ -63,6 +63,13 @@ RATE_SPAN = 10.0
 """Seconds over which the client's body rate is measured."""
 
 
+NO_TUNNEL: Final = "As many connections of this kind as may be are open to this service."
+MADE_WAY: Final = (
+    "Others wait for this service while this client address holds more than its share of the connections to it, and "
+    "this request was waiting for its client."
+)
+"""Details of `queue_full`, where its own sentence would not say why."""
+
 LARGE: Final = 128 * 1024
 """Octets of a request body of known length from which on the client's side is told that much is coming."""
 
@@ -176,6 +183,7 @@ class Exchange:
         "keep_open",
         "leased_at",
         "linger",
+        "may_tunnel",
         "over_at",
         "phase",
         "pool",
@@ -243,6 +251,7 @@ class Exchange:
         self.rate_since = now
         self.rate_bytes = 0
         self.body_taken = False
+        self.may_tunnel = False  # it has a place among the pool's tunnels
 
     def __repr__(self) -> str:
         return f"<Exchange {self.phase} in={self.bytes_in} out={self.bytes_out} status={self.status} {self.reason!r}>"
@@ -250,8 +259,36 @@ class Exchange:
     # ── leasing ──
 
     def start(self, now: float) -> None:
-        """Ask the pool for a connection."""
+        """Ask the pool for a connection; if this may become a tunnel, for a place among those first."""
+        if self.forward.upgrade:
+            self.may_tunnel = self.pool.reserve_tunnel()
+            if not self.may_tunnel:
+                self._fail(errors.QUEUE_FULL, now, NO_TUNNEL)
+                return
         self._acquire(now, fresh=False)
+
+    @property
+    def address(self) -> str:
+        """Whose share of the pool's connections this is."""
+        return self.forward.address
+
+    @property
+    def stalled_since(self) -> float:
+        """Since when it has had a connection and has waited for its client; `inf` while it does not."""
+        phase = self.phase
+        if self.client_full:
+            waits = phase is RELAYING or phase is EARLY
+        else:
+            waits = phase is SENDING and not self.upstream_full and not self._awaits_100()
+        return self.since if waits else inf
+
+    def make_way(self, now: float) -> None:
+        """Others wait for the connection, this client's address holds more than its share of them, and this exchange
+        waits for its client."""
+        if self.status:
+            self._cut(errors.CLIENT_GONE, now)
+        else:
+            self._fail(errors.QUEUE_FULL, now, MADE_WAY)
 
     def _acquire(self, now: float, *, fresh: bool) -> None:
         self.since = now
@@ -554,6 +591,8 @@ class Exchange:
         self.bytes_out += len(data)
         self.client.write(b"".join((self.forward.on_response(head), tail, data)))
         self.wants_body = True
+        if self.upstream is not None:
+            self.pool.switched(self.upstream)
         self.client.resume()
 
     def _end_tunnel(self, now: float) -> None:
@@ -608,6 +647,8 @@ class Exchange:
         due, reason = self._wait()
         if now < due or self._progressed(reason, now):
             return self._wait()[0]
+        if reason is errors.QUEUE_TIMEOUT and self.pool.insist(self, now):
+            return inf  # a dial is under way, with a deadline of its own
         if self.phase is TUNNEL:
             self._drop_upstream(now)
             self._finish(OVER, reason, now)
@@ -697,19 +738,21 @@ class Exchange:
         self.upstream = None
         upstream.attach(None)
         upstream.reset()
-        self.pool.discard(upstream, leased=True)
+        self.pool.discard(upstream)
 
     def _close_upstream(self, upstream: UpstreamPort) -> None:
         """The response is whole, but the connection is not to be used again."""
         upstream.attach(None)
         upstream.close()
-        self.pool.discard(upstream, leased=True)
+        self.pool.discard(upstream)
 
     def _finish(self, event: Sign, reason: Reason, now: float, *, status: int = -1) -> None:
         self.phase = self.phase.moves[event]
         self.reason = reason
         self.over_at = now
         self.wants_body = False
+        if self.may_tunnel:
+            self.pool.free_tunnel()
         if status >= 0:
             self.status = status
         self.client.finished(self)

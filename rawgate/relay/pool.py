@@ -1,28 +1,36 @@
 """Which connection serves which exchange: bookkeeping only, no sockets, no clock.
 
-One pool per upstream. Every connection it counts is in exactly one of three places:
+One pool per upstream. Every connection it counts is in exactly one of four places:
 
     dialing   asked for, on behalf of one waiter; not there yet
     leased    assigned to one exchange
     idle      at rest, by target, the newest last
+    tunnel    switched to another protocol, for as long as that lasts
 
 Rules it keeps
-- dialing + leased + idle ≤ max_connections.
+- dialing + leased + idle ≤ max_connections. A tunnel does not count there: it has given its slot back.
+- Tunnels, and requests that may become one, ≤ max_tunnels.
 - Somebody queues only while nothing is idle and no slot is free, so a newcomer never overtakes the queue.
+- Whose turn it is in the queue, `turns` says: the address with the fewest connections. When somebody has to wait and
+  another address holds more than its share, one of that address's exchanges makes way: the one that has waited longest
+  for its own client. One that waits for the upstream never does.
 - A connection is taken off the idle list in the same step that assigns it; nothing is ever handed out twice.
 - A dial belongs to the waiter that caused it. Its failure is that waiter's failure; if the waiter has left, a dial that
   succeeds serves the head of the queue, or rests.
 - The newest idle connection goes first: the others grow old and are retired, so the pool shrinks to what is needed.
+  One that has just carried a request's body goes last.
 - A connection whose state is in doubt is never put back: `release` is called by an exchange that has seen the whole
   response, and nothing after it.
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Protocol
 
 from rawgate.errors import QUEUE_FULL, Reason
 from rawgate.message import Terms
 from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.turns import Turns
 
 UNHEALTHY_FOR = 5.0
 """Seconds for which a target whose dial failed is tried last."""
@@ -32,6 +40,7 @@ class UpstreamTerms(Terms, frozen=True):
     """What an upstream's configuration says about relaying. Seconds and counts; `total_timeout` None: no limit.
 
     targets: (host, port) each
+    per_client: connections that one client address may hold while others wait
     """
 
     name: str
@@ -44,6 +53,8 @@ class UpstreamTerms(Terms, frozen=True):
     keep_alive: float = 55.0
     queue: int = 128
     queue_timeout: float = 1.0
+    per_client: int = 64
+    max_tunnels: int = 10_000
     tunnel_idle: float = 3600.0
     tunnel_max_age: float = 86400.0
 
@@ -51,11 +62,22 @@ class UpstreamTerms(Terms, frozen=True):
 class Waiter(Protocol):
     """Who asks for a connection."""
 
+    @property
+    def address(self) -> str:
+        """Of the client, as a limiter's bucket: whose share of the connections this is."""
+
+    @property
+    def stalled_since(self) -> float:
+        """Monotonic time since when it has had its connection and has waited for its own client; `inf`: it does not."""
+
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         """Here it is."""
 
     def lease_failed(self, reason: Reason, now: float) -> None:
         """There will be none."""
+
+    def make_way(self, now: float) -> None:
+        """End now, and give the connection back: others wait for it."""
 
 
 Dial = Callable[["Pool", Waiter], None]
@@ -67,12 +89,13 @@ class Pool:
 
     def __init__(self, terms: UpstreamTerms, dial: Dial) -> None:
         self.terms = terms
-        self.leased = 0
+        self.tunnels = 0
         self.closed = False
         self._dial = dial
         self._idle: list[list[UpstreamPort]] = [[] for _ in terms.targets]
         self._dialing: dict[Waiter, bool] = {}  # → does the waiter still wait
-        self._queue: dict[Waiter, None] = {}
+        self._leased: dict[UpstreamPort, Waiter] = {}
+        self._turns = Turns(terms.per_client)
         self._down_until = [0.0] * len(terms.targets)
         self._turn = 0
         self._is_single = len(terms.targets) == 1
@@ -80,8 +103,12 @@ class Pool:
     def __repr__(self) -> str:
         return (
             f"<Pool {self.terms.name} leased={self.leased} idle={self.idle} dialing={len(self._dialing)} "
-            f"queued={len(self._queue)}>"
+            f"queued={self._turns.waiting} tunnels={self.tunnels}>"
         )
+
+    @property
+    def leased(self) -> int:
+        return len(self._leased)
 
     @property
     def idle(self) -> int:
@@ -100,38 +127,85 @@ class Pool:
         fresh: do not take an idle one (the last one taken turned out to be dead, and the others may be too).
         """
         if not fresh:
-            upstream = self._take_idle(0 if self._is_single else self._next_target(now), now)
+            upstream = self._take_idle(0 if self._is_single else self._next_target(now), waiter, now)
             if upstream is not None:
                 return upstream
         if self.size >= self.terms.max_connections:
             for old in self.retire(now):
                 old.close()
         if self.size < self.terms.max_connections:
-            self._dialing[waiter] = True
-            self._dial(self, waiter)
+            self._start_dial(waiter)
             return None
-        upstream = self._take_any_idle(now)
+        upstream = self._take_any_idle(waiter, now)
         if upstream is not None and fresh:
             # At the limit, and a new connection is wanted: an idle one makes room for it.
             upstream.close()
-            self.discard(upstream, leased=True)
+            self.discard(upstream)
             return self.acquire(waiter, now, fresh=True)
         if upstream is not None:
             return upstream
-        if len(self._queue) >= self.terms.queue:
+        return self._wait(waiter, now)
+
+    def _wait(self, waiter: Waiter, now: float) -> Reason | None:
+        """There is nothing for it: the queue. It is not refused before others have been asked to make way for it."""
+        turns = self._turns
+        if not turns.counting:
+            turns.count(holder.address for holder in (*self._leased.values(), *self._dialing))
+        turns.join(waiter)
+        if turns.others_over(waiter.address):
+            self._ask_for_way(waiter, now)
+        if turns.waiting <= self.terms.queue:
+            return None
+        crowding = turns.crowding(waiter)
+        turns.leave(crowding)
+        if crowding is waiter:
             return QUEUE_FULL
-        self._queue[waiter] = None
+        crowding.lease_failed(QUEUE_FULL, now)
         return None
+
+    def _ask_for_way(self, waiter: Waiter, now: float) -> None:
+        """End the exchange that has waited longest for its own client, out of those whose address has too much."""
+        turns, longest, victim = self._turns, inf, None
+        for holder in self._leased.values():
+            if holder.address != waiter.address and turns.held(holder.address) > turns.share:
+                since = holder.stalled_since
+                if since < longest:
+                    longest, victim = since, holder
+        if victim is not None:
+            victim.make_way(now)
+
+    def insist(self, waiter: Waiter, now: float) -> bool:
+        """Its time in the queue is over: once more, look for somebody to make way. Whether it waits no longer."""
+        if self._turns.others_over(waiter.address):
+            self._ask_for_way(waiter, now)
+        return waiter not in self._turns
 
     def queued(self, waiter: Waiter) -> bool:
         """In the queue, with no dial of its own under way."""
-        return waiter in self._queue
+        return waiter in self._turns
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter does not want it any more. A dial on its behalf goes on, for whoever is next."""
-        self._queue.pop(waiter, None)
+        self._turns.leave(waiter)
         if waiter in self._dialing:
             self._dialing[waiter] = False
+
+    # ── tunnels ──
+
+    def reserve_tunnel(self) -> bool:
+        """Take a place for an exchange that may become a tunnel. False: all are taken."""
+        if self.tunnels >= self.terms.max_tunnels:
+            return False
+        self.tunnels += 1
+        return True
+
+    def free_tunnel(self) -> None:
+        """A place that was reserved is free again."""
+        self.tunnels -= 1
+
+    def switched(self, upstream: UpstreamPort) -> None:
+        """A leased connection has become a tunnel: its slot is free."""
+        self.discard(upstream)
 
     # ── what dials report ──
 
@@ -147,7 +221,7 @@ class Pool:
     def dialed(self, waiter: Waiter, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
         self._down_until[upstream.target] = 0.0
-        self.leased += 1
+        self._leased[upstream] = waiter
         if self._dialing.pop(waiter):
             waiter.leased(upstream, now)
         else:
@@ -156,6 +230,8 @@ class Pool:
     def dial_failed(self, waiter: Waiter, reason: Reason, now: float) -> None:
         """A dial failed at every target."""
         waits = self._dialing.pop(waiter)
+        if self._turns.counting:
+            self._turns.gave(waiter.address)
         self._promote()
         if waits:
             waiter.lease_failed(reason, now)
@@ -165,25 +241,25 @@ class Pool:
     def release(self, upstream: UpstreamPort, now: float, promised: int = -1) -> None:
         """A leased connection is free and clean. promised: seconds for which the upstream will keep it, -1 unsaid."""
         if self.closed:
-            self.discard(upstream, leased=True)
+            self.discard(upstream)
             upstream.close()
             return
-        if self._queue:
-            waiter = self._head_of_queue()
-            if waiter is not None:
-                waiter.leased(upstream, now)
-                return
+        self._give(upstream)
+        waiter = self._turns.take() if self._turns.waiting else None
+        if waiter is not None:
+            self._take(upstream, waiter)
+            waiter.leased(upstream, now)
+            return
         # A second before the upstream closes it, a request could be on its way already: retire it first.
         rest = self.terms.keep_alive if promised < 0 else min(self.terms.keep_alive, promised - 1)
-        self.leased -= 1
         upstream.retire_at = now + rest
         upstream.attach(None)
         self._idle[upstream.target].append(upstream)
 
-    def discard(self, upstream: UpstreamPort, *, leased: bool = False) -> None:
-        """A connection is gone, or about to be closed: leased by an exchange, or idle."""
-        if leased:
-            self.leased -= 1
+    def discard(self, upstream: UpstreamPort) -> None:
+        """A connection is gone, or about to be closed: leased by an exchange, or idle. Nothing, if it is a tunnel's."""
+        if upstream in self._leased:
+            self._give(upstream)
         else:
             idle = self._idle[upstream.target]
             if upstream not in idle:
@@ -197,6 +273,11 @@ class Pool:
         for upstream in old:
             self._idle[upstream.target].remove(upstream)
         return old
+
+    def sweep(self, now: float) -> list[UpstreamPort]:
+        """Every few seconds: as `retire`, and nothing is counted any longer than it is wanted."""
+        self._turns.forget()
+        return self.retire(now)
 
     def close(self) -> list[UpstreamPort]:
         """The gateway ends: nothing rests here any more. Returns what was idle, for the caller to close."""
@@ -223,34 +304,43 @@ class Pool:
         self._turn = (self._turn + 1) % count
         return self._turn
 
-    def _take_idle(self, target: int, now: float) -> UpstreamPort | None:
+    def _take(self, upstream: UpstreamPort, waiter: Waiter) -> None:
+        self._leased[upstream] = waiter
+        if self._turns.counting:
+            self._turns.took(waiter.address)
+
+    def _give(self, upstream: UpstreamPort) -> None:
+        waiter = self._leased.pop(upstream)
+        if self._turns.counting:
+            self._turns.gave(waiter.address)
+
+    def _take_idle(self, target: int, waiter: Waiter, now: float) -> UpstreamPort | None:
         idle = self._idle[target]
         while idle:
             upstream = idle.pop()
             if upstream.retire_at > now:
-                self.leased += 1
+                self._take(upstream, waiter)
                 return upstream
             upstream.close()
         return None
 
-    def _take_any_idle(self, now: float) -> UpstreamPort | None:
+    def _take_any_idle(self, waiter: Waiter, now: float) -> UpstreamPort | None:
         for target in range(len(self._idle)):
-            upstream = self._take_idle(target, now)
+            upstream = self._take_idle(target, waiter, now)
             if upstream is not None:
                 return upstream
         return None
 
-    def _promote(self) -> None:
-        """A slot is free: the head of the queue dials."""
-        if self.size >= self.terms.max_connections:
-            return
-        waiter = self._head_of_queue()
-        if waiter is not None:
-            self._dialing[waiter] = True
-            self._dial(self, waiter)
+    def _start_dial(self, waiter: Waiter) -> None:
+        self._dialing[waiter] = True
+        if self._turns.counting:
+            self._turns.took(waiter.address)
+        self._dial(self, waiter)
 
-    def _head_of_queue(self) -> Waiter | None:
-        waiter = next(iter(self._queue), None)
+    def _promote(self) -> None:
+        """A slot is free: whose turn it is dials."""
+        if not self._turns.waiting or self.size >= self.terms.max_connections:
+            return
+        waiter = self._turns.take()
         if waiter is not None:
-            del self._queue[waiter]
-        return waiter
+            self._start_dial(waiter)

@@ -29,8 +29,16 @@ def raise_limit() -> int | None:
 
 def wanted(config: Config) -> int:
     """Descriptors in use when every configured limit is reached."""
-    upstreams = sum(upstream.max_connections for upstream in config.upstreams.values())
-    return config.gateway.limits.connections + upstreams + REFUSED + RESERVE
+    return config.gateway.limits.connections + _upstream_connections(config) + REFUSED + RESERVE
+
+
+def _upstream_connections(config: Config) -> int:
+    """Of all upstreams. Tunnels come on top of the others, but no more of them than there are clients."""
+    clients = config.gateway.limits.connections
+    tunnelled = {route.upstream for route in config.routes if route.upgrade}
+    limits = [upstream.max_tunnels for name, upstream in config.upstreams.items() if name in tunnelled]
+    tunnels = sum(clients if limit is None else limit for limit in limits)
+    return sum(upstream.max_connections for upstream in config.upstreams.values()) + min(tunnels, clients)
 
 
 def shortage(config: Config, limit: int | None) -> str:
@@ -40,6 +48,6 @@ def shortage(config: Config, limit: int | None) -> str:
         return ""
     clients = config.gateway.limits.connections
     return (
-        f"warning: {limit:,} descriptors cannot hold {clients:,} clients and {most - clients - REFUSED - RESERVE:,} "
+        f"warning: {limit:,} descriptors cannot hold {clients:,} clients and {_upstream_connections(config):,} "
         f"upstream connections: allow {most:,} (ulimit -n, LimitNOFILE), or lower gateway.limits.connections"
     )

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from rawgate.config.model import Listen, Upstream
+from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
 from rawgate.net.upstream import Dialer, Sweep
@@ -51,7 +51,9 @@ class Service:
         self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
         rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_watched)
         self._dial = Dialer(loop, rules)
-        self._pools = {name: Pool(_upstream_terms(name, spec), self._dial) for name, spec in config.upstreams.items()}
+        self._pools = {
+            name: Pool(_upstream_terms(name, spec, limits), self._dial) for name, spec in config.upstreams.items()
+        }
         self._sweep = Sweep(loop, self._pools.values())
         self.listener = Listener(
             loop=loop,
@@ -155,7 +157,7 @@ def _inode(path: str) -> int:
     return Path(path).stat().st_ino
 
 
-def _upstream_terms(name: str, spec: Upstream) -> UpstreamTerms:
+def _upstream_terms(name: str, spec: Upstream, limits: Limits) -> UpstreamTerms:
     return UpstreamTerms(
         name=name,
         targets=tuple((target.host, target.port) for target in spec.targets),
@@ -167,6 +169,8 @@ def _upstream_terms(name: str, spec: Upstream) -> UpstreamTerms:
         keep_alive=spec.keep_alive,
         queue=spec.queue,
         queue_timeout=spec.queue_timeout,
+        per_client=max(1, spec.max_connections // 4) if spec.per_client is None else spec.per_client,
+        max_tunnels=limits.connections if spec.max_tunnels is None else spec.max_tunnels,
         tunnel_idle=spec.tunnel_idle,
         tunnel_max_age=spec.tunnel_max_age,
     )

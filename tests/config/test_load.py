@@ -85,6 +85,8 @@ max_connections = 5
 keep_alive = "6s"
 queue = 0
 queue_timeout = "8s"
+per_client = 3
+max_tunnels = 7
 tunnel_idle = "9s"
 tunnel_max_age = "10s"
 
@@ -184,6 +186,8 @@ def full(folder: Path) -> model.Config:
                 keep_alive=6.0,
                 queue=0,
                 queue_timeout=8.0,
+                per_client=3,
+                max_tunnels=7,
                 tunnel_idle=9.0,
                 tunnel_max_age=10.0,
             )

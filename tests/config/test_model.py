@@ -40,6 +40,8 @@ def test_upstream() -> None:
         keep_alive=55,
         queue=128,
         queue_timeout=1,
+        per_client=None,
+        max_tunnels=None,
         tunnel_idle=3600,
         tunnel_max_age=24 * 3600,
     )

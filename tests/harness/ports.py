@@ -1,5 +1,7 @@
 """Fakes of the relay's ports: they write down what they are told."""
 
+from math import inf
+
 from rawgate.errors import Reason
 from rawgate.message import Octets
 from rawgate.relay.exchange import Exchange
@@ -75,14 +77,20 @@ class FakeUpstream(FakePort, UpstreamPort):
 
 
 class FakeWaiter:
-    """Somebody who asks a pool for a connection."""
+    """Somebody who asks a pool for a connection. `ways`: when it was told to make way."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "") -> None:
+        self.address = address
+        self.stalled_since = inf
         self.got: list[UpstreamPort] = []
         self.failed: list[Reason] = []
+        self.ways: list[float] = []
 
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         self.got.append(upstream)
 
     def lease_failed(self, reason: Reason, now: float) -> None:
         self.failed.append(reason)
+
+    def make_way(self, now: float) -> None:
+        self.ways.append(now)

@@ -235,7 +235,7 @@ class Shell:
     pending             decisions that are put off: requests for /wait
     """
 
-    def __init__(self, *, fast: bool = True, connections: int = 3, upstreams: int = 2) -> None:
+    def __init__(self, *, fast: bool = True, connections: int = 3, upstreams: int = 2, share: int = 1) -> None:
         gate = _gate()
         self.loop = FakeLoop()
         self.records: list[Record] = []
@@ -253,6 +253,8 @@ class Shell:
             idle_timeout=20.0,
             max_connections=upstreams,
             queue=2,
+            per_client=share,
+            max_tunnels=1,
             tunnel_idle=60.0,
             tunnel_max_age=200.0,
         )
@@ -279,8 +281,9 @@ class Shell:
     # ── what a test does ──
 
     def connect(self) -> End:
-        """A new client."""
-        end = End(self.loop, Downstream(self.listener), ("192.0.2.7", 1024 + len(self.clients)))
+        """A new client. There are two addresses."""
+        number = len(self.clients)
+        end = End(self.loop, Downstream(self.listener), (f"192.0.2.{number % 2}", 1024 + number))
         self.clients.append(end)
         self.loop.run()
         return end

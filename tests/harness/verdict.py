@@ -23,6 +23,7 @@ from harness.wire_reader import (
 from rawgate.errors import CLIENT_GONE, UPSTREAM_CUT
 from rawgate.message import Forward
 from rawgate.observe.line import Record
+from rawgate.relay.exchange import TUNNEL
 
 
 class Line:
@@ -54,8 +55,12 @@ def miscounts(shell: Shell) -> Iterator[str]:
     """What the books of pool and listener say, and is not so; at any time."""
     pool, listener = shell.pool, shell.listener
     live = [watched(end) for end in shell.upstreams if not end.is_closing()]
-    if pool.leased != sum(upstream.exchange is not None for upstream in live):
+    busy = [upstream.exchange for upstream in live if upstream.exchange is not None]
+    tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
+    if pool.leased != len(busy) - tunnels:
         yield f"leased: {pool!r}, {live}"
+    if not tunnels <= pool.tunnels <= pool.terms.max_tunnels:
+        yield f"tunnels: {pool!r}, {live}"
     if pool.idle != sum(upstream.exchange is None for upstream in live):
         yield f"idle: {pool!r}, {live}"
     if pool.size > pool.terms.max_connections:
@@ -73,7 +78,7 @@ def remote(client: End) -> str:
 
 def _left_open(shell: Shell) -> Iterator[str]:
     pool = shell.pool
-    if pool.size:
+    if pool.size or pool.tunnels:
         yield f"not at rest: {pool!r}"
     listener = shell.listener
     if listener.open or listener.refused or listener.idle or listener.by_address:

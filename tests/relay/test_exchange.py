@@ -58,12 +58,14 @@ class World:
         upgrade: bytes = b"",
         body_limit: int = 1000,
         response_timeout: float | None = None,
+        address: str = "",
+        pool: Pool | None = None,
         client: ClientTerms | None = None,
         **terms: Any,
     ) -> None:
         self.now = 100.0
         self.dials: list[Waiter] = []
-        self.pool = Pool(UpstreamTerms("u", (("a", 1),), **terms), lambda _pool, waiter: self.dials.append(waiter))
+        self.pool = pool or Pool(UpstreamTerms("u", (("a", 1),), **terms), self.dial)
         self.client = FakeClient()
         known = {b"content-length": b"%d" % body} if body > 0 else {}
         head = RequestHead(method, b"/x", minor, b"h", known, [], body, close, expect, upgrade, 10)
@@ -75,8 +77,12 @@ class World:
             upgrade,
             "id",
             "someone",
+            address=address,
         )
         self.exchange = Exchange(self.client, self.pool, self.forward, head, client or ClientTerms(), self.now)
+
+    def dial(self, pool: Pool, waiter: Waiter) -> None:
+        self.dials.append(waiter)
 
     def start(self) -> "World":
         self.exchange.start(self.now)
@@ -724,6 +730,29 @@ def test_a_tunnel_passes_octets_both_ways_and_half_closes() -> None:
     assert w.pool.size == 0
 
 
+def test_a_tunnel_does_not_hold_a_slot_of_the_pool() -> None:
+    w, _ = tunnel()
+    assert (w.pool.size, w.pool.tunnels) == (0, 1)
+    w.exchange.client_lost(w.now)
+    assert w.pool.tunnels == 0
+
+
+def test_an_upgrade_needs_a_place_among_the_tunnels() -> None:
+    w = World(upgrade=b"websocket", max_tunnels=0).start()
+    assert w.outcome() == (errors.QUEUE_FULL, 503)
+    assert b"Retry-After: 1\r\n" in w.client.sent
+    assert w.dials == []
+
+
+def test_an_upgrade_that_is_refused_frees_its_place() -> None:
+    w = World(upgrade=b"websocket", max_tunnels=1)
+    w.connected()
+    assert w.pool.tunnels == 1
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert w.pool.tunnels == 0
+
+
 def test_anything_but_101_is_an_ordinary_answer_to_an_upgrade() -> None:
     w = World(upgrade=b"websocket")
     w.connected()
@@ -755,6 +784,81 @@ def test_fin_inside_a_request_is_a_loss() -> None:
     w.exchange.client_eof(w.now)
     assert w.outcome() == (errors.CLIENT_GONE, 499)
     assert upstream.was_reset
+
+
+# ── making way for others ──
+
+
+def stalled_reader() -> tuple[World, FakeUpstream]:
+    w, upstream = relaying()
+    w.exchange.client_is_full(w.now)
+    return w, upstream
+
+
+@pytest.mark.parametrize(
+    ("make", "waits"),
+    [
+        (leasing, False),
+        (awaiting_100, False),
+        (sending, True),
+        (awaiting, False),
+        (early, False),
+        (relaying, False),
+        (stalled_reader, True),
+        (flushing, False),
+        (tunnel, False),
+    ],
+)
+def test_only_who_waits_for_its_client_is_stalled(make: Make, waits: bool) -> None:
+    w, _ = make()
+    assert w.exchange.stalled_since == (w.now if waits else inf)
+
+
+def test_an_upload_that_the_upstream_does_not_take_is_not_stalled_by_its_client() -> None:
+    w, _ = sending()
+    w.exchange.upstream_is_full(w.now)
+    assert w.exchange.stalled_since == inf
+
+
+def contended(held: "World") -> "World":
+    """A request of another address to the same pool, which has no connection left."""
+    return World(address="ip:2", pool=held.pool)
+
+
+def test_an_upload_that_stalls_makes_way_and_its_client_is_told_why() -> None:
+    held = World(b"POST", 5, address="ip:1", max_connections=1, per_client=0)
+    upstream = held.connected()
+    other = contended(held).start()
+    assert held.outcome() == (errors.QUEUE_FULL, 503)
+    assert b"more than its share" in held.client.sent
+    assert upstream.was_reset
+    assert not held.exchange.keep_open
+    assert held.dials == [other.exchange]
+
+
+def test_a_reader_that_stalls_is_cut() -> None:
+    held = World(address="ip:1", max_connections=1, per_client=0)
+    held.connected()
+    held.down(OK_HEAD + b"o")
+    held.exchange.client_is_full(held.now)
+    other = contended(held).start()
+    assert held.outcome() == (errors.CLIENT_GONE, 499)
+    assert held.client.was_reset
+    assert held.dials == [other.exchange]
+
+
+def test_at_the_end_of_its_time_in_the_queue_it_looks_once_more() -> None:
+    held = World(address="ip:1", max_connections=1, per_client=0)
+    held.connected()
+    held.down(OK_HEAD + b"o")
+    other = contended(held).start()
+    held.exchange.client_is_full(held.now)
+    other.passes(0.9)
+    assert not held.client.over
+    other.passes(0.1)
+    assert held.outcome() == (errors.CLIENT_GONE, 499)
+    assert held.dials == [other.exchange]
+    assert not other.client.over
 
 
 # ── the table itself ──

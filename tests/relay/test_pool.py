@@ -1,5 +1,7 @@
 """The pool's bookkeeping: its rules as single cases, and as invariants of a machine that does whatever it may."""
 
+from collections.abc import Callable
+from math import inf
 from typing import Any, cast
 
 import pytest
@@ -27,8 +29,8 @@ class Fixture:
         self.pool.dialed(waiter, upstream, now)
         return upstream
 
-    def lease(self, now: float = 0.0, target: int = 0) -> tuple[FakeWaiter, FakeUpstream]:
-        waiter = FakeWaiter()
+    def lease(self, now: float = 0.0, target: int = 0, address: str = "") -> tuple[FakeWaiter, FakeUpstream]:
+        waiter = FakeWaiter(address)
         assert self.pool.acquire(waiter, now) is None
         return waiter, self.connect(waiter, now, target)
 
@@ -106,7 +108,7 @@ def test_a_lost_connection_lets_the_head_of_the_queue_dial() -> None:
     _, upstream = f.lease()
     queued = FakeWaiter()
     f.pool.acquire(queued, 0.0)
-    f.pool.discard(upstream, leased=True)
+    f.pool.discard(upstream)
     assert f.dials == [queued]
     assert not f.pool.queued(queued)
 
@@ -180,15 +182,184 @@ def test_a_closed_pool_keeps_nothing() -> None:
     assert f.pool.size == 0
 
 
+# ── tunnels ──
+
+
+def test_a_tunnel_gives_its_slot_to_who_waits() -> None:
+    f = Fixture(max_connections=1)
+    _, upstream = f.lease()
+    queued = FakeWaiter()
+    f.pool.acquire(queued, 0.0)
+    f.pool.switched(upstream)
+    assert f.dials == [queued]
+    assert (f.pool.leased, f.pool.size) == (0, 1)
+    f.pool.discard(upstream)
+    assert f.pool.size == 1, "its end is nobody's slot"
+
+
+def test_tunnels_have_places_of_their_own() -> None:
+    f = Fixture(max_tunnels=2)
+    assert [f.pool.reserve_tunnel() for _ in range(3)] == [True, True, False]
+    f.pool.free_tunnel()
+    assert f.pool.reserve_tunnel()
+    assert f.pool.tunnels == 2
+
+
+# ── a share for each client address ──
+
+
+def test_alone_an_address_may_have_everything() -> None:
+    f = Fixture(max_connections=4, per_client=1, queue=1)
+    held = [f.lease(address="a")[0] for _ in range(4)]
+    held[0].stalled_since = 0.0
+    assert f.pool.acquire(FakeWaiter("a"), 1.0) is None
+    assert f.pool.acquire(FakeWaiter("a"), 1.0) is QUEUE_FULL
+    assert [waiter.ways for waiter in held] == [[]] * 4
+
+
+@pytest.mark.parametrize("freed", ["released", "discarded", "dial failed"])
+def test_a_free_slot_goes_to_the_address_with_the_fewest_connections(freed: str) -> None:
+    f = Fixture(max_connections=4, per_client=4)
+    (_, one), (_, _) = f.lease(address="a"), f.lease(address="a")
+    f.lease(address="b")
+    dialing = FakeWaiter("a")
+    f.pool.acquire(dialing, 0.0)
+    waiters = [FakeWaiter(address) for address in "abacc"]
+    for waiter in waiters:
+        assert f.pool.acquire(waiter, 0.0) is None
+    served = []
+    for _ in waiters:
+        if freed == "released":
+            f.pool.release(one, 1.0)
+        elif freed == "discarded":
+            f.pool.discard(one)
+        else:
+            f.dials.remove(dialing)
+            f.pool.dial_failed(dialing, UPSTREAM_CONNECT_FAILED, 1.0)
+        served += [n for n, waiter in enumerate(waiters) if not f.pool.queued(waiter) and n not in served]
+        if f.dials and freed == "discarded":
+            one = f.connect(f.dials[-1])
+        elif freed == "dial failed":
+            dialing = cast("FakeWaiter", f.dials[0])
+    # c holds none; then one, as b does, which came earlier. The slot that c had goes round, and a comes last.
+    assert served[0] == 3
+    assert sorted(served) == [0, 1, 2, 3, 4]
+    assert served.index(0) < served.index(2)
+
+
+def test_a_full_queue_makes_room_for_an_address_with_fewer_places() -> None:
+    f = Fixture(max_connections=1, queue=3)
+    f.lease(address="a")
+    crowd = [FakeWaiter("a") for _ in range(3)]
+    for waiter in crowd:
+        assert f.pool.acquire(waiter, 0.0) is None
+    assert f.pool.acquire(FakeWaiter("a"), 0.0) is QUEUE_FULL
+    other, second, third = FakeWaiter("b"), FakeWaiter("b"), FakeWaiter("b")
+    assert f.pool.acquire(other, 0.0) is None
+    assert [waiter.failed for waiter in crowd] == [[], [], [QUEUE_FULL]]
+    assert f.pool.acquire(second, 0.0) is None, "one of two places against two"
+    assert [waiter.failed for waiter in crowd] == [[], [QUEUE_FULL], [QUEUE_FULL]]
+    assert f.pool.acquire(third, 0.0) is QUEUE_FULL, "b has most by now"
+    assert crowd[0].failed == []
+
+
+def test_who_waits_longest_for_its_client_makes_way_when_its_address_has_too_much() -> None:
+    f = Fixture(max_connections=4, per_client=2)
+    much = [f.lease(address="a")[0] for _ in range(3)]
+    little, _ = f.lease(address="b")
+    much[0].stalled_since, much[1].stalled_since, little.stalled_since = 5.0, 4.0, 1.0
+    newcomer = FakeWaiter("c")
+    assert f.pool.acquire(newcomer, 10.0) is None
+    assert [waiter.ways for waiter in (*much, little)] == [[], [10.0], [], []]
+
+
+@pytest.mark.parametrize("why_not", ["waits for the upstream", "within its share", "the same address"])
+def test_nobody_makes_way_when(why_not: str) -> None:
+    f = Fixture(max_connections=3, per_client=3 if why_not == "within its share" else 2)
+    held = [f.lease(address="a")[0] for _ in range(3)]
+    for waiter in held:
+        waiter.stalled_since = inf if why_not == "waits for the upstream" else 1.0
+    assert f.pool.acquire(FakeWaiter("a" if why_not == "the same address" else "b"), 10.0) is None
+    assert [waiter.ways for waiter in held] == [[]] * 3
+
+
+def test_the_slot_that_is_given_up_goes_to_who_it_was_given_up_for() -> None:
+    f = Fixture(max_connections=2, per_client=1, queue=0)
+    (stalled, upstream), _ = f.lease(address="a"), f.lease(address="a")
+    stalled.stalled_since = 1.0
+    stalled.make_way = lambda now: f.pool.discard(upstream)  # type: ignore[method-assign]
+    newcomer = FakeWaiter("b")
+    assert f.pool.acquire(newcomer, 10.0) is None, "even where nobody may wait"
+    assert f.dials == [newcomer]
+
+
+def test_counting_ends_when_nobody_has_waited_for_a_while() -> None:
+    f = Fixture(max_connections=1, per_client=1)
+    _, upstream = f.lease(address="a")
+    queued = FakeWaiter("b")
+    f.pool.acquire(queued, 0.0)
+    f.pool.sweep(1.0)
+    f.pool.release(upstream, 1.0)
+    assert queued.got == [upstream]
+    f.pool.sweep(2.0)
+    f.pool.release(upstream, 3.0)
+    _, again = FakeWaiter("c"), f.pool.acquire(FakeWaiter("c"), 3.0)
+    assert again is upstream
+    last = FakeWaiter("b")
+    f.pool.acquire(last, 3.0)
+    f.pool.release(upstream, 4.0)
+    assert last.got == [upstream]
+
+
+class Client(FakeWaiter):
+    """A waiter that makes way as an exchange does: its connection is gone at once."""
+
+    def __init__(self, machine: "PoolMachine", address: str) -> None:
+        super().__init__(address)
+        self.machine = machine
+
+    def make_way(self, now: float) -> None:
+        super().make_way(now)
+        self.machine.makes_way(self)
+
+
 class PoolMachine(RuleBasedStateMachine):
-    """Anything that callers may do, in any order. The model: who holds which connection, and who waits since when."""
+    """Anything that callers may do, in any order. The model: who holds which connection, who waits since when, and how
+    many connections each address has."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=3, queue=3, keep_alive=10.0)
+        self.f = Fixture(
+            targets=(("a", 1), ("b", 2)), max_connections=4, queue=3, keep_alive=10.0, per_client=1, max_tunnels=2
+        )
         self.now = 0.0
         self.waiting: list[FakeWaiter] = []
-        self.busy: list[UpstreamPort] = []
+        self.busy: dict[UpstreamPort, FakeWaiter] = {}
+        self.tunnels: list[UpstreamPort] = []
+        self.asked: FakeWaiter | None = None
+
+    def held(self, address: str) -> int:
+        """By the model: connections of an address, and dials for it."""
+        holders = [*self.busy.values(), *self.f.dials]
+        return sum(cast("FakeWaiter", holder).address == address for holder in holders)
+
+    def queued(self) -> list[FakeWaiter]:
+        return [waiter for waiter in self.waiting if self.f.pool.queued(waiter)]
+
+    def makes_way(self, client: Client) -> None:
+        """The pool told one to make way."""
+        assert self.asked is not None
+        assert client.address != self.asked.address
+        assert self.held(client.address) > 1, "it had no more than its share"
+        eldest = [
+            one.stalled_since
+            for one in self.busy.values()
+            if one.address != self.asked.address and self.held(one.address) > 1
+        ]
+        assert client.stalled_since == min(eldest) < inf
+        upstream = next(upstream for upstream, holder in self.busy.items() if holder is client)
+        del self.busy[upstream]
+        self.f.pool.discard(upstream)
 
     def settle(self) -> None:
         """Move those who were served or failed out of the waiting."""
@@ -197,51 +368,95 @@ class PoolMachine(RuleBasedStateMachine):
                 self.waiting.remove(waiter)
                 assert len(waiter.got) + len(waiter.failed) == 1
                 for upstream in waiter.got:
-                    assert upstream not in self.busy, "handed out twice"
-                    assert not cast("FakeUpstream", upstream).closed
-                    self.busy.append(upstream)
+                    self.leased(upstream, waiter)
 
-    @rule(fresh=st.booleans())
-    def acquire(self, fresh: bool) -> None:
-        waiter = FakeWaiter()
-        queue_before = [w for w in self.waiting if self.f.pool.queued(w)]
+    def leased(self, upstream: UpstreamPort, waiter: FakeWaiter) -> None:
+        assert upstream not in self.busy, "handed out twice"
+        assert not cast("FakeUpstream", upstream).closed
+        self.busy[upstream] = waiter
+
+    @rule(fresh=st.booleans(), address=st.sampled_from("xyz"))
+    def acquire(self, fresh: bool, address: str) -> None:
+        waiter = Client(self, address)
+        queue_before = self.queued()
+        places = [one.address for one in queue_before]
+        self.asked = waiter
         got = self.f.pool.acquire(waiter, self.now, fresh=fresh)
+        self.asked = None
+        self.settle()
         if isinstance(got, FakeUpstream):
             assert not queue_before, "overtook the queue"
-            assert got not in self.busy, "handed out twice"
-            assert not got.closed
             assert got.retire_at > self.now
-            self.busy.append(got)
+            self.leased(got, waiter)
         elif got is QUEUE_FULL:
             assert len(queue_before) == 3
+            assert all(places.count(other) <= places.count(address) for other in places)
         else:
             self.waiting.append(waiter)
+            refused = [one for one in queue_before if one.failed]
+            assert len(refused) <= 1
+            for one in refused:
+                assert places.count(one.address) > places.count(address)
+                assert one is [other for other in queue_before if other.address == one.address][-1]
+
+    @precondition(lambda self: self.busy)
+    @rule(data=st.data(), since=st.sampled_from([0.0, 1.0, inf]))
+    def waits_for_its_client(self, data: st.DataObject, since: float) -> None:
+        data.draw(st.sampled_from(list(self.busy.values()))).stalled_since = since
 
     @precondition(lambda self: self.f.dials)
     @rule(data=st.data(), which=st.sampled_from([0, 1]))
     def dial_succeeds(self, data: st.DataObject, which: int) -> None:
         waiter = data.draw(st.sampled_from(self.f.dials))
-        self.f.connect(waiter, self.now, which)
-        self.settle()
+        self.free(lambda: self.f.connect(waiter, self.now, which), cast("FakeWaiter", waiter))
 
     @precondition(lambda self: self.f.dials)
     @rule(data=st.data())
     def dial_fails(self, data: st.DataObject) -> None:
         waiter = data.draw(st.sampled_from(self.f.dials))
         self.f.dials.remove(waiter)
-        self.f.pool.dial_failed(waiter, UPSTREAM_CONNECT_FAILED, self.now)
+        self.free(lambda: self.f.pool.dial_failed(waiter, UPSTREAM_CONNECT_FAILED, self.now))
+
+    def free(self, deed: Callable[[], object], own: FakeWaiter | None = None) -> None:
+        """Do what may free a slot: if it does, it is the turn of who comes from the address that has least."""
+        queue = self.queued()
+        if own is not None and own in self.waiting:
+            queue = []
+        if own is not None:
+            self.f.dials.remove(own)
+        counts = {waiter: self.held(waiter.address) for waiter in queue}
+        if own is not None:
+            self.f.dials.append(own)
+        deed()
+        left = [waiter for waiter in queue if not self.f.pool.queued(waiter)]
+        if queue:
+            assert left == [min(queue, key=lambda waiter: counts[waiter])]
         self.settle()
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data(), clean=st.booleans())
     def give_back(self, data: st.DataObject, clean: bool) -> None:
-        upstream = data.draw(st.sampled_from(self.busy))
-        self.busy.remove(upstream)
-        if clean:
-            self.f.pool.release(upstream, self.now)
+        upstream = data.draw(st.sampled_from(list(self.busy)))
+        del self.busy[upstream]
+        pool = self.f.pool
+        self.free((lambda: pool.release(upstream, self.now)) if clean else (lambda: pool.discard(upstream)))
+
+    @precondition(lambda self: self.busy)
+    @rule(data=st.data())
+    def switch(self, data: st.DataObject) -> None:
+        if self.f.pool.reserve_tunnel():
+            upstream = data.draw(st.sampled_from(list(self.busy)))
+            del self.busy[upstream]
+            self.tunnels.append(upstream)
+            self.free(lambda: self.f.pool.switched(upstream))
         else:
-            self.f.pool.discard(upstream, leased=True)
-        self.settle()
+            assert len(self.tunnels) == 2
+
+    @precondition(lambda self: self.tunnels)
+    @rule()
+    def tunnel_ends(self) -> None:
+        self.f.pool.discard(self.tunnels.pop())
+        self.f.pool.free_tunnel()
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -256,7 +471,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        for upstream in self.f.pool.retire(self.now):
+        for upstream in self.f.pool.sweep(self.now):
             assert upstream not in self.busy
             assert upstream.retire_at <= self.now
 
@@ -265,14 +480,15 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.f.pool
         assert pool.leased == len(self.busy)
         assert pool.size == pool.leased + pool.idle + len(self.f.dials)
-        assert pool.size <= 3
+        assert pool.size <= 4
+        assert pool.tunnels == len(self.tunnels)
 
     @invariant()
     def nobody_queues_while_there_is_room(self) -> None:
-        queued = [w for w in self.waiting if self.f.pool.queued(w)]
-        if queued:
+        if self.queued():
+            assert len(self.queued()) <= 3
             assert self.f.pool.idle == 0
-            assert self.f.pool.size == 3
+            assert self.f.pool.size == 4
 
 
 PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -4,6 +4,7 @@ import resource
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from rawgate.config.load import load
 from rawgate.config.model import Config
@@ -22,14 +23,21 @@ max_connections = 100
 [upstreams.b]
 targets = ["http://127.0.0.1:2"]
 max_connections = 200
+max_tunnels = 30
 
 [[routes]]
 prefix = "/"
 upstream = "a"
 auth = "none"
+upgrade = []
+
+[[routes]]
+prefix = "/tunnel"
+upstream = "b"
+auth = "none"
 """
 
-WANTED = 1300 + REFUSED + descriptors.RESERVE
+WANTED = 1330 + REFUSED + descriptors.RESERVE
 
 
 @pytest.fixture
@@ -46,9 +54,15 @@ def test_enough(config: Config, limit: int | None) -> None:
     assert descriptors.shortage(config, limit) == ""
 
 
+def test_there_are_no_more_tunnels_than_clients(config: Config) -> None:
+    upstreams = {name: replace(spec, max_tunnels=None) for name, spec in config.upstreams.items()}
+    routes = tuple(replace(route, upgrade=("websocket",)) for route in config.routes)
+    assert descriptors.wanted(replace(config, upstreams=upstreams, routes=routes)) == WANTED - 30 + 1000
+
+
 def test_too_few(config: Config) -> None:
     said = descriptors.shortage(config, WANTED - 1)
-    assert f"{WANTED - 1:,} descriptors cannot hold 1,000 clients and 300 upstream connections" in said
+    assert f"{WANTED - 1:,} descriptors cannot hold 1,000 clients and 330 upstream connections" in said
     assert f"allow {WANTED:,} " in said
 
 

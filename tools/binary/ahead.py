@@ -28,8 +28,8 @@ COMPILED = tuple(
             "policy/rewrite",
             "policy/router",
         ),
-        *("relay/exchange", "relay/pool", "relay/ports", "net/downstream", "net/intake", "net/upstream", "serve/clock"),
-        *("observe/access_log", "observe/line"),
+        *("relay/exchange", "relay/pool", "relay/ports", "relay/turns"),
+        *("net/downstream", "net/intake", "net/upstream", "serve/clock", "observe/access_log", "observe/line"),
     )
 )
 """Left out: what runs once, or rarely, and what encodes values, since msgspec is C already.
