@@ -233,6 +233,9 @@ class _Side(Port):
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def reset(self) -> None: ...
+    def buffered(self) -> int:
+        return 0
+
     def unsent(self) -> int:
         return 0
 

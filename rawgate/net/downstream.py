@@ -32,9 +32,10 @@ from rawgate import errors
 from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Answer, Decide, Forward, Octets, Peer, Pending, RequestHead, Terms
 from rawgate.net import intake
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
+from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort
 from rawgate.wire import CONNECTION, RequestReader, RequestRules, body_octets, reply
@@ -200,6 +201,7 @@ class Downstream(ClientPort):
         "_head",
         "_held",
         "_listener",
+        "_pace",
         "_paused",
         "_pending",
         "_reader",
@@ -208,7 +210,6 @@ class Downstream(ClientPort):
         "_state",
         "_timer",
         "_transport",
-        "_unsent_seen",
         "_wall",
         "peer",
     )
@@ -230,7 +231,7 @@ class Downstream(ClientPort):
         self._paused = False  # the exchange does not want body octets for now
         self._reading = True  # the transport delivers
         self._full = False  # the client takes less than is written to it
-        self._unsent_seen = 0
+        self._pace = Pace(0, 0.0)  # while it is full or closing: how fast it takes what is buffered
         self._began = 0.0  # monotonic time of the first octet of the request
         self._wall = 0.0  # the same, as the time of day
         self._due = inf  # when the present state, unless busy, has lasted long enough
@@ -281,7 +282,7 @@ class Downstream(ClientPort):
         else:
             upstream = exchange.upstream
             self._deliver(view, monotonic())
-            if upstream is not None and upstream.unsent():
+            if upstream is not None and upstream.buffered():
                 self._listener.room.renew()
             body = exchange.request_body
             if body is None or body.done:
@@ -353,8 +354,11 @@ class Downstream(ClientPort):
             self._set_state(CLOSING)
             reset_transport(self._transport)
 
-    def unsent(self) -> int:
+    def buffered(self) -> int:
         return self._transport.get_write_buffer_size()
+
+    def unsent(self) -> int:
+        return 0 if self._state is CLOSED else unsent(self._transport)
 
     def date(self) -> bytes:
         return self._listener.date()
@@ -629,8 +633,8 @@ class Downstream(ClientPort):
         self._transport.close()
 
     def _await_sending(self, now: float) -> None:
-        """What is buffered has `send_timeout` to shrink."""
-        self._unsent_seen = self.unsent()
+        """What is unsent has `send_timeout` to shrink."""
+        self._pace = Pace(self.unsent(), now)
         self._due = now + self._listener.client_terms.send_timeout
         self.arm(self._due)
 
@@ -643,7 +647,7 @@ class Downstream(ClientPort):
     def give_up(self) -> None:
         """The gateway ends now. A request that has no answer yet is given one; half an answer is cut."""
         now = monotonic()
-        stuck = self.unsent() > 0
+        stuck = self.buffered() > 0
         state = self._state
         if self._exchange is not None:
             self._exchange.give_up(errors.DRAINING, now)
@@ -681,9 +685,9 @@ class Downstream(ClientPort):
             self._stop_waiting()
             self._refuse(errors.KEYS_UNAVAILABLE, now)
         elif state is CLOSING or state is FULL:
-            unsent, self._unsent_seen = self._unsent_seen, self.unsent()
-            if self._unsent_seen < unsent:
-                self._due = now + self._listener.client_terms.send_timeout
+            terms = self._listener.client_terms
+            if self._pace.look(self.unsent(), now) and self._pace.keeps(terms.body_rate, now):
+                self._due = now + terms.send_timeout
             else:
                 reset_transport(self._transport)
         elif state is IDLE or state is LINGERING:

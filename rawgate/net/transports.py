@@ -1,8 +1,11 @@
 """What both sides of the shell ask of a transport."""
 
 import asyncio
+import contextlib
 import socket
 import struct
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Protocol, cast
 
 from rawgate.message import Peer
@@ -15,6 +18,7 @@ LOW_WATER = 16 * 1024
 UNIX = Peer("unix", "unix")
 """The other end of any Unix socket."""
 
+_COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -51,6 +55,18 @@ def reset_transport(transport: asyncio.Transport) -> None:
         if sock is not None and sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Octets written that have not been acknowledged: what the loop buffers, and what the kernel holds (TIOCOUTQ, also
+    called SIOCOUTQ: tcp(7)). Of a Unix socket: what the peer has not read, counted with the kernel's own overhead."""
+    sock = transport.get_extra_info("socket")
+    held = 0
+    if sock is not None:
+        # A socket that is gone, or a system that does not tell: then what we hold must do.
+        with contextlib.suppress(OSError, ValueError):
+            (held,) = _COUNT.unpack(ioctl(sock.fileno(), TIOCOUTQ, _COUNT.pack(0)))
+    return transport.get_write_buffer_size() + held
 
 
 def peer_of(transport: asyncio.Transport) -> Peer | None:

@@ -14,7 +14,7 @@ from typing import cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport, unsent
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.relay.ports import UpstreamPort
@@ -72,8 +72,11 @@ class Upstream(UpstreamPort):
         if not self.lost:
             self.transport.resume_reading()
 
-    def unsent(self) -> int:
+    def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
+
+    def unsent(self) -> int:
+        return 0 if self.lost else unsent(self.transport)
 
     def close(self) -> None:
         if self.transport.get_write_buffer_size():

@@ -37,6 +37,7 @@ from typing import Final
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, RequestHead, ResponseHead, Terms
+from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
@@ -169,12 +170,14 @@ class Exchange:
     """
 
     __slots__ = (
+        "behind",
         "body_taken",
         "bytes_in",
         "bytes_out",
         "client",
         "client_ended",
         "client_full",
+        "client_pace",
         "client_terms",
         "ended_at",
         "forward",
@@ -201,10 +204,10 @@ class Exchange:
         "since",
         "started",
         "status",
-        "unsent_seen",
         "upstream",
         "upstream_ended",
         "upstream_full",
+        "upstream_pace",
         "wants_body",
         "was_reset",
     )
@@ -247,7 +250,9 @@ class Exchange:
         self.sent_100 = False
         self.interim = 0
         self.promised = -1
-        self.unsent_seen = 0
+        self.client_pace: Pace | None = None
+        self.upstream_pace: Pace | None = None
+        self.behind = False  # the request is out, but the upstream's system has not taken all of it
         self.rate_since = now
         self.rate_bytes = 0
         self.body_taken = False
@@ -392,7 +397,7 @@ class Exchange:
         """More is written to the client than it takes: the upstream waits."""
         self.client_full = True
         self.since = now
-        self.unsent_seen = self.client.unsent()
+        self.client_pace = Pace(self.client.unsent(), now)
         if self.upstream is not None:
             self.upstream.pause()
 
@@ -566,7 +571,7 @@ class Exchange:
         self.upstream_full = True
         self.since = now
         if self.upstream is not None:
-            self.unsent_seen = self.upstream.unsent()
+            self.upstream_pace = Pace(self.upstream.unsent(), now)
         self.client.pause()
 
     def upstream_has_room(self, now: float) -> None:
@@ -668,14 +673,38 @@ class Exchange:
             enough = self.bytes_in - self.rate_bytes >= self.client_terms.body_rate * (now - self.rate_since)
             self.rate_since, self.rate_bytes = now, self.bytes_in
             return enough
-        side = self.client if self.client_full else self.upstream if self.upstream_full else None
-        if side is None or self._past_total(now):
-            return False
-        seen, self.unsent_seen = self.unsent_seen, side.unsent()
-        if self.unsent_seen >= seen:
+        if self._past_total(now) or not self._takes(now):
             return False
         self.since = now
         return True
+
+    def _takes(self, now: float) -> bool:
+        """Whether the side that we wait for has taken some of what was written to it."""
+        if self.client_full:
+            pace = self.client_pace
+            least = 0 if self.phase is TUNNEL else self.client_terms.body_rate
+            return pace is not None and pace.look(self.client.unsent(), now) and pace.keeps(least, now)
+        upstream, pace = self.upstream, self.upstream_pace
+        if upstream is None:
+            return False
+        if self.upstream_full:
+            return pace is not None and pace.look(upstream.unsent(), now)
+        if self.phase is AWAITING and self.bytes_in:
+            return self._takes_request(upstream.unsent(), now)
+        return False
+
+    def _takes_request(self, left: int, now: float) -> bool:
+        """`response_timeout` does not count the time in which the upstream still takes the request: what we wrote may
+        lie in the kernel for minutes. It has to have taken some of the body before, so that one that is not there at
+        all is noticed in time, and then some in each `idle_timeout`."""
+        pace = self.upstream_pace
+        if not self.behind or pace is None:
+            self.behind = 0 < left < self.bytes_in
+            self.upstream_pace = Pace(left, now)
+            return self.behind
+        pace.look(left, now)
+        self.behind = left > 0
+        return not self.behind or now < pace.moved + self.pool.terms.idle_timeout
 
     def _past_total(self, now: float) -> bool:
         total = self.pool.terms.total_timeout

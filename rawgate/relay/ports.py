@@ -44,8 +44,13 @@ class Port(ABC):
         """End at once with a TCP reset, dropping what is buffered: the peer must not take it for an end."""
 
     @abstractmethod
+    def buffered(self) -> int:
+        """Octets written that the kernel has not taken yet: they are in our memory."""
+
+    @abstractmethod
     def unsent(self) -> int:
-        """Octets written that the kernel has not taken yet; asked when a deadline wants to know about progress."""
+        """Octets written that the peer's system has not taken yet: the same, and what the kernel holds. A system call,
+        for deadlines that want to know about progress."""
 
 
 class ClientPort(Port):

@@ -6,6 +6,7 @@ reading is paused, writing to a connection that is gone or half-closed raises.
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -71,13 +72,20 @@ class FakeLoop:
         self.now = ends
 
 
+QUIET, _ = os.pipe()
+"""A descriptor from which nothing ever comes."""
+
+
 class FakeSocket:
-    """Remembers whether closing it will reset the connection."""
+    """Remembers whether closing it will reset the connection. Its descriptor is real, but nothing happens there."""
 
     family = socket.AF_INET
 
     def __init__(self) -> None:
         self.resets = False
+
+    def fileno(self) -> int:
+        return QUIET
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)

@@ -37,6 +37,9 @@ class FakePort(Port):
     def reset(self) -> None:
         self.was_reset = True
 
+    def buffered(self) -> int:
+        return self.backlog
+
     def unsent(self) -> int:
         return self.backlog
 

@@ -24,6 +24,8 @@ from rawgate.wire import RequestRules
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD_LIMIT = 1024
 HEAD_TIMEOUT, KEEP_ALIVE, SEND_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 75.0, 30.0, 5.0
+ENOUGH = int(240 * SEND_TIMEOUT)
+"""Octets that a client has to take in that time."""
 
 FIELDS = (
     "wall",
@@ -277,9 +279,22 @@ def test_a_client_that_takes_nothing_of_the_own_replies_is_reset(world: World, p
     client.transport.falls_behind(100_000)
     client.get(b"/own")
     world.loop.passes(SEND_TIMEOUT - 1)
-    client.transport.backlog -= progress
+    client.transport.backlog -= progress * ENOUGH
     world.loop.passes(1)
     assert client.transport.lost is not progress
+    world.loop.passes(SEND_TIMEOUT)
+    assert client.transport.was_reset
+
+
+@pytest.mark.parametrize("state", ["full", "closing"])
+def test_a_client_that_takes_next_to_nothing_of_the_own_replies_is_reset(world: World, state: str) -> None:
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100_000)
+    if state == "full":
+        client.get(b"/own")
+    else:
+        client.protocol.close()
+    client.transport.backlog -= ENOUGH - 1
     world.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
 
@@ -607,10 +622,10 @@ def test_an_upstream_that_does_not_answer_in_time_is_a_504(world: World) -> None
 def test_a_closed_connection_whose_client_takes_nothing_is_reset(world: World, progress: bool) -> None:
     """A FIN behind octets that were dropped would say that they were all."""
     client = world.client().get(b"/own")
-    client.transport.falls_behind(100)
+    client.transport.falls_behind(100_000)
     client.protocol.close()
     world.loop.passes(SEND_TIMEOUT - 1)
-    client.transport.backlog -= progress
+    client.transport.backlog -= progress * ENOUGH
     world.loop.passes(1)
     assert client.transport.lost is not progress
     world.loop.passes(SEND_TIMEOUT)

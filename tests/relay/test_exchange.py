@@ -556,14 +556,81 @@ def test_a_failed_dial_is_told(reason: Reason) -> None:
 
 def test_no_deadline_runs_against_an_upstream_that_we_paused() -> None:
     w, _ = relaying()
-    w.client.backlog = 1000
+    w.client.backlog = 1_000_000
     w.exchange.client_is_full(w.now)
     for _ in range(10):
-        w.client.backlog -= 10
+        w.client.backlog -= 29 * 240
         w.passes(29.0)
-    assert not w.client.over, "slow, but it takes some"
+    assert not w.client.over, "slow, but it takes enough"
     w.passes(30.0)
     assert w.outcome() == (errors.CLIENT_GONE, 499)
+
+
+def test_a_client_that_takes_next_to_nothing_is_cut() -> None:
+    w, _ = relaying()
+    w.client.backlog = 1_000_000
+    w.exchange.client_is_full(w.now)
+    w.client.backlog -= 30 * 240 - 1
+    w.passes(30.0)
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+
+
+def test_the_rate_of_a_client_counts_from_when_it_was_full() -> None:
+    """One large lump says that it is there; what it takes afterwards may be little, but not nothing."""
+    w, _ = relaying()
+    w.client.backlog = 1_000_000
+    w.exchange.client_is_full(w.now)
+    for taken in (90 * 240, 1, 1):
+        w.client.backlog -= taken
+        w.passes(30.0)
+        assert not w.client.over
+    w.client.backlog -= 1
+    w.passes(30.0)
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+
+
+def test_a_tunnel_may_be_as_slow_as_it_likes() -> None:
+    w, _ = tunnel()
+    w.client.backlog = 1000
+    w.exchange.client_is_full(w.now)
+    w.client.backlog -= 1
+    w.passes(60.0)
+    assert not w.client.over
+
+
+def test_an_upstream_that_still_takes_the_request_is_not_late_with_its_response() -> None:
+    w = World(b"POST", 1000, idle_timeout=20.0)
+    upstream = w.connected()
+    w.up(bytes(1000))
+    for left in (900, 500, 500, 500, 400, 0):
+        upstream.backlog = left
+        w.passes(5.0)
+        assert not w.client.over, left
+    w.passes(4.9)
+    assert not w.client.over
+    w.passes(0.1)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
+
+
+def test_an_upstream_that_stops_taking_the_request_is_late() -> None:
+    w = World(b"POST", 1000, idle_timeout=20.0)
+    upstream = w.connected()
+    w.up(bytes(1000))
+    upstream.backlog = 500
+    for _ in range(4):
+        w.passes(5.0)
+        assert not w.client.over
+    w.passes(5.0)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
+
+
+def test_an_upstream_that_has_taken_nothing_is_late_at_once() -> None:
+    w = World(b"POST", 1000)
+    upstream = w.connected()
+    w.up(bytes(1000))
+    upstream.backlog = 1100
+    w.passes(5.0)
+    assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
 
 
 def test_a_full_upstream_is_waited_for_as_long_as_it_takes_some() -> None:
