@@ -256,6 +256,10 @@ class _Upstream(_Side, UpstreamPort):
         self.retire_at = 0.0
         self.target = 0
         self.used = True
+        self.carried = self.bodies = False
+
+    def is_spoilt(self) -> bool:
+        return False
 
     def close(self) -> None: ...
     def attach(self, exchange: Exchange | None) -> None: ...

@@ -224,6 +224,13 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "a quarter of max_connections."
         ),
     ] = None
+    reuse: Annotated[
+        Literal["always", "after-bodiless"],
+        About(
+            'Whether a connection is used for another request. "after-bodiless": not when a request with a body has '
+            "passed; for a service that answers without reading bodies, and would take one for a request."
+        ),
+    ] = "always"
     max_tunnels: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None,
         About(

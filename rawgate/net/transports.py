@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import select
 import socket
 import struct
 from fcntl import ioctl
@@ -17,6 +19,9 @@ LOW_WATER = 16 * 1024
 
 UNIX = Peer("unix", "unix")
 """The other end of any Unix socket."""
+
+GLANCE = 12
+"""Octets of a response that tell its status: "HTTP/1.1 408"."""
 
 _COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
@@ -67,6 +72,27 @@ def unsent(transport: asyncio.Transport) -> int:
         with contextlib.suppress(OSError, ValueError):
             (held,) = _COUNT.unpack(ioctl(sock.fileno(), TIOCOUTQ, _COUNT.pack(0)))
     return transport.get_write_buffer_size() + held
+
+
+def stirring(transport: asyncio.Transport) -> bytes | None:
+    """What has come that the loop has not read: None is nothing, b"" the end or a loss; anything else is taken away.
+    Does not wait."""
+    sock = transport.get_extra_info("socket")
+    if transport.is_closing():
+        return b""
+    if sock is None:
+        return None
+    descriptor = sock.fileno()
+    look = select.poll()
+    look.register(descriptor, select.POLLIN)
+    if not look.poll(0):
+        return None
+    try:
+        return os.read(descriptor, GLANCE)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def peer_of(transport: asyncio.Transport) -> Peer | None:

@@ -14,7 +14,7 @@ from typing import cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport, unsent
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport, stirring, unsent
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.relay.ports import UpstreamPort
@@ -42,6 +42,7 @@ class Upstream(UpstreamPort):
         self.exchange: Exchange | None = None
         self.retire_at = 0.0
         self.used = False
+        self.carried = self.bodies = False
         self.lost = False
         self._served = False
 
@@ -78,6 +79,12 @@ class Upstream(UpstreamPort):
     def unsent(self) -> int:
         return 0 if self.lost else unsent(self.transport)
 
+    def is_spoilt(self) -> bool:
+        came = b"" if self.lost else stirring(self.transport)
+        if came:
+            self._suspect(came)
+        return came is not None
+
     def close(self) -> None:
         if self.transport.get_write_buffer_size():
             # The answer is here already: an upstream that does not take the rest of its request will not be waited for.
@@ -100,10 +107,16 @@ class Upstream(UpstreamPort):
         if exchange is not None:
             exchange.upstream_data(data, monotonic())
         else:
-            # An answer to nothing (RFC 9112 section 9.5 lets a server say 408 so): whatever it is, it is not for the
-            # next client.
+            # An answer to nothing: whatever it is, it is not for the next client.
+            self._suspect(data)
             self.pool.discard(self)
             self.reset()
+
+    def _suspect(self, came: bytes) -> None:
+        """Octets that nobody asked for. RFC 9112 section 9.5 lets a server say 408 before it closes an idle
+        connection."""
+        if self.bodies and not came.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):
+            self.pool.suspect(self.target)
 
     def eof_received(self) -> bool:
         exchange = self.exchange

@@ -174,6 +174,7 @@ class Exchange:
         "body_taken",
         "bytes_in",
         "bytes_out",
+        "careful",
         "client",
         "client_ended",
         "client_full",
@@ -256,6 +257,7 @@ class Exchange:
         self.rate_since = now
         self.rate_bytes = 0
         self.body_taken = False
+        self.careful = head.body != NO_BODY or head.method not in IDEMPOTENT  # see `pool.Waiter`
         self.may_tunnel = False  # it has a place among the pool's tunnels
 
     def __repr__(self) -> str:
@@ -515,8 +517,11 @@ class Exchange:
             self.upstream = None
             if self.client_full:
                 upstream.resume()
+            carried = self.request_body is not None
+            if not clean and carried:
+                self.pool.suspect(upstream.target)
             if clean and not self.response_close and not self.upstream_full:
-                self.pool.release(upstream, now, self.promised)
+                self.pool.release(upstream, now, self.promised, carried=carried)
             else:
                 self._close_upstream(upstream)
         if self.client_full:
@@ -536,7 +541,7 @@ class Exchange:
             self.response_close = True
             if self.rechunk:
                 self.client.write(LAST_CHUNK)
-            self._response_end(now, clean=False)
+            self._response_end(now, clean=True)
         else:
             self.upstream_lost(now)
 

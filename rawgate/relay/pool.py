@@ -19,6 +19,10 @@ Rules it keeps
   succeeds serves the head of the queue, or rests.
 - The newest idle connection goes first: the others grow old and are retired, so the pool shrinks to what is needed.
   One that has just carried a request's body goes last.
+- A connection that last carried a body is looked at before it is used again, and so is any for a request that cannot be
+  sent a second time: what has come on it, even its end, is in the socket already.
+- A service that says something nobody asked for behind a request with a body has answered without reading that body,
+  and takes it for a request: somebody else's client chose it. Its connections are not used after a body from then on.
 - A connection whose state is in doubt is never put back: `release` is called by an exchange that has seen the whole
   response, and nothing after it.
 """
@@ -41,6 +45,7 @@ class UpstreamTerms(Terms, frozen=True):
 
     targets: (host, port) each
     per_client: connections that one client address may hold while others wait
+    reuse_after_body: whether a connection that has carried a request's body may carry another request
     """
 
     name: str
@@ -55,6 +60,7 @@ class UpstreamTerms(Terms, frozen=True):
     queue_timeout: float = 1.0
     per_client: int = 64
     max_tunnels: int = 10_000
+    reuse_after_body: bool = True
     tunnel_idle: float = 3600.0
     tunnel_max_age: float = 86400.0
 
@@ -65,6 +71,10 @@ class Waiter(Protocol):
     @property
     def address(self) -> str:
         """Of the client, as a limiter's bucket: whose share of the connections this is."""
+
+    @property
+    def careful(self) -> bool:
+        """Its request cannot be sent a second time: the connection must be good."""
 
     @property
     def stalled_since(self) -> float:
@@ -84,14 +94,20 @@ Dial = Callable[["Pool", Waiter], None]
 """Starts a dial in the background that ends in `Pool.dialed` or `Pool.dial_failed`; never calls back at once."""
 
 
-class Pool:
-    """The connections of one upstream."""
+def keep_quiet(text: str) -> None:
+    """For pools that nobody watches."""
 
-    def __init__(self, terms: UpstreamTerms, dial: Dial) -> None:
+
+class Pool:
+    """The connections of one upstream. `report` is told, in one line, what the operator should know."""
+
+    def __init__(self, terms: UpstreamTerms, dial: Dial, report: Callable[[str], None] = keep_quiet) -> None:
         self.terms = terms
+        self.reuse_after_body = terms.reuse_after_body
         self.tunnels = 0
         self.closed = False
         self._dial = dial
+        self._report = report
         self._idle: list[list[UpstreamPort]] = [[] for _ in terms.targets]
         self._dialing: dict[Waiter, bool] = {}  # → does the waiter still wait
         self._leased: dict[UpstreamPort, Waiter] = {}
@@ -238,23 +254,57 @@ class Pool:
 
     # ── giving back ──
 
-    def release(self, upstream: UpstreamPort, now: float, promised: int = -1) -> None:
-        """A leased connection is free and clean. promised: seconds for which the upstream will keep it, -1 unsaid."""
-        if self.closed:
-            self.discard(upstream)
+    def release(self, upstream: UpstreamPort, now: float, promised: int = -1, *, carried: bool = False) -> None:
+        """A leased connection is free and clean. promised: seconds for which the upstream will keep it, -1 unsaid.
+        carried: the request had a body."""
+        if self.closed or (carried and not self.reuse_after_body):
+            upstream.attach(None)
             upstream.close()
+            self.discard(upstream)
             return
+        upstream.carried = carried
+        if carried:
+            upstream.bodies = True
         self._give(upstream)
         waiter = self._turns.take() if self._turns.waiting else None
         if waiter is not None:
-            self._take(upstream, waiter)
-            waiter.leased(upstream, now)
+            self._pass_on(upstream, waiter, now)
             return
         # A second before the upstream closes it, a request could be on its way already: retire it first.
         rest = self.terms.keep_alive if promised < 0 else min(self.terms.keep_alive, promised - 1)
         upstream.retire_at = now + rest
         upstream.attach(None)
-        self._idle[upstream.target].append(upstream)
+        idle = self._idle[upstream.target]
+        if carried:
+            idle.insert(0, upstream)
+        else:
+            idle.append(upstream)
+
+    def _pass_on(self, upstream: UpstreamPort, waiter: Waiter, now: float) -> None:
+        """From one exchange to the next."""
+        if (upstream.carried or waiter.careful) and upstream.is_spoilt():
+            upstream.attach(None)
+            upstream.close()
+            self._start_dial(waiter)
+        else:
+            self._take(upstream, waiter)
+            waiter.leased(upstream, now)
+
+    def suspect(self, target: int) -> None:
+        """Something has come, nobody knows for whom, on a connection to this target that has carried a request's body:
+        see the module's rules. Told once."""
+        if not self.reuse_after_body:
+            return
+        self.reuse_after_body = False
+        name = self.terms.name
+        host, port = self.terms.targets[target]
+        self._report(
+            f"upstream {name}: {host}:{port} sent octets that belong to no request, on a connection that had carried a "
+            "request's body. A service that answers without reading a body takes what is left of it for a request, "
+            "which its sender has made up. From now on, until a restart, connections to this upstream are not used "
+            f'again after a body: say so with upstreams.{name}.reuse = "after-bodiless", or have the service read '
+            "each body, or close"
+        )
 
     def discard(self, upstream: UpstreamPort) -> None:
         """A connection is gone, or about to be closed: leased by an exchange, or idle. Nothing, if it is a tunnel's."""
@@ -318,7 +368,8 @@ class Pool:
         idle = self._idle[target]
         while idle:
             upstream = idle.pop()
-            if upstream.retire_at > now:
+            good = upstream.retire_at > now and (self.reuse_after_body or not upstream.carried)
+            if good and not ((upstream.carried or waiter.careful) and upstream.is_spoilt()):
                 self._take(upstream, waiter)
                 return upstream
             upstream.close()

@@ -81,12 +81,16 @@ class ClientPort(Port):
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("reader", "retire_at", "target", "used")
+    __slots__ = ("bodies", "carried", "reader", "retire_at", "target", "used")
 
     target: int
     """Index of the pool's target that this connection leads to."""
     used: bool
     """It has served an exchange before: the upstream may have closed it while it was idle."""
+    carried: bool
+    """Idle: the last request that it carried had a body."""
+    bodies: bool
+    """Some request that it carried had a body."""
     reader: "ResponseReader"
     """Reads the response heads that come from there."""
     retire_at: float
@@ -95,6 +99,10 @@ class UpstreamPort(Port):
     @abstractmethod
     def attach(self, exchange: "Exchange | None") -> None:
         """Whose octets these are from now on; None: nobody's, the connection is idle."""
+
+    @abstractmethod
+    def is_spoilt(self) -> bool:
+        """Whether something has come that nobody asked for, be it only the end: looks into the socket, never waits."""
 
     @abstractmethod
     def close(self) -> None:

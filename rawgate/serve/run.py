@@ -80,7 +80,7 @@ class Seldom:
 
 async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: AccessLog) -> int:
     stop = Stop(asyncio.get_running_loop())
-    async with serving(loaded, log, new_id=new_id, date=calendar) as service:
+    async with serving(loaded, log, new_id=new_id, date=calendar, report=say) as service:
         for url in service.urls:
             say(f"listening on {url}")
         # What is loaded stays: the collector need not look at it again.

@@ -15,8 +15,9 @@ from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
 from rawgate.net.upstream import Dialer, Sweep
+from rawgate.policy.gate import Report
 from rawgate.relay.exchange import ClientTerms
-from rawgate.relay.pool import Pool, UpstreamTerms
+from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
 from rawgate.wire import ResponseRules
 
@@ -40,6 +41,7 @@ class Service:
         log: RecordSink,
         new_id: Callable[[], str],
         date: Callable[[], bytes],
+        report: Report = keep_quiet,
     ) -> None:
         config, gate = loaded.config, loaded.gate
         limits, timeouts = config.gateway.limits, config.gateway.timeouts
@@ -52,7 +54,8 @@ class Service:
         rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_watched)
         self._dial = Dialer(loop, rules)
         self._pools = {
-            name: Pool(_upstream_terms(name, spec, limits), self._dial) for name, spec in config.upstreams.items()
+            name: Pool(_upstream_terms(name, spec, limits), self._dial, report)
+            for name, spec in config.upstreams.items()
         }
         self._sweep = Sweep(loop, self._pools.values())
         self.listener = Listener(
@@ -139,12 +142,14 @@ async def serving(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
     elsewhere: str = "change gateway.listen",
+    report: Report = keep_quiet,
 ) -> AsyncIterator[Service]:
     """Serve for as long as the block lasts. Raises StartError when an address cannot be had.
 
-    `new_id`, `date`: those that the gate was compiled with. What is still open at the end is cut.
+    `new_id`, `date`: those that the gate was compiled with. `report` is told what the operator should know, in lines.
+    What is still open at the end is cut.
     """
-    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date)
+    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report)
     try:
         await service.listen(elsewhere)
         yield service
@@ -170,6 +175,7 @@ def _upstream_terms(name: str, spec: Upstream, limits: Limits) -> UpstreamTerms:
         queue=spec.queue,
         queue_timeout=spec.queue_timeout,
         per_client=max(1, spec.max_connections // 4) if spec.per_client is None else spec.per_client,
+        reuse_after_body=spec.reuse == "always",
         max_tunnels=limits.connections if spec.max_tunnels is None else spec.max_tunnels,
         tunnel_idle=spec.tunnel_idle,
         tunnel_max_age=spec.tunnel_max_age,

@@ -86,6 +86,7 @@ keep_alive = "6s"
 queue = 0
 queue_timeout = "8s"
 per_client = 3
+reuse = "after-bodiless"
 max_tunnels = 7
 tunnel_idle = "9s"
 tunnel_max_age = "10s"
@@ -187,6 +188,7 @@ def full(folder: Path) -> model.Config:
                 queue=0,
                 queue_timeout=8.0,
                 per_client=3,
+                reuse="after-bodiless",
                 max_tunnels=7,
                 tunnel_idle=9.0,
                 tunnel_max_age=10.0,

@@ -41,6 +41,7 @@ def test_upstream() -> None:
         queue=128,
         queue_timeout=1,
         per_client=None,
+        reuse="always",
         max_tunnels=None,
         tunnel_idle=3600,
         tunnel_max_age=24 * 3600,

@@ -83,9 +83,10 @@ class FakeSocket:
 
     def __init__(self) -> None:
         self.resets = False
+        self.descriptor = QUIET
 
     def fileno(self) -> int:
-        return QUIET
+        return self.descriptor
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)

@@ -69,11 +69,16 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
         self.retire_at = 0.0
         self.used = used
+        self.carried = self.bodies = False
+        self.spoilt = False
         self.closed = False
         self.owner: object = None
 
     def attach(self, exchange: Exchange | None) -> None:
         self.owner = exchange
+
+    def is_spoilt(self) -> bool:
+        return self.spoilt
 
     def close(self) -> None:
         self.closed = True
@@ -85,6 +90,7 @@ class FakeWaiter:
     def __init__(self, address: str = "") -> None:
         self.address = address
         self.stalled_since = inf
+        self.careful = False
         self.got: list[UpstreamPort] = []
         self.failed: list[Reason] = []
         self.ways: list[float] = []

@@ -5,7 +5,9 @@ The pool is the real one, and so is the exchange; only what lies outside of the 
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, cast
 
@@ -38,10 +40,10 @@ class World:
         self.upstreams: list[Upstream] = []
         self.transports: list[FakeTransport] = []
 
-    def exchange(self, method: bytes = b"GET") -> Exchange:
+    def exchange(self, method: bytes = b"GET", body: int = 0) -> Exchange:
         """A new exchange that has asked the pool; when the pool dials, it is given a new connection."""
         self.clients.append(FakeClient())
-        head = RequestHead(method, b"/x", 1, b"h", {}, [], 0, False, False, b"", 10)
+        head = RequestHead(method, b"/x", 1, b"h", {}, [], body, False, False, b"", 10)
         forward = Forward(
             RouteTerms("r", "users", None, 1000),
             b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
@@ -121,6 +123,76 @@ def _lose(transport: FakeTransport, loss: str) -> None:
         transport.receives(b"")
     else:
         transport.breaks()
+
+
+def post(world: World) -> FakeTransport:
+    """A connection at rest that has carried a body."""
+    exchange = world.exchange(b"POST", 5)
+    exchange.client_data(b"hello", world.loop.now)
+    world.transports[-1].receives(OK)
+    assert world.pool.idle == 1
+    return world.transports[-1]
+
+
+@pytest.mark.parametrize(
+    ("octets", "method", "good"),
+    [
+        (b"HTTP/1.1 200 OK\r\n", b"POST", False),
+        (b"x", b"POST", False),
+        (b"HTTP/1.1 408 Request Timeout\r\n", b"POST", True),
+        (b"HTTP/1.1 200 OK\r\n", b"GET", True),
+    ],
+)
+@pytest.mark.parametrize("read", [True, False], ids=["read by the loop", "seen in the socket"])
+def test_an_answer_to_nothing_behind_a_body_casts_doubt_on_the_upstream(
+    world: World, octets: bytes, method: bytes, good: bool, read: bool
+) -> None:
+    if method == b"POST":
+        transport = post(world)
+    else:
+        world.exchange()
+        transport = world.transports[0]
+        transport.receives(OK)
+    if read:
+        transport.receives(octets)
+    else:
+        with unread(transport, octets):
+            assert world.upstreams[0].is_spoilt()
+    assert world.pool.reuse_after_body is good
+
+
+def test_a_late_answer_is_noticed_although_another_request_has_passed_since(world: World) -> None:
+    transport = post(world)
+    world.exchange()
+    transport.receives(OK)
+    transport.receives(b"HTTP/1.1 200 OK\r\n")
+    assert not world.pool.reuse_after_body
+
+
+@pytest.mark.parametrize("what", ["nothing", "octets", "fin"])
+def test_what_is_in_the_socket_is_seen_before_the_loop_reads_it(world: World, what: str) -> None:
+    transport = post(world)
+    octets = {"nothing": None, "octets": b"HTTP/1.1 400 Bad Request\r\n", "fin": b""}[what]
+    with unread(transport, octets):
+        again = world.exchange(b"POST", 5)
+    assert (again.upstream is world.upstreams[0]) is (what == "nothing")
+    assert transport.is_closing() is (what != "nothing")
+    assert world.pool.leased == 1
+    assert world.pool.reuse_after_body is (what != "octets")
+
+
+@contextmanager
+def unread(transport: FakeTransport, octets: bytes | None) -> Iterator[None]:
+    """These lie in the socket; b"" for a FIN."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport.socket.descriptor = ours.fileno()
+        if octets is not None:
+            theirs.sendall(octets)
+        if octets == b"":
+            theirs.shutdown(socket.SHUT_WR)
+        yield
 
 
 @pytest.mark.parametrize("event", ["octets", "fin", "reset"])

@@ -229,6 +229,23 @@ def test_a_connection_in_doubt_is_not_pooled(answer: bytes) -> None:
     assert b"EXTRA" not in w.client.sent
 
 
+@pytest.mark.parametrize("body", [0, 5])
+@pytest.mark.parametrize("answer", [OK_HEAD + b"okEXTRA", CHUNKED_HEAD + b"0\r\n\r\nEXTRA"])
+def test_octets_behind_the_answer_to_a_body_cast_doubt_on_the_upstream(body: int, answer: bytes) -> None:
+    w = World(b"POST", body)
+    w.connected()
+    if body:
+        w.up(b"hello")
+    w.down(answer)
+    assert w.pool.reuse_after_body is (body == 0)
+
+
+def test_octets_behind_an_early_answer_cast_doubt_too() -> None:
+    w, _ = sending()
+    w.down(OK_HEAD + b"okEXTRA")
+    assert not w.pool.reuse_after_body
+
+
 def test_interim_responses_pass_to_http_1_1_and_not_to_1_0() -> None:
     for minor in (1, 0):
         w = World(minor=minor)

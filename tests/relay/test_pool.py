@@ -20,7 +20,11 @@ class Fixture:
 
     def __init__(self, targets: tuple[tuple[str, int], ...] = (("a", 1),), **terms: Any) -> None:
         self.dials: list[Waiter] = []
-        self.pool = Pool(UpstreamTerms("u", targets, **terms), lambda _pool, waiter: self.dials.append(waiter))
+        self.said: list[str] = []
+        self.pool = Pool(UpstreamTerms("u", targets, **terms), self._dial, self.said.append)
+
+    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+        self.dials.append(waiter)
 
     def connect(self, waiter: Waiter, now: float = 0.0, target: int = 0) -> FakeUpstream:
         """The dial made for this waiter succeeds."""
@@ -203,6 +207,77 @@ def test_tunnels_have_places_of_their_own() -> None:
     f.pool.free_tunnel()
     assert f.pool.reserve_tunnel()
     assert f.pool.tunnels == 2
+
+
+# ── connections that carried a body ──
+
+
+def carried(f: Fixture, now: float = 0.0, *, body: bool = True) -> FakeUpstream:
+    """A connection at rest, after such a request."""
+    _, upstream = f.lease(now)
+    f.pool.release(upstream, now, carried=body)
+    return upstream
+
+
+def test_a_connection_that_carried_a_body_is_used_last() -> None:
+    f = Fixture()
+    waiter, second = f.lease()
+    posted = carried(f)
+    f.pool.release(second, 0.0)
+    assert f.pool.acquire(FakeWaiter(), 1.0) is second
+    assert f.pool.acquire(FakeWaiter(), 1.0) is posted
+    assert waiter.got == [second]
+
+
+@pytest.mark.parametrize(
+    ("body", "careful", "looked_at"),
+    [(True, False, True), (False, True, True), (True, True, True), (False, False, False)],
+)
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_connection_is_looked_at_when_it_may_do_harm(
+    body: bool, careful: bool, looked_at: bool, queued: bool
+) -> None:
+    f = Fixture(max_connections=1)
+    waiter = FakeWaiter()
+    waiter.careful = careful
+    got: object
+    if queued:
+        _, upstream = f.lease()
+        upstream.spoilt = True
+        f.pool.acquire(waiter, 0.0)
+        f.pool.release(upstream, 1.0, carried=body)
+        got = waiter.got[0] if waiter.got else None
+    else:
+        upstream = carried(f, body=body)
+        upstream.spoilt = True
+        got = f.pool.acquire(waiter, 1.0)
+    assert upstream.closed is looked_at
+    assert got is (None if looked_at else upstream)
+    assert f.dials == ([waiter] if looked_at else [])
+    assert f.pool.size == 1
+
+
+def test_after_bodiless_only_others_are_used_again() -> None:
+    f = Fixture(reuse_after_body=False)
+    posted, other = carried(f), carried(f, body=False)
+    assert (posted.closed, other.closed) == (True, False)
+    assert f.pool.size == 1
+
+
+def test_a_service_that_answers_without_reading_bodies_is_told_once_and_its_connections_are_not_used_again() -> None:
+    f = Fixture()
+    (_, posted), (_, other) = f.lease(), f.lease()
+    for upstream in (posted, other):
+        f.pool.release(upstream, 0.0, carried=True)
+    f.pool.suspect(0)
+    f.pool.suspect(0)
+    assert len(f.said) == 1
+    assert "upstream u: a:1 sent octets that belong to no request" in f.said[0]
+    assert 'upstreams.u.reuse = "after-bodiless"' in f.said[0]
+    assert f.pool.acquire(FakeWaiter(), 0.0) is None
+    assert posted.closed
+    assert other.closed
+    assert carried(f).closed
 
 
 # ── a share for each client address ──
