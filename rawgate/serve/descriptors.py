@@ -33,12 +33,11 @@ def wanted(config: Config) -> int:
 
 
 def _upstream_connections(config: Config) -> int:
-    """Of all upstreams. Tunnels come on top of the others, but no more of them than there are clients."""
-    clients = config.gateway.limits.connections
-    tunnelled = {route.upstream for route in config.routes if route.upgrade}
-    limits = [upstream.max_tunnels for name, upstream in config.upstreams.items() if name in tunnelled]
-    tunnels = sum(clients if limit is None else limit for limit in limits)
-    return sum(upstream.max_connections for upstream in config.upstreams.values()) + min(tunnels, clients)
+    """Of all upstreams. Tunnels come on top of the others, but no more of them than there are clients. Only those count
+    that somebody asked for: `max_tunnels` left out means that there is no limit, not that as many are wanted."""
+    upstreams = config.upstreams.values()
+    tunnels = sum(upstream.max_tunnels or 0 for upstream in upstreams)
+    return sum(upstream.max_connections for upstream in upstreams) + min(tunnels, config.gateway.limits.connections)
 
 
 def shortage(config: Config, limit: int | None) -> str:
