@@ -59,6 +59,11 @@ def test_network(text: str, expected: str) -> None:
     assert addresses.network(marks.AddressRange(), text, SCENE) == ip_network(expected)
 
 
+def test_a_network_has_no_zone() -> None:
+    with pytest.raises(UnfitError, match="has a zone"):
+        addresses.network(marks.AddressRange(), "fe80::1%eth0", SCENE)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("API.example.com", "api.example.com"), ("localhost", "localhost"), ("10.0.0.7", "10.0.0.7"), ("[::1]", "[::1]")],
