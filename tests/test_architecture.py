@@ -48,7 +48,8 @@ SERVE = {
     "clock": set[str](),
     "descriptors": set[str](),
     "load": set[str](),
-    "service": {"load"},
+    "memory": set[str](),
+    "service": {"load", "memory"},
     "run": {"clock", "descriptors", "load", "service"},
 }
 

@@ -82,6 +82,14 @@ class Limits(Struct, frozen=True, kw_only=True):
     per_address: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None, About("Open connections of one client address; left out: any.")
     ] = None
+    buffers: Annotated[
+        int,
+        Size(least=MIB),
+        About(
+            "What all client connections together may hold in memory, unread or unsent; beyond it those that hold most "
+            "are closed."
+        ),
+    ] = 256 * MIB
     limiter_keys: Annotated[
         int,
         Count(1, 100_000_000),

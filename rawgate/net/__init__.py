@@ -2,6 +2,7 @@
 
     downstream  the client's side: one protocol per connection, and what all of them share
     upstream    the services' side: one protocol per connection, the dialer, the sweep
+    holdings    what all client connections together hold in memory
     intake      large uploads without a copy
     transports  what both ask of a transport
 

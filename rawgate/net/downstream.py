@@ -8,7 +8,7 @@ request at a time; what the client sends ahead (pipelining) is held, in order, u
     head      part of a request head is here; 408 when it does not end in time
     pending   `decide` waits for something; it is asked again when told
     busy      an exchange is under way; the exchange knows what it waits for
-    full      answered, but the client has not taken enough of it to be served again
+    full      answered, but the client has not taken enough of it to be served again; nothing is read meanwhile
     linger    the last reply is out, with FIN behind it, but the client may still be sending: read and drop what comes,
               since closing a socket with unread octets resets it, and the reset could overtake the reply
     closing   no more is read; what is buffered is being sent
@@ -18,7 +18,8 @@ One lazy timer serves all of these: it is armed when a deadline is nearer than t
 armed again per request; when it fires it works out what is due now, and sleeps until then.
 
 On uvloop a reset is noticed only while reading. So reading goes on while a request is being answered, until
-`limits.head` octets are held; only then is the socket left alone.
+`limits.head` octets are held; only then is the socket left alone. With answers waiting to be taken it is left alone at
+once: a reset is noticed there when they cannot be written.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from rawgate import errors
 from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Answer, Decide, Forward, Octets, Peer, Pending, RequestHead, Terms
 from rawgate.net import intake
+from rawgate.net.holdings import Holdings
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
@@ -50,6 +52,12 @@ REFUSED = 256
 """Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
 descriptors, however many connections come."""
 
+MUCH = 16 * 1024
+"""Octets held back with a request from which on they are entered at once (see `holdings`)."""
+
+UNENTERED = HIGH_WATER + 2 * MUCH
+"""Octets that a connection may hold without having entered them: unsent, unread, and of a head."""
+
 IDLE: Final = Sign("idle")
 NEXT: Final = Sign("next")
 HEAD: Final = Sign("head")
@@ -62,12 +70,13 @@ CLOSED: Final = Sign("closed")
 
 
 class ListenerTerms(Terms, frozen=True):
-    """What the configuration says about client connections. Seconds and counts; `per_address` None: no limit."""
+    """What the configuration says about client connections. Seconds, counts, octets; `per_address` None: no limit."""
 
     head_timeout: float = 10.0
     keep_alive: float = 75.0
     connections: int = 10_000
     per_address: int | None = None
+    buffers: int = 256 * 1024 * 1024
 
 
 class RecordSink(Protocol):
@@ -114,6 +123,7 @@ class Listener:
         self.refused: dict[Downstream, None] = {}  # those that were not, and are being told so
         self.idle: dict[Downstream, None] = {}
         self.by_address: dict[str, int] = {}
+        self.holdings = Holdings(terms.buffers, loop.call_soon)
         self.emptied: Callable[[], None] | None = None
 
     def protocol(self) -> asyncio.Protocol:
@@ -162,6 +172,13 @@ class Listener:
         if self.emptied is not None and not self.open and not self.refused:
             self.emptied()
 
+    def tidy(self) -> None:
+        """Every few seconds: find what is held in portions too small to be entered at once, when there may be enough of
+        them to matter."""
+        if len(self.open) * UNENTERED > self.holdings.limit:
+            for connection in self.open:
+                connection.enter()
+
     def drain(self, emptied: Callable[[], None]) -> None:
         """Serve what has begun, close the rest; `emptied` is called when the last connection is gone."""
         self.draining = True
@@ -195,6 +212,7 @@ class Downstream(ClientPort):
         "_began",
         "_due",
         "_ended",
+        "_entered",
         "_exchange",
         "_forget",
         "_full",
@@ -231,6 +249,7 @@ class Downstream(ClientPort):
         self._paused = False  # the exchange does not want body octets for now
         self._reading = True  # the transport delivers
         self._full = False  # the client takes less than is written to it
+        self._entered = False  # in the book of what is held
         self._pace = Pace(0, 0.0)  # while it is full or closing: how fast it takes what is buffered
         self._began = 0.0  # monotonic time of the first octet of the request
         self._wall = 0.0  # the same, as the time of day
@@ -306,23 +325,26 @@ class Downstream(ClientPort):
             self._timer.cancel()
         if self._exchange is not None:
             self._exchange.client_lost(monotonic())
-        elif self._pending is not None:
-            request_id, client_id = self._pending.request_id, self._pending.client_id
-            self._stop_waiting()
-            self._log_own(request_id, client_id, "", errors.CLIENT_GONE.status, errors.CLIENT_GONE, 0)
+        else:
+            self._forget_pending()
+        if self._entered:
+            self._listener.holdings.enter(self, 0)
         self._listener.leave(self)
 
     def pause_writing(self) -> None:
         self._full = True
+        self.enter()
         if self._exchange is not None:
             self._exchange.client_is_full(monotonic())
 
     def resume_writing(self) -> None:
         self._full = False
+        self.enter()
         if self._exchange is not None:
             self._exchange.client_has_room(monotonic())
         elif self._state is FULL:
             self._rest(monotonic())
+            self._read_on()
 
     # ── the port ──
 
@@ -339,9 +361,12 @@ class Downstream(ClientPort):
 
     def pause(self) -> None:
         self._paused = True
+        self.enter()
 
     def resume(self) -> None:
         self._paused = False
+        if self._entered:
+            self.enter()
         held, self._held = self._held, b""
         if held:
             self._deliver(held, monotonic())
@@ -373,6 +398,8 @@ class Downstream(ClientPort):
     def finished(self, exchange: Exchange) -> None:
         """The exchange is over: one log line, then the next request or the end of the connection."""
         self._exchange = None
+        if self._entered:
+            self.enter()
         forward = exchange.forward
         head = exchange.head
         now = exchange.over_at
@@ -411,6 +438,7 @@ class Downstream(ClientPort):
         if self._full:
             # Or a client that asks and asks and never reads would have us remember all the answers.
             self._state = FULL
+            self._stop_reading()
             self._await_sending(now)
         elif self._held:
             self._state = NEXT
@@ -456,7 +484,9 @@ class Downstream(ClientPort):
             return
         if head is not None:
             self._head = head
-            self._held = reader.rest
+            self._held = rest = reader.rest
+            if self._entered or len(rest) > MUCH:
+                self.enter()
             self._decide(head, now)
         elif reader.started:
             self._due = self._began + self._listener.terms.head_timeout
@@ -574,6 +604,13 @@ class Downstream(ClientPort):
             self._forget()
         self._forget = self._pending = None
 
+    def _forget_pending(self) -> None:
+        """The client is gone; whether a decision was waited for shows here."""
+        if self._pending is not None:
+            request_id, client_id = self._pending.request_id, self._pending.client_id
+            self._stop_waiting()
+            self._log_own(request_id, client_id, "", errors.CLIENT_GONE.status, errors.CLIENT_GONE, 0)
+
     def _ready(self) -> None:
         if self._state is PENDING and self._head is not None:
             self._forget = self._pending = None
@@ -591,7 +628,13 @@ class Downstream(ClientPort):
 
     def _hold(self, data: bytes) -> None:
         self._held += data
-        if self._reading and len(self._held) > self._listener.request_rules.head:
+        if self._entered or len(self._held) > MUCH:
+            self.enter()
+        if len(self._held) > self._listener.request_rules.head:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading:
             self._reading = False
             self._transport.pause_reading()
 
@@ -606,6 +649,30 @@ class Downstream(ClientPort):
         if exchange is not None and not self._held and not self._paused and not exchange.client_ended:
             exchange.client_eof(monotonic())
 
+    # ── what is held ──
+
+    def enter(self) -> None:
+        """Enter in the book what this connection holds."""
+        octets = len(self._held) + self._reader.size
+        if self._state is not CLOSED:
+            octets += self._transport.get_write_buffer_size()
+        upstream = None if self._exchange is None else self._exchange.upstream
+        if upstream is not None:
+            octets += upstream.buffered()
+        self._entered = octets > 0
+        self._listener.holdings.enter(self, octets)
+
+    def shed(self) -> None:
+        """All connections together hold too much, and this one holds most: it ends, and its request has its line."""
+        state, exchange = self._state, self._exchange
+        self._set_state(CLOSING)
+        self._held = b""
+        if exchange is not None:
+            exchange.client_lost(monotonic())
+        elif state is PENDING:
+            self._forget_pending()
+        reset_transport(self._transport)
+
     # ── endings ──
 
     def _set_state(self, state: Sign) -> None:
@@ -619,6 +686,8 @@ class Downstream(ClientPort):
             return
         self._set_state(LINGERING)
         self._held = b""
+        if self._entered:
+            self.enter()
         self._transport.write_eof()
         self._read_on()
         self._due = now + (min(span, REFUSED_LINGER) if self._listener.draining else span)

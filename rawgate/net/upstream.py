@@ -7,7 +7,7 @@ pool; an octet, a FIN or a reset that comes while nobody is being served takes t
 import asyncio
 import errno
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from typing import cast
@@ -196,11 +196,13 @@ class Dialer:
 
 
 class Sweep:
-    """Closes idle upstream connections that have grown too old, every few seconds, until stopped."""
+    """Closes idle upstream connections that have grown too old, every few seconds, until stopped. `chores`: what else
+    is done then."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Iterable[Pool]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Iterable[Pool], *chores: Callable[[], None]) -> None:
         self._loop = loop
         self._pools = tuple(pools)
+        self._chores = chores
         self._timer = loop.call_later(SWEEP_EVERY, self._run)
 
     def _run(self) -> None:
@@ -208,6 +210,8 @@ class Sweep:
         for pool in self._pools:
             for upstream in pool.sweep(now):
                 upstream.close()
+        for chore in self._chores:
+            chore()
         self._timer = self._loop.call_later(SWEEP_EVERY, self._run)
 
     def stop(self) -> None:

@@ -19,9 +19,13 @@ from rawgate.policy.gate import Report
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
+from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.wire import ResponseRules
 
 BACKLOG = 4096
+
+SELDOM = 60.0
+"""Seconds between two reports of one kind of trouble."""
 
 
 class StartError(RawgateError):
@@ -57,7 +61,6 @@ class Service:
             name: Pool(_upstream_terms(name, spec, limits), self._dial, report)
             for name, spec in config.upstreams.items()
         }
-        self._sweep = Sweep(loop, self._pools.values())
         self.listener = Listener(
             loop=loop,
             decide=gate.decide,
@@ -65,10 +68,17 @@ class Service:
             new_id=new_id,
             pools=self._pools,
             log=log,
-            terms=ListenerTerms(timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address),
+            terms=ListenerTerms(
+                timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
+            ),
             client_terms=ClientTerms(timeouts.body, timeouts.send, limits.body_rate, limits.head, limits.headers),
             request_rules=request_rules(loaded),
         )
+        self._report = report
+        self._memory = Memory(trim_of_this_system())
+        self._closed = 0  # client connections that held too much, not told yet
+        self._quiet_until = 0.0
+        self._sweep = Sweep(loop, self._pools.values(), self._tidy)
 
     async def listen(self, elsewhere: str) -> None:
         """Open every address of `gateway.listen`. `elsewhere`: how another one is chosen, for the StartError."""
@@ -99,6 +109,22 @@ class Service:
             return
         transport.close()
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def _tidy(self) -> None:
+        """Look after memory; see `net.holdings`."""
+        listener, holdings = self.listener, self.listener.holdings
+        listener.tidy()
+        rest = CONNECTION * len(listener.open)
+        self._memory.look(holdings.total + rest, holdings.peak + rest)
+        self._closed += holdings.closed
+        holdings.renew()
+        if self._closed and self._loop.time() >= self._quiet_until:
+            self._quiet_until = self._loop.time() + SELDOM
+            self._report(
+                f"clients left more unread or unsent than gateway.limits.buffers ({holdings.limit:,} octets in all): "
+                f"the connections that held most were closed, {self._closed:,} of them"
+            )
+            self._closed = 0
 
     def drain(self, emptied: Callable[[], None]) -> None:
         """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""

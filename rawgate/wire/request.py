@@ -117,6 +117,11 @@ class RequestReader:
         return len(self._scan.buffer) > self._scan.start
 
     @property
+    def size(self) -> int:
+        """Octets of an unfinished head that are here."""
+        return len(self._scan.buffer)
+
+    @property
     def line(self) -> tuple[bytes, bytes]:
         """Method and target of the unfinished or refused head, as far as they are known, for the log; else b"". Of a
         target that is no path only what follows its authority: that may hold a password (RFC 9110 section 4.2.4)."""

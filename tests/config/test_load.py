@@ -52,6 +52,7 @@ body = "1GiB"
 body_rate = "0B"
 connections = 20
 per_address = 10
+buffers = "64MiB"
 limiter_keys = 1000
 
 [jwt.main]
@@ -154,6 +155,7 @@ def full(folder: Path) -> model.Config:
                 body_rate=0,
                 connections=20,
                 per_address=10,
+                buffers=64 * 1024 * 1024,
                 limiter_keys=1000,
             ),
         ),

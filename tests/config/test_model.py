@@ -20,6 +20,7 @@ def test_gateway() -> None:
         body_rate=240,
         connections=10_000,
         per_address=None,
+        buffers=256 * 1024 * 1024,
         limiter_keys=100_000,
     )
 

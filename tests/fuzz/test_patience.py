@@ -62,7 +62,7 @@ def to_the_end(shell: Shell, chance: Mutator) -> None:
 @given(CHANCE, st.booleans(), st.lists(st.lists(st.sampled_from(ASKED), max_size=12), min_size=1, max_size=3))
 def test_every_request_gets_its_answer(chance: Random, fast: bool, asked: list[list[bytes]]) -> None:
     mutator = Mutator(chance)
-    with clocked(Shell(fast=fast, share=2)) as shell:
+    with clocked(Shell(fast=fast, share=2, buffers=1 << 30)) as shell:
         began = shell.loop.now
         for requests in asked:
             shell.connect().outbox = b"".join(requests)

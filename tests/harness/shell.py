@@ -235,7 +235,9 @@ class Shell:
     pending             decisions that are put off: requests for /wait
     """
 
-    def __init__(self, *, fast: bool = True, connections: int = 3, upstreams: int = 2, share: int = 1) -> None:
+    def __init__(
+        self, *, fast: bool = True, connections: int = 3, upstreams: int = 2, share: int = 1, buffers: int = 1500
+    ) -> None:
         gate = _gate()
         self.loop = FakeLoop()
         self.records: list[Record] = []
@@ -268,11 +270,11 @@ class Shell:
             new_id=_new_id,
             pools={"stage": self.pool},
             log=self,
-            terms=ListenerTerms(connections=connections),
+            terms=ListenerTerms(connections=connections, buffers=buffers),
             client_terms=ClientTerms(trailer_octets=200, trailer_fields=4),
             request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.watched),
         )
-        self.sweep = Sweep(loop, [self.pool])
+        self.sweep = Sweep(loop, [self.pool], self.listener.tidy)
 
     def write(self, record: Record) -> None:
         """The log (`downstream.RecordSink`)."""

@@ -83,6 +83,8 @@ def _left_open(shell: Shell) -> Iterator[str]:
     listener = shell.listener
     if listener.open or listener.refused or listener.idle or listener.by_address:
         yield f"client connections are left: {listener.open} {listener.refused}"
+    if listener.holdings.total:
+        yield f"{listener.holdings.total} octets are in the book"
     if shell.pending:
         yield "a decision is still waited for"
     for end in [*shell.clients, *shell.upstreams]:

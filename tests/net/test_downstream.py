@@ -273,6 +273,71 @@ def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(worl
     assert client.transport.is_reading()
 
 
+def test_what_is_held_is_in_the_book_until_it_is_let_go(world: World) -> None:
+    holdings = world.listener.holdings
+    client = world.client().get(b"/own")
+    client.transport.falls_behind(100_000)
+    assert holdings.total == 100_000
+    client.send(request(b"GET", b"/own") * 1000)
+    assert holdings.total > 120_000
+    assert not client.transport.reading, "at once: its answers are not taken"
+    client.transport.takes()
+    world.loop.run()
+    assert (holdings.total, client.transport.reading) == (0, True)
+
+
+def test_an_ordinary_request_is_in_no_book(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    world.upstream()
+    client.send(b"llo" + request(b"GET", b"/own"))
+    client.answer()
+    assert world.listener.holdings.peak == 0
+
+
+def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 500") + b"he")
+    upstream = world.upstream()
+    upstream.backlog = 70_000
+    world.exchange.upstream_is_full(world.loop.now)
+    assert world.listener.holdings.total == 70_000
+    upstream.backlog = 0
+    world.exchange.upstream_has_room(world.loop.now)
+    assert world.listener.holdings.total == 0
+    assert not client.transport.lost
+
+
+@pytest.mark.parametrize("state", ["full", "relayed", "pending", "closing"])
+def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make: Make, state: str) -> None:
+    world = make(ListenerTerms(buffers=50_000))
+    path = {"relayed": b"/x", "pending": b"/wait"}.get(state, b"/own")
+    client = world.client().get(path)
+    if state == "relayed":
+        world.upstream()
+        client.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
+    if state == "pending":
+        client.send(bytes(51_000))
+    else:
+        client.transport.falls_behind(51_000)
+    if state == "closing":
+        client.protocol.close()
+    world.loop.run()
+    assert client.transport.was_reset
+    assert world.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
+    assert len(world.log.kept) == 1
+    assert world.listener.holdings.total == 0
+    assert world.pool.leased == 0
+
+
+def test_small_portions_are_found_when_there_are_many(make: Make) -> None:
+    world = make(ListenerTerms(buffers=100_000))
+    clients = [world.client().get(b"/own") for _ in range(3)]
+    for client in clients:
+        client.transport.backlog = 40_000  # not enough to be told
+    world.listener.tidy()
+    world.loop.run()
+    assert [client.transport.was_reset for client in clients].count(True) == 1
+
+
 @pytest.mark.parametrize("progress", [False, True])
 def test_a_client_that_takes_nothing_of_the_own_replies_is_reset(world: World, progress: bool) -> None:
     client = world.client().get(b"/own")

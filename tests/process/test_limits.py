@@ -170,6 +170,15 @@ def limits_limiter_keys(scene: Scene) -> None:
     assert scene.gateway.wait_lines(1, status=429)[0]["reason"] == "rate_limited"
 
 
+def limits_buffers(scene: Scene) -> None:
+    """Answers that nobody reads: together they are too much, and those that hold most are cut."""
+    streams = [scene.client(get("/large")) for _ in range(32)]
+    scene.gateway.wait_said("gateway.limits.buffers (1,048,576 octets in all)")
+    assert scene.gateway.line(path="/large", reason="client_gone")["status"] == 499
+    assert scene.ask(get()) == 200
+    assert any(stream.rest() is not None and stream.ended == RESET for stream in streams)
+
+
 # ── gateway.timeouts ──
 
 
@@ -222,6 +231,7 @@ LIMITS: dict[str, tuple[str, Play]] = {
     "body_rate": ('"1KiB"', limits_body_rate),
     "connections": ("2", limits_connections),
     "per_address": ("1", limits_per_address),
+    "buffers": ('"1MiB"', limits_buffers),
     "limiter_keys": ("1", limits_limiter_keys),
 }
 TIMEOUTS: dict[str, tuple[str, Play]] = {

@@ -29,7 +29,15 @@ COMPILED = tuple(
             "policy/router",
         ),
         *("relay/exchange", "relay/pace", "relay/pool", "relay/ports", "relay/turns"),
-        *("net/downstream", "net/intake", "net/upstream", "serve/clock", "observe/access_log", "observe/line"),
+        *(
+            "net/downstream",
+            "net/holdings",
+            "net/intake",
+            "net/upstream",
+            "serve/clock",
+            "observe/access_log",
+            "observe/line",
+        ),
     )
 )
 """Left out: what runs once, or rarely, and what encodes values, since msgspec is C already.

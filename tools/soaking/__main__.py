@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 
 from tools.soaking import breaks
 from tools.soaking.crowd import Crowd
+from tools.soaking.hoard import Hoard
 from tools.soaking.probe import Probe, Times
 from tools.soaking.stage import Gateway, running
 
 MIB = 1024 * 1024
+GIVEN_BACK = 15.0
+"""Seconds in which memory that is free should have gone back to the system."""
 ROUNDS = 10
 """Looks at memory and descriptors during a flood."""
 
@@ -19,6 +22,8 @@ FLOODS: dict[str, tuple[str, Batch, int]] = {
     "uploads": ("uploads cut by the client", breaks.uploads, 10_000),
     "resets": ("answers reset by the upstream", breaks.upstream_resets, 10_000),
 }
+
+PARTS = ("slow", "hoard", *FLOODS)
 
 
 def slow(size: int, seconds: float) -> None:
@@ -58,6 +63,31 @@ def probed(gateway: Gateway, label: str, seconds: float, crowd: Crowd | None = N
     return times
 
 
+def hoard(size: int) -> None:
+    """Memory while clients make the gateway hold what they do not read, and when they have gone."""
+    with running() as gateway:
+        calm = gateway.descriptors()
+        before = gateway.memory()
+        crowd = Hoard(gateway.port, size)
+        connected = gateway.memory()
+        began, cpu = time.monotonic(), gateway.cpu()
+        crowd.press()
+        held = gateway.memory()
+        print(f"\n{size:,} connections that ask without end and never read")
+        print("   MiB before  connected  pressed   KiB each   seconds   cpu s")
+        print(
+            f"{before / MIB:13.0f}{connected / MIB:11.0f}{held / MIB:9.0f}{(held - connected) / size / 1024:11.0f}"
+            f"{time.monotonic() - began:10.1f}{gateway.cpu() - cpu:8.1f}",
+            flush=True,
+        )
+        crowd.close()
+        gateway.settle(calm + 64)
+        at_once = gateway.memory()
+        time.sleep(GIVEN_BACK)
+        print(f"MiB when all have closed: {at_once / MIB:.0f}, {GIVEN_BACK:.0f} s later: {gateway.memory() / MIB:.0f}")
+        complain(gateway)
+
+
 def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
     """Memory and descriptors of the gateway while it is flooded, and when that is over."""
     with running() as gateway:
@@ -88,18 +118,21 @@ def complain(gateway: Gateway) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="tools/soak", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"slow, {', '.join(FLOODS)}; all, if none is named")
+    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all, if none is named")
     parser.add_argument("--clients", type=int, default=5000, help="slow clients (5000)")
     parser.add_argument("--probe", type=float, default=20.0, help="seconds of each measurement beside them (20)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor for the size of the floods (1)")
     parser.add_argument("--seconds", type=float, default=300.0, help="most that one flood may take (300)")
     options = parser.parse_args(arguments)
-    unknown = set(options.parts) - {"slow", *FLOODS}
+    unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    parts = options.parts or ["slow", *FLOODS]
+    parts = options.parts or PARTS
     if "slow" in parts:
         slow(options.clients, options.probe)
+    if "hoard" in parts:
+        for size in (1000, 10_000):
+            hoard(int(size * options.scale))
     for name, (title, batch, total) in FLOODS.items():
         if name in parts:
             flood(title, batch, int(total * options.scale), options.seconds)

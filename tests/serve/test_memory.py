@@ -1,0 +1,56 @@
+"""When memory is given back."""
+
+import sys
+
+import pytest
+
+from rawgate.serve.memory import WORTH, Memory, trim_of_this_system
+
+MUCH = 4 * WORTH
+
+
+class Trims:
+    def __init__(self) -> None:
+        self.count = 0
+        self.memory = Memory(self)
+
+    def __call__(self) -> None:
+        self.count += 1
+
+    def look(self, *held: int) -> int:
+        """One look after the other; how often it trimmed."""
+        before = self.count
+        for octets in held:
+            self.memory.look(octets, octets)
+        return self.count - before
+
+
+def test_it_trims_once_when_much_is_gone_and_no_more_goes() -> None:
+    trims = Trims()
+    assert trims.look(0, MUCH, MUCH // 2, 0) == 0
+    assert trims.look(0) == 1
+    assert trims.look(0, 0) == 0
+
+
+def test_a_peak_between_two_looks_counts() -> None:
+    trims = Trims()
+    trims.memory.look(0, MUCH)
+    assert trims.count == 1
+
+
+@pytest.mark.parametrize("held", [[WORTH - 1, 0, 0], [MUCH, MUCH - WORTH, MUCH - WORTH], [MUCH, MUCH, MUCH]])
+def test_it_leaves_things_alone(held: list[int]) -> None:
+    assert Trims().look(*held) == 0
+
+
+def test_a_system_without_it_is_left_alone() -> None:
+    memory = Memory(None)
+    for held in (MUCH, 0, 0):
+        memory.look(held, held)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_the_function_is_found_and_can_be_called() -> None:
+    trim = trim_of_this_system()
+    assert trim is not None
+    assert trim() in {0, 1}
