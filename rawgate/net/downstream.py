@@ -52,7 +52,7 @@ REFUSED = 256
 """Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
 descriptors, however many connections come."""
 
-MUCH = 16 * 1024
+MUCH: Final = 16 * 1024
 """Octets held back with a request from which on they are entered at once (see `holdings`)."""
 
 UNENTERED = HIGH_WATER + 2 * MUCH

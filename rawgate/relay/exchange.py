@@ -20,7 +20,7 @@ beside this module, is the table drawn by `tools/draw-phases`.
     done       over; `reason`, `status` and the counters are the outcome
 
 Whoever is slower is waited for: a full client pauses the upstream, a full upstream pauses the client. A deadline runs
-only against the side that is waited for; `_wait` says which that is, from the phase and the two `…_full` flags, and
+only against the side that is waited for; `_wait` says which that is, from the phase and from which side is full, and
 `since` is when that side last made progress, or when we began to wait for it.
 
 After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: the client's connection is
@@ -38,7 +38,7 @@ from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, RequestHead, ResponseHead, Terms
 from rawgate.relay.pace import Pace
-from rawgate.relay.pool import Pool
+from rawgate.relay.pool import Pool, Waiter
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import (
     CONNECTION,
@@ -54,7 +54,7 @@ from rawgate.wire import (
     response_tail,
 )
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """RFC 9110 section 9.2.2, without TRACE, which never gets here."""
 
 INTERIM_LIMIT = 64
@@ -155,7 +155,7 @@ def request_error(detail: str) -> MessageError:
     return RequestError(errors.BAD_REQUEST, detail)
 
 
-class Exchange:
+class Exchange(Waiter):
     """See the module's theory. Outcome, valid once `phase` is DONE:
 
     reason        how it ended
@@ -170,14 +170,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "behind",
         "body_taken",
         "bytes_in",
         "bytes_out",
-        "careful",
         "client",
         "client_ended",
-        "client_full",
         "client_pace",
         "client_terms",
         "ended_at",
@@ -240,7 +237,6 @@ class Exchange:
         self.keep_open = False
         self.linger = False
         self.was_reset = False
-        self.client_full = False
         self.upstream_full = False
         self.client_ended = False
         self.upstream_ended = False
@@ -251,9 +247,10 @@ class Exchange:
         self.sent_100 = False
         self.interim = 0
         self.promised = -1
-        self.client_pace: Pace | None = None
-        self.upstream_pace: Pace | None = None
-        self.behind = False  # the request is out, but the upstream's system has not taken all of it
+        self.client_pace: Pace | None = None  # while the client is full
+        self.upstream_pace: Pace | None = (
+            None  # while the upstream is full; or while it still takes a request that is out
+        )
         self.rate_since = now
         self.rate_bytes = 0
         self.body_taken = False
@@ -283,7 +280,7 @@ class Exchange:
     def stalled_since(self) -> float:
         """Since when it has had a connection and has waited for its client; `inf` while it does not."""
         phase = self.phase
-        if self.client_full:
+        if self.client_pace is not None:
             waits = phase is RELAYING or phase is EARLY
         else:
             waits = phase is SENDING and not self.upstream_full and not self._awaits_100()
@@ -397,7 +394,6 @@ class Exchange:
 
     def client_is_full(self, now: float) -> None:
         """More is written to the client than it takes: the upstream waits."""
-        self.client_full = True
         self.since = now
         self.client_pace = Pace(self.client.unsent(), now)
         if self.upstream is not None:
@@ -405,7 +401,7 @@ class Exchange:
 
     def client_has_room(self, now: float) -> None:
         """The client caught up."""
-        self.client_full = False
+        self.client_pace = None
         self.since = now
         if self.phase is FLUSHING:
             self._finish(RESPONSE_END, self.reason, now)
@@ -515,7 +511,7 @@ class Exchange:
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
-            if self.client_full:
+            if self.client_pace is not None:
                 upstream.resume()
             carried = self.request_body is not None
             if not clean and carried:
@@ -524,7 +520,7 @@ class Exchange:
                 self.pool.release(upstream, now, self.promised, carried=carried)
             else:
                 self._close_upstream(upstream)
-        if self.client_full:
+        if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
         else:
             self._finish(RESPONSE_END, self.reason, now)
@@ -554,6 +550,7 @@ class Exchange:
             self.phase = self.phase.moves[RETRY]
             self.retried = True
             self.wants_body = False
+            self.upstream_pace = None
             self._acquire(now, fresh=True)
         elif self.phase is TUNNEL:
             self._cut(errors.UPSTREAM_CUT, now)
@@ -582,6 +579,7 @@ class Exchange:
     def upstream_has_room(self, now: float) -> None:
         """The upstream caught up."""
         self.upstream_full = False
+        self.upstream_pace = None
         self.since = self.rate_since = now
         self.rate_bytes = self.bytes_in
         if self.wants_body:
@@ -626,7 +624,7 @@ class Exchange:
         elif phase is TUNNEL:
             due, reason = self.since + terms.tunnel_idle, errors.TUNNEL_IDLE
             return min((due, reason), (self.started + terms.tunnel_max_age, errors.TUNNEL_MAX_AGE), key=_first)
-        elif self.client_full:
+        elif self.client_pace is not None:
             due, reason = self.since + self.client_terms.send_timeout, errors.CLIENT_GONE
         elif self.upstream_full:
             due, reason = self.since + terms.idle_timeout, errors.UPSTREAM_TIMEOUT
@@ -685,10 +683,10 @@ class Exchange:
 
     def _takes(self, now: float) -> bool:
         """Whether the side that we wait for has taken some of what was written to it."""
-        if self.client_full:
-            pace = self.client_pace
+        pace = self.client_pace
+        if pace is not None:
             least = 0 if self.phase is TUNNEL else self.client_terms.body_rate
-            return pace is not None and pace.look(self.client.unsent(), now) and pace.keeps(least, now)
+            return pace.look(self.client.unsent(), now) and pace.keeps(least, now)
         upstream, pace = self.upstream, self.upstream_pace
         if upstream is None:
             return False
@@ -703,13 +701,16 @@ class Exchange:
         lie in the kernel for minutes. It has to have taken some of the body before, so that one that is not there at
         all is noticed in time, and then some in each `idle_timeout`."""
         pace = self.upstream_pace
-        if not self.behind or pace is None:
-            self.behind = 0 < left < self.bytes_in
+        if pace is None:
+            if not 0 < left < self.bytes_in:
+                return False
             self.upstream_pace = Pace(left, now)
-            return self.behind
+            return True
         pace.look(left, now)
-        self.behind = left > 0
-        return not self.behind or now < pace.moved + self.pool.terms.idle_timeout
+        if not left:
+            self.upstream_pace = None
+            return True
+        return now < pace.moved + self.pool.terms.idle_timeout
 
     def _past_total(self, now: float) -> bool:
         total = self.pool.terms.total_timeout

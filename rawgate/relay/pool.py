@@ -27,9 +27,9 @@ Rules it keeps
   response, and nothing after it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import Protocol
 
 from rawgate.errors import QUEUE_FULL, Reason
 from rawgate.message import Terms
@@ -65,27 +65,33 @@ class UpstreamTerms(Terms, frozen=True):
     tunnel_max_age: float = 86400.0
 
 
-class Waiter(Protocol):
-    """Who asks for a connection."""
+class Waiter(ABC):
+    """Who asks for a connection; a base class for the reason that ports are (see `relay.ports`)."""
+
+    __slots__ = ("careful",)
+
+    careful: bool
+    """Its request cannot be sent a second time: the connection must be good."""
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """Of the client, as a limiter's bucket: whose share of the connections this is."""
 
     @property
-    def careful(self) -> bool:
-        """Its request cannot be sent a second time: the connection must be good."""
-
-    @property
+    @abstractmethod
     def stalled_since(self) -> float:
         """Monotonic time since when it has had its connection and has waited for its own client; `inf`: it does not."""
 
+    @abstractmethod
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         """Here it is."""
 
+    @abstractmethod
     def lease_failed(self, reason: Reason, now: float) -> None:
         """There will be none."""
 
+    @abstractmethod
     def make_way(self, now: float) -> None:
         """End now, and give the connection back: others wait for it."""
 
@@ -287,7 +293,8 @@ class Pool:
             upstream.close()
             self._start_dial(waiter)
         else:
-            self._take(upstream, waiter)
+            self._leased[upstream] = waiter
+            self._turns.took(waiter.address)
             waiter.leased(upstream, now)
 
     def suspect(self, target: int) -> None:
@@ -354,15 +361,10 @@ class Pool:
         self._turn = (self._turn + 1) % count
         return self._turn
 
-    def _take(self, upstream: UpstreamPort, waiter: Waiter) -> None:
-        self._leased[upstream] = waiter
-        if self._turns.counting:
-            self._turns.took(waiter.address)
-
     def _give(self, upstream: UpstreamPort) -> None:
-        waiter = self._leased.pop(upstream)
         if self._turns.counting:
-            self._turns.gave(waiter.address)
+            self._turns.gave(self._leased[upstream].address)
+        del self._leased[upstream]
 
     def _take_idle(self, target: int, waiter: Waiter, now: float) -> UpstreamPort | None:
         idle = self._idle[target]
@@ -370,7 +372,9 @@ class Pool:
             upstream = idle.pop()
             good = upstream.retire_at > now and (self.reuse_after_body or not upstream.carried)
             if good and not ((upstream.carried or waiter.careful) and upstream.is_spoilt()):
-                self._take(upstream, waiter)
+                self._leased[upstream] = waiter
+                if self._turns.counting:
+                    self._turns.took(waiter.address)
                 return upstream
             upstream.close()
         return None

@@ -5,6 +5,7 @@ from math import inf
 from rawgate.errors import Reason
 from rawgate.message import Octets
 from rawgate.relay.exchange import Exchange
+from rawgate.relay.pool import Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
@@ -84,12 +85,14 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.closed = True
 
 
-class FakeWaiter:
+class FakeWaiter(Waiter):
     """Somebody who asks a pool for a connection. `ways`: when it was told to make way."""
+
+    address = ""
+    stalled_since = inf
 
     def __init__(self, address: str = "") -> None:
         self.address = address
-        self.stalled_since = inf
         self.careful = False
         self.got: list[UpstreamPort] = []
         self.failed: list[Reason] = []
