@@ -11,7 +11,7 @@ import pytest
 from rawgate.config.marks import HOUR, Duration
 from rawgate.config.model import Route, Timeouts, Upstream
 from rawgate.errors import REASONS
-from rawgate.observe.shape import Line
+from rawgate.observe.model import Line
 
 PAGE = (Path(__file__).parents[1] / "rawgate/operating.md").read_text("utf-8")
 

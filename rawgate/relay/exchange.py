@@ -202,6 +202,7 @@ class Exchange(Waiter):
         "since",
         "started",
         "status",
+        "trailed",
         "upstream",
         "upstream_ended",
         "upstream_full",
@@ -242,6 +243,7 @@ class Exchange(Waiter):
         self.upstream_ended = False
         self.response_seen = False
         self.response_close = False
+        self.trailed = False
         self.rechunk = False
         self.retried = False
         self.sent_100 = False
@@ -371,7 +373,9 @@ class Exchange(Waiter):
         out = chunk(bytes(payload)) if payload else b""
         if body.done:
             may_pass = self.forward.trailer
-            out += last_chunk([field for field in body.trailers if may_pass(field[0].lower())])
+            trailers = [field for field in body.trailers if may_pass(field[0].lower())]
+            self.trailed = bool(trailers)
+            out += last_chunk(trailers)
         if out:
             upstream.write(out)
 
@@ -516,7 +520,8 @@ class Exchange(Waiter):
             carried = self.request_body is not None
             if not clean and carried:
                 self.pool.suspect(upstream.target)
-            if clean and not self.response_close and not self.upstream_full:
+            # aiohttp 3.14 takes the trailers of one request for fields of the next one on that connection.
+            if clean and not (self.response_close or self.upstream_full or self.trailed):
                 self.pool.release(upstream, now, self.promised, carried=carried)
             else:
                 self._close_upstream(upstream)

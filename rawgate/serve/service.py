@@ -15,7 +15,7 @@ from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
 from rawgate.net.upstream import Dialer, Sweep
-from rawgate.policy.gate import Report
+from rawgate.policy.compile import Report
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
 from rawgate.serve.load import Loaded, request_rules

@@ -165,6 +165,16 @@ def test_a_chunked_body_is_framed_anew_and_its_trailers_are_filtered() -> None:
     assert upstream.sent.endswith(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: v\r\n\r\n")
 
 
+@pytest.mark.parametrize(("trailer", "pooled"), [(b"X-T: v\r\n", 0), (b"", 1), (b"X-User-Id: root\r\n", 1)])
+def test_a_connection_that_carried_trailers_is_not_used_again(trailer: bytes, pooled: int) -> None:
+    w = World(b"POST", CHUNKED)
+    upstream = w.connected()
+    w.up(b"2\r\nhe\r\n0\r\n" + trailer + b"\r\n")
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert (w.pool.idle, upstream.closed) == (pooled, not pooled)
+
+
 def test_a_close_delimited_answer_is_chunked_for_http_1_1() -> None:
     w = World()
     upstream = w.connected()

@@ -85,17 +85,9 @@ def test_what_may_come_in_does_and_nothing_else_gets_through(server: Server, lan
     assert not through, "\n".join([f"{len(through)} got through:", *map(str, through)])
 
 
-REMEMBERS = "aiohttp 3.14 takes the trailers of one request for fields of the next one on the connection"
-
-
 @pytest.mark.process
-def test_what_one_client_says_is_not_in_the_request_of_the_next(
-    request: pytest.FixtureRequest, server: Server, address: Address
-) -> None:
-    """Both go to the server on one connection, since the gateway takes the one that was used last; unless the server
-    refuses trailers, as tornado and Werkzeug do."""
-    if server.name == "aiohttp":
-        request.applymarker(pytest.mark.xfail(reason=REMEMBERS, strict=True))
+def test_what_one_client_says_is_not_in_the_request_of_the_next(server: Server, address: Address) -> None:
+    """aiohttp 3.14 takes the trailers of one request for fields of the next one on the connection."""
     said = ((b"X-Mine", MARKER.encode()),)
     reported(server, address, Spelling("fields", b"POST", b"/x", trailers=said))
     report = reported(server, address, PLAIN["open"])
