@@ -167,7 +167,9 @@ def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
 
 def _hides(earlier: Cell[Plan], later: Cell[Plan]) -> bool:
     """Whether no request can reach a cell because of one that stands before it."""
-    if earlier.host not in (later.host, b"") or (later.folds and not earlier.folds):
+    if earlier.host not in (later.host, b""):
+        return False
+    if later.folds and not earlier.folds and earlier.prefix.lower() != earlier.prefix.upper():
         return False
     return _covers(earlier.prefix, later.prefix.lower() if earlier.folds else later.prefix)
 

@@ -1,5 +1,7 @@
 """Routing: which route, in which order, and which routes can never be one."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,13 +11,28 @@ from rawgate.errors import Problem
 from rawgate.policy.router import ANY_METHOD, Entry, Router, compile_router, host_of
 
 
-def route(prefix: str, host: str | None = None, methods: tuple[str, ...] | None = None) -> Route:
-    return Route(prefix=prefix, upstream="u", auth="none", host=host, methods=methods)
+def route(
+    prefix: str, host: str | None = None, methods: tuple[str, ...] | None = None, *, folds: bool = False
+) -> Route:
+    case: Literal["ignore", "exact"] = "ignore" if folds else "exact"
+    return Route(prefix=prefix, upstream="u", auth="none", host=host, methods=methods, case=case)
+
+
+def folding(prefix: str, host: str | None = None, methods: tuple[str, ...] | None = None) -> Route:
+    return route(prefix, host, methods, folds=True)
+
+
+def compared(each: Route) -> tuple[str, bool]:
+    """A route's prefix as it is compared, and whether it ignores case."""
+    return (each.prefix.lower(), True) if each.case == "ignore" else (each.prefix, False)
 
 
 def router(*routes: Route) -> tuple[Router[int], list[Problem]]:
     problems: list[Problem] = []
-    entries = [Entry(index, each, each.prefix.encode(), index) for index, each in enumerate(routes)]
+    entries = []
+    for index, each in enumerate(routes):
+        prefix, folds = compared(each)
+        entries.append(Entry(index, each, prefix.encode(), index, folds))
     return compile_router(entries, problems), problems
 
 
@@ -155,6 +172,12 @@ def test_allow_of_an_open_group_names_the_usual_methods() -> None:
         ([route("/", "a.test"), route("/x", "A.TEST")], [1]),
         ([route("/a", methods=("GET",)), route("/"), route("/a", methods=("PUT",))], []),
         ([route("/"), route("/a", methods=("GET",)), route("/a", methods=("PUT",))], [1, 2]),
+        ([folding("/A"), route("/a/b")], [1]),
+        ([folding("/a"), route("/A/b"), folding("/A/B")], [1, 2]),
+        ([folding("/A"), folding("/a", methods=("GET",))], [1]),
+        ([route("/a"), folding("/a")], []),
+        ([route("/a"), route("/A")], []),
+        ([route("/"), folding("/a")], [1]),
     ],
 )
 def test_unreachable_routes_are_problems(routes: list[Route], unreachable: list[int]) -> None:
@@ -164,19 +187,32 @@ def test_unreachable_routes_are_problems(routes: list[Route], unreachable: list[
 
 
 def test_host_of_an_authority() -> None:
-    assert host_of(b"[2001:DB8::1]:80") == b"[2001:db8::1]"
+    assert host_of(b"A.Test.:80") == b"a.test"
+    spellings = [b"[2001:DB8::1]:80", b"[2001:db8:0:0:0:0:0:1]", b"[2001:0db8::0001]", b"[2001:db8::0.0.0.1]:8"]
+    assert {host_of(spelling) for spelling in spellings} == {b"[2001:db8::1]"}
 
 
-_prefixes = st.sampled_from(["/", "/a", "/a/", "/a/b", "/a/b/", "/b", "/a/b/c", "/ab"])
+def test_an_address_is_one_host_in_any_spelling() -> None:
+    table, problems = router(route("/", "[2001:0DB8:0:0::1]"), route("/", "[2001:db8::1]", methods=("GET",)))
+    assert [problem.path for problem in problems] == [("routes", 1)]
+    assert select(table, "/", authority="[2001:DB8::1]:443") == 0
+    assert select(table, "/", authority="[2001:db8::2]") is None
+
+
+_prefixes = st.sampled_from(["/", "/a", "/a/", "/a/b", "/aB/c", "/a/b/", "/b", "/a/b/c", "/ab", "/Ab", "/1"])
 _hosts = st.sampled_from([None, "a.test", "b.test"])
 _methods = st.sampled_from([None, ("GET",), ("PUT", "POST"), ("HEAD",)])
-_routes = st.lists(st.builds(route, _prefixes, _hosts, _methods), min_size=1, max_size=7)
-_paths = st.lists(st.sampled_from(["a", "b", "c", "ab", ""]), max_size=4).map(lambda parts: "/" + "/".join(parts))
+_routes = st.lists(st.builds(route, _prefixes, _hosts, _methods, folds=st.booleans()), min_size=1, max_size=7)
+_paths = st.lists(st.sampled_from(["a", "A", "b", "aB", "c", "ab", "1", ""]), max_size=4).map(
+    lambda parts: "/" + "/".join(parts)
+)
 
 
 def _takes(each: Route, path: str, host: str) -> bool:
-    below = path.startswith(each.prefix if each.prefix.endswith("/") else each.prefix + "/")
-    return each.host in (None, host) and (path == each.prefix or below)
+    prefix, folds = compared(each)
+    path = path.lower() if folds else path
+    below = path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+    return each.host in (None, host) and (path == prefix or below)
 
 
 @given(_routes, _paths, st.sampled_from(["a.test", "b.test", "c.test"]))
@@ -188,7 +224,8 @@ def test_the_first_match_in_order_is_the_group(routes: list[Route], path: str, h
     if first is None:
         assert group is None
         return
-    members = [index for index, each in enumerate(routes) if (each.host, each.prefix) == (first.host, first.prefix)]
+    group_of = [(each.host, compared(each)) for each in routes]
+    members = [index for index, found in enumerate(group_of) if found == (first.host, compared(first))]
     assert group is not None
     assert {*group.methods.values(), group.other} - {None} <= set(members)
 
@@ -200,7 +237,8 @@ def test_a_route_without_a_problem_can_be_reached(routes: list[Route]) -> None:
     reached = set()
     for each in routes:
         for host in ("a.test", "b.test", "c.test"):
-            for path in (each.prefix, each.prefix.rstrip("/") + "/zzz"):
+            below = each.prefix.rstrip("/") + "/zzz"
+            for path in (each.prefix, below, each.prefix.swapcase(), below.swapcase()):
                 group = table.find(host.encode(), path.encode())
                 reached |= {*group.methods.values(), group.other} if group is not None else set()
     assert reached - {None} == set(range(len(routes))) - lost
