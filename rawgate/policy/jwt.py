@@ -223,11 +223,18 @@ def _members(text: bytes) -> dict[str, Raw] | None:
     try:
         members = _split_object(text)
         # What is not converted is not checked for UTF-8 either.
-        if not text.isascii() or _may_repeat(text, len(members)):
+        if not text.isascii() or (_may_repeat(text, len(members)) and not _is_flat_and_whole(text, members)):
             _look_for_duplicates(text.decode())
     except (ValueError, RecursionError):
         return None
     return members
+
+
+def _is_flat_and_whole(text: bytes, members: dict[str, Raw]) -> bool:
+    """Whether these members, written without a blank, are all of a text in which no object is within another."""
+    size = sum(map(len, members)) + sum(map(len, members.values()))
+    # Each member has two quotes, a colon, and a comma or a brace behind it; one brace stands before all.
+    return text.count(b"{") == 1 and size + 4 * len(members) + 1 == len(text)
 
 
 _USED = ("sub", "iss", "aud", "exp", "nbf", "iat")

@@ -906,3 +906,11 @@ def test_a_secret_that_is_not_in_its_notation(encoding: str, written: bytes, wor
 
 def test_no_keys_no_verifier() -> None:
     assert problems_of(algorithm="RS256", public_key=(), jwks=Secret("file:j", b"")) == []
+
+
+@given(st.lists(st.tuples(NAMES, st.integers(0, 99) | NAMES | st.lists(st.integers(0, 9))), min_size=1, max_size=5))
+def test_duplicates_are_found_in_what_is_written_without_blanks(members: list[tuple[str, Any]]) -> None:
+    text = ",".join(f"{json.dumps(f'x{name}')}:{json.dumps(value, separators=(',', ':'))}" for name, value in members)
+    claims = json.dumps(CLAIMS, separators=(",", ":")).encode()[:-1] + b"," + text.encode() + b"}"
+    twice = len({name for name, _ in members}) < len(members)
+    assert ANY.verify(hs256(claims), NOW) == (AUTH_MALFORMED if twice else ALICE)
