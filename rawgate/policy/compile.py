@@ -104,7 +104,7 @@ class _Compiler:
             if table is not None:
                 self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
 
-    def entries(self) -> list[Entry[CompiledRoute]]:
+    def entries(self) -> "list[Entry[CompiledRoute]]":
         """All routes whose prefix can be matched."""
         entries = []
         for index, route in enumerate(self.config.routes):
