@@ -181,11 +181,11 @@ class Forward(Value, frozen=True):
 
     def on_response(self, head: ResponseHead) -> bytes:
         """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""
-        return self.down(self.request_id.encode(), self.fields, head)
+        return self.down(self, head)
 
 
-Down = Callable[[bytes, bytes, ResponseHead], bytes]
-"""`(request id, Forward.fields, response head)` → the head for the client; one for all requests of a route."""
+Down = Callable[[Forward, ResponseHead], bytes]
+"""`(what was sent, response head)` → the head for the client; one for all requests of a route."""
 
 
 class Answer(Value, frozen=True):

@@ -341,6 +341,13 @@ class Route(Struct, frozen=True, kw_only=True):
     ] = "upstream"
     request_headers: Annotated[HeaderRules, About("What to change in the fields that go up.")] = HeaderRules()
     response_headers: Annotated[HeaderRules, About("What to change in the fields that come down.")] = HeaderRules()
+    rewrite_location: Annotated[
+        bool,
+        About(
+            "Turn a Location that names the service itself, or a path that replaced the prefix, back into the client's "
+            "form."
+        ),
+    ] = True
     response_timeout: Annotated[Seconds | None, About("In place of the upstream's.")] = None
     body: Annotated[Annotated[int, Size()] | None, About("Size of a request body, in place of the gateway's.")] = None
     upgrade: Annotated[

@@ -43,6 +43,7 @@ _IDENTITY_UP = {
     "host",
     "proxy",
     "via",
+    "x-auth-by",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
@@ -81,6 +82,7 @@ _UNTRUSTED = {
     "authorization": "carries the credential of [jwt] verifiers",
     "cookie": "is a client's to send: remove it by a route's request_headers",
     "origin": "is written by browsers",
+    "x-auth-by": "is taken from everyone in any case",
     "x-user-id": "is taken from everyone in any case",
 } | dict.fromkeys(_HOP | {"host"}, _OF_HOP)
 

@@ -6,7 +6,7 @@ its share, and appends a Problem for all that does not fit.
 
 from collections.abc import Callable, Collection
 
-from rawgate.config.model import Config, RateLimit, RegexRewrite, Route
+from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream
 from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, RouteTerms
@@ -81,6 +81,7 @@ class _Compiler:
         self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
         self.response_wanted = (
             headers.RESPONSE_NAMES
+            | (headers.TURNED_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
             | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
@@ -156,6 +157,7 @@ class _Compiler:
             self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
         policy = None if route.cors is None else cors.compile_cors(route.cors)
         body = self.config.gateway.limits.body if route.body is None else route.body
+        swap = (prefix, paths.configured_path(route.rewrite)) if isinstance(route.rewrite, str) else (b"", b"")
         return CompiledRoute(
             terms=RouteTerms(name, route.upstream, route.response_timeout, body),
             keeps_slash=route.encoded_slash == "keep",
@@ -174,8 +176,10 @@ class _Compiler:
                 withheld=self._withheld(route),
                 ip_header=self.ip_header,
                 untrusted=self._untrusted(route),
+                vouched_by="" if route.auth == "none" else route.auth,
+                prefix=headers.replaced_prefix(*swap),
             ),
-            down=self._down(route),
+            down=self._down(route, upstream, swap),
             trailer=headers.compile_trailer_filter(
                 self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
             ),
@@ -225,13 +229,16 @@ class _Compiler:
             return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, report, self.problems)
         return compile_function(route.rewrite, paths.sendable, report)
 
-    def _down(self, route: Route) -> Down:
+    def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
         if route.rate_limit is not None:
             removed |= headers.LIMIT_NAMES
         if route.cors is not None:
             removed |= cors.RESPONSE_FIELDS
-        return headers.compile_down(removed, self.response_wanted, route.response_headers, self.date)
+        turn_back = None
+        if route.rewrite_location:
+            turn_back = headers.compile_turn_back((target.authority.encode() for target in upstream.targets), *swap)
+        return headers.compile_down(removed, self.response_wanted, route.response_headers, self.date, turn_back)
 
 
 def compile_gate(

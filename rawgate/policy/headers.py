@@ -8,7 +8,7 @@ A field is in one of three groups, settled at load:
 
 Named fields on the way up, and who is believed:
 
-    X-User-Id                           ours alone: removed from everyone, then set for a verified caller
+    X-User-Id, X-Auth-By                ours alone: removed from everyone, then set for a verified caller
     X-Request-Id, X-Forwarded-*, and
     whatever else services believe      a trusted proxy's pass; all others' are removed, then ours are set
     X-HTTP-Method-Override              likewise, where the method selects the route
@@ -23,6 +23,8 @@ One name has many spellings. CGI, WSGI and their heirs make one variable of `X-U
 `X.User~Id`. So names are compared as `message.READ_AS` has them, and a trusted proxy's field passes only as it is
 spelled in the lists below: `wire` has dropped the aliases of all names that are read, and here go those of the watched.
 
+On the way down, a Location that only makes sense behind the gateway is turned back (`compile_turn_back`).
+
 A route's own rules come last: what they set or remove is dropped as received, then the fields that they set are added.
 """
 
@@ -30,7 +32,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import READ_AS, Down, RequestHead, ResponseHead, Terms
+from rawgate.message import READ_AS, Down, Forward, RequestHead, ResponseHead, Terms
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, trusted, request id, user or b"")` → the head for the upstream."""
@@ -38,7 +40,8 @@ BELIEVED = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
     b"x-forwarded-" + name
     for name in (b"for", b"proto", b"host", b"port", b"prefix", b"server", b"by", b"ssl", b"scheme", b"uri", b"path")
 )
-OURS = frozenset((b"x-user-id", b"x-request-id", b"via")) | BELIEVED
+_NOBODYS = frozenset((b"x-user-id", b"x-auth-by"))
+OURS = _NOBODYS | {b"x-request-id", b"via"} | BELIEVED
 """What the gateway itself says to an upstream. A client may not have it removed by naming it in Connection."""
 REQUEST_NAMES = OURS | frozenset((b"authorization", b"proxy", b"max-forwards"))
 """Named on the way up in every configuration; key headers, the client address header and CORS come on top."""
@@ -64,6 +67,7 @@ _SERVICES_BELIEVE = frozenset(
 )
 _FAMILIES_BELIEVED = (b"x-forwarded-*", b"x-original-*")
 
+TURNED_NAMES = frozenset((b"location",))
 RESPONSE_NAMES = frozenset((b"server", b"x-powered-by", b"x-request-id", b"date"))
 LIMIT_NAMES = frozenset(
     (b"ratelimit", b"ratelimit-policy", b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
@@ -79,7 +83,8 @@ _NEVER_TRAILERS = frozenset(
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _PROTO = b"\r\nX-Forwarded-Proto: http"
-_PROTO_AND_HOST = _PROTO + b"\r\nX-Forwarded-Host: "
+_PREFIX = b"\r\nX-Forwarded-Prefix: "
+_TOLD_HOST = b"\r\nX-Forwarded-Host: "
 _STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
@@ -193,14 +198,17 @@ def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     return [line for index, line in enumerate(head.through) if index not in gone]
 
 
-def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes) -> list[bytes]:
-    """Our forwarding fields behind a trusted proxy: its list goes on, the rest only where it said nothing."""
+def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes, prefix: bytes) -> list[bytes]:
+    """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
+    nothing."""
     earlier = known.get(b"x-forwarded-for")
     lines = [_FORWARDED_FOR, earlier + b", " + peer if earlier else peer]
     if b"x-forwarded-proto" not in known:
         lines.append(_PROTO)
+    if prefix:
+        lines += (_PREFIX, known.get(b"x-forwarded-prefix", b"").rstrip(b"/"), prefix)
     if authority and b"x-forwarded-host" not in known:
-        lines += (b"\r\nX-Forwarded-Host: ", authority)
+        lines += (_TOLD_HOST, authority)
     return lines
 
 
@@ -213,6 +221,8 @@ def compile_up(
     withheld: frozenset[bytes],
     ip_header: bytes,
     untrusted: Untrusted,
+    vouched_by: str = "",
+    prefix: bytes = b"",
 ) -> Up:
     """The way up of one route.
 
@@ -220,16 +230,23 @@ def compile_up(
     named      all names that policy asked for
     withheld   those of them that this route keeps from its upstream: credentials that it has used
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
+    vouched_by what verifies the callers of this route, as its `auth` names it, or "": a subject is unique only within
+               its issuer
+    prefix     what stands before the path that the upstream sees in the one that the client sees, or b""
     """
     ruled = _ruled(rules)
     dropped = _read_as(ruled)
-    hearsay = {ip_header} | {name for name in named if untrusted.holds(name.translate(READ_AS))}
-    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"}
+    prefix = b"" if b"x-forwarded-prefix" in dropped else prefix
+    hearsay = {ip_header} | {name for name in named - _NOBODYS if untrusted.holds(name.translate(READ_AS))}
+    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"} | ({b"x-forwarded-prefix"} if prefix else set())
     labels = _labels(named - written_here - withheld - ruled - hearsay)
     trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
     own_host = b" HTTP/1.1\r\nHost: " + host
+    proto = _PROTO + _PREFIX + prefix if prefix else _PROTO
+    proto_and_host = proto + _TOLD_HOST
     members = tuple(b"1.%d rawgate\r\n" % minor + _lines(rules.set.items()) for minor in (0, 1))
-    ends = tuple(b"\r\nVia: " + member for member in members)
+    via_label = (f"\r\nX-Auth-By: {vouched_by}\r\nVia: " if vouched_by else "\r\nVia: ").encode()
+    ends = tuple(via_label + member for member in members)
 
     def up(
         head: RequestHead, path: bytes, query: bytes, peer: bytes, trusted: bool, request_id: bytes, user: bytes
@@ -247,34 +264,102 @@ def compile_up(
             if name in passing:
                 lines += (passing[name], known[name])
         if trusted:
-            lines += _forwarded_again(known, peer, authority)
+            lines += _forwarded_again(known, peer, authority, prefix)
         else:
-            lines += (_FORWARDED_FOR, peer, _PROTO_AND_HOST, authority) if authority else (_FORWARDED_FOR, peer, _PROTO)
+            lines += (_FORWARDED_FOR, peer, proto_and_host, authority) if authority else (_FORWARDED_FOR, peer, proto)
         via = known.get(b"via")
         lines += (
             b"\r\nX-Request-Id: ", request_id,
             b"\r\nX-User-Id: " if user else b"", user,
-            b"\r\nVia: %b, %b" % (via, members[head.minor]) if via else ends[head.minor],
+            b"%b%b, %b" % (via_label, via, members[head.minor]) if via else ends[head.minor],
         )  # fmt: skip
         return b"".join(lines)
 
     return up
 
 
+TurnBack = Callable[[bytes, bytes], bytes]
+"""`(Location, head that was sent up)` → what the client gets."""
+
+_ABSOLUTE = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//([^/?#\\]*)(.*)", re.DOTALL).fullmatch
+_dots = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:[/?#]|$)").search
+_LINE_END = b"\r\n"
+
+
+def replaced_prefix(prefix: bytes, replacement: bytes) -> bytes:
+    """What a service must put before its paths to get the client's: of "/api/users" replaced by "/users" it is "/api",
+    of one replaced by "/" all of it. Where one is no end of the other there is no such text; then all of it, too."""
+    return prefix.rstrip(b"/").removesuffix(replacement.rstrip(b"/"))
+
+
+def _one_slash(path: bytes) -> bytes:
+    """What begins with two of them would be another host, and browsers read a backslash as one."""
+    return b"/" + path.lstrip(b"/\\")
+
+
+def _is_under(path: bytes, stem: bytes) -> bool:
+    return path.startswith(stem) and path[len(stem) : len(stem) + 1] in (b"", b"/", b"?", b"#")
+
+
+def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: bytes) -> TurnBack:
+    """As nginx's `proxy_redirect default`, and Apache's ProxyPassReverse, which takes paths too.
+
+    authorities         the upstream's: a Location there loses scheme and host
+    prefix, replacement  as they are configured, or both b"": a path under the replacement is put under the prefix
+    """
+    own = frozenset(name for authority in authorities for name in (authority, authority.removesuffix(b":80")))
+    new, old = prefix.rstrip(b"/"), replacement.rstrip(b"/")
+
+    def turned(path: bytes) -> bytes:
+        # A service that reads X-Forwarded-Prefix has put it there itself: of two readings the longer prefix is right.
+        theirs = len(new) > len(old) and _is_under(path, new)
+        if new == old or theirs or not _is_under(path, old) or _dots(path):
+            return path
+        rest = path[len(old) :]
+        return _one_slash((new if rest[:1] == b"/" else prefix) + rest)
+
+    def turn_back(location: bytes, sent: bytes) -> bytes:
+        absolute = _ABSOLUTE(location)
+        if absolute is None:
+            return turned(location) if location[:1] == b"/" else location
+        scheme, authority, path = absolute.groups()
+        if not path.startswith(b"/"):
+            path = b"/" + path
+        host = authority.lower()
+        if (scheme or b"http").lower() == b"http" and host.removesuffix(b":80") in own:
+            return _one_slash(turned(path))
+        if host and host == _told_host(sent):
+            return location[: absolute.start(3)] + turned(path)
+        return location
+
+    return turn_back
+
+
+def _told_host(sent: bytes) -> bytes:
+    """The host by which the client knows the gateway, as the upstream was told it."""
+    _, label, rest = sent.partition(_TOLD_HOST)
+    return rest.partition(_LINE_END)[0].lower() if label else b""
+
+
 def compile_down(
-    removed: frozenset[bytes], named: frozenset[bytes], rules: HeaderRules, date: Callable[[], bytes]
+    removed: frozenset[bytes],
+    named: frozenset[bytes],
+    rules: HeaderRules,
+    date: Callable[[], bytes],
+    turn_back: "TurnBack | None" = None,
 ) -> Down:
     """The way down of one route.
 
-    removed  names that this route takes out of every answer, because they are told by the gateway or by nobody
-    named    all names that `ResponseHead.known` may hold
+    removed    names that this route takes out of every answer, because they are told by the gateway or by nobody
+    named      all names that `ResponseHead.known` may hold
+    turn_back  makes the client's form of a Location, or None
     """
     ruled = _ruled(rules)
     labels = _labels(named - removed - ruled)
     fixed = _lines(rules.set.items())
     adds_date = b"date" not in ruled
 
-    def down(request_id: bytes, fields: bytes, head: ResponseHead) -> bytes:
+    def down(forward: Forward, head: ResponseHead) -> bytes:
         known, status = head.known, head.status
         through = _without(head, ruled) if head.watched else head.through
         lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if through else b"", b"\r\n".join(through)]
@@ -282,13 +367,16 @@ def compile_down(
         if status < 200:
             lines.append(b"\r\n")
             return b"".join(lines)
+        # With 200, a Location leads nowhere (RFC 9110 section 10.2.2).
+        if status > 200 and turn_back is not None and b"location" in known:
+            known = {**known, b"location": turn_back(known[b"location"], forward.head)}
         for name in known:
             if name in labels:
                 lines += (labels[name], known[name])
         # RFC 9110 section 6.6.1: a recipient with a clock adds the Date that an answer lacks.
         if adds_date and b"date" not in known:
             lines += (b"\r\nDate: ", date())
-        lines += (b"\r\nX-Request-Id: ", request_id, b"\r\n", fields, fixed)
+        lines += (b"\r\nX-Request-Id: ", forward.request_id.encode(), b"\r\n", forward.fields, fixed)
         return b"".join(lines)
 
     return down

@@ -104,6 +104,7 @@ rate_limit = { max = 100, window = "60s" }
 upstream_host = "pass"
 request_headers = { set = { X-Team = "a b" }, remove = ["Cookie"] }
 response_headers = { set = { Server = "" } }
+rewrite_location = false
 response_timeout = "7s"
 body = "0B"
 upgrade = []
@@ -209,6 +210,7 @@ def full(folder: Path) -> model.Config:
                 upstream_host="pass",
                 request_headers=model.HeaderRules(set={"X-Team": "a b"}, remove=("Cookie",)),
                 response_headers=model.HeaderRules(set={"Server": ""}),
+                rewrite_location=False,
                 response_timeout=7.0,
                 body=0,
                 upgrade=(),

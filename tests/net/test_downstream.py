@@ -133,7 +133,7 @@ class World:
 TERMS = RouteTerms("a-route", "users", None, 10_000)
 
 
-def plain(ident: bytes, fields: bytes, head: ResponseHead) -> bytes:
+def plain(forward: Forward, head: ResponseHead) -> bytes:
     return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
 
 

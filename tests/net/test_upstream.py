@@ -47,7 +47,7 @@ class World:
         forward = Forward(
             RouteTerms("r", "users", None, 1000),
             b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
-            lambda ident, fields, head: b"HTTP/1.1 %d X\r\n" % head.status,
+            lambda forward, head: b"HTTP/1.1 %d X\r\n" % head.status,
             lambda name: True,
             b"",
             "id",

@@ -123,9 +123,9 @@ def path_sent(decision: Decision) -> str:
     return lines(forward(decision).head)[0].split(" ")[1]
 
 
-def response(decision: Decision, known: dict[str, bytes] | None = None) -> list[str]:
+def response(decision: Decision, known: dict[str, bytes] | None = None, status: int = 200) -> list[str]:
     fields = {name.encode(): value for name, value in (known or {}).items()}
-    head = ResponseHead(200, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", ((0, b"x-a"),))
+    head = ResponseHead(status, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", ((0, b"x-a"),))
     return lines(forward(decision).on_response(head))
 
 
@@ -145,9 +145,11 @@ def test_the_whole_way() -> None:
         "Authorization: " + ALICE.decode(),
         "X-Forwarded-For: 192.0.2.7",
         "X-Forwarded-Proto: http",
+        "X-Forwarded-Prefix: /api/users",
         "X-Forwarded-Host: api.test",
         "X-Request-Id: " + "0" * 32,
         "X-User-Id: alice",
+        "X-Auth-By: jwt.main",
         "Via: 1.1 rawgate",
     ]
     assert (decision.client_id, decision.request_id) == ("alice", "0" * 32)
@@ -269,6 +271,22 @@ def test_a_subject_travels_and_a_claimed_one_does_not() -> None:
     spoof = {"x-user-id": b"root", "authorization": ALICE}
     assert "X-User-Id: alice" in lines(forward(decide(gate, request("/in", known=spoof))).head)
     assert not [line for line in lines(forward(decide(gate, request("/", known=spoof))).head) if "X-User-Id" in line]
+
+
+@pytest.mark.parametrize(
+    ("auth", "known", "told"),
+    [
+        ("jwt.main", {"authorization": ALICE}, "jwt.main"),
+        ("jwt.main", {"authorization": b"Bearer " + token()}, "jwt.main"),
+        ("api_keys.partners", {"x-api-key": API_KEY.encode()}, "api_keys.partners"),
+        ("none", {"authorization": ALICE, "x-api-key": API_KEY.encode()}, None),
+    ],
+    ids=["token", "token-without-sub", "key", "open"],
+)
+def test_the_service_hears_who_vouches(auth: str, known: dict[str, bytes], told: str | None) -> None:
+    head = request(known={**known, "x-auth-by": b"jwt.root"})
+    sent = lines(forward(decide(gate_of(route(auth=auth)), head)).head)
+    assert [line for line in sent if "auth-by" in line.lower()] == ([f"X-Auth-By: {told}"] if told else [])
 
 
 @pytest.mark.parametrize("peer", [CLIENT, PROXY], ids=["client", "proxy"])
@@ -588,6 +606,29 @@ def test_a_prefix_that_is_taken_off_leaves_no_two_slashes() -> None:
 def test_a_function_rewrites() -> None:
     gate = gate_of(route("/a", rewrite=lambda path: path + "/index.html"))
     assert path_sent(decide(gate, request("/a/b?c"))) == "/a/b/index.html?c"
+
+
+def test_a_location_leads_through_the_gateway_again() -> None:
+    swap = route("/api/users", rewrite="/v2/users")
+    off = route("/api/users", rewrite="/v2/users", rewrite_location=False)
+    for status, location, turned in (
+        (201, b"/v2/users/8", "/api/users/8"),
+        (302, b"http://users:3001/v2/users/8", "/api/users/8"),
+        (302, b"http://b/v2/users/8", "/api/users/8"),
+        (302, b"http://api.test/v2/users/8", "http://api.test/api/users/8"),
+        (302, b"https://elsewhere.test/v2/users/8", "https://elsewhere.test/v2/users/8"),
+        (200, b"/v2/users/8", "/v2/users/8"),
+    ):
+        decision = decide(gate_of(swap), request("/api/users/7"))
+        assert f"Location: {turned}" in response(decision, {"location": location}, status)
+        kept = decide(gate_of(off, route()), request("/api/users/7"))
+        assert f"Location: {location.decode()}" in response(kept, {"location": location}, status)
+    assert b"location" not in gate_of(off).response_wanted
+
+
+def test_a_location_that_a_route_removes_is_not_turned_back() -> None:
+    gate = gate_of(route("/a", rewrite="/b", response_headers=HeaderRules(remove=("location",))))
+    assert not any("ocation" in line for line in response(decide(gate, request("/a")), {"location": b"/b"}, 302))
 
 
 # CORS

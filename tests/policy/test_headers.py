@@ -3,7 +3,7 @@
 import pytest
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import RequestHead, ResponseHead, Watched
+from rawgate.message import Forward, RequestHead, ResponseHead, RouteTerms, Watched
 from rawgate.policy.headers import (
     LIMIT_NAMES,
     REQUEST_NAMES,
@@ -11,10 +11,12 @@ from rawgate.policy.headers import (
     believed_id,
     compile_down,
     compile_trailer_filter,
+    compile_turn_back,
     compile_untrusted,
     compile_up,
     is_loop,
     next_max_forwards,
+    replaced_prefix,
 )
 
 NO_RULES = HeaderRules()
@@ -56,9 +58,12 @@ def up(
     pass_host: bool = False,
     withheld: frozenset[bytes] = frozenset(),
     by_method: bool = False,
+    vouched_by: str = "",
+    prefix: bytes = b"",
+    families: tuple[str, ...] = (),
 ) -> list[str]:
     """The lines of the head that goes up."""
-    untrusted = compile_untrusted(["x-team-secret", "x-internal-*"])
+    untrusted = compile_untrusted(["x-team-secret", "x-internal-*", *families])
     write = compile_up(
         b"users:3001",
         rules,
@@ -67,6 +72,8 @@ def up(
         withheld=withheld,
         ip_header=b"cf-connecting-ip",
         untrusted=untrusted.with_overrides() if by_method else untrusted,
+        vouched_by=vouched_by,
+        prefix=prefix,
     )
     head = request(known or {}, through or [], minor, authority)
     octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user.encode())
@@ -108,8 +115,45 @@ def test_a_name_travels_as_utf_8() -> None:
     assert "X-User-Id: zo\u00eb" in up(user="zo\u00eb")
 
 
+def test_who_vouches_is_told_with_and_without_a_name() -> None:
+    for user in ("alice", ""):
+        told = up(user=user, vouched_by="jwt.main")
+        assert told == [*up(user=user)[:-1], "X-Auth-By: jwt.main", "Via: 1.1 rawgate"]
+    assert up({b"via": b"1.0 fred"}, vouched_by="api_keys.a")[-2:] == [
+        "X-Auth-By: api_keys.a",
+        "Via: 1.0 fred, 1.1 rawgate",
+    ]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("name", [b"x-auth-by", b"x-user-id"])
+def test_nobody_says_who_a_caller_is_whatever_is_configured(name: bytes, trusted: bool) -> None:
+    for families in ((), ("x-*",), ("x-auth-*", "x-user-*")):
+        assert up({name: b"jwt.root"}, trusted=trusted, families=families) == up(trusted=trusted, families=families)
+
+
+def test_the_prefix_that_was_replaced_is_told() -> None:
+    told = "X-Forwarded-Prefix: /api"
+    for authority in (b"api.test", b""):
+        plain = up(authority=authority)
+        at = plain.index("X-Forwarded-Proto: http") + 1
+        assert up({b"x-forwarded-prefix": b"/evil"}, authority=authority, prefix=b"/api") == [
+            *plain[:at],
+            told,
+            *plain[at:],
+        ]
+    for own, sent in ((b"", told), (b"/", told), (b"/outer/", "X-Forwarded-Prefix: /outer/api")):
+        lines = up({b"x-forwarded-prefix": own}, prefix=b"/api", trusted=True)
+        assert [line for line in lines if "Prefix" in line] == [sent]
+    assert "X-Forwarded-Prefix: /outer" in up({b"x-forwarded-prefix": b"/outer"}, trusted=True)
+    for trusted in (False, True):
+        lines = up(prefix=b"/api", trusted=trusted, rules=HeaderRules(set={"X_Forwarded-Prefix": "/mine"}))
+        assert [line for line in lines if "Prefix" in line] == ["X_Forwarded-Prefix: /mine"]
+
+
 SPOOFED = {
     b"x-user-id": b"root",
+    b"x-auth-by": b"jwt.main",
     b"x-request-id": b"mine",
     b"x-forwarded-for": b"203.0.113.9",
     b"x-forwarded-proto": b"https",
@@ -255,6 +299,7 @@ def test_max_forwards(value: bytes, left: bytes | None) -> None:
         (b"server-timing", True),
         (b"x-user-id", False),
         (b"x_user_id", False),
+        (b"x.auth~by", False),
         (b"x-forwarded-anything", False),
         (b"x_forwarded_anything", False),
         (b"authorization", False),
@@ -288,7 +333,9 @@ def down(
 ) -> list[str]:
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
     head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=watched(through))
-    octets = write(b"abc123", b"RateLimit: x\r\n", head)
+    terms = RouteTerms("r", "u", None, 0)
+    sent = Forward(terms, b"", write, lambda name: True, b"", "abc123", "", b"RateLimit: x\r\n")
+    octets = sent.on_response(head)
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
 
@@ -350,6 +397,96 @@ def test_rules_on_the_way_down() -> None:
         "Server: mine",
         "X-Frame-Options: DENY",
     ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "replacement", "told"),
+    [
+        (b"/api", b"/", b"/api"),
+        (b"/api/", b"/", b"/api"),
+        (b"/api/users", b"/users", b"/api"),
+        (b"/api/users", b"/users/", b"/api"),
+        (b"/api/users", b"/v2/users", b"/api/users"),
+        (b"/", b"/v2", b""),
+        (b"", b"", b""),
+    ],
+)
+def test_what_a_service_puts_before_its_paths(prefix: bytes, replacement: bytes, told: bytes) -> None:
+    assert replaced_prefix(prefix, replacement) == told
+
+
+SENT = b"GET /v2 HTTP/1.1\r\nHost: users:3001\r\nX-Forwarded-Host: Api.test:8080\r\nVia: 1.1 rawgate\r\n"
+
+
+@pytest.mark.parametrize(
+    ("swap", "location", "turned"),
+    [
+        # a path under what replaced the prefix
+        ("/api/users /v2/users", "/v2/users/8?x=/v2#f", "/api/users/8?x=/v2#f"),
+        ("/api/users /v2/users", "/v2/users", "/api/users"),
+        ("/api/users /v2/users", "/v2/users?x", "/api/users?x"),
+        ("/api/users /v2/users", "/v2/users#f", "/api/users#f"),
+        ("/api/users /v2/users", "/v2/usersX", "/v2/usersX"),
+        ("/api/users /v2/users", "/login", "/login"),
+        ("/api/users /v2/users", "/v2/users/../x", "/v2/users/../x"),
+        ("/api/users /v2/users", "/v2/users/%2e%2E", "/v2/users/%2e%2E"),
+        ("/api/users /v2/users", "/v2/users/.well-known", "/api/users/.well-known"),
+        ("/api/users /v2/users", "8", "8"),
+        ("/api/users /v2/users", "?x", "?x"),
+        ("/api/users /v2/users", "", ""),
+        ("/api /", "/x", "/api/x"),
+        ("/api /", "/", "/api/"),
+        ("/api/ /v2/", "/v2/x", "/api/x"),
+        ("/api/ /v2/", "/v2", "/api/"),
+        ("/ /v2", "/v2", "/"),
+        ("/ /v2", "/v2/x", "/x"),
+        # a service that has read X-Forwarded-Prefix
+        ("/api /", "/api/x", "/api/x"),
+        ("/api/v2 /api", "/api/v2/x", "/api/v2/x"),
+        ("/api /api/v2", "/api/v2/x", "/api/x"),
+        # never another host
+        ("/ /v2", "/v2//evil.test", "/evil.test"),
+        ("/ /v2", "/v2/\\evil.test", "/evil.test"),
+        (" ", "http://users:3001//evil.test", "/evil.test"),
+        (" ", "http://users:3001/\\evil.test", "/evil.test"),
+        (" ", "//evil.test/x", "//evil.test/x"),
+        ("/api /", "//evil.test/x", "//evil.test/x"),
+        # the upstream's own authority
+        (" ", "http://users:3001/x?y", "/x?y"),
+        (" ", "HTTP://USERS:3001/x", "/x"),
+        (" ", "//users:3001/x", "/x"),
+        (" ", "http://other/x", "/x"),
+        (" ", "http://other:80/x", "/x"),
+        (" ", "http://[::1]:80/x", "/x"),
+        (" ", "http://users:3001", "/"),
+        (" ", "http://users:3001?x", "/?x"),
+        (" ", "http://users/x", "http://users/x"),
+        (" ", "http://users:30010/x", "http://users:30010/x"),
+        (" ", "http://users:3001.evil.test/x", "http://users:3001.evil.test/x"),
+        (" ", "http://users:3001@evil.test/x", "http://users:3001@evil.test/x"),
+        (" ", "http://users:3001\\@evil.test/x", "/@evil.test/x"),
+        (" ", "https://users:3001/x", "https://users:3001/x"),
+        ("/api/users /v2/users", "http://users:3001/v2/users/8", "/api/users/8"),
+        ("/api/users /v2/users", "http://users:3001/login", "/login"),
+        ("/api /", "http://users:3001", "/api/"),
+        # the gateway's, as the upstream was told it; the scheme may be what it is about
+        ("/api/users /v2/users", "https://api.test:8080/v2/users/8", "https://api.test:8080/api/users/8"),
+        ("/api/users /v2/users", "//api.test:8080/v2/users/8", "//api.test:8080/api/users/8"),
+        ("/api/users /v2/users", "https://api.test:8080/login", "https://api.test:8080/login"),
+        ("/api/users /v2/users", "https://api.test/v2/users/8", "https://api.test/v2/users/8"),
+        ("/api/users /v2/users", "https://idp.test/v2/users/8", "https://idp.test/v2/users/8"),
+    ],
+)
+def test_a_location_is_turned_back(swap: str, location: str, turned: str) -> None:
+    prefix, replacement = swap.encode().split(b" ")
+    turn_back = compile_turn_back((b"users:3001", b"other", b"[::1]"), prefix, replacement)
+    assert turn_back(location.encode(), SENT).decode() == turned
+
+
+def test_nobody_is_told_a_host_where_there_is_none() -> None:
+    turn_back = compile_turn_back((b"users:3001",), b"/api", b"/v2")
+    for location in (b"http:///v2/x", b"https://api.test/v2/x"):
+        assert turn_back(location, b"GET / HTTP/1.1\r\nHost: users:3001\r\n") == location
 
 
 SERVICES_BELIEVE = [

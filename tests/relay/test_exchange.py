@@ -40,7 +40,7 @@ CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 Make = Callable[[], tuple["World", FakeUpstream | None]]
 
 
-def plain_response(ident: bytes, fields: bytes, head: ResponseHead) -> bytes:
+def plain_response(forward: Forward, head: ResponseHead) -> bytes:
     return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
 
 
