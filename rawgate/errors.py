@@ -72,6 +72,7 @@ VERSION_UNSUPPORTED = _reason("version_unsupported", 505, "client", "The gateway
 LOOP_DETECTED = _reason("loop_detected", 508, "client", "The request has passed this gateway too many times.")
 NO_ROUTE = _reason("no_route", 404, "client", "No route matches this host and path.")
 METHOD_NOT_ALLOWED = _reason("method_not_allowed", 405, "client", "This path does not take this method.")
+CORS_REFUSED = _reason("cors_refused", 204, "client", "The route's cors does not allow what the preflight asks for.")
 
 AUTH_MISSING = _reason("auth_missing", 401, "client", "This route needs a credential and the request has none.")
 _INVALID = "The credential is not valid for this route."

@@ -147,12 +147,14 @@ class RouteTerms(Value, frozen=True):
     upstream          name, the key of the pool
     response_timeout  seconds until the final head, or None: the upstream's
     body_limit        octets
+    too_large         one sentence for a client who sends more; "": the reason's own
     """
 
     route: str
     upstream: str
     response_timeout: float | None
     body_limit: int
+    too_large: str = ""
 
 
 class Forward(Value, frozen=True):
@@ -165,7 +167,7 @@ class Forward(Value, frozen=True):
     upgrade      the one token that may tunnel on this route out of those offered, b"" for none
     request_id, client_id  for the log
     fields       lines, each with its CRLF, that go with the answer, or with a reply of our own when the upstream gives
-                 none (limits, CORS)
+                 none (limits, CORS, what the route sets)
     address      the bucket of the client's address, trusted proxies taken into account: "ip:…", IPv6 by /64
     """
 

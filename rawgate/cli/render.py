@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from rawgate.errors import OK
 from rawgate.offline.explain.model import Explanation, Field, Fields
-from rawgate.offline.page import Page, Style, status_style, visible
+from rawgate.offline.page import Page, Style, visible
 
 MARGIN = 10
 
@@ -143,7 +144,7 @@ def _verdict(explanation: Explanation) -> Iterator[_Line]:
     if target is not None:
         yield _Line(f"forwarded as {target.request_line}", "✓")
         return
-    mark = "✓" if status_style(verdict.status or 500) == "green" else "✗"
+    mark = "✓" if verdict.reason == OK.code else "✗"
     public = "" if verdict.public_reason == verdict.reason else f"; the client is explanation {verdict.public_reason}"
     yield _Line(f"{verdict.status or 'no answer yet'} {verdict.reason}{public}", mark)
     if verdict.detail:

@@ -305,6 +305,11 @@ class Cors(Struct, frozen=True, kw_only=True):
         Many(empty=True, key=str.lower),
         About("Request fields that pages may set."),
     ] = ()
+    expose: Annotated[
+        tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
+        Many(empty=True, key=str.lower),
+        About("Fields of answers that pages may read, besides those that the gateway itself writes."),
+    ] = ()
     max_age: Annotated[SecondsOrZero, About("How long browsers may remember a preflight.")] = 600.0
     credentials: Annotated[bool, About("Whether pages may send cookies and the like.")] = False
 
@@ -340,7 +345,10 @@ class Route(Struct, frozen=True, kw_only=True):
         Literal["upstream", "pass"], About('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
     ] = "upstream"
     request_headers: Annotated[HeaderRules, About("What to change in the fields that go up.")] = HeaderRules()
-    response_headers: Annotated[HeaderRules, About("What to change in the fields that come down.")] = HeaderRules()
+    response_headers: Annotated[
+        HeaderRules,
+        About("What to change in the fields that come down. What is set is on the gateway's own replies, too."),
+    ] = HeaderRules()
     rewrite_location: Annotated[
         bool,
         About(

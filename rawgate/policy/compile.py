@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream
 from rawgate.config.unfit import nearest, quoted, worded
+from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, RouteTerms
 from rawgate.policy import cors, headers, paths
@@ -44,6 +45,16 @@ def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
     known = limiters.credentials.rule(name, rate.max, rate.window)
     anonymous = limiters.addresses.rule(name, rate.max, rate.window)
     return Limit(known.hit, anonymous.hit, LimitLines(name, rate))
+
+
+def _too_large(route: Route, limit: int) -> str:
+    key = "`limits.body` of the gateway" if route.body is None else "`body` of the route"
+    return f"The request body is larger than {size_text(limit)}, which {key} sets."
+
+
+def _told(route: Route) -> frozenset[bytes]:
+    """The names of fields that only CORS writes on the route."""
+    return frozenset() if route.cors is None else cors.RESPONSE_FIELDS
 
 
 def _for_route(report: Report, name: str) -> Report:
@@ -155,13 +166,14 @@ class _Compiler:
             self._problem((*where, "name"), f"{name!r} is told to clients in RateLimit fields (expected visible ASCII)")
         if "h2c" in (protocol.partition("/")[0].lower() for protocol in route.upgrade):
             self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
-        policy = None if route.cors is None else cors.compile_cors(route.cors)
+        policy = None if route.cors is None else cors.compile_cors(route.cors, route.rate_limit is not None)
         body = self.config.gateway.limits.body if route.body is None else route.body
         swap = (prefix, paths.configured_path(route.rewrite)) if isinstance(route.rewrite, str) else (b"", b"")
         return CompiledRoute(
-            terms=RouteTerms(name, route.upstream, route.response_timeout, body),
+            terms=RouteTerms(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
             keeps_slash=route.encoded_slash == "keep",
             keeps_parameters=route.path_parameters == "keep",
+            own=headers.own_lines(route.response_headers, _told(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
@@ -238,7 +250,9 @@ class _Compiler:
         turn_back = None
         if route.rewrite_location:
             turn_back = headers.compile_turn_back((target.authority.encode() for target in upstream.targets), *swap)
-        return headers.compile_down(removed, self.response_wanted, route.response_headers, self.date, turn_back)
+        return headers.compile_down(
+            removed, self.response_wanted, route.response_headers, self.date, turn_back, _told(route)
+        )
 
 
 def compile_gate(

@@ -4,14 +4,23 @@ On a route with `cors` the gateway alone speaks CORS: it answers preflights, bef
 send no credential with them, and on all other answers, its own refusals too, it replaces what the upstream says.
 On a route without `cors` nothing is touched.
 
-A preflight whose origin, method or fields are not allowed gets 204 without a single allowing field, as rs/cors does:
-the browser then refuses in its own words. (Envoy would pass it on; nginx has no opinion.)
+A preflight from an origin that is not allowed gets 204 without a single allowing field, as rs/cors does: the browser
+then refuses in its own words. (Envoy would pass it on; nginx has no opinion.) One from an allowed origin gets the lists
+of what is allowed in any case: where a method or a field is missing from them, the browser says which.
+
+A page may read few fields of an answer unless they are exposed. Those that the gateway itself writes always are: what
+is the use of `Retry-After` to a page that cannot read it?
 """
 
 from msgspec import Struct
 
 from rawgate.config.model import Cors
 
+OWN_FIELDS = ("X-Request-Id", "Retry-After")
+LIMIT_FIELDS = ("RateLimit", "RateLimit-Policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+"""Those of a route with a limit."""
+
+_SHOWN = 64
 _PREFLIGHT_VARY = b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
 MOST_ASKED = 256
 """Members of a list of fields that a preflight asks for: what is behind them counts as one, which no field is."""
@@ -38,12 +47,14 @@ class CorsPolicy(Struct, frozen=True):
     origins    origin → the lines that allow it
     any        the lines for every origin, b"" when only `origins` are allowed
     refusal    the lines for all others
-    preflight  the further lines of a preflight that is allowed, without Allow-Headers
+    expose     what pages may read: a line of answers that are no preflight's
+    preflight  the further lines of a preflight from an allowed origin, without Allow-Headers
     """
 
     origins: dict[bytes, bytes]
     any: bytes
     refusal: bytes
+    expose: bytes
     preflight: bytes
     methods: frozenset[bytes]
     headers: frozenset[bytes]
@@ -53,36 +64,50 @@ class CorsPolicy(Struct, frozen=True):
         """For an answer that is not a preflight's, from the request's fields."""
         return self.any or self.origins.get(known.get(b"origin", b""), self.refusal)
 
-    def answer(self, known: dict[bytes, bytes]) -> bytes:
-        """For a preflight's answer. `known` holds the request's Origin and Access-Control-Request-Method."""
-        origin = known[b"origin"]
+    def answer(self, known: dict[bytes, bytes]) -> tuple[bytes, str]:
+        """The lines of a preflight's answer, and why the browser will refuse, or "". `known` holds the request's Origin
+        and Access-Control-Request-Method."""
+        origin, method = known[b"origin"], known[b"access-control-request-method"]
         allowed = self.any or self.origins.get(origin)
+        if not allowed:
+            return _PREFLIGHT_VARY, f"{_shown(origin)} is not in cors.origins"
         asked = known.get(b"access-control-request-headers", b"").lower()
         # The list is as long as our own at most, but for repeats and empty members.
         pieces = asked.split(b",", MOST_ASKED)
-        names = {name for piece in pieces if (name := piece.strip(b" \t"))}
-        if not allowed or known[b"access-control-request-method"] not in self.methods or not names <= self.headers:
-            return _PREFLIGHT_VARY
-        origin_lines = allowed.replace(b"Vary: Origin\r\n", b"")
-        return origin_lines + self.preflight + (self.allow_headers if names else b"") + _PREFLIGHT_VARY
+        names = [name for piece in pieces if (name := piece.strip(b" \t"))]
+        origin_lines = allowed.replace(b"Vary: Origin\r\n", b"").replace(self.expose, b"")
+        lines = origin_lines + self.preflight + (self.allow_headers if names else b"") + _PREFLIGHT_VARY
+        if method not in self.methods:
+            return lines, f"{_shown(method)} is not in cors.methods"
+        missing = next((name for name in names if name not in self.headers), None)
+        return lines, "" if missing is None else f"{_shown(missing)} is not in cors.headers"
 
 
-def compile_cors(cors: Cors) -> CorsPolicy:
-    """`cors` as configured: origins compared octet by octet, methods too, field names in any case."""
+def _shown(octets: bytes) -> str:
+    return octets[:_SHOWN].decode("latin-1")
+
+
+def compile_cors(cors: Cors, limited: bool) -> CorsPolicy:
+    """`cors` as configured: origins compared octet by octet, methods too, field names in any case. `limited`: the route
+    has a limit."""
     credentials = b"Access-Control-Allow-Credentials: true\r\n" if cors.credentials else b""
     vary = b"Vary: Origin\r\n"
     names = ", ".join(cors.headers).encode()
+    own = OWN_FIELDS + (LIMIT_FIELDS if limited else ())
+    exposed = {name.lower(): name for name in (*cors.expose, *own)}
+    expose = b"Access-Control-Expose-Headers: %b\r\n" % ", ".join(exposed.values()).encode()
     return CorsPolicy(
         origins={
-            origin.encode(): b"Access-Control-Allow-Origin: %b\r\n%b%b" % (origin.encode(), credentials, vary)
+            origin.encode(): b"Access-Control-Allow-Origin: %b\r\n%b%b%b" % (origin.encode(), credentials, expose, vary)
             for origin in cors.origins
         },
         # The same for everyone, so caches need not tell origins apart.
-        any=b"Access-Control-Allow-Origin: *\r\n" if "*" in cors.origins else b"",
+        any=b"Access-Control-Allow-Origin: *\r\n" + expose if "*" in cors.origins else b"",
         refusal=vary,
+        expose=expose,
         preflight=b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Max-Age: %d\r\n"
         % (", ".join(cors.methods).encode(), int(cors.max_age)),
         methods=frozenset(method.encode() for method in cors.methods),
         headers=frozenset(name.lower().encode() for name in cors.headers),
-        allow_headers=b"Access-Control-Allow-Headers: %b\r\n" % names,
+        allow_headers=b"Access-Control-Allow-Headers: %b\r\n" % names if names else b"",
     )

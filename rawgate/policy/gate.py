@@ -29,6 +29,7 @@ from rawgate.errors import (
     AUTH_MISSING,
     BAD_REQUEST,
     BODY_TOO_LARGE,
+    CORS_REFUSED,
     INTERNAL,
     LOOP_DETECTED,
     METHOD_NOT_ALLOWED,
@@ -54,7 +55,7 @@ from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, Hop, HopOf
 from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.jwt import JwtVerifier
-from rawgate.policy.limiter import Limiter
+from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
 
@@ -92,18 +93,19 @@ class LimitLines(dict[tuple[int, int], bytes]):
     """(remaining, reset) → the lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones.
 
     Remembered for a few thousand pairs: a limit of 100 in a minute has no more, and putting four numbers into a text
-    takes as long as counting the request. A window is told in whole seconds (the draft has no others), rounded up: who
-    keeps to that keeps to ours.
+    takes as long as counting the request. A window is told in whole seconds (the draft has no others), rounded up, and
+    as long as a request may be counted: a sixteenth longer than the limit's. Who keeps to that keeps to ours.
     """
 
     __slots__ = ("_form",)
 
     def __init__(self, name: str, rate: RateLimit) -> None:
         super().__init__()
+        window = ceil(rate.window * COUNTERS / SUBWINDOWS)
         escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
         self._form = (
             f'RateLimit: "{escaped}";r=%d;t=%d\r\n'
-            f'RateLimit-Policy: "{escaped}";q={rate.max};w={ceil(rate.window)}\r\n'
+            f'RateLimit-Policy: "{escaped}";q={rate.max};w={window}\r\n'
             f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
         ).encode()
 
@@ -145,12 +147,14 @@ class CompiledRoute(Terms, frozen=True):
 
     keeps_slash       the path may hold an encoded slash
     keeps_parameters  the path may have parameters with which it would come to another route
+    own          field lines of the gateway's own replies, and of the answers: what `response_headers` set
     upgrades     lower-cased protocol names that may tunnel
     """
 
     terms: RouteTerms
     keeps_slash: bool
     keeps_parameters: bool
+    own: bytes
     cors: cors.CorsPolicy | None
     credential: Credential | None
     limit: Limit | None
@@ -196,6 +200,9 @@ def preflight_route(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> C
     if method is None or b"origin" not in known:
         return None
     route = group.methods.get(method, group.other)
+    if route is None and b"OPTIONS" not in group.methods:
+        # No route takes the method: any that speaks of origins can say so.
+        return next((other for other in group.methods.values() if other.cors is not None), None)
     return route if route is not None and route.cors is not None else None
 
 
@@ -240,7 +247,7 @@ def compose(
             head = _counted(head)
         route = group.methods.get(head.method, group.other)
         if route is None:
-            fields = b"Allow: %b\r\n" % group.allow + _cors_of(group, known)
+            fields = b"Allow: %b\r\n" % group.allow + _own_of(group, known)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
         return _serve(route, head, target, doubt, hop, client, request_id, now, wall)
@@ -262,13 +269,13 @@ def _serve(
     """The steps that depend on the route. `doubt`: why it does not take this path, or ""."""
     terms = route.terms
     caller, bucket, user = client.address, client.bucket, ""
-    fields = b"" if route.cors is None else route.cors.fields(head.known)
+    fields = route.own if route.cors is None else route.cors.fields(head.known) + route.own
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, terms.route, request_id, caller)
 
     # 5. What it brings. A chunked body is counted as it comes.
     if head.body > terms.body_limit:
-        return _refuse(BODY_TOO_LARGE, fields, "", terms.route, request_id, caller)
+        return _refuse(BODY_TOO_LARGE, fields, terms.too_large, terms.route, request_id, caller)
 
     # 6. Who it is.
     if route.credential is not None:
@@ -317,11 +324,12 @@ def _doubt(
     return paths.PARAMETERS if is_detour and not route.keeps_parameters else ""
 
 
-def _cors_of(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> bytes:
-    """What lets a browser read that none of these routes takes its method: the first that speaks of origins decides."""
-    routes = (*group.methods.values(), group.other)
-    cors = next((route.cors for route in routes if route is not None and route.cors is not None), None)
-    return b"" if cors is None else cors.fields(known)
+def _own_of(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> bytes:
+    """What goes with the reply that none of these routes takes the method: what the first one sets, and what lets a
+    browser read it; there the first one that speaks of origins decides."""
+    routes = list(group.methods.values())
+    cors = next((route.cors for route in routes if route.cors is not None), None)
+    return (b"" if cors is None else cors.fields(known)) + routes[0].own
 
 
 def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> Answer:
@@ -336,12 +344,14 @@ def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: 
     known = head.known
     asked = preflight_route(group, known)
     if asked is not None and asked.cors is not None:
-        return Answer(204, OK, asked.cors.answer(known), "", asked.terms.route, request_id, caller)
+        lines, why = asked.cors.answer(known)
+        reason = CORS_REFUSED if why else OK
+        return Answer(204, reason, lines + asked.own, why, asked.terms.route, request_id, caller)
     value = known.get(b"max-forwards")
     route = group.methods.get(b"OPTIONS", group.other)
     if value is None or route is None:
         return None
-    fields = b"" if route.cors is None else route.cors.fields(known)
+    fields = route.own if route.cors is None else route.cors.fields(known) + route.own
     left = headers.next_max_forwards(value)
     if left is None:
         return _refuse(BAD_REQUEST, fields, "Max-Forwards is not a number.", route.terms.route, request_id, caller)

@@ -80,6 +80,13 @@ _NEVER_TRAILERS = frozenset(
     b"upgrade".split()
 )
 
+# Fields of the gateway's own replies that no route sets there: the gateway has its own, or they speak of the content
+# (RFC 9110 section 8) or place (section 10.2.2) of an answer that this one is not.
+_OWN_REPLYS = frozenset(
+    b"allow cache-control content-disposition content-encoding content-language content-location content-range "
+    b"content-type date etag expires last-modified location retry-after www-authenticate x-request-id".split()
+)
+
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _PROTO = b"\r\nX-Forwarded-Proto: http"
@@ -141,6 +148,16 @@ def compile_untrusted(configured: Iterable[str]) -> Untrusted:
 def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
     """Lower-cased name → the end of the line before, and how its own starts."""
     return {name: b"\r\n" + _SPELLINGS.get(name, name.title()) + b": " for name in names}
+
+
+def own_lines(rules: HeaderRules, told: frozenset[bytes]) -> bytes:
+    """What a route sets on answers, as far as it belongs on the gateway's own replies. `told`: lower-cased names of
+    further fields that the gateway writes there itself."""
+    return _lines(field for field in rules.set.items() if _belongs(field[0], told))
+
+
+def _belongs(name: str, told: frozenset[bytes]) -> bool:
+    return name.lower().encode() not in _OWN_REPLYS | told
 
 
 def believed_id(known: dict[bytes, bytes]) -> str:
@@ -346,17 +363,19 @@ def compile_down(
     named: frozenset[bytes],
     rules: HeaderRules,
     date: Callable[[], bytes],
-    turn_back: "TurnBack | None" = None,
+    turn_back: TurnBack | None = None,
+    told: frozenset[bytes] = frozenset(),
 ) -> Down:
     """The way down of one route.
 
     removed    names that this route takes out of every answer, because they are told by the gateway or by nobody
     named      all names that `ResponseHead.known` may hold
     turn_back  makes the client's form of a Location, or None
+    told       as in `own_lines`, which are in `Forward.fields`
     """
     ruled = _ruled(rules)
     labels = _labels(named - removed - ruled)
-    fixed = _lines(rules.set.items())
+    fixed = _lines(field for field in rules.set.items() if not _belongs(field[0], told))
     adds_date = b"date" not in ruled
 
     def down(forward: Forward, head: ResponseHead) -> bytes:

@@ -111,7 +111,12 @@ upgrade = []
 encoded_slash = "keep"
 path_parameters = "keep"
 case = "exact"
-cors = { origins = ["https://app.example"], methods = ["PUT"], headers = ["X-A"], max_age = "1m", credentials = true }
+cors.origins = ["https://app.example"]
+cors.methods = ["PUT"]
+cors.headers = ["X-A"]
+cors.max_age = "1m"
+cors.credentials = true
+cors.expose = ["X-B"]
 forward_credentials = false
 
 [[routes]]
@@ -218,7 +223,12 @@ def full(folder: Path) -> model.Config:
                 path_parameters="keep",
                 case="exact",
                 cors=model.Cors(
-                    origins=("https://app.example",), methods=("PUT",), headers=("X-A",), max_age=60.0, credentials=True
+                    origins=("https://app.example",),
+                    methods=("PUT",),
+                    headers=("X-A",),
+                    max_age=60.0,
+                    credentials=True,
+                    expose=("X-B",),
                 ),
                 forward_credentials=False,
             ),

@@ -7,10 +7,15 @@ from rawgate.policy.cors import CorsPolicy, compile_cors
 
 SHOP = "https://shop.test"
 POLICY = compile_cors(
-    Cors(origins=(SHOP, "https://b.test"), methods=("GET", "PUT"), headers=("X-Team", "Content-Type"), max_age=90.0)
+    Cors(origins=(SHOP, "https://b.test"), methods=("GET", "PUT"), headers=("X-Team", "Content-Type"), max_age=90.0),
+    limited=False,
 )
-CREDENTIALS = compile_cors(Cors(origins=(SHOP,), credentials=True))
-ANYONE = compile_cors(Cors(origins=("*",)))
+CREDENTIALS = compile_cors(Cors(origins=(SHOP,), credentials=True), limited=False)
+ANYONE = compile_cors(Cors(origins=("*",), expose=("X-Total", "retry-after")), limited=True)
+EVERY_FIELD = (
+    "Access-Control-Expose-Headers: X-Total, Retry-After, X-Request-Id, RateLimit, RateLimit-Policy, "
+    "x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"
+)
 PREFLIGHT_VARY = "Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
 
@@ -18,7 +23,12 @@ def answer(policy: CorsPolicy, origin: str, method: str, names: str | None = Non
     known = {b"origin": origin.encode(), b"access-control-request-method": method.encode()}
     if names is not None:
         known[b"access-control-request-headers"] = names.encode()
-    return policy.answer(known).decode().splitlines()
+    return policy.answer(known)[0].decode().splitlines()
+
+
+def fault(policy: CorsPolicy, origin: str, method: str, names: str = "") -> str:
+    known = {b"origin": origin.encode("latin-1"), b"access-control-request-method": method.encode()}
+    return policy.answer({**known, b"access-control-request-headers": names.encode()})[1]
 
 
 def fields(policy: CorsPolicy, origin: str | None) -> list[str]:
@@ -50,23 +60,42 @@ def test_a_preflight_from_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "method", "names"),
+    ("origin", "method", "names", "why"),
     [
-        ("https://evil.test", "GET", None),
-        ("https://shop.test.evil.test", "GET", None),
-        ("http://shop.test", "GET", None),
-        ("HTTPS://SHOP.TEST", "GET", None),
-        ("null", "GET", None),
-        ("", "GET", None),
-        (SHOP, "DELETE", None),
-        (SHOP, "put", None),
-        (SHOP, "GET", "x-other"),
-        (SHOP, "GET", "x-team, x-other"),
-        (SHOP + ", " + SHOP, "GET", None),
+        ("https://evil.test", "GET", "", "https://evil.test is not in cors.origins"),
+        ("https://shop.test.evil.test", "GET", "", "https://shop.test.evil.test is not in cors.origins"),
+        ("http://shop.test", "GET", "", "http://shop.test is not in cors.origins"),
+        ("HTTPS://SHOP.TEST", "GET", "", "HTTPS://SHOP.TEST is not in cors.origins"),
+        ("null", "GET", "", "null is not in cors.origins"),
+        ("", "GET", "", " is not in cors.origins"),
+        (SHOP + ", " + SHOP, "GET", "", "https://shop.test, https://shop.test is not in cors.origins"),
+        (SHOP, "DELETE", "", "DELETE is not in cors.methods"),
+        (SHOP, "put", "", "put is not in cors.methods"),
+        (SHOP, "DELETE", "x-other", "DELETE is not in cors.methods"),
+        (SHOP, "GET", "x-other", "x-other is not in cors.headers"),
+        (SHOP, "GET", "x-team, X-Other, x-third", "x-other is not in cors.headers"),
+        (SHOP, "GET", "x" * 9000, "x" * 64 + " is not in cors.headers"),
+        (SHOP, "PUT", "content-type", ""),
     ],
 )
-def test_a_refused_preflight_says_nothing_that_allows(origin: str, method: str, names: str | None) -> None:
-    assert answer(POLICY, origin, method, names) == [PREFLIGHT_VARY]
+def test_why_a_preflight_is_refused(origin: str, method: str, names: str, why: str) -> None:
+    assert fault(POLICY, origin, method, names) == why
+    lines = answer(POLICY, origin, method, names)
+    if "origins" in why:
+        assert lines == [PREFLIGHT_VARY]
+    else:
+        # So that the browser can name what is missing.
+        assert lines[:3] == [
+            "Access-Control-Allow-Origin: https://shop.test",
+            "Access-Control-Allow-Methods: GET, PUT",
+            "Access-Control-Max-Age: 90",
+        ]
+        assert ("Access-Control-Allow-Headers: X-Team, Content-Type" in lines) is bool(names)
+
+
+def test_no_field_is_listed_where_none_is_allowed() -> None:
+    assert fault(CREDENTIALS, SHOP, "GET", "x-team") == "x-team is not in cors.headers"
+    assert not [line for line in answer(CREDENTIALS, SHOP, "GET", "x-team") if "Headers:" in line]
 
 
 @pytest.mark.parametrize("names", [None, "", " , ,", "X-Team"])
@@ -77,7 +106,15 @@ def test_lists_of_fields_may_be_empty(names: str | None) -> None:
 @pytest.mark.parametrize(
     ("policy", "origin", "expected"),
     [
-        (POLICY, SHOP, ["Access-Control-Allow-Origin: https://shop.test", "Vary: Origin"]),
+        (
+            POLICY,
+            SHOP,
+            [
+                "Access-Control-Allow-Origin: https://shop.test",
+                "Access-Control-Expose-Headers: X-Request-Id, Retry-After",
+                "Vary: Origin",
+            ],
+        ),
         (POLICY, "https://evil.test", ["Vary: Origin"]),
         (POLICY, None, ["Vary: Origin"]),
         (
@@ -86,11 +123,12 @@ def test_lists_of_fields_may_be_empty(names: str | None) -> None:
             [
                 "Access-Control-Allow-Origin: https://shop.test",
                 "Access-Control-Allow-Credentials: true",
+                "Access-Control-Expose-Headers: X-Request-Id, Retry-After",
                 "Vary: Origin",
             ],
         ),
-        (ANYONE, "https://x.test", ["Access-Control-Allow-Origin: *"]),
-        (ANYONE, None, ["Access-Control-Allow-Origin: *"]),
+        (ANYONE, "https://x.test", ["Access-Control-Allow-Origin: *", EVERY_FIELD]),
+        (ANYONE, None, ["Access-Control-Allow-Origin: *", EVERY_FIELD]),
     ],
     ids=["allowed", "refused", "same-origin", "credentials", "any", "any-same-origin"],
 )

@@ -26,7 +26,7 @@ from rawgate.config.model import (
     Target,
     Upstream,
 )
-from rawgate.errors import INTERNAL, OK, Problem
+from rawgate.errors import CORS_REFUSED, INTERNAL, OK, Problem
 from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead, ResponseHead
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate, pick_upgrade
@@ -158,7 +158,7 @@ def test_the_whole_way() -> None:
     sent = response(decision, {"server": b"nginx"})
     assert sent[:4] == ["HTTP/1.1 200 OK", "X-A: 1", "Date: D", "X-Request-Id: " + "0" * 32]
     assert sent[4].startswith('RateLimit: "/api/users";r=99;t=')
-    assert sent[5:7] == ['RateLimit-Policy: "/api/users";q=100;w=60', "x-ratelimit-limit: 100"]
+    assert sent[5:7] == ['RateLimit-Policy: "/api/users";q=100;w=64', "x-ratelimit-limit: 100"]
 
 
 # The order of the steps: each request breaks the rule of its row and of all rows below it.
@@ -392,6 +392,15 @@ def test_429_tells_when_to_come_back() -> None:
     forward(decide(gate, request("/a"), now=101.0))
 
 
+@pytest.mark.parametrize(("window", "told"), [(0.5, 1), (1.0, 2), (16.0, 17), (60.0, 64), (3600.0, 3825)])
+def test_a_window_is_told_that_a_client_may_rely_on(window: float, told: int) -> None:
+    """One request in each such window is admitted each time."""
+    gate = gate_of(route("/a", rate_limit=RateLimit(1, window)))
+    for turn in range(50):
+        decision = forward(decide(gate, request("/a"), now=100.0 + turn * told))
+        assert f'RateLimit-Policy: "/a";q=1;w={told}' in lines(decision.fields)
+
+
 def test_limits_of_two_routes_are_two() -> None:
     gate = gate_of(route("/a", rate_limit=RateLimit(1, 60.0)), route("/b", rate_limit=RateLimit(1, 60.0)))
     for path in ("/a", "/b"):
@@ -419,7 +428,7 @@ def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
 
 def test_a_percent_sign_in_a_name_is_only_a_sign() -> None:
     sent = response(decide(gate_of(route(name="100%d", rate_limit=RateLimit(5, 60.0))), request()))
-    assert 'RateLimit-Policy: "100%d";q=5;w=60' in sent
+    assert 'RateLimit-Policy: "100%d";q=5;w=64' in sent
 
 
 # Paths
@@ -636,6 +645,12 @@ def test_a_location_that_a_route_removes_is_not_turned_back() -> None:
 CORS = Cors(origins=(SHOP.decode(),), methods=("GET", "PUT"), headers=("x-team",))
 
 
+OWN_FIELDS = "Access-Control-Expose-Headers: X-Request-Id, Retry-After"
+LIMITED_FIELDS = (
+    OWN_FIELDS + ", RateLimit, RateLimit-Policy, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset"
+)
+
+
 def preflight(target: str, method: bytes = b"PUT", origin: bytes = SHOP) -> RequestHead:
     return request(target, "OPTIONS", {"origin": origin, "access-control-request-method": method})
 
@@ -659,8 +674,25 @@ def test_the_method_asked_about_selects_the_route() -> None:
     refusal = answer(decide(SHARED, preflight("/a", b"PUT")))
     assert (refusal.status, lines(refusal.fields)) == (
         405,
-        ["Allow: GET, HEAD, PUT", "Access-Control-Allow-Origin: https://shop.test", "Vary: Origin"],
+        ["Allow: GET, HEAD, PUT", "Access-Control-Allow-Origin: https://shop.test", LIMITED_FIELDS, "Vary: Origin"],
     )
+
+
+def test_a_preflight_about_what_is_not_allowed_is_refused() -> None:
+    for head, route_, why, lists in (
+        (preflight("/b", b"DELETE"), "/b", "DELETE is not in cors.methods", True),
+        (preflight("/b", b"GET", b"https://evil.test"), "/b", "https://evil.test is not in cors.origins", False),
+        # No route takes it: the first that speaks of origins says so.
+        (preflight("/a", b"DELETE"), "/a", "DELETE is not in cors.methods", True),
+    ):
+        reply = answer(decide(SHARED, head))
+        assert (reply.status, reply.reason, reply.detail, reply.route) == (204, CORS_REFUSED, why, route_)
+        assert ("Access-Control-Allow-Methods: GET, PUT" in lines(reply.fields)) is lists
+
+
+def test_options_that_a_route_takes_are_no_preflight_of_its_siblings() -> None:
+    gate = gate_of(route("/a", methods=("GET",), cors=CORS), route("/a", methods=("OPTIONS",), name="own"))
+    assert forward(decide(gate, preflight("/a", b"DELETE"))).terms.route == "own"
 
 
 def test_options_that_are_no_preflight_are_requests() -> None:
@@ -673,6 +705,7 @@ def test_refusals_can_be_read_by_the_page() -> None:
     refusal = answer(decide(SHARED, request("/b", known={"origin": SHOP})))
     assert lines(refusal.fields) == [
         "Access-Control-Allow-Origin: https://shop.test",
+        OWN_FIELDS,
         "Vary: Origin",
         "WWW-Authenticate: Bearer",
     ]
@@ -681,7 +714,10 @@ def test_refusals_can_be_read_by_the_page() -> None:
 def test_cors_replaces_what_the_upstream_says() -> None:
     theirs = {"access-control-allow-origin": b"*", "access-control-expose-headers": b"X"}
     ours = response(decide(SHARED, request("/b", known={"origin": SHOP, "authorization": ALICE})), theirs)
-    assert [line for line in ours if line.startswith("Access-")] == ["Access-Control-Allow-Origin: https://shop.test"]
+    assert [line for line in ours if line.startswith("Access-")] == [
+        "Access-Control-Allow-Origin: https://shop.test",
+        OWN_FIELDS,
+    ]
     assert "Vary: Origin" in ours
     other = response(decide(SHARED, request("/x", known={"origin": SHOP})), theirs)
     assert "Access-Control-Allow-Origin: *" in other
@@ -727,6 +763,17 @@ def test_body_limits() -> None:
     forward(decide(gate, request("/", body=CHUNKED)))
 
 
+def test_413_says_the_limit_and_what_sets_it() -> None:
+    gate = gate_of(route("/small", body=2048), route("/"))
+    for target, limit, key in (
+        ("/small", "2KiB", "`body` of the route"),
+        ("/", "10MiB", "`limits.body` of the gateway"),
+    ):
+        said = f"The request body is larger than {limit}, which {key} sets."
+        assert answer(decide(gate, request(target, body=2**40))).detail == said
+        assert forward(decide(gate, request(target))).terms.too_large == said
+
+
 @pytest.mark.parametrize(
     ("offered", "token"),
     [
@@ -752,6 +799,65 @@ def test_header_rules_both_ways() -> None:
     assert b"Cookie" not in decision.head
     assert response(decision) == ["HTTP/1.1 200 OK", "Date: D", "X-Request-Id: " + "0" * 32, "X-B: 2"]
     assert not decision.trailer(b"x-team")
+
+
+SECURED = HeaderRules(
+    set={"Strict-Transport-Security": "max-age=9", "Vary": "Accept", "Cache-Control": "public", "ETag": '"1"'}
+)
+HSTS = ["Strict-Transport-Security: max-age=9", "Vary: Accept"]
+
+
+def test_what_a_route_sets_is_on_the_gateways_own_replies() -> None:
+    """But for what the gateway says there itself, and what speaks of an answer that this one is not."""
+    gate = gate_of(
+        route(
+            "/a",
+            auth="jwt.main",
+            methods=("GET", "OPTIONS"),
+            body=5,
+            cors=CORS,
+            rate_limit=RateLimit(1, 60.0),
+            rewrite=lambda path: path if path == "/a" else "",
+            response_headers=SECURED,
+        ),
+        route("/a", methods=("PUT",), name="writes"),
+    )
+    alice = {"authorization": ALICE}
+    served = forward(decide(gate, request("/a", known=alice)))
+    for head, status in (
+        (request("/a/%2F", known=alice), 400),
+        (request("/a"), 401),
+        (request("/a", "POST"), 405),
+        (request("/a", body=6, known=alice), 413),
+        (request("/a", known=alice), 429),
+        (preflight("/a", b"GET"), 204),
+        (request("/a", "OPTIONS", {"max-forwards": b"0"}), 204),
+        (request("/a", "OPTIONS", {"max-forwards": b"x"}), 400),
+        (request("/a/x", known={"authorization": b"Bearer " + token(sub="bob")}), 500),
+    ):
+        reply = answer(decide(gate, head))
+        assert reply.status == status
+        assert [line for line in lines(reply.fields) if line in HSTS] == HSTS
+        assert not any(line.startswith(("Cache-Control", "ETag")) for line in lines(reply.fields))
+    # What is sent in place of an answer that does not come, and with the answer that does, once.
+    assert [line for line in lines(served.fields) if line in HSTS] == HSTS
+    assert "ETag" not in served.fields.decode()
+    sent = response(served)
+    assert all(sent.count(line) == 1 for line in (*HSTS, "Cache-Control: public", 'ETag: "1"'))
+
+
+def test_where_no_route_is_selected_none_has_a_say() -> None:
+    gate = gate_of(route("/a", response_headers=SECURED))
+    assert answer(decide(gate, request("/b"))).fields == b""
+
+
+def test_fields_of_cors_are_not_doubled_on_own_replies() -> None:
+    rules = HeaderRules(set={"Access-Control-Allow-Origin": "*", "X-B": "2"})
+    refusal = answer(decide(gate_of(route(auth="jwt.main", cors=CORS, response_headers=rules)), preflight("/", b"GET")))
+    assert [line for line in lines(refusal.fields) if "-Origin:" in line or "X-B" in line] == [
+        "Access-Control-Allow-Origin: https://shop.test",
+        "X-B: 2",
+    ]
 
 
 def test_host_passes_when_asked() -> None:

@@ -16,6 +16,7 @@ from rawgate.policy.headers import (
     compile_up,
     is_loop,
     next_max_forwards,
+    own_lines,
     replaced_prefix,
 )
 
@@ -334,7 +335,9 @@ def down(
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
     head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=watched(through))
     terms = RouteTerms("r", "u", None, 0)
-    sent = Forward(terms, b"", write, lambda name: True, b"", "abc123", "", b"RateLimit: x\r\n")
+    sent = Forward(
+        terms, b"", write, lambda name: True, b"", "abc123", "", own_lines(rules, frozenset()) + b"RateLimit: x\r\n"
+    )
     octets = sent.on_response(head)
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
@@ -393,9 +396,9 @@ def test_rules_on_the_way_down() -> None:
         "HTTP/1.1 200 OK",
         "X_Debug: 2",
         "X-Request-Id: abc123",
-        "RateLimit: x",
         "Server: mine",
         "X-Frame-Options: DENY",
+        "RateLimit: x",
     ]
 
 
