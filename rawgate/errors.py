@@ -17,7 +17,7 @@ credential can be wrong, so that a caller who guesses learns nothing.
 from collections.abc import Iterable
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 Fault = Literal["none", "client", "upstream", "gateway"]
 Key = str | int
@@ -33,6 +33,7 @@ class Reason(Struct, frozen=True, gc=False):
     public  the reply's word
     detail  one sentence for a person
     retry   may the gateway itself send the request again, when nothing of it is lost
+    note    what more there is to know of this one outcome: for the log and the operator, never for a client
     """
 
     code: str
@@ -41,9 +42,14 @@ class Reason(Struct, frozen=True, gc=False):
     public: str
     detail: str
     retry: bool = False
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"<{self.code} {self.status}>"
+
+    def because(self, note: str) -> "Reason":
+        """The same outcome with a note. Compare such ones by `code`."""
+        return structs.replace(self, note=note)
 
 
 REASONS: dict[str, Reason] = {}
@@ -83,6 +89,7 @@ AUTH_NOT_YET_VALID = _reason("auth_not_yet_valid", 401, "client", _INVALID, publ
 AUTH_WRONG_ISSUER = _reason("auth_wrong_issuer", 401, "client", _INVALID, public="auth_invalid")
 AUTH_WRONG_AUDIENCE = _reason("auth_wrong_audience", 401, "client", _INVALID, public="auth_invalid")
 AUTH_UNKNOWN_KEY = _reason("auth_unknown_key", 401, "client", _INVALID, public="auth_invalid")
+AUTH_BAD_CLAIM = _reason("auth_bad_claim", 401, "client", _INVALID, public="auth_invalid")
 API_KEY_UNKNOWN = _reason("api_key_unknown", 401, "client", _INVALID, public="auth_invalid")
 KEYS_UNAVAILABLE = _reason("keys_unavailable", 503, "gateway", "The keys to check this credential are not at hand.")
 RATE_LIMITED = _reason("rate_limited", 429, "client", "This client has used up its requests for now.")

@@ -198,6 +198,7 @@ class Answer(Value, frozen=True):
     fields    further field lines, each with its CRLF
     detail    replaces the reason's sentence when not empty
     route     name, or "" when none was selected
+    note      what the log and the operator hear besides, and the client does not
     """
 
     status: int
@@ -207,6 +208,7 @@ class Answer(Value, frozen=True):
     route: str
     request_id: str
     client_id: str
+    note: str = ""
 
 
 class Pending(Protocol):

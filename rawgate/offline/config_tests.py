@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, Test
-from rawgate.errors import API_KEY_UNKNOWN, AUTH_MALFORMED, AUTH_MISSING, Key, Reason
+from rawgate.errors import API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
 from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, replaced
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
@@ -116,7 +116,7 @@ def _given(credential: Credential, test: Test) -> Credential:
 
     def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
         if isinstance(by, JwtVerifier):
-            return AUTH_MISSING if test.claims is None else identity_of(test.claims) or AUTH_MALFORMED
+            return AUTH_MISSING if test.claims is None else identity_of(test.claims)
         if test.api_key is None:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN

@@ -22,10 +22,11 @@ from rawgate.policy.patterns import compile_pattern
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import Entry, compile_router
 
-Report = Callable[[str], None]
+Report = Callable[[str, str], None]
+"""`(what it is about, one line)`: what is about one thing may be told as seldom as the reader likes."""
 
 
-def keep_quiet(text: str) -> None:
+def keep_quiet(about: str, text: str) -> None:
     """For gates that serve nobody: what fails there is shown as the verdict."""
 
 
@@ -34,8 +35,9 @@ def compile_limiters(capacity: int, report: Report) -> Limiters:
 
     def telling(kind: str) -> Callable[[int], object]:
         return lambda count: report(
+            f"limits.limiter_keys, {kind}",
             f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
-            "and may be let through once more"
+            "and may be let through once more",
         )
 
     return Limiters(Limiter(capacity, telling("clients")), Limiter(capacity, telling("addresses")))
@@ -57,8 +59,9 @@ def _told(route: Route) -> frozenset[bytes]:
     return frozenset() if route.cors is None else cors.RESPONSE_FIELDS
 
 
-def _for_route(report: Report, name: str) -> Report:
-    return lambda text: report(f"route {name}: {text}")
+def _for_route(report: Report, name: str) -> Callable[[str], None]:
+    about = f"route {name}"
+    return lambda text: report(about, f"{about}: {text}")
 
 
 class _Compiler:
@@ -178,6 +181,7 @@ class _Compiler:
             credential=self._credential(route, (*where, "auth")),
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
             rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
+            report=_for_route(self.report, name),
             # With several targets the first one's authority speaks for all, as the name of an nginx upstream does:
             # the head is written before a target is chosen, and a retry at another target sends the same head.
             up=headers.compile_up(
@@ -231,15 +235,14 @@ class _Compiler:
         if isinstance(route.rewrite, str):
             replacement = self._path(route.rewrite, where)
             return compile_swap(paths.match_key(prefix), replacement) if replacement else None
-        report = _for_route(self.report, route.name)
         if isinstance(route.rewrite, RegexRewrite):
             pattern = compile_pattern(
                 route.rewrite.pattern, (*where, "pattern"), self.problems, folds=self._folds(route)
             )
             if pattern is None:
                 return None
-            return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, report, self.problems)
-        return compile_function(route.rewrite, paths.sendable, report)
+            return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, self.problems)
+        return compile_function(route.rewrite, paths.sendable)
 
     def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
@@ -269,7 +272,8 @@ def compile_gate(
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
-    report  is told, in one line, when a route's own pattern or code fails while requests are served
+    report  is told, in one line, when a route's own pattern or code fails while requests are served, and when limits
+            forget
     """
     found = len(problems)
     compiler = _Compiler(config, date, report, problems, doubts)

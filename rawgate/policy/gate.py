@@ -148,6 +148,7 @@ class CompiledRoute(Terms, frozen=True):
     keeps_slash       the path may hold an encoded slash
     keeps_parameters  the path may have parameters with which it would come to another route
     own          field lines of the gateway's own replies, and of the answers: what `response_headers` set
+    report       is told, in one line, when the route's own pattern or code fails
     upgrades     lower-cased protocol names that may tunnel
     """
 
@@ -159,6 +160,7 @@ class CompiledRoute(Terms, frozen=True):
     credential: Credential | None
     limit: Limit | None
     rewrite: Rewrite | None
+    report: Callable[[str], None]
     up: headers.Up
     down: Down
     trailer: Callable[[bytes], bool]
@@ -282,7 +284,7 @@ def _serve(
         found = route.credential.check(head.known, wall)
         if not isinstance(found, Identity):
             fields += route.credential.missing if found is AUTH_MISSING else route.credential.invalid
-            return _refuse(found, fields, "", terms.route, request_id, caller)
+            return _refuse(found, fields, "", terms.route, request_id, caller, found.note)
         if found.name:
             caller = user = found.name
             bucket = f"{found.kind}:{user}"
@@ -297,9 +299,10 @@ def _serve(
             return _refuse(RATE_LIMITED, fields, "", terms.route, request_id, caller)
 
     # 8. Where to, 9. and as what.
-    path = target.path if route.rewrite is None else route.rewrite(target.path, target.key)
-    if not path:
-        return _refuse(INTERNAL, fields, "", terms.route, request_id, caller)
+    path: bytes | str = target.path if route.rewrite is None else route.rewrite(target.path, target.key)
+    if isinstance(path, str):
+        route.report(f"{path}; request {request_id}")
+        return _refuse(INTERNAL, fields, "", terms.route, request_id, caller, path)
     return Forward(
         terms,
         route.up(head, path, target.query, hop.octets, hop.trusted, request_id.encode(), user.encode()),
@@ -366,8 +369,10 @@ def _counted(head: RequestHead) -> RequestHead:
     return replaced(head, known={**head.known, b"max-forwards": left}) if left else head
 
 
-def _refuse(reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str) -> Answer:
-    return Answer(reason.status, reason, fields, detail, route, request_id, caller)
+def _refuse(
+    reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str, note: str = ""
+) -> Answer:
+    return Answer(reason.status, reason, fields, detail, route, request_id, caller, note)
 
 
 def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:

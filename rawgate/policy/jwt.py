@@ -45,6 +45,7 @@ from msgspec.json import Decoder
 
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import (
+    AUTH_BAD_CLAIM,
     AUTH_BAD_SIGNATURE,
     AUTH_EXPIRED,
     AUTH_MALFORMED,
@@ -101,7 +102,7 @@ class Admission(Value, frozen=True):
 class Reading(Terms, frozen=True):
     """What a token says of itself; nothing of it is to be believed.
 
-    header, claims  their members, or None when they are no JSON object in base64url
+    header, claims  their members, of claims those that are used here; None when they are no JSON object in base64url
     candidates      how many keys the header may mean
     signer          position of the key whose signature this is, in the configuration's order; None: no candidate's
     """
@@ -241,14 +242,17 @@ _USED = ("sub", "iss", "aud", "exp", "nbf", "iat")
 
 
 def _claims(text: bytes | None) -> dict[str, object] | None:
-    """Those of a payload's members that are used here."""
-    if text is None:
-        return None
-    members = _members(text)
+    """Those of a payload's members that are used here; NaN, which is nothing that a claim may be, stands for one that
+    cannot be converted: a number without end, half a character."""
+    members = None if text is None else _members(text)
+    return None if members is None else {name: _converted(members[name]) for name in _USED if name in members}
+
+
+def _converted(value: Raw) -> object:
     try:
-        return None if members is None else {name: _decode(members[name]) for name in _USED if name in members}
+        return _decode(value)
     except (ValueError, RecursionError):
-        return None
+        return nan
 
 
 def _text(value: Raw | None) -> str | None:
@@ -283,15 +287,33 @@ def _is_fit(sub: str) -> bool:
     )
 
 
+def _unfit(sub: str) -> str:
+    """What is wrong with one that is not fit."""
+    if not sub:
+        return "sub is empty"
+    if _find_unfit(sub):
+        return "sub holds a control character"
+    if sub[0].isspace() or sub[-1].isspace():
+        return "sub begins or ends with a blank"
+    return f"sub has more than {SUBJECT} octets"
+
+
 _NOBODY = Identity("sub", "")
 
 
-def identity_of(claims: Mapping[str, object]) -> Identity | None:
-    """Whom verified claims speak for: an Identity with an empty name where there is no `sub`; None for an unfit one."""
+def identity_of(claims: Mapping[str, object]) -> Identity | Reason:
+    """Whom verified claims speak for, with an empty name where there is no `sub`; or what is wrong with the `sub`."""
     if "sub" not in claims:
         return _NOBODY
     sub = claims["sub"]
-    return Identity("sub", sub) if type(sub) is str and _is_fit(sub) else None
+    if not isinstance(sub, str):
+        return AUTH_BAD_CLAIM.because("sub is not text")
+    return Identity("sub", sub) if _is_fit(sub) else AUTH_BAD_CLAIM.because(_unfit(sub))
+
+
+def _is_audiences(aud: object) -> bool:
+    """RFC 7519 section 4.1.3: text, or a list of texts."""
+    return isinstance(aud, str) or (isinstance(aud, list) and all(isinstance(audience, str) for audience in aud))
 
 
 class JwtVerifier:
@@ -353,7 +375,7 @@ class JwtVerifier:
         signer = next((check for check in candidates if check(signed, signature or b"")), None)
         return Reading(
             _json_object(header),
-            _json_object(payload),
+            _claims(payload),
             len(candidates),
             None if signer is None else self._all.index(signer),
         )
@@ -424,10 +446,13 @@ class JwtVerifier:
         if claims is None:
             return AUTH_MALFORMED
         identity = identity_of(claims)
-        if identity is None:
-            return AUTH_MALFORMED
+        if isinstance(identity, Reason):
+            return identity
         if self._issuer is not None and claims.get("iss") != self._issuer:
-            return AUTH_WRONG_ISSUER
+            is_other = isinstance(claims.get("iss", ""), str)
+            return AUTH_WRONG_ISSUER if is_other else AUTH_BAD_CLAIM.because("iss is not text")
+        if "aud" in claims and not _is_audiences(claims["aud"]):
+            return AUTH_BAD_CLAIM.because("aud is neither text nor a list of texts")
         if not self._is_audience(claims):
             return AUTH_WRONG_AUDIENCE
         return self._within(claims, identity)
@@ -441,9 +466,7 @@ class JwtVerifier:
             return False
         if isinstance(aud, str):
             return aud == self._audience or (self._audience == "*" and aud != "")
-        if not isinstance(aud, list) or not all(isinstance(audience, str) for audience in aud):
-            return False
-        return self._audience in aud or (self._audience == "*" and any(aud))
+        return isinstance(aud, list) and (self._audience in aud or (self._audience == "*" and any(aud)))
 
     def _within(self, claims: dict[str, object], identity: Identity) -> Admission | Reason:
         """Sections 4.1.4 to 4.1.6. Absent and null differ: null is a value, and no date."""
@@ -454,11 +477,13 @@ class JwtVerifier:
                 return AUTH_EXPIRED  # whatever the leeway
             until = exp + self._leeway
         elif self._require_exp:
-            return AUTH_MALFORMED
+            return AUTH_MALFORMED.because("exp is missing")
         if "nbf" in claims:
             since = _date(claims["nbf"]) - self._leeway
-        if isnan(until) or isnan(since) or ("iat" in claims and isnan(_date(claims["iat"]))):
-            return AUTH_MALFORMED
+        dates = (("exp", until), ("nbf", since), ("iat", _date(claims.get("iat", 0))))
+        unfit = next((name for name, date in dates if isnan(date)), None)
+        if unfit is not None:
+            return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
         return Admission(identity, since, until)
 
 

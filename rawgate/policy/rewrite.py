@@ -1,7 +1,7 @@
 """The path that the upstream sees.
 
-Three kinds, each compiled once into `rewrite(path, key) -> path`, which raises nothing and returns b"" for a result
-that cannot be sent:
+Three kinds, each compiled once into `rewrite(path, key) -> path`, which raises nothing; in place of a result that
+cannot be sent it returns why, as a str:
 
     "/v2/users"                      replaces the prefix; the rest is kept, with neither a doubled nor a lost slash
     { pattern = "…", to = "…" }      the whole path must match; a path that does not match stays as it is
@@ -28,10 +28,9 @@ from itertools import accumulate, pairwise
 from rawgate.config.model import Rewriter
 from rawgate.errors import Key, Problem
 
-Rewrite = Callable[[bytes, bytes], bytes]
-"""`(path, key)` of a `paths.Normal` → the path to send, or b""."""
+Rewrite = Callable[[bytes, bytes], bytes | str]
+"""`(path, key)` of a `paths.Normal` → the path to send, or in words why there is none."""
 Check = Callable[[bytes], bool]
-Report = Callable[[str], None]
 
 _REFERENCE = re.compile(r"\\(?:g<(\w+)>|([1-9][0-9]?)|.?)")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]|[?#]")
@@ -45,6 +44,7 @@ _DIFFERENCES = {
     (True, False): re.compile(rb";[^/]*|" + _DECODED),
     (True, True): re.compile(rb"/(?:;[^/]*/|/)+|;[^/]*|" + _DECODED),
 }
+_SHOWN = 100
 _SEMICOLON = 0x3B
 _SLASH = 0x2F
 
@@ -105,12 +105,10 @@ def compile_regex(
     to: str,
     where: tuple[Key, ...],
     check: Check,
-    report: Report,
     problems: list[Problem],
 ) -> Rewrite | None:
-    """`pattern`: one that cannot run away. `where`: the key path of `to`. `report` is told of results that cannot be
-    sent. Problems: `to` does not start with a slash, holds a bad escape, names a group that the pattern does not have,
-    or never makes a path that can be sent."""
+    """`pattern`: one that cannot run away. `where`: the key path of `to`. Problems: `to` does not start with a slash,
+    holds a bad escape, names a group that the pattern does not have, or never makes a path that can be sent."""
     found = len(problems)
     literals, groups = _template(to, pattern, where, problems)
     unfit = "" if len(problems) > found else _unfit(to, literals, check)
@@ -120,7 +118,7 @@ def compile_regex(
         return None
     match, start, parts = pattern.fullmatch, literals[0], list(zip(groups, literals[1:], strict=True))
 
-    def rewrite(path: bytes, key: bytes) -> bytes:
+    def rewrite(path: bytes, key: bytes) -> bytes | str:
         if path == key:
             matched = match(path.decode())
             if matched is None:
@@ -137,10 +135,7 @@ def compile_regex(
                 pieces += (text, literal)
         result = "".join(pieces)
         sent = result.encode()
-        if check(sent):
-            return sent
-        report(f"the rewrite pattern made {result!r:.100}, which is no path that can be sent")
-        return b""
+        return sent if check(sent) else f"the rewrite pattern made {result!r:.100}, which is no path that can be sent"
 
     return rewrite
 
@@ -195,19 +190,40 @@ def _template(
     return [*literals, text[end:]], groups
 
 
-def compile_function(function: Rewriter, check: Check, report: Report) -> Rewrite:
-    """A Python configuration's own function. Whatever it does, the request gets an answer, and `report` is told."""
+def compile_function(function: Rewriter, check: Check) -> Rewrite:
+    """A Python configuration's own function. Whatever it does, the request gets an answer."""
+    code = getattr(function, "__code__", None)
+    file = "" if code is None else code.co_filename
+    home = "" if code is None else f" at {file}:{code.co_firstlineno}"
 
-    def rewrite(path: bytes, key: bytes) -> bytes:
+    def rewrite(path: bytes, key: bytes) -> bytes | str:
         try:
             result: object = function(path.decode("ascii"))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - code from outside: any failure is a refusal, no crash
-            report(f"the rewrite function raised {error!r}")
-            return b""
+            return f"the rewrite function raised {_shown(error)}{_place(error, file) or home}"
         sent = result.encode() if isinstance(result, str) and result.isascii() else b""
         if check(sent):
             return sent
-        report(f"the rewrite function returned {result!r:.100}, which is no path that can be sent")
-        return b""
+        return f"the rewrite function returned {_shown(result)}, which is no path that can be sent{home}"
 
     return rewrite
+
+
+def _place(error: BaseException, file: str) -> str:
+    """The last line of this file that it came through: what is called there may be anybody's."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            place = f" at {file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def _shown(value: object) -> str:
+    """On one line, not too long, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - its code, too, is from outside
+        text = f"a {type(value).__name__} that cannot be shown"
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if text.isprintable() else ascii(text)[1:-1]

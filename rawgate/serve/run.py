@@ -30,7 +30,7 @@ from rawgate.serve.service import Service, serving
 GC_THRESHOLDS = (10_000, 50, 1_000)
 
 SELDOM = 1.0
-"""Seconds between two reports of failing rewrites: with every request, they would be a flood."""
+"""Seconds between two reports about one route's failing rewrite: with every request, they would be a flood."""
 
 LOG_CLOSE_TIMEOUT = 5.0
 """Seconds that a reader of the log has to take what is left at the end."""
@@ -60,22 +60,21 @@ def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:
 
 
 class Seldom:
-    """Says one thing a second, and with the next one how many it kept to itself."""
+    """Says one thing a second about each route or limit, and with the next one how many it kept to itself."""
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._say = say
         self._clock = clock
-        self._quiet_until = -SELDOM
-        self._kept = 0
+        self._quiet: dict[str, tuple[float, int]] = {}  # until when, and how many were kept back
 
-    def __call__(self, text: str) -> None:
+    def __call__(self, about: str, text: str) -> None:
         now = self._clock()
-        if now < self._quiet_until:
-            self._kept += 1
+        until, kept = self._quiet.get(about, (-SELDOM, 0))
+        if now < until:
+            self._quiet[about] = (until, kept + 1)
             return
-        more = f" ({self._kept} more since the last report)" if self._kept else ""
-        self._quiet_until, self._kept = now + SELDOM, 0
-        self._say(text + more)
+        self._quiet[about] = (now + SELDOM, 0)
+        self._say(f"{text} ({kept} more since the last report)" if kept else text)
 
 
 async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: AccessLog) -> int:

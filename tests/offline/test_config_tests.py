@@ -59,7 +59,7 @@ ALICE = 'claims = { sub = "alice" }'
         ("GET /api/users/7", "claims = {}", 'reason = "ok", headers = { X-User-Id = "" }'),
         ("GET /api/users/7", "", 'status = 401, reason = "auth_missing", headers = { www-authenticate = "Bearer" }'),
         ("GET /api/users/7", 'api_key = "acme"', 'reason = "auth_missing"'),
-        ("GET /api/users/7", 'claims = { sub = " alice" }', 'reason = "auth_malformed"'),
+        ("GET /api/users/7", 'claims = { sub = " alice" }', 'reason = "auth_bad_claim"'),
         ("GET http://hooks.test/hooks", 'api_key = "acme"', 'route = "/hooks", headers = { X-User-Id = "acme" }'),
         ("GET http://hooks.test:81/hooks", ALICE, 'reason = "auth_missing"'),
         ("GET /hooks", "", 'status = 404, reason = "no_route"'),

@@ -339,13 +339,19 @@ def test_a_good_token_step_by_step() -> None:
         (f"Bearer {TOKENS['stranger']}", "auth_bad_signature", "signature: by none of 2 keys tried"),
         (f"Bearer {TOKENS['no signature']}", "auth_malformed", "signature"),
         (f"Bearer {TOKENS['no claims']}", "auth_malformed", "claims: no JSON object"),
-        (f"Bearer {TOKENS['unfit sub']}", "auth_malformed", 'sub " alice"'),
+        (f"Bearer {TOKENS['unfit sub']}", "auth_bad_claim", 'sub " alice": sub begins or ends with a blank'),
+        (
+            "Bearer " + signed(b'{"alg":"HS256"}', b'{"iss":"https://idp.test","exp":1%s}' % (b"0" * 5000), SECRET),
+            "auth_bad_claim",
+            "exp is not a number of seconds",
+        ),
+        (f"Bearer {token({**CLAIMS, 'iat': 'now'}, SECRET)}", "auth_bad_claim", "iat is not a number of seconds"),
         (f"Bearer {TOKENS['issuer']}", "auth_wrong_issuer", 'iss "https://other.test" (expected "https://idp.test")'),
         (f"Bearer {token({**CLAIMS, 'aud': 'x'}, SECRET)}", "auth_wrong_audience", 'aud "x" (expected none)'),
         (f"Bearer {token({**CLAIMS, 'exp': WALL - 120}, SECRET)}", "auth_expired", "2 min ago"),
         (f"Bearer {token({**CLAIMS, 'nbf': WALL + 7200}, SECRET)}", "auth_not_yet_valid", "in 2 h"),
         (f"Bearer {token({'iss': CLAIMS['iss']}, SECRET)}", "auth_malformed", "exp is missing (required)"),
-        (f"Bearer {token({**CLAIMS, 'exp': True}, SECRET)}", "auth_malformed", "exp true, no date"),
+        (f"Bearer {token({**CLAIMS, 'exp': True}, SECRET)}", "auth_bad_claim", "exp true, no date"),
     ],
 )
 def test_the_step_that_failed(authorization: str | None, reason: str, failed: str) -> None:
@@ -355,6 +361,30 @@ def test_the_step_that_failed(authorization: str | None, reason: str, failed: st
     at = marks.index(False)
     assert failed in steps(told)[at][1]
     assert marks == [True] * at + [False] + [None] * (len(marks) - at - 1)
+
+
+def test_a_claim_is_named_to_the_operator_alone() -> None:
+    told = explained(GUARDED, "GET", "/api", f"Authorization: Bearer {TOKENS['unfit sub']}")
+    assert told.verdict.detail == "sub begins or ends with a blank"
+    assert told.verdict.public_reason == "auth_invalid"
+
+
+def test_a_preflight_that_is_refused() -> None:
+    open_route = config(route(cors=Cors(origins=("https://shop.test",))))
+    asked = ("Origin: https://shop.test", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: x-foo")
+    verdict = explained(open_route, "OPTIONS", "/", *asked).verdict
+    assert (verdict.status, verdict.reason, verdict.detail) == (204, "cors_refused", "x-foo is not in cors.headers")
+
+
+def test_what_a_rewrite_function_raised() -> None:
+    def fails(path: str) -> str:
+        raise LookupError(path)
+
+    told = explained(config(route("/a", rewrite=fails)), "GET", "/a")
+    line = fails.__code__.co_firstlineno + 1
+    assert told.verdict.detail == f"the rewrite function raised LookupError('/a') at {__file__}:{line}"
+    assert told.rewrite is not None
+    assert told.rewrite.sent == ""
 
 
 @pytest.mark.parametrize("text", TOKENS.values(), ids=TOKENS.keys())

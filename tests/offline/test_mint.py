@@ -112,7 +112,7 @@ def test_any_audience_is_none() -> None:
         (-300.0, {}, "auth_expired"),
         (60.0, {"iss": "somebody"}, "auth_wrong_issuer"),
         (60.0, {"nbf": WALL + 900}, "auth_not_yet_valid"),
-        (60.0, {"sub": ""}, "auth_malformed"),
+        (60.0, {"sub": ""}, "auth_bad_claim"),
     ],
 )
 def test_a_token_that_the_gateway_would_refuse(lifetime: float, claims: dict[str, object], reason: str) -> None:

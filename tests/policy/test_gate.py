@@ -409,10 +409,14 @@ def test_limits_of_two_routes_are_two() -> None:
 
 def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
     told: list[str] = []
+
+    def report(about: str, text: str) -> None:
+        told.append(text)
+
     limited = route("/a", auth="jwt.main", rate_limit=RateLimit(1, 60.0))
     configuration = config(limited, route(rate_limit=RateLimit(1, 60.0)), limits=Limits(limiter_keys=10))
     gate = compile_gate(
-        configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], doubts=[], report=told.append
+        configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], doubts=[], report=report
     )
     assert gate is not None
     head = request("/a", known={"authorization": ALICE})
@@ -579,18 +583,24 @@ def test_a_rewrite_that_makes_nonsense_is_an_internal_error(rewrite: Rewriter | 
     ],
 )
 def test_a_rewrite_that_makes_nonsense_is_told_with_its_route(rewrite: Rewriter | RegexRewrite, words: str) -> None:
-    said: list[str] = []
+    said: list[tuple[str, str]] = []
     gate = compile_gate(
         config(route("/a", name="pages", rewrite=rewrite)),
         new_id=lambda: "0" * 32,
         date=lambda: b"D",
         problems=[],
         doubts=[],
-        report=said.append,
+        report=lambda *told: said.append(told),
     )
     assert gate is not None
-    decide(gate, request("/a/..b"))
-    assert said == [f"route pages: {words}"]
+    refusal = answer(decide(gate, request("/a/..b")))
+    ((about, text),) = said
+    assert about == "route pages"
+    assert text.startswith(f"route pages: {words}")
+    assert text.endswith("; request " + "0" * 32)
+    # The log has it, the client does not.
+    assert refusal.note in text
+    assert refusal.detail == ""
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,16 @@ WHERE = ("routes", 3, "rewrite", "to")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
 def test_table(row: dict[str, str]) -> None:
     """A key that is given lacks parameters or repeated slashes; else it is that of the path."""
-    path, problems, said = row["path"].encode(), list[Problem](), list[str]()
+    path, problems = row["path"].encode(), list[Problem]()
     key = row["key"].encode("utf-8", "surrogateescape") if "key" in row else match_key(path)
     rewrite: Rewrite | None
     if "prefix" in row:
         rewrite = compile_swap(match_key(configured_path(row["prefix"])), configured_path(row["rewrite"]))
     else:
-        rewrite = compile_regex(re.compile(row["pattern"]), row["to"], WHERE, sendable, said.append, problems)
+        rewrite = compile_regex(re.compile(row["pattern"]), row["to"], WHERE, sendable, problems)
     assert rewrite is not None
-    assert rewrite(path, key) == row["sent"].encode()
-    assert len(said) == (row["sent"] == "")
+    sent = rewrite(path, key)
+    assert isinstance(sent, str) if row["sent"] == "" else sent == row["sent"].encode()
 
 
 def _explode(path: str) -> str:
@@ -85,15 +85,44 @@ def _explode(path: str) -> str:
     ],
 )
 def test_nonsense_from_a_function_is_no_path(function: object) -> None:
-    said: list[str] = []
-    assert compile_function(cast("Rewriter", function), sendable, said.append)(b"/a", b"/a") == b""
-    (line,) = said
+    line = compile_function(cast("Rewriter", function), sendable)(b"/a", b"/a")
+    assert isinstance(line, str)
     assert line.startswith("the rewrite function r")
-    assert "\n" not in line
+    assert line.isprintable()
+    assert len(line) < 300
+
+
+def _raises_below(path: str) -> str:
+    return str(json.loads(path))
+
+
+def test_the_line_that_failed_is_told() -> None:
+    """That of the function itself, where what it calls is another file's."""
+    for function, offset in ((_explode, 1), (_raises_below, 1)):
+        said = compile_function(function, sendable)(b"/a", b"/a")
+        assert str(said).endswith(f" at {__file__}:{function.__code__.co_firstlineno + offset}")
+    said = compile_function(lambda path: "", sendable)(b"/a", b"/a")
+    assert f" at {__file__}:" in str(said)
+
+
+class _UnshowableError(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("not even this")
+
+
+def _fails_twice(path: str) -> str:
+    raise _UnshowableError
+
+
+def test_what_cannot_be_shown_is_a_failure_like_any_other() -> None:
+    said = compile_function(_fails_twice, sendable)(b"/a", b"/a")
+    assert str(said).startswith("the rewrite function raised a _UnshowableError that cannot be shown at ")
+    said = compile_function(lambda path: cast("str", _UnshowableError()), sendable)(b"/a", b"/a")
+    assert str(said).startswith("the rewrite function returned a _UnshowableError that cannot be shown, ")
 
 
 def test_function_gets_and_gives_the_path() -> None:
-    rewrite = compile_function(lambda path: path.upper(), sendable, pytest.fail)
+    rewrite = compile_function(lambda path: path.upper(), sendable)
     assert rewrite(b"/a%c3/b", b"unused") == b"/A%C3/B"
 
 
@@ -124,7 +153,7 @@ def test_function_gets_and_gives_the_path() -> None:
 )
 def test_refused_at_load(pattern: str, to: str, words: str) -> None:
     problems: list[Problem] = []
-    assert compile_regex(re.compile(pattern), to, WHERE, sendable, pytest.fail, problems) is None
+    assert compile_regex(re.compile(pattern), to, WHERE, sendable, problems) is None
     (problem,) = problems
     assert problem.path == WHERE
     assert words in problem.message
@@ -145,20 +174,19 @@ def test_refused_at_load(pattern: str, to: str, words: str) -> None:
     ],
 )
 def test_what_some_path_makes_good_is_not_refused(to: str, captured: str) -> None:
-    rewrite = compile_regex(re.compile("/(.*)"), to, WHERE, sendable, pytest.fail, [])
+    rewrite = compile_regex(re.compile("/(.*)"), to, WHERE, sendable, [])
     assert rewrite is not None
     path = f"/{captured}".encode()
     assert rewrite(path, path) == to.replace("\\1", captured).encode()
 
 
 def test_a_pattern_that_makes_nonsense_is_told() -> None:
-    said: list[str] = []
-    rewrite = compile_regex(re.compile("/api(.*)"), "/\\1", WHERE, sendable, said.append, [])
+    rewrite = compile_regex(re.compile("/api(.*)"), "/\\1", WHERE, sendable, [])
     assert rewrite is not None
-    assert rewrite(b"/api/x", b"/api/x") == b""
+    said = "the rewrite pattern made '//x', which is no path that can be sent"
+    assert rewrite(b"/api/x", b"/api/x") == said
     assert rewrite(b"/apix", b"/apix") == b"/x"
     assert rewrite(b"/other", b"/other") == b"/other"
-    assert said == ["the rewrite pattern made '//x', which is no path that can be sent"]
 
 
 _segments = st.lists(st.sampled_from(["a", "b", "c.d", "%C3%A9", "@"]), max_size=3)
@@ -172,6 +200,7 @@ def test_a_swap_neither_doubles_nor_loses_a_slash(
     replacement = ("/" + "/".join(new) + ("/" if new and new_slash else "")).encode()
     swap = compile_swap(match_key(("/" + "/".join(prefix)).encode()), replacement)
     sent = swap(path, match_key(path))
+    assert isinstance(sent, bytes)
     assert b"//" not in sent
     assert [piece for piece in sent.split(b"/") if piece] == [piece.encode() for piece in new + rest]
     if rest:
@@ -207,7 +236,7 @@ def test_a_prefix_ends_in_the_path_where_it_ends_in_the_key(
 def test_a_group_is_sent_as_its_segment_came(pieces: list[tuple[str, list[tuple[str, str]], str]]) -> None:
     pattern = re.compile("/([^/]+)" * len(pieces))
     to = "".join(f"/\\{group}" for group in range(1, len(pieces) + 1))
-    rewrite = compile_regex(pattern, to, WHERE, lambda path: True, pytest.fail, [])
+    rewrite = compile_regex(pattern, to, WHERE, lambda path: True, [])
     assert rewrite is not None
     expected = _path([("/", names, parameter) for _, names, parameter in pieces])
     assert rewrite(_path(pieces).encode(), _key(pieces).encode()) == expected.encode()

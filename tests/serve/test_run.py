@@ -8,13 +8,17 @@ def test_one_report_a_second_and_then_how_many_were_kept_back() -> None:
     said: list[str] = []
     seldom = Seldom(said.append, lambda: now)
     for _ in range(5):
-        seldom("the rewrite function raised KeyError()")
+        seldom("route a", "a raised KeyError()")
+        seldom("route b", "b raised OSError()")
     now += SELDOM
-    seldom("again")
+    seldom("route a", "a again")
     now += SELDOM
-    seldom("and again")
+    seldom("route a", "a once more")
+    seldom("route b", "b again")
     assert said == [
-        "the rewrite function raised KeyError()",
-        "again (4 more since the last report)",
-        "and again",
+        "a raised KeyError()",
+        "b raised OSError()",
+        "a again (4 more since the last report)",
+        "a once more",
+        "b again (4 more since the last report)",
     ]

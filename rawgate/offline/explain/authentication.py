@@ -8,6 +8,7 @@ from msgspec.json import encode
 
 from rawgate.config.model import Config, Jwt
 from rawgate.errors import (
+    AUTH_BAD_CLAIM,
     AUTH_BAD_SIGNATURE,
     AUTH_EXPIRED,
     AUTH_MALFORMED,
@@ -20,7 +21,7 @@ from rawgate.errors import (
 from rawgate.message import Identity
 from rawgate.offline.explain.model import Authentication, Step
 from rawgate.policy.api_keys import ApiKeyTable
-from rawgate.policy.jwt import DATE, JwtVerifier, Reading, identity_of
+from rawgate.policy.jwt import DATE, JwtVerifier, Reading
 
 _SHOWN = 120
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -33,6 +34,7 @@ class _Fact(Struct, frozen=True):
     text: str
 
 
+_CLAIMS = {"sub": "subject", "iss": "issuer", "aud": "audience", "exp": "expiry", "nbf": "start", "iat": "issue"}
 _POINTS_AT = {
     AUTH_UNKNOWN_KEY: "key",
     AUTH_WRONG_ISSUER: "issuer",
@@ -84,6 +86,8 @@ def _token_steps(
     if isinstance(found, Identity):
         return tuple(Step(True, fact.text) for fact in facts)
     at = [fact.about for fact in facts].index(_fault(found, reading, presented))
+    if found.code == AUTH_BAD_CLAIM.code:
+        facts[at] = _Fact(facts[at].about, f"{facts[at].text}: {found.note}")
     return tuple(
         Step(True if position < at else False if position == at else None, fact.text)
         for position, fact in enumerate(facts)
@@ -137,6 +141,8 @@ def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:
     facts.append(_Fact("expiry", f"exp {_moment(claims, 'exp', wall)}{needed}"))
     if "nbf" in claims:
         facts.append(_Fact("start", f"nbf {_moment(claims, 'nbf', wall)}"))
+    if "iat" in claims:
+        facts.append(_Fact("issue", f"iat {_moment(claims, 'iat', wall)}"))
     return facts
 
 
@@ -144,7 +150,9 @@ def _fault(reason: Reason, reading: Reading, token: bytes) -> str:
     """Which of the facts a refusal is about."""
     if reason is AUTH_BAD_SIGNATURE:
         return "signature" if reading.candidates else "key"
-    if reason is not AUTH_MALFORMED:
+    if reason.code == AUTH_BAD_CLAIM.code:
+        return _CLAIMS[reason.note.partition(" ")[0]]
+    if reason.code != AUTH_MALFORMED.code:
         return _POINTS_AT[reason]
     if token.count(b".") != 2:
         return "form"
@@ -154,7 +162,7 @@ def _fault(reason: Reason, reading: Reading, token: bytes) -> str:
         return "signature"
     if reading.claims is None:
         return "claims"
-    return "expiry" if identity_of(reading.claims) is not None else "subject"
+    return "expiry"  # one that is required and missing
 
 
 def _members(table: dict[str, object], names: tuple[str, ...]) -> str:

@@ -199,7 +199,7 @@ def _verdict(case: _Case) -> Verdict:
         head_only=False,
         connection=b"",
     )
-    detail = "" if reason is OK else decision.detail or reason.detail
+    detail = "" if reason is OK else decision.note or decision.detail or reason.detail
     return Verdict("answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)))
 
 

@@ -114,8 +114,8 @@ class Target(Struct, frozen=True, rename="camel"):
 
 class Verdict(Struct, frozen=True, rename="camel"):
     """`action`: "forward"; "answer" when the gateway replies itself; "wait" when it needs keys that are not here.
-    `status` null: the upstream's. `reason` as the log says it, `public_reason` as the reply does; `fields` are the
-    reply's."""
+    `status` null: the upstream's. `reason` as the log says it, `public_reason` as the reply does; `detail` is the
+    operator's, of which the reply may say less; `fields` are the reply's."""
 
     action: Literal["forward", "answer", "wait"]
     status: int | None

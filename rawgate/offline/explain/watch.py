@@ -122,8 +122,9 @@ def _watched_hit(hit: Hit, trace: Trace) -> Hit:
 
 
 def _watched_rewrite(rewrite: Rewrite, trace: Trace) -> Rewrite:
-    def watched(path: bytes, key: bytes) -> bytes:
-        trace.rewritten = rewrite(path, key)
-        return trace.rewritten
+    def watched(path: bytes, key: bytes) -> bytes | str:
+        sent = rewrite(path, key)
+        trace.rewritten = b"" if isinstance(sent, str) else sent
+        return sent
 
     return watched
