@@ -15,7 +15,6 @@ from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
 from rawgate.net.upstream import Dialer, Sweep
-from rawgate.policy.compile import Report
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
@@ -45,7 +44,7 @@ class Service:
         log: RecordSink,
         new_id: Callable[[], str],
         date: Callable[[], bytes],
-        report: Report = keep_quiet,
+        report: Callable[[str], None] = keep_quiet,
     ) -> None:
         config, gate = loaded.config, loaded.gate
         limits, timeouts = config.gateway.limits, config.gateway.timeouts
@@ -168,7 +167,7 @@ async def serving(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
     elsewhere: str = "change gateway.listen",
-    report: Report = keep_quiet,
+    report: Callable[[str], None] = keep_quiet,
 ) -> AsyncIterator[Service]:
     """Serve for as long as the block lasts. Raises StartError when an address cannot be had.
 
