@@ -8,6 +8,7 @@ model     what comes out: the Structs
 marks     what may be written for a key, as data beside its field; no reading
 units, addresses, grammar, sources   how each kind of mark is read; `scene` is what they may look at
 rules     what must hold between the keys of one table
+habits    what people write who come from other products, and what it is here
 doubtful  what can be served but rarely means what it says: warnings
 vocabulary  fields and methods that are not free to configure
 unfit     how a value is refused, and the wording of messages

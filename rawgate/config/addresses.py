@@ -1,12 +1,13 @@
 """Where to listen, where services are, whom to believe: addresses as text and as values."""
 
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from rawgate.config.marks import AddressRange, Host, ListenAddress, Origin, TargetUrl
 from rawgate.config.model import Listen, Network, Target
 from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError, quoted, shown
+from rawgate.config.unfit import UnfitError, one_meant, quoted, shown
 
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 """A host as the Host field writes it; `canonical_host` says whether it is one."""
@@ -16,6 +17,7 @@ _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)
 _HOST_PORT = re.compile(r"(?P<host>.*):(?P<port>[0-9]{1,5})", re.DOTALL)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with and suggested, never bound from here)
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
 _UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Linux
 
 
@@ -37,24 +39,48 @@ def canonical_host(text: str) -> str | None:
 
 def host(mark: Host, value: object, scene: Scene) -> str:
     """A host to compare with, without port."""
+    if isinstance(value, list | tuple) and len(value) > 1:
+        raise UnfitError("a list is not text", expected=f"{mark.expected}; a route for each")
     text = _string(value, mark.expected)
+    if text in ("*", "_"):  # nginx's name for a server that takes any
+        raise UnfitError(f"{shown(text)} is not a host", expected="the key left out: then any is taken")
     match = _AUTHORITY.fullmatch(text)
     found = match and canonical_host(match["host"])
     if match is None or not found:
-        raise UnfitError(f"{shown(text)} is not a host", expected=mark.expected)
+        what = "has a wildcard, which is not built yet" if text.startswith(("*.", ".")) else "is not a host"
+        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_host_meant(text))
     if match["port"] is not None:
         raise UnfitError(f"{shown(text)} has a port", expected=mark.expected, meant=quoted(found))
     return found
 
 
+def _origin_meant(text: str) -> str:
+    """ "app.example.com" and "localhost:5173": pages come over TLS, but for those on the developer's own machine."""
+    found = _authority(text.removesuffix("/"))
+    if found is None:
+        return ""
+    is_here = found[0] == "localhost" or found[0].startswith("127.")
+    scheme = "http" if is_here else "https"
+    return quoted(f"{scheme}://{found[0]}{'' if found[1] in (None, _DEFAULT_PORTS[scheme]) else f':{found[1]}'}")
+
+
+def _host_meant(text: str) -> str:
+    """ "https://a.test", "a.test." and "::1"; none for what has a path."""
+    url = _URL.fullmatch(text)
+    authority = url["authority"] if url and url["rest"] in ("", "/") else text.removesuffix(".")
+    found = _authority(f"[{authority}]" if ":" in authority and _is_ip(authority) else authority)
+    return quoted(found[0]) if found else ""
+
+
 def listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
     """An address to listen on. A relative path of a Unix socket starts at the configuration's folder."""
-    text = _string(_listen_text(value), mark.expected)
+    text = _string(_listen_text(value), mark.expected, meant=_listen_meant(value))
     if text.startswith("unix:"):
         return _unix(mark, text, scene)
     match = _HOST_PORT.fullmatch(text)
     if match is None or _is_ip(text):
-        raise UnfitError(f"{shown(text)} has no port", expected=mark.expected)
+        what = "is not an address and a port" if ":" in text and not _is_ip(text) else "has no port"
+        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_listen_meant(text))
     address, port = match["host"], int(match["port"])
     if address in ("", "*"):
         meant = quoted(f"{_EVERY_ADDRESS}:{port}")
@@ -65,7 +91,7 @@ def listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
     found = canonical_host(address)
     bare = ":" in address and not address.startswith("[")
     if found is None or bare or not _is_ip(found.strip("[]")):
-        meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else ""
+        meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else _listen_meant(text)
         raise UnfitError(f"{shown(text)} is not an address and a port", expected=mark.expected, meant=meant)
     if port > 65535:
         raise UnfitError(f"{port} is not a port", expected="a port from 0 to 65535")
@@ -76,7 +102,11 @@ def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
     """A service's address; the port is 80 when it is left out."""
     if isinstance(value, Target):
         return _checked_target(mark, value)
+    if isinstance(value, Mapping):
+        raise UnfitError("a table is not text: weights and zones are not built yet", expected=mark.expected)
     text = _string(value, mark.expected)
+    if text.startswith(("unix:", "/")):
+        raise UnfitError(f"{shown(text)} is a Unix socket: as a target it is not built yet", expected=mark.expected)
     match = _URL.fullmatch(text)
     if match is None:
         meant = quoted(f"http://{text}") if _authority(text) else ""
@@ -93,7 +123,11 @@ def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
     if found is None:
         raise UnfitError(f"{quoted(match['authority'])} is not a host and a port", expected=mark.expected)
     if match["rest"] not in ("", "/"):
-        raise UnfitError(f"{quoted(match['rest'])} follows the port", expected=f"{mark.expected}, a path is a route's")
+        rest = match["rest"]
+        is_path = bool(_PLAIN_PATH.fullmatch(rest))
+        instead = f"; in the route, rewrite = {quoted(rest.rstrip('/'))}" if is_path else ""
+        what = f"{quoted(rest)} follows the port"
+        raise UnfitError(what, expected=f"{mark.expected}, a path is a route's{instead}")
     return _target(found[0], 80 if found[1] is None else found[1])
 
 
@@ -102,6 +136,10 @@ def network(mark: AddressRange, value: object, scene: Scene) -> Network:
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     text = _string(value, mark.expected)
+    if text == "*":
+        raise UnfitError(
+            '"*" would believe everybody', expected=f"the networks that the proxies are in, each {mark.expected}"
+        )
     if "%" in text:  # Python takes `fe80::%eth0`, which no peer's address would ever be in
         raise UnfitError(f"{shown(text)} has a zone", expected=mark.expected)
     try:
@@ -125,13 +163,28 @@ def origin(mark: Origin, value: object, scene: Scene) -> str:
     match = _URL.fullmatch(text)
     found = match and _authority(match["authority"])
     if match is None or found is None:
-        raise UnfitError(f"{shown(text)} is not an origin", expected=mark.expected)
+        what = "has a wildcard, which is not built yet" if "*" in text else "is not an origin"
+        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_origin_meant(text))
     scheme = match["scheme"].lower()
     port = "" if found[1] in (None, _DEFAULT_PORTS.get(scheme)) else f":{found[1]}"
     canonical = f"{scheme}://{found[0]}{port}"
     if text != canonical:
         raise UnfitError(f"{shown(text)} is not what browsers send", expected=mark.expected, meant=quoted(canonical))
     return text
+
+
+def _listen_meant(value: object) -> str:
+    """A port alone, a path alone, an address with a scheme."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65535:
+        return quoted(f"{_EVERY_ADDRESS}:{value}")
+    text = value if isinstance(value, str) else ""
+    if text.isascii() and text.isdigit():
+        return _listen_meant(int(text))
+    if text.startswith("/"):
+        return quoted(f"unix:{text}")
+    url = _URL.fullmatch(text)
+    found = _authority(url["authority"]) if url and url["rest"] in ("", "/") else None
+    return quoted(f"{found[0]}:{found[1]}") if found and found[1] and _is_ip(found[0].strip("[]")) else ""
 
 
 def _listen_text(value: object) -> object:
@@ -192,7 +245,7 @@ def _is_ipv4(text: str) -> bool:
     return True
 
 
-def _string(value: object, expected: str) -> str:
+def _string(value: object, expected: str, *, meant: str = "") -> str:
     if not isinstance(value, str):
-        raise UnfitError(f"{shown(value)} is not text", expected=expected)
+        raise UnfitError(f"{shown(value)} is not text", expected=expected, meant=meant or one_meant(value))
     return value

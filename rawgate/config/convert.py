@@ -19,10 +19,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, grammar, marks, sources, units
+from rawgate.config import addresses, grammar, habits, marks, sources, units
 from rawgate.config.rules import RULES, Table
 from rawgate.config.scene import Scene
-from rawgate.config.unfit import BROKEN, UnfitError, choice, nearest, quoted, shown, worded
+from rawgate.config.unfit import (
+    BROKEN,
+    UnfitError,
+    choice,
+    method_meant,
+    nearest,
+    one_meant,
+    pieces,
+    quoted,
+    shown,
+    worded,
+)
+from rawgate.config.vocabulary import METHOD
 from rawgate.errors import Key, Problem
 
 Path = tuple[Key, ...]
@@ -47,6 +59,7 @@ _READERS: dict[type, Callable[[Any, object, Scene], object]] = {
     marks.Duration: units.duration,
     marks.FieldValue: grammar.field_value,
     marks.Host: addresses.host,
+    marks.Json: grammar.json_value,
     marks.Label: grammar.label,
     marks.ListenAddress: addresses.listen,
     marks.Only: _only,
@@ -65,13 +78,15 @@ _READERS: dict[type, Callable[[Any, object, Scene], object]] = {
 
 
 class Hint(Struct, frozen=True):
-    """An annotation, taken apart: alternatives other than None, and the marks around them. `about`: in words, or ""."""
+    """An annotation, taken apart: alternatives other than None, and the marks around them. `about`: in words, or "";
+    `example`: what a table may look like, or ""."""
 
     arms: tuple[Any, ...]
     reader: Any
     many: marks.Many | None
     essential: bool
     about: str
+    example: str
 
 
 class Field(Struct, frozen=True):
@@ -98,26 +113,28 @@ class Walk:
             return self._mark(apart.reader, value, path)
         arm = _arm(apart.arms, value)
         if arm is None:
-            return self._report(path, f"{shown(value)} is not possible here", expected=expected(hint))
+            meant = one_meant(value)
+            return self._report(path, f"{shown(value)} is not possible here", expected=expected(hint), meant=meant)
         origin = get_origin(arm)
         if origin is Annotated:
             return self.read(arm, value, path)
         if origin is tuple:
-            return self._list(get_args(arm)[0], apart.many or marks.Many(), value, path)
+            return self._list(get_args(arm)[0], apart, value, path)
         if origin is dict:
             key_hint, value_hint = get_args(arm)
-            return self._dict(key_hint, value_hint, apart.many, value, path)
+            return self._dict(key_hint, value_hint, apart, value, path)
         if isinstance(arm, type) and issubclass(arm, Struct):
-            return self._struct(arm, value, path)
+            return self._struct(arm, apart.example, value, path)
         return self._plain(arm, value, path)
 
-    def members(self, cls: type[Struct], value: object, path: Path) -> dict[str, object]:
+    def members(self, cls: type[Struct], value: object, path: Path, example: str = "") -> dict[str, object]:
         """What a table or a Struct says, field by field; fields without a usable value are left out.
 
         Fields that are not written get their defaults."""
         written = written_members(cls, value)
         if written is None:
-            self._report(path, f"{shown(value)} is not a table")
+            meant = habits.table_meant(cls, value)
+            self._report(path, f"{shown(value)} is not a table", expected=example, meant=meant)
             return {}
         values: dict[str, object] = {}
         fields = fields_of(cls)
@@ -132,16 +149,16 @@ class Walk:
                 values[field.name] = field.default()
         for name in written:
             if name not in fields:
-                self._unknown_key(name, fields, path)
+                self._unknown_key(cls, name, written[name], path)
         rule = RULES.get(cls)
         if rule is not None:
             for where, message in rule(Table(written=written, values=values)):
                 self.problems.append(Problem((*path, *where), message))
         return values
 
-    def _struct(self, cls: type[Struct], value: object, path: Path) -> object:
+    def _struct(self, cls: type[Struct], example: str, value: object, path: Path) -> object:
         before = len(self.problems)
-        values = self.members(cls, value, path)
+        values = self.members(cls, value, path, example)
         found = [problem.path for problem in self.problems[before:]]
         for field in fields_of(cls).values():
             if field.required and field.name not in values:
@@ -158,22 +175,39 @@ class Walk:
             self.problems.append(Problem(path, str(unfit)))
             return unfit.instead
 
-    def _list(self, hint: Any, many: marks.Many, value: object, path: Path) -> object:
+    def _list(self, hint: Any, apart: Hint, value: object, path: Path) -> object:
+        many, expects = apart.many or marks.Many(), apart.example or _list_of(hint)
         if not isinstance(value, list | tuple):
             if not many.single:
-                meant = f"[{shown(value)}]" if isinstance(value, str) and take_apart(hint).reader else ""
-                return self._report(path, f"{shown(value)} is not a list", expected=_list_of(hint), meant=meant)
+                meant = self._list_meant(take_apart(hint).reader, value)
+                return self._report(path, f"{shown(value)} is not a list", expected=expects, meant=meant)
             self.kept[path] = None
             found = self.read(hint, value, path)
             return () if found is BROKEN else (found,)
         if not value and not many.empty:
-            return self._report(path, "is empty", expected=_list_of(hint))
+            return self._report(path, "is empty", expected=expects)
         found = [(position, self.read(hint, item, (*path, position))) for position, item in enumerate(value)]
         sound = [(position, item) for position, item in found if item is not BROKEN]
         self._distinct(many, sound, path)
         if len(sound) < len(found):
             self.kept[path] = tuple(position for position, _ in sound)
         return tuple(item for _, item in sound)
+
+    def _list_meant(self, mark: Any, value: object) -> str:
+        """The list that was meant by what stands without brackets, or ""."""
+        if mark is None:
+            return ""
+        is_split = isinstance(mark, marks.Token | marks.Origin)
+        members: list[object] = [*pieces(value)] if is_split and isinstance(value, str) else [value]
+        meant = [self._element_meant(mark, member) for member in members]
+        return f"[{', '.join(meant)}]" if meant and all(meant) else ""
+
+    def _element_meant(self, mark: Any, value: object) -> str:
+        try:
+            _READERS[type(mark)](mark, value, self._scene)
+        except UnfitError as unfit:
+            return unfit.meant
+        return method_meant(value) if isinstance(value, str) and mark.expected == METHOD else shown(value)
 
     def _distinct(self, many: marks.Many, items: list[tuple[int, object]], path: Path) -> None:
         seen: dict[Hashable, int] = {}
@@ -186,11 +220,15 @@ class Walk:
                 where = key_path((*path, first, *many.at))
                 self._report((*path, position, *many.at), f"is the same as {where}", expected=many.once)
 
-    def _dict(self, key_hint: Any, value_hint: Any, many: marks.Many | None, value: object, path: Path) -> object:
+    def _dict(self, key_hint: Any, value_hint: Any, apart: Hint, value: object, path: Path) -> object:
+        inside = take_apart(value_hint).arms[0]
         if not isinstance(value, Mapping):
-            return self._report(path, f"{shown(value)} is not a table")
-        if not value and many and not many.empty:
-            return self._report(path, "is empty", expected="at least one table in it")
+            meant = habits.pairs_meant(value) if inside is str else ""
+            return self._report(path, f"{shown(value)} is not a table", expected=apart.example, meant=meant)
+        if not value and apart.many and not apart.many.empty:
+            return self._report(path, "is empty", expected=apart.example or "at least one table in it")
+        if isinstance(inside, type) and issubclass(inside, Struct) and habits.is_unnamed(inside, value):
+            return self._report(path, "is one table, without a name", expected=apart.example)
         result: dict[object, object] = {}
         for key, item in value.items():
             place = (*path, key if isinstance(key, str) else shown(key))
@@ -206,16 +244,24 @@ class Walk:
             words = get_args(arm)
             if isinstance(value, str) and value in words:
                 return value
-            meant = nearest(value, words) if isinstance(value, str) else ""
-            return self._report(path, f"{shown(value)} is not possible here", expected=choice(words), meant=meant)
+            why = habits.unbuilt_word(value, words)
+            meant = one_meant(value) or (nearest(value, words) if isinstance(value, str) and not why else "")
+            what = why or f"{shown(value)} is not possible here"
+            return self._report(path, what, expected=choice(words), meant=meant)
         # `_arm` has chosen a function because the value is one.
         if get_origin(arm) is Callable or type(value) is arm:
             return value
-        return self._report(path, f"{shown(value)} is not possible here", expected=_called(arm))
+        meant = habits.switch_meant(value) if arm is bool else ""
+        return self._report(path, f"{shown(value)} is not possible here", expected=_called(arm), meant=meant)
 
-    def _unknown_key(self, name: str, fields: Mapping[str, Field], path: Path) -> None:
+    def _unknown_key(self, cls: type[Struct], name: str, value: object, path: Path) -> None:
+        fields = fields_of(cls)
+        said = habits.unknown_key(cls, name, value)
+        if said:
+            self.problems.append(Problem((*path, name), said))
+            return
         meant = nearest(name, fields)
-        known = "" if meant else choice(fields)
+        known = "" if meant else habits.at_home(name) or choice(fields)
         self._report((*path, name), "is not a key of this table", expected=known, meant=meant)
 
     def _report(self, path: Path, what: str, *, expected: str = "", meant: str = "") -> object:
@@ -257,7 +303,8 @@ def take_apart(hint: Any) -> Hint:
     reader = next((mark for mark in found if type(mark) in _READERS), None)
     many = next((mark for mark in found if isinstance(mark, marks.Many)), None)
     about = next((mark.text for mark in found if isinstance(mark, marks.About)), "")
-    return Hint(arms, reader, many, any(isinstance(mark, marks.Essential) for mark in found), about)
+    example = next((mark.text for mark in found if isinstance(mark, marks.Example)), "")
+    return Hint(arms, reader, many, any(isinstance(mark, marks.Essential) for mark in found), about, example)
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
@@ -278,6 +325,8 @@ def expected(hint: Any) -> str:
     apart = take_apart(hint)
     if apart.reader is not None:
         return str(apart.reader.expected)
+    if apart.example:
+        return apart.example
     words = [_expected_arm(arm) for arm in apart.arms]
     return " or ".join(words)
 

@@ -3,16 +3,202 @@
 A warning reads like any other finding, and ends with what to write so that it is gone: whoever means it says so once.
 """
 
+import re
 from collections.abc import Iterator
+from itertools import combinations
 
-from rawgate.config.model import Config, Route
+from rawgate.config.model import Config, Cors, HeaderRules, Jwt, Network, RegexRewrite, Route
 from rawgate.config.unfit import quoted, worded
-from rawgate.errors import Problem
+from rawgate.config.units import duration_text
+from rawgate.errors import Key, Problem
 
 
 def doubts(config: Config) -> list[Problem]:
     """The warnings, by key path; positions count as in `config`."""
-    return list(_detours_by_case(config))
+    found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_detours_by_case(config)]
+    for position, route in enumerate(config.routes):
+        found += [Problem(("routes", position, *doubt.path), doubt.message) for doubt in _route(config, route)]
+    return found
+
+
+def _doubt(path: tuple[Key, ...], what: str, expected: str) -> Problem:
+    return Problem(path, worded(what, expected=expected))
+
+
+# ── the gateway ──
+
+_TLS_PORTS = (443, 8443)
+
+
+def _gateway(config: Config) -> Iterator[Problem]:
+    gateway = config.gateway
+    for position, listen in enumerate(gateway.listen):
+        if listen.port in _TLS_PORTS:
+            what = f"browsers speak TLS to port {listen.port}, and this gateway speaks plain HTTP"
+            yield _doubt(("gateway", "listen", position), what, "another port, behind what ends TLS")
+    for position, network in enumerate(gateway.trusted_proxies):
+        if isinstance(network, Network) and network.prefixlen == 0:
+            what = f"{quoted(str(network))} is everybody: any client may say who it is"
+            yield _doubt(("gateway", "trusted_proxies", position), what, "the networks that the proxies are in")
+    if gateway.client_ip_header is not None and not gateway.trusted_proxies:
+        what = f"{quoted(gateway.client_ip_header)} is believed from trusted_proxies only, and there are none"
+        yield _doubt(("gateway", "client_ip_header"), what, "trusted_proxies")
+    if gateway.limits.body == 0:
+        expected = 'a size, or body = "0B" in the routes that take none'
+        yield _doubt(("gateway", "limits", "body"), "no request body is let through", expected)
+
+
+# ── verifiers and upstreams ──
+
+
+def _verifiers(config: Config) -> Iterator[Problem]:
+    """Verifiers that take one another's tokens."""
+    for (first, one), (second, other) in combinations(config.jwt.items(), 2):
+        shared = {secret.value for secret in one.secret} & {secret.value for secret in other.secret}
+        if shared and not _are_apart(one, other):
+            what = f"a token for jwt.{first} is good for jwt.{second} too: they share a secret"
+            yield _doubt(("jwt", second, "secret"), what, "secrets, issuers or audiences of their own")
+    for name, spec in config.jwt.items():
+        for key, value in (("issuer", spec.issuer), ("audience", spec.audience)):
+            yield from _literal(("jwt", name, key), value or "", "text")
+
+
+def _are_apart(one: Jwt, other: Jwt) -> bool:
+    issuers = one.issuer is not None and other.issuer is not None and one.issuer != other.issuer
+    # A token may be for several audiences at once, but only if its issuer says so.
+    return issuers or (one.audience != other.audience and "*" not in (one.audience, other.audience))
+
+
+_LONGEST_KEPT = 75.0
+"""Seconds that nginx keeps an idle connection (its `keepalive_timeout`), the longest of the usual servers: Node,
+uvicorn and Apache keep one for 5, gunicorn for 2."""
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
+
+
+def _upstreams(config: Config) -> Iterator[Problem]:
+    for name, upstream in config.upstreams.items():
+        for position, target in enumerate(upstream.targets):
+            if target.host in _ANYWHERE:
+                what = f"{quoted(target.host)} is an address to listen on, not one to connect to"
+                yield _doubt(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
+        if upstream.keep_alive > _LONGEST_KEPT:
+            what = (
+                f"{quoted(duration_text(upstream.keep_alive))} is longer than usual servers keep an idle connection "
+                f"({duration_text(_LONGEST_KEPT)} nginx, 5s Node, uvicorn and Apache)"
+            )
+            yield _doubt(("upstreams", name, "keep_alive"), what, "less than the service's own time")
+        total = upstream.total_timeout
+        if total is not None and total < upstream.connect_timeout and upstream.connect_timeout != _DIAL:
+            yield _doubt(("upstreams", name, "connect_timeout"), "is longer than total_timeout", "less than that")
+
+
+_DIAL = 3.0
+"""The default of `connect_timeout`, which nobody has written."""
+
+
+# ── routes ──
+
+
+def _route(config: Config, route: Route) -> Iterator[Problem]:
+    """Paths of these doubts begin below the route."""
+    yield from _prefix(config, route)
+    yield from _rewrite(route)
+    yield from _header_values("request_headers", route.request_headers)
+    yield from _header_values("response_headers", route.response_headers)
+    if route.cors is not None:
+        yield from _cors(config, route, route.cors)
+
+
+_LOOKS_LIKE_A_TEMPLATE = re.compile(r"[{}<>]|/:\w|/\[\w+\](?=/|$)")
+_LOOKS_LIKE_A_PATTERN = re.compile(r".\$$|\(\?|\[[^]]*-[^]]*\]|\([^)]*\|[^)]*\)|\.\+")
+
+
+def _prefix(config: Config, route: Route) -> Iterator[Problem]:
+    prefix = route.prefix
+    template = _LOOKS_LIKE_A_TEMPLATE.search(prefix)
+    if template is not None:
+        sign = template[0].strip("/")[:1]
+        what = f"{quoted(prefix)} takes just this text: {_sign(sign)} are literal, they stand for no segment"
+        fixed = prefix[: prefix.rfind("/", 0, template.start() + 1)] or "/"
+        yield _doubt(
+            ("prefix",), what, f"{quoted(fixed)}, which takes what lies below, or {quoted(sign)} as {_code(sign)}"
+        )
+    elif _LOOKS_LIKE_A_PATTERN.search(prefix):
+        what = f"{quoted(prefix)} takes just this text: a prefix is no pattern"
+        yield _doubt(("prefix",), what, "the part before it, or its signs as %XX")
+    if prefix.endswith("/") and prefix != "/":
+        bare = prefix.rstrip("/")
+        if not any(other.prefix == bare and other.host in (None, route.host) for other in config.routes):
+            expected = f"{quoted(bare)}, which takes both, or a route for {quoted(bare)}"
+            yield _doubt(("prefix",), f"{quoted(prefix)} does not take {quoted(bare)}", expected)
+
+
+def _sign(sign: str) -> str:
+    return {"{": "braces", "}": "braces", ":": "colons"}.get(sign, "brackets")
+
+
+def _code(sign: str) -> str:
+    return f"%{ord(sign):02X}"
+
+
+_META = re.compile(r"[\\.^$*+?()\[\]{}|]")
+
+
+def _rewrite(route: Route) -> Iterator[Problem]:
+    if isinstance(route.rewrite, str):
+        template = _LOOKS_LIKE_A_TEMPLATE.search(route.rewrite)
+        if template is not None:
+            sign = template[0].strip("/")[:1]
+            what = f"{quoted(route.rewrite)} is sent as it is written: {_sign(sign)} are literal"
+            yield _doubt(("rewrite",), what, f'{{ pattern = "…", to = "…" }}, or {quoted(sign)} as {_code(sign)}')
+    elif isinstance(route.rewrite, RegexRewrite):
+        pattern = route.rewrite.pattern
+        if not _META.search(pattern):
+            what = f"{quoted(pattern)} changes this one path: a pattern must match the whole of it"
+            expected = f"rewrite = {quoted(route.rewrite.to)} to replace the prefix, or {quoted(f'{pattern}$')}"
+            yield _doubt(("rewrite", "pattern"), what, expected)
+        if r"\?" in pattern:
+            what = f"{quoted(pattern)} asks for a question mark, and a query is no part of the path"
+            yield _doubt(("rewrite", "pattern"), what, "the pattern of the path alone: the query is kept")
+
+
+_PLACEHOLDER = re.compile(r"\$\{\w+\}|\$\w+|\{[a-z][a-z_.]*\}|\{\{.*?\}\}|%[A-Z_]+(?:\([^)]*\))?%|\$\(.+?\)")
+
+
+def _literal(path: tuple[Key, ...], value: str, kind: str) -> Iterator[Problem]:
+    """Variables and placeholders, which others replace."""
+    found = _PLACEHOLDER.search(value)
+    if found is not None:
+        yield _doubt(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
+
+
+def _header_values(key: str, rules: HeaderRules) -> Iterator[Problem]:
+    for name, value in rules.set.items():
+        yield from _literal((key, "set", name), value, "value")
+
+
+_DEFAULT_METHODS = ("GET", "HEAD", "POST")
+
+
+def _cors(config: Config, route: Route, cors: Cors) -> Iterator[Problem]:
+    if route.methods is not None and cors.methods != _DEFAULT_METHODS:
+        taken = {*route.methods, *(["HEAD"] if "GET" in route.methods else [])}
+        for method in cors.methods:
+            if method not in taken:
+                what = f"{quoted(method)} is not among the route's own methods"
+                yield _doubt(("cors", "methods"), what, "it in methods too, or in neither")
+    field = _credential_field(config, route)
+    if field and field not in {name.lower() for name in cors.headers}:
+        what = f"pages cannot send {quoted(field)}, and the route asks for it"
+        yield _doubt(("cors",), what, f"{quoted(field)} in cors.headers")
+
+
+def _credential_field(config: Config, route: Route) -> str:
+    """The field in which the route's credential comes, or ""."""
+    kind, _, name = route.auth.partition(".")
+    if kind == "api_keys" and name in config.api_keys:
+        return config.api_keys[name].header
+    return "authorization" if kind == "jwt" else ""
 
 
 def _detours_by_case(config: Config) -> Iterator[Problem]:

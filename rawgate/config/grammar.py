@@ -5,13 +5,16 @@ a prefix that no normalised path ever equals is an error and not a route that si
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from math import isfinite
 
 from rawgate.config.addresses import HOST
 from rawgate.config.marks import (
     Auth,
     Choice,
     FieldValue,
+    Json,
     Label,
     Pathname,
     PathPrefix,
@@ -22,7 +25,8 @@ from rawgate.config.marks import (
     Token,
 )
 from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError, choice, nearest, quoted, shown
+from rawgate.config.unfit import UnfitError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
+from rawgate.config.vocabulary import FIELD, METHOD, USUAL_METHODS
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -39,6 +43,8 @@ _LISTED = 8
 
 def text(mark: Text, value: object, scene: Scene) -> str:
     """Printable text, not empty."""
+    if isinstance(value, list | tuple) and len(value) > 1:
+        raise UnfitError("a list is not text: more than one is not built yet", expected=mark.expected)
     found = _string(value, mark.expected)
     if not found:
         raise UnfitError("is empty", expected=mark.expected)
@@ -59,24 +65,55 @@ def table_name(mark: TableName, value: object, scene: Scene) -> str:
 
 def token(mark: Token, value: object, scene: Scene) -> str:
     """A method, field name or protocol name; lower-cased where the mark says so."""
-    found = _matching(TOKEN, value, mark.expected, "a token")
+    found = _string(value, mark.expected)
+    if not TOKEN.fullmatch(found):
+        raise UnfitError(f"{shown(found)} is not a token", expected=mark.expected, meant=_token_meant(mark, found))
     # "_" and "-" are one character to services behind CGI-like interfaces (RFC 3875 section 4.1.18).
     why = dict(mark.refused).get(found.lower().replace("_", "-"))
     if why:
         raise UnfitError(f"{quoted(found)} {why}")
+    if "*" in found and not mark.family:
+        raise UnfitError(f"{quoted(found)} has a star, which stands for nothing here", expected=f"{mark.what}, by name")
     return found.lower() if mark.lower else found
+
+
+def _token_meant(mark: Token, found: str) -> str:
+    """The names in "X-A:", "X-A: value" or "GET, POST"."""
+    if mark.what == FIELD:
+        name, colon, _ = found.partition(":")
+        return quoted(name) if colon and TOKEN.fullmatch(name) else ""
+    names = [str(piece) for piece in pieces(found)]
+    is_method = mark.what == METHOD and all(name.upper() in USUAL_METHODS for name in names)
+    return ", ".join(map(method_meant, names)) if names and is_method else ""
 
 
 def field_value(mark: FieldValue, value: object, scene: Scene) -> str:
     """A field value; empty is one."""
+    if isinstance(value, bool | int | float):
+        raise UnfitError(f"{shown(value)} is not text", expected=mark.expected, meant=quoted(shown(value)))
+    if mark.beyond_ascii and isinstance(value, str) and value.isprintable() and value == value.strip():
+        return value
     return _matching(FIELD_VALUE, value, mark.expected, "a field value")
+
+
+def json_value(mark: Json, value: object, scene: Scene) -> object:
+    """A value as in JSON: text, numbers, true and false, lists and tables of them; null in a Python configuration."""
+    if isinstance(value, Mapping):
+        return {str(name): json_value(mark, item, scene) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(mark, item, scene) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    expected = "the number of seconds since 1970" if isinstance(value, date | time) else mark.expected
+    raise UnfitError(f"{shown(value)} is not JSON", expected=expected)
 
 
 def path_prefix(mark: PathPrefix, value: object, scene: Scene) -> str:
     """A path as it looks after normalisation. Characters beyond ASCII stand for their UTF-8 octets, encoded."""
     found = _string(value, mark.expected)
+    _no_pattern(mark, found)
     if not found.startswith("/"):
-        meant = quoted(f"/{found}")
+        meant = quoted(f"/{found}") if _PLAIN_PATH.fullmatch(found) else ""
         raise UnfitError(f"{shown(found)} does not start with a slash", expected=mark.expected, meant=meant)
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in found:
@@ -85,6 +122,35 @@ def path_prefix(mark: PathPrefix, value: object, scene: Scene) -> str:
         raise UnfitError(f"{shown(found)} has a character that no path has", expected="others written as %XX")
     _normalised(mark, found, scene)
     return found
+
+
+_PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_~-]+(?:/[A-Za-z0-9._~/-]*)?)?")
+# What stands before a path in nginx ("~ ^/api", "= /api") and Kong ("~/api$"), and what a regular expression begins and
+# ends with; or a rule of Traefik's.
+_BEFORE = re.compile(r"(?:\^~|~\*|[~=])?\s*\^?(?=/)|(?:Path|PathPrefix)\([`'\"](?=/)")
+_BEHIND = re.compile(r"(?:/?\(?/?\.?\*+\)?|/?\(\.\+\)|/?\.\+|\(/\.\*\)\?|\(/\|\$\)|[`'\"]\))?\??\$?\Z")
+_REFERENCE = re.compile(r"\$(?:[1-9]|\{\w+\})|\\(?:[1-9]|g<)")
+
+
+def _no_pattern(mark: PathPrefix, found: str) -> None:
+    """Refuse what would be a pattern elsewhere. A star that is one can be written %2A, a dollar sign %24."""
+    if _REFERENCE.search(found):
+        what = f"{shown(found)} refers to a group, and there is no pattern"
+        raise UnfitError(what, expected='{ pattern = "…", to = "…" }')
+    before = _BEFORE.match(found)
+    start = before.end() if before else 0
+    if not start and "*" not in found and not found.endswith("/?$"):
+        return
+    if found == "*":
+        raise UnfitError(f"{shown(found)} is a pattern: {mark.rest}", meant='"/"')
+    end = _BEHIND.search(found, start)
+    path = found[start : end.start() if end else len(found)].rstrip("/") or "/"
+    meant = quoted(path) if before and _SURE_PATH.fullmatch(path) else ""
+    expected = "" if meant else 'a path such as "/api/users", a star in it as %2A'
+    raise UnfitError(f"{shown(found)} is a pattern: {mark.rest}", expected=expected, meant=meant)
+
+
+_SURE_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
 def pathname(mark: Pathname, value: object, scene: Scene) -> str:
@@ -97,7 +163,11 @@ def request_line(mark: RequestLine, value: object, scene: Scene) -> str:
     found = _string(value, mark.expected)
     match = _REQUEST_LINE.fullmatch(found)
     if match is None or not TOKEN.fullmatch(match["method"]):
-        raise UnfitError(f"{shown(found)} is not a method and a target", expected=mark.expected)
+        without_version, with_method = found.removesuffix(" HTTP/1.1"), f"GET {found}"
+        meant = without_version if without_version != found else with_method if found.startswith("/") else ""
+        is_one = meant and _REQUEST_LINE.fullmatch(meant)
+        proposal = quoted(meant) if is_one else ""
+        raise UnfitError(f"{shown(found)} is not a method and a target", expected=mark.expected, meant=proposal)
     return found
 
 
@@ -112,6 +182,10 @@ def reference(mark: Reference, value: object, scene: Scene) -> str:
 
 def auth(mark: Auth, value: object, scene: Scene) -> str:
     """ "none", or kind and name of a verifier that is there."""
+    if value is False:
+        raise UnfitError("false is not text", expected=mark.expected, meant='"none"')
+    if isinstance(value, list | tuple) and len(value) > 1:
+        raise UnfitError("a list is not text: more than one verifier is not built yet", expected=mark.expected)
     found = _string(value, mark.expected)
     kind, dot, name = found.partition(".")
     if found == "none" or (dot and kind in ("jwt", "api_keys") and name in scene.names.get(kind, (name,))):
@@ -120,7 +194,16 @@ def auth(mark: Auth, value: object, scene: Scene) -> str:
     for meant in known:
         if meant.partition(".")[2] == found:
             raise UnfitError(f"{quoted(found)} lacks its kind", meant=quoted(meant), instead=found)
+    of_kind = [meant for meant in known if plain(meant.partition(".")[0]).rstrip("s") == plain(found).rstrip("s")]
+    if len(of_kind) == 1:
+        raise UnfitError(f"{quoted(found)} lacks its name", meant=quoted(of_kind[0]), instead=found)
+    if found.lower() in _OPEN:
+        raise UnfitError(f"{quoted(found)} is not a verifier", meant='"none"', instead=found)
     raise _unknown(f"{quoted(found)} is not a verifier", found, [*known, "none"], instead=found)
+
+
+_OPEN = frozenset(("off", "no", "false", "open", "public", "anonymous", "disabled", "allow"))
+"""Words for a route that asks for nothing."""
 
 
 def choose(mark: Choice, value: object, scene: Scene) -> str:
@@ -133,7 +216,7 @@ def choose(mark: Choice, value: object, scene: Scene) -> str:
 
 def _string(value: object, expected: str) -> str:
     if not isinstance(value, str):
-        raise UnfitError(f"{shown(value)} is not text", expected=expected)
+        raise UnfitError(f"{shown(value)} is not text", expected=expected, meant=one_meant(value))
     return value
 
 

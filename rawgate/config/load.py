@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from rawgate.config.convert import Kept, Walk, key_path
+from rawgate.config.habits import is_unnamed
 from rawgate.config.lines import Path, toml_lines
-from rawgate.config.model import Config, Gateway, Route, Target, Upstream
+from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Upstream
 from rawgate.config.program import ProgramError, program_lines, run
 from rawgate.config.scene import Scene
 from rawgate.errors import Problem
@@ -97,7 +98,17 @@ def _advice(error: OSError) -> str:
     return ""
 
 
+_MARKS = (
+    (b"\xef\xbb\xbf", "starts with a byte-order mark (expected UTF-8 without one)"),
+    (b"\xff\xfe", "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
+    (b"\xfe\xff", "is text in UTF-16 (expected UTF-8)"),
+)
+
+
 def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+    for mark, message in _MARKS:
+        if content.startswith(mark):
+            return _unreadable(path, 1, message)
     try:
         text = content.decode()
         document = tomllib.loads(text)
@@ -177,12 +188,16 @@ def _named(route: Route, verifiers: Container[str]) -> Route:
     return msgspec.structs.replace(route, name=route.name or route.prefix, auth=auth)
 
 
+_NAMED: dict[str, type[Struct]] = {"upstreams": Upstream, "jwt": Jwt, "api_keys": ApiKeys}
+"""What stands under a name of each kind."""
+
+
 def _names(document: object) -> dict[str, tuple[str, ...]]:
     """What things are called, straight from what was written: a broken upstream is still the one a route means."""
     names: dict[str, tuple[str, ...]] = {}
-    for kind in ("upstreams", "jwt", "api_keys"):
+    for kind in _NAMED:
         table = _member(document, kind)
-        if isinstance(table, Mapping) and (table or kind != "upstreams"):
+        if isinstance(table, Mapping) and (table or kind != "upstreams") and not is_unnamed(_NAMED[kind], table):
             names[kind] = tuple(str(name) for name in table)
         elif table is None and kind != "upstreams":
             names[kind] = ()

@@ -87,11 +87,13 @@ class Token(Struct, frozen=True):
     what     what it is, for messages
     lower    case does not matter, and is not kept
     refused  words, lower-cased, that are not possible here, each with its reason
+    family   a star at its end stands for whatever follows
     """
 
     what: str
     lower: bool = False
     refused: tuple[tuple[str, str], ...] = ()
+    family: bool = False
 
     @property
     def expected(self) -> str:
@@ -99,13 +101,25 @@ class Token(Struct, frozen=True):
 
 
 class FieldValue(Struct, frozen=True):
-    """The value of a header field that the gateway sets."""
+    """The value of a header field. `beyond_ascii`: others than the gateway's own may be UTF-8."""
 
-    expected = "printable ASCII without blanks at the ends"
+    beyond_ascii: bool = False
+
+    @property
+    def expected(self) -> str:
+        return f"printable {'text' if self.beyond_ascii else 'ASCII'} without blanks at the ends"
+
+
+class Json(Struct, frozen=True):
+    """Any value that JSON can say."""
+
+    expected = "a value as in JSON"
 
 
 class PathPrefix(Struct, frozen=True):
-    """A normalised path without query."""
+    """A normalised path without query. `rest`: what becomes of what lies below, for those who write a pattern."""
+
+    rest: str = "a prefix is no pattern, and takes what lies below it"
 
     expected = 'a path such as "/api/users"'
 
@@ -198,6 +212,12 @@ class Essential(Struct, frozen=True):
 
 class About(Struct, frozen=True):
     """What a key means, for people who are about to write it: editors show it (`schema`)."""
+
+    text: str
+
+
+class Example(Struct, frozen=True):
+    """What a table, or a list of tables, may look like: what a message expects in the place of something else."""
 
     text: str
 

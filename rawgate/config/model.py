@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 from msgspec import Struct
 
 from rawgate.config import marks
-from rawgate.config.marks import HOUR, KIB, MIB, About, Count, Duration, Essential, Many, Size, Token
+from rawgate.config.marks import HOUR, KIB, MIB, About, Count, Duration, Essential, Example, Many, Size, Token
 from rawgate.config.vocabulary import (
     FIELD,
     METHOD,
     NOT_API_KEY,
     NOT_CLIENT_IP,
     NOT_CORS_HEADER,
+    NOT_CORS_METHOD,
     NOT_METHOD,
     NOT_UNTRUSTED,
     NOT_UPGRADE,
@@ -132,7 +133,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
         About('"ignore": routes match letters in either case, for services that do so (Express by default, IIS).'),
     ] = "exact"
     untrusted_headers: Annotated[
-        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_UNTRUSTED)], ...],
+        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_UNTRUSTED, family=True)], ...],
         Many(empty=True),
         About(
             'Further fields that are taken from all but trusted proxies; "x-team-*": all that begin so. Lower-cased.'
@@ -277,11 +278,15 @@ class RateLimit(Struct, frozen=True):
     window: Annotated[Seconds, About("Its length: it slides, wherever it starts.")]
 
 
+_HEADER_RULES = '{ set = { X-Team = "a" }, remove = ["X-Debug"] }'
+
+
 class HeaderRules(Struct, frozen=True):
     """Names in any case."""
 
     set: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]],
+        Example('{ X-Team = "a" }'),
         About("Fields to write, in place of those of that name."),
     ] = {}
     remove: Annotated[
@@ -298,7 +303,7 @@ class Cors(Struct, frozen=True, kw_only=True):
         About('Origins exactly as browsers send them; ["*"]: any, without credentials.'),
     ]
     methods: Annotated[
-        tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...], Many(), About("Methods that pages may use.")
+        tuple[Annotated[str, Token(METHOD, refused=NOT_CORS_METHOD)], ...], Many(), About("Methods that pages may use.")
     ] = ("GET", "HEAD", "POST")
     headers: Annotated[
         tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
@@ -337,16 +342,23 @@ class Route(Struct, frozen=True, kw_only=True):
         About("Only these methods, else 405; left out: any."),
     ] = None
     rewrite: Annotated[
-        Annotated[str, marks.PathPrefix()] | RegexRewrite | Rewriter | None,
+        Annotated[str, marks.PathPrefix("what lies below the prefix is kept")] | RegexRewrite | Rewriter | None,
         About("The path that the service sees: what replaces the prefix, or a pattern and what it becomes."),
     ] = None
-    rate_limit: Annotated[RateLimit | None, About("How often one client may call; beyond: 429.")] = None
+    rate_limit: Annotated[
+        RateLimit | None,
+        Example('{ max = 100, window = "1m" }'),
+        About("How often one client may call; beyond: 429."),
+    ] = None
     upstream_host: Annotated[
         Literal["upstream", "pass"], About('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
     ] = "upstream"
-    request_headers: Annotated[HeaderRules, About("What to change in the fields that go up.")] = HeaderRules()
+    request_headers: Annotated[
+        HeaderRules, Example(_HEADER_RULES), About("What to change in the fields that go up.")
+    ] = HeaderRules()
     response_headers: Annotated[
         HeaderRules,
+        Example(_HEADER_RULES),
         About("What to change in the fields that come down. What is set is on the gateway's own replies, too."),
     ] = HeaderRules()
     rewrite_location: Annotated[
@@ -376,7 +388,11 @@ class Route(Struct, frozen=True, kw_only=True):
     case: Annotated[Literal["exact", "ignore"] | None, About("Of letters in the path, in place of the gateway's.")] = (
         None
     )
-    cors: Annotated[Cors | None, About("Which web pages of other origins may call; left out: none.")] = None
+    cors: Annotated[
+        Cors | None,
+        Example('{ origins = ["https://app.example.com"] }'),
+        About("Which web pages of other origins may call; left out: none."),
+    ] = None
     forward_credentials: Annotated[
         bool | None, About("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
     ] = None
@@ -390,7 +406,9 @@ class Expect(Struct, frozen=True, kw_only=True):
     ] = None
     path: Annotated[Annotated[str, marks.Pathname()] | None, About("The path and query that the service sees.")] = None
     headers: Annotated[
-        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]], About("Fields that the service sees.")
+        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue(beyond_ascii=True)]],
+        Example('{ X-User-Id = "alice" }'),
+        About('Fields that the service sees, or those of the gateway\'s own answer; "": there is none.'),
     ] = {}
     status: Annotated[Annotated[int, Count(100, 599)] | None, About("The status of the gateway's own answer.")] = None
     reason: Annotated[
@@ -402,9 +420,16 @@ class Test(Struct, frozen=True, kw_only=True):
     """One of the configuration's own tests. `claims` or `api_key` stand in for a verified credential."""
 
     request: Annotated[str, marks.RequestLine(), About("Method and target of a request.")]
-    expect: Annotated[Expect, About("What becomes of it.")]
+    expect: Annotated[Expect, Example("{ status = 401 }"), About("What becomes of it.")]
+    headers: Annotated[
+        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue(beyond_ascii=True)]],
+        Example('{ Origin = "https://app.example.com" }'),
+        About("Fields of the request; a credential among them is checked where nothing stands in for it."),
+    ] = {}
     claims: Annotated[
-        dict[str, Annotated[str, marks.Text()]] | None, About("As if it came with a good token that says this.")
+        dict[str, Annotated[object, marks.Json()]] | None,
+        Example('{ sub = "alice" }'),
+        About("As if it came with a good token that says this: the body of one may be pasted here."),
     ] = None
     api_key: Annotated[Annotated[str, marks.Text()] | None, About("As if it came with the key of this name.")] = None
 
@@ -412,9 +437,12 @@ class Test(Struct, frozen=True, kw_only=True):
 class Config(Struct, frozen=True, kw_only=True):
     """A whole configuration."""
 
-    gateway: Annotated[Gateway, About("The listener's side.")]
+    gateway: Annotated[Gateway, Example('[gateway] with listen = ["127.0.0.1:8080"]'), About("The listener's side.")]
     upstreams: Annotated[
-        dict[Annotated[str, marks.TableName()], Upstream], Many(), About("The services behind the gateway, by name.")
+        dict[Annotated[str, marks.TableName()], Annotated[Upstream, Example('{ targets = ["http://HOST:PORT"] }')]],
+        Many(),
+        Example("[upstreams.NAME], one for each service"),
+        About("The services behind the gateway, by name."),
     ]
     routes: Annotated[
         tuple[Route, ...],
@@ -423,12 +451,22 @@ class Config(Struct, frozen=True, kw_only=True):
             at=("name",),
             once="a name of its own; it is the prefix unless written",
         ),
+        Example("[[routes]], once for each route"),
         About("What goes where; tried in order."),
     ]
-    jwt: Annotated[dict[Annotated[str, marks.TableName()], Jwt], About("Verifiers of bearer tokens, by name.")] = {}
-    api_keys: Annotated[dict[Annotated[str, marks.TableName()], ApiKeys], About("Tables of API keys, by name.")] = {}
+    jwt: Annotated[
+        dict[Annotated[str, marks.TableName()], Annotated[Jwt, Example("[jwt.NAME]")]],
+        Example("[jwt.NAME], one for each verifier"),
+        About("Verifiers of bearer tokens, by name."),
+    ] = {}
+    api_keys: Annotated[
+        dict[Annotated[str, marks.TableName()], Annotated[ApiKeys, Example("[api_keys.NAME]")]],
+        Example("[api_keys.NAME], one for each table of keys"),
+        About("Tables of API keys, by name."),
+    ] = {}
     tests: Annotated[
         tuple[Test, ...],
         Many(empty=True, key=lambda test: None),
+        Example("[[tests]], once for each test"),
         About("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
     ] = ()

@@ -4,13 +4,14 @@ A rule sees a table both as written and as read: a value that could not be read 
 reason to stay silent about the rest.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, Route, Test
-from rawgate.config.unfit import choice, quoted, worded
+from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, Listen, RegexRewrite, Route, Target, Test
+from rawgate.config.unfit import choice, method_meant, pieces, quoted, worded
 from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS
 from rawgate.errors import Key
 
@@ -49,6 +50,10 @@ def _misspelt_methods(table: Table) -> Iterator[Finding]:
     for method in table.values.get("methods") or ():
         if method != method.upper() and method.upper() in USUAL_METHODS:
             yield ("methods",), worded(f"{quoted(method)} is no method in these letters", meant=quoted(method.upper()))
+        names = pieces(method)
+        if len(names) > 1 and all(name.upper() in USUAL_METHODS for name in names):
+            meant = ", ".join(map(method_meant, names))
+            yield ("methods",), worded(f"{quoted(method)} is more than one method", meant=meant)
 
 
 def _cors(table: Table) -> Iterator[Finding]:
@@ -73,6 +78,29 @@ def _header_rules(table: Table) -> Iterator[Finding]:
         if name.lower() in seen:
             yield ("remove",), worded(f"{quoted(name)} is set and removed", expected="one of the two")
             break
+
+
+_PERL_GROUP = re.compile(r"\$(?:([1-9][0-9]?)|\{(\w+)\}|(\w+))")
+
+
+def _regex(table: Table) -> Iterator[Finding]:
+    """Groups as others write them. Who means the sign writes it %24."""
+    pattern, to = table.values.get("pattern", ""), table.values.get("to", "")
+    names = re.findall(r"\(\?P<(\w+)>", pattern)
+    for found in _PERL_GROUP.finditer(to):
+        name = found[1] or found[2] or found[3]
+        if name.isdecimal() or found[2] or name in names:
+            meant = f"\\{name}" if name.isdecimal() else f"\\g<{name}>"
+            yield ("to",), worded(f"{quoted(found[0])} is no group here", meant=meant)
+            break
+    start = pattern.removeprefix("^")
+    if start[:1].isalnum() and "|" not in pattern:
+        yield ("pattern",), worded(f"{quoted(pattern)} never matches: a path starts with a slash", meant=_rooted(start))
+
+
+def _rooted(pattern: str) -> str:
+    """A pattern of a whole URL is none with a slash in front."""
+    return "" if "//" in pattern else quoted(f"/{pattern}")
 
 
 def _route(table: Table) -> Iterator[Finding]:
@@ -100,8 +128,23 @@ def _test(table: Table) -> Iterator[Finding]:
         yield ("api_key",), worded("stands beside claims", expected="one credential")
 
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
+
+
+def _is_ourselves(target: Target, listen: Listen) -> bool:
+    """Whether a target is where the gateway itself listens."""
+    there = target.host in (listen.host, "localhost") or listen.host in _EVERYWHERE
+    return target.port == listen.port and target.host in (*_LOOPBACK, *_EVERYWHERE) and there
+
+
 def _config(table: Table) -> Iterator[Finding]:
     gateway = table.values.get("gateway")
+    for name, upstream in table.values.get("upstreams", {}).items():
+        for position, target in enumerate(upstream.targets):
+            if gateway and any(_is_ourselves(target, listen) for listen in gateway.listen):
+                where = ("upstreams", name, "targets", position)
+                yield where, "is the gateway's own address: requests would come back to it (expected the service's)"
     header = gateway.client_ip_header if gateway else None
     for name, keys in table.values.get("api_keys", {}).items():
         if keys.header == header:
@@ -116,6 +159,7 @@ RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Expect: _expect,
     HeaderRules: _header_rules,
     Jwt: _jwt,
+    RegexRewrite: _regex,
     Route: _route,
     Test: _test,
 }

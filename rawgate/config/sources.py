@@ -6,6 +6,7 @@ What could be meant in two ways is refused in words: blanks at either end, quote
 is, to the last octet.
 """
 
+import re
 from pathlib import Path
 
 from rawgate.config.marks import Source
@@ -29,9 +30,34 @@ def source(mark: Source, value: object, scene: Scene) -> Secret:
     if scheme in ("http", "https") and mark.schemes == ("file",):
         raise UnfitError("fetching a key set from a URL is not built yet", expected=mark.expected)
     if scheme not in mark.schemes or not name:
-        raise UnfitError("does not say where the key is; a key itself is never written here", expected=mark.expected)
+        what = "does not say where the key is; a key itself is never written here"
+        raise UnfitError(what, expected=mark.expected, meant=_meant_source(value, mark, scene))
     found, where = _variable(name, scene) if scheme == "env" else _file(name, scene)
     return Secret(source=value, value=_meant(found, where, mark))
+
+
+_DECORATED = re.compile(r"\W*(?:(?i:env)\W+)?([A-Za-z_][A-Za-z0-9_]*)\W*")
+
+
+def _meant_source(value: str, mark: Source, scene: Scene) -> str:
+    """What was meant by a value that is the name of a variable or of a file, which are there. Nothing else that stands
+    here is ever shown: it may be the key."""
+    meant = _variable_in(value, scene) if "env" in mark.schemes else ""
+    name = value.removeprefix("file://").removeprefix("@")
+    return meant or (quoted(f"file:{name}") if "file" in mark.schemes and _is_file(name, scene) else "")
+
+
+def _variable_in(value: str, scene: Scene) -> str:
+    """ "$NAME", "${NAME}", "{env.NAME}" and the bare name."""
+    found = _DECORATED.fullmatch(value)
+    return quoted(f"env:{found[1]}") if found and found[1] in scene.environ else ""
+
+
+def _is_file(name: str, scene: Scene) -> bool:
+    try:
+        return bool(name) and (scene.folder / name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _checked(value: Secret) -> Secret:
@@ -44,7 +70,8 @@ def _variable(name: str, scene: Scene) -> tuple[bytes, str]:
     """The value, and what to call it."""
     value = scene.environ.get(name)
     if value is None:
-        raise UnfitError(f"the environment variable {quoted(name)} is not set")
+        meant = _variable_in(name, scene)
+        raise UnfitError(f"the environment variable {quoted(name)} is not set", meant=meant)
     if not value:
         raise UnfitError(f"the environment variable {quoted(name)} is empty")
     return value.encode("utf-8", "surrogateescape"), f"the environment variable {quoted(name)}"

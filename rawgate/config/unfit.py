@@ -4,9 +4,11 @@ A message reads `what is wrong (expected …; did you mean …?)`. It repeats wh
 reader of key material never does.
 """
 
+import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final
+
+from rawgate.config.vocabulary import USUAL_METHODS
 
 BROKEN: Final = object()
 """Stands for a value that could not be read. Never leaves the converter."""
@@ -21,11 +23,12 @@ class UnfitError(Exception):
     """A value cannot be what its key asks for.
 
     `instead` is the value to go on with, where one exists: the name of an upstream that is not there is still a name,
-    and the rest of its route can be checked.
+    and the rest of its route can be checked. `meant` is what the message proposes.
     """
 
     def __init__(self, what: str, *, expected: str = "", meant: str = "", instead: object = BROKEN) -> None:
         self.instead = instead
+        self.meant = meant
         super().__init__(worded(what, expected=expected, meant=meant))
 
 
@@ -68,13 +71,54 @@ def _escaped(character: str) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The closest of `words`, quoted, or "" when none is close."""
-    spellings = {other.lower(): other for other in words}
-    close = get_close_matches(word.lower(), spellings, n=1)
-    return quoted(spellings[close[0]]) if close else ""
+    """The one of `words` that `word` may be a slip of, quoted; "" when there is none. A slip is a word in other letters
+    or with other signs between ("rateLimit"), or one mistake for each four letters: of two short words that differ in
+    more, one is not meant by the other."""
+    mistakes = {other: _mistakes(plain(word), plain(other)) for other in words}
+    fewest = min(mistakes.values(), default=0)
+    close = [other for other, count in mistakes.items() if count == fewest]
+    if len(close) != 1 or not fewest <= max(1, len(plain(close[0])) // 4) < len(plain(close[0])):
+        return ""
+    return quoted(close[0])
+
+
+def plain(word: str) -> str:
+    """A word without what tells its spellings apart: the case of letters, and "-", "_" or blanks between."""
+    return re.sub(r"[-_\s]", "", word.lower())
+
+
+def _mistakes(word: str, other: str) -> int:
+    """How many letters are missing, too many, wrong, or swapped with their neighbour (Damerau; optimal alignment)."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(word, 1):
+        here = [row]
+        for column, meant in enumerate(other, 1):
+            cost = min(last[column] + 1, here[-1] + 1, last[column - 1] + (letter != meant))
+            if row > 1 and column > 1 and letter == other[column - 2] and word[row - 2] == meant:
+                cost = min(cost, before[column - 2] + 1)
+            here.append(cost)
+        before, last = last, here
+    return last[-1]
 
 
 def choice(words: Iterable[str]) -> str:
     """`"a", "b" or "c"`."""
     *most, last = [quoted(word) for word in words]
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def one_meant(value: object) -> str:
+    """The element that was meant by a list of one text, or ""."""
+    alone = isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str)
+    return shown(value[0]) if alone and isinstance(value, list | tuple) else ""
+
+
+def pieces(text: str) -> list[str]:
+    """The members of a list that is written as one text: "GET, POST", "GET|POST"."""
+    return [piece for piece in re.split(r"[\s,|]+", text) if piece]
+
+
+def method_meant(value: str) -> str:
+    """A method in the letters that a usual one has."""
+    return quoted(value.upper() if value.upper() in USUAL_METHODS else value)

@@ -15,7 +15,7 @@ SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 _HUGE = 10**15
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _OCTETS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
-_LOOSE_SIZE = re.compile(r"([0-9]{1,15})\s*([bkmgBKMG])(?:i?[bB])?")
+_LOOSE_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*(?:([bkmgBKMG])(?:i?[bB]?|bytes|ytes)?)?")
 
 
 def duration(mark: Duration, value: object, scene: Scene) -> float:
@@ -23,15 +23,15 @@ def duration(mark: Duration, value: object, scene: Scene) -> float:
     if isinstance(value, str):
         match = DURATION.fullmatch(value)
         if match is None:
-            raise UnfitError(f"{shown(value)} is not a duration", expected=mark.expected)
+            raise UnfitError(f"{shown(value)} is not a duration", expected=mark.expected, meant=_duration_meant(value))
         # Dividing milliseconds rounds once: 250 / 1000 is 0.25, 250 * 0.001 need not be.
         number, unit = int(match[1]), match[2]
         seconds = number / 1000 if unit == "ms" else number * _SECONDS[unit]
     else:
-        seconds = float(_plain(mark, value, scene, "s"))
+        seconds = float(_plain(mark, value, scene))
     if not mark.least <= seconds <= mark.most:
         limits = f"a duration from {duration_text(mark.least)} to {duration_text(mark.most)}"
-        raise UnfitError(f"{shown(value)} is out of range", expected=limits)
+        raise UnfitError(f"{shown(value)} is out of range", expected=limits if seconds else f"{limits}; {_NO_OFF}")
     return seconds
 
 
@@ -43,7 +43,7 @@ def size(mark: Size, value: object, scene: Scene) -> int:
             raise UnfitError(f"{shown(value)} is not a size", expected=mark.expected, meant=_size_meant(value))
         octets = int(match[1]) * _OCTETS[match[2]]
     else:
-        number = _plain(mark, value, scene, "B")
+        number = _plain(mark, value, scene)
         if isinstance(number, float):
             raise UnfitError(f"{shown(value)} is not a whole number of octets", expected=mark.expected)
         octets = number
@@ -56,7 +56,9 @@ def size(mark: Size, value: object, scene: Scene) -> int:
 def count(mark: Count, value: object, scene: Scene) -> int:
     """A whole number in the mark's range. A boolean is none."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UnfitError(f"{shown(value)} is not a whole number", expected=mark.expected)
+        raise UnfitError(
+            f"{shown(value)} is not a whole number", expected=mark.expected, meant=_count_meant(mark, value)
+        )
     if not mark.least <= value <= mark.most:
         raise UnfitError(f"{shown(value)} is out of range", expected=mark.expected)
     return value
@@ -79,20 +81,62 @@ def size_text(octets: int) -> str:
     return f"{octets}B"
 
 
-def _plain(mark: Duration | Size, value: object, scene: Scene, unit: str) -> int | float:
+def _plain(mark: Duration | Size, value: object, scene: Scene) -> int | float:
     """A number without unit, where one is possible."""
     # The comparison is false for NaN too.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_HUGE < value < _HUGE:
         raise UnfitError(f"{shown(value)} is not {mark.expected.partition(' such')[0]}", expected=mark.expected)
     if not scene.plain_numbers:
-        meant = quoted(f"{value}{unit}") if isinstance(value, int) and value >= 0 else ""
-        raise UnfitError(f"{shown(value)} has no unit", expected=mark.expected, meant=meant)
+        meant = _duration_meant(str(value)) if isinstance(mark, Duration) else _size_meant(str(value))
+        expected = mark.expected if value else f"{mark.expected}; {_NO_OFF}"
+        raise UnfitError(f"{shown(value)} has no unit", expected=expected, meant=meant)
     return value
 
 
-def _size_meant(value: str) -> str:
-    match = _LOOSE_SIZE.fullmatch(value)
-    if match is None:
+_NO_OFF = "0 does not turn it off"
+_LOOSE_DURATION = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,3}))?\s*([a-zA-Z]*)")
+_SPELT = {"ms": "ms", "msec": "ms", "msecs": "ms", "millis": "ms", "milliseconds": "ms", "millisecond": "ms"}
+_SPELT |= {"s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s"}
+_SPELT |= {"m": "m", "min": "m", "mins": "m", "minute": "m", "minutes": "m"}
+_SPELT |= {"h": "h", "hr": "h", "hrs": "h", "hour": "h", "hours": "h"}
+_DAYS = {"d": 1, "day": 1, "days": 1, "w": 7, "week": 7, "weeks": 7}
+_PARTS = re.compile(r"(?:([0-9]{1,6})h)?\s*(?:([0-9]{1,6})m(?:in)?)?\s*(?:([0-9]{1,6})s)?")
+
+
+def _duration_meant(value: str) -> str:
+    """The duration that other notations mean: "5 sec", "1.5s", "1m30s", "1d"; of a number alone, both that it may be.
+    None for zero, which is "off" elsewhere."""
+    found = _LOOSE_DURATION.fullmatch(value)
+    if found is None:
+        parts = _PARTS.fullmatch(value)
+        spans = [int(part or 0) for part in parts.groups()] if parts and value else [0]
+        return quoted(duration_text(spans[0] * 3600 + spans[1] * 60 + spans[2])) if any(spans) else ""
+    number = int(found[1]) + int((found[2] or "0").ljust(3, "0")) / 1000
+    unit = found[3].lower()
+    if not number:
         return ""
-    letter = match[2].upper()
-    return quoted(match[1] + ("B" if letter == "B" else f"{letter}iB"))
+    if not unit:
+        texts = [f"{found[1]}s", f"{found[1]}ms"] if float(number).is_integer() else [duration_text(number)]
+        return " or ".join(map(quoted, texts))
+    if unit in _DAYS:
+        return quoted(duration_text(number * _DAYS[unit] * 86400))
+    if unit not in _SPELT:
+        return ""
+    length = _SECONDS[_SPELT[unit]] * number
+    return quoted(f"{found[1]}{_SPELT[unit]}" if not found[2] else duration_text(length))
+
+
+def _size_meant(value: str) -> str:
+    """The size that other notations mean: "10MB", "10m", "1.5 GiB"; none for zero, which is "unlimited" elsewhere."""
+    match = _LOOSE_SIZE.fullmatch(value)
+    if match is None or not float(match[1]):
+        return ""
+    letter = (match[2] or "B").upper()
+    octets = float(match[1]) * _OCTETS["B" if letter == "B" else f"{letter}iB"]
+    return quoted(size_text(int(octets))) if octets == int(octets) else ""
+
+
+def _count_meant(mark: Count, value: object) -> str:
+    """ "100" and 100.0."""
+    found = re.fullmatch(r"([0-9]{1,9})(?:\.0)?", str(value)) if isinstance(value, str | float) else None
+    return found[1] if found and mark.least <= int(found[1]) <= mark.most else ""

@@ -86,7 +86,12 @@ _UNTRUSTED = {
     "x-user-id": "is taken from everyone in any case",
 } | dict.fromkeys(_HOP | {"host"}, _OF_HOP)
 
-NOT_METHOD: Refused = tuple(_METHODS.items())
+NOT_METHOD: Refused = tuple(_METHODS.items()) + tuple(
+    dict.fromkeys(("*", "all", "any"), "is no method (expected the key left out: then any is taken)").items()
+)
+NOT_CORS_METHOD: Refused = tuple(_METHODS.items()) + tuple(
+    dict.fromkeys(("*", "all", "any"), "is no method (expected each by name)").items()
+)
 NOT_UNTRUSTED: Refused = tuple(_UNTRUSTED.items())
 NOT_UPGRADE: Refused = tuple(_UPGRADES.items())
 NOT_API_KEY: Refused = tuple(_API_KEYS.items())

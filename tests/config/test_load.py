@@ -127,6 +127,7 @@ auth = "api_keys.partners"
 
 [[tests]]
 request = "GET http://api.example.com/api/users/7?x=1"
+headers = { Origin = "https://app.example" }
 claims = { sub = "alice" }
 expect = { route = "users", path = "/v2/users/7?x=1", headers = { X-User-Id = "alice" } }
 
@@ -243,6 +244,7 @@ def full(folder: Path) -> model.Config:
         tests=(
             model.Test(
                 request="GET http://api.example.com/api/users/7?x=1",
+                headers={"Origin": "https://app.example"},
                 claims={"sub": "alice"},
                 expect=model.Expect(route="users", path="/v2/users/7?x=1", headers={"X-User-Id": "alice"}),
             ),
@@ -410,7 +412,7 @@ def test_keys_that_toml_would_quote_are_quoted(tmp_path: Path) -> None:
         (b"a = 1\nb = '\xff'", "2: is not UTF-8"),
         (b"a = " + b"[" * 100_000, "1: is nested too deeply"),
         (b"a = " + b"9" * 10_000, "1: is not valid TOML"),
-        (b"", "1: gateway: is missing (expected a table)"),
+        (b"", "1: gateway: is missing (expected [gateway] with"),
     ],
     ids=["line", "end", "string", "UTF-8", "depth", "integer", "empty"],
 )

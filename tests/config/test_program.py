@@ -179,7 +179,10 @@ TARGET = 'upstreams.users.targets[0]: is not a host, a port and an authority (ex
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("rate_limit=RateLimit(1, 0)", "rate_limit.window: 0 is out of range (expected a duration from 1ms to 8760h)"),
+        (
+            "rate_limit=RateLimit(1, 0)",
+            "rate_limit.window: 0 is out of range (expected a duration from 1ms to 8760h; 0 does not turn it off)",
+        ),
         (
             "rate_limit=RateLimit(True, 1)",
             "rate_limit.max: true is not a whole number (expected a whole number from 1 to 1000000000)",
@@ -188,7 +191,10 @@ TARGET = 'upstreams.users.targets[0]: is not a host, a port and an authority (ex
             "rate_limit=RateLimit(1, float('inf'))",
             'rate_limit.window: inf is not a duration (expected a duration such as "250ms", "5s", "1m" or "1h")',
         ),
-        ("rate_limit=Timeouts()", "rate_limit: a value of type Timeouts is not a table"),
+        (
+            "rate_limit=Timeouts()",
+            'rate_limit: a value of type Timeouts is not a table (expected { max = 100, window = "1m" })',
+        ),
         ("body=1.5", 'body: 1.5 is not a whole number of octets (expected a size such as "240B", "16KiB" or "10MiB")'),
         ("body=-1", "body: -1 is out of range (expected a size from 0B to 1024GiB)"),
         (

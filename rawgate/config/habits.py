@@ -1,0 +1,296 @@
+"""What people write who come from elsewhere (nginx, Kong, Traefik, Envoy, Caddy, APISIX, Express), and what it is here.
+
+A key that a table does not have is looked up three times: among the habits of that table, among its own keys in other
+letters, among the keys of all other tables. Where none of them tells, nothing is proposed: a wrong proposal costs more
+time than none.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from rawgate.config.model import (
+    ApiKeys,
+    Config,
+    Cors,
+    Gateway,
+    HeaderRules,
+    Jwt,
+    Limits,
+    RateLimit,
+    RegexRewrite,
+    Route,
+    Test,
+    Timeouts,
+    Upstream,
+)
+from rawgate.config.unfit import plain, quoted, worded
+
+_NO_KEY: Final = "is not a key of this table"
+
+
+class Habit(Struct, frozen=True):
+    """`what` is wrong with a key, what is `expected` in its place, or `meant` by it."""
+
+    what: str = _NO_KEY
+    expected: str = ""
+    meant: str = ""
+
+    @property
+    def message(self) -> str:
+        return worded(self.what, expected=self.expected, meant=self.meant)
+
+
+def _keys(habit: Habit, names: str) -> dict[str, Habit]:
+    return dict.fromkeys(map(plain, names.split()), habit)
+
+
+def _for(key: str, names: str) -> dict[str, Habit]:
+    """Other names of a key of the same table."""
+    return _keys(Habit(meant=quoted(key)), names)
+
+
+def _written(text: str, names: str) -> dict[str, Habit]:
+    """What is said by another key, or by another notation."""
+    return _keys(Habit(meant=text), names)
+
+
+def _instead(text: str, names: str) -> dict[str, Habit]:
+    """What is said elsewhere, or not at all."""
+    return _keys(Habit(expected=text), names)
+
+
+def _unbuilt(what: str, names: str) -> dict[str, Habit]:
+    return _keys(Habit(what=f"{what} not built yet"), names)
+
+
+_TLS = "tls ssl https certificate certificates cert certs ssl_certificate ssl_certificate_key tls_cert ssl_verify"
+_NO_TLS = _unbuilt("TLS is", _TLS)
+
+_RESPONSE_TIMEOUT = (
+    "timeout timeouts read_timeout proxy_read_timeout request_timeout proxy_timeout response_header_timeout"
+)
+
+_HABITS: dict[type[Struct], dict[str, Habit]] = {
+    Config: _for("upstreams", "services service backends backend clusters servers upstream")
+    | _for("routes", "route locations location routers")
+    | _for("jwt", "jwts jwt_auth authentication auth")
+    | _for("api_keys", "apikeys key_auth consumers")
+    | _instead('listen = ["127.0.0.1:8080"] in [gateway]', "port host address bind entrypoints listeners http server")
+    | _instead("[gateway.timeouts]", "timeout timeouts")
+    | _instead("[gateway.limits]", "limits")
+    | _instead("rate_limit = { … } in each of [[routes]]", "rate_limit rate_limits rate_limiting")
+    | _instead("cors = { … } in each of [[routes]]", "cors")
+    | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
+    | _instead("nothing: each request is a line on stdout", "log logs logging access_log accesslog log_level")
+    | _unbuilt("metrics, health and status are", "metrics prometheus admin health")
+    | _NO_TLS,
+    Gateway: _written('listen = ["127.0.0.1:8080"]', "port host address bind addr hostname listen_address")
+    | _for("workers", "worker_processes processes threads")
+    | _for("trusted_proxies", "trust_proxy trusted_ips set_real_ip_from proxies forwarded_allow_ips")
+    | _for("client_ip_header", "real_ip_header ip_header client_ip_headers")
+    | _instead("[gateway.limits] body", "client_max_body_size max_body_size body_limit max_body")
+    | _instead("[gateway.limits] head", "large_client_header_buffers max_header_size")
+    | _instead("[gateway.limits] connections", "max_connections worker_connections")
+    | _instead("[gateway.timeouts] keep_alive", "keepalive_timeout keep_alive idle_timeout")
+    | _instead("[gateway.timeouts] head", "client_header_timeout read_header_timeout header_timeout")
+    | _instead("[gateway.timeouts] body", "client_body_timeout read_timeout body_timeout")
+    | _instead("[gateway.timeouts] send", "send_timeout write_timeout")
+    | _instead("[gateway.timeouts] drain", "graceful_timeout shutdown_timeout grace_period")
+    | _written('case = "ignore"', "case_insensitive ignore_case case_sensitive")
+    | _instead("nothing: each request is a line on stdout", "log logs logging access_log log_level error_log")
+    | _NO_TLS,
+    Timeouts: _for("head", "header headers client_header_timeout read_header_timeout request")
+    | _for("body", "read client_body_timeout read_timeout")
+    | _for("send", "write send_timeout write_timeout")
+    | _for("keep_alive", "idle keepalive_timeout idle_timeout")
+    | _for("drain", "graceful shutdown grace graceful_timeout shutdown_timeout")
+    | _instead("connect_timeout of [upstreams.NAME]", "connect connect_timeout proxy_connect_timeout dial_timeout")
+    | _instead("response_timeout of [upstreams.NAME]", "response upstream response_timeout proxy_read_timeout backend"),
+    Limits: _for("body", "client_max_body_size max_body max_body_size body_size request_body")
+    | _for("head", "header header_size max_header_size max_header_bytes headers_size")
+    | _for("headers", "max_headers header_count")
+    | _for("target", "uri url max_url uri_length")
+    | _for("connections", "max_connections worker_connections")
+    | _for("per_address", "per_ip per_client conn_per_ip limit_conn")
+    | _instead("rate_limit = { … } in each of [[routes]]", "rate rate_limit requests limit_req rps"),
+    Jwt: _for("algorithm", "algorithms alg algs signing_algorithm")
+    | _for("secret", "key secret_key signing_key hmac_secret jwt_secret shared_secret")
+    | _for("public_key", "pem rsa_public_key pubkey public_keys certificate public_pem")
+    | _for("jwks", "jwks_file local_jwks jwks_path key_set keys")
+    | _for("issuer", "iss issuers")
+    | _for("audience", "aud audiences")
+    | _for("leeway", "clock_skew clock_tolerance skew clock_skew_seconds lifetime_grace_period tolerance")
+    | _written('secret_encoding = "base64"', "secret_is_base64 base64_secret base64")
+    | _written("require_exp = false", "ignore_expiration ignore_exp")
+    | _unbuilt(
+        "fetching a key set from a URL is", "jwks_uri jwks_url jwks_uris remote_jwks discovery well_known discover"
+    )
+    | _unbuilt(
+        "tokens elsewhere than in Authorization are", "token cookie cookie_names uri_param_names from_headers header"
+    )
+    | _unbuilt("asking more of claims is", "claims claims_to_verify required_claims scopes scope roles require")
+    | _instead("forward_credentials in the route", "forward forward_payload_header hide_credentials"),
+    ApiKeys: _for("header", "headers header_name key_name key_names name field in_header")
+    | _for("keys", "key secret secrets consumers users tokens credentials")
+    | _unbuilt("API keys in a query are", "query query_param query_name")
+    | _written("forward_credentials in the route", "hide_credentials"),
+    Upstream: _for(
+        "targets", "target url urls server servers address addresses nodes hosts host endpoints backend dial"
+    )
+    | _for("connect_timeout", "proxy_connect_timeout dial_timeout connection_timeout connect")
+    | _for("response_timeout", _RESPONSE_TIMEOUT)
+    | _for("idle_timeout", "stream_idle_timeout send_timeout proxy_send_timeout write_timeout body_timeout")
+    | _for("max_connections", "max_conns pool_size connections connection_limit")
+    | _for("keep_alive", "keepalive keepalive_timeout keep_alive_timeout idle_conn_timeout")
+    | _for("queue", "max_pending_requests queue_size max_queue")
+    | _for("tunnel_idle", "websocket_timeout tunnel_timeout ws_timeout")
+    | _instead("a prefix or rewrite of a route", "path")
+    | _instead("upstream_host in the route", "preserve_host host_header pass_host pass_host_header")
+    | _unbuilt("weights and ways of balancing are", "weight weights balance lb_policy algorithm type load_balancer")
+    | _unbuilt("retries are", "retries retry proxy_next_upstream num_retries")
+    | _unbuilt("health checks are", "health health_check health_checks healthcheck checks passive_health")
+    | _unbuilt("circuit breakers are", "breaker circuit_breaker circuit_breakers outlier_detection")
+    | _NO_TLS,
+    Route: _for("prefix", "path paths uri uris location path_prefix match pattern url from mount route rule")
+    | _for("upstream", "service backend proxy_pass target to cluster forward_to proxy destination url_to upstream_id")
+    | _for("auth", "authentication authenticate authn jwt api_key api_keys plugin_auth verifier credentials security")
+    | _for("host", "hosts hostname server_name domain domains hostnames")
+    | _for("methods", "method http_methods verbs allowed_methods")
+    | _for("name", "id label title")
+    | _for("rewrite", "rewrite_path url_rewrite path_rewrite regex_rewrite prefix_rewrite replace_path proxy_rewrite")
+    | _for("rate_limit", "rate_limits rate_limiting limit limits ratelimiting limit_req throttle limit_count")
+    | _for("body", "client_max_body_size max_body_size body_limit max_body request_size_limiting")
+    | _for("response_timeout", _RESPONSE_TIMEOUT)
+    | _instead("connect_timeout of [upstreams.NAME]", "connect_timeout proxy_connect_timeout")
+    | _instead("idle_timeout of [upstreams.NAME]", "idle_timeout send_timeout proxy_send_timeout")
+    | _written('rewrite = "/"', "strip_prefix strip_path strip stripprefix handle_path trim_prefix strip_uri")
+    | _written('upstream_host = "pass"', "preserve_host pass_host pass_host_header change_origin host_rewrite")
+    | _written('upgrade = ["websocket"]', "websocket websockets enable_websocket ws allow_upgrade upgrades")
+    | _written('case = "ignore"', "case_sensitive case_insensitive ignore_case")
+    | _written(
+        "request_headers = { set = { … } }", "headers set_headers proxy_set_header request_header header add_headers"
+    )
+    | _written("response_headers = { set = { … } }", "add_header response_header set_response_headers")
+    | _written("request_headers = { remove = [ … ] }", "remove_headers hide_headers request_headers_to_remove")
+    | _written("cors = { origins = [ … ] }", "cors_origins allowed_origins origins allow_origin origin")
+    | _instead("the order in which the routes stand", "priority regex_priority order weight")
+    | _instead(
+        "nothing: bodies are always streamed", "buffering proxy_buffering request_buffering proxy_request_buffering"
+    )
+    | _unbuilt(
+        "replies and redirects without an upstream are", "redirect respond return response status fixed_response"
+    )
+    | _unbuilt("lists of addresses are", "allow deny allow_ips deny_ips ip_restriction ip_allow whitelist blacklist")
+    | _unbuilt("asking more of claims is", "require scopes scope roles claims acl groups")
+    | _unbuilt("limits of requests at a time are", "concurrency limit_conn max_concurrent in_flight")
+    | _unbuilt("matching by fields and queries is", "match_headers query match_query header_match vars")
+    | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
+    | _unbuilt("retries are", "retries retry")
+    | _unbuilt("caching is", "cache proxy_cache caching")
+    | _unbuilt("mirroring is", "shadow mirror request_mirror")
+    | _NO_TLS,
+    RateLimit: _written('window = "1s"', "second per_second rps")
+    | _written('window = "1m"', "minute per_minute rpm")
+    | _written('window = "1h"', "hour per_hour")
+    | _written('window = "24h"', "day per_day")
+    | _for("max", "limit requests count rate average burst points quota num tokens")
+    | _for(
+        "window", "period per interval window_ms time_window windowms unit duration fill_interval seconds window_size"
+    )
+    | _unbuilt("limits by other keys are", "key by limit_by key_by source_criterion policy"),
+    RegexRewrite: _for("pattern", "regex from match regexp path source")
+    | _for("to", "replacement substitution replace target rewrite destination with"),
+    HeaderRules: _written("set", "add append header headers_add") | _written("remove", "delete unset hide del drop"),
+    Cors: _for("origins", "origin allow_origins allow_origin allowed_origins access_control_allow_origin")
+    | _for("methods", "method allow_methods allowed_methods access_control_allow_methods")
+    | _for("headers", "header allow_headers allowed_headers access_control_allow_headers")
+    | _for("max_age", "maxage max_age_seconds access_control_max_age")
+    | _for("credentials", "allow_credentials allow_credential access_control_allow_credentials supports_credentials"),
+    Test: _for("request", "url path method uri")
+    | _for("claims", "token jwt payload user sub")
+    | _for("api_key", "key apikey consumer")
+    | _for("headers", "header fields request_headers")
+    | _for("expect", "expected then response result"),
+}
+"""By table: keys of other products, as `plain` has them."""
+
+_TABLES: dict[str, type[Struct]] = {
+    "[gateway]": Gateway,
+    "[gateway.timeouts]": Timeouts,
+    "[gateway.limits]": Limits,
+    "[jwt.NAME]": Jwt,
+    "[upstreams.NAME]": Upstream,
+    "[[routes]]": Route,
+}
+
+
+def unknown_key(cls: type[Struct], name: str, value: object) -> str:
+    """What is said of a key that the table does not have, when the habits tell; else ""."""
+    habit = _HABITS.get(cls, {}).get(plain(name))
+    if habit is None and cls is HeaderRules and isinstance(value, str) and _LINE.fullmatch(f"{name}: {value}"):
+        habit = Habit(meant=f"set = {{ {name} = {quoted(value)} }}")
+    return habit.message if habit is not None else ""
+
+
+def at_home(name: str) -> str:
+    """The table that has this key, where just one has it; else ""."""
+    places = [place for place, cls in _TABLES.items() if name in cls.__struct_fields__]
+    return f"it in {places[0]}" if len(places) == 1 else ""
+
+
+# ── values where a table stands ──
+
+_RATE = re.compile(r"\s*([1-9][0-9]{0,8})\s*(?:r|req|reqs|requests)?\s*(?:/|per| )\s*(?:1\s*)?([a-zA-Z]+)\s*")
+_UNITS = {"s": "1s", "sec": "1s", "second": "1s", "m": "1m", "min": "1m", "minute": "1m", "h": "1h", "hour": "1h"}
+_UNITS |= {"d": "24h", "day": "24h"}
+_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)")
+
+
+def _rate(value: object) -> str:
+    """ "100/m", "10r/s", "5 per hour"."""
+    found = _RATE.fullmatch(value) if isinstance(value, str) else None
+    window = found and _UNITS.get(found[2].lower())
+    return f'{{ max = {found[1]}, window = "{window}" }}' if found and window else ""
+
+
+def table_meant(cls: type[Struct], value: object) -> str:
+    """The table that was meant by another notation, or ""."""
+    return _rate(value) if cls is RateLimit else ""
+
+
+def pairs_meant(value: object) -> str:
+    """The table that was meant by a list of "Name: value", or ""."""
+    lines = value if isinstance(value, list | tuple) else [value]
+    found = [_LINE.fullmatch(line) if isinstance(line, str) else None for line in lines]
+    if not found or None in found or len(found) > 4:
+        return ""
+    return "{ " + ", ".join(f"{line[1]} = {quoted(line[2])}" for line in found if line) + " }"
+
+
+def is_unnamed(cls: type[Struct], value: Mapping[object, object]) -> bool:
+    """Whether tables by name are written as one table without a name."""
+    keys = {*cls.__struct_fields__, *_HABITS.get(cls, {})}
+    return bool(value) and all(not isinstance(item, Mapping) and name in keys for name, item in value.items())
+
+
+# ── words ──
+
+_ALGORITHMS = frozenset(
+    f"{kind}{size}" for kind in ("HS", "RS", "PS", "ES") for size in (256, 384, 512)
+) | {"EDDSA", "ES256K", "ED25519"}  # fmt: skip
+_SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
+
+
+def unbuilt_word(value: object, words: tuple[str, ...]) -> str:
+    """Why a word that is right elsewhere is not possible here, or ""."""
+    if not isinstance(value, str) or "HS256" not in words or value.upper() in words:
+        return ""
+    return f"{quoted(value)} is not built yet" if value.upper() in _ALGORITHMS else ""
+
+
+def switch_meant(value: object) -> str:
+    """The switch that was meant by a word, or ""."""
+    return _SWITCHES.get(value.lower(), "") if isinstance(value, str) else ""

@@ -1,0 +1,60 @@
+"""What people write who come from elsewhere, and what `check` says to it: `tests/cases/config_habits.toml`."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.test_report import ENVIRON, REST, brings
+from rawgate.config.load import load_content
+from rawgate.errors import ConfigError
+from rawgate.serve.load import compile_draft
+
+CASES = tomllib.loads((Path(__file__).parents[1] / "cases" / "config_habits.toml").read_text("utf-8"))["case"]
+
+
+def said(folder: Path, snippet: str, *, alone: bool = False) -> list[str]:
+    """The lines of `check`, without the file's name; `alone`: as it stands, without what it leaves out."""
+    file = folder / "c.toml"
+    rest = [] if alone else [text for section, text in REST.items() if not brings(snippet, section)]
+    content = "\n".join([snippet.rstrip("\n"), *rest]).encode()
+    file.write_bytes(content)
+    try:
+        draft = load_content(file, content, ENVIRON)
+        lines = compile_draft(draft, new_id=lambda: "0" * 32, date=lambda: b"now").warnings
+    except ConfigError as error:
+        lines = tuple(error.lines)
+    return [line.removeprefix(f"{file}:") for line in lines]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["toml"].replace("\n", " ")[-60:] for case in CASES])
+def test_habit(tmp_path: Path, case: dict[str, Any]) -> None:
+    assert said(tmp_path, case["toml"], alone=case.get("alone", False)) == case["says"]
+
+
+def test_nothing_of_a_secret_is_said(tmp_path: Path) -> None:
+    """Whatever it looks like, unless it is the name of something that is there."""
+    for secret in (
+        "$2b$12$abcdefghijklmnopqrstuv",
+        "${ABC}",
+        "HUNTER2HUNTER2",
+        "/hunter2/x",
+        "@hunter2",
+        "env.HUNTER2",
+    ):
+        (line,) = said(tmp_path, f'[jwt.main]\nalgorithm = "HS256"\nsecret = "{secret}"\n')
+        assert "unter2" not in line.lower()
+        assert "did you mean" not in line
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        ("utf-8-sig", "starts with a byte-order mark (expected UTF-8 without one)"),
+        ("utf-16", "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
+    ],
+)
+def test_what_editors_put_before_a_text(tmp_path: Path, start: str, said: str) -> None:
+    draft = load_content(tmp_path / "c.toml", "a = 1".encode(start), {})
+    assert draft.report(draft.problems) == [f"{tmp_path}/c.toml:1: {said}"]
