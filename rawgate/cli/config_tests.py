@@ -32,9 +32,16 @@ A test in the configuration:
   request = "GET /api/users/7"
   expect = { status = 401, reason = "auth_missing" }
 
-path and headers are those that the upstream gets; of a request that the gateway answers itself, headers are
-those of its answer. A header expected as "" must not be there. No upstream is needed, secrets are as for `run`.
-Exit status 0 when all pass, else 1.
+  [[tests]]
+  request = "OPTIONS /api/users"         # a preflight, as a browser sends it
+  headers = { Origin = "https://app.example.com", Access-Control-Request-Method = "PUT" }
+  expect = { status = 204, headers = { Access-Control-Allow-Origin = "https://app.example.com" } }
+
+claims take any JSON value, so that the body of a token can be pasted: { sub = "alice", groups = ["a"] }. Dates
+in them are not looked at. A credential in headers is checked where neither claims nor api_key stand in for it.
+In expect, path and headers are those that the upstream gets; of a request that the gateway answers itself,
+headers are those of its answer. A header expected as "" must not be there. No upstream is needed, secrets are
+as for `run`. Exit status 0 when all pass, else 1.
 """
 WIDTH = 36
 """Columns of what was expected, beside what was got; a longer one moves the other to its right."""

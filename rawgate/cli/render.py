@@ -79,6 +79,8 @@ def _path(explanation: Explanation) -> Iterator[_Line]:
         yield _Line(path.normalised, "✓", path.flaw or "as it came")
     else:
         yield _Line(f"{path.received} → {path.normalised}", "✓", path.flaw or "normalised")
+    for reading in path.readings:
+        yield _Line(f"{reading.path} {reading.reader}", "·", f"to {reading.route}" if reading.route else "to no route")
 
 
 def _routes(explanation: Explanation) -> Iterator[_Line]:
@@ -112,7 +114,8 @@ def _rewrite(explanation: Explanation) -> Iterator[_Line]:
     change = explanation.rewrite
     if change is not None:
         sent = change.sent or "a path that cannot be sent"
-        yield _Line(f"{change.path} → {sent}", "✓" if change.sent else "✗")
+        aside = change.rule if change.matched else f"{change.rule} does not match: as it is"
+        yield _Line(f"{change.path} → {sent}", "✓" if change.sent else "✗", aside)
 
 
 def _up(fields: Fields) -> Iterator[_Line]:

@@ -1,6 +1,7 @@
 """The configuration's own `[[tests]]`: each request is written, read and decided as a client's would be, without an
 upstream. Only the credential is not real: where the route checks one, the test's `claims` or `api_key` stand in for it,
-as if they had been verified. What comes after a good credential is what these tests are about.
+as if they had been verified. What comes after a good credential is what these tests are about. A test that has neither
+is judged by what it sends.
 """
 
 from collections.abc import Callable, Iterator
@@ -90,7 +91,9 @@ def _names(config: Config) -> list[str]:
 
 def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[], str]) -> _Got:
     method, _, url = test.request.partition(" ")
-    head = read_request(loaded, request_octets(method, url))
+    head = read_request(
+        loaded, request_octets(method, url, [f"{name}: {value}" for name, value in test.headers.items()])
+    )
     if isinstance(head, Refused):
         return _Got("", "", head.error.reason.status, head.error.reason.code, b"")
     return _outcome(_standing_in(loaded.gate, test, new_id)(head, PEER, now, wall))
@@ -113,6 +116,8 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
 
 def _given(credential: Credential, test: Test) -> Credential:
     by = credential.by
+    if test.claims is None and test.api_key is None:
+        return credential
 
     def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
         if isinstance(by, JwtVerifier):

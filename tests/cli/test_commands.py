@@ -112,7 +112,7 @@ def test_a_token_is_taken_by_explain(tmp_path: Path) -> None:
         "auth         jwt.main",
         '           ✓ sub "alice"',
         "limit      ✓ 100 in 60 s for sub:alice  a first request leaves 99",
-        "rewrite    ✓ /api/users/7 → /v2/users/7",
+        "rewrite    ✓ /api/users/7 → /v2/users/7  /v2/users in place of /api/users",
         "           − X-User-Id: root  only the gateway says this",
         "           + X-User-Id: alice",
         "             Authorization: Bearer …",

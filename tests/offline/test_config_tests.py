@@ -37,6 +37,11 @@ rate_limit = { max = 1, window = "1h" }
 prefix = "/open"
 upstream = "users"
 auth = "none"
+[[routes]]
+prefix = "/shop"
+upstream = "users"
+auth = "none"
+cors = { origins = ["https://shop.test"], methods = ["PUT"] }
 """
 
 
@@ -99,13 +104,13 @@ def test_each_difference_is_reported(tmp_path: Path) -> None:
         (),
     ]
     assert found.failed == found.results[:2]
-    assert [result.line for result in found.results] == [27, 30, 33]
+    assert [result.line for result in found.results] == [32, 35, 38]
 
 
 def test_routes_that_no_test_reaches(tmp_path: Path) -> None:
-    assert report(tmp_path).unreached == ("/hooks", "/api/users", "/open")
+    assert report(tmp_path).unreached == ("/hooks", "/api/users", "/open", "/shop")
     refused = 'request = "GET /api/users"\nexpect = { status = 401 }'
-    assert report(tmp_path, refused).unreached == ("/hooks", "/open")
+    assert report(tmp_path, refused).unreached == ("/hooks", "/open", "/shop")
 
 
 def test_tests_do_not_use_up_each_others_limits(tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
         report(tmp_path, 'request = "GET /open"\napi_key = "acne"\nexpect = { reason = "ok" }')
     (line,) = error.value.lines
     assert line.endswith(
-        'rawgate.toml:29: tests[0].api_key: "acne" is not the name of an API key (did you mean "acme"?)'
+        'rawgate.toml:34: tests[0].api_key: "acne" is not the name of an API key (did you mean "acme"?)'
     )
 
 
@@ -130,3 +135,44 @@ def test_a_table_that_cannot_be_read_may_have_that_key(tmp_path: Path) -> None:
         compile_draft(load(path, {"JWT_SECRET": ENVIRON["JWT_SECRET"]}), new_id=lambda: "", date=lambda: b"")
     (line,) = error.value.lines
     assert 'api_keys.partners.keys: the environment variable "API_KEYS" is not set' in line
+
+
+def test_the_body_of_a_token_can_be_pasted(tmp_path: Path) -> None:
+    claims = '{ sub = "alice", iat = 1, exp = 1.5e9, ok = true, aud = ["a", 1], "realm" = { roles = [{ id = 7 }] } }'
+    found = report(
+        tmp_path, f'request = "GET /api/users"\nclaims = {claims}\nexpect = {{ headers = {{ X-User-Id = "alice" }} }}'
+    )
+    assert found.failed == ()
+
+
+def test_a_name_beyond_ascii_is_expected_as_it_is_sent(tmp_path: Path) -> None:
+    expect = 'expect = { headers = { X-User-Id = "auth0|63fé" } }'
+    found = report(tmp_path, f'request = "GET /api/users"\nclaims = {{ sub = "auth0|63fé" }}\n{expect}')
+    assert found.failed == ()
+
+
+def test_fields_of_a_request(tmp_path: Path) -> None:
+    preflight = 'headers = { Origin = "https://shop.test", Access-Control-Request-Method = "PUT" }'
+    allowed = 'headers = { Access-Control-Allow-Origin = "https://shop.test", Access-Control-Allow-Methods = "PUT" }'
+    found = report(
+        tmp_path,
+        f'request = "OPTIONS /shop"\n{preflight}\nexpect = {{ status = 204, {allowed} }}',
+        'request = "GET /open"\nheaders = { X-Team = "é", X-User-Id = "eve" }\n'
+        'expect = { headers = { X-Team = "é", X-User-Id = "" } }',
+        'request = "GET /hooks"\nheaders = { Host = "hooks.test" }\nexpect = { status = 401, route = "/hooks" }',
+        'request = "POST /open"\nheaders = { Content-Length = "99999999" }\nexpect = { reason = "body_too_large" }',
+        'request = "GET /open"\nheaders = { Connection = "authorization" }\nexpect = { reason = "bad_request" }',
+    )
+    assert [result.differences for result in found.results] == [()] * 5
+
+
+def test_a_credential_among_them_is_checked(tmp_path: Path) -> None:
+    bad = 'headers = { Authorization = "Bearer x" }'
+    key = 'headers = { Host = "hooks.test", X-Api-Key = "key-0123456789abcdef" }'
+    found = report(
+        tmp_path,
+        f'request = "GET /api/users"\n{bad}\nexpect = {{ reason = "auth_malformed" }}',
+        f'request = "GET /api/users"\n{bad}\n{ALICE}\nexpect = {{ reason = "ok" }}',
+        f'request = "GET /hooks"\n{key}\nexpect = {{ headers = {{ X-User-Id = "acme" }} }}',
+    )
+    assert [result.differences for result in found.results] == [()] * 3

@@ -2,11 +2,13 @@
 
 import json
 import re
+from base64 import urlsafe_b64encode
 from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -175,6 +177,7 @@ ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
     "rate_limit": st.sampled_from([None, RateLimit(1, 60.0)]),
     "cors": st.sampled_from([None, Cors(origins=("https://shop.test",), methods=("POST",), headers=("x-a",))]),
     "encoded_slash": st.sampled_from(["reject", "keep"]),
+    "path_parameters": st.sampled_from(["strict", "keep"]),
     "body": st.sampled_from([None, 10]),
     "forward_credentials": st.sampled_from([None, True, False]),
     "upstream_host": st.sampled_from(["upstream", "pass"]),
@@ -188,7 +191,8 @@ NARROW_ROUTES = st.builds(
     methods=st.sampled_from([None, ("GET",), ("POST", "OPTIONS")]),
     **ROUTE_KEYS,
 )
-LAST_ROUTES = st.builds(route, st.just("/"), **ROUTE_KEYS)
+# Narrow routes of both kinds hide one another too often.
+LAST_ROUTES = st.builds(route, st.just("/"), case=st.sampled_from([None, "ignore", "exact"]), **ROUTE_KEYS)
 CONFIGS = st.builds(
     lambda routes, jwt, gateway: config(*routes, jwt=jwt, **gateway),
     st.tuples(st.lists(NARROW_ROUTES, max_size=3), LAST_ROUTES).map(lambda routes: [*routes[0], routes[1]]),
@@ -201,6 +205,7 @@ CONFIGS = st.builds(
             "trusted_proxies": st.just((ip_network("10.0.0.0/8"),)),
             "client_ip_header": st.just("x-client"),
             "merge_slashes": st.booleans(),
+            "case": st.sampled_from(["exact", "ignore"]),
             "parser": st.sampled_from(["fast", "h11"]),
             "limits": st.just(Limits(target=64)),
         },
@@ -211,6 +216,7 @@ ODD_URLS = st.sampled_from(
 ) | st.text(max_size=12)
 USUAL_URLS = st.sampled_from(
     [
+        *("/A", "/a;x", "/a/B;v=1/c", "/;/a", "/%41/b"),
         *("/", "/a", "/a/", "/a/b", "/a/b/c?x=1", "/b%20c", "//a//b", "/a/../b", "/a/%2e%2e/b", "/a./b"),
         *("http://h.test/a", "http://h.test?q", "https://H.test:9/a#b"),
     ]
@@ -335,7 +341,7 @@ def test_a_good_token_step_by_step() -> None:
         ("Bearer a.b", "auth_malformed", "in 2 parts"),
         (f"Bearer {signed(b'[]', b'{}')}", "auth_malformed", "header: no JSON object"),
         (f"Bearer {signed(b'{}', b'{}')}", "auth_malformed", "header: without alg"),
-        (f"Bearer {TOKENS['algorithm']}", "auth_bad_signature", "key: HS256, and none"),
+        (f"Bearer {TOKENS['algorithm']}", "auth_bad_signature", "key: alg RS256, this verifier takes HS256"),
         (f"Bearer {TOKENS['stranger']}", "auth_bad_signature", "signature: by none of 2 keys tried"),
         (f"Bearer {TOKENS['no signature']}", "auth_malformed", "signature"),
         (f"Bearer {TOKENS['no claims']}", "auth_malformed", "claims: no JSON object"),
@@ -527,3 +533,112 @@ def test_the_shape() -> None:
     assert list(shown["log"]) == ["method", "path", "route", "clientId", "status", "upstream", "remote", "reason"]
     assert shown["request"]["fields"][1] == {"name": "Authorization", "value": "Bearer …", "why": ""}
     assert not [name for name in re.findall(r'"(\w+)":', json.dumps(shown)) if "_" in name]
+
+
+# Paths that services read in more ways than one
+
+
+def read_as(told: Explanation) -> list[tuple[str, str, str]]:
+    assert told.path is not None
+    return [(reading.reader, reading.path, reading.route) for reading in told.path.readings]
+
+
+TWO_READINGS = config(route("/admin", auth="jwt.main", name="admin"), route("/", name="all"))
+
+
+def test_parameters_that_lead_elsewhere() -> None:
+    told = explained(TWO_READINGS, "GET", "/admin;x")
+    assert read_as(told) == [("without parameters", "/admin", "admin"), ("with parameters", "/admin;x", "all")]
+    assert told.verdict.reason == "bad_request"
+    assert read_as(explained(TWO_READINGS, "GET", "/admin/a;x"))[1] == ("with parameters", "/admin/a;x", "admin")
+
+
+def test_letters_that_lead_elsewhere() -> None:
+    told = explained(TWO_READINGS, "GET", "/ADMIN")
+    assert read_as(told) == [("in either case", "/admin", "admin")]
+    assert told.routes[0].why == "is for /admin and what lies below, in these letters"
+    assert read_as(explained(TWO_READINGS, "GET", "/admin")) == read_as(explained(TWO_READINGS, "GET", "/X")) == []
+    folding = config(route("/admin", auth="jwt.main", case="ignore", name="admin"), route("/", name="all"))
+    told = explained(folding, "GET", "/ADMIN")
+    assert read_as(told) == []
+    assert told.routes[0].why == "/admin, in either case"
+
+
+def test_a_path_that_no_route_takes() -> None:
+    alone = config(route("/admin", name="admin"))
+    assert read_as(explained(alone, "GET", "/x;y")) == [
+        ("without parameters", "/x", ""),
+        ("with parameters", "/x;y", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "path", "sent", "rule", "matched"),
+    [
+        ("/v2", "/a/b", "/v2/b", "/v2 in place of /a", True),
+        (RegexRewrite("/a/(.*)", "/b/\\1"), "/a/x", "/b/x", "/a/(.*) → /b/\\1", True),
+        (RegexRewrite("/a/(.*)", "/a/\\1"), "/a/x", "/a/x", "/a/(.*) → /a/\\1", True),
+        (RegexRewrite("/a/(.*)", "/b/\\1"), "/a", "/a", "/a/(.*) → /b/\\1", False),
+        (lambda path: path + "x", "/a", "/ax", "the route's own function", True),
+    ],
+)
+def test_the_rule_that_rewrote_a_path(rewrite: Any, path: str, sent: str, rule: str, matched: bool) -> None:
+    told = explained(config(route("/a", rewrite=rewrite)), "GET", path)
+    assert told.rewrite is not None
+    assert (told.rewrite.sent, told.rewrite.rule, told.rewrite.matched) == (sent, rule, matched)
+
+
+# Fields
+
+
+def test_a_name_beyond_ascii_is_shown_as_it_is_sent() -> None:
+    claims = {**CLAIMS, "sub": "auth0|63fé"}
+    told = explained(GUARDED, "GET", "/api", f"Authorization: Bearer {token(claims, SECRET)}")
+    assert told.fields is not None
+    assert [field.value for field in told.fields.added if field.name == "X-User-Id"] == ["auth0|63fé"]
+    assert field_lines(b"GET / HTTP/1.1\r\nX-A: \xff\r\n\r\n")[0].value == "ÿ"
+
+
+def test_who_may_say_what() -> None:
+    sent = ("X-Forwarded-For: 203.0.113.9", "X_Forwarded_Host: a", "X-Request-Id: mine", "X-User-Id: root")
+    told = explained(config(route()), "GET", "/", *sent)
+    assert told.fields is not None
+    why = {field.name: field.why for field in told.fields.removed}
+    proxys = "only a trusted proxy may say this"
+    assert why == {
+        "Host": "the upstream has its own",
+        "X-Forwarded-For": proxys,
+        "X_Forwarded_Host": proxys,
+        "X-Request-Id": proxys,
+        "X-User-Id": "only the gateway says this",
+    }
+
+
+# Keys
+
+
+def key_sets(*kids: str | None) -> Config:
+    keys = [public_jwk(kid) for kid in kids]
+    spec = Jwt(algorithm="RS256", jwks=Secret("file:jwks.json", json.dumps({"keys": keys}).encode()))
+    return msgspec.structs.replace(config(route("/api", auth="jwt.main")), jwt={"main": spec})
+
+
+def public_jwk(kid: str | None) -> dict[str, str]:
+    numbers = generate_private_key(65537, 2048).public_key().public_numbers()
+    modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
+    return {"kty": "RSA", "e": "AQAB", "n": modulus} | ({} if kid is None else {"kid": kid})
+
+
+@pytest.mark.parametrize(
+    ("header", "kids", "said"),
+    [
+        (b'{"alg":"RS256","kid":"a0-1"}', ("kc-1", "kc-2"), "key: kid a0-1; the file has kc-1, kc-2"),
+        (b'{"alg":"RS256"}', ("kc-1", "kc-2"), "key: the token has no kid, and several keys fit"),
+        (b'{"alg":"RS256","kid":"a, b"}', ("k", None), 'key: kid "a, b"; the file has k'),
+        (b'{"alg":"HS256","kid":"kc-1"}', ("kc-1",), "key: alg HS256, this verifier takes RS256"),
+        (b'{"alg":"RS256","kid":"kc-1"}', ("kc-1", "kc-1"), "signature: by none of 2 keys tried"),
+    ],
+)
+def test_why_no_key_fits(header: bytes, kids: tuple[str | None, ...], said: str) -> None:
+    told = explained(key_sets(*kids), "GET", "/api", f"Authorization: Bearer {signed(header, b'{}', SECRET)}")
+    assert [text for passed, text in steps(told) if passed is False] == [said]

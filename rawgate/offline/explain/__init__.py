@@ -2,6 +2,7 @@
 
     watch           the gate's own decision, each step noting what it was given and what it found
     model           the value: a promise to programs (`--json`)
+    paths           the path as services may read it, and the rule that rewrote it
     routes          why each route was selected or lost
     authentication  step by step through a credential
     fields          what becomes of the fields; what may be shown of them

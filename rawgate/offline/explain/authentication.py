@@ -21,7 +21,8 @@ from rawgate.errors import (
 from rawgate.message import Identity
 from rawgate.offline.explain.model import Authentication, Step
 from rawgate.policy.api_keys import ApiKeyTable
-from rawgate.policy.jwt import DATE, JwtVerifier, Reading
+from rawgate.policy.jwks import read_jwks
+from rawgate.policy.jwt import DATE, MODULUS, JwtVerifier, Reading
 
 _SHOWN = 120
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -113,7 +114,7 @@ def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
         signature = f"signature: good, by the key from {source}"
     origin = ", ".join(sources)
     if not reading.candidates:
-        key = f"key: {spec.algorithm}, and none from {origin} fits this header"
+        key = f"key: {_no_key(spec, reading.header or {}, origin)}"
     elif reading.candidates == 1:
         key = f"key: {spec.algorithm}, one from {origin} fits"
     else:
@@ -123,6 +124,30 @@ def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
         _Fact("key", key),
         _Fact("signature", signature),
     ]
+
+
+def _no_key(spec: Jwt, header: dict[str, object], origin: str) -> str:
+    """Why no key fits a token's header."""
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if isinstance(algorithm, str) and algorithm != spec.algorithm:
+        return f"alg {_word(algorithm)}, this verifier takes {spec.algorithm}"
+    if algorithm == spec.algorithm and spec.jwks is not None and isinstance(kid, str):
+        keys = read_jwks(spec.jwks.value, (), [], [])
+        kids = dict.fromkeys(name for name, key in keys if name is not None and key.key_size >= MODULUS)
+        more = ["…"] if len(kids) > _KIDS else []
+        return f"kid {_word(kid)}; the file has {', '.join([*map(_word, [*kids][:_KIDS]), *more])}"
+    if algorithm == spec.algorithm and spec.jwks is not None and "kid" not in header:
+        return "the token has no kid, and several keys fit"
+    return f"{spec.algorithm}, and none from {origin} fits this header"
+
+
+_KIDS = 8
+
+
+def _word(text: str) -> str:
+    """A name from a token or a key set: plain where it is one, else as JSON."""
+    is_plain = text.isprintable() and text == text.strip() != "" and "," not in text and len(text) <= _SHOWN
+    return text if is_plain else _text(text)
 
 
 def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:

@@ -25,6 +25,7 @@ from rawgate.offline.explain.model import (
     Target,
     Verdict,
 )
+from rawgate.offline.explain.paths import readings, rewrite_rule
 from rawgate.offline.explain.routes import tried_routes
 from rawgate.offline.explain.watch import Trace, watch
 from rawgate.offline.sample import Refused, read_request
@@ -125,7 +126,11 @@ def _path(case: _Case) -> PathRead | None:
         return None
     received = case.line[1].partition(b"?")[0]
     return PathRead(
-        received.decode("latin-1"), normal.path.decode("latin-1"), normal.query.decode("latin-1"), normal.flaw
+        received.decode("latin-1"),
+        normal.path.decode("latin-1"),
+        normal.query.decode("latin-1"),
+        normal.flaw,
+        () if case.head is None or not normal.path else readings(case.loaded.gate.router, normal, case.head),
     )
 
 
@@ -153,15 +158,17 @@ def _limit(case: _Case) -> Limiting | None:
 
 def _rewrite(case: _Case) -> Rewriting | None:
     normal, rewritten = case.trace.normal, case.trace.rewritten
-    if normal is None or rewritten is None:
+    if normal is None or rewritten is None or case.route is None:
         return None
-    return Rewriting(normal.path.decode("latin-1"), rewritten.decode("latin-1"))
+    rule, matched = rewrite_rule(case.config, case.route, normal)
+    return Rewriting(normal.path.decode("latin-1"), rewritten.decode("latin-1"), rule, matched)
 
 
 def _fields(case: _Case) -> Fields | None:
     if not isinstance(case.decision, Forward) or case.head is None or case.route is None:
         return None
-    return travelling(case.config, case.route, case.octets, case.head, case.decision)
+    trusted = case.trace.hop is not None and case.trace.hop.trusted
+    return travelling(case.config, case.route, case.octets, case.head, case.decision, trusted=trusted)
 
 
 def _target(case: _Case) -> Target | None:

@@ -7,7 +7,7 @@ from msgspec import structs
 from rawgate.config.model import Config, Route
 from rawgate.message import READ_AS, Forward, RequestHead, ResponseHead
 from rawgate.offline.explain.model import Field, Fields
-from rawgate.policy.headers import OURS, compile_untrusted
+from rawgate.policy.headers import BELIEVED, OURS, compile_untrusted
 from rawgate.wire import request_head
 
 _CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
@@ -19,14 +19,22 @@ def field_lines(head: bytes) -> list[Field]:
     for line in head.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n").split(b"\r\n")[1:]:
         name, colon, value = line.partition(b":")
         # Whatever a line without a colon holds, it may be a credential.
-        found.append(
-            Field(name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) if colon else Field("…", "no colon")
-        )
+        found.append(Field(as_text(name), as_text(value.strip(b" \t"))) if colon else Field("…", "no colon"))
     return found
 
 
-def travelling(config: Config, route: Route, octets: bytes, head: RequestHead, forward: Forward) -> Fields:
-    """The request's fields against those of the head that the upstream gets."""
+def as_text(octets: bytes) -> str:
+    """What was sent, for people: UTF-8 where it is that, as names beyond ASCII are; else octet by octet."""
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")
+
+
+def travelling(
+    config: Config, route: Route, octets: bytes, head: RequestHead, forward: Forward, *, trusted: bool
+) -> Fields:
+    """The request's fields against those of the head that the upstream gets. `trusted`: a trusted proxy sent it."""
     sent = request_head(forward.head, head.body, head.expect, forward.upgrade, b"content-length" in head.known)
     before, after = field_lines(octets), field_lines(sent)
     stays, travels = Counter(map(_same, after)), Counter(map(_same, before))
@@ -36,7 +44,7 @@ def travelling(config: Config, route: Route, octets: bytes, head: RequestHead, f
     hidden = credentials(config)
     return Fields(
         removed=tuple(
-            structs.replace(masked(field, hidden), why=_why(field, config, route, head)) for field in removed
+            structs.replace(masked(field, hidden), why=_why(field, config, route, head, trusted)) for field in removed
         ),
         added=tuple(masked(field, hidden) for field in added),
         kept=tuple(masked(field, hidden) for field in kept),
@@ -79,7 +87,10 @@ def _plain(name: str) -> str:
     return name.encode("latin-1", "replace").translate(READ_AS).decode()
 
 
-def _why(field: Field, config: Config, route: Route, head: RequestHead) -> str:
+_PROXYS = "only a trusted proxy may say this"
+
+
+def _why(field: Field, config: Config, route: Route, head: RequestHead, trusted: bool) -> str:
     """Who keeps it from travelling, as far as its name tells."""
     name, plain = field.name.lower(), _plain(field.name)
     rules = route.request_headers
@@ -87,10 +98,12 @@ def _why(field: Field, config: Config, route: Route, head: RequestHead) -> str:
         return "the route's request_headers"
     if plain == "host":
         return "the upstream has its own"
+    if not trusted and plain.encode() in BELIEVED | {b"x-request-id"}:
+        return _PROXYS
     if plain.encode() in OURS:
         return "only the gateway says this"
     if compile_untrusted(config.gateway.untrusted_headers).with_overrides().holds(plain.encode()):
-        return "only a trusted proxy may say this"
+        return _PROXYS
     if plain in credentials(config) and name.encode() in head.known:
         return "the credential stays here"
     return "ends at this hop"

@@ -43,13 +43,24 @@ class Client(Struct, frozen=True, rename="camel"):
     address: str
 
 
+class Reading(Struct, frozen=True):
+    """The path as a service may read it, and the route that takes it so, or "". `reader`: one that cuts parameters off
+    (what routes are selected by), one that keeps them, or one that knows no letter case."""
+
+    reader: Literal["without parameters", "with parameters", "in either case"]
+    path: str
+    route: str
+
+
 class PathRead(Struct, frozen=True, rename="camel"):
-    """The path. `normalised` is empty where `flaw` says why it is refused."""
+    """The path. `normalised` is empty where `flaw` says why it is refused. `readings`: where services may read it in
+    more ways than one; those by letter case only where they lead to another route."""
 
     received: str
     normalised: str
     query: str
     flaw: str
+    readings: tuple[Reading, ...] = ()
 
 
 class RouteTried(Struct, frozen=True, rename="camel"):
@@ -84,10 +95,13 @@ class Limiting(Struct, frozen=True, rename="camel"):
 
 
 class Rewriting(Struct, frozen=True, rename="camel"):
-    """The path before and after; `sent` is empty when it cannot be sent."""
+    """The path before and after; `sent` is empty when it cannot be sent. `rule`: in the configuration's words;
+    `matched` false: its pattern does not match, and the path is sent as it is."""
 
     path: str
     sent: str
+    rule: str
+    matched: bool
 
 
 class Fields(Struct, frozen=True, rename="camel"):

@@ -35,11 +35,15 @@ def _tried(
 ) -> RouteTried:
     name = _name(route)
     if name == selected:
-        return RouteTried(name, "selected", _where(route))
+        return RouteTried(name, "selected", _where(route, folds=cell.folds))
     if Router([structs.replace(cell, prefix=b"/")]).find(*searched) is None:
         return RouteTried(name, "host", f"is for the host {route.host}")
-    if Router([structs.replace(cell, host=b"")]).find(*searched) is None:
-        return RouteTried(name, "prefix", f"is for {route.prefix} and what lies below")
+    alone = structs.replace(cell, host=b"")
+    if Router([alone]).find(*searched) is None:
+        why = f"is for {route.prefix} and what lies below"
+        folded = structs.replace(alone, prefix=cell.prefix.lower(), folds=True)
+        fits = Router([folded]).find(*searched) is not None
+        return RouteTried(name, "prefix", f"{why}, in these letters" if fits else why)
     if cell.group is not group:
         return RouteTried(name, "earlier", "also fits, but comes after the first match")
     if route.methods is None:
@@ -55,7 +59,7 @@ def _name(route: Route) -> str:
     return route.name or route.prefix
 
 
-def _where(route: Route) -> str:
+def _where(route: Route, *, folds: bool) -> str:
     """Host, prefix and methods, as far as they were written."""
     methods = "" if route.methods is None else f"{', '.join(route.methods)} "
-    return f"{methods}{route.host or ''}{route.prefix}"
+    return f"{methods}{route.host or ''}{route.prefix}{', in either case' if folds else ''}"

@@ -1,0 +1,57 @@
+"""The path: how services may read it, and by which rule it was rewritten. The gate's own router and patterns are asked
+again; nothing that was decided depends on it.
+"""
+
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from rawgate.config.model import Config, RegexRewrite, Route
+from rawgate.message import RequestHead
+from rawgate.offline.explain.fields import as_text
+from rawgate.offline.explain.model import Reading
+from rawgate.policy.paths import Normal
+from rawgate.policy.patterns import compile_pattern
+from rawgate.policy.router import Router
+
+if TYPE_CHECKING:
+    from rawgate.policy.gate import CompiledRoute
+
+
+def readings(router: "Router[CompiledRoute]", normal: Normal, head: RequestHead) -> tuple[Reading, ...]:
+    """The ways in which services may read a path, where there is more than one."""
+    found: list[Reading] = []
+    if normal.key != normal.plain_key:
+        found += [
+            Reading("without parameters", as_text(normal.key), _taken_by(router, normal.key, head)),
+            Reading("with parameters", as_text(normal.plain_key), _taken_by(router, normal.plain_key, head)),
+        ]
+    lower = normal.key.lower()
+    other = _taken_by(_without_case(router), lower, head)
+    if other != _taken_by(router, normal.key, head):
+        found.append(Reading("in either case", as_text(lower), other))
+    return tuple(found)
+
+
+def _taken_by(router: "Router[CompiledRoute]", key: bytes, head: RequestHead) -> str:
+    group = router.find(head.authority, key)
+    route = None if group is None else group.methods.get(head.method, group.other)
+    return "" if route is None else route.terms.route
+
+
+def _without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":
+    """The same routes for a reader to whom all letters are small."""
+    return Router([structs.replace(cell, prefix=cell.prefix.lower(), folds=True) for cell in router.cells])
+
+
+def rewrite_rule(config: Config, route: Route, normal: Normal) -> tuple[str, bool]:
+    """A route's rewrite in words, and whether it took this path."""
+    rule = route.rewrite
+    if isinstance(rule, str):
+        return f"{rule} in place of {route.prefix}", True
+    if not isinstance(rule, RegexRewrite):
+        return "the route's own function", True
+    folds = (route.case or config.gateway.case) == "ignore"
+    pattern = compile_pattern(rule.pattern, (), [], folds=folds)
+    matched = pattern is not None and pattern.fullmatch(normal.key.decode("utf-8", "surrogateescape")) is not None
+    return f"{rule.pattern} → {rule.to}", matched
