@@ -78,3 +78,69 @@ def test_no_detour(written: str, instead: str) -> None:
     assert draft.problems == []
     assert draft.config is not None
     assert doubts(draft.config) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('prefix = "/"\n', 'prefix = "/users/{id}"\n'),
+        ('prefix = "/"\n', 'prefix = "/users/:id"\n'),
+        ('prefix = "/"\n', 'prefix = "/v(1|2)"\n'),
+        ('prefix = "/"\n', 'prefix = "/big/"\n'),
+        ('listen = ["127.0.0.1:0"]', 'listen = ["127.0.0.1:443"]'),
+        ('listen = ["127.0.0.1:0"]', 'listen = ["127.0.0.1:0"]\ntrusted_proxies = ["::/0"]'),
+        ('listen = ["127.0.0.1:0"]', 'listen = ["127.0.0.1:0"]\nclient_ip_header = "x-real-ip"'),
+        ('targets = ["http://127.0.0.1:2"]', 'targets = ["http://0.0.0.0:2"]'),
+        ('targets = ["http://127.0.0.1:2"]', 'targets = ["http://127.0.0.1:2"], keep_alive = "76s"'),
+        (
+            'targets = ["http://127.0.0.1:2"]',
+            'targets = ["http://127.0.0.1:2"], total_timeout = "1s", connect_timeout = "2s"',
+        ),
+        ('secret = "env:SECRET"', 'secret = "env:SECRET"\naudience = "${AUDIENCE}"'),
+        ('secret = "env:SECRET"', 'secret = "env:SECRET"\n[jwt.b]\nalgorithm = "HS256"\nsecret = "env:SECRET"'),
+        ('auth = "none"', 'auth = "none"\nrewrite = "/{id}"'),
+        ('auth = "none"', 'auth = "none"\nrewrite = { pattern = "/a", to = "/b" }'),
+        ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { A = "{{ x }}" } }'),
+        ('auth = "none"', 'auth = "none"\nmethods = ["GET"]\ncors = { origins = ["*"], methods = ["GET", "PUT"] }'),
+        ('auth = "jwt.main"', 'auth = "jwt.main"\ncors = { origins = ["*"] }'),
+    ],
+)
+def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
+    (doubt,) = doubts_of(instead, written)
+    assert "(expected " in doubt.message
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        ('prefix = "/"\n', 'prefix = "/users/%7Bid%7D"\n'),
+        ('prefix = "/"\n', 'prefix = "/users/%3Aid"\n'),
+        ('prefix = "/"\n', 'prefix = "/odata/Users(1)"\n'),
+        ('prefix = "/"\n', 'prefix = "/big"\n'),
+        (
+            'prefix = "/"\n',
+            'prefix = "/big/"\nupstream = "users"\nauth = "none"\n[[routes]]\nprefix = "/big"\n',
+        ),
+        ('targets = ["http://127.0.0.1:2"]', 'targets = ["http://127.0.0.1:2"], keep_alive = "75s"'),
+        (
+            'secret = "env:SECRET"',
+            'secret = "env:SECRET"\nissuer = "a"\n[jwt.b]\nalgorithm = "HS256"\nsecret = "env:SECRET"\nissuer = "b"',
+        ),
+        ('auth = "none"', 'auth = "none"\nrewrite = { pattern = "/a$", to = "/b" }'),
+        ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { NEL = "{\\"a\\":1}" } }'),
+        ('auth = "none"', 'auth = "none"\nmethods = ["GET"]\ncors = { origins = ["*"], methods = ["GET", "HEAD"] }'),
+        ('auth = "jwt.main"', 'auth = "jwt.main"\ncors = { origins = ["*"], headers = ["Authorization"] }'),
+    ],
+)
+def test_how_to_say_that_it_is_meant(written: str, instead: str) -> None:
+    assert doubts_of(instead, written) == []
+
+
+def doubts_of(instead: str, written: str) -> list[Problem]:
+    """The warnings of a configuration that has none, with one part of it changed."""
+    text = CONFIG.format(gateway='case = "ignore"', protected="", rest="")
+    assert written in text
+    draft = load_content(Path("c.toml"), text.replace(written, instead).encode(), {"SECRET": "s" * 40})
+    assert draft.problems == []
+    assert draft.config is not None
+    return doubts(draft.config)

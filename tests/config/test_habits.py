@@ -8,6 +8,7 @@ import pytest
 
 from config.test_report import ENVIRON, REST, brings
 from rawgate.config.load import load_content
+from rawgate.config.unfit import nearest
 from rawgate.errors import ConfigError
 from rawgate.serve.load import compile_draft
 
@@ -58,3 +59,20 @@ def test_nothing_of_a_secret_is_said(tmp_path: Path) -> None:
 def test_what_editors_put_before_a_text(tmp_path: Path, start: str, said: str) -> None:
     draft = load_content(tmp_path / "c.toml", "a = 1".encode(start), {})
     assert draft.report(draft.problems) == [f"{tmp_path}/c.toml:1: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "words", "meant"),
+    [
+        ("path", ["auth", "name"], ""),
+        ("hots", ["host", "case"], '"host"'),
+        ("rateLimit", ["rate_limit"], '"rate_limit"'),
+        ("ES256", ["HS256", "RS256"], ""),
+        ("user", ["user1", "user2"], ""),
+        ("connect_timeuot", ["connect_timeout", "total_timeout"], '"connect_timeout"'),
+        ("a", ["b"], ""),
+        ("x", [], ""),
+    ],
+)
+def test_a_proposal_is_a_slip_or_none_is_made(word: str, words: list[str], meant: str) -> None:
+    assert nearest(word, words) == meant
