@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 
-from rawgate.config.model import Config, Cors, HeaderRules, Jwt, Network, RegexRewrite, Route
+from rawgate.config.model import Config, Cors, HeaderRules, Jwt, Listen, Network, RegexRewrite, Route, Target
 from rawgate.config.unfit import quoted, worded
 from rawgate.config.units import duration_text
 from rawgate.errors import Key, Problem
@@ -15,7 +15,8 @@ from rawgate.errors import Key, Problem
 
 def doubts(config: Config) -> list[Problem]:
     """The warnings, by key path; positions count as in `config`."""
-    found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_detours_by_case(config)]
+    found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_ourselves(config)]
+    found += _detours_by_case(config)
     for position, route in enumerate(config.routes):
         found += [Problem(("routes", position, *doubt.path), doubt.message) for doubt in _route(config, route)]
     return found
@@ -49,6 +50,24 @@ def _gateway(config: Config) -> Iterator[Problem]:
 
 
 # ── verifiers and upstreams ──
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
+
+
+def _is_ourselves(target: Target, listen: Listen) -> bool:
+    """Whether a target is where the gateway itself listens."""
+    there = target.host in (listen.host, "localhost") or listen.host in _EVERYWHERE
+    return target.port == listen.port and target.host in (*_LOOPBACK, *_EVERYWHERE) and there
+
+
+def _ourselves(config: Config) -> Iterator[Problem]:
+    """Targets that lead back here; a request would come round until it has passed too many gateways."""
+    for name, upstream in config.upstreams.items():
+        for position, target in enumerate(upstream.targets):
+            if any(_is_ourselves(target, listen) for listen in config.gateway.listen):
+                what = "is the gateway's own address: requests would come back to it"
+                yield _doubt(("upstreams", name, "targets", position), what, "the service's")
 
 
 def _verifiers(config: Config) -> Iterator[Problem]:

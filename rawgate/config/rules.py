@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, Listen, RegexRewrite, Route, Target, Test
+from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, RegexRewrite, Route, Test
 from rawgate.config.unfit import choice, method_meant, pieces, quoted, worded
 from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS
 from rawgate.errors import Key
@@ -128,23 +128,8 @@ def _test(table: Table) -> Iterator[Finding]:
         yield ("api_key",), worded("stands beside claims", expected="one credential")
 
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
-
-
-def _is_ourselves(target: Target, listen: Listen) -> bool:
-    """Whether a target is where the gateway itself listens."""
-    there = target.host in (listen.host, "localhost") or listen.host in _EVERYWHERE
-    return target.port == listen.port and target.host in (*_LOOPBACK, *_EVERYWHERE) and there
-
-
 def _config(table: Table) -> Iterator[Finding]:
     gateway = table.values.get("gateway")
-    for name, upstream in table.values.get("upstreams", {}).items():
-        for position, target in enumerate(upstream.targets):
-            if gateway and any(_is_ourselves(target, listen) for listen in gateway.listen):
-                where = ("upstreams", name, "targets", position)
-                yield where, "is the gateway's own address: requests would come back to it (expected the service's)"
     header = gateway.client_ip_header if gateway else None
     for name, keys in table.values.get("api_keys", {}).items():
         if keys.header == header:
