@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from msgspec import structs
+
 from rawgate.config.marks import AddressRange, Host, ListenAddress, Origin, TargetUrl
-from rawgate.config.model import Listen, Network, Target
+from rawgate.config.model import Listen, Target, Trusted
 from rawgate.config.scene import Scene
 from rawgate.config.unfit import UnfitError, one_meant, quoted, shown
 
@@ -16,6 +18,8 @@ _AUTHORITY = re.compile(rf"(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
 _HOST_PORT = re.compile(r"(?P<host>.*):(?P<port>[0-9]{1,5})", re.DOTALL)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MODE = re.compile(r"0?[0-7]{3}")
+_ALL_BITS = 0o777
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with and suggested, never bound from here)
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
 _UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Linux
@@ -73,7 +77,45 @@ def _host_meant(text: str) -> str:
 
 
 def listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
-    """An address to listen on. A relative path of a Unix socket starts at the configuration's folder."""
+    """An address to listen on, alone or with the mode of its Unix socket. A relative path of one starts at the
+    configuration's folder."""
+    written, mode = _apart(mark, value)
+    found = _listen(mark, written, scene)
+    if mode is None:
+        return found
+    if not found.path:
+        raise UnfitError("mode is for Unix sockets", expected='"unix:PATH" beside it')
+    return structs.replace(found, mode=mode)
+
+
+def _apart(mark: ListenAddress, value: object) -> tuple[object, int | None]:
+    """Address and mode of an entry of `listen`."""
+    if isinstance(value, Listen):
+        mode: object = value.mode
+    elif isinstance(value, Mapping):
+        for key in value:
+            if key in ("tls", "proxy_protocol"):
+                raise UnfitError(f"{key} is not built yet", expected="no such key")
+            if key not in ("address", "mode"):
+                raise UnfitError(f"{shown(key)} is not a key of this table", expected='"address" and "mode"')
+        if "address" not in value:
+            raise UnfitError("has no address", expected=mark.expected)
+        mode, value = value.get("mode"), value["address"]
+    else:
+        mode = None
+    return value, mode if mode is None else _mode(mark, mode)
+
+
+def _mode(mark: ListenAddress, value: object) -> int:
+    """Permission bits, in octal digits; plain numbers are taken from a Python configuration's `Listen` only."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ALL_BITS:
+        return value
+    if isinstance(value, str) and _MODE.fullmatch(value):
+        return int(value, 8)
+    raise UnfitError(f"{shown(value)} is not a mode", expected=mark.mode)
+
+
+def _listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
     text = _string(_listen_text(value), mark.expected, meant=_listen_meant(value))
     if text.startswith("unix:"):
         return _unix(mark, text, scene)
@@ -131,10 +173,12 @@ def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
     return _target(found[0], 80 if found[1] is None else found[1])
 
 
-def network(mark: AddressRange, value: object, scene: Scene) -> Network:
-    """A network; a lone address is the network of that address."""
+def network(mark: AddressRange, value: object, scene: Scene) -> Trusted:
+    """A network; a lone address is the network of that address. "unix": all Unix sockets."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
+    if value == "unix":
+        return "unix"
     text = _string(value, mark.expected)
     if text == "*":
         raise UnfitError(

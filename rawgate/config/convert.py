@@ -211,8 +211,9 @@ class Walk:
 
     def _distinct(self, many: marks.Many, items: list[tuple[int, object]], path: Path) -> None:
         seen: dict[Hashable, int] = {}
-        for position, item in items:
-            key: Any = many.key(item)
+        values = [item for _, item in items]
+        keys: Any = [many.key(value) for value in values] if many.keys is None else many.keys(values)
+        for (position, _), key in zip(items, keys, strict=True):
             if key is None:
                 continue
             first = seen.setdefault(key, position)

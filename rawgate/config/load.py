@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from rawgate.config.addresses import canonical_host
 from rawgate.config.convert import Kept, Walk, key_path
 from rawgate.config.habits import is_unnamed
 from rawgate.config.lines import Path, toml_lines
-from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Upstream
+from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Upstream, route_names
 from rawgate.config.program import ProgramError, program_lines, run
 from rawgate.config.scene import Scene
 from rawgate.errors import Problem
@@ -168,7 +169,8 @@ def _whole(values: Mapping[str, Any]) -> Config:
     jwt = {name: spec for name, spec in values.get("jwt", {}).items() if spec.secret or spec.public_key or spec.jwks}
     api_keys = values.get("api_keys", {})
     verifiers = {"none", *(f"jwt.{name}" for name in jwt), *(f"api_keys.{name}" for name in api_keys)}
-    routes = tuple(_named(route, verifiers) for route in values.get("routes", ()))
+    written = values.get("routes", ())
+    routes = tuple(_named(*pair, verifiers) for pair in zip(written, route_names(written), strict=True))
     upstreams = {route.upstream: _NOWHERE for route in routes} | {
         name: upstream if upstream.targets else msgspec.structs.replace(upstream, targets=_NOWHERE.targets)
         for name, upstream in values.get("upstreams", {}).items()
@@ -183,9 +185,9 @@ def _whole(values: Mapping[str, Any]) -> Config:
     )
 
 
-def _named(route: Route, verifiers: Container[str]) -> Route:
+def _named(route: Route, name: str, verifiers: Container[str]) -> Route:
     auth = route.auth if route.auth in verifiers else "none"
-    return msgspec.structs.replace(route, name=route.name or route.prefix, auth=auth)
+    return msgspec.structs.replace(route, name=name, auth=auth)
 
 
 _NAMED: dict[str, type[Struct]] = {"upstreams": Upstream, "jwt": Jwt, "api_keys": ApiKeys}
@@ -203,9 +205,20 @@ def _names(document: object) -> dict[str, tuple[str, ...]]:
             names[kind] = ()
     routes = _member(document, "routes")
     if isinstance(routes, list | tuple):
-        called = [_member(route, "name") or _member(route, "prefix") for route in routes]
-        names["routes"] = tuple(name for name in called if isinstance(name, str))
+        names["routes"] = tuple(name for name in route_names([_sketch(route) for route in routes]) if name)
     return names
+
+
+def _sketch(written: object) -> Route:
+    """What a route is called by, as far as it can be read."""
+    name, host, prefix = (_text(_member(written, key)) for key in ("name", "host", "prefix"))
+    methods = _member(written, "methods")
+    listed = tuple(map(str, methods)) if isinstance(methods, list | tuple) else None
+    return Route(prefix=prefix, upstream="", auth="", name=name, host=canonical_host(host) or host, methods=listed)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _member(value: object, name: str) -> object:

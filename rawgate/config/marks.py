@@ -5,7 +5,7 @@ each kind of mark, and a schema for editors can be made from the same data. Mark
 model can use them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -152,6 +152,7 @@ class ListenAddress(Struct, frozen=True):
     """An address and a port, or a Unix socket."""
 
     expected = '"127.0.0.1:8080", "[::1]:8080" or "unix:PATH"'
+    mode = 'a mode such as "0660"'
 
 
 class TargetUrl(Struct, frozen=True):
@@ -163,7 +164,7 @@ class TargetUrl(Struct, frozen=True):
 class AddressRange(Struct, frozen=True):
     """A network, or one address."""
 
-    expected = 'a network such as "10.0.0.0/8" or an address such as "::1"'
+    expected = 'a network such as "10.0.0.0/8", an address such as "::1", or "unix"'
 
 
 class Source(Struct, frozen=True):
@@ -233,6 +234,7 @@ class Many(Struct, frozen=True):
     empty   may have no elements
     single  one element may be written without brackets
     key     elements with equal keys are the same thing written twice; None never is
+    keys    of all elements together, where an element's key depends on the others
     at      where, inside an element, to say so
     once    and in which words
     """
@@ -240,5 +242,6 @@ class Many(Struct, frozen=True):
     empty: bool = False
     single: bool = False
     key: Callable[[Any], object] = itself
+    keys: Callable[[Any], Sequence[object]] | None = None
     at: tuple[str, ...] = ()
     once: str = "each only once"

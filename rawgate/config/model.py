@@ -5,7 +5,8 @@ may be written as "250ms", "5s", "1m", "1h" and "16KiB", "10MiB". Meaning, defau
 the marks say what may be written, `convert` holds every configuration to them, and `schema` tells them to editors.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
@@ -28,6 +29,8 @@ from rawgate.config.vocabulary import (
 from rawgate.errors import REASONS
 
 Network = IPv4Network | IPv6Network
+Trusted = Network | Literal["unix"]
+"""Whose word is taken: whoever connects from that network, or over a Unix socket."""
 Rewriter = Callable[[str], str]
 """A Python configuration's rewrite: the normalised path (without query) → the path to send; checked again after."""
 
@@ -47,11 +50,13 @@ class Secret(Struct, frozen=True):
 
 
 class Listen(Struct, frozen=True):
-    """One address to listen on: `host` and `port` (1–65535; 0: any free one), or `path` of a Unix socket."""
+    """One address to listen on: `host` and `port` (1–65535; 0: any free one), or `path` of a Unix socket. `mode`: the
+    socket's permission bits, by which the system says who may connect; None: what the umask leaves."""
 
     host: str = ""
     port: int = 0
     path: str = ""
+    mode: int | None = None
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -104,7 +109,10 @@ class Gateway(Struct, frozen=True, kw_only=True):
     listen: Annotated[
         tuple[Annotated[Listen, marks.ListenAddress()], ...],
         Many(key=lambda listen: listen if listen.path or listen.port else None),
-        About("Where to listen. Port 0: any free one."),
+        About(
+            "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
+            '{ address = "unix:PATH", mode = "0660" }.'
+        ),
     ]
     workers: Annotated[
         int, marks.Only(1, "more than one worker process is not built yet"), About("Processes that serve.")
@@ -114,9 +122,12 @@ class Gateway(Struct, frozen=True, kw_only=True):
     ] = "fast"
     admin: Annotated[None, marks.Only(None, "metrics, health and status are not built yet")] = None
     trusted_proxies: Annotated[
-        tuple[Annotated[Network, marks.AddressRange()], ...],
+        tuple[Annotated[Trusted, marks.AddressRange()], ...],
         Many(empty=True),
-        About("Networks whose X-Forwarded-* and X-Request-Id fields are believed."),
+        About(
+            'Networks whose X-Forwarded-* and X-Request-Id fields are believed; "unix": whoever connects over a Unix '
+            "socket."
+        ),
     ] = ()
     client_ip_header: Annotated[
         Annotated[str, Token(FIELD, lower=True, refused=NOT_CLIENT_IP)] | None,
@@ -329,7 +340,14 @@ class Route(Struct, frozen=True, kw_only=True):
     ]
     upstream: Annotated[str, marks.Reference("upstreams", "an upstream"), About("The service that answers.")]
     auth: Annotated[str, marks.Auth(), About("Who may call. Required, so that open routes are said aloud.")]
-    name: Annotated[str, marks.Label(), About("For log, limiter and tests; unique. Left out: the prefix.")] = ""
+    name: Annotated[
+        str,
+        marks.Label(),
+        About(
+            "For log, limiter and tests; unique. Left out: host and prefix, with the methods ahead where two routes "
+            "differ only in those."
+        ),
+    ] = ""
     host: Annotated[
         Annotated[str, marks.Host()] | None,
         Essential(),
@@ -398,6 +416,17 @@ class Route(Struct, frozen=True, kw_only=True):
     ] = None
 
 
+def route_names(routes: Sequence[Route]) -> list[str]:
+    """What each is called: by its name, else by its host and prefix, and by its methods where another one without a
+    name has the same two."""
+    places = [f"{route.host or ''}{route.prefix}" for route in routes]
+    unnamed = Counter(place for place, route in zip(places, routes, strict=True) if not route.name)
+    return [
+        route.name or (f"{','.join(route.methods)} {place}" if unnamed[place] > 1 and route.methods else place)
+        for place, route in zip(places, routes, strict=True)
+    ]
+
+
 class Expect(Struct, frozen=True, kw_only=True):
     """What a test expects of its request."""
 
@@ -447,9 +476,9 @@ class Config(Struct, frozen=True, kw_only=True):
     routes: Annotated[
         tuple[Route, ...],
         Many(
-            key=lambda route: route.name or route.prefix,
+            keys=lambda routes: route_names(routes),
             at=("name",),
-            once="a name of its own; it is the prefix unless written",
+            once="a name of its own; it is host and prefix unless written",
         ),
         Example("[[routes]], once for each route"),
         About("What goes where; tried in order."),

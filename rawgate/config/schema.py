@@ -128,13 +128,27 @@ def _count(mark: marks.Count) -> Schema:
     return {"type": "integer", "minimum": mark.least, "maximum": mark.most}
 
 
+def _listen(mark: marks.ListenAddress) -> Schema:
+    address = {"type": "string", "pattern": "^unix:.|:[0-9]{1,5}$"}
+    table = {
+        "type": "object",
+        "properties": {
+            "address": {**address, "description": f"Where to listen.\n\nWritten as {mark.expected}."},
+            "mode": {**_whole("0?[0-7]{3}"), "description": f"Who may connect.\n\nWritten as {mark.mode}."},
+        },
+        "additionalProperties": False,
+        "required": ["address"],
+    }
+    return {"anyOf": [address, table]}
+
+
 def _source(mark: marks.Source) -> Schema:
     # Without the "$": what is named may hold anything.
     return {"type": "string", "pattern": f"^(?:{'|'.join(mark.schemes)}):."}
 
 
 _WRITTEN: dict[type, Callable[[Any], Schema]] = {
-    marks.AddressRange: lambda mark: _whole("[0-9A-Fa-f:.]+(?:/[0-9.]+)?"),
+    marks.AddressRange: lambda mark: _whole("unix|[0-9A-Fa-f:.]+(?:/[0-9.]+)?"),
     marks.Auth: lambda mark: _whole(r"none|(?:jwt|api_keys)\.[A-Za-z0-9._-]{1,64}"),
     marks.Choice: lambda mark: {"type": "string", "enum": list(mark.words)},
     marks.Count: _count,
@@ -143,7 +157,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     marks.Host: lambda mark: _whole(HOST),
     marks.Json: lambda mark: {"type": ["string", "number", "boolean", "array", "object"]},
     marks.Label: lambda mark: _whole(grammar.LABEL.pattern),
-    marks.ListenAddress: lambda mark: {"type": "string", "pattern": "^unix:.|:[0-9]{1,5}$"},
+    marks.ListenAddress: _listen,
     marks.Only: lambda mark: {"enum": [mark.value]},
     marks.Origin: lambda mark: _whole(r"\*|[a-z][a-z0-9+.-]*://[^/?#]+"),
     marks.PathPrefix: lambda mark: _whole("/[^?#]*"),

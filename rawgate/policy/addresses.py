@@ -6,7 +6,7 @@ the address found is itself a trusted proxy's. The first that is not is the clie
 whatever the client wrote there.
 
 An entry that is no address stops the walk: what stands left of it was vouched for by nobody.
-A Unix socket's peer has no address and is never trusted.
+A Unix socket's peer has no address: all of them are trusted, or none.
 """
 
 import re
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from rawgate.config.model import Network
+from rawgate.config.model import Trusted
 from rawgate.message import Value
 
 _REMEMBERED = 4096
@@ -26,11 +26,15 @@ MOST_HOPS = 16
 _PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
 
 
+NOWHERE = b"unknown"
+"""RFC 7239 section 6.2."""
+
+
 class Hop(Value, frozen=True):
     """One address on the way.
 
     address  its usual text form; an IPv4-mapped IPv6 address as IPv4
-    octets   the same for a header field; "unknown" (RFC 7239 section 6.2) for a Unix socket
+    octets   the same for a header field; NOWHERE for a Unix socket
     trusted  whether it is a trusted proxy's
     bucket   whom a limiter counts: "ip:" and the address, of IPv6 the /64, which is what one customer commonly has
     """
@@ -70,20 +74,25 @@ def _bucket(address: IPv4Address | IPv6Address) -> str:
     return f"ip:{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
-def compile_addresses(trusted: tuple[Network, ...], client_ip_header: str | None) -> tuple[HopOf, ClientOf]:
+def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None) -> tuple[HopOf, ClientOf]:
     """The two questions about addresses, with `gateway.trusted_proxies` and `gateway.client_ip_header` built in.
     Both remember a bounded number of addresses."""
+
+    networks = [network for network in trusted if not isinstance(network, str)]
+    nowhere = "unix" in trusted
 
     def read(text: str) -> Hop | None:
         address = _parse(text)
         if address is None:
             return None
-        known = any(address.version == network.version and address in network for network in trusted)
+        known = any(address.version == network.version and address in network for network in networks)
         return Hop(str(address), str(address).encode(), known, _bucket(address))
 
     # Not as decorators: those of inner functions are passed over when this is compiled ahead of time.
     listed = lru_cache(_REMEMBERED)(read)
-    hop_of = lru_cache(_REMEMBERED)(lambda address: listed(address) or Hop(address, b"unknown", False, f"ip:{address}"))
+    hop_of = lru_cache(_REMEMBERED)(
+        lambda address: listed(address) or Hop(address, NOWHERE, nowhere and address == "unix", f"ip:{address}")
+    )
 
     def walk(peer: Hop, known: dict[bytes, bytes]) -> Hop:
         client = peer

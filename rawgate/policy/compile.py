@@ -6,7 +6,7 @@ its share, and appends a Problem for all that does not fit.
 
 from collections.abc import Callable, Collection
 
-from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream
+from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream, route_names
 from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
@@ -76,6 +76,7 @@ class _Compiler:
         doubts: list[Problem],
     ) -> None:
         self.config = config
+        self.names = route_names(config.routes)
         self.date = date
         self.report = report
         self.problems = problems
@@ -160,7 +161,7 @@ class _Compiler:
 
     def _route(self, index: int, route: Route, prefix: bytes) -> CompiledRoute | None:
         where: tuple[Key, ...] = ("routes", index)
-        name = route.name or route.prefix
+        name = self.names[index]
         upstream = self.config.upstreams.get(route.upstream)
         if upstream is None or not upstream.targets:
             self._problem((*where, "upstream"), f"{route.upstream!r} is not an upstream with targets")

@@ -91,6 +91,7 @@ _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Polic
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _PROTO = b"\r\nX-Forwarded-Proto: http"
 _PREFIX = b"\r\nX-Forwarded-Prefix: "
+_NOWHERE = b"unknown"
 _TOLD_HOST = b"\r\nX-Forwarded-Host: "
 _STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
@@ -219,7 +220,8 @@ def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes, p
     """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
     nothing."""
     earlier = known.get(b"x-forwarded-for")
-    lines = [_FORWARDED_FOR, earlier + b", " + peer if earlier else peer]
+    # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
+    lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
     if b"x-forwarded-proto" not in known:
         lines.append(_PROTO)
     if prefix:

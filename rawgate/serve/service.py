@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 from rawgate.config.model import Limits, Listen, Upstream
@@ -93,7 +93,8 @@ class Service:
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         if listen.path:
             await self._leave_to_others(listen.path)
-            server = await self._loop.create_unix_server(self.listener.protocol, listen.path, backlog=BACKLOG)
+            with _made_with(listen.mode):
+                server = await self._loop.create_unix_server(self.listener.protocol, listen.path, backlog=BACKLOG)
             self._sockets[listen.path] = _inode(listen.path)
             return server, f"unix:{listen.path}"
         server = await self._loop.create_server(self.listener.protocol, listen.host, listen.port, backlog=BACKLOG)
@@ -181,6 +182,20 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+@contextlib.contextmanager
+def _made_with(mode: int | None) -> Iterator[None]:
+    """What is made meanwhile has this mode from its first moment: a `chmod` would come after somebody could connect.
+    The umask is the whole process's, in which nothing else makes files at that time."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(~mode & 0o777)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _inode(path: str) -> int:

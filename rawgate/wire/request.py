@@ -375,6 +375,9 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     if minor and b"host" not in known:  # which h11 asks of 1.1, but not of 1.2
         raise _malformed("Host is missing or given more than once.")
     authority = known.get(b"host", b"")
+    # RFC 9110 section 4.2.1: an http URI with an empty host MUST be rejected. HTTP/1.0 knew no Host.
+    if minor and not authority:
+        raise _malformed("Host is empty.")
     if not is_host(authority):
         raise _malformed("Host is not a host with an optional port.")
     target = parts.target

@@ -27,10 +27,10 @@ auth = "none"
 
 FULL = """\
 [gateway]
-listen = ["127.0.0.1:8080", "[::1]:0", "unix:run/rawgate.sock"]
+listen = ["127.0.0.1:8080", "[::1]:0", { address = "unix:run/rawgate.sock", mode = "0660" }]
 workers = 1
 parser = "h11"
-trusted_proxies = ["10.0.0.0/8", "::1"]
+trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
 client_ip_header = "CF-Connecting-IP"
 merge_slashes = false
 case = "ignore"
@@ -145,10 +145,10 @@ def full(folder: Path) -> model.Config:
             listen=(
                 model.Listen(host="127.0.0.1", port=8080),
                 model.Listen(host="::1", port=0),
-                model.Listen(path=str(folder / "run/rawgate.sock")),
+                model.Listen(path=str(folder / "run/rawgate.sock"), mode=0o660),
             ),
             parser="h11",
-            trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128")),
+            trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128"), "unix"),
             client_ip_header="cf-connecting-ip",
             merge_slashes=False,
             case="ignore",
@@ -480,3 +480,40 @@ def test_the_model_is_frozen_and_complete(folder: Path) -> None:
 def default(field: msgspec.structs.FieldInfo) -> object:
     factory: object = field.default_factory
     return factory() if callable(factory) else field.default
+
+
+def test_a_route_without_a_name_is_referred_to_by_host_and_prefix(tmp_path: Path) -> None:
+    text = (
+        SMALLEST.replace('prefix = "/api/users"', 'prefix = "/api/users"\nhost = "API.example"')
+        + """
+[[routes]]
+prefix = "/b"
+upstream = "users"
+auth = "none"
+methods = ["GET", "HEAD"]
+
+[[routes]]
+prefix = "/b"
+upstream = "users"
+auth = "none"
+
+[[tests]]
+request = "GET http://api.example/api/users"
+expect = { route = "api.example/api/users" }
+
+[[tests]]
+request = "GET /b"
+expect = { route = "GET,HEAD /b" }
+
+[[tests]]
+request = "GET /b"
+expect = { route = "/api/users" }
+"""
+    )
+    file = tmp_path / "c.toml"
+    file.write_text(text)
+    draft = load(file, {})
+    assert draft.config is not None
+    assert [route.name for route in draft.config.routes] == ["api.example/api/users", "GET,HEAD /b", "/b"]
+    (problem,) = draft.problems
+    assert problem.path == ("tests", 2, "expect", "route")

@@ -65,7 +65,11 @@ ALICE = 'claims = { sub = "alice" }'
         ("GET /api/users/7", "", 'status = 401, reason = "auth_missing", headers = { www-authenticate = "Bearer" }'),
         ("GET /api/users/7", 'api_key = "acme"', 'reason = "auth_missing"'),
         ("GET /api/users/7", 'claims = { sub = " alice" }', 'reason = "auth_bad_claim"'),
-        ("GET http://hooks.test/hooks", 'api_key = "acme"', 'route = "/hooks", headers = { X-User-Id = "acme" }'),
+        (
+            "GET http://hooks.test/hooks",
+            'api_key = "acme"',
+            'route = "hooks.test/hooks", headers = { X-User-Id = "acme" }',
+        ),
         ("GET http://hooks.test:81/hooks", ALICE, 'reason = "auth_missing"'),
         ("GET /hooks", "", 'status = 404, reason = "no_route"'),
         ("DELETE /api/users/7", "", 'status = 405, headers = { allow = "GET, HEAD" }'),
@@ -108,9 +112,9 @@ def test_each_difference_is_reported(tmp_path: Path) -> None:
 
 
 def test_routes_that_no_test_reaches(tmp_path: Path) -> None:
-    assert report(tmp_path).unreached == ("/hooks", "/api/users", "/open", "/shop")
+    assert report(tmp_path).unreached == ("hooks.test/hooks", "/api/users", "/open", "/shop")
     refused = 'request = "GET /api/users"\nexpect = { status = 401 }'
-    assert report(tmp_path, refused).unreached == ("/hooks", "/open", "/shop")
+    assert report(tmp_path, refused).unreached == ("hooks.test/hooks", "/open", "/shop")
 
 
 def test_tests_do_not_use_up_each_others_limits(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def test_fields_of_a_request(tmp_path: Path) -> None:
         f'request = "OPTIONS /shop"\n{preflight}\nexpect = {{ status = 204, {allowed} }}',
         'request = "GET /open"\nheaders = { X-Team = "é", X-User-Id = "eve" }\n'
         'expect = { headers = { X-Team = "é", X-User-Id = "" } }',
-        'request = "GET /hooks"\nheaders = { Host = "hooks.test" }\nexpect = { status = 401, route = "/hooks" }',
+        'request = "GET /hooks"\nheaders = { Host = "hooks.test" }\nexpect = { status = 401, route = "hooks.test/hooks" }',
         'request = "POST /open"\nheaders = { Content-Length = "99999999" }\nexpect = { reason = "body_too_large" }',
         'request = "GET /open"\nheaders = { Connection = "authorization" }\nexpect = { reason = "bad_request" }',
     )

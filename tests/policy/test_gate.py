@@ -25,6 +25,7 @@ from rawgate.config.model import (
     Secret,
     Target,
     Upstream,
+    route_names,
 )
 from rawgate.errors import CORS_REFUSED, INTERNAL, OK, Problem
 from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead, ResponseHead
@@ -351,6 +352,42 @@ def test_a_trusted_proxy_names_client_and_request() -> None:
     assert "X-Forwarded-For: 203.0.113.9, 192.0.2.50, 10.0.0.1" in lines(decision.head)
     # Counted as that client, whichever way it comes.
     assert answer(decide(gate, request(), Peer("192.0.2.50", ""))).reason.code == "rate_limited"
+
+
+def test_names_that_are_left_out() -> None:
+    routes = (
+        route("/a", host="x.test"),
+        route("/a", host="y.test"),
+        route("/a", methods=("GET", "HEAD")),
+        route("/a"),
+        route("/b", methods=("GET",)),
+        route("/b", methods=("PUT",), name="writes"),
+    )
+    names = ["x.test/a", "y.test/a", "GET,HEAD /a", "/a", "/b", "writes"]
+    assert route_names(routes) == names
+    gate = gate_of(*routes)
+    for name, target, method, authority in zip(
+        names,
+        ["/a", "/a", "/a", "/a", "/b", "/b"],
+        ["GET", "GET", "GET", "PUT", "GET", "PUT"],
+        [b"X.test", b"y.test:8080", b"z.test", b"z.test", b"z.test", b"z.test"],
+        strict=True,
+    ):
+        assert forward(decide(gate, request(target, method, authority=authority))).terms.route == name
+
+
+def test_whoever_comes_over_a_trusted_unix_socket_names_clients() -> None:
+    limited = route(rate_limit=RateLimit(1, 60.0))
+    gate, here = gate_of(limited, trusted_proxies=("unix",)), Peer("unix", "unix")
+    for address in (b"203.0.113.9", b"203.0.113.10"):
+        decision = forward(decide(gate, request(known={"x-forwarded-for": address, "x-request-id": b"theirs"}), here))
+        assert (decision.client_id, decision.request_id) == (address.decode(), "theirs")
+        # It has no address that could be added.
+        assert f"X-Forwarded-For: {address.decode()}" in lines(decision.head)
+    assert "X-Forwarded-For: unknown" in lines(forward(decide(gate, request(), here)).head)
+    told = request(known={"x-forwarded-for": b"203.0.113.9"})
+    assert forward(decide(gate, told)).client_id == CLIENT.address
+    assert forward(decide(gate_of(limited), told, here)).client_id == "unix"
 
 
 def test_a_client_cannot_name_itself() -> None:

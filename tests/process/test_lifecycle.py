@@ -441,6 +441,23 @@ def test_a_unix_socket_that_is_served_is_not_taken_over(tmp_path: Path) -> None:
     assert not (tmp_path / "gateway.sock").exists(), "it is taken away at the end"
 
 
+@pytest.mark.parametrize("mode", ["0660", "600", "0777"])
+def test_a_unix_socket_has_the_mode_that_is_asked_for(tmp_path: Path, mode: str) -> None:
+    text = config().replace('"127.0.0.1:0"', f'{{ address = "unix:gateway.sock", mode = "{mode}" }}')
+    with running(tmp_path, text):
+        assert (tmp_path / "gateway.sock").stat().st_mode & 0o777 == int(mode, 8)
+
+
+def test_whoever_comes_over_a_unix_socket_is_believed_when_asked(tmp_path: Path) -> None:
+    text = config().replace('"127.0.0.1:0"]', '"unix:gateway.sock"]\ntrusted_proxies = ["unix"]')
+    with running(tmp_path, text) as gateway, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(tmp_path / "gateway.sock"))
+        client.sendall(OPTIONS.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n"))
+        assert client.recv(65536).startswith(b"HTTP/1.1 204 ")
+        line = gateway.line()
+        assert (line["clientId"], line["remote"]) == ("203.0.113.9", "unix")
+
+
 def test_a_leftover_unix_socket_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as leftover:
         leftover.bind(str(tmp_path / "gateway.sock"))

@@ -181,7 +181,10 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         {"body": 1, "known": {b"host": b"a", b"connection": b"upgrade", b"content-length": b"1"}},
     ),
     # host
-    "empty host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", {"authority": b"", "known": {b"host": b""}}),
+    "empty host in HTTP/1.0": (
+        b"GET / HTTP/1.0\r\nHost:\r\n\r\n",
+        {"authority": b"", "known": {b"host": b""}, "minor": 0, "close": True},
+    ),
     "host with empty port": (
         b"GET / HTTP/1.1\r\nHost: a.b-c_d:\r\n\r\n",
         {"authority": b"a.b-c_d:", "known": {b"host": b"a.b-c_d:"}},
@@ -427,7 +430,8 @@ def test_codings_in_two_lines_are_one_list(coding: bytes, status: int, fast: boo
 @pytest.mark.parametrize(("host", "good"), HOSTS.items())
 def test_host(host: bytes, good: bool, fast: bool, read_request: Read) -> None:
     assert is_host(host) is good
-    outcome = read_request([b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"], fast)[0]
+    version = b"1" if host else b"0"  # which knew no Host
+    outcome = read_request([b"GET / HTTP/1." + version + b"\r\nHost: " + host + b"\r\n\r\n"], fast)[0]
     assert outcome == (400, "bad_request") if not good else outcome.authority == host
 
 
