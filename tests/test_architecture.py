@@ -49,13 +49,20 @@ SERVE = {
     "descriptors": set[str](),
     "load": set[str](),
     "memory": set[str](),
+    "telling": set[str](),
     "service": {"load", "memory"},
-    "run": {"clock", "descriptors", "load", "service"},
+    "run": {"clock", "descriptors", "load", "service", "telling"},
 }
 
 SANS_IO = {"wire", "policy", "relay"}
 EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
-LOOPLESS = {"offline", "serve.clock", "serve.descriptors", "serve.load"}  # rooms and modules that know no event loop
+LOOPLESS = {
+    "offline",
+    "serve.clock",
+    "serve.descriptors",
+    "serve.load",
+    "serve.telling",
+}  # rooms and modules that know no event loop
 LOOP = {"asyncio", "uvloop", "socket", "ssl"}
 
 # dependency → the rooms that may import it; any other package may not be imported at all

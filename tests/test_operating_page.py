@@ -69,9 +69,11 @@ def test_every_field_of_the_log_is_explained_in_its_order() -> None:
 
 
 def test_the_signals_are_told() -> None:
-    assert re.findall(r"SIG[A-Z]+", " ".join(row[0] for row in table("signal"))) == [
+    assert re.findall(r"SIG[A-Z0-9]+", " ".join(row[0] for row in table("signal"))) == [
         "SIGTERM",
         "SIGINT",
         "SIGQUIT",
         "SIGHUP",
+        "SIGUSR1",
+        "SIGUSR2",
     ]

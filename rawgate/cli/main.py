@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the configuration, the start or what was checked failed, 
 
 import argparse
 import importlib
+import os
 import sys
 
 from rawgate.config.unfit import nearest, quoted, worded
@@ -26,6 +27,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """The console script. `argv` without the program's name; None: the process's own."""
+    _open_standard_streams()
     parser = argparse.ArgumentParser(
         prog="rawgate",
         description="An API gateway: JWT, API keys, limits, rewriting, relaying, one log line.",
@@ -52,6 +54,18 @@ def main(argv: list[str] | None = None) -> int:
     except RawgateError as error:
         sys.stderr.write(f"rawgate: {error}\n")
     return 1
+
+
+def _open_standard_streams() -> None:
+    """One that the process was started without (`<&-`) is /dev/null. Else what is opened next, be it somebody's
+    connection, would get its number and all that is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number (open(2)): this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _no_command(word: str) -> str:

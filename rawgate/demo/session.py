@@ -25,8 +25,9 @@ from rawgate.observe.line import Record
 from rawgate.offline.page import Page
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.run import Stop, run_on_uvloop, say, until_stopped
+from rawgate.serve.run import Stop, run_on_uvloop, until_stopped
 from rawgate.serve.service import Service, serving
+from rawgate.serve.telling import say
 
 HOST = "127.0.0.1"
 INTERRUPTED = 130

@@ -118,6 +118,7 @@ class Listener:
         # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
         self.pools = {name: (pool, _shortest(pool, client_terms)) for name, pool in pools.items()}
         self.room = intake.Room()
+        self.winding_down = False
         self.draining = False
         self.open: set[Downstream] = set()  # those that were let in
         self.refused: dict[Downstream, None] = {}  # those that were not, and are being told so
@@ -179,8 +180,15 @@ class Listener:
             for connection in self.open:
                 connection.enter()
 
+    def wind_down(self) -> None:
+        """Serve on, new connections too; each response says `Connection: close`."""
+        self.winding_down = True
+        for connection in self.open:
+            connection.last = True
+
     def drain(self, emptied: Callable[[], None]) -> None:
         """Serve what has begun, close the rest; `emptied` is called when the last connection is gone."""
+        self.wind_down()
         self.draining = True
         self.emptied = emptied
         for connection in list(self.open):
@@ -275,8 +283,10 @@ class Downstream(ClientPort):
         self.peer = peer
         now = monotonic()
         if self._listener.admit(self):
-            self.last = self._listener.draining
             self._rest(now)
+            self.last = self._listener.winding_down
+            if self._listener.draining:
+                self.close()
         else:
             self._begin(now)
             self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
@@ -708,8 +718,7 @@ class Downstream(ClientPort):
         self.arm(self._due)
 
     def drain(self) -> None:
-        """The gateway ends: what has begun is served, with `Connection: close` where that can still be said."""
-        self.last = True
+        """The gateway ends: what has begun is served, what has not is closed."""
         if self._state is IDLE or self._state is LINGERING:
             self.close()
 

@@ -16,7 +16,8 @@ Rules
   it is one piece too.
 - A file that fills up in the middle of a line gets the rest of that line first, once there is room.
 - When writing fails (the reader is gone, the disk is full), what waits is dropped and counted, and the next record is
-  tried again: a FIFO's reader may come back, and a disk may get room. SIGPIPE is ignored by the interpreter.
+  tried again: a FIFO's reader may come back, and a disk may get room. SIGPIPE is ignored by the interpreter. The
+  operator is told when this begins, and at the end how many lines are missing.
 
 The thread is a daemon, because one that sits in a write to a stalled reader must not hold up the exit of the process;
 that everything is written at shutdown is the promise of `close`.
@@ -27,7 +28,8 @@ import select
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import inf
 from threading import Event, Thread
 
 from rawgate.observe.line import LINE_LIMIT, LineEncoder, Record
@@ -39,13 +41,22 @@ BATCH = 128  # records encoded at a time, held besides those in the queue
 PAUSE = 0.001  # seconds
 HURRY = 8192  # records that wait
 FILE_WRITE = 64 * 1024
+SELDOM = 60.0  # seconds between two reports that it cannot be written
+
+
+def keep_quiet(text: str) -> None:
+    """For logs that nobody watches."""
 
 
 class AccessLog:
-    """`fd` stays the caller's: it is neither changed nor closed. `capacity`: records that may wait."""
+    """`fd` stays the caller's: it is neither changed nor closed. `capacity`: records that may wait. `report` is told,
+    in lines, what the operator should know: by the log's thread, and at the end by whoever closes it."""
 
-    def __init__(self, fd: int, capacity: int = 65536) -> None:
+    def __init__(self, fd: int, capacity: int = 65536, report: Callable[[str], None] = keep_quiet) -> None:
         self._fd = fd
+        self._tell = report
+        self._is_told = False  # that writing fails, as it still does
+        self._quiet_until = -inf
         self._write_limit = LINE_LIMIT if _torn_when_long(fd) else FILE_WRITE
         self._encoder = LineEncoder()
         self._waiting: deque[Record] = deque()
@@ -97,6 +108,8 @@ class AccessLog:
         if self._writer.is_alive():
             self._given_up = True
             self._left = len(self._waiting) + self._in_hand
+        if self.dropped:
+            self._tell(f"{self.dropped:,} lines of the access log were not written")
 
     def _run(self) -> None:
         while self._something_to_do():
@@ -157,12 +170,23 @@ class AccessLog:
                 self._await_room()
                 if self._given_up:
                     break
-            except OSError:
+            except OSError as error:
+                self._note_failure(error)
                 break
+        else:
+            self._is_told = False
         begun = data[at - 1 : at] != b"\n" if at else bool(self._unfinished)
         end = data.index(b"\n", at) + 1 if begun else at
         self._unfinished = data[at:end]
         return data.count(b"\n", end)
+
+    def _note_failure(self, error: OSError) -> None:
+        """Tell the operator when it begins, but not for each failure of many."""
+        now = time.monotonic()
+        if not self._is_told and now >= self._quiet_until:
+            self._is_told, self._quiet_until = True, now + SELDOM
+            said = os.strerror(error.errno) if error.errno else str(error)
+            self._tell(f"the access log cannot be written: {said}. Its lines are dropped and counted until it can")
 
     def _await_room(self) -> None:
         """Sleep until a descriptor that does not block takes more, or is broken."""

@@ -1,10 +1,10 @@
 """One gateway process from start to end.
 
-    load → listen → serve → (SIGTERM, SIGINT) → pre_stop → drain → exit 0
+    load → listen → serve → (SIGTERM, SIGINT, SIGQUIT) → pre_stop → drain → exit 0
 
-`pre_stop` keeps serving, so that a load balancer can learn that this process is going. Draining closes the listening
-sockets and idle connections, answers what has begun with `Connection: close`, and gives it `drain` seconds; what is
-left then is reset. A second signal ends the process at once.
+From the signal on each response says `Connection: close`. `pre_stop` keeps serving, so that a load balancer can learn
+that this process is going. Draining closes the listening sockets and idle connections, and gives what has begun `drain`
+seconds; what is left then is reset. A second signal ends the process at once.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from rawgate.serve import descriptors
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import Loaded, load_gate
 from rawgate.serve.service import Service, serving
+from rawgate.serve.telling import say, unfailing
 
 GC_THRESHOLDS = (10_000, 50, 1_000)
 
@@ -38,6 +39,12 @@ LOG_CLOSE_TIMEOUT = 5.0
 
 def run(path: Path, environ: Mapping[str, str]) -> int:
     """Serve until told to stop. Returns the exit status. Raises ConfigError, StartError."""
+    stdout = sys.stdout.fileno()
+    with unfailing():
+        return _run(path, environ, stdout)
+
+
+def _run(path: Path, environ: Mapping[str, str], stdout: int) -> int:
     calendar, new_id = Calendar(), RequestIds()
     loaded = load_gate(path, environ, new_id=new_id, date=calendar, report=Seldom(say, monotonic))
     for warning in loaded.warnings:
@@ -45,7 +52,7 @@ def run(path: Path, environ: Mapping[str, str]) -> int:
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
     if shortage:
         say(shortage)
-    log = AccessLog(sys.stdout.fileno())
+    log = AccessLog(stdout, report=say)
     log.start()
     try:
         return run_on_uvloop(_serve(loaded, calendar, new_id, log))
@@ -78,7 +85,9 @@ class Seldom:
 
 
 async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: AccessLog) -> int:
-    stop = Stop(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    stop = Stop(loop)
+    ignore(loop, say)
     async with serving(loaded, log, new_id=new_id, date=calendar, report=say) as service:
         for url in service.urls:
             say(f"listening on {url}")
@@ -95,7 +104,8 @@ async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: Ac
 
 
 class Stop:
-    """SIGTERM and SIGINT, heard from the moment that this is made: before anybody is told that the gateway is there.
+    """SIGTERM, SIGINT and SIGQUIT (nginx's word for it), heard from the moment that this is made: before anybody is
+    told that the gateway is there.
 
     asked    the process shall end
     at_once  it was told so twice
@@ -104,7 +114,7 @@ class Stop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.asked, self.at_once, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
@@ -114,10 +124,25 @@ class Stop:
         self.asked.set()
 
 
+IGNORED = {
+    signal.SIGHUP: "a configuration cannot be reloaded yet; restart instead",
+    signal.SIGUSR1: "there is no log file to open again; see Rotation in operating.md",
+    signal.SIGUSR2: "a running program cannot be replaced; start another one",
+}
+"""Signals that other servers take as commands, and that would end a process which does not expect them."""
+
+
+def ignore(loop: asyncio.AbstractEventLoop, say: Callable[[str], None]) -> None:
+    """Let these pass, and say so."""
+    for number, why in IGNORED.items():
+        loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
+
+
 async def until_stopped(service: Service, stop: Stop, say: Callable[[str], None]) -> int:
     """Serve until told to stop, then come to an end as the configuration says. Returns the exit status."""
     timeouts = service.config.gateway.timeouts
     await stop.asked.wait()
+    service.wind_down()
     if timeouts.pre_stop:
         say(f"stopping in {timeouts.pre_stop:g} s")
         await _within(timeouts.pre_stop, stop.at_once)
@@ -141,9 +166,3 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
 def _count(config: Config) -> str:
     routes, upstreams = len(config.routes), len(config.upstreams)
     return f"{routes} route{'s' * (routes != 1)}, {upstreams} upstream{'s' * (upstreams != 1)}, pid {os.getpid()}"
-
-
-def say(text: str) -> None:
-    """Tell the operator, on stderr: stdout belongs to the log."""
-    sys.stderr.write(f"rawgate: {text}\n")
-    sys.stderr.flush()

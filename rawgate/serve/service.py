@@ -126,6 +126,10 @@ class Service:
             )
             self._closed = 0
 
+    def wind_down(self) -> None:
+        """Serve on, and let each response say that it is the last one on its connection."""
+        self.listener.wind_down()
+
     def drain(self, emptied: Callable[[], None]) -> None:
         """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""
         self._stop_listening()

@@ -217,6 +217,31 @@ def test_a_lost_reader_costs_records_only(pipe: Pipe, capacity: int) -> None:
     assert log.dropped == 500
 
 
+def test_that_it_cannot_be_written_is_told_when_it_begins_and_counted_at_the_end(pipe: Pipe) -> None:
+    said: list[str] = []
+    pipe.close_reading()
+    log = AccessLog(pipe.writing, report=said.append)
+    log.start()
+    for number in range(1, 4):
+        log.write(record(number))
+        while log.dropped < number:
+            os.sched_yield()
+    log.close(SOON)
+    assert said == [
+        "the access log cannot be written: Broken pipe. Its lines are dropped and counted until it can",
+        "3 lines of the access log were not written",
+    ]
+
+
+def test_nothing_is_told_of_a_log_that_is_whole(pipe: Pipe) -> None:
+    said: list[str] = []
+    log = AccessLog(pipe.writing, report=said.append)
+    log.start()
+    log.write(record(1))
+    log.close(SOON)
+    assert said == []
+
+
 def test_a_reader_that_comes_back_gets_the_count(tmp_path: Path) -> None:
     """A FIFO whose first reader is gone: the records of that time are missing, and the next reader is told."""
     path = tmp_path / "fifo"

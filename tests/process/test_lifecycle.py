@@ -84,7 +84,7 @@ def refused(gateway: Gateway) -> bool:
 # ── the end ──
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_ends_it_once_what_has_begun_is_served(tmp_path: Path, number: signal.Signals) -> None:
     gate = Gate()
     with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
@@ -188,18 +188,42 @@ def test_the_end_comes_while_an_upstream_is_dialed(tmp_path: Path) -> None:
 
 
 def test_before_it_stops_it_serves_on_while_the_balancer_learns(tmp_path: Path) -> None:
-    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
-        text = config(upstream.target, timeouts='pre_stop = "1s"')
+    """From the signal on each response says that it is the last one on its connection."""
+    gate = Gate()
+    with Upstream(gate) as upstream, ExitStack() as stack:
+        text = config(upstream.target, timeouts='pre_stop = "1h"')
         gateway = stack.enter_context(running(tmp_path, text))
-        old = stack.enter_context(asked(gateway))
-        assert answer(old).status == 200
+        idle, silent = (stack.enter_context(gateway.connect()) for _ in "ab")
+        idle.sendall(OPTIONS)
+        rested = Stream.of(idle)
+        assert answer(rested).value(b"connection") is None
+        busy = stack.enter_context(asked(gateway))
+        upstream.wait_requests(1)
         gateway.signal()
-        gateway.wait_said("stopping in 1 s")
+        gateway.wait_said("stopping in 3600 s")
+        gate.opened.set()
         new = stack.enter_context(asked(gateway))
-        assert answer(new).value(b"connection") is None
-        assert (new.rest(), old.rest()) == (b"", b"")
-        gateway.wait_end(0)
-        assert len(gateway.log) == 2
+        for sock in (idle, silent):
+            sock.sendall(OPTIONS)
+        for stream in (busy, new, rested, Stream.of(silent)):
+            assert answer(stream).value(b"connection") == b"close"
+            assert (stream.rest(), stream.ended) == (b"", FIN)
+        gateway.signal()
+        gateway.wait_end(1)
+        assert [line["reason"] for line in gateway.log] == ["ok"] * 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_that_mean_nothing_here_are_said_and_ignored(tmp_path: Path, number: signal.Signals) -> None:
+    gate = Gate()
+    with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
+        with asked(gateway) as stream:
+            upstream.wait_requests(1)
+            gateway.signal(number)
+            gateway.wait_said(f"rawgate: {number.name} is ignored: ")
+            gate.opened.set()
+            assert answer(stream).value(b"connection") is None
+        assert [line["reason"] for line in gateway.stop()] == ["ok"]
 
 
 def test_a_second_signal_before_it_stops_ends_it_at_once(tmp_path: Path) -> None:

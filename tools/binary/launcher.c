@@ -10,6 +10,7 @@
 #include <Python.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 static const char archive[] = "/proc/self/exe";
@@ -64,8 +65,18 @@ static PyStatus configure(PyConfig *config, int argc, char **argv)
     return status;
 }
 
+/* A standard stream that the process was started without is /dev/null: else what is opened next gets its number, and the
+ * interpreter and the event loop take one another's. */
+static void open_standard_streams(void)
+{
+    for (int number = 0; number <= 2; number++)
+        if (fcntl(number, F_GETFD) == -1)
+            (void)open("/dev/null", O_RDWR);
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_streams();
     if (access(archive, R_OK) != 0) {
         fprintf(stderr, "rawgate: cannot read %s, where this file finds itself: %s; mount /proc, and make the file readable\n",
                 archive, strerror(errno));
