@@ -28,7 +28,7 @@ from harness.fake_loop import FakeLoop, FakeTransport
 from harness.tokens import SECRET, token
 from rawgate.config import model
 from rawgate.errors import REASONS
-from rawgate.net import downstream, upstream
+from rawgate.net import dialing, downstream, upstream
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import AccessLog
 from rawgate.relay.exchange import TABLE
@@ -139,9 +139,10 @@ async def _relay(
     with (
         mock.patch.multiple(downstream, monotonic=lambda: now, time=lambda: WALL),
         mock.patch.multiple(upstream, monotonic=lambda: now),
+        mock.patch.multiple(dialing, monotonic=lambda: now),
         mock.patch.object(loop, "create_connection", connect),
     ):
-        service = Service(loop, loaded, log, lambda: REQUEST_ID, lambda: DATE)
+        service = Service(loop, loaded, log, lambda: REQUEST_ID, lambda: DATE, look_up=lambda host: (host,))
         sys.setprofile(recorder.note)
         try:
             client = FakeTransport(turns, downstream.Downstream(service.listener), ("192.0.2.7", 50412))

@@ -1,31 +1,25 @@
-"""The upstream's side of the asyncio shell: one protocol per connection, one Task per dial, one sweep per process.
+"""The upstream's side of the asyncio shell: one protocol per connection, one sweep per process.
 
 A connection knows whose octets it carries (`exchange`), and that is all it decides. Idle connections belong to their
 pool; an octet, a FIN or a reset that comes while nobody is being served takes the connection out of it.
 """
 
 import asyncio
-import errno
-import traceback
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import monotonic
 from typing import cast
 
-from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, protocol_of, reset_transport, stirring, unsent
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unsent
 from rawgate.relay.exchange import Exchange
-from rawgate.relay.pool import Pool, Waiter
+from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.targets import ANY
 from rawgate.wire import ResponseReader, ResponseRules
 
 SWEEP_EVERY = 5.0
 """Seconds between looks for idle upstream connections that have grown too old. `Pool` never leases such a one; the
 sweep only gives the descriptors back."""
-
-OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
-"""A dial that fails so is our own failure: no target is to blame, and no other would do better."""
 
 
 class Upstream(UpstreamPort):
@@ -35,9 +29,10 @@ class Upstream(UpstreamPort):
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: Pool, target: int, rules: ResponseRules) -> None:
+    def __init__(self, pool: Pool, target: int, rules: ResponseRules, address: str = ANY) -> None:
         self.pool = pool
         self.target = target
+        self.address = address
         self.reader = ResponseReader(rules)
         self.exchange: Exchange | None = None
         self.retire_at = 0.0
@@ -96,6 +91,12 @@ class Upstream(UpstreamPort):
         if not self.lost:
             reset_transport(self.transport)
 
+    def abandon(self) -> None:
+        """Nobody wants it any more: end the connection, if there is one yet."""
+        transport = getattr(self, "transport", None)
+        if transport is not None:
+            transport.abort()
+
     # ── the loop's callbacks ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,57 +143,6 @@ class Upstream(UpstreamPort):
     def resume_writing(self) -> None:
         if self.exchange is not None:
             self.exchange.upstream_has_room(monotonic())
-
-
-class Dialer:
-    """Opens connections for pools: one Task per dial, held until it ends."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, rules: ResponseRules) -> None:
-        self._loop = loop
-        self._rules = rules
-        self._dials: set[asyncio.Task[None]] = set()
-
-    def __call__(self, pool: Pool, waiter: Waiter) -> None:
-        task = self._loop.create_task(self._dial(pool, waiter))
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    async def _dial(self, pool: Pool, waiter: Waiter) -> None:
-        """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
-        does not use up the time of the others."""
-        ends = monotonic() + pool.terms.connect_timeout
-        reason = UPSTREAM_CONNECT_FAILED
-        order = pool.order(monotonic())
-        for position, target in enumerate(order):
-            span = (ends - monotonic()) / (len(order) - position)
-            try:
-                async with asyncio.timeout(span):
-                    host, port = pool.terms.targets[target]
-                    upstream = Upstream(pool, target, self._rules)
-                    await self._loop.create_connection(partial(protocol_of, upstream), host, port)
-            except TimeoutError:
-                reason = UPSTREAM_TIMEOUT
-            except OSError as error:
-                if error.errno in OUT_OF_DESCRIPTORS:
-                    reason = CONNECTION_LIMIT
-                    break
-                reason = UPSTREAM_CONNECT_FAILED
-            except Exception:  # noqa: BLE001 - whatever goes wrong in a dial, its waiter and its slot must not be lost
-                traceback.print_exc()
-                reason = UPSTREAM_CONNECT_FAILED
-            else:
-                if not upstream.transport.is_closing():
-                    pool.dialed(waiter, upstream, monotonic())
-                    return
-                # It ended between the handshake and this turn of the loop: nobody was attached to be told.
-                reason = UPSTREAM_CONNECT_FAILED
-            pool.target_failed(target, monotonic())
-        pool.dial_failed(waiter, reason, monotonic())
-
-    def cancel(self) -> None:
-        """The gateway ends: nobody waits for these any more."""
-        for task in self._dials:
-            task.cancel()
 
 
 class Sweep:

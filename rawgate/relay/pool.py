@@ -17,6 +17,8 @@ Rules it keeps
 - A connection is taken off the idle list in the same step that assigns it; nothing is ever handed out twice.
 - A dial belongs to the waiter that caused it. Its failure is that waiter's failure; if the waiter has left, a dial that
   succeeds serves the head of the queue, or rests.
+- A request goes to the target whose turn it is, and to the address whose turn it is there (see `targets`): by an idle
+  connection, or a new one while there is room. Without room any idle one is better than waiting.
 - The newest idle connection goes first: the others grow old and are retired, so the pool shrinks to what is needed.
   One that has just carried a request's body goes last.
 - A connection that last carried a body is looked at before it is used again, and so is any for a request that cannot be
@@ -34,10 +36,8 @@ from math import inf
 from rawgate.errors import QUEUE_FULL, Reason
 from rawgate.message import Terms
 from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.targets import ANY, Targets
 from rawgate.relay.turns import Turns
-
-UNHEALTHY_FOR = 5.0
-"""Seconds for which a target whose dial failed is tried last."""
 
 
 class UpstreamTerms(Terms, frozen=True):
@@ -110,6 +110,7 @@ class Pool:
     def __init__(self, terms: UpstreamTerms, dial: Dial, report: Callable[[str], None] = keep_quiet) -> None:
         self.terms = terms
         self.reuse_after_body = terms.reuse_after_body
+        self.targets = Targets([_authority(host, port) for host, port in terms.targets], self._tell)
         self.tunnels = 0
         self.closed = False
         self._dial = dial
@@ -118,9 +119,6 @@ class Pool:
         self._dialing: dict[Waiter, bool] = {}  # → does the waiter still wait
         self._leased: dict[UpstreamPort, Waiter] = {}
         self._turns = Turns(terms.per_client)
-        self._down_until = [0.0] * len(terms.targets)
-        self._turn = 0
-        self._is_single = len(terms.targets) == 1
 
     def __repr__(self) -> str:
         return (
@@ -149,7 +147,10 @@ class Pool:
         fresh: do not take an idle one (the last one taken turned out to be dead, and the others may be too).
         """
         if not fresh:
-            upstream = self._take_idle(0 if self._is_single else self._next_target(now), waiter, now)
+            if self.targets.is_single:
+                upstream = self._take_idle(0, ANY, waiter, now)
+            else:
+                upstream = self._take_in_turn(waiter, now)
             if upstream is not None:
                 return upstream
         if self.size >= self.terms.max_connections:
@@ -231,18 +232,9 @@ class Pool:
 
     # ── what dials report ──
 
-    def order(self, now: float) -> list[int]:
-        """Targets in the order in which one dial should try them: from the one whose turn it is, the healthy first."""
-        turns = [(self._turn + step) % len(self._idle) for step in range(len(self._idle))]
-        return sorted(turns, key=lambda target: self._down_until[target] > now)
-
-    def target_failed(self, target: int, now: float) -> None:
-        """A dial to this target failed; the others go first for a while."""
-        self._down_until[target] = now + UNHEALTHY_FOR
-
     def dialed(self, waiter: Waiter, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
-        self._down_until[upstream.target] = 0.0
+        self.targets.answered(upstream.target, upstream.address)
         self._leased[upstream] = waiter
         if self._dialing.pop(waiter):
             waiter.leased(upstream, now)
@@ -304,9 +296,9 @@ class Pool:
             return
         self.reuse_after_body = False
         name = self.terms.name
-        host, port = self.terms.targets[target]
-        self._report(
-            f"upstream {name}: {host}:{port} sent octets that belong to no request, on a connection that had carried a "
+        place = _authority(*self.terms.targets[target])
+        self._tell(
+            f"{place} sent octets that belong to no request, on a connection that had carried a "
             "request's body. A service that answers without reading a body takes what is left of it for a request, "
             "which its sender has made up. From now on, until a restart, connections to this upstream are not used "
             f'again after a body: say so with upstreams.{name}.reuse = "after-bodiless", or have the service read '
@@ -350,26 +342,24 @@ class Pool:
         for connections in self._idle:
             yield from connections
 
-    def _next_target(self, now: float) -> int:
-        """Round robin over the targets that are up; over all of them when none is."""
-        count = len(self._idle)
-        for step in range(1, count + 1):
-            target = (self._turn + step) % count
-            if self._down_until[target] <= now:
-                self._turn = target
-                return target
-        self._turn = (self._turn + 1) % count
-        return self._turn
+    def _tell(self, text: str) -> None:
+        self._report(f"upstream {self.terms.name}: {text}")
 
     def _give(self, upstream: UpstreamPort) -> None:
         if self._turns.counting:
             self._turns.gave(self._leased[upstream].address)
         del self._leased[upstream]
 
-    def _take_idle(self, target: int, waiter: Waiter, now: float) -> UpstreamPort | None:
+    def _take_idle(self, target: int, address: str, waiter: Waiter, now: float) -> UpstreamPort | None:
+        """The newest that leads to this address of the target, or to any."""
         idle = self._idle[target]
-        while idle:
-            upstream = idle.pop()
+        at = len(idle)
+        while at:
+            at -= 1
+            upstream = idle[at]
+            if address and upstream.address != address:
+                continue
+            del idle[at]
             good = upstream.retire_at > now and (self.reuse_after_body or not upstream.carried)
             if good and not ((upstream.carried or waiter.careful) and upstream.is_spoilt()):
                 self._leased[upstream] = waiter
@@ -379,10 +369,21 @@ class Pool:
             upstream.close()
         return None
 
+    def _take_in_turn(self, waiter: Waiter, now: float) -> UpstreamPort | None:
+        target, address = self.targets.next(now)
+        upstream = self._take_idle(target, address, waiter, now)
+        if upstream is not None:
+            self.targets.took(target, now)
+        return upstream
+
     def _take_any_idle(self, waiter: Waiter, now: float) -> UpstreamPort | None:
-        for target in range(len(self._idle)):
-            upstream = self._take_idle(target, waiter, now)
+        """From the target whose turn it is on."""
+        first, count = self.targets.next(now)[0], len(self._idle)
+        for step in range(count):
+            target = (first + step) % count
+            upstream = self._take_idle(target, ANY, waiter, now)
             if upstream is not None:
+                self.targets.took(target, now)
                 return upstream
         return None
 
@@ -399,3 +400,7 @@ class Pool:
         waiter = self._turns.take()
         if waiter is not None:
             self._start_dial(waiter)
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

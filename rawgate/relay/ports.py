@@ -81,10 +81,12 @@ class ClientPort(Port):
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("bodies", "carried", "reader", "retire_at", "target", "used")
+    __slots__ = ("address", "bodies", "carried", "reader", "retire_at", "target", "used")
 
     target: int
     """Index of the pool's target that this connection leads to."""
+    address: str
+    """Which of the target's addresses it leads to."""
     used: bool
     """It has served an exchange before: the upstream may have closed it while it was idle."""
     carried: bool

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
+from rawgate.net.dialing import Dialer
 from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
-from rawgate.net.upstream import Dialer, Sweep
+from rawgate.net.names import LookUp, Names, system_look_up
+from rawgate.net.upstream import Sweep
 from rawgate.relay.exchange import ClientTerms
 from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
@@ -45,6 +47,7 @@ class Service:
         new_id: Callable[[], str],
         date: Callable[[], bytes],
         report: Callable[[str], None] = keep_quiet,
+        look_up: LookUp = system_look_up,
     ) -> None:
         config, gate = loaded.config, loaded.gate
         limits, timeouts = config.gateway.limits, config.gateway.timeouts
@@ -55,7 +58,8 @@ class Service:
         self._servers: list[asyncio.Server] = []
         self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
         rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_watched)
-        self._dial = Dialer(loop, rules)
+        self._names = Names(loop, report, look_up)
+        self._dial = Dialer(loop, rules, self._names)
         self._pools = {
             name: Pool(_upstream_terms(name, spec, limits), self._dial, report)
             for name, spec in config.upstreams.items()
@@ -77,7 +81,7 @@ class Service:
         self._memory = Memory(trim_of_this_system())
         self._closed = 0  # client connections that held too much, not told yet
         self._quiet_until = 0.0
-        self._sweep = Sweep(loop, self._pools.values(), self._tidy)
+        self._sweep = Sweep(loop, self._pools.values(), self._tidy, self._names.refresh)
 
     async def listen(self, elsewhere: str) -> None:
         """Open every address of `gateway.listen`. `elsewhere`: how another one is chosen, for the StartError."""
@@ -89,6 +93,7 @@ class Service:
                 raise StartError(f"cannot listen on {where}: {_advice(listen, error, elsewhere)}") from error
             self._servers.append(server)
             self.urls.append(url)
+        self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
 
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         if listen.path:
@@ -149,6 +154,7 @@ class Service:
         self._stop_listening()
         self._sweep.stop()
         self._dial.cancel()
+        self._names.close()
         for pool in self._pools.values():
             for upstream in pool.close():
                 upstream.close()

@@ -64,9 +64,10 @@ class FakeClient(FakePort, ClientPort):
 
 
 class FakeUpstream(FakePort, UpstreamPort):
-    def __init__(self, target: int = 0, *, used: bool = False) -> None:
+    def __init__(self, target: int = 0, *, used: bool = False, address: str = "") -> None:
         super().__init__()
         self.target = target
+        self.address = address
         self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
         self.retire_at = 0.0
         self.used = used

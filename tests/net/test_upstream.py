@@ -4,21 +4,19 @@ The pool is the real one, and so is the exchange; only what lies outside of the 
 """
 
 import asyncio
-import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any, cast
 
 import pytest
 
 from harness.fake_loop import FakeLoop, FakeTransport
-from harness.ports import FakeClient, FakeWaiter
+from harness.ports import FakeClient
 from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteTerms
 from rawgate.net import upstream as module
-from rawgate.net.upstream import SWEEP_EVERY, Dialer, Sweep, Upstream
+from rawgate.net.upstream import SWEEP_EVERY, Sweep, Upstream
 from rawgate.relay.exchange import ClientTerms, Exchange
 from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
 from rawgate.wire import ResponseRules
@@ -282,167 +280,6 @@ def test_the_representation_says_in_which_state_it_is(world: World) -> None:
     transport.breaks()
     states.append(repr(upstream))
     assert states == [f"<Upstream users[0] {state}>" for state in ("leased", "idle", "lost")]
-
-
-# ── dialing ──
-
-Connect = Callable[[asyncio.Protocol], Awaitable[None]]
-
-
-class Network:
-    """A loop that connects as each address is told to; everything else is asyncio's own."""
-
-    def __init__(self, **addresses: Connect) -> None:
-        self.addresses = addresses
-        self.tried: list[str] = []
-        self.loop = FakeLoop()
-
-    def create_task(self, work: Any) -> "asyncio.Task[None]":
-        return asyncio.get_running_loop().create_task(work)
-
-    async def create_connection(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-        self.tried.append(host)
-        protocol = factory()
-        await self.addresses[host](protocol)
-        return FakeTransport(self.loop, protocol), protocol
-
-
-async def accepts(protocol: asyncio.Protocol) -> None:
-    pass
-
-
-async def refuses(protocol: asyncio.Protocol) -> None:
-    raise ConnectionRefusedError
-
-
-async def swallows(protocol: asyncio.Protocol) -> None:
-    await asyncio.Event().wait()
-
-
-class Dialing:
-    """One pool over a made-up network; `dial` waits until the pool has been told."""
-
-    def __init__(self, network: Network, connect_timeout: float = 20.0) -> None:
-        self.network = network
-        self.dialer = Dialer(cast("asyncio.AbstractEventLoop", network), RULES)
-        targets = tuple((name, 80) for name in network.addresses)
-        self.pool = Pool(UpstreamTerms("users", targets, connect_timeout=connect_timeout), self.dialer)
-
-    async def dial(self) -> FakeWaiter:
-        waiter = FakeWaiter()
-        before = asyncio.all_tasks()
-        self.pool.acquire(waiter, monotonic())
-        await asyncio.gather(*(asyncio.all_tasks() - before))
-        return waiter
-
-
-def dial_once(network: Network, connect_timeout: float = 20.0) -> tuple[Dialing, FakeWaiter]:
-    dialing = Dialing(network, connect_timeout)
-    return dialing, asyncio.run(dialing.dial())
-
-
-def test_a_dial_that_succeeds_leases() -> None:
-    dialing, waiter = dial_once(Network(a=accepts))
-    assert [upstream.target for upstream in waiter.got] == [0]
-    assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("connect", "reason"), [(refuses, errors.UPSTREAM_CONNECT_FAILED), (swallows, errors.UPSTREAM_TIMEOUT)]
-)
-def test_a_dial_that_fails_says_why(connect: Connect, reason: errors.Reason) -> None:
-    dialing, waiter = dial_once(Network(a=connect), connect_timeout=0.01)
-    assert waiter.failed == [reason]
-    assert dialing.pool.size == 0
-
-
-@pytest.mark.parametrize("first", [refuses, swallows])
-def test_a_dial_goes_on_to_the_next_target_within_its_time(first: Connect) -> None:
-    # `swallows` uses up its half of the time and leaves the other half.
-    dialing, waiter = dial_once(Network(a=accepts, b=first), connect_timeout=0.05)
-    assert dialing.network.tried == ["b", "a"]
-    assert [upstream.target for upstream in waiter.got] == [0]
-
-
-def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
-    async def twice() -> list[str]:
-        dialing = Dialing(Network(a=accepts, b=refuses))
-        await dialing.dial()
-        dialing.network.tried.clear()
-        await dialing.dial()
-        return dialing.network.tried
-
-    assert asyncio.run(twice()) == ["a"]
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_a_lack_of_descriptors_is_no_target_s_fault(number: int) -> None:
-    async def lacks(protocol: asyncio.Protocol) -> None:
-        raise OSError(number, "")
-
-    dialing, waiter = dial_once(Network(a=lacks, b=lacks))
-    assert waiter.failed == [errors.CONNECTION_LIMIT]
-    assert dialing.network.tried == ["b"]
-    assert dialing.pool.order(monotonic()) == [1, 0]
-
-
-def test_a_dial_that_fails_in_an_unforeseen_way_fails_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    async def breaks(protocol: asyncio.Protocol) -> None:
-        raise UnicodeError("label too long")
-
-    dialing, waiter = dial_once(Network(a=breaks))
-    assert waiter.failed == [errors.UPSTREAM_CONNECT_FAILED]
-    assert dialing.pool.size == 0
-    assert "label too long" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("loss", ["fin", "reset", "speaks first"])
-def test_a_connection_that_ends_before_it_is_leased_is_a_failed_dial(loss: str) -> None:
-    """Between the handshake and the dial's next turn the loop may deliver anything."""
-
-    class Hasty(Network):
-        async def create_connection(
-            self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-        ) -> tuple[asyncio.Transport, asyncio.Protocol]:
-            transport, protocol = await super().create_connection(factory, host, port)
-            assert isinstance(transport, FakeTransport)
-            if host == "b":
-                transport.receives(b"220 hello\r\n") if loss == "speaks first" else _lose(transport, loss)
-            return transport, protocol
-
-    dialing, waiter = dial_once(Hasty(a=accepts, b=accepts))
-    assert [upstream.target for upstream in waiter.got] == [0]
-    assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
-
-
-def test_a_connection_that_nobody_waits_for_any_more_rests() -> None:
-    async def leave() -> Pool:
-        dialing = Dialing(Network(a=accepts))
-        waiter = FakeWaiter()
-        before = asyncio.all_tasks()
-        dialing.pool.acquire(waiter, monotonic())
-        dialing.pool.leave(waiter)
-        await asyncio.gather(*(asyncio.all_tasks() - before))
-        assert waiter.got == []
-        return dialing.pool
-
-    pool = asyncio.run(leave())
-    assert (pool.idle, pool.size) == (1, 1)
-
-
-def test_dials_are_cancelled_at_the_end() -> None:
-    async def cancel() -> set[bool]:
-        dialing = Dialing(Network(a=swallows))
-        before = asyncio.all_tasks()
-        dialing.pool.acquire(FakeWaiter(), monotonic())
-        dials = asyncio.all_tasks() - before
-        dialing.dialer.cancel()
-        await asyncio.wait(dials)
-        return {task.cancelled() for task in dials}
-
-    assert asyncio.run(cancel()) == {True}
 
 
 # ── the sweep ──

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import inf
+from random import Random
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from harness.ports import FakeUpstream, FakeWaiter
 from rawgate.errors import QUEUE_FULL, UPSTREAM_CONNECT_FAILED
-from rawgate.relay.pool import UNHEALTHY_FOR, Pool, UpstreamTerms, Waiter
+from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
 from rawgate.relay.ports import UpstreamPort
 
 
@@ -20,16 +21,18 @@ class Fixture:
 
     def __init__(self, targets: tuple[tuple[str, int], ...] = (("a", 1),), **terms: Any) -> None:
         self.dials: list[Waiter] = []
+        self.orders: list[list[tuple[int, int]]] = []
         self.said: list[str] = []
         self.pool = Pool(UpstreamTerms("u", targets, **terms), self._dial, self.said.append)
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
         self.dials.append(waiter)
+        self.orders.append(pool.targets.order(0.0))
 
-    def connect(self, waiter: Waiter, now: float = 0.0, target: int = 0) -> FakeUpstream:
+    def connect(self, waiter: Waiter, now: float = 0.0, target: int = 0, address: str = "") -> FakeUpstream:
         """The dial made for this waiter succeeds."""
         self.dials.remove(waiter)
-        upstream = FakeUpstream(target)
+        upstream = FakeUpstream(target, address=address)
         self.pool.dialed(waiter, upstream, now)
         return upstream
 
@@ -152,19 +155,67 @@ def test_fresh_never_takes_an_idle_connection_and_makes_room_for_a_new_one() -> 
     assert f.pool.size == 1
 
 
-def test_targets_take_turns_and_a_failed_one_is_tried_last_for_a_while() -> None:
-    f = Fixture(targets=(("a", 1), ("b", 2), ("c", 3)))
-    turns = []
-    for _ in range(6):
+TWO = (("a", 1), ("b", 2))
+
+
+@pytest.mark.parametrize("count", [50, 200])
+def test_a_burst_is_spread_over_the_targets(count: int) -> None:
+    """All of them dial before any of these dials ends."""
+    f = Fixture(TWO, max_connections=256)
+    for _ in range(count):
+        assert f.pool.acquire(FakeWaiter(), 0.0) is None
+    first = [order[0][0] for order in f.orders]
+    assert (first.count(0), first.count(1)) == (count // 2, count // 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_comes_and_goes_is_spread_over_the_targets(seed: int) -> None:
+    """Whether a turn is taken by a dial or by an idle connection makes no difference."""
+    f, chance = Fixture(TWO, max_connections=256), Random(seed)  # noqa: S311 - not a secret
+    served = [0, 0]
+    busy: list[FakeUpstream] = []
+    for _ in range(200):
+        while busy and chance.random() < 0.5:
+            f.pool.release(busy.pop(chance.randrange(len(busy))), 0.0)
+        waiter = FakeWaiter()
+        upstream = f.pool.acquire(waiter, 0.0)
+        if upstream is None:
+            upstream = f.connect(waiter, target=f.orders[-1][0][0])
+        served[cast("FakeUpstream", upstream).target] += 1
+        busy.append(cast("FakeUpstream", upstream))
+    assert served == [100, 100]
+
+
+def test_dials_for_who_comes_from_the_queue_or_wants_a_new_connection_take_turns_too() -> None:
+    f = Fixture(TWO, max_connections=2)
+    (_, one), (_, other) = f.lease(), f.lease()
+    for _ in range(2):
         f.pool.acquire(FakeWaiter(), 0.0)
-        turns.append(f.pool.order(0.0)[0])
-    assert turns == [1, 2, 0, 1, 2, 0]
-    f.pool.target_failed(1, 0.0)
-    f.pool.acquire(FakeWaiter(), 1.0)
-    assert f.pool.order(1.0) == [2, 0, 1]
-    f.pool.acquire(FakeWaiter(), UNHEALTHY_FOR + 1.0)
-    f.pool.acquire(FakeWaiter(), UNHEALTHY_FOR + 1.0)
-    assert f.pool.order(UNHEALTHY_FOR + 1.0)[0] == 1
+    f.pool.discard(one)
+    f.pool.discard(other)
+    assert [order[0][0] for order in f.orders] == [1, 0, 1, 0]
+    f = Fixture(TWO)
+    for _ in range(4):
+        f.pool.acquire(FakeWaiter(), 0.0, fresh=True)
+    assert [order[0][0] for order in f.orders] == [1, 0, 1, 0]
+
+
+def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> None:
+    f = Fixture()
+    f.pool.targets.addresses(0, 0, ("10.0.0.1", "10.0.0.2"), 0.0)
+    waiters = [FakeWaiter() for _ in range(4)]
+    resting = []
+    for number, waiter in enumerate(waiters):
+        f.pool.acquire(waiter, 0.0)
+        resting.append(f.connect(waiter, address=f"10.0.0.{number % 2 + 1}"))
+    for upstream in resting:
+        f.pool.release(upstream, 0.0)
+    taken = [cast("FakeUpstream", f.pool.acquire(FakeWaiter(), 0.0)).address for _ in range(4)]
+    assert sorted(taken[:2]) == sorted(taken[2:]) == ["10.0.0.1", "10.0.0.2"]
+    assert f.pool.acquire(FakeWaiter(), 0.0) is None, "none is idle"
+    f.pool.release(resting[0], 0.0)
+    f.pool.targets.address_failed(0, "10.0.0.2", "timed out", 0.0)
+    assert f.pool.acquire(FakeWaiter(), 0.0) is resting[0]
 
 
 def test_at_the_limit_an_idle_connection_of_another_target_is_better_than_the_queue() -> None:

@@ -28,7 +28,7 @@ COMPILED = tuple(
             "policy/rewrite",
             "policy/router",
         ),
-        *("relay/exchange", "relay/pace", "relay/pool", "relay/ports", "relay/turns"),
+        *("relay/exchange", "relay/pace", "relay/pool", "relay/ports", "relay/targets", "relay/turns"),
         *(
             "net/downstream",
             "net/holdings",

@@ -1,0 +1,173 @@
+"""Opens upstream connections: which address of which target is tried when, and what is done when none answers.
+
+A dial goes through the targets of its upstream, from the one whose turn it is, and stops at the first that answers;
+each gets an equal part of the time that is left. A target is a name, and a name has addresses. They are tried as "Happy
+Eyeballs" says (RFC 8305): the next one when the one before has failed, or has not answered for `ATTEMPT_DELAY`; then it
+goes on trying, and the first that answers wins. So an address that swallows our SYNs costs a quarter of a second, not
+the `connect_timeout`, and after that it is left out for a while (see `relay.targets`).
+
+One Task per dial, and one per attempt where there are several addresses.
+"""
+
+import asyncio
+import errno
+import traceback
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import Any, cast
+
+from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
+from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.net.transports import protocol_of
+from rawgate.net.upstream import Upstream
+from rawgate.relay.pool import Pool, Waiter
+from rawgate.wire import ResponseRules
+
+ATTEMPT_DELAY = 0.25
+"""Seconds until the next address is tried while one has not answered (RFC 8305 section 8, Connection Attempt Delay)."""
+
+OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
+"""A dial that fails so is our own failure."""
+
+
+class Attempt:
+    """One that is under way."""
+
+    __slots__ = ("began", "upstream")
+
+    def __init__(self, upstream: Upstream, began: float) -> None:
+        self.upstream = upstream
+        self.began = began
+
+
+class Dialer:
+    """Opens connections for pools: one Task per dial, held until it ends."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, rules: ResponseRules, names: Names) -> None:
+        self._loop = loop
+        self._rules = rules
+        self._names = names
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, pool: Pool, waiter: Waiter) -> None:
+        # Asked now, not when the Task begins: of many dials that are started at once, each has a turn of its own.
+        self._start(self._dial(pool, waiter, pool.targets.order(monotonic())))
+
+    def cancel(self) -> None:
+        """The gateway ends: nobody waits for these any more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[int, int]]) -> None:
+        """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
+        does not use up the time of the others."""
+        ends = monotonic() + pool.terms.connect_timeout
+        reason = UPSTREAM_CONNECT_FAILED
+        for position, (target, turn) in enumerate(order):
+            now = monotonic()
+            try:
+                upstream = await self._reach(pool, target, turn, now + (ends - now) / (len(order) - position))
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong, the waiter and its slot must not be lost
+                reason = _reason(error)
+                if reason is CONNECTION_LIMIT:
+                    break
+                pool.targets.failed(target, why_not(error), monotonic())
+            else:
+                pool.dialed(waiter, upstream, monotonic())
+                return
+        pool.dial_failed(waiter, reason, monotonic())
+
+    async def _reach(self, pool: Pool, target: int, turn: int, ends: float) -> Upstream:
+        """A connection to a target. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
+        host, port = pool.terms.targets[target]
+        try:
+            async with asyncio.timeout(ends - monotonic()):
+                found = await self._names.addresses(host)
+        except TimeoutError:
+            raise TimeoutError("its name is still being looked up") from None
+        addresses = pool.targets.addresses(target, turn, found, monotonic())
+        candidates = [Upstream(pool, target, self._rules, address) for address in addresses]
+        if len(candidates) > 1:
+            return await self._race(candidates, port, ends)
+        async with asyncio.timeout(ends - monotonic()):
+            await self._connect(candidates[0], port)
+        return candidates[0]
+
+    async def _race(self, candidates: list[Upstream], port: int, ends: float) -> Upstream:
+        """As `_reach`, for a target with several addresses: the first connection that there is."""
+        delay = min(ATTEMPT_DELAY, (ends - monotonic()) / len(candidates))
+        attempts: dict[asyncio.Task[None], Attempt] = {}
+        coming = deque(candidates)
+        try:
+            while True:
+                if coming:
+                    attempt = Attempt(coming.popleft(), monotonic())
+                    attempts[self._start(self._connect(attempt.upstream, port))] = attempt
+                left = ends - monotonic()
+                done, _ = await asyncio.wait(
+                    attempts, timeout=min(delay, left) if coming else left, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    attempt = attempts.pop(task)
+                    error = cast("Exception | None", task.exception())
+                    if error is None:
+                        # Timers are not exact: nearly all of its time is enough.
+                        _blame(attempts.values(), monotonic() - 0.9 * delay, "no answer, while another address answers")
+                        return attempt.upstream
+                    if not _is_ours(error):
+                        _blame([attempt], inf, why_not(error))
+                    if _is_ours(error) or not (coming or attempts):
+                        raise error
+                if monotonic() >= ends:
+                    _blame(attempts.values(), inf, why_not(TimeoutError()))
+                    raise TimeoutError
+        finally:
+            for task, attempt in attempts.items():
+                task.cancel()
+                attempt.upstream.abandon()
+
+    async def _connect(self, upstream: Upstream, port: int) -> None:
+        """Raises OSError."""
+        transport, _ = await self._loop.create_connection(partial(protocol_of, upstream), upstream.address, port)
+        if transport.is_closing():
+            # It ended between the handshake and this turn of the loop: nobody was attached to be told.
+            raise ConnectionResetError(errno.ECONNRESET, "closed as soon as it was open")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # An attempt that fails after the race is over: asyncio wants somebody to have looked.
+            task.exception()
+
+
+def _is_ours(error: BaseException) -> bool:
+    """No target is to blame, and no other would do better."""
+    return isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS
+
+
+def _reason(error: Exception) -> Reason:
+    """The reason code of a failed dial. A mistake of ours is shown to people too."""
+    if isinstance(error, TimeoutError):
+        return UPSTREAM_TIMEOUT
+    if _is_ours(error):
+        return CONNECTION_LIMIT
+    if not isinstance(error, OSError | LookUpError):
+        traceback.print_exception(error)
+    return UPSTREAM_CONNECT_FAILED
+
+
+def _blame(attempts: Iterable[Attempt], began_by: float, why: str) -> None:
+    """Leave these addresses out for a while, but for those that had less time than each is given."""
+    for attempt in attempts:
+        if attempt.began <= began_by:
+            upstream = attempt.upstream
+            upstream.pool.targets.address_failed(upstream.target, upstream.address, why, monotonic())

@@ -1,0 +1,199 @@
+"""Looks up the addresses of host names, so that nobody waits for a name that is not theirs.
+
+- Look-ups of one name that is being looked up already are that one. An answer is remembered, and looked up anew every
+  `REFRESH` seconds while the gateway runs; meanwhile the old one is used. So only a first answer is ever waited for.
+- The system's look-up (getaddrinfo(3)) blocks, for as long as name servers are silent. Each has a thread of its own: a
+  slow one holds up none of the others. They are daemons: the process ends without them.
+- When it fails, the last good answer stays, for a day at most, and the operator is told; and again when it works.
+- What is an address already needs no look-up.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import chain, zip_longest
+from math import inf
+from threading import Thread
+from time import monotonic
+
+REFRESH = 10.0
+"""Seconds that an answer is used before the next is asked for: getaddrinfo(3) does not tell what the name servers said.
+HAProxy's `hold valid` is as long, Envoy's strict DNS asks every 5 s, nginx only when it starts."""
+
+RETRY = 1.0
+"""Seconds for which a failure is the answer for who asks next, if there is no better one (HAProxy: `timeout retry`)."""
+
+KEPT = 86_400.0
+"""Seconds for which a good answer is used while there is no new one: RFC 8767 section 5, at least a day."""
+
+THREADS = 128
+"""Look-ups at once; more names than these take turns."""
+
+LookUp = Callable[[str], tuple[str, ...]]
+"""Addresses of a name, the best first; blocks. Raises OSError, or whatever else the name deserves."""
+
+
+class LookUpError(Exception):
+    """A name has no addresses: one phrase that says why."""
+
+
+class Name:
+    """What is known of one name."""
+
+    __slots__ = ("addresses", "failure", "found_at", "is_told", "tried_at", "under_way")
+
+    def __init__(self) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self.found_at = -inf  # when these were found
+        self.failure = ""  # why there was no answer the last time
+        self.tried_at = -inf  # when the last look-up ended
+        self.under_way: asyncio.Future[None] | None = None
+        self.is_told = False  # that it fails
+
+
+class Names:
+    """The names of all upstreams. `report` is told, in one line, what the operator should know."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[str], None], look_up: LookUp) -> None:
+        self._loop = loop
+        self._report = report
+        self._look_up = look_up
+        self._names: dict[str, Name] = {}
+        self._in_line: deque[str] = deque()
+        self._threads = 0
+        self._closed = False
+
+    def watch(self, hosts: Iterable[str]) -> None:
+        """Begin to look these up, before anybody asks: a name that is not there is told at the start."""
+        for host in hosts:
+            if not _is_address(host):
+                self._begin(host)
+
+    async def addresses(self, host: str) -> tuple[str, ...]:
+        """Those of a host: at least one. Raises LookUpError."""
+        known = self._names.get(host)
+        if known is None:
+            if _is_address(host):
+                return (host,)
+            known = self._begin(host)
+        if monotonic() - known.found_at >= KEPT:
+            if known.under_way is None and monotonic() - known.tried_at >= RETRY:
+                self._begin(host)
+            if known.under_way is not None:
+                # Who gives up waiting does not end it for the others.
+                await asyncio.shield(known.under_way)
+            if monotonic() - known.found_at >= KEPT:
+                raise LookUpError(known.failure)
+        return known.addresses
+
+    def refresh(self) -> None:
+        """Every few seconds: look up anew what was last looked up long ago, or in vain."""
+        now = monotonic()
+        for host, known in self._names.items():
+            if now - known.tried_at >= (RETRY if known.failure else REFRESH):
+                self._begin(host)
+
+    def close(self) -> None:
+        """Nobody waits for these any more."""
+        self._closed = True
+        self._in_line.clear()
+
+    # ── inside ──
+
+    def _begin(self, host: str) -> Name:
+        known = self._names.setdefault(host, Name())
+        if known.under_way is None:
+            known.under_way = self._loop.create_future()
+            self._in_line.append(host)
+            self._start()
+        return known
+
+    def _start(self) -> None:
+        while self._in_line and self._threads < THREADS:
+            host = self._in_line.popleft()
+            self._threads += 1
+            try:
+                Thread(target=self._run, args=(host,), name=f"look-up {host}", daemon=True).start()
+            except RuntimeError as error:  # the system has no thread for us
+                self._loop.call_soon(self._ended, host, (), str(error))
+
+    def _run(self, host: str) -> None:
+        """In a thread."""
+        found: tuple[str, ...] = ()
+        try:
+            found = self._look_up(host)
+            failure = "" if found else "no such name"
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits must not be lost
+            failure = why_not(error)
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._ended, host, found, failure)
+
+    def _ended(self, host: str, found: tuple[str, ...], failure: str) -> None:
+        known = self._names[host]
+        known.tried_at, known.failure = monotonic(), failure
+        if found:
+            known.addresses, known.found_at = found, known.tried_at
+        waiting, known.under_way = known.under_way, None
+        self._threads -= 1
+        if self._closed:
+            return
+        self._tell(host, known)
+        if waiting is not None:
+            waiting.set_result(None)
+        self._start()
+
+    def _tell(self, host: str, known: Name) -> None:
+        if bool(known.failure) is known.is_told:
+            return
+        known.is_told = not known.is_told
+        if not known.is_told:
+            self._report(f"{host} can be looked up again")
+        elif known.addresses:
+            self._report(f"{host} cannot be looked up: {known.failure}; its last addresses are used")
+        else:
+            self._report(f"{host} cannot be looked up: {known.failure}")
+
+
+def system_look_up(host: str) -> tuple[str, ...]:
+    """As this system finds names, in the order of RFC 6724, families taking turns."""
+    found: dict[str, int] = {}
+    for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+        zone = f"%{place[3]}" if len(place) == 4 and place[3] else ""
+        found[f"{place[0]}{zone}"] = family
+    return interleaved(found)
+
+
+def interleaved(found: dict[str, int]) -> tuple[str, ...]:
+    """Addresses, given with their families, so that families take turns (RFC 8305 section 4): when one leads nowhere,
+    the next attempt is not one of the same."""
+    families = dict.fromkeys(found.values())
+    columns = [[address for address, its in found.items() if its == family] for family in families]
+    return tuple(address for address in chain.from_iterable(zip_longest(*columns)) if address is not None)
+
+
+def why_not(error: Exception) -> str:
+    """Why a look-up or a dial failed, in a phrase."""
+    match error:
+        case socket.gaierror(errno=socket.EAI_NONAME | socket.EAI_NODATA):
+            return "no such name"
+        case TimeoutError(errno=None) if str(error):
+            return str(error)
+        case TimeoutError():
+            return "timed out"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case OSError(strerror=str(said)):
+            return said[:1].lower() + said[1:]
+    return str(error)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
