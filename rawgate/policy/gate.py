@@ -299,10 +299,13 @@ def _serve(
             return _refuse(RATE_LIMITED, fields, "", terms.route, request_id, caller)
 
     # 8. Where to, 9. and as what.
-    path: bytes | str = target.path if route.rewrite is None else route.rewrite(target.path, target.key)
-    if isinstance(path, str):
-        route.report(f"{path}; request {request_id}")
-        return _refuse(INTERNAL, fields, "", terms.route, request_id, caller, path)
+    path = target.path
+    if route.rewrite is not None:
+        sent = route.rewrite(path, target.key)
+        if isinstance(sent, str):
+            route.report(f"{sent}; request {request_id}")
+            return _refuse(INTERNAL, fields, "", terms.route, request_id, caller, sent)
+        path = sent
     return Forward(
         terms,
         route.up(head, path, target.query, hop.octets, hop.trusted, request_id.encode(), user.encode()),

@@ -245,7 +245,12 @@ def _claims(text: bytes | None) -> dict[str, object] | None:
     """Those of a payload's members that are used here; NaN, which is nothing that a claim may be, stands for one that
     cannot be converted: a number without end, half a character."""
     members = None if text is None else _members(text)
-    return None if members is None else {name: _converted(members[name]) for name in _USED if name in members}
+    if members is None:
+        return None
+    try:
+        return {name: _decode(members[name]) for name in _USED if name in members}
+    except (ValueError, RecursionError):
+        return {name: _converted(members[name]) for name in _USED if name in members}
 
 
 def _converted(value: Raw) -> object:
@@ -480,9 +485,8 @@ class JwtVerifier:
             return AUTH_MALFORMED.because("exp is missing")
         if "nbf" in claims:
             since = _date(claims["nbf"]) - self._leeway
-        dates = (("exp", until), ("nbf", since), ("iat", _date(claims.get("iat", 0))))
-        unfit = next((name for name, date in dates if isnan(date)), None)
-        if unfit is not None:
+        if isnan(until) or isnan(since) or ("iat" in claims and isnan(_date(claims["iat"]))):
+            unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
         return Admission(identity, since, until)
 
