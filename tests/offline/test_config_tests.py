@@ -163,7 +163,8 @@ def test_fields_of_a_request(tmp_path: Path) -> None:
         f'request = "OPTIONS /shop"\n{preflight}\nexpect = {{ status = 204, {allowed} }}',
         'request = "GET /open"\nheaders = { X-Team = "é", X-User-Id = "eve" }\n'
         'expect = { headers = { X-Team = "é", X-User-Id = "" } }',
-        'request = "GET /hooks"\nheaders = { Host = "hooks.test" }\nexpect = { status = 401, route = "hooks.test/hooks" }',
+        'request = "GET /hooks"\nheaders = { Host = "hooks.test" }\n'
+        'expect = { status = 401, route = "hooks.test/hooks" }',
         'request = "POST /open"\nheaders = { Content-Length = "99999999" }\nexpect = { reason = "body_too_large" }',
         'request = "GET /open"\nheaders = { Connection = "authorization" }\nexpect = { reason = "bad_request" }',
     )
