@@ -253,7 +253,7 @@ class _Client(_Side, ClientPort):
 class _Upstream(_Side, UpstreamPort):
     def __init__(self, rules: ResponseRules) -> None:
         self.reader = ResponseReader(rules)
-        self.retire_at = 0.0
+        self.rested_at = self.retire_at = 0.0
         self.target = 0
         self.used = True
         self.carried = self.bodies = False

@@ -35,7 +35,7 @@ class Upstream(UpstreamPort):
         self.address = address
         self.reader = ResponseReader(rules)
         self.exchange: Exchange | None = None
-        self.retire_at = 0.0
+        self.rested_at = self.retire_at = 0.0
         self.used = False
         self.carried = self.bodies = False
         self.lost = False

@@ -27,8 +27,8 @@ After the final head is out nothing can be taken back. What goes wrong then ends
 reset, so that no client mistakes half a body for a whole one.
 
 A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
-the upstream may just have closed it for idleness), the method is idempotent, not one octet of a response was seen, and
-not one octet of the body has been consumed.
+the upstream may just have closed it for idleness), or there is another target; the method is idempotent; not one octet
+of a response was seen; not one octet of the body has been consumed.
 """
 
 from math import inf
@@ -271,7 +271,7 @@ class Exchange(Waiter):
             if not self.may_tunnel:
                 self._fail(errors.QUEUE_FULL, now, NO_TUNNEL)
                 return
-        self._acquire(now, fresh=False)
+        self._acquire(now)
 
     @property
     def address(self) -> str:
@@ -296,9 +296,9 @@ class Exchange(Waiter):
         else:
             self._fail(errors.QUEUE_FULL, now, MADE_WAY)
 
-    def _acquire(self, now: float, *, fresh: bool) -> None:
+    def _acquire(self, now: float) -> None:
         self.since = now
-        got = self.pool.acquire(self, now, fresh=fresh)
+        got = self.pool.acquire(self, now)
         if got is None:
             if self.pool.queued(self):
                 self.client.arm(now + self.pool.terms.queue_timeout)
@@ -550,28 +550,35 @@ class Exchange(Waiter):
         """The upstream's connection is gone, in the middle of things."""
         if self.phase is DONE or self.upstream is None:
             return
-        if self._may_retry():
-            self._drop_upstream(now)
-            self.phase = self.phase.moves[RETRY]
-            self.retried = True
-            self.wants_body = False
-            self.upstream_pace = None
-            self._acquire(now, fresh=True)
+        upstream, wordless = self.upstream, not (self.response_seen or self.body_taken)
+        if wordless and not upstream.used:
+            self.pool.targets.failed(upstream.target, "it closed a new connection without a word", now)
+        if wordless and self._may_retry(upstream, now):
+            self._retry(upstream, now)
         elif self.phase is TUNNEL:
             self._cut(errors.UPSTREAM_CUT, now)
         else:
             self._fail(errors.UPSTREAM_RESET if self.status == 0 else errors.UPSTREAM_CUT, now)
 
-    def _may_retry(self) -> bool:
-        upstream = self.upstream
+    def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
+        """Whether a request of which nothing is lost may be sent again. A new connection that ends so says that the
+        target is broken: then only to another one."""
         return (
-            upstream is not None
-            and upstream.used
-            and not self.retried
-            and not self.response_seen
-            and not self.body_taken
+            not self.retried
             and self.head.method in IDEMPOTENT
+            and (upstream.used or not self.pool.targets.is_only(upstream.target, now))
         )
+
+    def _retry(self, upstream: UpstreamPort, now: float) -> None:
+        self.phase = self.phase.moves[RETRY]
+        self.retried = True
+        self.wants_body = False
+        self.upstream_pace = None
+        self.since = now
+        self.upstream = None
+        upstream.attach(None)
+        upstream.reset()
+        self.pool.replace(upstream, self)
 
     def upstream_is_full(self, now: float) -> None:
         """More is written to the upstream than it takes: the client waits."""
@@ -662,6 +669,7 @@ class Exchange(Waiter):
             return self._wait()[0]
         if reason is errors.QUEUE_TIMEOUT and self.pool.insist(self, now):
             return inf  # a dial is under way, with a deadline of its own
+        self._doubt(reason, now)
         if self.phase is TUNNEL:
             self._drop_upstream(now)
             self._finish(OVER, reason, now)
@@ -670,6 +678,13 @@ class Exchange(Waiter):
         else:
             self._fail(reason, now)
         return inf
+
+    def _doubt(self, reason: Reason, now: float) -> None:
+        """Somebody is late. A used connection that the upstream has left silent is not the only one: see `pool`."""
+        upstream = self.upstream
+        late = reason is errors.UPSTREAM_TIMEOUT or reason is errors.UPSTREAM_CUT
+        if late and upstream is not None and upstream.used and not self._past_total(now):
+            self.pool.doubt(upstream.target, self.since)
 
     def _progressed(self, reason: Reason, now: float) -> bool:
         """The deadline passed, but look closer: a slow reader may have taken some, a slow sender enough."""

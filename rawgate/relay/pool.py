@@ -25,6 +25,10 @@ Rules it keeps
   sent a second time: what has come on it, even its end, is in the socket already.
 - A service that says something nobody asked for behind a request with a body has answered without reading that body,
   and takes it for a request: somebody else's client chose it. Its connections are not used after a body from then on.
+- A request that is sent again keeps its slot and gets a new connection in it, even at the limit: a used one may be as
+  dead as the one that it had.
+- A target that accepts and closes without a word has failed, as one that refuses has. One that does not answer in time
+  on a used connection casts doubt on its idle ones from which nothing has come since: they are closed.
 - A connection whose state is in doubt is never put back: `release` is called by an exchange that has seen the whole
   response, and nothing after it.
 """
@@ -141,18 +145,12 @@ class Pool:
 
     # ── asking ──
 
-    def acquire(self, waiter: Waiter, now: float, *, fresh: bool = False) -> UpstreamPort | Reason | None:
-        """A connection at once, or None: wait for `leased` or `lease_failed`, or the reason why there will be none.
-
-        fresh: do not take an idle one (the last one taken turned out to be dead, and the others may be too).
-        """
-        if not fresh:
-            if self.targets.is_single:
-                upstream = self._take_idle(0, ANY, waiter, now)
-            else:
-                upstream = self._take_in_turn(waiter, now)
-            if upstream is not None:
-                return upstream
+    def acquire(self, waiter: Waiter, now: float) -> UpstreamPort | Reason | None:
+        """A connection at once, or None: wait for `leased` or `lease_failed`, or the reason why there will be none."""
+        is_single = self.targets.is_single
+        upstream = self._take_idle(0, ANY, waiter, now) if is_single else self._take_in_turn(waiter, now)
+        if upstream is not None:
+            return upstream
         if self.size >= self.terms.max_connections:
             for old in self.retire(now):
                 old.close()
@@ -160,14 +158,14 @@ class Pool:
             self._start_dial(waiter)
             return None
         upstream = self._take_any_idle(waiter, now)
-        if upstream is not None and fresh:
-            # At the limit, and a new connection is wanted: an idle one makes room for it.
-            upstream.close()
-            self.discard(upstream)
-            return self.acquire(waiter, now, fresh=True)
         if upstream is not None:
             return upstream
         return self._wait(waiter, now)
+
+    def replace(self, upstream: UpstreamPort, waiter: Waiter) -> None:
+        """The connection that the waiter has leased is dead: dial a new one in its slot."""
+        self._give(upstream)
+        self._start_dial(waiter)
 
     def _wait(self, waiter: Waiter, now: float) -> Reason | None:
         """There is nothing for it: the queue. It is not refused before others have been asked to make way for it."""
@@ -232,6 +230,15 @@ class Pool:
 
     # ── what dials report ──
 
+    def doubt(self, target: int, since: float) -> None:
+        """A used connection to this target has been silent since then, for too long: close its idle ones that have been
+        at rest for as long. One that was used later has shown that it is alive."""
+        idle = self._idle[target]
+        old = [upstream for upstream in idle if upstream.rested_at <= since]
+        for upstream in old:
+            idle.remove(upstream)
+            upstream.close()
+
     def dialed(self, waiter: Waiter, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
         self.targets.answered(upstream.target, upstream.address)
@@ -270,6 +277,7 @@ class Pool:
             return
         # A second before the upstream closes it, a request could be on its way already: retire it first.
         rest = self.terms.keep_alive if promised < 0 else min(self.terms.keep_alive, promised - 1)
+        upstream.rested_at = now
         upstream.retire_at = now + rest
         upstream.attach(None)
         idle = self._idle[upstream.target]

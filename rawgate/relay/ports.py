@@ -81,7 +81,7 @@ class ClientPort(Port):
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("address", "bodies", "carried", "reader", "retire_at", "target", "used")
+    __slots__ = ("address", "bodies", "carried", "reader", "rested_at", "retire_at", "target", "used")
 
     target: int
     """Index of the pool's target that this connection leads to."""
@@ -95,6 +95,8 @@ class UpstreamPort(Port):
     """Some request that it carried had a body."""
     reader: "ResponseReader"
     """Reads the response heads that come from there."""
+    rested_at: float
+    """Monotonic time since when it has been idle."""
     retire_at: float
     """Monotonic time after which an idle connection is not leased again."""
 

@@ -110,6 +110,10 @@ class Targets:
                 return at
         return (self._turn + 1) % count
 
+    def is_only(self, at: int, now: float) -> bool:
+        """Whether no other target is up."""
+        return all(other.standing.down_until > now for other in self._targets if other is not self._targets[at])
+
     # ── what dials find ──
 
     def addresses(self, at: int, turn: int, found: tuple[str, ...], now: float) -> list[str]:

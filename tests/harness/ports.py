@@ -69,7 +69,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.target = target
         self.address = address
         self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
-        self.retire_at = 0.0
+        self.rested_at = self.retire_at = 0.0
         self.used = used
         self.carried = self.bodies = False
         self.spoilt = False

@@ -770,6 +770,94 @@ def test_a_body_that_was_not_touched_allows_the_retry() -> None:
     assert second.sent.endswith(b"hello")
 
 
+def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -> None:
+    w = World(max_connections=1)
+    w.connected(used=True)
+    other = World(pool=w.pool).start()
+    assert w.pool.queued(other.exchange)
+    w.exchange.upstream_lost(w.now)
+    assert w.dials == [w.exchange], "it keeps its slot"
+    new = FakeUpstream()
+    w.pool.dialed(w.dials.pop(), new, w.now)
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert new.sent.count(b"GET /x") == 2, "and the next in the queue comes after it"
+
+
+def two(dials: list[Waiter]) -> Pool:
+    """A pool with two targets."""
+    return Pool(UpstreamTerms("u", (("a", 1), ("b", 2))), lambda _, waiter: dials.append(waiter))
+
+
+@pytest.mark.parametrize("how", ["lost", "eof"])
+@pytest.mark.parametrize(("method", "again"), [(b"GET", True), (b"PUT", True), (b"POST", False)])
+def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: str, method: bytes, again: bool) -> None:
+    dials: list[Waiter] = []
+    w = World(method, pool=two(dials)).start()
+    w.pool.dialed(dials.pop(), FakeUpstream(0), w.now)
+    w.exchange.upstream_lost(w.now) if how == "lost" else w.exchange.upstream_eof(w.now)
+    assert w.pool.targets.is_only(1, w.now), "it is tried last"
+    assert bool(dials) is again
+    if not again:
+        assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+        return
+    w.pool.dialed(dials.pop(), FakeUpstream(1), w.now)
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502), "the next target once"
+    assert not dials
+
+
+def test_a_target_that_says_something_or_was_given_a_body_has_not_failed() -> None:
+    dials: list[Waiter] = []
+    for said in (b"HTT", b""):
+        w = World(b"PUT", 5, pool=two(dials)).start()
+        w.pool.dialed(dials.pop(), FakeUpstream(0), w.now)
+        if said:
+            w.down(said)
+        else:
+            w.up(b"h")
+        w.exchange.upstream_lost(w.now)
+        assert not w.pool.targets.is_only(1, w.now)
+        assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+
+
+def at_rest(w: World, *since: float) -> list[FakeUpstream]:
+    """More connections of the same pool, idle since then."""
+    ports = [FakeUpstream(used=True) for _ in since]
+    for port in ports:
+        World(pool=w.pool).start()
+        w.pool.dialed(w.dials.pop(), port, w.now)
+    for port, rested in zip(ports, since, strict=True):
+        w.pool.release(port, rested)
+    return ports
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_silence_on_a_used_connection_casts_doubt_on_those_that_are_as_old(used: bool, begun: bool) -> None:
+    w = World(idle_timeout=5.0)
+    w.connected(used=used)
+    old, young = at_rest(w, w.now - 1.0, w.now + 1.0)
+    if begun:
+        w.down(OK_HEAD)
+    w.passes(5.0)
+    assert w.outcome()[0] is (errors.UPSTREAM_CUT if begun else errors.UPSTREAM_TIMEOUT)
+    assert (old.closed, young.closed) == (used, False)
+
+
+@pytest.mark.parametrize("late", ["the client", "everybody"])
+def test_no_doubt_when_it_is_not_the_upstream_that_is_silent(late: str) -> None:
+    w = World(total_timeout=40.0 if late == "everybody" else None)
+    w.connected(used=True)
+    (old,) = at_rest(w, w.now - 1.0)
+    w.down(CHUNKED_HEAD)
+    if late == "the client":
+        w.exchange.client_is_full(w.now)
+    w.passes(40.0)
+    assert w.client.over
+    assert not old.closed
+
+
 @pytest.mark.parametrize("why_not", ["new connection", "not idempotent", "body begun", "response begun"])
 def test_no_retry_when(why_not: str) -> None:
     method, body = {"not idempotent": (b"POST", 0), "body begun": (b"PUT", 5)}.get(why_not, (b"GET", 0))

@@ -14,6 +14,7 @@ from harness.ports import FakeUpstream, FakeWaiter
 from rawgate.errors import QUEUE_FULL, UPSTREAM_CONNECT_FAILED
 from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
 from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.targets import UNHEALTHY_FOR
 
 
 class Fixture:
@@ -144,15 +145,44 @@ def test_a_dial_whose_waiter_has_left_serves_the_queue_or_rests() -> None:
     assert f.pool.idle == 1
 
 
-def test_fresh_never_takes_an_idle_connection_and_makes_room_for_a_new_one() -> None:
-    f = Fixture(max_connections=1)
-    _, upstream = f.lease()
-    f.pool.release(upstream, 0.0)
-    waiter = FakeWaiter()
-    assert f.pool.acquire(waiter, 1.0, fresh=True) is None
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_dead_connection_is_replaced_in_its_own_slot(waiting: bool) -> None:
+    f = Fixture(max_connections=2)
+    waiter, dead = f.lease()
+    _, other = f.lease()
+    queued = FakeWaiter("another")
+    if waiting:
+        f.pool.acquire(queued, 0.0)
+    f.pool.replace(dead, waiter)
     assert f.dials == [waiter]
-    assert upstream.closed
-    assert f.pool.size == 1
+    assert f.pool.size == 2
+    f.pool.release(other, 1.0)
+    assert queued.got == ([other] if waiting else [])
+    assert waiter.got == [dead], "not the one that another just gave back"
+    new = f.connect(waiter)
+    assert waiter.got == [dead, new]
+
+
+def test_silence_casts_doubt_on_idle_connections_that_are_as_old() -> None:
+    f = Fixture(targets=(("a", 1), ("b", 2)))
+    (_, old), (_, same), (_, young), (_, busy) = (f.lease() for _ in range(4))
+    _, elsewhere = f.lease(target=1)
+    for upstream, now in ((old, 1.0), (same, 2.0), (young, 3.0), (elsewhere, 1.0)):
+        f.pool.release(upstream, now)
+    f.pool.doubt(0, 2.0)
+    assert [one.closed for one in (old, same, young, busy, elsewhere)] == [True, True, False, False, False]
+    assert f.pool.size == 3
+
+
+@pytest.mark.parametrize(
+    ("count", "down", "only"), [(1, (), True), (2, (), False), (2, (1,), True), (3, (0, 1), False), (3, (1, 2), True)]
+)
+def test_whether_there_is_another_target(count: int, down: tuple[int, ...], only: bool) -> None:
+    f = Fixture(targets=tuple((str(number), 1) for number in range(count)))
+    for target in down:
+        f.pool.targets.failed(target, "x", 0.0)
+    assert f.pool.targets.is_only(0, 1.0) is only
+    assert f.pool.targets.is_only(0, UNHEALTHY_FOR) is (count == 1)
 
 
 TWO = (("a", 1), ("b", 2))
@@ -195,9 +225,9 @@ def test_dials_for_who_comes_from_the_queue_or_wants_a_new_connection_take_turns
     f.pool.discard(other)
     assert [order[0][0] for order in f.orders] == [1, 0, 1, 0]
     f = Fixture(TWO)
-    for _ in range(4):
-        f.pool.acquire(FakeWaiter(), 0.0, fresh=True)
-    assert [order[0][0] for order in f.orders] == [1, 0, 1, 0]
+    for waiter, upstream in [f.lease() for _ in range(4)]:
+        f.pool.replace(upstream, waiter)
+    assert [order[0][0] for order in f.orders[4:]] == [1, 0, 1, 0]
 
 
 def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> None:
@@ -501,13 +531,13 @@ class PoolMachine(RuleBasedStateMachine):
         assert not cast("FakeUpstream", upstream).closed
         self.busy[upstream] = waiter
 
-    @rule(fresh=st.booleans(), address=st.sampled_from("xyz"))
-    def acquire(self, fresh: bool, address: str) -> None:
+    @rule(address=st.sampled_from("xyz"))
+    def acquire(self, address: str) -> None:
         waiter = Client(self, address)
         queue_before = self.queued()
         places = [one.address for one in queue_before]
         self.asked = waiter
-        got = self.f.pool.acquire(waiter, self.now, fresh=fresh)
+        got = self.f.pool.acquire(waiter, self.now)
         self.asked = None
         self.settle()
         if isinstance(got, FakeUpstream):
@@ -566,6 +596,22 @@ class PoolMachine(RuleBasedStateMachine):
         del self.busy[upstream]
         pool = self.f.pool
         self.free((lambda: pool.release(upstream, self.now)) if clean else (lambda: pool.discard(upstream)))
+
+    @precondition(lambda self: self.busy)
+    @rule(data=st.data())
+    def replace(self, data: st.DataObject) -> None:
+        upstream = data.draw(st.sampled_from(list(self.busy)))
+        waiter = self.busy.pop(upstream)
+        queue = self.queued()
+        self.f.pool.replace(upstream, waiter)
+        waiter.got.clear()
+        self.waiting.append(waiter)
+        assert self.queued() == queue, "it kept its slot, and took nobody's"
+        assert self.f.dials[-1] is waiter
+
+    @rule(since=st.sampled_from([0.0, 1.0, 20.0]), which=st.sampled_from([0, 1]))
+    def doubt(self, since: float, which: int) -> None:
+        self.f.pool.doubt(which, since)
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
