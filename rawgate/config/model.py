@@ -120,6 +120,13 @@ class Gateway(Struct, frozen=True, kw_only=True):
     parser: Annotated[
         Literal["fast", "h11"], About('"fast": common heads by rawgate itself, all others by h11. "h11": all by h11.')
     ] = "fast"
+    half_close: Annotated[
+        Literal["abort", "serve"],
+        About(
+            'A FIN from a client whose request is being served: "abort", it is gone, the request is given up (as nginx '
+            'and Envoy do); "serve", it only sends no more, and is served.'
+        ),
+    ] = "abort"
     admin: Annotated[None, marks.Only(None, "metrics, health and status are not built yet")] = None
     trusted_proxies: Annotated[
         tuple[Annotated[Trusted, marks.AddressRange()], ...],

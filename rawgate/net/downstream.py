@@ -318,13 +318,18 @@ class Downstream(ClientPort):
                 intake.end(self, self._transport)
 
     def eof_received(self) -> bool:
-        """FIN. What was sent before it is still answered: a half-close, unless it cuts a request in two."""
+        """FIN. The client is gone (see `relay.exchange`): what it waits for is given up, and nothing that it sent ahead
+        is sent on. Or, with `half_close`, all that was sent before is still answered."""
         self._ended = True
-        state = self._state
-        if state is BUSY:
-            self._pass_eof()
+        state, exchange = self._state, self._exchange
+        if exchange is not None:
+            if not exchange.client_fin(monotonic()):
+                self._pass_eof()
         elif state is HEAD:
             self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
+        elif state is PENDING and not self._listener.client_terms.half_close:
+            self._forget_pending()
+            self.close()
         elif state is IDLE or state is LINGERING:
             self.close()
         return True
@@ -520,6 +525,12 @@ class Downstream(ClientPort):
 
     def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
         listener = self._listener
+        if self._ended and not listener.client_terms.half_close:
+            # It was sent ahead, and its client has gone.
+            gone = errors.CLIENT_GONE
+            self._log_own(forward.request_id, forward.client_id, forward.terms.route, gone.status, gone, 0)
+            self.close()
+            return
         pool, shortest = listener.pools[forward.terms.upstream]
         own = forward.terms.response_timeout
         self._shortest = shortest if own is None else min(shortest, own)

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Iterator
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Protocol, cast
@@ -22,6 +23,11 @@ UNIX = Peer("unix", "unix")
 
 GLANCE = 12
 """Octets of a response that tell its status: "HTTP/1.1 408"."""
+
+LAST_READ = 256 * 1024
+"""Octets that are read at once of a connection that is lost; at most `LAST_READS` times: more than a receive buffer."""
+
+LAST_READS = 64
 
 _COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
@@ -93,6 +99,25 @@ def stirring(transport: asyncio.Transport) -> bytes | None:
         return None
     except OSError:
         return b""
+
+
+def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+    """What had come on a connection that is lost, and was not read: for `connection_lost`, while the socket is open.
+
+    A loop that fails to write gives the connection up without another look. But a peer that answers early, and closes
+    with octets of ours unread, resets behind its answer: that lies in the socket, and a reset does not take it away.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = sock.fileno()
+        look = select.poll()
+        look.register(descriptor, select.POLLIN)
+        for _ in range(LAST_READS):
+            if not look.poll(0) or not (data := os.read(descriptor, LAST_READ)):
+                return
+            yield data
 
 
 def peer_of(transport: asyncio.Transport) -> Peer | None:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import cast
 
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unsent
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unread, unsent
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
@@ -81,6 +81,8 @@ class Upstream(UpstreamPort):
         return came is not None
 
     def close(self) -> None:
+        if self.lost:
+            return
         if self.transport.get_write_buffer_size():
             # The answer is here already: an upstream that does not take the rest of its request will not be waited for.
             reset_transport(self.transport)
@@ -134,6 +136,11 @@ class Upstream(UpstreamPort):
         if exchange is None:
             self.pool.discard(self)
         else:
+            exchange.upstream_ends()
+            for data in unread(self.transport):
+                exchange.upstream_data(data, monotonic())
+                if self.exchange is None:
+                    return
             exchange.upstream_lost(monotonic())
 
     def pause_writing(self) -> None:

@@ -23,8 +23,12 @@ Whoever is slower is waited for: a full client pauses the upstream, a full upstr
 only against the side that is waited for; `_wait` says which that is, from the phase and from which side is full, and
 `since` is when that side last made progress, or when we began to wait for it.
 
-After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: the client's connection is
-reset, so that no client mistakes half a body for a whole one.
+After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: what came is sent, then the
+client's connection is closed where the framing shows that the response is not whole (a length, chunks), and reset where
+its end would pass for the body's: so no client mistakes half a body for a whole one.
+
+A FIN from the client while its request is being served means that it is gone, since close() looks the same, unless the
+configuration says that it is a half-close (`half_close`).
 
 A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
 the upstream may just have closed it for idleness), or there is another target; the method is idempotent; not one octet
@@ -44,6 +48,7 @@ from rawgate.wire import (
     CONNECTION,
     LAST_CHUNK,
     Body,
+    CountedBody,
     EndlessBody,
     body_octets,
     body_reader,
@@ -142,13 +147,17 @@ for _phase, _row in TABLE.items():
 
 
 class ClientTerms(Terms, frozen=True):
-    """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers."""
+    """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers.
+
+    half_close: a client that has sent FIN behind its request is served all the same
+    """
 
     body_timeout: float = 30.0
     send_timeout: float = 30.0
     body_rate: int = 240
     trailer_octets: int = 16 * 1024
     trailer_fields: int = 100
+    half_close: bool = False
 
 
 def request_error(detail: str) -> MessageError:
@@ -379,9 +388,21 @@ class Exchange(Waiter):
         if out:
             upstream.write(out)
 
+    def client_fin(self, now: float) -> bool:
+        """The client's FIN has come; octets before it may be held back still. Whether the client is gone, and the
+        exchange over with it."""
+        phase = self.phase
+        if self.client_terms.half_close or phase is TUNNEL or phase is FLUSHING or phase is DONE:
+            return False
+        if self.status:
+            self._cut(errors.CLIENT_GONE, now)
+        else:
+            self.client_lost(now)
+        return True
+
     def client_eof(self, now: float) -> None:
-        """The client sends nothing more, and all that it sent has been handed over. Inside a request that is a loss;
-        after it, a half-close."""
+        """A half-close: the client sends nothing more, and all that it sent has been handed over. Inside a request that
+        is a loss."""
         self.client_ended = True
         if self.phase is TUNNEL:
             if self.upstream is not None:
@@ -463,7 +484,7 @@ class Exchange(Waiter):
         self.phase = self.phase.moves[FINAL_HEAD]
         self.status = head.status
         self.promised = head.keep_alive
-        self.response_close = head.close or early
+        self.response_close |= head.close or early
         if early:
             self.wants_body = False
             self.linger = True
@@ -546,6 +567,10 @@ class Exchange(Waiter):
         else:
             self.upstream_lost(now)
 
+    def upstream_ends(self) -> None:
+        """The upstream's connection is gone. What had come before that may follow, then `upstream_lost`."""
+        self.response_close = True
+
     def upstream_lost(self, now: float) -> None:
         """The upstream's connection is gone, in the middle of things."""
         if self.phase is DONE or self.upstream is None:
@@ -572,7 +597,7 @@ class Exchange(Waiter):
     def _retry(self, upstream: UpstreamPort, now: float) -> None:
         self.phase = self.phase.moves[RETRY]
         self.retried = True
-        self.wants_body = False
+        self.wants_body = self.response_close = False
         self.upstream_pace = None
         self.since = now
         self.upstream = None
@@ -775,11 +800,15 @@ class Exchange(Waiter):
         self._finish(OVER, reason, now, status=reason.status)
 
     def _cut(self, reason: Reason, now: float) -> None:
-        """Reset the client's connection: what it has is not the whole."""
+        """End the client's connection: what it has is not the whole, see the module's theory. A client that does not
+        take what it is sent is reset."""
+        shows = self.status != 101 and (self.head.minor == 1 or isinstance(self.response_body, CountedBody))
+        self.linger = self.linger or self.wants_body
         self._drop_upstream(now)
         self.keep_open = False
-        self.was_reset = True
-        self.client.reset()
+        if reason is errors.CLIENT_GONE or not shows:
+            self.was_reset = True
+            self.client.reset()
         self._finish(OVER, reason, now, status=reason.status if reason is errors.CLIENT_GONE else self.status)
 
     def _drop_upstream(self, now: float) -> None:

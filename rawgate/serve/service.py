@@ -74,7 +74,14 @@ class Service:
             terms=ListenerTerms(
                 timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
             ),
-            client_terms=ClientTerms(timeouts.body, timeouts.send, limits.body_rate, limits.head, limits.headers),
+            client_terms=ClientTerms(
+                timeouts.body,
+                timeouts.send,
+                limits.body_rate,
+                limits.head,
+                limits.headers,
+                config.gateway.half_close == "serve",
+            ),
             request_rules=request_rules(loaded),
         )
         self._report = report

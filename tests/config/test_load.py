@@ -30,6 +30,7 @@ FULL = """\
 listen = ["127.0.0.1:8080", "[::1]:0", { address = "unix:run/rawgate.sock", mode = "0660" }]
 workers = 1
 parser = "h11"
+half_close = "serve"
 trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
 client_ip_header = "CF-Connecting-IP"
 merge_slashes = false
@@ -148,6 +149,7 @@ def full(folder: Path) -> model.Config:
                 model.Listen(path=str(folder / "run/rawgate.sock"), mode=0o660),
             ),
             parser="h11",
+            half_close="serve",
             trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128"), "unix"),
             client_ip_header="cf-connecting-ip",
             merge_slashes=False,

@@ -20,7 +20,7 @@ from harness.wire_reader import (
     read_response,
     read_response_head,
 )
-from rawgate.errors import CLIENT_GONE, UPSTREAM_CUT
+from rawgate.errors import CLIENT_GONE, OK, UPSTREAM_CUT
 from rawgate.message import Forward
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import TUNNEL
@@ -240,8 +240,8 @@ def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
             yield f"{line}: sent what is no response: {error}"
             return
         except Cut:
-            if not (last and (client.was_reset or line.reason == CLIENT_GONE.code)):
-                yield f"{line}: cut, but not reset"
+            if not last or line.reason == OK.code:
+                yield f"{line}: cut, but not as a cut"
             return
         if ends and not last:
             yield f"{lines[position + 1]} was served after {line}"

@@ -73,7 +73,7 @@ class Waiting(Pending):
 class World:
     """A listener, one pool, and clients that connect to it."""
 
-    def __init__(self, terms: ListenerTerms, **upstream: Any) -> None:
+    def __init__(self, terms: ListenerTerms, *, half_close: bool = False, **upstream: Any) -> None:
         self.loop = FakeLoop()
         self.log = Records()
         self.dials: list[Waiter] = []
@@ -93,7 +93,7 @@ class World:
             pools={"users": self.pool},
             log=self.log,
             terms=terms,
-            client_terms=ClientTerms(send_timeout=SEND_TIMEOUT),
+            client_terms=ClientTerms(send_timeout=SEND_TIMEOUT, half_close=half_close),
             request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
         )
 
@@ -458,13 +458,14 @@ def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
     assert world.logged("status", "bytes_in", "bytes_out", "reason") == [(101, 4, 9, "ok")]
 
 
-def test_a_cut_is_a_reset(world: World) -> None:
+def test_a_cut_sends_what_came_and_then_ends(world: World) -> None:
     client = world.client().get()
     world.upstream()
     client.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
     world.exchange.upstream_lost(world.loop.now)
     world.loop.run()
-    assert client.transport.was_reset
+    assert client.transport.was_closed
+    assert client.transport.sent.endswith(b"half")
     assert world.logged("status", "reason") == [(200, "upstream_cut")]
 
 
@@ -495,7 +496,8 @@ def test_what_came_before_fin_is_answered(world: World, octets: bytes, statuses:
     assert client.transport.was_closed
 
 
-def test_the_answer_of_a_half_closed_client_is_still_relayed(world: World) -> None:
+def test_the_answer_of_a_half_closed_client_is_still_relayed(make: Make) -> None:
+    world = make(half_close=True)
     client = world.client().get().send(b"")
     world.upstream()
     client.answer()
@@ -505,7 +507,8 @@ def test_the_answer_of_a_half_closed_client_is_still_relayed(world: World) -> No
 
 
 @pytest.mark.parametrize("dialed", ["before", "after"])
-def test_fin_in_a_body_is_a_loss(world: World, dialed: str) -> None:
+def test_fin_in_a_body_is_a_loss(make: Make, dialed: str) -> None:
+    world = make(half_close=True)
     client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
     if dialed == "before":
         world.upstream()
@@ -519,13 +522,46 @@ def test_fin_in_a_body_is_a_loss(world: World, dialed: str) -> None:
     assert world.logged("reason", "status") == [("client_gone", 499)]
 
 
-def test_fin_behind_held_requests_waits_its_turn(world: World) -> None:
+def test_fin_behind_held_requests_waits_its_turn(make: Make) -> None:
+    world = make(half_close=True)
     client = world.client().get(b"/1").get(b"/2").send(b"")
     world.upstream()
     client.answer()
     client.answer()
     assert client.statuses == [200, 200]
     assert client.transport.was_closed
+
+
+@pytest.mark.parametrize("dialed", [False, True])
+@pytest.mark.parametrize("body", [0, 5])
+def test_fin_while_a_request_is_served_gives_it_up(world: World, body: int, dialed: bool) -> None:
+    fields = [b"Content-Length: 5"] if body else []
+    client = world.client().send(request(b"POST", b"/1", *fields) + bytes(body))
+    if dialed:
+        world.upstream()
+    client.send(b"")
+    world.loop.run()
+    assert client.statuses == []
+    assert client.transport.was_closed
+    assert [upstream.was_reset for upstream in world.upstreams] == [True] * dialed
+    assert world.logged("reason", "status") == [("client_gone", 499)]
+
+
+def test_fin_while_a_decision_is_waited_for_gives_it_up(world: World) -> None:
+    client = world.client().get(b"/wait").send(b"")
+    assert client.transport.was_closed
+    assert world.waiting.ready == []
+    assert world.logged("reason", "status") == [("client_gone", 499)]
+
+
+def test_what_a_client_sent_ahead_is_not_sent_on_when_it_has_gone(world: World) -> None:
+    client = world.client()
+    client.transport.receives(request(b"GET", b"/own") + request(b"GET", b"/1") + request(b"GET", b"/2"))
+    client.send(b"")
+    assert client.statuses == [404]
+    assert client.transport.was_closed
+    assert world.dials == []
+    assert world.logged("reason", "status", "target") == [("no_route", 404, b"/own"), ("client_gone", 499, b"/1")]
 
 
 # ── own replies ──
@@ -626,7 +662,8 @@ def test_a_client_that_leaves_is_not_waited_for(world: World) -> None:
     assert world.logged("reason", "status", "id", "client") == [("client_gone", 499, "waiting", "someone")]
 
 
-def test_a_half_closed_client_is_still_answered_when_the_decision_comes(world: World) -> None:
+def test_a_half_closed_client_is_still_answered_when_the_decision_comes(make: Make) -> None:
+    world = make(half_close=True)
     client = world.client().get(b"/wait").send(b"")
     world.open = True
     world.waiting.ready.pop()()
@@ -833,7 +870,7 @@ def test_a_connection_accepted_while_draining_is_closed(world: World) -> None:
         (b"GET /x HT", b"", [503], False, ("draining", 503)),
         (request(b"GET", b"/wait"), b"", [503], False, ("draining", 503)),
         (request(b"GET", b"/x"), b"", [503], False, ("draining", 503)),
-        (request(b"GET", b"/x"), OK[:-1], [200], True, ("draining", 200)),
+        (request(b"GET", b"/x"), OK[:-1], [200], False, ("draining", 200)),
     ],
     ids=["head", "pending", "awaiting", "relaying"],
 )

@@ -33,6 +33,7 @@ CONFIG = """
 [gateway]
 listen = ["127.0.0.1:0"]
 parser = "{lane}"
+half_close = "serve"
 timeouts = {{ head = "2s", body = "2s", send = "5s", keep_alive = "20s", drain = "5s" }}
 
 [upstreams.stage]

@@ -1,19 +1,21 @@
 """Who is lost, and what is not lost with them: over real sockets, in both lanes.
 
-Requests that are sent again, targets that close without a word. What `test_losses` says of single connections is here
-said of several at once.
+Requests that are sent again, targets that close without a word, early responses behind which the service resets, cuts
+that send what came, clients that leave.
 """
 
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from harness.gateway import PATIENCE, Gateway, running
-from harness.upstream import OK, Connection, Script, Upstream, replying
-from harness.wire_reader import Message, Stream, read_response
+from harness.upstream import OK, Connection, Script, Upstream, replying, response
+from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
 
@@ -93,3 +95,115 @@ def test_a_target_that_closes_without_a_word_is_left_for_another(serve: Serve) -
             assert message.status == 200
     assert len(good.requests) == 4
     assert len(broken.connections) <= 1
+
+
+# ── an early response, and then a reset ──
+
+
+def refusing(pause: float) -> Script:
+    """Answers behind the head, and closes with the upload unread: then the kernel resets."""
+
+    def script(connection: Connection) -> None:
+        if connection.head() is not None:
+            Event().wait(pause)  # the upload is under way: no event tells, since it is not to be read
+            connection.send(response(b"no", "Connection: close", status="413 Content Too Large"))
+
+    return script
+
+
+def send_all(sock: socket.socket, *pieces: bytes) -> None:
+    """As much as is taken: a response may come, and the connection go, before that is all."""
+    with suppress(OSError):
+        for piece in pieces:
+            sock.sendall(piece)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.002, 0.005])
+def test_an_early_response_survives_the_reset_behind_it(serve: Serve, pause: float) -> None:
+    gateway, _ = serve(refusing(pause))
+    chunk = b"c350\r\n" + bytes(50_000) + b"\r\n"
+    for _ in range(10):
+        with gateway.connect() as sock:
+            send_all(sock, get("/", "Transfer-Encoding: chunked", method="POST"), *[chunk] * 100, b"0\r\n\r\n")
+            message = read_response(Stream.of(sock), b"POST")
+            assert message is not None
+            assert (message.status, message.body) == (413, b"no")
+
+
+# ── cut ──
+
+
+@pytest.mark.parametrize("how", [FIN, RESET])
+@pytest.mark.parametrize("framing", ["counted", "chunked"])
+def test_a_cut_sends_what_came_to_a_slow_reader(serve: Serve, framing: str, how: str) -> None:
+    octets = 3_000_000
+
+    def script(connection: Connection) -> None:
+        if connection.request() is None:
+            return
+        if framing == "counted":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n", bytes(octets))
+        else:
+            connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4c4b40\r\n", bytes(octets))
+        if how == RESET:
+            connection.reset()
+
+    gateway, _ = serve(script)
+    with gateway.connect() as sock:
+        sock.sendall(get())
+        stream = Stream.of(sock)
+        assert read_response_head(stream, b"GET") is not None
+        rest = stream.rest()
+        assert stream.ended == FIN
+    if how == FIN:
+        assert rest.count(0) == octets
+    assert gateway.line(path="/")["reason"] == "upstream_cut"
+
+
+# ── a client that leaves ──
+
+
+def holding(opened: Event) -> Script:
+    """Answers when it is told to, and sees how the gateway ends the connection."""
+
+    def script(connection: Connection) -> None:
+        while connection.request() is not None:
+            if opened.is_set():
+                connection.send(OK)
+            else:
+                connection.wait_end()
+
+    return script
+
+
+@pytest.mark.parametrize("how", ["close", "half-close"])
+def test_clients_that_leave_free_their_connections(serve: Serve, how: str) -> None:
+    opened = Event()
+    gateway, (upstream,) = serve(holding(opened), terms=f'max_connections = 5\nqueue_timeout = "{PATIENCE:g}s"')
+    with ExitStack() as stack:
+        socks = [stack.enter_context(gateway.connect()) for _ in range(6)]
+        for sock in socks[:5]:
+            sock.sendall(get("/gone"))
+        upstream.wait_requests(5)
+        socks[5].sendall(get("/queued"))
+        for sock in socks[5:] + socks[:5]:
+            sock.shutdown(socket.SHUT_WR) if how == "half-close" else sock.close()
+        assert [line["status"] for line in gateway.wait_lines(6, reason="client_gone")] == [499] * 6
+        opened.set()
+        assert ask(gateway, get("/next")).status == 200
+    assert len([request for request in upstream.requests if request.target == b"/gone"]) == 5
+    assert {connection.stream.ended for connection in upstream.connections[:5]} == {RESET}
+
+
+def test_a_half_closed_client_is_served_where_the_configuration_says_so(serve: Serve) -> None:
+    gateway, _ = serve(replying(OK), gateway='half_close = "serve"')
+    with gateway.connect() as sock:
+        sock.sendall(get("/1") + get("/2"))
+        sock.shutdown(socket.SHUT_WR)
+        stream = Stream.of(sock)
+        for _ in range(2):
+            message = read_response(stream, b"GET")
+            assert message is not None
+            assert message.status == 200
+        stream.rest()
+        assert stream.ended == FIN

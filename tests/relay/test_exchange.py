@@ -468,23 +468,36 @@ def test_upstream_lost_before_the_head(make: Make, reason: Reason, status: int) 
 @pytest.mark.parametrize("how", ["lost", "eof"])
 def test_upstream_lost_after_the_head_cuts_the_client(make: Make, how: str) -> None:
     w, _ = make()
-    sent = w.client.sent
+    sent, incomplete = w.client.sent, make is early
     if how == "lost":
         w.exchange.upstream_lost(w.now)
     else:
         w.exchange.upstream_eof(w.now)
     assert w.outcome() == (errors.UPSTREAM_CUT, 200)
-    assert w.client.was_reset
+    assert not w.client.was_reset
+    assert (w.exchange.keep_open, w.exchange.linger) == (False, incomplete)
     assert w.client.sent == sent, "nothing that could pass for an end"
 
 
-def test_upstream_lost_in_a_close_delimited_body_cuts_the_client() -> None:
-    w = World()
+@pytest.mark.parametrize(
+    ("minor", "head", "reset"),
+    [
+        (1, b"HTTP/1.1 200 OK\r\n\r\nabc", False),
+        (1, CHUNKED_HEAD + b"3\r\nabc\r\n", False),
+        (1, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", False),
+        (0, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", False),
+        (0, b"HTTP/1.1 200 OK\r\n\r\nabc", True),
+        (0, CHUNKED_HEAD + b"3\r\nabc\r\n", True),
+    ],
+)
+def test_a_cut_is_a_reset_only_where_the_end_would_pass_for_the_bodys(minor: int, head: bytes, reset: bool) -> None:
+    w = World(minor=minor)
     w.connected()
-    w.down(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    w.down(head)
     w.exchange.upstream_lost(w.now)
     assert w.outcome() == (errors.UPSTREAM_CUT, 200)
-    assert w.client.was_reset
+    assert w.client.was_reset is reset
+    assert not w.exchange.keep_open
 
 
 def test_upstream_lost_in_a_tunnel_cuts_the_client() -> None:
@@ -513,7 +526,7 @@ def test_a_bad_chunk_right_behind_the_head_is_a_502_and_later_a_cut() -> None:
     w.down(CHUNKED_HEAD + b"2\r\nok\r\n")
     w.down(b"zz\r\n")
     assert w.outcome() == (errors.UPSTREAM_CUT, 200)
-    assert w.client.was_reset
+    assert not w.exchange.keep_open
 
 
 @pytest.mark.parametrize(
@@ -523,8 +536,8 @@ def test_a_bad_chunk_right_behind_the_head_is_a_502_and_later_a_cut() -> None:
         (awaiting_100, 5.0, errors.UPSTREAM_TIMEOUT, 504, False),
         (sending, 30.0, errors.BODY_TIMEOUT, 408, False),
         (awaiting, 5.0, errors.UPSTREAM_TIMEOUT, 504, False),
-        (early, 60.0, errors.UPSTREAM_CUT, 200, True),
-        (relaying, 60.0, errors.UPSTREAM_CUT, 200, True),
+        (early, 60.0, errors.UPSTREAM_CUT, 200, False),
+        (relaying, 60.0, errors.UPSTREAM_CUT, 200, False),
         (flushing, 30.0, errors.CLIENT_GONE, 499, True),
         (tunnel, 60.0, errors.TUNNEL_IDLE, 101, False),
     ],
@@ -966,6 +979,71 @@ def test_fin_inside_a_request_is_a_loss() -> None:
     w.exchange.client_eof(w.now)
     assert w.outcome() == (errors.CLIENT_GONE, 499)
     assert upstream.was_reset
+
+
+@pytest.mark.parametrize(
+    ("make", "gone"),
+    [
+        (leasing, True),
+        (dialing, True),
+        (awaiting_100, True),
+        (sending, True),
+        (awaiting, True),
+        (early, True),
+        (relaying, True),
+        (flushing, False),
+        (tunnel, False),
+    ],
+)
+@pytest.mark.parametrize("half_close", [False, True])
+def test_fin_from_a_client_that_is_served_means_that_it_is_gone(make: Make, gone: bool, half_close: bool) -> None:
+    w, upstream = make()
+    w.exchange.client_terms = ClientTerms(half_close=half_close)
+    begun = w.exchange.status != 0
+    assert w.exchange.client_fin(w.now) is (gone and not half_close)
+    if half_close or not gone:
+        assert not w.client.over
+        return
+    assert w.outcome() == (errors.CLIENT_GONE, 499)
+    assert w.client.was_reset is begun
+    assert not w.exchange.keep_open
+    if upstream is not None:
+        assert upstream.was_reset
+    assert not w.pool.queued(w.exchange)
+
+
+# ── what came before a loss ──
+
+
+@pytest.mark.parametrize("length", [2, 5])
+def test_what_had_come_before_the_loss_is_relayed(length: int) -> None:
+    w, _ = sending()
+    w.exchange.upstream_ends()
+    w.down(b"HTTP/1.1 413 No\r\nContent-Length: %d\r\n\r\nno" % length)
+    w.exchange.upstream_lost(w.now)
+    assert status_of(w.client.sent) == 413
+    assert w.outcome() == (errors.OK if length == 2 else errors.UPSTREAM_CUT, 413)
+    assert w.exchange.linger
+
+
+def test_a_connection_that_is_lost_behind_its_answer_is_not_used_again() -> None:
+    w = World()
+    w.connected()
+    w.exchange.upstream_ends()
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert w.pool.size == 0
+
+
+def test_a_lost_connection_does_not_spoil_the_one_after_it() -> None:
+    w = World()
+    w.connected(used=True)
+    w.exchange.upstream_ends()
+    w.exchange.upstream_lost(w.now)
+    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.down(OK_HEAD + b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert w.pool.idle == 1
 
 
 # ── making way for others ──
