@@ -359,8 +359,11 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
 
 def log(bench: Bench) -> None:
     records: list[Record] = [
-        (time.time(), secrets.token_hex(16), b"GET", b"/api/users/%d/orders?page=1" % number, "/api/users",
-         f"user-{number:05d}", 200, 0.0012345, "service", 0.0011, 0, 84, "127.0.0.1:50412", "ok")
+        Record(
+            time.time(), secrets.token_hex(16), b"GET", b"api.test", b"/api/users/%d/orders?page=1" % number,
+            "/api/users", f"user-{number:05d}", 200, 0.0012345, "service", 0.0, 0.001, 0.0011, 0, 84,
+            "127.0.0.1:50412", "ok", "",
+        )
         for number in range(INPUTS)
     ]  # fmt: skip
     descriptor = os.open(os.devnull, os.O_WRONLY)

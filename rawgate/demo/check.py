@@ -106,11 +106,11 @@ def _record(expected: Expectation, outcome: Outcome) -> Iterator[str]:
     if outcome.record is None:
         yield "the gateway has logged nothing of it"
         return
-    _, _, _, _, route, _, status, *_, reason = outcome.record
-    yield from _differs("the log's reason", reason, expected.reason)
-    yield from _differs("the log's status", status, outcome.statuses[-1])
+    record = outcome.record
+    yield from _differs("the log's reason", record.reason, expected.reason)
+    yield from _differs("the log's status", record.status, outcome.statuses[-1])
     if expected.route:
-        yield from _differs("the log's route", route, expected.route)
+        yield from _differs("the log's route", record.route, expected.route)
 
 
 def _service(expected: Expectation, outcome: Outcome) -> Iterator[str]:

@@ -30,11 +30,11 @@ class LiveLog:
 
 def live_line(page: Page, record: Record) -> str:
     """method, path, status, reason, client, where it went, how long it took."""
-    _, _, method, target, route, client, status, took, upstream, _, _, _, _, reason = record
-    path = target.partition(b"?")[0].decode("latin-1")
-    way = f"{route or '–'} → {upstream}" if upstream else route or "–"
-    texts = (method.decode("latin-1") or "–", path or "–", str(status), reason, client, way)
+    status, reason = record.status, record.reason
+    path = record.target.partition(b"?")[0].decode("latin-1")
+    way = f"{record.route or '–'} → {record.upstream}" if record.upstream else record.route or "–"
+    texts = (record.method.decode("latin-1") or "–", path or "–", str(status), reason, record.client_id, way)
     cells = [cut(visible(text), width).ljust(width) for text, (_, width) in zip(texts, COLUMNS, strict=True)]
     cells[2] = page.paint(cells[2], status_style(status), "bold")
     cells[3] = cells[3] if reason == "ok" else page.paint(cells[3], status_style(status))
-    return f"{' '.join(cells)} {page.paint(milliseconds(took).rjust(7), 'dim')}"
+    return f"{' '.join(cells)} {page.paint(milliseconds(record.duration).rjust(7), 'dim')}"

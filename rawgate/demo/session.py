@@ -134,7 +134,7 @@ class Records:
         self._news = asyncio.Event()
 
     def write(self, record: Record) -> None:
-        self._records[record[1]] = record
+        self._records[record.request_id] = record
         self._news.set()
 
     async def find(self, request_id: str) -> Record | None:

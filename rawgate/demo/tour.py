@@ -104,7 +104,7 @@ def _logged(page: Page, record: Record | None) -> str:
     """What of the gateway's log line tells what was decided."""
     if record is None:
         return "nothing"
-    _, _, _, _, route, client, status, took, _, _, _, _, _, reason = record
-    colour = status_style(status)
-    parts = [f"route {route}" if route else "no route", f"client {client}", milliseconds(took)]
-    return f"{page.paint(reason, colour)} · {' · '.join(map(visible, parts))}"
+    colour = status_style(record.status)
+    where = f"route {record.route}" if record.route else "no route"
+    parts = [where, f"client {record.client_id}", milliseconds(record.duration)]
+    return f"{page.paint(record.reason, colour)} · {' · '.join(map(visible, parts))}"

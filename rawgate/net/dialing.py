@@ -65,20 +65,21 @@ class Dialer:
         """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
         does not use up the time of the others."""
         ends = monotonic() + pool.terms.connect_timeout
-        reason = UPSTREAM_CONNECT_FAILED
+        reason, detail = UPSTREAM_CONNECT_FAILED, ""
         for position, (target, turn) in enumerate(order):
             now = monotonic()
             try:
                 upstream = await self._reach(pool, target, turn, now + (ends - now) / (len(order) - position))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong, the waiter and its slot must not be lost
-                reason = _reason(error)
+                reason, why = _reason(error), why_not(error)
+                detail = f"No connection: {why}."
                 if reason is CONNECTION_LIMIT:
                     break
-                pool.targets.failed(target, why_not(error), monotonic())
+                pool.targets.failed(target, why, monotonic())
             else:
                 pool.dialed(waiter, upstream, monotonic())
                 return
-        pool.dial_failed(waiter, reason, monotonic())
+        pool.dial_failed(waiter, reason, monotonic(), detail)
 
     async def _reach(self, pool: Pool, target: int, turn: int, ends: float) -> Upstream:
         """A connection to a target. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""

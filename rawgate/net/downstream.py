@@ -52,6 +52,11 @@ REFUSED = 256
 """Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
 descriptors, however many connections come."""
 
+UNAUTHORIZED: Final = 401
+
+HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
+"""Detail of `client_gone`, where it is us who ended it."""
+
 MUCH: Final = 16 * 1024
 """Octets held back with a request from which on they are entered at once (see `holdings`)."""
 
@@ -419,21 +424,25 @@ class Downstream(ClientPort):
         head = exchange.head
         now = exchange.over_at
         self._listener.log.write(
-            (
+            Record(
                 self._wall,
                 forward.request_id,
                 head.method,
+                head.authority,
                 head.target,
                 forward.terms.route,
                 forward.client_id,
                 exchange.status,
                 now - self._began,
                 forward.terms.upstream,
-                exchange.ended_at - exchange.leased_at,
+                exchange.wait,
+                exchange.head_after,
+                exchange.spent,
                 exchange.bytes_in,
                 exchange.bytes_out,
                 self.peer.text,
                 exchange.reason.code,
+                exchange.detail,
             )
         )
         if self._state is not BUSY:
@@ -557,7 +566,11 @@ class Downstream(ClientPort):
             connection=CONNECTION[keep][head.minor],
         )
         self._transport.write(out)
-        self._log_own(answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, body_octets(out))
+        # What is wrong with a credential is not in the reply's sentence.
+        detail = "" if answer.reason is errors.OK or answer.status == UNAUTHORIZED else answer.detail
+        self._log_own(
+            answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, body_octets(out), detail
+        )
         if keep:
             self._rest(now)
         elif self._held or not bodiless:
@@ -579,35 +592,44 @@ class Downstream(ClientPort):
             connection=b"close",
         )
         self._transport.write(out)
-        self._log_own(request_id, self.peer.address, "", reason.status, reason, body_octets(out))
+        self._log_own(request_id, self.peer.address, "", reason.status, reason, body_octets(out), detail)
         self._linger(now, linger)
 
     def _method(self) -> bytes:
         return self._reader.line[0] if self._head is None else self._head.method
 
     def _log_own(
-        self, request_id: str, client_id: str, route: str, status: int, reason: Reason, bytes_out: int
+        self,
+        request_id: str,
+        client_id: str,
+        route: str,
+        status: int,
+        reason: Reason,
+        bytes_out: int,
+        detail: str = "",
     ) -> None:
         """The log line of a request that met no upstream."""
         head = self._head
-        target = self._reader.line[1] if head is None else head.target
-        duration = monotonic() - self._began
         self._listener.log.write(
-            (
+            Record(
                 self._wall,
                 request_id,
                 self._method(),
-                target,
+                b"" if head is None else head.authority,
+                self._reader.line[1] if head is None else head.target,
                 route,
                 client_id,
                 status,
-                duration,
+                monotonic() - self._began,
                 "",
+                -1.0,
+                -1.0,
                 -1.0,
                 0,
                 bytes_out,
                 self.peer.text,
                 reason.code,
+                detail,
             )
         )
 
@@ -625,12 +647,12 @@ class Downstream(ClientPort):
             self._forget()
         self._forget = self._pending = None
 
-    def _forget_pending(self) -> None:
+    def _forget_pending(self, detail: str = "") -> None:
         """The client is gone; whether a decision was waited for shows here."""
         if self._pending is not None:
             request_id, client_id = self._pending.request_id, self._pending.client_id
             self._stop_waiting()
-            self._log_own(request_id, client_id, "", errors.CLIENT_GONE.status, errors.CLIENT_GONE, 0)
+            self._log_own(request_id, client_id, "", errors.CLIENT_GONE.status, errors.CLIENT_GONE, 0, detail)
 
     def _ready(self) -> None:
         if self._state is PENDING and self._head is not None:
@@ -689,9 +711,9 @@ class Downstream(ClientPort):
         self._set_state(CLOSING)
         self._held = b""
         if exchange is not None:
-            exchange.client_lost(monotonic())
+            exchange.client_lost(monotonic(), HELD_TOO_MUCH)
         elif state is PENDING:
-            self._forget_pending()
+            self._forget_pending(HELD_TOO_MUCH)
         reset_transport(self._transport)
 
     # ── endings ──

@@ -171,7 +171,9 @@ class Exchange(Waiter):
     status        what the client was told (0 only before anything was)
     bytes_in      octets of the request's body taken from the client, chunk framing not counted
     bytes_out     octets of the response's body handed to the client's connection, chunk framing not counted
-    leased_at, ended_at  monotonic seconds between which an upstream was asked for, and was busy with it
+    detail        more about the reason, for the log; "" where that says all
+    asked_at, leased_at, head_at, ended_at  monotonic seconds: a connection was asked for, was there; the final head
+                  came, the upstream had done its part; `inf`: never
     over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
     keep_open     the client's connection may serve another request
     linger        the client may still be sending: read on for a while before closing
@@ -179,6 +181,7 @@ class Exchange(Waiter):
     """
 
     __slots__ = (
+        "asked_at",
         "body_taken",
         "bytes_in",
         "bytes_out",
@@ -186,9 +189,11 @@ class Exchange(Waiter):
         "client_ended",
         "client_pace",
         "client_terms",
+        "detail",
         "ended_at",
         "forward",
         "head",
+        "head_at",
         "interim",
         "keep_open",
         "leased_at",
@@ -239,7 +244,9 @@ class Exchange(Waiter):
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.started = self.leased_at = self.ended_at = self.over_at = self.since = now
+        self.detail = ""
+        self.started = self.asked_at = self.ended_at = self.over_at = self.since = now
+        self.leased_at = self.head_at = inf
         self.upstream: UpstreamPort | None = None
         self.request_body: Body | None = None
         self.response_body: Body | None = None
@@ -271,6 +278,21 @@ class Exchange(Waiter):
     def __repr__(self) -> str:
         return f"<Exchange {self.phase} in={self.bytes_in} out={self.bytes_out} status={self.status} {self.reason!r}>"
 
+    @property
+    def wait(self) -> float:
+        """Seconds that it waited for a connection, in the queue and for the dial; or until there was none."""
+        return min(self.leased_at, self.ended_at) - self.asked_at
+
+    @property
+    def head_after(self) -> float:
+        """Seconds from the connection to the final head; -1: none came."""
+        return -1.0 if self.head_at == inf else self.head_at - self.leased_at
+
+    @property
+    def spent(self) -> float:
+        """Seconds from the connection to the response's end, or to where it broke off; -1: there was no connection."""
+        return -1.0 if self.leased_at == inf else self.ended_at - self.leased_at
+
     # ── leasing ──
 
     def start(self, now: float) -> None:
@@ -301,6 +323,7 @@ class Exchange(Waiter):
         """Others wait for the connection, this client's address holds more than its share of them, and this exchange
         waits for its client."""
         if self.status:
+            self.detail = MADE_WAY
             self._cut(errors.CLIENT_GONE, now)
         else:
             self._fail(errors.QUEUE_FULL, now, MADE_WAY)
@@ -321,7 +344,7 @@ class Exchange(Waiter):
         head = self.head
         self.phase = self.phase.moves[LEASED]
         self.upstream = upstream
-        self.since = now
+        self.since = self.leased_at = now
         self.upstream_full = False
         upstream.attach(self)
         forward, body = self.forward, head.body
@@ -338,8 +361,9 @@ class Exchange(Waiter):
         if not self.upstream_full:
             self.client.resume()
 
-    def lease_failed(self, reason: Reason, now: float) -> None:
-        """The dial made for us failed."""
+    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
+        """The dial made for us failed. Why is for the log alone: it may name what the client need not know."""
+        self.detail = detail
         self._fail(reason, now)
 
     # ── from the client ──
@@ -411,9 +435,10 @@ class Exchange(Waiter):
         elif self.wants_body:
             self.client_lost(now)
 
-    def client_lost(self, now: float) -> None:
-        """The client's connection is gone."""
+    def client_lost(self, now: float, detail: str = "") -> None:
+        """The client's connection is gone. detail: for the log."""
         if self.phase is not DONE:
+            self.detail = detail
             self._drop_upstream(now)
             self._finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
 
@@ -483,6 +508,7 @@ class Exchange(Waiter):
         early = self.phase is SENDING
         self.phase = self.phase.moves[FINAL_HEAD]
         self.status = head.status
+        self.head_at = now
         self.promised = head.keep_alive
         self.response_close |= head.close or early
         if early:
@@ -515,6 +541,7 @@ class Exchange(Waiter):
         except ResponseError:
             if head:  # nothing is out yet: the client can still be told
                 self.status = 0
+                self.head_at = inf
             raise
         self.since = now
         self.bytes_out += len(payload)
@@ -631,7 +658,7 @@ class Exchange(Waiter):
             raise ResponseError("101 without an upgrade having been asked for")
         self.phase = self.phase.moves[SWITCHED]
         self.status = 101
-        self.started = now
+        self.started = self.head_at = now
         tail = response_tail(NO_BODY, -1, b"upgrade", head.upgrade)
         self.bytes_out += len(data)
         self.client.write(b"".join((self.forward.on_response(head), tail, data)))
@@ -770,6 +797,8 @@ class Exchange(Waiter):
 
     def _fail(self, reason: Reason, now: float, detail: str = "") -> None:
         """It cannot go on. Before the final head is out the client is told why; after it, the client is cut."""
+        if detail:
+            self.detail = detail
         if self.status != 0:
             self._cut(reason, now)
             return

@@ -92,8 +92,8 @@ class Waiter(ABC):
         """Here it is."""
 
     @abstractmethod
-    def lease_failed(self, reason: Reason, now: float) -> None:
-        """There will be none."""
+    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
+        """There will be none. detail: why, for the log."""
 
     @abstractmethod
     def make_way(self, now: float) -> None:
@@ -248,14 +248,14 @@ class Pool:
         else:
             self.release(upstream, now)
 
-    def dial_failed(self, waiter: Waiter, reason: Reason, now: float) -> None:
-        """A dial failed at every target."""
+    def dial_failed(self, waiter: Waiter, reason: Reason, now: float, detail: str = "") -> None:
+        """A dial failed at every target. detail: how at the last one, for the log."""
         waits = self._dialing.pop(waiter)
         if self._turns.counting:
             self._turns.gave(waiter.address)
         self._promote()
         if waits:
-            waiter.lease_failed(reason, now)
+            waiter.lease_failed(reason, now, detail)
 
     # ── giving back ──
 

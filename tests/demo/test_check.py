@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 from msgspec import structs
 
+from harness.records import record as usual
 from rawgate.demo.check import Expectation, Outcome, check
 from rawgate.demo.client import Reply
 from rawgate.demo.messages import Head
@@ -30,7 +31,7 @@ MET = Expectation(
 
 
 def record(status: int = 200, reason: str = "ok", route: str = "users") -> Record:
-    return (0.0, "id", b"GET", b"/", route, "alice", status, 0.0, "users", 0.0, 0, 0, "127.0.0.1:1", reason)
+    return usual(status=status, reason=reason, route=route)
 
 
 def reply(status: int, document: object, kind: str = "application/json") -> Reply:

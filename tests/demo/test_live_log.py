@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.records import record as usual
 from rawgate.demo.live_log import LiveLog, live_line
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page
@@ -21,7 +22,16 @@ def record(
     route: str = "users",
     upstream: str = "users",
 ) -> Record:
-    return (0.0, "id", method, target, route, "alice", status, 0.0012, upstream, 0.001, 0, 0, "127.0.0.1:1", reason)
+    return usual(
+        method=method,
+        target=target,
+        status=status,
+        reason=reason,
+        route=route,
+        upstream=upstream,
+        client_id="alice",
+        duration=0.0012,
+    )
 
 
 def test_all_that_was_decided() -> None:

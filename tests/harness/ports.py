@@ -102,7 +102,7 @@ class FakeWaiter(Waiter):
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         self.got.append(upstream)
 
-    def lease_failed(self, reason: Reason, now: float) -> None:
+    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
         self.failed.append(reason)
 
     def make_way(self, now: float) -> None:

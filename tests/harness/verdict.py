@@ -30,8 +30,9 @@ class Line:
     """A record of the log, with names."""
 
     def __init__(self, record: Record) -> None:
-        _, self.id, self.method, self.target, _, _, self.status, _, self.upstream, _, *rest = record
-        self.bytes_in, self.bytes_out, self.remote, self.reason = rest
+        self.id, self.method, self.target = record.request_id, record.method, record.target
+        self.status, self.reason, self.upstream = record.status, record.reason, record.upstream
+        self.bytes_out, self.remote = record.bytes_out, record.remote
 
     def __repr__(self) -> str:
         return f"<{self.id[-4:]} {self.method!r} {self.target!r} {self.status} {self.reason}>"

@@ -27,23 +27,6 @@ HEAD_TIMEOUT, KEEP_ALIVE, SEND_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 75.0, 30.0, 5.0
 ENOUGH = int(240 * SEND_TIMEOUT)
 """Octets that a client has to take in that time."""
 
-FIELDS = (
-    "wall",
-    "id",
-    "method",
-    "target",
-    "route",
-    "client",
-    "status",
-    "duration",
-    "upstream",
-    "upstream_seconds",
-    "bytes_in",
-    "bytes_out",
-    "remote",
-    "reason",
-)
-
 
 class Records(AccessLog):
     """Keeps what is logged."""
@@ -127,7 +110,7 @@ class World:
         return owner
 
     def logged(self, *fields: str) -> list[tuple[object, ...]]:
-        return [tuple(dict(zip(FIELDS, record, strict=True))[field] for field in fields) for record in self.log.kept]
+        return [tuple(getattr(record, field) for field in fields) for record in self.log.kept]
 
 
 TERMS = RouteTerms("a-route", "users", None, 10_000)
@@ -196,24 +179,30 @@ def test_a_request_is_relayed_and_logged(world: World) -> None:
     upstream = world.upstream()
     assert upstream.sent == b"GET /x?q HTTP/1.1\r\nHost: a\r\n\r\n"
     world.loop.now += 2
-    client.answer()
+    client.answer(OK[:-1])
+    world.loop.now += 1.5
+    client.answer(OK[-1:])
     assert client.transport.sent == OK
     assert world.log.kept == [
-        (
-            1000.0,
-            "an-id",
-            b"GET",
-            b"/x?q",
-            "a-route",
-            "someone",
-            200,
-            3.0,
-            "users",
-            3.0,
-            0,
-            2,
-            "192.0.2.7:5000",
-            "ok",
+        Record(
+            wall=1000.0,
+            request_id="an-id",
+            method=b"GET",
+            host=b"h",
+            target=b"/x?q",
+            route="a-route",
+            client_id="someone",
+            status=200,
+            duration=4.5,
+            upstream="users",
+            wait=1.0,
+            head=2.0,
+            spent=3.5,
+            bytes_in=0,
+            bytes_out=2,
+            remote="192.0.2.7:5000",
+            reason="ok",
+            detail="",
         )
     ]
 
@@ -324,6 +313,7 @@ def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make
     assert client.transport.was_reset
     assert world.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
     assert len(world.log.kept) == 1
+    assert ("gateway.limits.buffers" in world.log.kept[0].detail) is (path != b"/own")
     assert world.listener.holdings.total == 0
     assert world.pool.leased == 0
 
@@ -427,7 +417,7 @@ def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(world: 
     assert world.log.kept == []
     world.loop.now += 4
     client.transport.takes()
-    assert world.logged("duration", "upstream_seconds", "reason") == [(4.0, 0.0, "ok")]
+    assert world.logged("duration", "spent", "reason") == [(4.0, 0.0, "ok")]
 
 
 def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
@@ -437,7 +427,7 @@ def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
     client.transport.breaks()
     assert upstream.was_reset
     assert world.pool.size == 0
-    assert world.logged("status", "reason", "duration", "upstream_seconds") == [(499, "client_gone", 2.0, 2.0)]
+    assert world.logged("status", "reason", "duration", "spent") == [(499, "client_gone", 2.0, 2.0)]
     assert not world.listener.open
 
 
@@ -574,9 +564,16 @@ def test_an_own_reply_keeps_the_connection(world: World) -> None:
     assert client.transport.sent.count(b'"requestId":"an-id"') == 2
     body = client.transport.sent.rpartition(b"\r\n\r\n")[2]
     assert (
-        world.logged("route", "upstream", "upstream_seconds", "bytes_out", "reason")
-        == [("", "", -1.0, len(body), "no_route")] * 2
+        world.logged("route", "upstream", "spent", "bytes_out", "reason") == [("", "", -1.0, len(body), "no_route")] * 2
     )
+
+
+def test_the_log_says_which_rule_was_broken(world: World) -> None:
+    client = world.client().send(b"GET / HTTP/1.1\r\n\r\n")
+    assert client.statuses == [400]
+    (record,) = world.log.kept
+    assert record.detail
+    assert record.detail.encode() in client.transport.sent
 
 
 def test_an_own_reply_to_head_has_no_body(world: World) -> None:
@@ -659,7 +656,7 @@ def test_a_decision_that_never_comes_is_refused_and_forgotten(world: World) -> N
 def test_a_client_that_leaves_is_not_waited_for(world: World) -> None:
     world.client().get(b"/wait").transport.breaks()
     assert world.waiting.ready == []
-    assert world.logged("reason", "status", "id", "client") == [("client_gone", 499, "waiting", "someone")]
+    assert world.logged("reason", "status", "request_id", "client_id") == [("client_gone", 499, "waiting", "someone")]
 
 
 def test_a_half_closed_client_is_still_answered_when_the_decision_comes(make: Make) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.records import record as usual
 from rawgate.observe.access_log import AccessLog, Record, packed
 
 SOON = 20.0  # seconds; a bound on hanging, far above what anything here takes
@@ -25,7 +26,7 @@ SOON = 20.0  # seconds; a bound on hanging, far above what anything here takes
 
 def record(number: int, target: bytes = b"/") -> Record:
     """A record that can be told by its `bytesIn`."""
-    return (0.0, "id", b"GET", target, "route", "client", 200, 0.001, "up", 0.001, number, 0, "127.0.0.1:1", "ok")
+    return usual(target=target, bytes_in=number)
 
 
 def parsed(data: bytes) -> list[dict[str, Any]]:
@@ -312,12 +313,13 @@ def test_a_stream_socket_takes_whole_lines() -> None:
 
 WRITER = """
 import sys
-from rawgate.observe.access_log import AccessLog
+from rawgate.observe.access_log import AccessLog, Record
 log = AccessLog(1)
 log.start()
 for number in range(300):
     target = b"/" + b"x" * (number * 7 % 2000)
-    log.write((0.0, sys.argv[1], b"GET", target, "r", "c", 200, 0.0, "", -1.0, number, 0, "p", "ok"))
+    name = sys.argv[1]
+    log.write(Record(0.0, name, b"GET", b"h", target, "r", "c", 200, 0.0, "", -1.0, -1.0, -1.0, number, 0, "p", "ok"))
 log.close(60)
 sys.exit(log.dropped)
 """

@@ -10,21 +10,29 @@ from hypothesis import strategies as st
 from rawgate.observe.line import LINE_LIMIT, LineEncoder, Record
 
 
-def record(
-    *,
-    wall: float = 1_700_000_000.25,
-    method: bytes = b"GET",
-    target: bytes = b"/api/users/7?token=secret",
-    route: str = "/api/users",
-    client_id: str = "alice",
-    duration: float = 0.0123456,
-    upstream: str = "users",
-    upstream_seconds: float = 0.009,
-) -> Record:
-    return (
-        wall, "0123456789abcdef0123456789abcdef", method, target, route, client_id, 200, duration, upstream,
-        upstream_seconds, 17, 312, "127.0.0.1:50412", "ok",
-    )  # fmt: skip
+def record(**fields: Any) -> Record:
+    """What stands in the page's example, but for these fields."""
+    usual: dict[str, Any] = {
+        "wall": 1_700_000_000.25,
+        "request_id": "0123456789abcdef0123456789abcdef",
+        "method": b"GET",
+        "host": b"api.test",
+        "target": b"/api/users/7?token=secret",
+        "route": "/api/users",
+        "client_id": "alice",
+        "status": 200,
+        "duration": 0.0123456,
+        "upstream": "users",
+        "wait": 0.001,
+        "head": 0.008,
+        "spent": 0.009,
+        "bytes_in": 17,
+        "bytes_out": 312,
+        "remote": "127.0.0.1:50412",
+        "reason": "ok",
+        "detail": "",
+    }
+    return Record(**(usual | fields))
 
 
 def parsed(line: bytes) -> dict[str, Any]:
@@ -49,12 +57,15 @@ def test_fields_come_in_the_documented_order() -> None:
         ("time", "2023-11-14T22:13:20.250Z"),
         ("requestId", "0123456789abcdef0123456789abcdef"),
         ("method", "GET"),
+        ("host", "api.test"),
         ("path", "/api/users/7"),
         ("route", "/api/users"),
         ("clientId", "alice"),
         ("status", 200),
         ("durationMs", 12.346),
         ("upstream", "users"),
+        ("waitMs", 1.0),
+        ("headMs", 8.0),
         ("upstreamMs", 9.0),
         ("bytesIn", 17),
         ("bytesOut", 312),
@@ -63,9 +74,21 @@ def test_fields_come_in_the_documented_order() -> None:
     ]
 
 
-def test_without_an_upstream_both_its_fields_are_null() -> None:
-    line = request(record(upstream="", upstream_seconds=-1))
-    assert (line["upstream"], line["upstreamMs"]) == (None, None)
+def test_what_there_was_not_is_null() -> None:
+    line = request(record(upstream="", wait=-1.0, head=-1.0, spent=-1.0))
+    assert [line[name] for name in ("upstream", "waitMs", "headMs", "upstreamMs")] == [None] * 4
+
+
+def test_a_detail_is_the_last_field_and_there_is_none_without_one() -> None:
+    assert list(request(record(detail="Refused.")).items())[-1] == ("detail", "Refused.")
+    assert "detail" not in request(record())
+    assert len(request(record(detail="x" * 1000))["detail"]) == 256
+
+
+def test_a_host_is_as_received_and_cut() -> None:
+    assert request(record(host=b"A.test:8080"))["host"] == "A.test:8080"
+    assert request(record(host=b""))["host"] == ""
+    assert request(record(host=b"h" * 300))["host"] == "h" * 255
 
 
 @pytest.mark.parametrize(
@@ -103,8 +126,8 @@ def test_no_records_no_lines() -> None:
     [(0.0, 0), (0.000_000_4, 0), (0.000_001, 0.001), (0.1, 100), (3600.5, 3_600_500), (86_399.999_999, 86_399_999.999)],
 )
 def test_durations_have_three_decimals(seconds: float, milliseconds: float) -> None:
-    line = request(record(duration=seconds, upstream_seconds=seconds))
-    assert (line["durationMs"], line["upstreamMs"]) == (milliseconds, milliseconds)
+    line = request(record(duration=seconds, wait=seconds, head=seconds, spent=seconds))
+    assert [line[name] for name in ("durationMs", "waitMs", "headMs", "upstreamMs")] == [milliseconds] * 4
 
 
 @pytest.mark.parametrize(
@@ -152,18 +175,28 @@ names = st.text(st.characters(codec="utf-8"), max_size=3000)
     route=names,
     client_id=st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=63),
     upstream=names,
+    host=st.binary(max_size=300),
 )
-@example(method=b"\x00" * 64, target=b"\x00" * 2048, route="\x00" * 3000, client_id='"' * 255, upstream='"' * 3000)
+@example(
+    method=b"\x00" * 64,
+    target=b"\x00" * 2048,
+    route="\x00" * 3000,
+    client_id='"' * 255,
+    upstream='"' * 3000,
+    host=b'"' * 300,
+)
 def test_a_line_is_always_whole_and_never_too_long(
-    method: bytes, target: bytes, route: str, client_id: str, upstream: str
+    method: bytes, target: bytes, route: str, client_id: str, upstream: str, host: bytes
 ) -> None:
-    line = line_of(record(method=method, target=target, route=route, client_id=client_id, upstream=upstream))
+    fields = {"method": method, "target": target, "route": route, "client_id": client_id, "upstream": upstream}
+    line = line_of(record(**fields, host=host, detail="Why: " * 100))
     assert len(line) <= LINE_LIMIT
-    fields = parsed(line)
-    assert target.split(b"?")[0].decode("latin-1").startswith(fields["path"])
-    assert method.decode("latin-1").startswith(fields["method"])
-    assert route.startswith(fields["route"])
-    assert fields["clientId"] == client_id
+    told = parsed(line)
+    assert target.split(b"?")[0].decode("latin-1").startswith(told["path"])
+    assert method.decode("latin-1").startswith(told["method"])
+    assert route.startswith(told["route"])
+    assert host.decode("latin-1").startswith(told["host"])
+    assert told["clientId"] == client_id
 
 
 def test_the_line_that_stands_for_dropped_ones() -> None:

@@ -1,7 +1,7 @@
 """Who is lost, and what is not lost with them: over real sockets, in both lanes.
 
 Requests that are sent again, targets that close without a word, early responses behind which the service resets, cuts
-that send what came, clients that leave.
+that send what came, clients that leave; and what the log says of where the time went, and why.
 """
 
 import socket
@@ -14,7 +14,7 @@ from threading import Event
 import pytest
 
 from harness.gateway import PATIENCE, Gateway, running
-from harness.upstream import OK, Connection, Script, Upstream, replying, response
+from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
@@ -207,3 +207,78 @@ def test_a_half_closed_client_is_served_where_the_configuration_says_so(serve: S
             assert message.status == 200
         stream.rest()
         assert stream.ended == FIN
+
+
+# ── where the time went, and why ──
+
+LATE = 800.0
+"""Milliseconds for which somebody keeps the others waiting."""
+
+
+def test_a_slow_client_a_slow_service_and_a_full_pool_can_be_told_apart(serve: Serve) -> None:
+    waits, big = Event(), response(bytes(16_000_000))
+
+    def script(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            if request.target == b"/service":
+                Event().wait(LATE / 1000)
+            if request.target == b"/held":
+                assert waits.wait(PATIENCE)
+            connection.send(big if request.target == b"/client" else OK)
+
+    gateway, (upstream,) = serve(script, terms=f'max_connections = 1\nqueue_timeout = "{PATIENCE:g}s"')
+    with gateway.connect() as sock:
+        sock.sendall(get("/client"))
+        stream = Stream.of(sock)
+        assert read_response_head(stream, b"GET") is not None
+        Event().wait(LATE / 1000)
+        assert len(stream.exactly(16_000_000)) == 16_000_000
+    ask(gateway, get("/service"))
+    with gateway.connect() as holder, gateway.connect() as queued:
+        holder.sendall(get("/held"))
+        upstream.wait(lambda: any(request.target == b"/held" for request in upstream.requests))
+        queued.sendall(get("/pool"))
+        Event().wait(LATE / 1000)
+        waits.set()
+        assert read_response(Stream.of(queued), b"GET") is not None
+    slow = {}
+    for path in ("/client", "/service", "/pool"):
+        line = gateway.line(path=path)
+        assert line["durationMs"] >= LATE
+        slow[path] = (line["waitMs"] >= LATE / 2, line["headMs"] >= LATE / 2)
+    assert slow == {"/client": (False, False), "/service": (False, True), "/pool": (True, False)}
+
+
+BAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_the_log_says_why(serve: Serve) -> None:
+    gateway, _ = serve(once(BAD, close=False))
+    assert ask(gateway, get("/a")).status == 502
+    line = gateway.line(reason="upstream_bad_response")
+    assert line["detail"]
+    assert (line["host"], line["headMs"]) == ("h", None)
+    assert ask(gateway, b"GET /b HTTP/1.1\r\n\r\n").status == 400
+    assert gateway.line(reason="bad_request")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("target", "detail"),
+    [("http://127.0.0.1:{port}", "Refused."), ("http://nobody.invalid:{port}", "")],
+    ids=["refused", "no name"],
+)
+def test_the_log_says_why_there_was_no_connection(tmp_path: Path, target: str, detail: str) -> None:
+    text = CONFIG.format(parser="fast", targets=f'"{target.format(port=free_port())}"', terms="", gateway="")
+    with running(tmp_path, text) as gateway:
+        message = ask(gateway, get())
+        line = gateway.line(path="/")
+        assert message.status == line["status"]
+        assert line["upstreamMs"] is None
+        assert line["waitMs"] >= 0
+        if detail:
+            assert line["detail"] == detail
+        else:
+            # Where no name server can be asked, it is "try again".
+            assert line["detail"] != "Refused."
+            assert line["detail"]
+        assert line["detail"].encode() not in message.body, "what is behind the gateway is not the client's business"

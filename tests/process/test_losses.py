@@ -845,7 +845,7 @@ class Records(AccessLog):
         self.reasons: list[str] = []
 
     def write(self, record: Record) -> None:
-        self.reasons.append(record[13])
+        self.reasons.append(record.reason)
 
 
 class Keys:

@@ -1046,6 +1046,58 @@ def test_a_lost_connection_does_not_spoil_the_one_after_it() -> None:
     assert w.pool.idle == 1
 
 
+# ── what the log is told ──
+
+
+def test_where_the_time_went() -> None:
+    w = World().start()
+    w.now += 1.0
+    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.now += 2.0
+    w.down(OK_HEAD)
+    w.now += 4.0
+    w.down(b"ok")
+    assert w.outcome() == (errors.OK, 200)
+    assert (w.exchange.wait, w.exchange.head_after, w.exchange.spent) == (1.0, 2.0, 6.0)
+    assert w.exchange.detail == ""
+
+
+def test_where_the_time_went_without_a_connection_or_a_response() -> None:
+    w, _ = leasing()
+    w.passes(1.0)
+    assert (w.exchange.wait, w.exchange.head_after, w.exchange.spent) == (1.0, -1.0, -1.0)
+    w, _ = awaiting()
+    w.passes(5.0)
+    assert (w.exchange.wait, w.exchange.head_after, w.exchange.spent) == (0.0, -1.0, 5.0)
+
+
+def test_a_request_that_is_sent_again_has_waited_until_its_last_connection() -> None:
+    w = World()
+    w.connected(used=True)
+    w.now += 1.0
+    w.exchange.upstream_lost(w.now)
+    w.now += 2.0
+    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.down(OK_HEAD + b"ok")
+    assert (w.exchange.wait, w.exchange.head_after, w.exchange.spent) == (3.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("out", [False, True])
+def test_the_rule_that_a_response_broke_is_told(out: bool) -> None:
+    w = World()
+    w.connected()
+    w.down(CHUNKED_HEAD + (b"2\r\nok\r\n" if out else b""))
+    w.down(b"zz\r\n")
+    assert w.exchange.detail
+
+
+def test_why_there_was_no_connection_is_told_to_the_log_alone() -> None:
+    w, _ = dialing()
+    w.pool.dial_failed(w.dials.pop(), errors.UPSTREAM_CONNECT_FAILED, w.now, "Refused.")
+    assert w.exchange.detail == "Refused."
+    assert b"Refused." not in w.client.sent
+
+
 # ── making way for others ──
 
 

@@ -8,7 +8,7 @@ from msgspec.json import decode
 from rawgate.config.model import Config, Route
 from rawgate.errors import KEYS_UNAVAILABLE, OK
 from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead
-from rawgate.observe.line import LineEncoder
+from rawgate.observe.line import LineEncoder, Record
 from rawgate.offline.explain.authentication import account
 from rawgate.offline.explain.fields import credentials, field_lines, masked, travelling
 from rawgate.offline.explain.model import (
@@ -220,10 +220,11 @@ def _log(case: _Case) -> LogLine:
     line = decode(
         LineEncoder().requests(
             [
-                (
+                Record(
                     case.wall,
                     request,
                     method,
+                    b"",
                     target,
                     route,
                     client,
@@ -231,10 +232,13 @@ def _log(case: _Case) -> LogLine:
                     0.0,
                     upstream,
                     -1.0,
+                    -1.0,
+                    -1.0,
                     0,
                     0,
                     remote,
                     verdict.reason,
+                    "",
                 )
             ]
         )

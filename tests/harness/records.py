@@ -1,0 +1,30 @@
+"""A record of the access log with something in every field, and what a test wants in those that it names."""
+
+from typing import Any
+
+from rawgate.observe.line import Record
+
+USUAL: dict[str, Any] = {
+    "wall": 0.0,
+    "request_id": "id",
+    "method": b"GET",
+    "host": b"api.test",
+    "target": b"/",
+    "route": "route",
+    "client_id": "client",
+    "status": 200,
+    "duration": 0.001,
+    "upstream": "up",
+    "wait": 0.0,
+    "head": 0.001,
+    "spent": 0.001,
+    "bytes_in": 0,
+    "bytes_out": 0,
+    "remote": "127.0.0.1:1",
+    "reason": "ok",
+    "detail": "",
+}
+
+
+def record(**fields: Any) -> Record:
+    return Record(**(USUAL | fields))
