@@ -52,8 +52,6 @@ REFUSED = 256
 """Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
 descriptors, however many connections come."""
 
-UNAUTHORIZED: Final = 401
-
 HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
 """Detail of `client_gone`, where it is us who ended it."""
 
@@ -566,8 +564,7 @@ class Downstream(ClientPort):
             connection=CONNECTION[keep][head.minor],
         )
         self._transport.write(out)
-        # What is wrong with a credential is not in the reply's sentence.
-        detail = "" if answer.reason is errors.OK or answer.status == UNAUTHORIZED else answer.detail
+        detail = answer.note or answer.detail
         self._log_own(
             answer.request_id, answer.client_id, answer.route, answer.status, answer.reason, body_octets(out), detail
         )

@@ -389,7 +389,7 @@ class Exchange(Waiter):
             return b""
         self.bytes_in += len(payload)
         if self.bytes_in > self.forward.terms.body_limit:
-            self._fail(errors.BODY_TOO_LARGE, now)
+            self._fail(errors.BODY_TOO_LARGE, now, self.forward.terms.too_large)
             return b""
         self._send_up(upstream, body, payload)
         if body.done:
