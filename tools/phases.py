@@ -1,7 +1,7 @@
 """The state diagram of `rawgate.relay.exchange`, drawn from its table as SVG.
 
 The table says which arrows there are and what stands on them. Where a phase stands, and which way an arrow takes, is
-chosen by hand, below: eight phases are few enough for that, and a person places them better than an algorithm. What the
+chosen by hand, below: nine phases are few enough for that, and a person places them better than an algorithm. What the
 table has and the layout has not, or the other way round, is an error: the drawing never shows less than the truth.
 """
 
@@ -59,7 +59,8 @@ PLACES = {
     "relaying": Place(860, MAIN, ("the answer comes down",)),
     "tunnel": Place(860, UP, ("octets, both ways",)),
     "flushing": Place(1030, HELD, ("a slow client", "takes the rest"), width=120, height=64),
-    "early": Place(860, EARLY, ("an answer, too soon",)),
+    "early": Place(860, EARLY, ("both ways go on",)),
+    "uploading": Place(1105, EARLY, ("the rest goes up",), width=120),
     "done": Place(1240, 280, ("outcome", "is known"), width=80, height=500),
 }
 
@@ -77,7 +78,12 @@ WAYS = {
     ("early", "flushing"): Way(((860, 402), (860, HELD + 14), (970, HELD + 14)), (912, HELD + 34)),
     ("flushing", "done"): Way(((1090, HELD), (DONE, HELD)), (1142, HELD - 10)),
     ("sending", "early"): Way(((420, 268), (420, EARLY), (785, EARLY)), (602, EARLY - 10)),
-    ("early", "done"): Way(((935, EARLY), (DONE, EARLY)), (1142, EARLY - 10)),
+    ("early", "relaying"): Way(((820, 402), (820, 268)), (812, 340), "end"),
+    ("early", "uploading"): Way(((935, EARLY), (1045, EARLY)), (990, EARLY - 10)),
+    ("relaying", "uploading"): Way(((935, 262), (1094, 262), (1094, 402)), (1015, 258)),
+    ("uploading", "flushing"): Way(((1065, 402), (1065, 367)), (1010, 390)),
+    ("uploading", "done"): Way(((1165, EARLY), (DONE, EARLY)), (1142, EARLY - 36)),
+    ("early", "done"): Way(((860, 458), (860, 485), (DONE, 485)), (995, 478)),
     # Losses: each before a final head; the way to the end passes outside of all others.
     ("leasing", "done"): Way(((140, 268), (140, RAIL), (DONE, RAIL)), (150, 390), "start"),
     ("sending", "done"): Way(((340, 268), (340, RAIL), (DONE, RAIL)), (350, 390), "start"),

@@ -80,6 +80,10 @@ class Upstream(UpstreamPort):
             self._suspect(came)
         return came is not None
 
+    def drain(self) -> None:
+        if not self.lost:
+            self.transport.set_write_buffer_limits(0)
+
     def close(self) -> None:
         if self.lost:
             return

@@ -14,7 +14,8 @@ beside this module, is the table drawn by `tools/draw-phases`.
     sending    the request head is out, its body is not complete; the upstream's 100 (Continue) may be awaited
     awaiting   the request is out whole; no final response head yet
     relaying   the final response head has been passed on; the body follows
-    early      the same, but the request was not complete: no more of it is taken, the upstream will be closed
+    early      the same, but the request is not complete: both go on, and neither connection is used again
+    uploading  the response is complete; the rest of the request goes up as long as it is taken
     flushing   the response is complete, a slow client has not taken all of it yet
     tunnel     101: octets pass both ways, unread
     done       over; `reason`, `status` and the counters are the outcome
@@ -69,12 +70,20 @@ RATE_SPAN = 10.0
 """Seconds over which the client's body rate is measured."""
 
 
+ANSWERED = 5.0
+"""Seconds after which a service that has answered, and takes nothing of the rest of the request, is done with it: as in
+nginx's `lingering_timeout`. A client that only reads when it has sent all is waiting meanwhile."""
+
 NO_TUNNEL: Final = "As many connections of this kind as may be are open to this service."
 MADE_WAY: Final = (
     "Others wait for this service while this client address holds more than its share of the connections to it, and "
     "this request was waiting for its client."
 )
 """Details of `queue_full`, where its own sentence would not say why."""
+
+NOT_TAKEN: Final = "The service did not take the rest of the request."
+NOT_SENT: Final = "The client did not send the rest of its request."
+"""Details of a response that was whole before its request was."""
 
 LARGE: Final = 128 * 1024
 """Octets of a request body of known length from which on the client's side is told that much is coming."""
@@ -100,6 +109,7 @@ SENDING: Final = Sign("sending")
 AWAITING: Final = Sign("awaiting")
 RELAYING: Final = Sign("relaying")
 EARLY: Final = Sign("early")
+UPLOADING: Final = Sign("uploading")
 FLUSHING: Final = Sign("flushing")
 TUNNEL: Final = Sign("tunnel")
 DONE: Final = Sign("done")
@@ -111,6 +121,7 @@ FINAL_HEAD: Final = Sign("final_head")
 SWITCHED: Final = Sign("switched")
 RESPONSE_END: Final = Sign("response_end")
 RESPONSE_HELD: Final = Sign("response_held")
+RESPONSE_AHEAD: Final = Sign("response_ahead")
 OVER: Final = Sign("over")
 
 
@@ -135,8 +146,15 @@ _MOVES: dict[Sign, dict[Sign, Sign]] = {
     LEASING: {LEASED: SENDING, OVER: DONE},
     SENDING: {REQUEST_END: AWAITING, FINAL_HEAD: EARLY, RETRY: LEASING, OVER: DONE},
     AWAITING: {FINAL_HEAD: RELAYING, SWITCHED: TUNNEL, RETRY: LEASING, OVER: DONE},
-    RELAYING: {RESPONSE_END: DONE, RESPONSE_HELD: FLUSHING, OVER: DONE},
-    EARLY: {RESPONSE_END: DONE, RESPONSE_HELD: FLUSHING, OVER: DONE},
+    RELAYING: {RESPONSE_END: DONE, RESPONSE_HELD: FLUSHING, RESPONSE_AHEAD: UPLOADING, OVER: DONE},
+    EARLY: {
+        REQUEST_END: RELAYING,
+        RESPONSE_AHEAD: UPLOADING,
+        RESPONSE_END: DONE,
+        RESPONSE_HELD: FLUSHING,
+        OVER: DONE,
+    },
+    UPLOADING: {REQUEST_END: DONE, RESPONSE_HELD: FLUSHING, OVER: DONE},
     FLUSHING: {RESPONSE_END: DONE, OVER: DONE},
     TUNNEL: {RESPONSE_END: DONE, OVER: DONE},
     DONE: {},
@@ -144,6 +162,10 @@ _MOVES: dict[Sign, dict[Sign, Sign]] = {
 TABLE = {phase: Row(phase, moves) for phase, moves in _MOVES.items()}
 for _phase, _row in TABLE.items():
     _phase.moves = _row
+
+
+KEEP_ON: Final = frozenset((UPLOADING, FLUSHING, TUNNEL, DONE))
+"""Phases in which a client's FIN does not mean that nobody waits for the upstream any more."""
 
 
 class ClientTerms(Terms, frozen=True):
@@ -314,9 +336,9 @@ class Exchange(Waiter):
         """Since when it has had a connection and has waited for its client; `inf` while it does not."""
         phase = self.phase
         if self.client_pace is not None:
-            waits = phase is RELAYING or phase is EARLY
+            waits = phase is RELAYING or phase is EARLY or phase is UPLOADING
         else:
-            waits = phase is SENDING and not self.upstream_full and not self._awaits_100()
+            waits = (phase is SENDING or phase is UPLOADING) and not self.upstream_full and not self._awaits_100()
         return self.since if waits else inf
 
     def make_way(self, now: float) -> None:
@@ -394,6 +416,11 @@ class Exchange(Waiter):
         self._send_up(upstream, body, payload)
         if body.done:
             self.wants_body = False
+            if self.phase is UPLOADING:
+                # The client has been told that this is the last request here: what is behind it is nobody's.
+                self.linger = bool(body.rest)
+                self._await_taking(upstream, now)
+                return b""
             self.phase = self.phase.moves[REQUEST_END]
             return body.rest
         return b""
@@ -416,7 +443,7 @@ class Exchange(Waiter):
         """The client's FIN has come; octets before it may be held back still. Whether the client is gone, and the
         exchange over with it."""
         phase = self.phase
-        if self.client_terms.half_close or phase is TUNNEL or phase is FLUSHING or phase is DONE:
+        if self.client_terms.half_close or phase in KEEP_ON:
             return False
         if self.status:
             self._cut(errors.CLIENT_GONE, now)
@@ -437,7 +464,9 @@ class Exchange(Waiter):
 
     def client_lost(self, now: float, detail: str = "") -> None:
         """The client's connection is gone. detail: for the log."""
-        if self.phase is not DONE:
+        if self.phase is UPLOADING and self.client_pace is None:
+            self._end_upload(now, detail=detail or NOT_SENT)
+        elif self.phase is not DONE:
             self.detail = detail
             self._drop_upstream(now)
             self._finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
@@ -463,6 +492,11 @@ class Exchange(Waiter):
     def upstream_data(self, data: bytes, now: float) -> None:
         """Octets from the upstream."""
         self.response_seen = True
+        if self.phase is UPLOADING:
+            if self.upstream is not None:
+                self.pool.suspect(self.upstream.target)
+            self._end_upload(now, detail=NOT_TAKEN)
+            return
         body = self.response_body
         try:
             if body is not None:
@@ -511,7 +545,7 @@ class Exchange(Waiter):
         self.head_at = now
         self.promised = head.keep_alive
         self.response_close |= head.close or early
-        if early:
+        if early and self._awaits_100():  # the body is not going to come
             self.wants_body = False
             self.linger = True
         request = self.head
@@ -562,12 +596,14 @@ class Exchange(Waiter):
         self.ended_at = now
         upstream = self.upstream
         if upstream is not None:
-            self.upstream = None
             if self.client_pace is not None:
                 upstream.resume()
             carried = self.request_body is not None
             if not clean and carried:
                 self.pool.suspect(upstream.target)
+            if (self.wants_body or self.upstream_full) and self._goes_on(upstream, now, clean=clean):
+                return
+            self.upstream = None
             # aiohttp 3.14 takes the trailers of one request for fields of the next one on that connection.
             if clean and not (self.response_close or self.upstream_full or self.trailed):
                 self.pool.release(upstream, now, self.promised, carried=carried)
@@ -578,6 +614,44 @@ class Exchange(Waiter):
         else:
             self._finish(RESPONSE_END, self.reason, now)
 
+    def _goes_on(self, upstream: UpstreamPort, now: float, *, clean: bool) -> bool:
+        """The response is whole, and the request is not, or is not taken yet: whether the rest of it may go up."""
+        if self.upstream_ended or not clean:
+            self.detail = NOT_TAKEN
+            self.linger = self.wants_body
+            self.wants_body = False
+            return False
+        self.phase = self.phase.moves[RESPONSE_AHEAD]
+        self.since = self.rate_since = now
+        self.rate_bytes = self.bytes_in
+        self.client.arm(now + ANSWERED)
+        if not self.wants_body:
+            self._await_taking(upstream, now)
+        return True
+
+    def _await_taking(self, upstream: UpstreamPort, now: float) -> None:
+        """Both messages are whole: wait until the upstream has taken what is buffered."""
+        if upstream.buffered():
+            upstream.drain()
+        else:
+            self._end_upload(now)
+
+    def _end_upload(self, now: float, reason: Reason = errors.OK, detail: str = "") -> None:
+        """The response is whole; so is the request, unless `detail` says what became of the rest of it."""
+        if detail:
+            self._drop_upstream(now)
+        elif self.upstream is not None:
+            upstream, self.upstream = self.upstream, None
+            self._close_upstream(upstream)
+        self.linger = self.linger or self.wants_body
+        self.keep_open = self.keep_open and not self.wants_body
+        self.wants_body = False
+        self.reason, self.detail = reason, detail
+        if self.client_pace is not None:
+            self.phase = self.phase.moves[RESPONSE_HELD]
+        else:
+            self._finish(OVER if detail else REQUEST_END, reason, now)
+
     def upstream_eof(self, now: float) -> None:
         """The upstream sends nothing more: the end of a close-delimited body, a half-close of a tunnel, or a loss."""
         self.since = now
@@ -586,8 +660,10 @@ class Exchange(Waiter):
             self.upstream_ended = True
             self.client.write_eof()
             self._end_tunnel(now)
+        elif self.phase is UPLOADING:
+            self._end_upload(now, detail=NOT_TAKEN)
         elif isinstance(body, EndlessBody):
-            self.response_close = True
+            self.response_close = self.upstream_ended = True
             if self.rechunk:
                 self.client.write(LAST_CHUNK)
             self._response_end(now, clean=True)
@@ -596,11 +672,14 @@ class Exchange(Waiter):
 
     def upstream_ends(self) -> None:
         """The upstream's connection is gone. What had come before that may follow, then `upstream_lost`."""
-        self.response_close = True
+        self.response_close = self.upstream_ended = True
 
     def upstream_lost(self, now: float) -> None:
         """The upstream's connection is gone, in the middle of things."""
         if self.phase is DONE or self.upstream is None:
+            return
+        if self.phase is UPLOADING:
+            self._end_upload(now, detail=NOT_TAKEN)
             return
         upstream, wordless = self.upstream, not (self.response_seen or self.body_taken)
         if wordless and not upstream.used:
@@ -624,7 +703,7 @@ class Exchange(Waiter):
     def _retry(self, upstream: UpstreamPort, now: float) -> None:
         self.phase = self.phase.moves[RETRY]
         self.retried = True
-        self.wants_body = self.response_close = False
+        self.wants_body = self.response_close = self.upstream_ended = False
         self.upstream_pace = None
         self.since = now
         self.upstream = None
@@ -648,6 +727,8 @@ class Exchange(Waiter):
         self.rate_bytes = self.bytes_in
         if self.wants_body:
             self.client.resume()
+        elif self.phase is UPLOADING:
+            self._end_upload(now)
 
     # ── tunnel ──
 
@@ -691,8 +772,9 @@ class Exchange(Waiter):
         elif self.client_pace is not None:
             due, reason = self.since + self.client_terms.send_timeout, errors.CLIENT_GONE
         elif self.upstream_full:
-            due, reason = self.since + terms.idle_timeout, errors.UPSTREAM_TIMEOUT
-        elif phase is SENDING and not self._awaits_100():
+            reason = errors.UPSTREAM_CUT if self.status else errors.UPSTREAM_TIMEOUT
+            due = self.since + (ANSWERED if phase is UPLOADING else terms.idle_timeout)
+        elif (phase is SENDING or phase is UPLOADING) and not self._awaits_100():
             due, reason = self.since + self.client_terms.body_timeout, errors.BODY_TIMEOUT
             if self.client_terms.body_rate:
                 due = min(due, self.rate_since + RATE_SPAN)
@@ -831,6 +913,9 @@ class Exchange(Waiter):
     def _cut(self, reason: Reason, now: float) -> None:
         """End the client's connection: what it has is not the whole, see the module's theory. A client that does not
         take what it is sent is reset."""
+        if self.phase is UPLOADING and self.client_pace is None:
+            self._stop_upload(reason, now)
+            return
         shows = self.status != 101 and (self.head.minor == 1 or isinstance(self.response_body, CountedBody))
         self.linger = self.linger or self.wants_body
         self._drop_upstream(now)
@@ -840,9 +925,18 @@ class Exchange(Waiter):
             self.client.reset()
         self._finish(OVER, reason, now, status=reason.status if reason is errors.CLIENT_GONE else self.status)
 
+    def _stop_upload(self, reason: Reason, now: float) -> None:
+        """The response has been relayed whole: nothing to cut. What was wrong with the request is the reason."""
+        if reason is errors.BAD_REQUEST or reason is errors.BODY_TOO_LARGE:
+            self._end_upload(now, reason, self.detail or reason.detail)
+        elif reason is errors.BODY_TIMEOUT or reason is errors.CLIENT_GONE:
+            self._end_upload(now, detail=self.detail or NOT_SENT)
+        else:
+            self._end_upload(now, detail=NOT_TAKEN)
+
     def _drop_upstream(self, now: float) -> None:
         """Leave the upstream, whatever it was doing."""
-        if self.phase is not FLUSHING:  # it was left when its response was whole
+        if self.phase is not FLUSHING and self.phase is not UPLOADING:  # then its response is whole already
             self.ended_at = now
         upstream = self.upstream
         if upstream is None:

@@ -109,5 +109,9 @@ class UpstreamPort(Port):
         """Whether something has come that nobody asked for, be it only the end: looks into the socket, never waits."""
 
     @abstractmethod
+    def drain(self) -> None:
+        """Nothing more will be written. If not all of it has been taken, say `upstream_has_room` when it has."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close after what is buffered has been sent."""

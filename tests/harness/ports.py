@@ -72,7 +72,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.rested_at = self.retire_at = 0.0
         self.used = used
         self.carried = self.bodies = False
-        self.spoilt = False
+        self.spoilt = self.drained = False
         self.closed = False
         self.owner: object = None
 
@@ -81,6 +81,9 @@ class FakeUpstream(FakePort, UpstreamPort):
 
     def is_spoilt(self) -> bool:
         return self.spoilt
+
+    def drain(self) -> None:
+        self.drained = True
 
     def close(self) -> None:
         self.closed = True

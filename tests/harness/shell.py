@@ -85,6 +85,7 @@ class End(FakeTransport):
         self.heard = b""
         self._full = False
         self._broken = False
+        self._low = LOW
         super().__init__(loop, protocol, peername)
 
     # ── what the peer does ──
@@ -131,7 +132,7 @@ class End(FakeTransport):
         self.stalled = self.backlog > 0
         if self.lost:
             return
-        if self._full and self.backlog <= LOW:
+        if self._full and self.backlog <= self._low:
             self._full = False
             self._protocol.resume_writing()
         if self._closing and not self.backlog:
@@ -153,6 +154,13 @@ class End(FakeTransport):
         elif self.stalled:
             self.backlog += len(data)
             if self.backlog > HIGH and not self._full:
+                self._full = True
+                self._protocol.pause_writing()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high == 0:
+            self._low = 0
+            if self.backlog and not self._full:
                 self._full = True
                 self._protocol.pause_writing()
 

@@ -318,8 +318,8 @@ log = AccessLog(1)
 log.start()
 for number in range(300):
     target = b"/" + b"x" * (number * 7 % 2000)
-    name = sys.argv[1]
-    log.write(Record(0.0, name, b"GET", b"h", target, "r", "c", 200, 0.0, "", -1.0, -1.0, -1.0, number, 0, "p", "ok", ""))
+    spans = (-1.0, -1.0, -1.0)
+    log.write(Record(0.0, sys.argv[1], b"GET", b"h", target, "r", "c", 200, 0.0, "", *spans, number, 0, "p", "ok", ""))
 log.close(60)
 sys.exit(log.dropped)
 """

@@ -15,7 +15,7 @@ import pytest
 
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response
-from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
+from harness.wire_reader import FIN, RESET, Message, Stream, read_body, read_response, read_response_head
 
 pytestmark = pytest.mark.process
 
@@ -128,6 +128,81 @@ def test_an_early_response_survives_the_reset_behind_it(serve: Serve, pause: flo
             message = read_response(Stream.of(sock), b"POST")
             assert message is not None
             assert (message.status, message.body) == (413, b"no")
+
+
+def chunked(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def test_each_chunk_is_answered_as_it_comes(serve: Serve) -> None:
+    def script(connection: Connection) -> None:
+        if connection.head() is None:
+            return
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(4):
+            connection.send(connection.stream.exactly(len(chunked(b"ping"))))
+        assert connection.stream.exactly(5) == b"0\r\n\r\n"
+        connection.send(b"0\r\n\r\n")
+
+    gateway, _ = serve(script)
+    with gateway.connect() as sock:
+        sock.sendall(get("/", "Transfer-Encoding: chunked", method="POST"))
+        stream = Stream.of(sock)
+        assert read_response_head(stream, b"POST") is not None
+        for _ in range(4):
+            sock.sendall(chunked(b"ping"))
+            assert stream.exactly(len(chunked(b"ping"))) == chunked(b"ping")
+        sock.sendall(b"0\r\n\r\n")
+        assert stream.exactly(5) == b"0\r\n\r\n"
+        stream.rest()
+        assert stream.ended == FIN
+    line = gateway.line(path="/")
+    assert (line["reason"], line["bytesIn"], line["bytesOut"], line.get("detail")) == ("ok", 16, 16, None)
+
+
+@pytest.mark.parametrize("framing", ["counted", "chunked"])
+@pytest.mark.parametrize("octets", [100_000, 8_000_000])
+def test_a_service_that_answers_at_once_and_reads_on_gets_the_whole_body(
+    serve: Serve, octets: int, framing: str
+) -> None:
+    bodies: list[int] = []
+
+    def script(connection: Connection) -> None:
+        if connection.head() is None:
+            return
+        connection.send(response(b"ok", status="202 Accepted"))
+        bodies.append(len(read_body(connection.stream, connection.requests[-1]).body))
+
+    gateway, (upstream,) = serve(script)
+    body = bytes(octets)
+    with gateway.connect() as sock:
+        if framing == "counted":
+            sock.sendall(get("/", f"Content-Length: {octets}", method="POST") + body[:10_000])
+        else:
+            sock.sendall(get("/", "Transfer-Encoding: chunked", method="POST") + b"%x\r\n" % octets + body[:10_000])
+        stream = Stream.of(sock)
+        message = read_response(stream, b"POST")
+        assert message is not None
+        assert (message.status, message.value(b"connection")) == (202, b"close")
+        sock.sendall(body[10_000:] + (b"" if framing == "counted" else b"\r\n0\r\n\r\n"))
+        stream.rest()
+        assert stream.ended == FIN
+    upstream.wait(lambda: bodies, "the body")
+    assert bodies == [octets]
+    line = gateway.line(path="/")
+    assert (line["reason"], line["bytesIn"], line.get("detail")) == ("ok", octets, None)
+
+
+def test_the_log_says_when_the_body_was_not_taken(serve: Serve) -> None:
+    gateway, _ = serve(refusing(0.0))
+    with gateway.connect() as sock:
+        send_all(sock, get("/", "Content-Length: 8000000", method="POST"), *[bytes(80_000)] * 100)
+        message = read_response(Stream.of(sock), b"POST")
+        assert message is not None
+        assert message.status == 413
+    line = gateway.line(path="/")
+    assert (line["reason"], line["status"]) == ("ok", 413)
+    assert line["detail"] == "The service did not take the rest of the request."
 
 
 # ── cut ──

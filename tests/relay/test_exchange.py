@@ -15,17 +15,22 @@ from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteTerms
 from rawgate.relay.exchange import (
+    ANSWERED,
     AWAITING,
     DONE,
     EARLY,
     FLUSHING,
     INTERIM_LIMIT,
     LEASING,
+    MADE_WAY,
+    NOT_SENT,
+    NOT_TAKEN,
     RATE_SPAN,
     RELAYING,
     SENDING,
     TABLE,
     TUNNEL,
+    UPLOADING,
     ClientTerms,
     Exchange,
     IllegalMove,
@@ -887,16 +892,140 @@ def test_no_retry_when(why_not: str) -> None:
 # ── answered early ──
 
 
-def test_an_early_answer_is_relayed_and_the_rest_of_the_request_is_not_taken() -> None:
+def test_both_ways_go_on_after_an_early_head() -> None:
     w, upstream = sending()
-    w.down(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
-    assert w.outcome() == (errors.OK, 413)
-    assert not w.exchange.wants_body
-    assert w.exchange.linger
-    assert not w.exchange.keep_open
-    assert b"Connection: close\r\n" in w.client.sent
+    w.down(CHUNKED_HEAD + b"1\r\na\r\n")
+    assert w.exchange.phase is EARLY
+    assert w.up(b"l") == b""
+    assert upstream.sent.endswith(b"hel")
+    w.down(b"1\r\nb\r\n")
+    assert w.up(b"loGET /2") == b"GET /2"
+    assert w.exchange.phase is RELAYING
+    w.down(b"0\r\n\r\n")
+    assert w.outcome() == (errors.OK, 200)
+    assert upstream.sent.endswith(b"hello")
     assert upstream.closed
+    assert not w.exchange.keep_open
+    assert w.exchange.detail == ""
+
+
+def uploading() -> tuple[World, FakeUpstream]:
+    """The response is whole; three of five octets are still to come."""
+    w, upstream = sending()
+    w.down(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\nok")
+    assert w.exchange.phase is UPLOADING
+    assert b"Connection: close\r\n" in w.client.sent
+    return w, upstream
+
+
+@pytest.mark.parametrize("backlog", [0, 10])
+def test_the_body_goes_on_after_the_whole_response(backlog: int) -> None:
+    w, upstream = uploading()
+    upstream.backlog = backlog
+    assert w.up(b"lloGET /2") == b"", "the connection ends here"
+    if backlog:
+        assert upstream.drained
+        assert not w.client.over
+        upstream.backlog = 0
+        w.exchange.upstream_has_room(w.now)
+    assert w.outcome() == (errors.OK, 202)
+    assert upstream.sent.endswith(b"hello")
+    assert (upstream.closed, upstream.was_reset) == (True, False)
+    assert (w.exchange.keep_open, w.exchange.linger, w.exchange.detail) == (False, True, "")
     assert w.pool.size == 0
+
+
+def test_a_body_that_is_here_but_not_taken_goes_on_after_the_whole_response() -> None:
+    w, upstream = awaiting()
+    upstream.backlog = 10
+    w.exchange.upstream_is_full(w.now)
+    w.down(OK_HEAD + b"ok")
+    assert w.exchange.phase is UPLOADING
+    assert upstream.drained
+    upstream.backlog = 0
+    w.exchange.upstream_has_room(w.now)
+    assert w.outcome() == (errors.OK, 200)
+    assert (upstream.closed, upstream.was_reset, w.exchange.keep_open) == (True, False, True)
+
+
+ENDINGS: dict[str, tuple[Callable[[World], object], Reason, str]] = {
+    "the service resets": (lambda w: w.exchange.upstream_lost(w.now), errors.OK, NOT_TAKEN),
+    "the service ends": (lambda w: w.exchange.upstream_eof(w.now), errors.OK, NOT_TAKEN),
+    "the service says more": (lambda w: w.down(b"HTTP"), errors.OK, NOT_TAKEN),
+    "the client leaves": (lambda w: w.exchange.client_lost(w.now), errors.OK, NOT_SENT),
+    "the client ends": (lambda w: w.exchange.client_eof(w.now), errors.OK, NOT_SENT),
+    "the client falls silent": (lambda w: w.passes(30.0), errors.OK, NOT_SENT),
+    "the gateway ends": (lambda w: w.exchange.give_up(errors.DRAINING, w.now), errors.OK, NOT_TAKEN),
+    "others wait": (lambda w: w.exchange.make_way(w.now), errors.OK, MADE_WAY),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+@pytest.mark.parametrize("full", [False, True])
+def test_the_log_says_when_the_rest_of_the_body_did_not_go(how: str, full: bool) -> None:
+    deed, reason, detail = ENDINGS[how]
+    w, upstream = uploading()
+    sent = w.client.sent
+    if full and how == "the client falls silent":
+        w.exchange.upstream_is_full(w.now)
+        w.passes(ANSWERED)  # then it is not the client that is waited for
+        detail = NOT_TAKEN
+    deed(w)
+    assert w.outcome() == (reason, 202)
+    assert w.exchange.detail == detail
+    assert upstream.was_reset
+    assert (w.client.was_reset, w.client.sent) == (False, sent), "the response was whole"
+    assert (w.exchange.keep_open, w.exchange.linger) == (False, True)
+    assert w.pool.size == 0
+
+
+def test_a_service_that_takes_the_rest_slowly_is_waited_for() -> None:
+    w, upstream = uploading()
+    upstream.backlog = 100
+    w.exchange.upstream_is_full(w.now)
+    for left in (90, 80, 70):
+        upstream.backlog = left
+        w.passes(ANSWERED)
+        assert not w.client.over
+    w.passes(ANSWERED)
+    assert w.outcome() == (errors.OK, 202)
+    assert w.exchange.detail == NOT_TAKEN
+
+
+def test_what_is_wrong_with_the_rest_of_the_body_is_the_reason() -> None:
+    w = World(b"POST", CHUNKED, body_limit=4)
+    w.connected()
+    w.up(b"2\r\nhe\r\n")
+    w.down(OK_HEAD + b"ok")
+    w.up(b"3\r\nllo\r\n")
+    assert w.outcome() == (errors.BODY_TOO_LARGE, 200)
+    assert w.exchange.detail
+    assert not w.client.was_reset
+
+
+def test_a_reader_that_sends_first_is_waited_for() -> None:
+    w, _ = sending()
+    w.down(OK_HEAD)
+    w.exchange.client_is_full(w.now)
+    w.down(b"ok")
+    assert w.exchange.phase is UPLOADING
+    w.passes(29.0)
+    w.up(b"l")
+    w.passes(29.0)
+    assert not w.client.over
+    w.up(b"lo")
+    assert w.exchange.phase is FLUSHING
+    w.exchange.client_has_room(w.now)
+    assert w.outcome() == (errors.OK, 200)
+
+
+def test_an_answer_to_the_expectation_ends_the_request() -> None:
+    w, upstream = awaiting_100()
+    w.down(b"HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno")
+    assert w.outcome() == (errors.OK, 417)
+    assert (w.exchange.wants_body, w.exchange.linger, w.exchange.keep_open) == (False, True, False)
+    assert upstream.closed
+    assert w.exchange.detail == ""
 
 
 # ── tunnels ──
@@ -990,6 +1119,7 @@ def test_fin_inside_a_request_is_a_loss() -> None:
         (sending, True),
         (awaiting, True),
         (early, True),
+        (uploading, False),
         (relaying, True),
         (flushing, False),
         (tunnel, False),
@@ -1115,6 +1245,7 @@ def stalled_reader() -> tuple[World, FakeUpstream]:
         (sending, True),
         (awaiting, False),
         (early, False),
+        (uploading, True),
         (relaying, False),
         (stalled_reader, True),
         (flushing, False),
