@@ -339,7 +339,7 @@ def test_the_log_says_why(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("target", "detail"),
-    [("http://127.0.0.1:{port}", "Refused."), ("http://nobody.invalid:{port}", "")],
+    [("http://127.0.0.1:{port}", "No connection: connection refused."), ("http://nobody.invalid:{port}", "")],
     ids=["refused", "no name"],
 )
 def test_the_log_says_why_there_was_no_connection(tmp_path: Path, target: str, detail: str) -> None:
@@ -354,6 +354,6 @@ def test_the_log_says_why_there_was_no_connection(tmp_path: Path, target: str, d
             assert line["detail"] == detail
         else:
             # Where no name server can be asked, it is "try again".
-            assert line["detail"] != "Refused."
+            assert line["detail"] != "No connection: connection refused."
             assert line["detail"]
         assert line["detail"].encode() not in message.body, "what is behind the gateway is not the client's business"

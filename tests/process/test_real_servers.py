@@ -451,14 +451,15 @@ def test_one_connection_of_a_client_serves_many_servers(gateway: Gateway, url: s
 
 @pytest.mark.parametrize("split", [False, True], ids=["at once", "octet by octet"])
 def test_pipelined_requests_are_answered_in_order(gateway: Gateway, split: bool) -> None:
+    asked = ((b"node", b"keep-alive"), (b"uvicorn", b"keep-alive"), (b"node", b"close"))
     octets = b"GET /nginx/small.txt HTTP/1.1\r\nHost: h\r\n\r\n" + b"".join(
-        b"POST /%b/echo?%d HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody" % (server, number)
-        for number, server in enumerate((b"node", b"uvicorn", b"node"))
+        b"POST /%b/echo?%d HTTP/1.1\r\nHost: h\r\nConnection: %b\r\nContent-Length: 4\r\n\r\nbody"
+        % (server, number, then)
+        for number, (server, then) in enumerate(asked)
     )
     with gateway.connect() as sock:
         for at in range(0, len(octets), 1 if split else len(octets)):
             sock.sendall(octets[at : at + (1 if split else len(octets))])
-        sock.shutdown(socket.SHUT_WR)
         stream = Stream.of(sock)
         first, *echoes = (read_response(stream) for _ in range(4))
         assert stream.rest() == b""

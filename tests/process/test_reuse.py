@@ -44,12 +44,12 @@ class ReadsNoBodies(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
+        if self.path == "/planted":
+            self.arrived.set()
         self.send_response(200)
         self.send_header("Content-Length", str(len(self.path)))
         self.end_headers()
         self.wfile.write(self.path.encode())
-        if self.path == "/planted":
-            self.arrived.set()
 
     def do_POST(self) -> None:
         self.do_GET()
