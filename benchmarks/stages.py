@@ -362,7 +362,7 @@ def log(bench: Bench) -> None:
     records: list[Record] = [
         Record(
             time.time(), secrets.token_hex(16), b"GET", b"api.test", b"/api/users/%d/orders?page=1" % number,
-            "/api/users", f"user-{number:05d}", 200, 0.0012345, "service", 0.0, 0.001, 0.0011, 0, 84,
+            "/api/users", f"user-{number:05d}", 200, 0.0012345, "service", 10.0, 10.0, 10.001, 10.0011, 0, 84,
             "127.0.0.1:50412", "ok", "",
         )
         for number in range(INPUTS)

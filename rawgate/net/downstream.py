@@ -36,7 +36,7 @@ from rawgate.net import intake
 from rawgate.net.holdings import Holdings
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
 from rawgate.observe.line import Record
-from rawgate.relay.exchange import RATE_SPAN, ClientTerms, Exchange, Sign
+from rawgate.relay.exchange import NEVER, RATE_SPAN, ClientTerms, Exchange, Sign
 from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort
@@ -433,9 +433,10 @@ class Downstream(ClientPort):
                 exchange.status,
                 now - self._began,
                 forward.terms.upstream,
-                exchange.wait,
-                exchange.head_after,
-                exchange.spent,
+                exchange.asked_at,
+                exchange.leased_at,
+                exchange.head_at,
+                exchange.ended_at,
                 exchange.bytes_in,
                 exchange.bytes_out,
                 self.peer.text,
@@ -619,9 +620,10 @@ class Downstream(ClientPort):
                 status,
                 monotonic() - self._began,
                 "",
-                -1.0,
-                -1.0,
-                -1.0,
+                NEVER,
+                NEVER,
+                NEVER,
+                NEVER,
                 0,
                 bytes_out,
                 self.peer.text,

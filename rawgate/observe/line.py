@@ -40,8 +40,8 @@ class Record(Value, frozen=True):
     status           as sent to the client, or that of the reason where nobody was left to read it
     duration         seconds from the first octet of the head to the end
     upstream         where it went, or "" when it went nowhere
-    wait, head, spent  seconds: for a connection, from there to the response's head, and to its end; -1: it never came
-                     so far
+    asked_at, leased_at, head_at, ended_at  monotonic seconds at which a connection to the upstream was asked for, was
+                     there, the response's head came, the upstream had done its part; -1: not by the end
     bytes_in, bytes_out   octets from and to the client
     remote           the socket's peer
     reason           a code from `rawgate.errors`
@@ -58,9 +58,10 @@ class Record(Value, frozen=True):
     status: int
     duration: float
     upstream: str
-    wait: float
-    head: float
-    spent: float
+    asked_at: float
+    leased_at: float
+    head_at: float
+    ended_at: float
     bytes_in: int
     bytes_out: int
     remote: str
@@ -93,7 +94,8 @@ class LineEncoder:
         return encoded
 
     def _line(self, record: Record) -> Line:
-        method, target = record.method, record.target
+        method, target, leased = record.method, record.target, record.leased_at
+        met = leased >= 0
         query = target.find(b"?")
         return Line(
             self._time(record.wall),
@@ -106,9 +108,9 @@ class LineEncoder:
             record.status,
             _milliseconds(record.duration),
             record.upstream or None,
-            _milliseconds(record.wait) if record.wait >= 0 else None,
-            _milliseconds(record.head) if record.head >= 0 else None,
-            _milliseconds(record.spent) if record.spent >= 0 else None,
+            _milliseconds((leased if met else record.ended_at) - record.asked_at) if record.upstream else None,
+            _milliseconds(record.head_at - leased) if record.head_at >= 0 else None,
+            _milliseconds(record.ended_at - leased) if met else None,
             record.bytes_in,
             record.bytes_out,
             record.remote,

@@ -74,6 +74,9 @@ ANSWERED = 5.0
 """Seconds after which a service that has answered, and takes nothing of the rest of the request, is done with it: as in
 nginx's `lingering_timeout`. A client that only reads when it has sent all is waiting meanwhile."""
 
+NEVER: Final = -1.0
+"""The time of what did not happen."""
+
 NO_TUNNEL: Final = "As many connections of this kind as may be are open to this service."
 MADE_WAY: Final = (
     "Others wait for this service while this client address holds more than its share of the connections to it, and "
@@ -195,7 +198,7 @@ class Exchange(Waiter):
     bytes_out     octets of the response's body handed to the client's connection, chunk framing not counted
     detail        more about the reason, for the log; "" where that says all
     asked_at, leased_at, head_at, ended_at  monotonic seconds: a connection was asked for, was there; the final head
-                  came, the upstream had done its part; `inf`: never
+                  came, the upstream had done its part; `NEVER`
     over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
     keep_open     the client's connection may serve another request
     linger        the client may still be sending: read on for a while before closing
@@ -268,7 +271,7 @@ class Exchange(Waiter):
         self.bytes_out = 0
         self.detail = ""
         self.started = self.asked_at = self.ended_at = self.over_at = self.since = now
-        self.leased_at = self.head_at = inf
+        self.leased_at = self.head_at = NEVER
         self.upstream: UpstreamPort | None = None
         self.request_body: Body | None = None
         self.response_body: Body | None = None
@@ -299,21 +302,6 @@ class Exchange(Waiter):
 
     def __repr__(self) -> str:
         return f"<Exchange {self.phase} in={self.bytes_in} out={self.bytes_out} status={self.status} {self.reason!r}>"
-
-    @property
-    def wait(self) -> float:
-        """Seconds that it waited for a connection, in the queue and for the dial; or until there was none."""
-        return min(self.leased_at, self.ended_at) - self.asked_at
-
-    @property
-    def head_after(self) -> float:
-        """Seconds from the connection to the final head; -1: none came."""
-        return -1.0 if self.head_at == inf else self.head_at - self.leased_at
-
-    @property
-    def spent(self) -> float:
-        """Seconds from the connection to the response's end, or to where it broke off; -1: there was no connection."""
-        return -1.0 if self.leased_at == inf else self.ended_at - self.leased_at
 
     # ── leasing ──
 
@@ -575,7 +563,7 @@ class Exchange(Waiter):
         except ResponseError:
             if head:  # nothing is out yet: the client can still be told
                 self.status = 0
-                self.head_at = inf
+                self.head_at = NEVER
             raise
         self.since = now
         self.bytes_out += len(payload)

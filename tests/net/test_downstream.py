@@ -195,9 +195,10 @@ def test_a_request_is_relayed_and_logged(world: World) -> None:
             status=200,
             duration=4.5,
             upstream="users",
-            wait=1.0,
-            head=2.0,
-            spent=3.5,
+            asked_at=1000.0,
+            leased_at=1001.0,
+            head_at=1003.0,
+            ended_at=1004.5,
             bytes_in=0,
             bytes_out=2,
             remote="192.0.2.7:5000",
@@ -417,7 +418,7 @@ def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(world: 
     assert world.log.kept == []
     world.loop.now += 4
     client.transport.takes()
-    assert world.logged("duration", "spent", "reason") == [(4.0, 0.0, "ok")]
+    assert world.logged("duration", "leased_at", "ended_at", "reason") == [(4.0, 1000.0, 1000.0, "ok")]
 
 
 def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
@@ -427,7 +428,7 @@ def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
     client.transport.breaks()
     assert upstream.was_reset
     assert world.pool.size == 0
-    assert world.logged("status", "reason", "duration", "spent") == [(499, "client_gone", 2.0, 2.0)]
+    assert world.logged("status", "reason", "duration", "ended_at") == [(499, "client_gone", 2.0, 1002.0)]
     assert not world.listener.open
 
 
@@ -564,7 +565,8 @@ def test_an_own_reply_keeps_the_connection(world: World) -> None:
     assert client.transport.sent.count(b'"requestId":"an-id"') == 2
     body = client.transport.sent.rpartition(b"\r\n\r\n")[2]
     assert (
-        world.logged("route", "upstream", "spent", "bytes_out", "reason") == [("", "", -1.0, len(body), "no_route")] * 2
+        world.logged("route", "upstream", "ended_at", "bytes_out", "reason")
+        == [("", "", -1.0, len(body), "no_route")] * 2
     )
 
 

@@ -23,9 +23,10 @@ def record(**fields: Any) -> Record:
         "status": 200,
         "duration": 0.0123456,
         "upstream": "users",
-        "wait": 0.001,
-        "head": 0.008,
-        "spent": 0.009,
+        "asked_at": 10.0,
+        "leased_at": 10.001,
+        "head_at": 10.009,
+        "ended_at": 10.010,
         "bytes_in": 17,
         "bytes_out": 312,
         "remote": "127.0.0.1:50412",
@@ -75,8 +76,18 @@ def test_fields_come_in_the_documented_order() -> None:
 
 
 def test_what_there_was_not_is_null() -> None:
-    line = request(record(upstream="", wait=-1.0, head=-1.0, spent=-1.0))
+    line = request(record(upstream="", asked_at=-1.0, leased_at=-1.0, head_at=-1.0, ended_at=-1.0))
     assert [line[name] for name in ("upstream", "waitMs", "headMs", "upstreamMs")] == [None] * 4
+
+
+def test_a_request_that_got_no_connection_has_waited_until_its_end() -> None:
+    line = request(record(asked_at=10.0, leased_at=-1.0, head_at=-1.0, ended_at=11.0))
+    assert [line[name] for name in ("upstream", "waitMs", "headMs", "upstreamMs")] == ["users", 1000.0, None, None]
+
+
+def test_a_response_that_never_began_has_no_head() -> None:
+    line = request(record(asked_at=10.0, leased_at=10.5, head_at=-1.0, ended_at=12.5))
+    assert [line[name] for name in ("waitMs", "headMs", "upstreamMs")] == [500.0, None, 2000.0]
 
 
 def test_a_detail_is_the_last_field_and_there_is_none_without_one() -> None:
@@ -126,7 +137,7 @@ def test_no_records_no_lines() -> None:
     [(0.0, 0), (0.000_000_4, 0), (0.000_001, 0.001), (0.1, 100), (3600.5, 3_600_500), (86_399.999_999, 86_399_999.999)],
 )
 def test_durations_have_three_decimals(seconds: float, milliseconds: float) -> None:
-    line = request(record(duration=seconds, wait=seconds, head=seconds, spent=seconds))
+    line = request(record(duration=seconds, asked_at=0.0, leased_at=seconds, head_at=2 * seconds, ended_at=2 * seconds))
     assert [line[name] for name in ("durationMs", "waitMs", "headMs", "upstreamMs")] == [milliseconds] * 4
 
 

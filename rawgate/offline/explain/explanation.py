@@ -234,6 +234,7 @@ def _log(case: _Case) -> LogLine:
                     -1.0,
                     -1.0,
                     -1.0,
+                    -1.0,
                     0,
                     0,
                     remote,
