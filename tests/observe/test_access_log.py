@@ -318,7 +318,7 @@ log = AccessLog(1)
 log.start()
 for number in range(300):
     target = b"/" + b"x" * (number * 7 % 2000)
-    spans = (-1.0, -1.0, -1.0)
+    spans = (-1.0, -1.0, -1.0, -1.0)
     log.write(Record(0.0, sys.argv[1], b"GET", b"h", target, "r", "c", 200, 0.0, "", *spans, number, 0, "p", "ok", ""))
 log.close(60)
 sys.exit(log.dropped)
