@@ -26,7 +26,7 @@ from rawgate.config.marks import (
 )
 from rawgate.config.scene import Scene
 from rawgate.config.unfit import UnfitError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
-from rawgate.config.vocabulary import FIELD, METHOD, USUAL_METHODS
+from rawgate.config.vocabulary import FIELD, METHOD, USUAL_METHODS, read_as
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -68,13 +68,24 @@ def token(mark: Token, value: object, scene: Scene) -> str:
     found = _string(value, mark.expected)
     if not TOKEN.fullmatch(found):
         raise UnfitError(f"{shown(found)} is not a token", expected=mark.expected, meant=_token_meant(mark, found))
-    # "_" and "-" are one character to services behind CGI-like interfaces (RFC 3875 section 4.1.18).
-    why = dict(mark.refused).get(found.lower().replace("_", "-"))
+    refused = dict(mark.refused)
+    why = refused.get(found.lower()) or refused.get(read_as(found))
     if why:
         raise UnfitError(f"{quoted(found)} {why}")
-    if "*" in found and not mark.family:
-        raise UnfitError(f"{quoted(found)} has a star, which stands for nothing here", expected=f"{mark.what}, by name")
+    if "*" in found:
+        _check_family(mark, found)
     return found.lower() if mark.lower else found
+
+
+def _check_family(mark: Token, found: str) -> None:
+    """A name with a star: "x-team-*" stands for all that begin so, where such may be."""
+    if not mark.family:
+        raise UnfitError(f"{quoted(found)} has a star, which stands for nothing here", expected=f"{mark.what}, by name")
+    if found.index("*") != len(found) - 1 or len(found) == 1:
+        raise UnfitError(f"{quoted(found)} is no family of names", expected='one star, at the end, as in "x-team-*"')
+    for name, why in mark.refused:
+        if name.startswith(read_as(found[:-1])):
+            raise UnfitError(f"{quoted(found)} takes {quoted(name)} too, which {why}")
 
 
 def _token_meant(mark: Token, found: str) -> str:

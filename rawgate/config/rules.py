@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, RegexRewrite, Route, Test
 from rawgate.config.unfit import choice, method_meant, pieces, quoted, worded
-from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS
+from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
 from rawgate.errors import Key
 
 Finding = tuple[tuple[Key, ...], str]
@@ -103,13 +103,18 @@ def _rooted(pattern: str) -> str:
     return "" if "//" in pattern else quoted(f"/{pattern}")
 
 
+_CORS = "access-control-"
+
+
 def _route(table: Table) -> Iterator[Finding]:
     yield from _misspelt_methods(table)
     for key, refused in (("request_headers", NOT_REQUEST_HEADER), ("response_headers", NOT_RESPONSE_HEADER)):
         rules = table.values.get(key, HeaderRules())
         for part, names in (("set", rules.set), ("remove", rules.remove)):
             for name in names:
-                why = refused.get(name.lower().replace("_", "-"))
+                why = refused.get(read_as(name))
+                if key == "response_headers" and "cors" in table.written and read_as(name).startswith(_CORS):
+                    why = "is the gateway's to write on a route with cors"
                 if why:
                     where = (key, part, name) if part == "set" else (key, part)
                     yield where, f"{quoted(name)} {why}"

@@ -110,6 +110,8 @@ def _meant(content: bytes, where: str, mark: Source) -> bytes:
     text = text.rstrip("\r\n")
     if text[0] in _QUOTES and text[0] == text[-1] and len(text) > 1:
         raise UnfitError(f"{where} has quotes around it, which would be a part of it", expected="none")
+    if text.endswith("\\n"):
+        raise UnfitError(f"{where} ends with a backslash and an n, which would be a part of it", expected="none")
     if text != text.strip():
         raise UnfitError(f"{where} starts or ends with a blank", expected="none")
     return text.encode()

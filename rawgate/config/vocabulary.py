@@ -3,7 +3,17 @@
 Each is lower-cased and has its reason, in words that follow the name.
 """
 
+import re
+
 Refused = tuple[tuple[str, str], ...]
+
+_SIGN = re.compile("[^0-9a-z]")
+
+
+def read_as(name: str) -> str:
+    """A name as services behind CGI and its heirs read it: lower-cased, "-" for all but letters and digits."""
+    return _SIGN.sub("-", name.lower())
+
 
 FIELD = 'a field name such as "X-Team"'
 METHOD = 'a method such as "GET"'
@@ -71,6 +81,7 @@ NOT_RESPONSE_HEADER = dict.fromkeys(_HOP, _OF_HOP) | dict.fromkeys(_OWN_DOWN, _O
 
 _API_KEYS = NOT_REQUEST_HEADER | {
     "authorization": "carries the credential of [jwt] verifiers",
+    "content-type": "says what a body is",
     "cookie": "carries more than one value",
     "origin": "is written by browsers",
 }

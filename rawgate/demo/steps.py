@@ -10,7 +10,8 @@ from rawgate.demo.services import TICK_EVERY, TICKS
 UPLOAD = tuple(bytes([65 + number]) * 16384 for number in range(16))
 """A body of 256 KiB, in pieces as a client might produce them."""
 SHOP = "https://shop.example"
-INVALID = 'Bearer error="invalid_token"'
+MISSING = 'Bearer realm="rawgate"'
+INVALID = 'Bearer realm="rawgate", error="invalid_token"'
 
 
 class Chapter(Struct, frozen=True):
@@ -48,7 +49,7 @@ def _tokens(credentials: Credentials, alice: Field) -> tuple[Step, ...]:
             title="No token",
             request=Request(target=target),
             expected=Expectation(
-                statuses=(401,), reason="auth_missing", route="users", fields={"WWW-Authenticate": "Bearer"}
+                statuses=(401,), reason="auth_missing", route="users", fields={"WWW-Authenticate": MISSING}
             ),
             why="The route wants a JWT. The service never hears of this request.",
         ),

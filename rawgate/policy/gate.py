@@ -391,8 +391,8 @@ def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
             return AUTH_MISSING
         return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
 
-    challenge = b"WWW-Authenticate: Bearer"
-    return Credential(verifier, check, challenge + b"\r\n", challenge + b' error="invalid_token"\r\n')
+    challenge = b'WWW-Authenticate: Bearer realm="rawgate"'
+    return Credential(verifier, check, challenge + b"\r\n", challenge + b', error="invalid_token"\r\n')
 
 
 def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:

@@ -347,7 +347,9 @@ def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: 
         host = authority.lower()
         if (scheme or b"http").lower() == b"http" and host.removesuffix(b":80") in own:
             return _one_slash(turned(path))
-        if host and host == _told_host(sent):
+        # A port that goes without saying is written by some services all the same.
+        port = b":443" if (scheme or b"").lower() == b"https" else b":80"
+        if host and host.removesuffix(port) == _told_host(sent).removesuffix(port):
             return location[: absolute.start(3)] + turned(path)
         return location
 

@@ -33,6 +33,7 @@ from hmac import compare_digest
 from math import inf, isnan, nan
 from re import compile as pattern
 from typing import Final
+from unicodedata import category
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -278,14 +279,21 @@ def _date(value: object) -> float:
 
 
 _hexadecimal = pattern(rb"(?:[0-9A-Fa-f]{2})+").fullmatch
-_find_unfit = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""General categories (Unicode section 4.5) of what nobody sees, or what changes how the rest is seen: control and
+format characters, surrogates, separators of lines and paragraphs."""
+
+
+def _hides(sub: str) -> bool:
+    return any(category(character) in _HIDDEN for character in sub)
 
 
 def _is_fit(sub: str) -> bool:
-    """May it stand in a header field and in a log: 1 to 255 octets, no control character, no blank at either end."""
+    """May it stand in a header field and in a log: 1 to 255 octets, no control or format character, no blank at either
+    end."""
     return (
         0 < len(sub) <= SUBJECT
-        and (sub.isprintable() or not _find_unfit(sub))  # the first is the quick answer for nearly all names
+        and (sub.isprintable() or not _hides(sub))  # the first is the quick answer for nearly all names
         and not sub[0].isspace()
         and not sub[-1].isspace()
         and (sub.isascii() or len(sub.encode()) <= SUBJECT)
@@ -296,8 +304,8 @@ def _unfit(sub: str) -> str:
     """What is wrong with one that is not fit."""
     if not sub:
         return "sub is empty"
-    if _find_unfit(sub):
-        return "sub holds a control character"
+    if _hides(sub):
+        return "sub holds a control or format character"
     if sub[0].isspace() or sub[-1].isspace():
         return "sub begins or ends with a blank"
     return f"sub has more than {SUBJECT} octets"

@@ -50,6 +50,7 @@ def test_what_is_meant_is_taken(tmp_path: Path, content: bytes, secret: bytes, d
 
 REFUSED = [
     (b"\n", "is blank"),
+    (b"key\\n", "ends with a backslash and an n, which would be a part of it (expected none)"),
     (b" " * 40, "is blank"),
     (b"\t\r\n ", "is blank"),
     (b" key", "starts or ends with a blank (expected none)"),

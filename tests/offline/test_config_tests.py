@@ -56,13 +56,20 @@ def report(directory: Path, *tests: str) -> Report:
 ALICE = 'claims = { sub = "alice" }'
 
 
+BEARER = 'Bearer realm="rawgate"'
+
+
 @pytest.mark.parametrize(
     ("request_line", "credential", "expect"),
     [
         ("GET /api/users/7?x=1", ALICE, 'route = "/api/users", path = "/v2/users/7?x=1"'),
         ("GET /api/users/7", ALICE, 'reason = "ok", headers = { x-user-id = "alice", Via = "1.1 rawgate" }'),
         ("GET /api/users/7", "claims = {}", 'reason = "ok", headers = { X-User-Id = "" }'),
-        ("GET /api/users/7", "", 'status = 401, reason = "auth_missing", headers = { www-authenticate = "Bearer" }'),
+        (
+            "GET /api/users/7",
+            "",
+            f"status = 401, reason = 'auth_missing', headers = {{ www-authenticate = '{BEARER}' }}",
+        ),
         ("GET /api/users/7", 'api_key = "acme"', 'reason = "auth_missing"'),
         ("GET /api/users/7", 'claims = { sub = " alice" }', 'reason = "auth_bad_claim"'),
         (

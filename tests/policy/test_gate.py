@@ -232,16 +232,16 @@ def test_405_says_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("known", "reason", "challenge"),
     [
-        ({}, "auth_missing", "Bearer"),
-        ({"authorization": b""}, "auth_missing", "Bearer"),
-        ({"authorization": b"Basic " + ALICE[7:]}, "auth_missing", "Bearer"),
-        ({"authorization": ALICE[7:]}, "auth_missing", "Bearer"),
-        ({"authorization": b"Bearer"}, "auth_malformed", 'Bearer error="invalid_token"'),
-        ({"authorization": b"Bearer    "}, "auth_malformed", 'Bearer error="invalid_token"'),
-        ({"authorization": b"Bearer a b"}, "auth_malformed", 'Bearer error="invalid_token"'),
-        ({"authorization": ALICE + b", " + ALICE}, "auth_malformed", 'Bearer error="invalid_token"'),
-        ({"authorization": ALICE[:-2] + b"AA"}, "auth_bad_signature", 'Bearer error="invalid_token"'),
-        ({"x-api-key": API_KEY.encode()}, "auth_missing", "Bearer"),
+        ({}, "auth_missing", 'Bearer realm="rawgate"'),
+        ({"authorization": b""}, "auth_missing", 'Bearer realm="rawgate"'),
+        ({"authorization": b"Basic " + ALICE[7:]}, "auth_missing", 'Bearer realm="rawgate"'),
+        ({"authorization": ALICE[7:]}, "auth_missing", 'Bearer realm="rawgate"'),
+        ({"authorization": b"Bearer"}, "auth_malformed", 'Bearer realm="rawgate", error="invalid_token"'),
+        ({"authorization": b"Bearer    "}, "auth_malformed", 'Bearer realm="rawgate", error="invalid_token"'),
+        ({"authorization": b"Bearer a b"}, "auth_malformed", 'Bearer realm="rawgate", error="invalid_token"'),
+        ({"authorization": ALICE + b", " + ALICE}, "auth_malformed", 'Bearer realm="rawgate", error="invalid_token"'),
+        ({"authorization": ALICE[:-2] + b"AA"}, "auth_bad_signature", 'Bearer realm="rawgate", error="invalid_token"'),
+        ({"x-api-key": API_KEY.encode()}, "auth_missing", 'Bearer realm="rawgate"'),
     ],
 )
 def test_bearer_refusals(known: dict[str, bytes], reason: str, challenge: str) -> None:
@@ -754,7 +754,7 @@ def test_refusals_can_be_read_by_the_page() -> None:
         "Access-Control-Allow-Origin: https://shop.test",
         OWN_FIELDS,
         "Vary: Origin",
-        "WWW-Authenticate: Bearer",
+        'WWW-Authenticate: Bearer realm="rawgate"',
     ]
 
 

@@ -486,6 +486,22 @@ def test_a_location_is_turned_back(swap: str, location: str, turned: str) -> Non
     assert turn_back(location.encode(), SENT).decode() == turned
 
 
+@pytest.mark.parametrize(
+    ("told", "location", "turned"),
+    [
+        (b"gw.test", b"http://gw.test:80/v2/x", b"http://gw.test:80/api/x"),
+        (b"gw.test:80", b"http://gw.test/v2/x", b"http://gw.test/api/x"),
+        (b"gw.test", b"https://gw.test:443/v2/x", b"https://gw.test:443/api/x"),
+        (b"gw.test", b"https://gw.test:80/v2/x", b"https://gw.test:80/v2/x"),
+        (b"gw.test", b"http://gw.test:443/v2/x", b"http://gw.test:443/v2/x"),
+    ],
+)
+def test_a_port_that_goes_without_saying_may_be_written(told: bytes, location: bytes, turned: bytes) -> None:
+    turn_back = compile_turn_back((b"users:3001",), b"/api", b"/v2")
+    sent = b"GET / HTTP/1.1\r\nHost: users:3001\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % told
+    assert turn_back(location, sent) == turned
+
+
 def test_nobody_is_told_a_host_where_there_is_none() -> None:
     turn_back = compile_turn_back((b"users:3001",), b"/api", b"/v2")
     for location in (b"http:///v2/x", b"https://api.test/v2/x"):

@@ -97,7 +97,7 @@ def good(**claims: object) -> str:
 
 
 MISSING = (b"Bearer", "auth_missing", "auth_missing")
-INVALID = b'Bearer error="invalid_token"'
+INVALID = b'Bearer realm="rawgate", error="invalid_token"'
 
 
 def test_a_good_token(service: Service) -> None:
