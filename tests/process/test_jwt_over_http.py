@@ -96,7 +96,7 @@ def good(**claims: object) -> str:
     return token({"iss": "https://issuer.test", "aud": "api", "sub": "alice", "exp": FAR, **claims})
 
 
-MISSING = (b"Bearer", "auth_missing", "auth_missing")
+MISSING = (b'Bearer realm="rawgate"', "auth_missing", "auth_missing")
 INVALID = b'Bearer realm="rawgate", error="invalid_token"'
 
 
