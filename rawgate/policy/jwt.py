@@ -76,6 +76,10 @@ float objects (tracemalloc, 20,000 to 60,000 tokens come and gone)."""
 HEADER = 4096
 """Octets of a header's JSON. Usual ones have 30 to 100; some issuers send a chain of certificates along (`x5c`)."""
 
+OBJECTS = 256
+"""Opening braces in a header or in claims. Looking for doubled members costs by the object: six thousand empty ones
+cost as much as ten requests. Tokens with a role or a permission in each object stay well below."""
+
 HEADERS = 64
 """Header parts remembered. An issuer's tokens differ in claims and share a handful of headers, one for each key."""
 
@@ -221,7 +225,9 @@ def _may_repeat(text: bytes, members: int) -> bool:
 
 
 def _members(text: bytes) -> dict[str, Raw] | None:
-    """The same, values as they are written: one that is not used is not converted."""
+    """The same, values as they are written: one that is not used is not converted. None for too many objects, too."""
+    if text.count(b"{") > OBJECTS:
+        return None
     try:
         members = _split_object(text)
         # What is not converted is not checked for UTF-8 either.

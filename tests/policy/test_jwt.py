@@ -189,6 +189,7 @@ assert len(LONGEST_HEADER) == 4096
 ACCEPTED = [
     pytest.param(GOOD, id="J001"),
     pytest.param(hs256(header=LONGEST_HEADER), id="header-of-4096-octets"),
+    pytest.param(claiming(x=[{}] * 255), id="256-objects"),
     pytest.param(hs256(header=b'{"alg":"HS256","x":[' + b",".join([b"1e308"] * 600) + b"]}"), id="numbers-in-a-header"),
     pytest.param(hs256(header=b'\n{ "typ" : "JWT",\r\n\t"alg" : "HS256" }\n'), id="J003"),
     pytest.param(heading(x="y", nested={"a": [1, {"b": None}]}), id="J005-header"),
@@ -259,6 +260,7 @@ REFUSED = [
     pytest.param(hs256(header=b'{"alg":"HS256","x":{"a":1,"a":1}}'), AUTH_MALFORMED, id="J036-nested"),
     pytest.param(hs256(header=b'{"alg":"HS256","x":"\xff"}'), AUTH_MALFORMED, id="J030-header-value-not-utf-8"),
     pytest.param(hs256(header=LONGEST_HEADER[:-1] + b" }"), AUTH_MALFORMED, id="header-of-4097-octets"),
+    pytest.param(claiming(x=[{}] * 256), AUTH_MALFORMED, id="257-objects"),
     pytest.param(heading(crit=[]), AUTH_MALFORMED, id="J038"),
     pytest.param(heading(crit=["x"], x=1), AUTH_MALFORMED, id="crit-unknown"),
     pytest.param(heading(crit=None), AUTH_MALFORMED, id="crit-null"),
