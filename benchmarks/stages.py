@@ -29,7 +29,7 @@ from rawgate import errors
 from rawgate.config.load import load
 from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
-from rawgate.net.downstream import Downstream, Listener, ListenerTerms
+from rawgate.net.downstream import Downstream, Listener, ListenerOptions
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
@@ -37,8 +37,8 @@ from rawgate.policy import paths
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
-from rawgate.relay.exchange import ClientTerms, Exchange
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.exchange import ClientOptions, Exchange
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules, reply, request_head, response_tail
@@ -137,11 +137,13 @@ class Scene:
 
     def request_rules(self, *, fast: bool) -> RequestRules:
         limits, gate = self.config.gateway.limits, self.gate
-        return RequestRules(limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.watched)
+        return RequestRules(
+            limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.removable
+        )
 
     def response_rules(self, *, fast: bool) -> ResponseRules:
         limits = self.config.gateway.limits
-        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast, self.gate.response_watched)
+        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast, self.gate.response_removable)
 
     def requests(self, heads: Sequence[bytes]) -> list[RequestHead]:
         reader = RequestReader(self.request_rules(fast=True))
@@ -276,12 +278,12 @@ def relay(
         pool.dialed(waiter, port, 0.0)
 
     client, port = _Client(), _Upstream(scene.response_rules(fast=True))
-    pool = Pool(UpstreamTerms("bench", (("127.0.0.1", 1),)), dial)
-    terms = ClientTerms()
+    pool = Pool(UpstreamOptions("bench", (("127.0.0.1", 1),)), dial)
+    options = ClientOptions()
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
         forward, head, octets = given
-        one = Exchange(client, pool, forward, head, terms, 0.0)
+        one = Exchange(client, pool, forward, head, options, 0.0)
         one.start(0.0)
         one.upstream_data(octets, 0.0)
 
@@ -328,11 +330,11 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
         decide=scene.gate.decide,
         date=scene.date,
         new_id=RequestIds(),
-        pools={"service": Pool(UpstreamTerms("service", (("127.0.0.1", 1),)), dial)},
+        pools={"service": Pool(UpstreamOptions("service", (("127.0.0.1", 1),)), dial)},
         # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
         log=AccessLog(descriptor, capacity=0),
-        terms=ListenerTerms(),
-        client_terms=ClientTerms(),
+        options=ListenerOptions(),
+        client_options=ClientOptions(),
         request_rules=scene.request_rules(fast=True),
     )
     clients = [Downstream(listener) for _ in range(CONNECTIONS)]

@@ -35,7 +35,7 @@ Life of a request
 
 1. `net.downstream.Downstream.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
    `message.RequestHead`, or raises `errors.RequestError`: then our own reply, and the connection ends.
-2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.Answer`, or a `message.Pending`.
+2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.LocalReply`, or a `message.Pending`.
 3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: idle, dialed by
    `net.dialing.Dialer`, or after a wait in the queue.
 4. `relay.exchange.Exchange.leased` writes the head; `client_data` sends the body up, `upstream_data` brings the answer

@@ -1,6 +1,6 @@
 """The values that travel between rooms. No behaviour, no I/O.
 
-    wire  ── RequestHead ──▶  policy  ── Forward │ Answer │ Pending ──▶  net, relay
+    wire  ── RequestHead ──▶  policy  ── Forward │ LocalReply │ Pending ──▶  net, relay
     wire  ── ResponseHead ─▶  relay, policy (`Forward.on_response`)
 
 They are frozen `msgspec.Struct`s without a garbage-collection header: building one costs a fifteenth of a frozen
@@ -35,8 +35,8 @@ Octets = bytes | memoryview
 """Octets of a body. A view is of a buffer that is used again: it is good until the call returns that it is given to."""
 
 
-Watched = tuple[tuple[int, bytes], ...]
-"""Position in `through` and lower-cased name of each line that policy asked to have watched: it may remove those."""
+Removable = tuple[tuple[int, bytes], ...]
+"""Position in `passthrough` and lower-cased name of each line that policy may remove."""
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -47,7 +47,7 @@ class State(Struct, gc=False):
     """Changes, and never takes part in a reference cycle."""
 
 
-class Terms(Struct, frozen=True):
+class Options(Struct, frozen=True):
     """Settled when a configuration is loaded."""
 
 
@@ -79,30 +79,30 @@ class RequestHead(Value, frozen=True):
     target    origin-form ("/path?query") or "*"; an absolute-form has been split into `authority` and this
     minor     of the HTTP version: 1 for HTTP/1.1, 0 for HTTP/1.0
     authority from an absolute-form target, else from Host, as received; b"" when there is none or it is empty
-    known     lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
+    parsed    lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
               of one name are joined with ", ", so a doubled singleton never passes for a good one
-    through   every other field line, in order, as one piece "Name: value" without its CRLF, the name spelled as it was;
-              fields named in Connection, and those that hop-by-hop rules remove, are no longer there
+    passthrough  every other field line, in order, as one piece "Name: value" without its CRLF, the name spelled as it
+              was; fields named in Connection, and those that hop-by-hop rules remove, are no longer there
     body      octets, or CHUNKED
     close     the client will not send, or may not expect, another request after this one
     expect    the client waits for a 100 (Continue)
     upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
-    watched   of `through`, see `Watched`
+    removable  of `passthrough`, see `Removable`
     """
 
     method: bytes
     target: bytes
     minor: int
     authority: bytes
-    known: dict[bytes, bytes]
-    through: list[bytes]
+    parsed: dict[bytes, bytes]
+    passthrough: list[bytes]
     body: int
     close: bool
     expect: bool
     upgrade: bytes
     size: int
-    watched: Watched = ()
+    removable: Removable = ()
 
 
 class ResponseHead(Value, frozen=True):
@@ -110,26 +110,26 @@ class ResponseHead(Value, frozen=True):
 
     status    100–599
     phrase    reason phrase, may be empty
-    known     as in `RequestHead`, without Keep-Alive
-    through   as in `RequestHead`; here the fields that policy asked for are the ones that policy removes or reads
+    parsed    as in `RequestHead`, without Keep-Alive
+    passthrough  as in `RequestHead`; here the fields that policy asked for are the ones that policy removes or reads
     body      octets, CHUNKED or UNTIL_CLOSE, the request's method taken into account; NO_BODY for HEAD, 1xx, 204, 304
     length    the Content-Length to show the client, or -1: for HEAD and 304 it differs from `body`
     close     the upstream connection cannot be used again
     keep_alive  seconds that the upstream promises to keep the connection idle (Keep-Alive: timeout), or -1
     upgrade   the Upgrade field, for 101 and 426; b"" for none
-    watched   as in `RequestHead`
+    removable  as in `RequestHead`
     """
 
     status: int
     phrase: bytes
-    known: dict[bytes, bytes]
-    through: list[bytes]
+    parsed: dict[bytes, bytes]
+    passthrough: list[bytes]
     body: int
     length: int
     close: bool
     keep_alive: int
     upgrade: bytes
-    watched: Watched = ()
+    removable: Removable = ()
 
 
 class Identity(Value, frozen=True):
@@ -140,7 +140,7 @@ class Identity(Value, frozen=True):
     name: str
 
 
-class RouteTerms(Value, frozen=True):
+class RouteOptions(Value, frozen=True):
     """What relaying needs to know of a route; compiled once, shared by all its requests.
 
     route             name, for the log
@@ -171,7 +171,7 @@ class Forward(Value, frozen=True):
     address      the bucket of the client's address, trusted proxies taken into account: "ip:…", IPv6 by /64
     """
 
-    terms: RouteTerms
+    options: RouteOptions
     head: bytes
     down: "Down"
     trailer: Callable[[bytes], bool]
@@ -190,7 +190,7 @@ Down = Callable[[Forward, ResponseHead], bytes]
 """`(what was sent, response head)` → the head for the client; one for all requests of a route."""
 
 
-class Answer(Value, frozen=True):
+class LocalReply(Value, frozen=True):
     """A reply of our own.
 
     status    the reason's status for a refusal; 2xx for preflights, `OPTIONS *` and the like
@@ -221,6 +221,6 @@ class Pending(Protocol):
         """Call `ready` once, later, when `decide` may be asked again. Returns a function that forgets it."""
 
 
-Decision = Forward | Answer | Pending
+Decision = Forward | LocalReply | Pending
 Decide = Callable[[RequestHead, Peer, float, float], Decision]
 """`decide(head, peer, now, wall)`: `now` is a monotonic clock, `wall` the time of day (Unix seconds)."""

@@ -352,7 +352,7 @@ def test_a_possessive_group_is_found(pattern: str, found: bool) -> None:
     assert has_possessive_group(pattern) == found
 
 
-KINDS = {"Value": ["frozen"], "Terms": ["frozen"], "State": []}
+KINDS = {"Value": ["frozen"], "Options": ["frozen"], "State": []}
 """Bases of `message`, with the keywords that a class of theirs repeats for the type checker."""
 
 
@@ -389,6 +389,6 @@ def test_the_kinds_of_struct_are_what_they_say() -> None:
     configurations = {name: getattr(message, name).__struct_config__ for name in KINDS}
     assert {name: (found.frozen, found.gc) for name, found in configurations.items()} == {
         "Value": (True, False),
-        "Terms": (True, True),
+        "Options": (True, True),
         "State": (False, False),
     }

@@ -28,7 +28,7 @@ def natives(path: Path) -> SimpleNamespace:
 
 
 MODULES = [importlib.import_module(str(path.with_suffix("")).replace("/", ".")) for path in COMPILED]
-KINDS = (message.Value, message.State, message.Terms)
+KINDS = (message.Value, message.State, message.Options)
 
 
 def values_of(module: Any) -> list[Any]:

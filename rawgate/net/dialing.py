@@ -64,7 +64,7 @@ class Dialer:
     async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[int, int]]) -> None:
         """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
         does not use up the time of the others."""
-        ends = monotonic() + pool.terms.connect_timeout
+        ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
         for position, (target, turn) in enumerate(order):
             now = monotonic()
@@ -83,7 +83,7 @@ class Dialer:
 
     async def _reach(self, pool: Pool, target: int, turn: int, ends: float) -> Upstream:
         """A connection to a target. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
-        host, port = pool.terms.targets[target]
+        host, port = pool.options.targets[target]
         try:
             async with asyncio.timeout(ends - monotonic()):
                 found = await self._names.addresses(host)

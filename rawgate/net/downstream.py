@@ -31,12 +31,12 @@ from typing import Final, Protocol, cast
 
 from rawgate import errors
 from rawgate.errors import Reason, RequestError
-from rawgate.message import NO_BODY, Answer, Decide, Forward, Octets, Peer, Pending, RequestHead, Terms
+from rawgate.message import NO_BODY, Decide, Forward, LocalReply, Octets, Options, Peer, Pending, RequestHead
 from rawgate.net import intake
 from rawgate.net.holdings import Holdings
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
 from rawgate.observe.line import Record
-from rawgate.relay.exchange import NEVER, RATE_SPAN, ClientTerms, Exchange, Sign
+from rawgate.relay.exchange import NEVER, RATE_SPAN, ClientOptions, Exchange, Sign
 from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort
@@ -72,7 +72,7 @@ CLOSING: Final = Sign("closing")
 CLOSED: Final = Sign("closed")
 
 
-class ListenerTerms(Terms, frozen=True):
+class ListenerOptions(Options, frozen=True):
     """What the configuration says about client connections. Seconds, counts, octets; `per_address` None: no limit."""
 
     head_timeout: float = 10.0
@@ -90,7 +90,7 @@ class RecordSink(Protocol):
 
 
 class Listener:
-    """What all client connections share: terms, rules, pools, the log, and the book of open connections.
+    """What all client connections share: options, rules, pools, the log, and the book of open connections.
 
     decide   see `rawgate.message`
     date     the value of a Date field for now
@@ -106,8 +106,8 @@ class Listener:
         new_id: Callable[[], str],
         pools: Mapping[str, Pool],
         log: RecordSink,
-        terms: ListenerTerms,
-        client_terms: ClientTerms,
+        options: ListenerOptions,
+        client_options: ClientOptions,
         request_rules: RequestRules,
     ) -> None:
         self.loop = loop
@@ -115,11 +115,11 @@ class Listener:
         self.date = date
         self.new_id = new_id
         self.log = log
-        self.terms = terms
-        self.client_terms = client_terms
+        self.options = options
+        self.client_options = client_options
         self.request_rules = request_rules
         # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
-        self.pools = {name: (pool, _shortest(pool, client_terms)) for name, pool in pools.items()}
+        self.pools = {name: (pool, _shortest(pool, client_options)) for name, pool in pools.items()}
         self.room = intake.Room()
         self.winding_down = False
         self.draining = False
@@ -127,7 +127,7 @@ class Listener:
         self.refused: dict[Downstream, None] = {}  # those that were not, and are being told so
         self.idle: dict[Downstream, None] = {}
         self.by_address: dict[str, int] = {}
-        self.holdings = Holdings(terms.buffers, loop.call_soon)
+        self.holdings = Holdings(options.buffers, loop.call_soon)
         self.emptied: Callable[[], None] | None = None
 
     def protocol(self) -> asyncio.Protocol:
@@ -149,10 +149,10 @@ class Listener:
         return False
 
     def _has_room(self, address: str) -> bool:
-        terms = self.terms
-        if terms.per_address is not None and self.by_address.get(address, 0) >= terms.per_address:
+        options = self.options
+        if options.per_address is not None and self.by_address.get(address, 0) >= options.per_address:
             return False
-        if len(self.open) >= terms.connections:
+        if len(self.open) >= options.connections:
             # The longest idle keep-alive connection makes room; a client must expect that it closes at any time.
             oldest = next(iter(self.idle), None)
             if oldest is None:
@@ -204,14 +204,14 @@ class Listener:
             connection.give_up()
 
 
-def _shortest(pool: Pool, client: ClientTerms) -> float:
-    terms = pool.terms
-    spans = [terms.response_timeout, terms.idle_timeout, terms.tunnel_idle, terms.tunnel_max_age]
+def _shortest(pool: Pool, client: ClientOptions) -> float:
+    options = pool.options
+    spans = [options.response_timeout, options.idle_timeout, options.tunnel_idle, options.tunnel_max_age]
     spans += [client.body_timeout, client.send_timeout]
     if client.body_rate:
         spans.append(RATE_SPAN)
-    if terms.total_timeout is not None:
-        spans.append(terms.total_timeout)
+    if options.total_timeout is not None:
+        spans.append(options.total_timeout)
     return min(spans)
 
 
@@ -330,7 +330,7 @@ class Downstream(ClientPort):
                 self._pass_eof()
         elif state is HEAD:
             self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
-        elif state is PENDING and not self._listener.client_terms.half_close:
+        elif state is PENDING and not self._listener.client_options.half_close:
             self._forget_pending()
             self.close()
         elif state is IDLE or state is LINGERING:
@@ -428,11 +428,11 @@ class Downstream(ClientPort):
                 head.method,
                 head.authority,
                 head.target,
-                forward.terms.route,
+                forward.options.route,
                 forward.client_id,
                 exchange.status,
                 now - self._began,
-                forward.terms.upstream,
+                forward.options.upstream,
                 exchange.asked_at,
                 exchange.leased_at,
                 exchange.head_at,
@@ -471,7 +471,7 @@ class Downstream(ClientPort):
         else:
             self._state = IDLE
             listener.idle[self] = None
-            self._due = now + listener.terms.keep_alive
+            self._due = now + listener.options.keep_alive
             if self._due < self._armed_at:
                 self.arm(self._due)
 
@@ -512,7 +512,7 @@ class Downstream(ClientPort):
                 self.enter()
             self._decide(head, now)
         elif reader.started:
-            self._due = self._began + self._listener.terms.head_timeout
+            self._due = self._began + self._listener.options.head_timeout
             self.arm(self._due)
         else:
             self._rest(now)
@@ -526,31 +526,31 @@ class Downstream(ClientPort):
             return
         if isinstance(decision, Forward):
             self._forward(decision, head, now)
-        elif isinstance(decision, Answer):
+        elif isinstance(decision, LocalReply):
             self._answer(decision, head, now)
         else:
             self._wait_for(decision, now)
 
     def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
         listener = self._listener
-        if self._ended and not listener.client_terms.half_close:
+        if self._ended and not listener.client_options.half_close:
             # It was sent ahead, and its client has gone.
             gone = errors.CLIENT_GONE
-            self._log_own(forward.request_id, forward.client_id, forward.terms.route, gone.status, gone, 0)
+            self._log_own(forward.request_id, forward.client_id, forward.options.route, gone.status, gone, 0)
             self.close()
             return
-        pool, shortest = listener.pools[forward.terms.upstream]
-        own = forward.terms.response_timeout
+        pool, shortest = listener.pools[forward.options.upstream]
+        own = forward.options.response_timeout
         self._shortest = shortest if own is None else min(shortest, own)
         self._state = BUSY
         self._paused = True  # until there is a connection to send the body to
-        exchange = Exchange(self, pool, forward, head, listener.client_terms, now)
+        exchange = Exchange(self, pool, forward, head, listener.client_options, now)
         self._exchange = exchange
         if now + self._shortest < self._armed_at:
             self.arm(now + self._shortest)
         exchange.start(now)
 
-    def _answer(self, answer: Answer, head: RequestHead, now: float) -> None:
+    def _answer(self, answer: LocalReply, head: RequestHead, now: float) -> None:
         """A reply of our own. The body of a request that is not forwarded is not read to its end."""
         bodiless = head.body == NO_BODY
         keep = bodiless and not head.close and not self.last
@@ -636,7 +636,7 @@ class Downstream(ClientPort):
 
     def _wait_for(self, pending: Pending, now: float) -> None:
         self._state = PENDING
-        self._due = now + self._listener.terms.head_timeout
+        self._due = now + self._listener.options.head_timeout
         self.arm(self._due)
         self._pending = pending
         self._forget = pending.subscribe(self._ready)
@@ -746,7 +746,7 @@ class Downstream(ClientPort):
     def _await_sending(self, now: float) -> None:
         """What is unsent has `send_timeout` to shrink."""
         self._pace = Pace(self.unsent(), now)
-        self._due = now + self._listener.client_terms.send_timeout
+        self._due = now + self._listener.client_options.send_timeout
         self.arm(self._due)
 
     def drain(self) -> None:
@@ -795,9 +795,9 @@ class Downstream(ClientPort):
             self._stop_waiting()
             self._refuse(errors.KEYS_UNAVAILABLE, now)
         elif state is CLOSING or state is FULL:
-            terms = self._listener.client_terms
-            if self._pace.look(self.unsent(), now) and self._pace.keeps(terms.body_rate, now):
-                self._due = now + terms.send_timeout
+            options = self._listener.client_options
+            if self._pace.look(self.unsent(), now) and self._pace.keeps(options.body_rate, now):
+                self._due = now + options.send_timeout
             else:
                 reset_transport(self._transport)
         elif state is IDLE or state is LINGERING:

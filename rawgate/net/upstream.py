@@ -43,7 +43,7 @@ class Upstream(UpstreamPort):
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "idle" if self.exchange is None else "leased"
-        return f"<Upstream {self.pool.terms.name}[{self.target}] {state}>"
+        return f"<Upstream {self.pool.options.name}[{self.target}] {state}>"
 
     # ── the port ──
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, Test
 from rawgate.errors import API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
-from rawgate.message import Answer, Decide, Decision, Forward, Identity, Peer, replaced
+from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, replaced
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
@@ -132,8 +132,8 @@ def _given(credential: Credential, test: Test) -> Credential:
 def _outcome(decision: Decision) -> _Got:
     if isinstance(decision, Forward):
         path = decision.head.split(b" ", 2)[1].decode("latin-1")
-        return _Got(decision.terms.route, path, None, "ok", decision.head)
-    if isinstance(decision, Answer):
+        return _Got(decision.options.route, path, None, "ok", decision.head)
+    if isinstance(decision, LocalReply):
         # A first line, as a head has one.
         return _Got(decision.route, "", decision.status, decision.reason.code, b"\r\n" + decision.fields)
     raise TypeError(f"{decision!r} is not decided")

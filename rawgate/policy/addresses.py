@@ -48,7 +48,7 @@ class Hop(Value, frozen=True):
 HopOf = Callable[[str], Hop]
 """`peer.address` → its hop."""
 ClientOf = Callable[[Hop, dict[bytes, bytes]], Hop]
-"""`(trusted peer, known fields)` → the client's hop."""
+"""`(trusted peer, parsed fields)` → the client's hop."""
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
@@ -85,8 +85,8 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
         address = _parse(text)
         if address is None:
             return None
-        known = any(address.version == network.version and address in network for network in networks)
-        return Hop(str(address), str(address).encode(), known, _bucket(address))
+        parsed = any(address.version == network.version and address in network for network in networks)
+        return Hop(str(address), str(address).encode(), parsed, _bucket(address))
 
     # Not as decorators: those of inner functions are passed over when this is compiled ahead of time.
     listed = lru_cache(_REMEMBERED)(read)
@@ -94,9 +94,9 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
         lambda address: listed(address) or Hop(address, NOWHERE, nowhere and address == "unix", f"ip:{address}")
     )
 
-    def walk(peer: Hop, known: dict[bytes, bytes]) -> Hop:
+    def walk(peer: Hop, parsed: dict[bytes, bytes]) -> Hop:
         client = peer
-        for entry in reversed(known.get(b"x-forwarded-for", b"").rsplit(b",", MOST_HOPS)[-MOST_HOPS:]):
+        for entry in reversed(parsed.get(b"x-forwarded-for", b"").rsplit(b",", MOST_HOPS)[-MOST_HOPS:]):
             hop = listed(entry.decode("latin-1"))
             if hop is None:
                 break
@@ -109,7 +109,7 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
         return hop_of, walk
     name = client_ip_header.lower().encode()
 
-    def named(peer: Hop, known: dict[bytes, bytes]) -> Hop:
-        return listed(known.get(name, b"").decode("latin-1")) or peer
+    def named(peer: Hop, parsed: dict[bytes, bytes]) -> Hop:
+        return listed(parsed.get(name, b"").decode("latin-1")) or peer
 
     return hop_of, named

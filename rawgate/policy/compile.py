@@ -10,7 +10,7 @@ from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstrea
 from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
-from rawgate.message import Down, RouteTerms
+from rawgate.message import Down, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -44,9 +44,9 @@ def compile_limiters(capacity: int, report: Report) -> Limiters:
 
 
 def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
-    known = limiters.credentials.rule(name, rate.max, rate.window)
+    parsed = limiters.credentials.rule(name, rate.max, rate.window)
     anonymous = limiters.addresses.rule(name, rate.max, rate.window)
-    return Limit(known.hit, anonymous.hit, LimitLines(name, rate))
+    return Limit(parsed.hit, anonymous.hit, LimitLines(name, rate))
 
 
 def _too_large(route: Route, limit: int) -> str:
@@ -100,12 +100,12 @@ class _Compiler:
             | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
-        self.watched = (
-            self.untrusted.with_overrides().watched
-            | headers.watched_names(route.request_headers for route in config.routes)
+        self.removable = (
+            self.untrusted.with_overrides().removable
+            | headers.removable_names(route.request_headers for route in config.routes)
         )  # fmt: skip
         self.methods = frozenset(method.encode() for route in config.routes for method in route.methods or ())
-        self.response_watched = headers.watched_names(route.response_headers for route in config.routes)
+        self.response_removable = headers.removable_names(route.response_headers for route in config.routes)
 
     def _compile_credentials(self) -> None:
         """Every verifier and table, used or not: all errors are told at once."""
@@ -174,7 +174,7 @@ class _Compiler:
         body = self.config.gateway.limits.body if route.body is None else route.body
         swap = (prefix, paths.configured_path(route.rewrite)) if isinstance(route.rewrite, str) else (b"", b"")
         return CompiledRoute(
-            terms=RouteTerms(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
+            options=RouteOptions(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
             keeps_slash=route.encoded_slash == "keep",
             keeps_parameters=route.path_parameters == "keep",
             own=headers.own_lines(route.response_headers, _told(route)),
@@ -289,10 +289,10 @@ def compile_gate(
         decide=compose(hop_of, client_of, compiler.normalise, router.find, new_id),
         wanted=compiler.wanted,
         protected=compiler.protected,
-        watched=compiler.watched,
+        removable=compiler.removable,
         methods=compiler.methods,
         response_wanted=compiler.response_wanted,
-        response_watched=compiler.response_watched,
+        response_removable=compiler.response_removable,
         limiters=compiler.limiters,
         credentials=compiler.credentials,
         hop_of=hop_of,

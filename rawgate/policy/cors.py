@@ -60,18 +60,18 @@ class CorsPolicy(Struct, frozen=True):
     headers: frozenset[bytes]
     allow_headers: bytes
 
-    def fields(self, known: dict[bytes, bytes]) -> bytes:
+    def fields(self, parsed: dict[bytes, bytes]) -> bytes:
         """For an answer that is not a preflight's, from the request's fields."""
-        return self.any or self.origins.get(known.get(b"origin", b""), self.refusal)
+        return self.any or self.origins.get(parsed.get(b"origin", b""), self.refusal)
 
-    def answer(self, known: dict[bytes, bytes]) -> tuple[bytes, str]:
-        """The lines of a preflight's answer, and why the browser will refuse, or "". `known` holds the request's Origin
-        and Access-Control-Request-Method."""
-        origin, method = known[b"origin"], known[b"access-control-request-method"]
+    def answer(self, parsed: dict[bytes, bytes]) -> tuple[bytes, str]:
+        """The lines of a preflight's answer, and why the browser will refuse, or "". `parsed` holds the request's
+        Origin and Access-Control-Request-Method."""
+        origin, method = parsed[b"origin"], parsed[b"access-control-request-method"]
         allowed = self.any or self.origins.get(origin)
         if not allowed:
             return _PREFLIGHT_VARY, f"{_shown(origin)} is not in cors.origins"
-        asked = known.get(b"access-control-request-headers", b"").lower()
+        asked = parsed.get(b"access-control-request-headers", b"").lower()
         # The list is as long as our own at most, but for repeats and empty members.
         pieces = asked.split(b",", MOST_ASKED)
         names = [name for piece in pieces if (name := piece.strip(b" \t"))]

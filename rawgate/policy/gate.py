@@ -39,16 +39,16 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import (
-    Answer,
     Decide,
     Decision,
     Down,
     Forward,
     Identity,
+    LocalReply,
+    Options,
     Peer,
     RequestHead,
-    RouteTerms,
-    Terms,
+    RouteOptions,
     replaced,
 )
 from rawgate.policy import cors, headers, paths
@@ -60,7 +60,7 @@ from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
-"""`(known fields, wall)` → who is calling, or why that is not known."""
+"""`(parsed fields, wall)` → who is calling, or why that is not known."""
 Verify = Callable[[bytes, float], Identity | Reason]
 """`(token, wall)` → whom it speaks for, or why for nobody."""
 Lookup = Callable[[bytes], Identity | None]
@@ -71,7 +71,7 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 
 
-class Credential(Terms, frozen=True):
+class Credential(Options, frozen=True):
     """How a route authenticates.
 
     by        what verifies
@@ -116,7 +116,7 @@ class LimitLines(dict[tuple[int, int], bytes]):
         return lines
 
 
-class Limit(Terms, frozen=True):
+class Limit(Options, frozen=True):
     """How a route limits.
 
     hit          counts a client who is known by a credential
@@ -129,7 +129,7 @@ class Limit(Terms, frozen=True):
     fields: LimitLines
 
 
-class Limiters(Terms, frozen=True):
+class Limiters(Options, frozen=True):
     """The counters of all routes. Addresses have places of their own: whoever has many of them, as anybody with IPv6 or
     a botnet has, pushes out nobody who is known by a credential."""
 
@@ -142,7 +142,7 @@ class Limiters(Terms, frozen=True):
         return self.credentials.evicted + self.addresses.evicted
 
 
-class CompiledRoute(Terms, frozen=True):
+class CompiledRoute(Options, frozen=True):
     """A route, ready: each step that depends on it. None: the route does not have that step.
 
     keeps_slash       the path may hold an encoded slash
@@ -152,7 +152,7 @@ class CompiledRoute(Terms, frozen=True):
     upgrades     lower-cased protocol names that may tunnel
     """
 
-    terms: RouteTerms
+    options: RouteOptions
     keeps_slash: bool
     keeps_parameters: bool
     own: bytes
@@ -167,14 +167,14 @@ class CompiledRoute(Terms, frozen=True):
     upgrades: frozenset[bytes]
 
 
-class Gate(Terms, frozen=True):
+class Gate(Options, frozen=True):
     """A configuration, ready.
 
-    wanted           request field names for `wire` to put into `known`
+    wanted           request field names for `wire` to put into `parsed`
     protected        request field names that Connection may not name
-    watched          request field names for `wire` to watch
+    removable        request field names that policy may remove, for `wire` to say where they stand
     methods          methods that routes name
-    response_wanted, response_watched  the same for responses
+    response_wanted, response_removable  the same for responses
     limiters         all routes' counters; `limiters.evicted` says whether their promise held
     credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
     hop_of, client_of, normalise, router  the steps that depend on no route
@@ -183,10 +183,10 @@ class Gate(Terms, frozen=True):
     decide: Decide
     wanted: frozenset[bytes]
     protected: frozenset[bytes]
-    watched: frozenset[bytes]
+    removable: frozenset[bytes]
     methods: frozenset[bytes]
     response_wanted: frozenset[bytes]
-    response_watched: frozenset[bytes]
+    response_removable: frozenset[bytes]
     limiters: Limiters
     credentials: dict[str, Credential]
     hop_of: HopOf
@@ -195,11 +195,11 @@ class Gate(Terms, frozen=True):
     router: Router[CompiledRoute]
 
 
-def preflight_route(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> CompiledRoute | None:
+def preflight_route(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> CompiledRoute | None:
     """The route whose `cors` answers this OPTIONS request: the one of the method that the browser asks about. None for
     an ordinary OPTIONS request."""
-    method = known.get(b"access-control-request-method")
-    if method is None or b"origin" not in known:
+    method = parsed.get(b"access-control-request-method")
+    if method is None or b"origin" not in parsed:
         return None
     route = group.methods.get(method, group.other)
     if route is None and b"OPTIONS" not in group.methods:
@@ -225,11 +225,11 @@ def compose(
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         # 1. Who is calling, as far as addresses say; whose request id; how often it was here.
-        known = head.known
+        parsed = head.parsed
         hop = hop_of(peer.address)
-        client = client_of(hop, known) if hop.trusted else hop
-        request_id = (believed_id(known) if hop.trusted else "") or new_id()
-        via = known.get(b"via")
+        client = client_of(hop, parsed) if hop.trusted else hop
+        request_id = (believed_id(parsed) if hop.trusted else "") or new_id()
+        via = parsed.get(b"via")
         if via is not None and is_loop(via):
             return _refuse(LOOP_DETECTED, b"", "", "", request_id, client.address)
 
@@ -249,7 +249,7 @@ def compose(
             head = _counted(head)
         route = group.methods.get(head.method, group.other)
         if route is None:
-            fields = b"Allow: %b\r\n" % group.allow + _own_of(group, known)
+            fields = b"Allow: %b\r\n" % group.allow + _own_of(group, parsed)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
         return _serve(route, head, target, doubt, hop, client, request_id, now, wall)
@@ -269,22 +269,22 @@ def _serve(
     wall: float,
 ) -> Decision:
     """The steps that depend on the route. `doubt`: why it does not take this path, or ""."""
-    terms = route.terms
+    options = route.options
     caller, bucket, user = client.address, client.bucket, ""
-    fields = route.own if route.cors is None else route.cors.fields(head.known) + route.own
+    fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
     if doubt:
-        return _refuse(BAD_REQUEST, fields, doubt, terms.route, request_id, caller)
+        return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
     # 5. What it brings. A chunked body is counted as it comes.
-    if head.body > terms.body_limit:
-        return _refuse(BODY_TOO_LARGE, fields, terms.too_large, terms.route, request_id, caller)
+    if head.body > options.body_limit:
+        return _refuse(BODY_TOO_LARGE, fields, options.too_large, options.route, request_id, caller)
 
     # 6. Who it is.
     if route.credential is not None:
-        found = route.credential.check(head.known, wall)
+        found = route.credential.check(head.parsed, wall)
         if not isinstance(found, Identity):
             fields += route.credential.missing if found is AUTH_MISSING else route.credential.invalid
-            return _refuse(found, fields, "", terms.route, request_id, caller, found.note)
+            return _refuse(found, fields, "", options.route, request_id, caller, found.note)
         if found.name:
             caller = user = found.name
             bucket = f"{found.kind}:{user}"
@@ -296,7 +296,7 @@ def _serve(
         fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
-            return _refuse(RATE_LIMITED, fields, "", terms.route, request_id, caller)
+            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller)
 
     # 8. Where to, 9. and as what.
     path = target.path
@@ -304,10 +304,10 @@ def _serve(
         sent = route.rewrite(path, target.key)
         if isinstance(sent, str):
             route.report(f"{sent}; request {request_id}")
-            return _refuse(INTERNAL, fields, "", terms.route, request_id, caller, sent)
+            return _refuse(INTERNAL, fields, "", options.route, request_id, caller, sent)
         path = sent
     return Forward(
-        terms,
+        options,
         route.up(head, path, target.query, hop.octets, hop.trusted, request_id.encode(), user.encode()),
         route.down,
         route.trailer,
@@ -330,59 +330,59 @@ def _doubt(
     return paths.PARAMETERS if is_detour and not route.keeps_parameters else ""
 
 
-def _own_of(group: Group[CompiledRoute], known: dict[bytes, bytes]) -> bytes:
+def _own_of(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> bytes:
     """What goes with the reply that none of these routes takes the method: what the first one sets, and what lets a
     browser read it; there the first one that speaks of origins decides."""
     routes = list(group.methods.values())
     cors = next((route.cors for route in routes if route.cors is not None), None)
-    return (b"" if cors is None else cors.fields(known)) + routes[0].own
+    return (b"" if cors is None else cors.fields(parsed)) + routes[0].own
 
 
-def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> Answer:
+def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> LocalReply:
     """A target without a path: `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7), which is us."""
     if head.target == b"*" and head.method == b"OPTIONS":
-        return Answer(204, OK, b"Allow: %b\r\n" % ANY_METHOD, "", "", request_id, caller)
+        return LocalReply(204, OK, b"Allow: %b\r\n" % ANY_METHOD, "", "", request_id, caller)
     return _refuse(BAD_REQUEST, b"", target.flaw, "", request_id, caller)
 
 
-def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str) -> Answer | None:
+def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str) -> LocalReply | None:
     """What of OPTIONS is answered here: preflights, and requests that may go no further."""
-    known = head.known
-    asked = preflight_route(group, known)
+    parsed = head.parsed
+    asked = preflight_route(group, parsed)
     if asked is not None and asked.cors is not None:
-        lines, why = asked.cors.answer(known)
+        lines, why = asked.cors.answer(parsed)
         reason = CORS_REFUSED if why else OK
-        return Answer(204, reason, lines + asked.own, why, asked.terms.route, request_id, caller)
-    value = known.get(b"max-forwards")
+        return LocalReply(204, reason, lines + asked.own, why, asked.options.route, request_id, caller)
+    value = parsed.get(b"max-forwards")
     route = group.methods.get(b"OPTIONS", group.other)
     if value is None or route is None:
         return None
-    fields = route.own if route.cors is None else route.cors.fields(known) + route.own
+    fields = route.own if route.cors is None else route.cors.fields(parsed) + route.own
     left = headers.next_max_forwards(value)
     if left is None:
-        return _refuse(BAD_REQUEST, fields, "Max-Forwards is not a number.", route.terms.route, request_id, caller)
+        return _refuse(BAD_REQUEST, fields, "Max-Forwards is not a number.", route.options.route, request_id, caller)
     if left:
         return None
-    return Answer(204, OK, fields + b"Allow: %b\r\n" % group.allow, "", route.terms.route, request_id, caller)
+    return LocalReply(204, OK, fields + b"Allow: %b\r\n" % group.allow, "", route.options.route, request_id, caller)
 
 
 def _counted(head: RequestHead) -> RequestHead:
     """The same request with one forward less, if it counts them."""
-    left = headers.next_max_forwards(head.known.get(b"max-forwards", b""))
-    return replaced(head, known={**head.known, b"max-forwards": left}) if left else head
+    left = headers.next_max_forwards(head.parsed.get(b"max-forwards", b""))
+    return replaced(head, parsed={**head.parsed, b"max-forwards": left}) if left else head
 
 
 def _refuse(
     reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str, note: str = ""
-) -> Answer:
-    return Answer(reason.status, reason, fields, detail, route, request_id, caller, note)
+) -> LocalReply:
+    return LocalReply(reason.status, reason, fields, detail, route, request_id, caller, note)
 
 
 def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
     """A bearer token (RFC 6750). `verify` is the verifier's own, or what stands in its place."""
 
-    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
-        value = known.get(b"authorization")
+    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        value = parsed.get(b"authorization")
         if value is None:
             return AUTH_MISSING
         # RFC 9110 section 11.1 and RFC 6750 section 2.1: the scheme in any case, 1*SP, the token.
@@ -399,8 +399,8 @@ def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
     """An API key. `lookup` is the table's own, or what stands in its place."""
     header = table.header
 
-    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
-        value = known.get(header)
+    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
+        value = parsed.get(header)
         return AUTH_MISSING if value is None else lookup(value) or API_KEY_UNKNOWN
 
     challenge = b"WWW-Authenticate: ApiKey\r\n"

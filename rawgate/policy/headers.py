@@ -3,8 +3,8 @@
 A field is in one of three groups, settled at load:
 
     the hop's     Connection, framing, Expect …: removed and written by `wire`; of them only Host is written here
-    named         those that some policy reads, replaces or removes: in `known`, written again here if they pass
-    all others    `through`: raw lines, in order, sent on as one piece
+    named         those that some policy reads, replaces or removes: in `parsed`, written again here if they pass
+    all others    `passthrough`: raw lines, in order, sent on as one piece
 
 Named fields on the way up, and who is believed:
 
@@ -16,12 +16,13 @@ Named fields on the way up, and who is believed:
     Via                                 ours is appended (RFC 9110 section 7.6.3)
     Proxy                               never passes: CGI programs take it for HTTP_PROXY
 
-Most of what services believe is only ever removed. Such names are not read but *watched*, as are those that some route
-sets or removes (see `watched_names`): `wire` says where they stand among the `through` lines.
+Most of what services believe is only ever removed. Such names are not parsed but *removable*, as are those that some
+route sets or removes (see `removable_names`): `wire` says where they stand among the `passthrough` lines.
 
 One name has many spellings. CGI, WSGI and their heirs make one variable of `X-User-Id`, `X_User_Id` and, some of them,
 `X.User~Id`. So names are compared as `message.READ_AS` has them, and a trusted proxy's field passes only as it is
-spelled in the lists below: `wire` has dropped the aliases of all names that are read, and here go those of the watched.
+spelled in the lists below: `wire` has dropped the aliases of all names that are read, and here those of the
+removable ones go.
 
 On the way down, a Location that only makes sense behind the gateway is turned back (`compile_turn_back`).
 
@@ -32,7 +33,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import READ_AS, Down, Forward, RequestHead, ResponseHead, Terms
+from rawgate.message import READ_AS, Down, Forward, Options, RequestHead, ResponseHead
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, trusted, request id, user or b"")` → the head for the upstream."""
@@ -117,14 +118,14 @@ def _read_as(names: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(name.translate(READ_AS) for name in names)
 
 
-class Untrusted(Terms, frozen=True):
+class Untrusted(Options, frozen=True):
     """What only a trusted proxy may say. Names as READ_AS has them; `families` are how the names of a family begin."""
 
     names: frozenset[bytes]
     families: tuple[bytes, ...]
 
     @property
-    def watched(self) -> frozenset[bytes]:
+    def removable(self) -> frozenset[bytes]:
         """For `wire` to watch."""
         return self.names | {family + b"*" for family in self.families}
 
@@ -161,9 +162,9 @@ def _belongs(name: str, told: frozenset[bytes]) -> bool:
     return name.lower().encode() not in _OWN_REPLYS | told
 
 
-def believed_id(known: dict[bytes, bytes]) -> str:
+def believed_id(parsed: dict[bytes, bytes]) -> str:
     """The request id that a trusted proxy sent, or "" when there is none that can be logged as it is."""
-    value = known.get(b"x-request-id")
+    value = parsed.get(b"x-request-id")
     return value.decode() if value is not None and _request_id(value) else ""
 
 
@@ -196,37 +197,37 @@ def compile_trailer_filter(
     return passes
 
 
-def watched_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
+def removable_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
     """Lower-cased names, for `wire` to watch, that any of these rules sets or removes."""
     return frozenset().union(*map(_ruled, rules))
 
 
 def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
     """The lines that pass: those that are not `dropped`, nor untrusted unless a trusted proxy spelled them well."""
-    keep = [True] * len(head.through)
-    for index, name in head.watched:
+    keep = [True] * len(head.passthrough)
+    for index, name in head.removable:
         plain = name.translate(READ_AS)
         keep[index] = plain not in dropped and ((trusted and plain == name) or not untrusted.holds(plain))
-    return [line for line, kept in zip(head.through, keep, strict=True) if kept]
+    return [line for line, kept in zip(head.passthrough, keep, strict=True) if kept]
 
 
 def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     """The lines of an upstream's answer that the route's rules leave."""
-    gone = {index for index, name in head.watched if name in dropped}
-    return [line for index, line in enumerate(head.through) if index not in gone]
+    gone = {index for index, name in head.removable if name in dropped}
+    return [line for index, line in enumerate(head.passthrough) if index not in gone]
 
 
-def _forwarded_again(known: dict[bytes, bytes], peer: bytes, authority: bytes, prefix: bytes) -> list[bytes]:
+def _forwarded_again(parsed: dict[bytes, bytes], peer: bytes, authority: bytes, prefix: bytes) -> list[bytes]:
     """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
     nothing."""
-    earlier = known.get(b"x-forwarded-for")
+    earlier = parsed.get(b"x-forwarded-for")
     # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
     lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
-    if b"x-forwarded-proto" not in known:
+    if b"x-forwarded-proto" not in parsed:
         lines.append(_PROTO)
     if prefix:
-        lines += (_PREFIX, known.get(b"x-forwarded-prefix", b"").rstrip(b"/"), prefix)
-    if authority and b"x-forwarded-host" not in known:
+        lines += (_PREFIX, parsed.get(b"x-forwarded-prefix", b"").rstrip(b"/"), prefix)
+    if authority and b"x-forwarded-host" not in parsed:
         lines += (_TOLD_HOST, authority)
     return lines
 
@@ -271,22 +272,22 @@ def compile_up(
         head: RequestHead, path: bytes, query: bytes, peer: bytes, trusted: bool, request_id: bytes, user: bytes
     ) -> bytes:
         # Every piece but the first begins with the end of the line before it; the last one ends its own.
-        known, authority = head.known, head.authority
-        through = _kept(head, dropped, untrusted, trusted) if head.watched else head.through
+        parsed, authority = head.parsed, head.authority
+        passthrough = _kept(head, dropped, untrusted, trusted) if head.removable else head.passthrough
         lines = [
             head.method, b" ", path, query,
             b" HTTP/1.1\r\nHost: " + authority if pass_host and authority else own_host,
-            b"\r\n" if through else b"", b"\r\n".join(through),
+            b"\r\n" if passthrough else b"", b"\r\n".join(passthrough),
         ]  # fmt: skip
         passing = trusted_labels if trusted else labels
-        for name in known:
+        for name in parsed:
             if name in passing:
-                lines += (passing[name], known[name])
+                lines += (passing[name], parsed[name])
         if trusted:
-            lines += _forwarded_again(known, peer, authority, prefix)
+            lines += _forwarded_again(parsed, peer, authority, prefix)
         else:
             lines += (_FORWARDED_FOR, peer, proto_and_host, authority) if authority else (_FORWARDED_FOR, peer, proto)
-        via = known.get(b"via")
+        via = parsed.get(b"via")
         lines += (
             b"\r\nX-Request-Id: ", request_id,
             b"\r\nX-User-Id: " if user else b"", user,
@@ -373,7 +374,7 @@ def compile_down(
     """The way down of one route.
 
     removed    names that this route takes out of every answer, because they are told by the gateway or by nobody
-    named      all names that `ResponseHead.known` may hold
+    named      all names that `ResponseHead.parsed` may hold
     turn_back  makes the client's form of a Location, or None
     told       as in `own_lines`, which are in `Forward.fields`
     """
@@ -383,21 +384,21 @@ def compile_down(
     adds_date = b"date" not in ruled
 
     def down(forward: Forward, head: ResponseHead) -> bytes:
-        known, status = head.known, head.status
-        through = _without(head, ruled) if head.watched else head.through
-        lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if through else b"", b"\r\n".join(through)]
+        parsed, status = head.parsed, head.status
+        passthrough = _without(head, ruled) if head.removable else head.passthrough
+        lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if passthrough else b"", b"\r\n".join(passthrough)]
         # Interim answers and a switch of protocols go as they are: what we add belongs to the final answer.
         if status < 200:
             lines.append(b"\r\n")
             return b"".join(lines)
         # With 200, a Location leads nowhere (RFC 9110 section 10.2.2).
-        if status > 200 and turn_back is not None and b"location" in known:
-            known = {**known, b"location": turn_back(known[b"location"], forward.head)}
-        for name in known:
+        if status > 200 and turn_back is not None and b"location" in parsed:
+            parsed = {**parsed, b"location": turn_back(parsed[b"location"], forward.head)}
+        for name in parsed:
             if name in labels:
-                lines += (labels[name], known[name])
+                lines += (labels[name], parsed[name])
         # RFC 9110 section 6.6.1: a recipient with a clock adds the Date that an answer lacks.
-        if adds_date and b"date" not in known:
+        if adds_date and b"date" not in parsed:
             lines += (b"\r\nDate: ", date())
         lines += (b"\r\nX-Request-Id: ", forward.request_id.encode(), b"\r\n", forward.fields, fixed)
         return b"".join(lines)

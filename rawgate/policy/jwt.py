@@ -58,7 +58,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Identity, Terms, Value
+from rawgate.message import Identity, Options, Value
 
 Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
@@ -104,7 +104,7 @@ class Admission(Value, frozen=True):
     until: float
 
 
-class Reading(Terms, frozen=True):
+class Reading(Options, frozen=True):
     """What a token says of itself; nothing of it is to be believed.
 
     header, claims  their members, of claims those that are used here; None when they are no JSON object in base64url

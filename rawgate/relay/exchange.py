@@ -41,7 +41,7 @@ from typing import Final
 
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
-from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, RequestHead, ResponseHead, Terms
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, Options, RequestHead, ResponseHead
 from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.relay.ports import ClientPort, UpstreamPort
@@ -171,7 +171,7 @@ KEEP_ON: Final = frozenset((UPLOADING, FLUSHING, TUNNEL, DONE))
 """Phases in which a client's FIN does not mean that nobody waits for the upstream any more."""
 
 
-class ClientTerms(Terms, frozen=True):
+class ClientOptions(Options, frozen=True):
     """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers.
 
     half_close: a client that has sent FIN behind its request is served all the same
@@ -212,8 +212,8 @@ class Exchange(Waiter):
         "bytes_out",
         "client",
         "client_ended",
+        "client_options",
         "client_pace",
-        "client_terms",
         "detail",
         "ended_at",
         "forward",
@@ -256,14 +256,14 @@ class Exchange(Waiter):
         pool: Pool,
         forward: Forward,
         head: RequestHead,
-        client_terms: ClientTerms,
+        client_options: ClientOptions,
         now: float,
     ) -> None:
         self.client = client
         self.pool = pool
         self.forward = forward
         self.head = head
-        self.client_terms = client_terms
+        self.client_options = client_options
         self.phase = LEASING
         self.reason = errors.OK
         self.status = 0
@@ -343,7 +343,7 @@ class Exchange(Waiter):
         got = self.pool.acquire(self, now)
         if got is None:
             if self.pool.queued(self):
-                self.client.arm(now + self.pool.terms.queue_timeout)
+                self.client.arm(now + self.pool.options.queue_timeout)
         elif isinstance(got, UpstreamPort):
             self.leased(got, now)
         else:
@@ -358,12 +358,12 @@ class Exchange(Waiter):
         self.upstream_full = False
         upstream.attach(self)
         forward, body = self.forward, head.body
-        upstream.write(request_head(forward.head, body, head.expect, forward.upgrade, b"content-length" in head.known))
+        upstream.write(request_head(forward.head, body, head.expect, forward.upgrade, b"content-length" in head.parsed))
         if body == NO_BODY:
             self.phase = self.phase.moves[REQUEST_END]
             return
-        terms = self.client_terms
-        self.request_body = body_reader(head.body, request_error, terms.trailer_octets, terms.trailer_fields)
+        options = self.client_options
+        self.request_body = body_reader(head.body, request_error, options.trailer_octets, options.trailer_fields)
         self.rate_since = now
         self.wants_body = True
         if body >= LARGE:
@@ -398,8 +398,8 @@ class Exchange(Waiter):
             self._fail(error.reason, now, error.detail)
             return b""
         self.bytes_in += len(payload)
-        if self.bytes_in > self.forward.terms.body_limit:
-            self._fail(errors.BODY_TOO_LARGE, now, self.forward.terms.too_large)
+        if self.bytes_in > self.forward.options.body_limit:
+            self._fail(errors.BODY_TOO_LARGE, now, self.forward.options.too_large)
             return b""
         self._send_up(upstream, body, payload)
         if body.done:
@@ -431,7 +431,7 @@ class Exchange(Waiter):
         """The client's FIN has come; octets before it may be held back still. Whether the client is gone, and the
         exchange over with it."""
         phase = self.phase
-        if self.client_terms.half_close or phase in KEEP_ON:
+        if self.client_options.half_close or phase in KEEP_ON:
             return False
         if self.status:
             self._cut(errors.CLIENT_GONE, now)
@@ -551,9 +551,9 @@ class Exchange(Waiter):
             self.client.write(b"".join((out, tail, data if clean else data[:octets])))
             self._response_end(now, clean=clean)
             return
-        terms = self.client_terms
+        options = self.client_options
         body = self.response_body = body_reader(
-            octets, ResponseError, terms.trailer_octets, terms.trailer_fields, strict=False
+            octets, ResponseError, options.trailer_octets, options.trailer_fields, strict=False
         )
         self._relay(body, data, out + tail, now)
 
@@ -748,39 +748,39 @@ class Exchange(Waiter):
 
     def _wait(self) -> tuple[float, Reason]:
         """Until when the side that we wait for has, and how it ends if it does not come."""
-        terms = self.pool.terms
+        options = self.pool.options
         phase = self.phase
         if phase is LEASING:
             # The dial keeps its own deadline (connect_timeout), since it may serve another waiter in the end.
             queued = self.pool.queued(self)
-            due, reason = (self.since + terms.queue_timeout if queued else inf), errors.QUEUE_TIMEOUT
+            due, reason = (self.since + options.queue_timeout if queued else inf), errors.QUEUE_TIMEOUT
         elif phase is TUNNEL:
-            due, reason = self.since + terms.tunnel_idle, errors.TUNNEL_IDLE
-            return min((due, reason), (self.started + terms.tunnel_max_age, errors.TUNNEL_MAX_AGE), key=_first)
+            due, reason = self.since + options.tunnel_idle, errors.TUNNEL_IDLE
+            return min((due, reason), (self.started + options.tunnel_max_age, errors.TUNNEL_MAX_AGE), key=_first)
         elif self.client_pace is not None:
-            due, reason = self.since + self.client_terms.send_timeout, errors.CLIENT_GONE
+            due, reason = self.since + self.client_options.send_timeout, errors.CLIENT_GONE
         elif self.upstream_full:
             reason = errors.UPSTREAM_CUT if self.status else errors.UPSTREAM_TIMEOUT
-            due = self.since + (ANSWERED if phase is UPLOADING else terms.idle_timeout)
+            due = self.since + (ANSWERED if phase is UPLOADING else options.idle_timeout)
         elif (phase is SENDING or phase is UPLOADING) and not self._awaits_100():
-            due, reason = self.since + self.client_terms.body_timeout, errors.BODY_TIMEOUT
-            if self.client_terms.body_rate:
+            due, reason = self.since + self.client_options.body_timeout, errors.BODY_TIMEOUT
+            if self.client_options.body_rate:
                 due = min(due, self.rate_since + RATE_SPAN)
         elif phase is SENDING or phase is AWAITING:
             due, reason = self.since + self._response_timeout(), errors.UPSTREAM_TIMEOUT
         else:
-            due, reason = self.since + terms.idle_timeout, errors.UPSTREAM_CUT
-        if terms.total_timeout is not None and self.started + terms.total_timeout < due:
+            due, reason = self.since + options.idle_timeout, errors.UPSTREAM_CUT
+        if options.total_timeout is not None and self.started + options.total_timeout < due:
             out = self.status != 0
-            return self.started + terms.total_timeout, errors.UPSTREAM_CUT if out else errors.UPSTREAM_TIMEOUT
+            return self.started + options.total_timeout, errors.UPSTREAM_CUT if out else errors.UPSTREAM_TIMEOUT
         return due, reason
 
     def _awaits_100(self) -> bool:
         return self.head.expect and not self.sent_100 and self.bytes_in == 0
 
     def _response_timeout(self) -> float:
-        own = self.forward.terms.response_timeout
-        return self.pool.terms.response_timeout if own is None else own
+        own = self.forward.options.response_timeout
+        return self.pool.options.response_timeout if own is None else own
 
     def expire(self, now: float) -> float:
         """Time has passed: end the exchange if the side that we wait for is late. Returns when to ask again."""
@@ -813,9 +813,9 @@ class Exchange(Waiter):
         if reason is errors.TUNNEL_MAX_AGE:
             return False
         if reason is errors.BODY_TIMEOUT:
-            if now >= self.since + self.client_terms.body_timeout:
+            if now >= self.since + self.client_options.body_timeout:
                 return False
-            enough = self.bytes_in - self.rate_bytes >= self.client_terms.body_rate * (now - self.rate_since)
+            enough = self.bytes_in - self.rate_bytes >= self.client_options.body_rate * (now - self.rate_since)
             self.rate_since, self.rate_bytes = now, self.bytes_in
             return enough
         if self._past_total(now) or not self._takes(now):
@@ -827,7 +827,7 @@ class Exchange(Waiter):
         """Whether the side that we wait for has taken some of what was written to it."""
         pace = self.client_pace
         if pace is not None:
-            least = 0 if self.phase is TUNNEL else self.client_terms.body_rate
+            least = 0 if self.phase is TUNNEL else self.client_options.body_rate
             return pace.look(self.client.unsent(), now) and pace.keeps(least, now)
         upstream, pace = self.upstream, self.upstream_pace
         if upstream is None:
@@ -852,10 +852,10 @@ class Exchange(Waiter):
         if not left:
             self.upstream_pace = None
             return True
-        return now < pace.moved + self.pool.terms.idle_timeout
+        return now < pace.moved + self.pool.options.idle_timeout
 
     def _past_total(self, now: float) -> bool:
-        total = self.pool.terms.total_timeout
+        total = self.pool.options.total_timeout
         return total is not None and self.phase is not TUNNEL and now >= self.started + total
 
     # ── endings ──

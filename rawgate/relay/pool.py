@@ -38,13 +38,13 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 from rawgate.errors import QUEUE_FULL, Reason
-from rawgate.message import Terms
+from rawgate.message import Options
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.targets import ANY, Targets
 from rawgate.relay.turns import Turns
 
 
-class UpstreamTerms(Terms, frozen=True):
+class UpstreamOptions(Options, frozen=True):
     """What an upstream's configuration says about relaying. Seconds and counts; `total_timeout` None: no limit.
 
     targets: (host, port) each
@@ -111,22 +111,22 @@ def keep_quiet(text: str) -> None:
 class Pool:
     """The connections of one upstream. `report` is told, in one line, what the operator should know."""
 
-    def __init__(self, terms: UpstreamTerms, dial: Dial, report: Callable[[str], None] = keep_quiet) -> None:
-        self.terms = terms
-        self.reuse_after_body = terms.reuse_after_body
-        self.targets = Targets([_authority(host, port) for host, port in terms.targets], self._tell)
+    def __init__(self, options: UpstreamOptions, dial: Dial, report: Callable[[str], None] = keep_quiet) -> None:
+        self.options = options
+        self.reuse_after_body = options.reuse_after_body
+        self.targets = Targets([_authority(host, port) for host, port in options.targets], self._tell)
         self.tunnels = 0
         self.closed = False
         self._dial = dial
         self._report = report
-        self._idle: list[list[UpstreamPort]] = [[] for _ in terms.targets]
+        self._idle: list[list[UpstreamPort]] = [[] for _ in options.targets]
         self._dialing: dict[Waiter, bool] = {}  # → does the waiter still wait
         self._leased: dict[UpstreamPort, Waiter] = {}
-        self._turns = Turns(terms.per_client)
+        self._turns = Turns(options.per_client)
 
     def __repr__(self) -> str:
         return (
-            f"<Pool {self.terms.name} leased={self.leased} idle={self.idle} dialing={len(self._dialing)} "
+            f"<Pool {self.options.name} leased={self.leased} idle={self.idle} dialing={len(self._dialing)} "
             f"queued={self._turns.waiting} tunnels={self.tunnels}>"
         )
 
@@ -151,10 +151,10 @@ class Pool:
         upstream = self._take_idle(0, ANY, waiter, now) if is_single else self._take_in_turn(waiter, now)
         if upstream is not None:
             return upstream
-        if self.size >= self.terms.max_connections:
+        if self.size >= self.options.max_connections:
             for old in self.retire(now):
                 old.close()
-        if self.size < self.terms.max_connections:
+        if self.size < self.options.max_connections:
             self._start_dial(waiter)
             return None
         upstream = self._take_any_idle(waiter, now)
@@ -175,7 +175,7 @@ class Pool:
         turns.join(waiter)
         if turns.others_over(waiter.address):
             self._ask_for_way(waiter, now)
-        if turns.waiting <= self.terms.queue:
+        if turns.waiting <= self.options.queue:
             return None
         crowding = turns.crowding(waiter)
         turns.leave(crowding)
@@ -215,7 +215,7 @@ class Pool:
 
     def reserve_tunnel(self) -> bool:
         """Take a place for an exchange that may become a tunnel. False: all are taken."""
-        if self.tunnels >= self.terms.max_tunnels:
+        if self.tunnels >= self.options.max_tunnels:
             return False
         self.tunnels += 1
         return True
@@ -276,7 +276,7 @@ class Pool:
             self._pass_on(upstream, waiter, now)
             return
         # A second before the upstream closes it, a request could be on its way already: retire it first.
-        rest = self.terms.keep_alive if promised < 0 else min(self.terms.keep_alive, promised - 1)
+        rest = self.options.keep_alive if promised < 0 else min(self.options.keep_alive, promised - 1)
         upstream.rested_at = now
         upstream.retire_at = now + rest
         upstream.attach(None)
@@ -303,8 +303,8 @@ class Pool:
         if not self.reuse_after_body:
             return
         self.reuse_after_body = False
-        name = self.terms.name
-        place = _authority(*self.terms.targets[target])
+        name = self.options.name
+        place = _authority(*self.options.targets[target])
         self._tell(
             f"{place} sent octets that belong to no request, on a connection that had carried a "
             "request's body. A service that answers without reading a body takes what is left of it for a request, "
@@ -351,7 +351,7 @@ class Pool:
             yield from connections
 
     def _tell(self, text: str) -> None:
-        self._report(f"upstream {self.terms.name}: {text}")
+        self._report(f"upstream {self.options.name}: {text}")
 
     def _give(self, upstream: UpstreamPort) -> None:
         if self._turns.counting:
@@ -403,7 +403,7 @@ class Pool:
 
     def _promote(self) -> None:
         """A slot is free: whose turn it is dials."""
-        if not self._turns.waiting or self.size >= self.terms.max_connections:
+        if not self._turns.waiting or self.size >= self.options.max_connections:
             return
         waiter = self._turns.take()
         if waiter is not None:

@@ -55,5 +55,5 @@ def request_rules(loaded: Loaded) -> RequestRules:
     limits, gate = loaded.config.gateway.limits, loaded.gate
     fast = loaded.config.gateway.parser == "fast"
     return RequestRules(
-        limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.watched, gate.methods
+        limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.removable, gate.methods
     )

@@ -14,11 +14,11 @@ from pathlib import Path
 from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.dialing import Dialer
-from rawgate.net.downstream import Listener, ListenerTerms, RecordSink
+from rawgate.net.downstream import Listener, ListenerOptions, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import Sweep
-from rawgate.relay.exchange import ClientTerms
-from rawgate.relay.pool import Pool, UpstreamTerms, keep_quiet
+from rawgate.relay.exchange import ClientOptions
+from rawgate.relay.pool import Pool, UpstreamOptions, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.wire import ResponseRules
@@ -57,11 +57,11 @@ class Service:
         self._loop = loop
         self._servers: list[asyncio.Server] = []
         self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
-        rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_watched)
+        rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_removable)
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, rules, self._names)
         self._pools = {
-            name: Pool(_upstream_terms(name, spec, limits), self._dial, report)
+            name: Pool(_upstream_options(name, spec, limits), self._dial, report)
             for name, spec in config.upstreams.items()
         }
         self.listener = Listener(
@@ -71,10 +71,10 @@ class Service:
             new_id=new_id,
             pools=self._pools,
             log=log,
-            terms=ListenerTerms(
+            options=ListenerOptions(
                 timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
             ),
-            client_terms=ClientTerms(
+            client_options=ClientOptions(
                 timeouts.body,
                 timeouts.send,
                 limits.body_rate,
@@ -219,8 +219,8 @@ def _inode(path: str) -> int:
     return Path(path).stat().st_ino
 
 
-def _upstream_terms(name: str, spec: Upstream, limits: Limits) -> UpstreamTerms:
-    return UpstreamTerms(
+def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOptions:
+    return UpstreamOptions(
         name=name,
         targets=tuple((target.host, target.port) for target in spec.targets),
         connect_timeout=spec.connect_timeout,

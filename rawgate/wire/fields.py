@@ -1,13 +1,13 @@
 """What field lines mean to this hop, in either direction: framing, Connection, hop-by-hop.
 
-A field is *known* when the hop or policy has business with it; all others go *through*, untouched and in order.
+A field is *parsed* when the hop or policy has business with it; all others are *passthrough*, untouched and in order.
 Nothing here knows which side sent the message: the caller turns a finding, one sentence or None, into its own error.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from rawgate.message import READ_AS, Watched
+from rawgate.message import READ_AS, Removable
 from rawgate.wire.grammar import DIGITS, TOKEN
 
 # Fields that concern one hop only (RFC 9110 section 7.6.1) and those that frame the message; the writer makes the
@@ -45,31 +45,31 @@ NOT_A_NAME: Final = b":"
 
 
 class FieldNames(dict[bytes, bytes | None]):
-    """Spelling of a field name, as the fast lane finds it → the lower-cased name when it is a known one; None when the
-    field goes through; b"" when it does, but policy watches it; NOT_A_NAME when it is no token or not for that lane.
-    Names are compared as `message.READ_AS` has them: `X_Team` is watched where `x-team` is.
+    """Spelling of a field name, as the fast lane finds it → the lower-cased name when it is a parsed one; None when the
+    field passes through; b"" when it does, but policy may remove it; NOT_A_NAME when it is no token or not for that
+    lane. Names are compared as `message.READ_AS` has them: `X_Team` is removable where `x-team` is.
 
     A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
     outside, so it takes a fixed number of them and none that is long; others cost a few steps each time.
 
-    watched  lower-cased names; one that ends in "*" stands for all that begin so
+    removable  lower-cased names; one that ends in "*" stands for all that begin so
     rare     lower-cased names of fields that need more thought than the fast lane gives to any
     aliased  names, as READ_AS has them, that no other spelling may stand for: such a field is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_rare", "_watched", "known")
+    __slots__ = ("_aliased", "_families", "_rare", "_removable", "parsed")
 
     def __init__(
         self,
-        known: frozenset[bytes],
-        watched: frozenset[bytes] = frozenset(),
+        parsed: frozenset[bytes],
+        removable: frozenset[bytes] = frozenset(),
         rare: frozenset[bytes] = frozenset(),
         aliased: frozenset[bytes] = frozenset(),
     ) -> None:
         super().__init__()
-        self.known = known
-        self._watched = frozenset(name.translate(READ_AS) for name in watched if not name.endswith(b"*"))
-        self._families = tuple(name[:-1].translate(READ_AS) for name in watched if name.endswith(b"*"))
+        self.parsed = parsed
+        self._removable = frozenset(name.translate(READ_AS) for name in removable if not name.endswith(b"*"))
+        self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
         self._rare = rare
         self._aliased = aliased
 
@@ -77,19 +77,19 @@ class FieldNames(dict[bytes, bytes | None]):
         lowered = spelling.lower()
         if TOKEN.fullmatch(spelling) is None or lowered in self._rare or self.is_alias(lowered):
             return NOT_A_NAME
-        name = lowered if lowered in self.known else b"" if self.is_watched(lowered) else None
+        name = lowered if lowered in self.parsed else b"" if self.is_removable(lowered) else None
         if len(self) < _SPELLINGS and len(spelling) <= _MEMORABLE:
             self[spelling] = name
         return name
 
-    def is_watched(self, name: bytes) -> bool:
-        """Of a lower-cased name that is not known."""
+    def is_removable(self, name: bytes) -> bool:
+        """Of a lower-cased name that is not parsed."""
         plain = name.translate(READ_AS)
-        return plain in self._watched or plain.startswith(self._families)
+        return plain in self._removable or plain.startswith(self._families)
 
     def is_alias(self, name: bytes) -> bool:
         """Whether a lower-cased name is none of ours, and some reader takes it for one of them."""
-        return name not in self.known and name.translate(READ_AS) in self._aliased
+        return name not in self.parsed and name.translate(READ_AS) in self._aliased
 
 
 def members(value: bytes) -> list[bytes] | None:
@@ -108,17 +108,17 @@ def members(value: bytes) -> list[bytes] | None:
 
 
 def end_here(
-    options: list[bytes], known: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
-) -> tuple[list[bytes], Watched]:
-    """The lines that go through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from `known`
-    too; and which of them are watched. `close` is an option only: the field name is reserved so that it never means a
-    field (RFC 9112 section 9.6)."""
+    options: list[bytes], parsed: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
+) -> tuple[list[bytes], Removable]:
+    """The lines that pass through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from
+    `parsed` too; and which of them policy may remove. `close` is an option only: the field name is reserved so that it
+    never means a field (RFC 9112 section 9.6)."""
     named = {option for option in options if option != b"close"}
     for name in named:
-        known.pop(name, None)
+        parsed.pop(name, None)
     passing = [(name, line) for name, line in others if name not in named]
-    watched = tuple([(index, name) for index, (name, _) in enumerate(passing) if names.is_watched(name)])
-    return [line for _, line in passing], watched
+    removable = tuple([(index, name) for index, (name, _) in enumerate(passing) if names.is_removable(name)])
+    return [line for _, line in passing], removable
 
 
 def raw_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:

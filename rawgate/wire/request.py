@@ -71,7 +71,7 @@ class RequestRules:
     wanted                 lower-cased names that policy reads or replaces
     protected              lower-cased names that `Connection` may not name
     fast                   whether the fast lane is on
-    watched                see `fields.FieldNames`; lines that policy may remove although they go through
+    removable              see `fields.FieldNames`; lines that policy may remove although they pass through
     methods                methods that routes name, besides the registered ones
     """
 
@@ -85,7 +85,7 @@ class RequestRules:
         wanted: frozenset[bytes],
         protected: frozenset[bytes],
         fast: bool,
-        watched: frozenset[bytes] = frozenset(),
+        removable: frozenset[bytes] = frozenset(),
         methods: frozenset[bytes] = frozenset(),
     ) -> None:
         self.head = head
@@ -94,7 +94,7 @@ class RequestRules:
         self.fast = fast
         self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
         aliased = frozenset(name.translate(READ_AS) for name in _FRAMING | wanted | protected)
-        self.names = FieldNames(_FRAMING | wanted, watched, _RARE, aliased)
+        self.names = FieldNames(_FRAMING | wanted, removable, _RARE, aliased)
         self.unnameable = _UNNAMEABLE | protected
         self.methods = REGISTERED_METHODS | methods
         self.misspelt = frozenset(method.upper() for method in self.methods)
@@ -161,21 +161,21 @@ class RequestReader:
         fields = sort_fields(lines, rules.names)
         if fields is None:
             return None
-        known, through, watched = fields
-        host = known.get(b"host")
+        parsed, passthrough, removable = fields
+        host = parsed.get(b"host")
         if host is None:
             return None
         if host != self._host:
             if not is_host(host):
                 return None
             self._host = host
-        common = hop(known, NO_BODY)
+        common = hop(parsed, NO_BODY)
         if common is None:
             return None
         body, close = common
         self.rest = rest
         size = len(data) - len(rest)
-        return RequestHead(method, target, 1, host, known, through, body, close, False, b"", size, watched)
+        return RequestHead(method, target, 1, host, parsed, passthrough, body, close, False, b"", size, removable)
 
     def _read(self, data: bytes) -> RequestHead | None:
         """The h11 lane."""
@@ -366,15 +366,15 @@ def _check_codings(codings: list[bytes]) -> None:
 def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHead:
     """What the fields mean to this hop."""
     minor = parts.minor
-    known, others = _sort(parts.items, rules)
-    length = known.get(b"content-length")
-    coding = known.get(b"transfer-encoding")
+    parsed, others = _sort(parts.items, rules)
+    length = parsed.get(b"content-length")
+    coding = parsed.get(b"transfer-encoding")
     _check_framing([] if length is None else [length], [] if coding is None else [coding], minor)
     body = CHUNKED if coding is not None else read_length(length or b"0") or NO_BODY
 
-    if minor and b"host" not in known:  # which h11 asks of 1.1, but not of 1.2
+    if minor and b"host" not in parsed:  # which h11 asks of 1.1, but not of 1.2
         raise _malformed("Host is missing or given more than once.")
-    authority = known.get(b"host", b"")
+    authority = parsed.get(b"host", b"")
     # RFC 9110 section 4.2.1: an http URI with an empty host MUST be rejected. HTTP/1.0 knew no Host.
     if minor and not authority:
         raise _malformed("Host is empty.")
@@ -384,36 +384,36 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     if target[:1] not in (b"/", b"*"):
         authority, target = _split_absolute(parts.method, target)
 
-    options = members(known.get(b"connection", b""))
+    options = members(parsed.get(b"connection", b""))
     if options is None:
         raise _malformed(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")
     # RFC 9110 section 7.6.1: fields named by Connection end here. Some must not: whoever names them wants the
     # next hop to see another message than we have judged.
     if not rules.unnameable.isdisjoint(options):
         raise _malformed("Connection names a field that it may not remove.")
-    expect = _expects(known, minor) and body != NO_BODY
+    expect = _expects(parsed, minor) and body != NO_BODY
     # RFC 9110 section 7.8: Upgrade counts only when Connection names it, and never in HTTP/1.0. A request with a body
     # would have to be relayed whole before the protocol changes: not served.
-    upgrade = _offers(known.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
+    upgrade = _offers(parsed.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
     # RFC 9112 section 9.3
     close = b"close" in options or (minor == 0 and b"keep-alive" not in options)
-    through, watched = end_here(options, known, others, rules.names)
+    passthrough, removable = end_here(options, parsed, others, rules.names)
     return RequestHead(
-        parts.method, target, minor, authority, known, through, body, close, expect, upgrade, size, watched
+        parts.method, target, minor, authority, parsed, passthrough, body, close, expect, upgrade, size, removable
     )
 
 
 def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
-    """The known fields, and name and line of the others."""
-    known: dict[bytes, bytes] = {}
+    """The parsed fields, and name and line of the others."""
+    parsed: dict[bytes, bytes] = {}
     others = []
     for spelling, value in items:
         name = spelling.lower()
-        if name in rules.names.known:
-            known[name] = known[name] + b", " + value if name in known else value
+        if name in rules.names.parsed:
+            parsed[name] = parsed[name] + b", " + value if name in parsed else value
         elif not rules.names.is_alias(name):
             others.append((name, spelling + b": " + value))
-    return known, others
+    return parsed, others
 
 
 def _offers(value: bytes) -> bytes:
@@ -424,12 +424,12 @@ def _offers(value: bytes) -> bytes:
     return b", ".join(offers) if all(_PROTOCOL.fullmatch(offer) for offer in offers) else b""
 
 
-def _expects(known: dict[bytes, bytes], minor: int) -> bool:
+def _expects(parsed: dict[bytes, bytes], minor: int) -> bool:
     """Whether the client waits for a 100 (RFC 9110 section 10.1.1; an HTTP/1.0 client cannot). Empty members of the
     list are none (section 5.6.1.2)."""
     if minor == 0:
         return False
-    expectations = {part.strip(b" \t").lower() for part in known.get(b"expect", b"").split(b",")} - {b""}
+    expectations = {part.strip(b" \t").lower() for part in parsed.get(b"expect", b"").split(b",")} - {b""}
     if not expectations <= _EXPECTATIONS:
         raise RequestError(EXPECTATION_FAILED, EXPECTATION_FAILED.detail)
     return bool(expectations)

@@ -40,19 +40,19 @@ class ResponseRules:
     head, headers  limits: octets of the head, field lines
     wanted         lower-cased names that policy reads or removes
     fast           whether the fast lane is on
-    watched        see `fields.FieldNames`; lines that policy may remove although they go through
+    removable      see `fields.FieldNames`; lines that policy may remove although they pass through
     """
 
     __slots__ = ("fast", "head", "headers", "names", "scan")
 
     def __init__(
-        self, head: int, headers: int, wanted: frozenset[bytes], fast: bool, watched: frozenset[bytes] = frozenset()
+        self, head: int, headers: int, wanted: frozenset[bytes], fast: bool, removable: frozenset[bytes] = frozenset()
     ) -> None:
         self.head = head
         self.headers = headers
         self.fast = fast
         self.scan = ScanRules("The head", head, ResponseError, ResponseError, _overrun, False)
-        self.names = FieldNames(HOP_BY_HOP | wanted, watched, _RARE)
+        self.names = FieldNames(HOP_BY_HOP | wanted, removable, _RARE)
 
 
 class ResponseReader:
@@ -96,8 +96,8 @@ class ResponseReader:
         fields = sort_fields(lines, rules.names)
         if fields is None:
             return None
-        known, through, watched = fields
-        common = hop(known, UNTIL_CLOSE)
+        parsed, passthrough, removable = fields
+        common = hop(parsed, UNTIL_CLOSE)
         if common is None or method == b"HEAD":
             return None
         body, close = common
@@ -105,9 +105,9 @@ class ResponseReader:
         if body < 0:
             length = -1
             close = close or body == UNTIL_CLOSE
-        keep_alive = _promised(known.pop(b"keep-alive")) if b"keep-alive" in known else -1
+        keep_alive = _promised(parsed.pop(b"keep-alive")) if b"keep-alive" in parsed else -1
         self.rest = rest
-        return ResponseHead(_START[start], phrase, known, through, body, length, close, keep_alive, b"", watched)
+        return ResponseHead(_START[start], phrase, parsed, passthrough, body, length, close, keep_alive, b"", removable)
 
     def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The h11 lane."""
@@ -155,28 +155,28 @@ def _parse(head: bytes) -> ResponseParts:
 def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> ResponseHead:
     """What the fields mean to this hop."""
     status = parts.status
-    known: dict[bytes, bytes] = {}
+    parsed: dict[bytes, bytes] = {}
     others = []
     for spelling, value in parts.items:
         name = spelling.lower()
-        if name in names.known:
-            known[name] = known[name] + b", " + value if name in known else value
+        if name in names.parsed:
+            parsed[name] = parsed[name] + b", " + value if name in parsed else value
         else:
             others.append((name, spelling + b": " + value))
-    options = members(known.get(b"connection", b""))
+    options = members(parsed.get(b"connection", b""))
     if options is None:
         raise ResponseError(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")
-    body, length, doubtful = _framing(known, status, parts.minor, method)
+    body, length, doubtful = _framing(parsed, status, parts.minor, method)
     close = (
         doubtful
         or body == UNTIL_CLOSE
         or b"close" in options
         or (parts.minor == 0 and b"keep-alive" not in options)  # RFC 9112 section 9.3
     )
-    keep_alive = _promised(known.pop(b"keep-alive", b""))
-    upgrade = known.get(b"upgrade", b"") if status in (101, 426) else b""
-    through, watched = end_here(options, known, others, names)
-    return ResponseHead(status, parts.phrase, known, through, body, length, close, keep_alive, upgrade, watched)
+    keep_alive = _promised(parsed.pop(b"keep-alive", b""))
+    upgrade = parsed.get(b"upgrade", b"") if status in (101, 426) else b""
+    passthrough, removable = end_here(options, parsed, others, names)
+    return ResponseHead(status, parts.phrase, parsed, passthrough, body, length, close, keep_alive, upgrade, removable)
 
 
 def _promised(value: bytes) -> int:
@@ -185,10 +185,10 @@ def _promised(value: bytes) -> int:
     return int(promise[1]) if promise else -1
 
 
-def _framing(known: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:
+def _framing(parsed: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:
     """Body, length to show, and whether what follows on the connection is in doubt (RFC 9112 section 6.3)."""
-    coding = known.get(b"transfer-encoding")
-    value = known.get(b"content-length")
+    coding = parsed.get(b"transfer-encoding")
+    value = parsed.get(b"content-length")
     if coding is not None and minor == 0:
         raise ResponseError("Transfer-Encoding is not part of HTTP/1.0.")
     length = -1

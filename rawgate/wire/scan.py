@@ -13,14 +13,14 @@ Rules it keeps
 from collections.abc import Callable
 
 from rawgate.errors import MessageError
-from rawgate.message import Terms
+from rawgate.message import Options
 from rawgate.wire.grammar import forbidden
 
 Refuse = Callable[[str], MessageError]
 Overrun = Callable[[bytearray, int, int], tuple[int, MessageError] | None]
 
 
-class ScanRules(Terms, frozen=True):
+class ScanRules(Options, frozen=True):
     """What is the same for all heads of one kind.
 
     what       the section's name in a sentence: "The head"

@@ -18,7 +18,7 @@ from harness.deeds import (
 )
 from harness.mutation import Mutator
 from harness.scenes import ANSWERS, REQUESTS
-from harness.shell import End, Shell, clocked, watched
+from harness.shell import End, Shell, clocked, recorded
 from harness.verdict import findings
 from rawgate.relay.exchange import AWAITING
 
@@ -35,7 +35,7 @@ def answer(shell: Shell, chance: Mutator) -> None:
     """Each service that has a whole request begins its answer; to HEAD without a body, which would be taken for the
     next answer."""
     for end in shell.upstreams:
-        exchange = watched(end).exchange
+        exchange = recorded(end).exchange
         if exchange is not None and exchange.phase is AWAITING and not end.outbox and not exchange.response_seen:
             head, empty, body = chance.pick(ANSWERED).partition(b"\r\n\r\n")
             end.outbox = head + empty + (b"" if exchange.head.method == b"HEAD" else body)

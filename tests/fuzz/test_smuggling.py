@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.mutation import Mutator
-from harness.shell import End, Shell, clocked, watched
+from harness.shell import End, Shell, clocked, recorded
 from harness.verdict import findings
 from rawgate.relay.exchange import AWAITING
 
@@ -36,7 +36,7 @@ def answer_all(shell: Shell) -> None:
 
 
 def waits(end: End) -> bool:
-    exchange = watched(end).exchange
+    exchange = recorded(end).exchange
     return exchange is not None and exchange.phase is AWAITING and not end.gone
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from harness.mutation import Mutator
 from harness.scenes import ANSWERS, REQUESTS
-from harness.shell import End, Shell, watched
+from harness.shell import End, Shell, recorded
 
 Deed = Callable[[Shell, Mutator], None]
 
@@ -85,7 +85,7 @@ def a_dial_fails(shell: Shell, chance: Mutator) -> None:
 
 def an_upstream_answers(shell: Shell, chance: Mutator) -> None:
     upstream = _some(shell.upstreams, chance)
-    if upstream is not None and watched(upstream).exchange is not None:
+    if upstream is not None and recorded(upstream).exchange is not None:
         upstream.outbox += chance.pick(ANSWERS)
         upstream.advance(_octets(chance))
 

@@ -21,15 +21,15 @@ from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
 from rawgate.net import downstream, upstream
-from rawgate.net.downstream import Downstream, Listener, ListenerTerms
+from rawgate.net.downstream import Downstream, Listener, ListenerOptions
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import Sweep, Upstream
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
 from rawgate.relay import exchange
-from rawgate.relay.exchange import ClientTerms
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.exchange import ClientOptions
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules, ResponseRules
 
 HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
@@ -173,7 +173,7 @@ class End(FakeTransport):
         super().abort()
 
 
-class Watched(Upstream):
+class RecordedUpstream(Upstream):
     """Keeps what arrived for which request, and what was sent when something had come that belongs to nobody."""
 
     def __init__(self, pool: Pool, target: int, rules: ResponseRules) -> None:
@@ -257,7 +257,7 @@ class Shell:
         self.emptied = False
         self._gate = gate
         self._open = False
-        terms = UpstreamTerms(
+        options = UpstreamOptions(
             "stage",
             (("stage", 80),),
             idle_timeout=20.0,
@@ -268,8 +268,8 @@ class Shell:
             tunnel_idle=60.0,
             tunnel_max_age=200.0,
         )
-        self.pool = Pool(terms, self._dial)
-        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_watched)
+        self.pool = Pool(options, self._dial)
+        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_removable)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.listener = Listener(
             loop=loop,
@@ -278,9 +278,9 @@ class Shell:
             new_id=_new_id,
             pools={"stage": self.pool},
             log=self,
-            terms=ListenerTerms(connections=connections, buffers=buffers),
-            client_terms=ClientTerms(trailer_octets=200, trailer_fields=4),
-            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.watched),
+            options=ListenerOptions(connections=connections, buffers=buffers),
+            client_options=ClientOptions(trailer_octets=200, trailer_fields=4),
+            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
         )
         self.sweep = Sweep(loop, [self.pool], self.listener.tidy)
 
@@ -301,7 +301,7 @@ class Shell:
     def dialed(self, dial: Dial, *, stalled: bool = False) -> End:
         """This dial succeeds. stalled: nothing is taken there, from the first octet."""
         self._end(dial)
-        protocol = Watched(self.pool, 0, self.response_rules)
+        protocol = RecordedUpstream(self.pool, 0, self.response_rules)
         end = End(self.loop, protocol, ("198.51.100.1", 80))
         end.stalled = stalled
         self.upstreams.append(end)
@@ -338,7 +338,7 @@ class Shell:
 
     def served(self, end: End) -> str:
         """The id of the request that this upstream connection serves, or ""."""
-        exchange = watched(end).exchange
+        exchange = recorded(end).exchange
         return "" if exchange is None else exchange.forward.request_id
 
     # ── inside ──
@@ -351,7 +351,7 @@ class Shell:
         return decision
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
-        dial = Dial(waiter, self.loop.call_later(pool.terms.connect_timeout, lambda: self._dial_late(dial)))
+        dial = Dial(waiter, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
         self.dials.append(dial)
 
     def _dial_late(self, dial: Dial) -> None:
@@ -364,9 +364,9 @@ class Shell:
         self.dials.remove(dial)
 
 
-def watched(end: End) -> Watched:
+def recorded(end: End) -> RecordedUpstream:
     """The protocol of an upstream connection."""
-    return cast("Watched", end.protocol)
+    return cast("RecordedUpstream", end.protocol)
 
 
 def forwards(shell: Shell) -> dict[str, Decided]:

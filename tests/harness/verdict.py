@@ -8,7 +8,7 @@ else; or it was cut, and then nothing follows. Nothing is left open.
 
 from collections.abc import Generator, Iterator
 
-from harness.shell import Decided, End, Shell, forwards, watched
+from harness.shell import Decided, End, Shell, forwards, recorded
 from harness.wire_reader import (
     Cut,
     Malformed,
@@ -55,16 +55,16 @@ def findings(shell: Shell) -> list[str]:
 def miscounts(shell: Shell) -> Iterator[str]:
     """What the books of pool and listener say, and is not so; at any time."""
     pool, listener = shell.pool, shell.listener
-    live = [watched(end) for end in shell.upstreams if not end.is_closing()]
+    live = [recorded(end) for end in shell.upstreams if not end.is_closing()]
     busy = [upstream.exchange for upstream in live if upstream.exchange is not None]
     tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
     if pool.leased != len(busy) - tunnels:
         yield f"leased: {pool!r}, {live}"
-    if not tunnels <= pool.tunnels <= pool.terms.max_tunnels:
+    if not tunnels <= pool.tunnels <= pool.options.max_tunnels:
         yield f"tunnels: {pool!r}, {live}"
     if pool.idle != sum(upstream.exchange is None for upstream in live):
         yield f"idle: {pool!r}, {live}"
-    if pool.size > pool.terms.max_connections:
+    if pool.size > pool.options.max_connections:
         yield f"too many: {pool!r}"
     if len(listener.open) + len(listener.refused) != sum(not client.lost for client in shell.clients):
         yield f"clients: {listener.open}, {listener.refused}"
@@ -113,17 +113,17 @@ def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
 
 def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
     """One upstream connection."""
-    known = forwards(shell)
+    parsed = forwards(shell)
     stream = Stream.of(upstream.sent)
-    if watched(upstream).misused:
-        yield f"used though it had stirred: {watched(upstream).misused!r}"
+    if recorded(upstream).misused:
+        yield f"used though it had stirred: {recorded(upstream).misused!r}"
     while True:
         message = None
         try:
             message = read_request_head(stream)
             if message is None:
                 return
-            yield from _is_known(message, known)
+            yield from _is_known(message, parsed)
             if _is_tunnel(upstream, message):
                 return
             read_body(stream, message)
@@ -134,7 +134,7 @@ def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
             if message is None:
                 yield "a head was cut"
             return
-        yield from _same_body(shell, message, known.get(_id(message)))
+        yield from _same_body(shell, message, parsed.get(_id(message)))
         if stream.unread and _has_more(upstream, message):
             yield "used again though more had come than an answer"
 
@@ -145,13 +145,13 @@ def _id(message: Message) -> str:
 
 def _is_tunnel(upstream: End, request: Message) -> bool:
     """Whether the upstream took up the offer of this request: no HTTP follows."""
-    octets = watched(upstream).arrived.get(_id(request), b"")
+    octets = recorded(upstream).arrived.get(_id(request), b"")
     return bool(request.values(b"upgrade")) and b" 101 " in octets
 
 
 def _has_more(upstream: End, request: Message) -> bool:
     """Whether octets came behind the answer to this request, where the strict reader can tell."""
-    stream = Stream.of(watched(upstream).arrived.get(_id(request), b""))
+    stream = Stream.of(recorded(upstream).arrived.get(_id(request), b""))
     try:
         read_response(stream, request.method)
     except (Malformed, Cut):
@@ -159,9 +159,9 @@ def _has_more(upstream: End, request: Message) -> bool:
     return bool(stream.unread)
 
 
-def _is_known(message: Message, known: dict[str, Decided]) -> Iterator[str]:
+def _is_known(message: Message, parsed: dict[str, Decided]) -> Iterator[str]:
     """A head that went up is one that was decided on."""
-    decided = known.get(_id(message))
+    decided = parsed.get(_id(message))
     if decided is None or not isinstance(decided.decision, Forward):
         yield f"nobody asked for {message.raw!r}"
         return
@@ -212,7 +212,7 @@ def _repeated(shell: Shell) -> Iterator[str]:
         if len(ends) > 2 or len(set(map(id, ends))) != len(ends):
             yield f"{name} went up {len(ends)} times"
         for first in ends[:-1]:
-            if watched(first).arrived.get(name):
+            if recorded(first).arrived.get(name):
                 yield f"{name} was sent again after an answer had begun"
 
 
@@ -297,7 +297,7 @@ def _whole(shell: Shell, line: Line, message: Message) -> Iterator[str]:
 
 def _as_answered(shell: Shell, line: Line, message: Message) -> Iterator[str]:
     """A whole response is the one that the upstream sent, where the strict reader can tell."""
-    octets = [watched(end).arrived[line.id] for end in shell.upstreams if line.id in watched(end).arrived]
+    octets = [recorded(end).arrived[line.id] for end in shell.upstreams if line.id in recorded(end).arrived]
     stream = Stream.of(octets[-1])
     try:
         answer = read_response(stream, line.method)

@@ -17,7 +17,7 @@ from rawgate import errors
 from rawgate.net import dialing as module
 from rawgate.net.dialing import Dialer
 from rawgate.net.names import LookUp, Names
-from rawgate.relay.pool import Pool, UpstreamTerms
+from rawgate.relay.pool import Pool, UpstreamOptions
 from rawgate.wire import ResponseRules
 
 RULES = ResponseRules(16384, 100, frozenset(), fast=True)
@@ -87,8 +87,8 @@ class Dialing:
         loop = cast("asyncio.AbstractEventLoop", network)
         self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up))
         targets = tuple((name, 80) for name in names or network.addresses)
-        terms = UpstreamTerms("users", targets, connect_timeout=connect_timeout)
-        self.pool = Pool(terms, self.dialer, self.said.append)
+        options = UpstreamOptions("users", targets, connect_timeout=connect_timeout)
+        self.pool = Pool(options, self.dialer, self.said.append)
 
     def look_up(self, host: str) -> tuple[str, ...]:
         return self.names.get(host, (host,)) if self.names else (host,)

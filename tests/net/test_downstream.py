@@ -13,12 +13,22 @@ from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeUpstream
 from rawgate import errors
 from rawgate.errors import REASONS
-from rawgate.message import Answer, Decision, Forward, Octets, Peer, Pending, RequestHead, ResponseHead, RouteTerms
+from rawgate.message import (
+    Decision,
+    Forward,
+    LocalReply,
+    Octets,
+    Peer,
+    Pending,
+    RequestHead,
+    ResponseHead,
+    RouteOptions,
+)
 from rawgate.net import downstream as module
-from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerTerms
+from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerOptions
 from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.exchange import ClientTerms, Exchange
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.exchange import ClientOptions, Exchange
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -56,7 +66,7 @@ class Waiting(Pending):
 class World:
     """A listener, one pool, and clients that connect to it."""
 
-    def __init__(self, terms: ListenerTerms, *, half_close: bool = False, **upstream: Any) -> None:
+    def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
         self.loop = FakeLoop()
         self.log = Records()
         self.dials: list[Waiter] = []
@@ -65,7 +75,7 @@ class World:
         self.decides = 0
         self.open = False  # what `/wait` waits for
         self.pool = Pool(
-            UpstreamTerms("users", (("a", 1),), response_timeout=RESPONSE_TIMEOUT, **upstream),
+            UpstreamOptions("users", (("a", 1),), response_timeout=RESPONSE_TIMEOUT, **upstream),
             lambda _, waiter: self.dials.append(waiter),
         )
         self.listener = Listener(
@@ -75,15 +85,15 @@ class World:
             new_id=lambda: "own-id",
             pools={"users": self.pool},
             log=self.log,
-            terms=terms,
-            client_terms=ClientTerms(send_timeout=SEND_TIMEOUT, half_close=half_close),
+            options=options,
+            client_options=ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
             request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
         )
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         self.decides += 1
         if head.target == b"/own":
-            return Answer(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
+            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
         if head.target == b"/broken":
             raise ZeroDivisionError("a mistake in policy")
         if head.target == b"/wait" and not self.open:
@@ -113,11 +123,13 @@ class World:
         return [tuple(getattr(record, field) for field in fields) for record in self.log.kept]
 
 
-TERMS = RouteTerms("a-route", "users", None, 10_000)
+TERMS = RouteOptions("a-route", "users", None, 10_000)
 
 
 def plain(forward: Forward, head: ResponseHead) -> bytes:
-    return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
+    return b"".join(
+        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
+    )
 
 
 class Client:
@@ -156,8 +168,8 @@ Make = Callable[..., World]
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Make:
-    def make(terms: ListenerTerms | None = None, **upstream: Any) -> World:
-        world = World(terms or ListenerTerms(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
+    def make(options: ListenerOptions | None = None, **upstream: Any) -> World:
+        world = World(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
         monkeypatch.setattr(module, "monotonic", world.loop.clock)
         monkeypatch.setattr(module, "time", world.loop.clock)
         return world
@@ -298,7 +310,7 @@ def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
 
 @pytest.mark.parametrize("state", ["full", "relayed", "pending", "closing"])
 def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make: Make, state: str) -> None:
-    world = make(ListenerTerms(buffers=50_000))
+    world = make(ListenerOptions(buffers=50_000))
     path = {"relayed": b"/x", "pending": b"/wait"}.get(state, b"/own")
     client = world.client().get(path)
     if state == "relayed":
@@ -320,7 +332,7 @@ def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make
 
 
 def test_small_portions_are_found_when_there_are_many(make: Make) -> None:
-    world = make(ListenerTerms(buffers=100_000))
+    world = make(ListenerOptions(buffers=100_000))
     clients = [world.client().get(b"/own") for _ in range(3)]
     for client in clients:
         client.transport.backlog = 40_000  # not enough to be told
@@ -751,7 +763,7 @@ def test_a_connection_has_one_timer_whatever_it_serves(world: World) -> None:
 
 
 def test_over_the_limit_the_longest_idle_connection_makes_room(make: Make) -> None:
-    world = make(ListenerTerms(connections=3))
+    world = make(ListenerOptions(connections=3))
     clients = [world.client() for _ in range(3)]
     clients[0].get(b"/own")
     clients[1].get()
@@ -762,7 +774,7 @@ def test_over_the_limit_the_longest_idle_connection_makes_room(make: Make) -> No
 
 
 def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> None:
-    world = make(ListenerTerms(connections=1))
+    world = make(ListenerOptions(connections=1))
     first = world.client().get()
     second = world.client()
     assert second.statuses == [503]
@@ -777,7 +789,7 @@ def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> 
 
 
 def test_the_refused_take_nobody_s_place(make: Make) -> None:
-    world = make(ListenerTerms(connections=1))
+    world = make(ListenerOptions(connections=1))
     first = world.client().get(b"/wait")
     second = world.client()
     first.transport.breaks()
@@ -787,7 +799,7 @@ def test_the_refused_take_nobody_s_place(make: Make) -> None:
 
 def test_the_refused_linger_for_a_moment_and_only_so_many_of_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REFUSED", 2)
-    world = make(ListenerTerms(connections=1))
+    world = make(ListenerOptions(connections=1))
     first = world.client().get(b"/wait")
     refused = [world.client() for _ in range(4)]
     world.loop.run()
@@ -800,7 +812,7 @@ def test_the_refused_linger_for_a_moment_and_only_so_many_of_them(make: Make, mo
 
 
 def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
-    world = make(ListenerTerms(per_address=1))
+    world = make(ListenerOptions(per_address=1))
     first = world.client("192.0.2.1")
     assert world.client("192.0.2.1").statuses == [503]
     assert world.client("192.0.2.2").get(b"/own").statuses == [404]

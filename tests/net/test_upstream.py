@@ -14,11 +14,11 @@ import pytest
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeClient
 from rawgate import errors
-from rawgate.message import Forward, RequestHead, RouteTerms
+from rawgate.message import Forward, RequestHead, RouteOptions
 from rawgate.net import upstream as module
 from rawgate.net.upstream import SWEEP_EVERY, Sweep, Upstream
-from rawgate.relay.exchange import ClientTerms, Exchange
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.exchange import ClientOptions, Exchange
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import ResponseRules
 
 RULES = ResponseRules(16384, 100, frozenset(), fast=True)
@@ -30,10 +30,12 @@ CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\nhalf"
 class World:
     """A pool, and connections that come when asked for."""
 
-    def __init__(self, **terms: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.loop = FakeLoop()
         self.waiters: list[Waiter] = []
-        self.pool = Pool(UpstreamTerms("users", (("a", 1),), **terms), lambda _, waiter: self.waiters.append(waiter))
+        self.pool = Pool(
+            UpstreamOptions("users", (("a", 1),), **options), lambda _, waiter: self.waiters.append(waiter)
+        )
         self.clients: list[FakeClient] = []
         self.upstreams: list[Upstream] = []
         self.transports: list[FakeTransport] = []
@@ -43,7 +45,7 @@ class World:
         self.clients.append(FakeClient())
         head = RequestHead(method, b"/x", 1, b"h", {}, [], body, False, False, b"", 10)
         forward = Forward(
-            RouteTerms("r", "users", None, 1000),
+            RouteOptions("r", "users", None, 1000),
             b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
             lambda forward, head: b"HTTP/1.1 %d X\r\n" % head.status,
             lambda name: True,
@@ -51,7 +53,7 @@ class World:
             "id",
             "someone",
         )
-        exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientTerms(), self.loop.now)
+        exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientOptions(), self.loop.now)
         exchange.start(self.loop.now)
         if self.waiters:
             self.connect(self.waiters.pop())

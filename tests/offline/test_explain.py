@@ -29,7 +29,7 @@ from rawgate.config.model import (
     Upstream,
 )
 from rawgate.errors import Problem
-from rawgate.message import Answer, Forward, Peer
+from rawgate.message import Forward, LocalReply, Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
 from rawgate.offline.explain.model import Explanation
@@ -262,7 +262,7 @@ def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[
     decision = real.gate.decide(head, peer, 5.0, WALL)
     assert told.log.client_id == decision.client_id
     selected = [route.name for route in told.routes if route.outcome == "selected"]
-    if isinstance(decision, Answer):
+    if isinstance(decision, LocalReply):
         assert (told.verdict.action, told.verdict.status) == ("answer", decision.status)
         assert (told.verdict.reason, told.log.reason) == (decision.reason.code, decision.reason.code)
         assert told.log.route == decision.route
@@ -282,11 +282,11 @@ def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[
         return
     assert isinstance(decision, Forward)
     assert (told.verdict.action, told.verdict.reason, told.log.reason) == ("forward", "ok", "ok")
-    assert told.log.route == decision.terms.route
-    assert selected == [decision.terms.route]
+    assert told.log.route == decision.options.route
+    assert selected == [decision.options.route]
     assert told.target is not None
     assert told.fields is not None
-    sent = request_head(decision.head, head.body, head.expect, decision.upgrade, b"content-length" in head.known)
+    sent = request_head(decision.head, head.body, head.expect, decision.upgrade, b"content-length" in head.parsed)
     assert told.target.request_line.encode("latin-1") == sent.partition(b"\r\n")[0]
     hidden = credentials(configuration)
     travelling = sorted(

@@ -71,8 +71,8 @@ def test_without_the_field_the_proxy_is_the_client() -> None:
     ("value", "client"), [("192.0.2.7", "192.0.2.7"), ("", "10.0.0.1"), ("192.0.2.7, 192.0.2.8", "10.0.0.1")]
 )
 def test_a_named_field_replaces_the_walk(value: str, client: str) -> None:
-    known = {b"x-forwarded-for": b"203.0.113.9", b"cf-connecting-ip": value.encode()}
-    assert named_client_of(PROXY, known).address == client
+    parsed = {b"x-forwarded-for": b"203.0.113.9", b"cf-connecting-ip": value.encode()}
+    assert named_client_of(PROXY, parsed).address == client
 
 
 @given(st.binary(max_size=60))

@@ -20,15 +20,15 @@ PREFLIGHT_VARY = "Vary: Origin, Access-Control-Request-Method, Access-Control-Re
 
 
 def answer(policy: CorsPolicy, origin: str, method: str, names: str | None = None) -> list[str]:
-    known = {b"origin": origin.encode(), b"access-control-request-method": method.encode()}
+    parsed = {b"origin": origin.encode(), b"access-control-request-method": method.encode()}
     if names is not None:
-        known[b"access-control-request-headers"] = names.encode()
-    return policy.answer(known)[0].decode().splitlines()
+        parsed[b"access-control-request-headers"] = names.encode()
+    return policy.answer(parsed)[0].decode().splitlines()
 
 
 def fault(policy: CorsPolicy, origin: str, method: str, names: str = "") -> str:
-    known = {b"origin": origin.encode("latin-1"), b"access-control-request-method": method.encode()}
-    return policy.answer({**known, b"access-control-request-headers": names.encode()})[1]
+    parsed = {b"origin": origin.encode("latin-1"), b"access-control-request-method": method.encode()}
+    return policy.answer({**parsed, b"access-control-request-headers": names.encode()})[1]
 
 
 def fields(policy: CorsPolicy, origin: str | None) -> list[str]:

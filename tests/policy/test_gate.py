@@ -28,7 +28,7 @@ from rawgate.config.model import (
     route_names,
 )
 from rawgate.errors import CORS_REFUSED, INTERNAL, OK, Problem
-from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead, ResponseHead
+from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead, ResponseHead
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate, pick_upgrade
 from rawgate.policy.paths import compile_normaliser
@@ -87,26 +87,26 @@ def gate_of(*routes: Route, **gateway: Any) -> Gate:
 def request(
     target: str = "/",
     method: str = "GET",
-    known: dict[str, bytes] | None = None,
+    parsed: dict[str, bytes] | None = None,
     *,
-    through: list[bytes] | None = None,
+    passthrough: list[bytes] | None = None,
     body: int = 0,
     authority: bytes = b"api.test",
     upgrade: bytes = b"",
 ) -> RequestHead:
-    fields = {name.encode(): value for name, value in (known or {}).items()}
+    fields = {name.encode(): value for name, value in (parsed or {}).items()}
     octets = target.encode("latin-1")
-    lines = through or []
-    watched = tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(lines))
-    return RequestHead(method.encode(), octets, 1, authority, fields, lines, body, False, False, upgrade, 0, watched)
+    lines = passthrough or []
+    removable = tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(lines))
+    return RequestHead(method.encode(), octets, 1, authority, fields, lines, body, False, False, upgrade, 0, removable)
 
 
 def decide(gate: Gate, head: RequestHead, peer: Peer = CLIENT, now: float = 100.0, wall: float = WALL) -> Decision:
     return gate.decide(head, peer, now, wall)
 
 
-def answer(decision: Decision) -> Answer:
-    assert isinstance(decision, Answer)
+def answer(decision: Decision) -> LocalReply:
+    assert isinstance(decision, LocalReply)
     return decision
 
 
@@ -124,8 +124,8 @@ def path_sent(decision: Decision) -> str:
     return lines(forward(decision).head)[0].split(" ")[1]
 
 
-def response(decision: Decision, known: dict[str, bytes] | None = None, status: int = 200) -> list[str]:
-    fields = {name.encode(): value for name, value in (known or {}).items()}
+def response(decision: Decision, parsed: dict[str, bytes] | None = None, status: int = 200) -> list[str]:
+    fields = {name.encode(): value for name, value in (parsed or {}).items()}
     head = ResponseHead(status, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", ((0, b"x-a"),))
     return lines(forward(decision).on_response(head))
 
@@ -137,7 +137,7 @@ def test_the_whole_way() -> None:
     limited = route("/api/users", auth="jwt.main", rewrite="/v2/users", rate_limit=RateLimit(100, 60.0))
     gate = gate_of(limited)
     decision = forward(
-        decide(gate, request("/api/users/7?x=1", known={"authorization": ALICE}, through=[b"Accept: */*"]))
+        decide(gate, request("/api/users/7?x=1", parsed={"authorization": ALICE}, passthrough=[b"Accept: */*"]))
     )
     assert lines(decision.head) == [
         "GET /v2/users/7?x=1 HTTP/1.1",
@@ -154,8 +154,8 @@ def test_the_whole_way() -> None:
         "Via: 1.1 rawgate",
     ]
     assert (decision.client_id, decision.request_id) == ("alice", "0" * 32)
-    assert (decision.terms.route, decision.terms.upstream) == ("/api/users", "users")
-    assert decision.terms.body_limit == Limits().body
+    assert (decision.options.route, decision.options.upstream) == ("/api/users", "users")
+    assert decision.options.body_limit == Limits().body
     sent = response(decision, {"server": b"nginx"})
     assert sent[:4] == ["HTTP/1.1 200 OK", "X-A: 1", "Date: D", "X-Request-Id: " + "0" * 32]
     assert sent[4].startswith('RateLimit: "/api/users";r=99;t=')
@@ -205,10 +205,10 @@ def test_who_may_not_come_in_is_not_counted() -> None:
         request("/a", "PUT"),
         request("/a", body=11),
         request("/a"),
-        request("/a", known={"authorization": b"Bearer bad"}),
+        request("/a", parsed={"authorization": b"Bearer bad"}),
     ):
         answer(decide(gate, head))
-    good = request("/a", known={"authorization": ALICE})
+    good = request("/a", parsed={"authorization": ALICE})
     forward(decide(gate, good))
     assert answer(decide(gate, good)).reason.code == "rate_limited"
 
@@ -230,7 +230,7 @@ def test_405_says_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "reason", "challenge"),
+    ("parsed", "reason", "challenge"),
     [
         ({}, "auth_missing", 'Bearer realm="rawgate"'),
         ({"authorization": b""}, "auth_missing", 'Bearer realm="rawgate"'),
@@ -244,8 +244,8 @@ def test_405_says_what_is_allowed() -> None:
         ({"x-api-key": API_KEY.encode()}, "auth_missing", 'Bearer realm="rawgate"'),
     ],
 )
-def test_bearer_refusals(known: dict[str, bytes], reason: str, challenge: str) -> None:
-    refusal = answer(decide(gate_of(route(auth="jwt.main")), request(known=known)))
+def test_bearer_refusals(parsed: dict[str, bytes], reason: str, challenge: str) -> None:
+    refusal = answer(decide(gate_of(route(auth="jwt.main")), request(parsed=parsed)))
     assert (refusal.status, refusal.reason.code) == (401, reason)
     assert lines(refusal.fields) == [f"WWW-Authenticate: {challenge}"]
     assert refusal.client_id == "192.0.2.7"
@@ -254,12 +254,12 @@ def test_bearer_refusals(known: dict[str, bytes], reason: str, challenge: str) -
 @pytest.mark.parametrize("scheme", [b"Bearer ", b"bEARER ", b"bearer   "])
 def test_the_scheme_is_read_in_any_case(scheme: bytes) -> None:
     gate = gate_of(route(auth="jwt.main"))
-    assert forward(decide(gate, request(known={"authorization": scheme + ALICE[7:]}))).client_id == "alice"
+    assert forward(decide(gate, request(parsed={"authorization": scheme + ALICE[7:]}))).client_id == "alice"
 
 
-@pytest.mark.parametrize(("known", "reason"), [({}, "auth_missing"), ({"x-api-key": b"no"}, "api_key_unknown")])
-def test_api_key_refusals(known: dict[str, bytes], reason: str) -> None:
-    refusal = answer(decide(gate_of(route(auth="api_keys.partners")), request(known=known)))
+@pytest.mark.parametrize(("parsed", "reason"), [({}, "auth_missing"), ({"x-api-key": b"no"}, "api_key_unknown")])
+def test_api_key_refusals(parsed: dict[str, bytes], reason: str) -> None:
+    refusal = answer(decide(gate_of(route(auth="api_keys.partners")), request(parsed=parsed)))
     assert (refusal.status, refusal.reason.code) == (401, reason)
     assert lines(refusal.fields) == ["WWW-Authenticate: ApiKey"]
 
@@ -270,12 +270,12 @@ def test_api_key_refusals(known: dict[str, bytes], reason: str) -> None:
 def test_a_subject_travels_and_a_claimed_one_does_not() -> None:
     gate = gate_of(route("/in", auth="jwt.main"), route("/"))
     spoof = {"x-user-id": b"root", "authorization": ALICE}
-    assert "X-User-Id: alice" in lines(forward(decide(gate, request("/in", known=spoof))).head)
-    assert not [line for line in lines(forward(decide(gate, request("/", known=spoof))).head) if "X-User-Id" in line]
+    assert "X-User-Id: alice" in lines(forward(decide(gate, request("/in", parsed=spoof))).head)
+    assert not [line for line in lines(forward(decide(gate, request("/", parsed=spoof))).head) if "X-User-Id" in line]
 
 
 @pytest.mark.parametrize(
-    ("auth", "known", "told"),
+    ("auth", "parsed", "told"),
     [
         ("jwt.main", {"authorization": ALICE}, "jwt.main"),
         ("jwt.main", {"authorization": b"Bearer " + token()}, "jwt.main"),
@@ -284,8 +284,8 @@ def test_a_subject_travels_and_a_claimed_one_does_not() -> None:
     ],
     ids=["token", "token-without-sub", "key", "open"],
 )
-def test_the_service_hears_who_vouches(auth: str, known: dict[str, bytes], told: str | None) -> None:
-    head = request(known={**known, "x-auth-by": b"jwt.root"})
+def test_the_service_hears_who_vouches(auth: str, parsed: dict[str, bytes], told: str | None) -> None:
+    head = request(parsed={**parsed, "x-auth-by": b"jwt.root"})
     sent = lines(forward(decide(gate_of(route(auth=auth)), head)).head)
     assert [line for line in sent if "auth-by" in line.lower()] == ([f"X-Auth-By: {told}"] if told else [])
 
@@ -293,12 +293,12 @@ def test_the_service_hears_who_vouches(auth: str, known: dict[str, bytes], told:
 @pytest.mark.parametrize("peer", [CLIENT, PROXY], ids=["client", "proxy"])
 def test_nobody_is_believed_about_the_user(peer: Peer) -> None:
     gate = gate_of(route(), trusted_proxies=(ip_network("10.0.0.0/8"),))
-    assert b"root" not in forward(decide(gate, request(known={"x-user-id": b"root"}), peer)).head
+    assert b"root" not in forward(decide(gate, request(parsed={"x-user-id": b"root"}), peer)).head
 
 
 def test_a_token_without_a_subject_is_counted_by_address() -> None:
     gate = gate_of(route(auth="jwt.main", rate_limit=RateLimit(1, 60.0)))
-    head = request(known={"authorization": b"Bearer " + token()})
+    head = request(parsed={"authorization": b"Bearer " + token()})
     decision = forward(decide(gate, head))
     assert decision.client_id == "192.0.2.7"
     assert b"X-User-Id" not in decision.head
@@ -319,7 +319,7 @@ def test_a_token_without_a_subject_is_counted_by_address() -> None:
 )
 def test_which_credentials_pass(auth: str, forwards: bool | None, passing: list[str]) -> None:
     gate = gate_of(route(auth=auth, forward_credentials=forwards))
-    head = request(known={"authorization": ALICE, "x-api-key": API_KEY.encode()})
+    head = request(parsed={"authorization": ALICE, "x-api-key": API_KEY.encode()})
     sent = [line.partition(":")[0] for line in lines(forward(decide(gate, head)).head)]
     assert [name for name in sent if name in ("Authorization", "X-Api-Key")] == passing
 
@@ -346,8 +346,8 @@ def test_names_that_wire_is_asked_for() -> None:
 
 def test_a_trusted_proxy_names_client_and_request() -> None:
     gate = gate_of(route(rate_limit=RateLimit(1, 60.0)), trusted_proxies=(ip_network("10.0.0.0/8"),))
-    known = {"x-forwarded-for": b"203.0.113.9, 192.0.2.50", "x-request-id": b"theirs"}
-    decision = forward(decide(gate, request(known=known), PROXY))
+    parsed = {"x-forwarded-for": b"203.0.113.9, 192.0.2.50", "x-request-id": b"theirs"}
+    decision = forward(decide(gate, request(parsed=parsed), PROXY))
     assert (decision.client_id, decision.request_id) == ("192.0.2.50", "theirs")
     assert "X-Forwarded-For: 203.0.113.9, 192.0.2.50, 10.0.0.1" in lines(decision.head)
     # Counted as that client, whichever way it comes.
@@ -373,26 +373,26 @@ def test_names_that_are_left_out() -> None:
         [b"X.test", b"y.test:8080", b"z.test", b"z.test", b"z.test", b"z.test"],
         strict=True,
     ):
-        assert forward(decide(gate, request(target, method, authority=authority))).terms.route == name
+        assert forward(decide(gate, request(target, method, authority=authority))).options.route == name
 
 
 def test_whoever_comes_over_a_trusted_unix_socket_names_clients() -> None:
     limited = route(rate_limit=RateLimit(1, 60.0))
     gate, here = gate_of(limited, trusted_proxies=("unix",)), Peer("unix", "unix")
     for address in (b"203.0.113.9", b"203.0.113.10"):
-        decision = forward(decide(gate, request(known={"x-forwarded-for": address, "x-request-id": b"theirs"}), here))
+        decision = forward(decide(gate, request(parsed={"x-forwarded-for": address, "x-request-id": b"theirs"}), here))
         assert (decision.client_id, decision.request_id) == (address.decode(), "theirs")
         # It has no address that could be added.
         assert f"X-Forwarded-For: {address.decode()}" in lines(decision.head)
     assert "X-Forwarded-For: unknown" in lines(forward(decide(gate, request(), here)).head)
-    told = request(known={"x-forwarded-for": b"203.0.113.9"})
+    told = request(parsed={"x-forwarded-for": b"203.0.113.9"})
     assert forward(decide(gate, told)).client_id == CLIENT.address
     assert forward(decide(gate_of(limited), told, here)).client_id == "unix"
 
 
 def test_a_client_cannot_name_itself() -> None:
     gate = gate_of(route(), trusted_proxies=(ip_network("10.0.0.0/8"),))
-    decision = forward(decide(gate, request(known={"x-forwarded-for": b"203.0.113.9", "x-request-id": b"mine"})))
+    decision = forward(decide(gate, request(parsed={"x-forwarded-for": b"203.0.113.9", "x-request-id": b"mine"})))
     assert (decision.client_id, decision.request_id) == ("192.0.2.7", "0" * 32)
     assert "X-Forwarded-For: 192.0.2.7" in lines(decision.head)
 
@@ -456,7 +456,7 @@ def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
         configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], doubts=[], report=report
     )
     assert gate is not None
-    head = request("/a", known={"authorization": ALICE})
+    head = request("/a", parsed={"authorization": ALICE})
     forward(decide(gate, head))
     for number in range(21):
         forward(decide(gate, request(), Peer(f"192.0.2.{number}", "")))
@@ -486,7 +486,7 @@ def test_the_path_that_is_forwarded_is_the_path_that_was_matched(path: str) -> N
     if isinstance(decision, Forward):
         assert path_sent(decision) == normal.path.decode() + "?q=/../"
         inside = normal.path == b"/a" or normal.path.startswith(b"/a/")
-        assert decision.terms.route == ("/a" if inside else "/")
+        assert decision.options.route == ("/a" if inside else "/")
     else:
         assert answer(decision).reason.code == "bad_request"
         assert normal.flaw
@@ -512,7 +512,7 @@ def test_no_spelling_leads_around_a_route(path: str, name: str) -> None:
     gate = gate_of(
         route("/admin", name="admin"), route("/caf\u00e9", name="caf\u00e9"), route("/@me", name="@me"), route("/")
     )
-    assert forward(decide(gate, request(path))).terms.route == name
+    assert forward(decide(gate, request(path))).options.route == name
 
 
 WITH_PARAMETERS = ["/admin;x", "/;/admin", "/;x/admin", "/admin;/y", "/admin;a=b;c/y", "/admin%3Bx", "/;;/;/admin/"]
@@ -522,12 +522,12 @@ WITH_PARAMETERS = ["/admin;x", "/;/admin", "/;x/admin", "/admin;/y", "/admin;a=b
 def test_parameters_lead_around_no_route(path: str) -> None:
     """Java's servers cut them off before they look for a servlet."""
     gate = gate_of(route("/admin", auth="jwt.main"), route())
-    for known in ({}, {"authorization": ALICE}):
-        refused = answer(decide(gate, request(path, known=known)))
+    for parsed in ({}, {"authorization": ALICE}):
+        refused = answer(decide(gate, request(path, parsed=parsed)))
         assert (refused.reason.code, refused.route) == ("bad_request", "/admin")
     keeping = gate_of(route("/admin", auth="jwt.main", path_parameters="keep"), route())
     assert answer(decide(keeping, request(path))).reason.code == "auth_missing"
-    assert path_sent(decide(keeping, request(path, known={"authorization": ALICE}))) == path
+    assert path_sent(decide(keeping, request(path, parsed={"authorization": ALICE}))) == path
     other = gate_of(route("/admin", auth="jwt.main"), route(path_parameters="keep"))
     assert answer(decide(other, request(path))).reason.code == "bad_request"
 
@@ -539,7 +539,7 @@ def test_parameters_that_lead_nowhere_else_are_sent_as_they_came(path: str) -> N
     gate = gate_of(route("/shop", name="shop"), route(name="rest"))
     sent = forward(decide(gate, request(path)))
     assert path_sent(sent) == path
-    assert sent.terms.route == ("shop" if path.startswith("/shop") else "rest")
+    assert sent.options.route == ("shop" if path.startswith("/shop") else "rest")
 
 
 def test_parameters_are_cut_off_below_a_route_that_is_alone() -> None:
@@ -580,9 +580,9 @@ OVERRIDE = [b"X-HTTP-Method-Override: DELETE", b"x_http_method: DELETE", b"X-Met
 
 def test_the_method_cannot_be_overridden_where_it_selects_the_route() -> None:
     by_method = gate_of(route("/items", methods=("GET",)), route("/items", auth="jwt.main"), route())
-    head = request("/items", through=OVERRIDE)
+    head = request("/items", passthrough=OVERRIDE)
     assert not any("DELETE" in line for line in lines(forward(decide(by_method, head)).head))
-    assert sum("DELETE" in line for line in lines(forward(decide(by_method, request(through=OVERRIDE))).head)) == 3
+    assert sum("DELETE" in line for line in lines(forward(decide(by_method, request(passthrough=OVERRIDE))).head)) == 3
     trusted = gate_of(route("/items", methods=("GET",)), trusted_proxies=(ip_network("10.0.0.0/8"),))
     kept = lines(forward(decide(trusted, head, PROXY)).head)
     assert [line for line in kept if "DELETE" in line] == [OVERRIDE[0].decode(), OVERRIDE[2].decode()]
@@ -739,17 +739,17 @@ def test_a_preflight_about_what_is_not_allowed_is_refused() -> None:
 
 def test_options_that_a_route_takes_are_no_preflight_of_its_siblings() -> None:
     gate = gate_of(route("/a", methods=("GET",), cors=CORS), route("/a", methods=("OPTIONS",), name="own"))
-    assert forward(decide(gate, preflight("/a", b"DELETE"))).terms.route == "own"
+    assert forward(decide(gate, preflight("/a", b"DELETE"))).options.route == "own"
 
 
 def test_options_that_are_no_preflight_are_requests() -> None:
-    for known in ({"origin": SHOP}, {"access-control-request-method": b"GET"}):
-        assert answer(decide(SHARED, request("/b", "OPTIONS", known))).reason.code == "auth_missing"
+    for parsed in ({"origin": SHOP}, {"access-control-request-method": b"GET"}):
+        assert answer(decide(SHARED, request("/b", "OPTIONS", parsed))).reason.code == "auth_missing"
     assert path_sent(decide(SHARED, preflight("/x"))) == "/x"
 
 
 def test_refusals_can_be_read_by_the_page() -> None:
-    refusal = answer(decide(SHARED, request("/b", known={"origin": SHOP})))
+    refusal = answer(decide(SHARED, request("/b", parsed={"origin": SHOP})))
     assert lines(refusal.fields) == [
         "Access-Control-Allow-Origin: https://shop.test",
         OWN_FIELDS,
@@ -760,19 +760,19 @@ def test_refusals_can_be_read_by_the_page() -> None:
 
 def test_cors_replaces_what_the_upstream_says() -> None:
     theirs = {"access-control-allow-origin": b"*", "access-control-expose-headers": b"X"}
-    ours = response(decide(SHARED, request("/b", known={"origin": SHOP, "authorization": ALICE})), theirs)
+    ours = response(decide(SHARED, request("/b", parsed={"origin": SHOP, "authorization": ALICE})), theirs)
     assert [line for line in ours if line.startswith("Access-")] == [
         "Access-Control-Allow-Origin: https://shop.test",
         OWN_FIELDS,
     ]
     assert "Vary: Origin" in ours
-    other = response(decide(SHARED, request("/x", known={"origin": SHOP})), theirs)
+    other = response(decide(SHARED, request("/x", parsed={"origin": SHOP})), theirs)
     assert "Access-Control-Allow-Origin: *" in other
     assert "Access-Control-Expose-Headers: X" in other
 
 
 def test_the_origin_reaches_the_upstream() -> None:
-    assert "Origin: https://shop.test" in lines(forward(decide(SHARED, request("/x", known={"origin": SHOP}))).head)
+    assert "Origin: https://shop.test" in lines(forward(decide(SHARED, request("/x", parsed={"origin": SHOP}))).head)
 
 
 # OPTIONS
@@ -804,7 +804,7 @@ def test_max_forwards() -> None:
 
 def test_body_limits() -> None:
     gate = gate_of(route("/small", body=5), route("/"), limits=Limits(body=7))
-    assert forward(decide(gate, request("/small", body=5))).terms.body_limit == 5
+    assert forward(decide(gate, request("/small", body=5))).options.body_limit == 5
     assert answer(decide(gate, request("/small", body=6))).reason.code == "body_too_large"
     assert answer(decide(gate, request("/", body=8))).reason.code == "body_too_large"
     forward(decide(gate, request("/", body=CHUNKED)))
@@ -818,7 +818,7 @@ def test_413_says_the_limit_and_what_sets_it() -> None:
     ):
         said = f"The request body is larger than {limit}, which {key} sets."
         assert answer(decide(gate, request(target, body=2**40))).detail == said
-        assert forward(decide(gate, request(target))).terms.too_large == said
+        assert forward(decide(gate, request(target))).options.too_large == said
 
 
 @pytest.mark.parametrize(
@@ -840,7 +840,7 @@ def test_upgrades(offered: bytes, token: bytes) -> None:
 def test_header_rules_both_ways() -> None:
     up, down = HeaderRules(set={"X-Team": "red"}, remove=("Cookie",)), HeaderRules(set={"X-B": "2"}, remove=("x-a",))
     decision = forward(
-        decide(gate_of(route(request_headers=up, response_headers=down)), request(through=[b"Cookie: a"]))
+        decide(gate_of(route(request_headers=up, response_headers=down)), request(passthrough=[b"Cookie: a"]))
     )
     assert lines(decision.head)[-1] == "X-Team: red"
     assert b"Cookie" not in decision.head
@@ -870,17 +870,17 @@ def test_what_a_route_sets_is_on_the_gateways_own_replies() -> None:
         route("/a", methods=("PUT",), name="writes"),
     )
     alice = {"authorization": ALICE}
-    served = forward(decide(gate, request("/a", known=alice)))
+    served = forward(decide(gate, request("/a", parsed=alice)))
     for head, status in (
-        (request("/a/%2F", known=alice), 400),
+        (request("/a/%2F", parsed=alice), 400),
         (request("/a"), 401),
         (request("/a", "POST"), 405),
-        (request("/a", body=6, known=alice), 413),
-        (request("/a", known=alice), 429),
+        (request("/a", body=6, parsed=alice), 413),
+        (request("/a", parsed=alice), 429),
         (preflight("/a", b"GET"), 204),
         (request("/a", "OPTIONS", {"max-forwards": b"0"}), 204),
         (request("/a", "OPTIONS", {"max-forwards": b"x"}), 400),
-        (request("/a/x", known={"authorization": b"Bearer " + token(sub="bob")}), 500),
+        (request("/a/x", parsed={"authorization": b"Bearer " + token(sub="bob")}), 500),
     ):
         reply = answer(decide(gate, head))
         assert reply.status == status
@@ -972,8 +972,8 @@ def _heads(names: list[bytes]) -> st.SearchStrategy[RequestHead]:
         target=_octets.map(lambda octets: b"/" + octets) | st.sampled_from([b"*", b"/a/7", b"/b", b"/k/%2F", b""]),
         minor=st.integers(0, 1),
         authority=_octets,
-        known=st.dictionaries(st.sampled_from(names), _value, max_size=6),
-        through=st.lists(_octets.map(lambda octets: b"X-Forwarded-" + octets), max_size=3),
+        parsed=st.dictionaries(st.sampled_from(names), _value, max_size=6),
+        passthrough=st.lists(_octets.map(lambda octets: b"X-Forwarded-" + octets), max_size=3),
         body=st.integers(-1, 2**70),
         close=st.booleans(),
         expect=st.booleans(),
@@ -998,7 +998,7 @@ EVERYTHING = gate_of(
 def test_every_head_is_decided(head: RequestHead, peer: Peer) -> None:
     decision = decide(EVERYTHING, head, peer)
     if isinstance(decision, Forward):
-        assert decision.head.count(b"\r\nHost: ") == 1 + sum(b"\r\nHost: " in line for line in head.through)
+        assert decision.head.count(b"\r\nHost: ") == 1 + sum(b"\r\nHost: " in line for line in head.passthrough)
         assert decision.head.endswith(b"\r\n")
         assert response(decision)[0] == "HTTP/1.1 200 OK"
     else:
@@ -1007,7 +1007,7 @@ def test_every_head_is_decided(head: RequestHead, peer: Peer) -> None:
 
 def test_the_steps_can_be_run_one_by_one() -> None:
     """What `decide` forwards is what its own steps, called in turn, make."""
-    gate, head = SHARED, request("/b/x?y", known={"authorization": ALICE, "origin": SHOP})
+    gate, head = SHARED, request("/b/x?y", parsed={"authorization": ALICE, "origin": SHOP})
     hop = gate.hop_of(CLIENT.address)
     target = gate.normalise(head.target)
     group = gate.router.find(head.authority, target.key)
@@ -1015,7 +1015,7 @@ def test_the_steps_can_be_run_one_by_one() -> None:
     chosen = group.methods.get(head.method, group.other)
     assert chosen is not None
     assert chosen.credential is not None
-    who = chosen.credential.check(head.known, WALL)
+    who = chosen.credential.check(head.parsed, WALL)
     octets = chosen.up(
         head, target.path, target.query, hop.octets, hop.trusted, b"0" * 32, getattr(who, "name", "").encode()
     )

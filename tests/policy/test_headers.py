@@ -3,7 +3,7 @@
 import pytest
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import Forward, RequestHead, ResponseHead, RouteTerms, Watched
+from rawgate.message import Forward, Removable, RequestHead, ResponseHead, RouteOptions
 from rawgate.policy.headers import (
     LIMIT_NAMES,
     REQUEST_NAMES,
@@ -23,33 +23,33 @@ from rawgate.policy.headers import (
 NO_RULES = HeaderRules()
 
 
-def watched(through: list[bytes]) -> Watched:
+def removable(passthrough: list[bytes]) -> Removable:
     """All of them, as `wire` says it."""
-    return tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(through))
+    return tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(passthrough))
 
 
 def request(
-    known: dict[bytes, bytes], through: list[bytes], minor: int = 1, authority: bytes = b"api.test"
+    parsed: dict[bytes, bytes], passthrough: list[bytes], minor: int = 1, authority: bytes = b"api.test"
 ) -> RequestHead:
     return RequestHead(
         b"GET",
         b"/unused",
         minor,
         authority,
-        known,
-        through,
+        parsed,
+        passthrough,
         0,
         False,
         False,
         b"",
         0,
-        watched=watched(through),
+        removable=removable(passthrough),
     )
 
 
 def up(
-    known: dict[bytes, bytes] | None = None,
-    through: list[bytes] | None = None,
+    parsed: dict[bytes, bytes] | None = None,
+    passthrough: list[bytes] | None = None,
     *,
     trusted: bool = False,
     user: str = "",
@@ -76,14 +76,14 @@ def up(
         vouched_by=vouched_by,
         prefix=prefix,
     )
-    head = request(known or {}, through or [], minor, authority)
+    head = request(parsed or {}, passthrough or [], minor, authority)
     octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user.encode())
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
 
 
 def test_a_plain_request() -> None:
-    assert up(through=[b"User-Agent: curl", b"accept: */*"], user="alice") == [
+    assert up(passthrough=[b"User-Agent: curl", b"accept: */*"], user="alice") == [
         "GET /v2?q HTTP/1.1",
         "Host: users:3001",
         "User-Agent: curl",
@@ -182,8 +182,8 @@ def test_what_a_client_claims_is_dropped() -> None:
     ],
 )
 def test_the_forwarded_family_is_dropped_in_any_spelling(line: bytes) -> None:
-    assert up(through=[b"A: 1", line, b"B: forwarded"]) == up(through=[b"A: 1", b"B: forwarded"])
-    assert up(through=[line]) == up()
+    assert up(passthrough=[b"A: 1", line, b"B: forwarded"]) == up(passthrough=[b"A: 1", b"B: forwarded"])
+    assert up(passthrough=[line]) == up()
 
 
 def test_a_trusted_proxy_is_believed() -> None:
@@ -204,15 +204,15 @@ def test_a_trusted_proxy_is_believed() -> None:
     ]
 
 
-@pytest.mark.parametrize("known", [{}, {b"x-forwarded-for": b""}], ids=["absent", "empty"])
-def test_a_trusted_proxy_that_says_nothing(known: dict[bytes, bytes]) -> None:
-    assert up(known, trusted=True) == up()
+@pytest.mark.parametrize("parsed", [{}, {b"x-forwarded-for": b""}], ids=["absent", "empty"])
+def test_a_trusted_proxy_that_says_nothing(parsed: dict[bytes, bytes]) -> None:
+    assert up(parsed, trusted=True) == up()
 
 
 def test_credentials_pass_unless_withheld() -> None:
-    known = {b"authorization": b"Bearer t", b"x-api-key": b"k"}
-    assert up(known)[2:4] == ["Authorization: Bearer t", "X-Api-Key: k"]
-    assert up(known, withheld=frozenset((b"x-api-key",)))[2:4] == [
+    parsed = {b"authorization": b"Bearer t", b"x-api-key": b"k"}
+    assert up(parsed)[2:4] == ["Authorization: Bearer t", "X-Api-Key: k"]
+    assert up(parsed, withheld=frozenset((b"x-api-key",)))[2:4] == [
         "Authorization: Bearer t",
         "X-Forwarded-For: 192.0.2.7",
     ]
@@ -324,8 +324,8 @@ def test_trailers(name: bytes, passes: bool) -> None:
 
 
 def down(
-    known: dict[bytes, bytes],
-    through: list[bytes],
+    parsed: dict[bytes, bytes],
+    passthrough: list[bytes],
     *,
     status: int = 200,
     phrase: bytes = b"OK",
@@ -333,10 +333,10 @@ def down(
     removed: frozenset[bytes] = RESPONSE_NAMES - {b"date"},
 ) -> list[str]:
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
-    head = ResponseHead(status, phrase, known, through, 0, 0, False, -1, b"", watched=watched(through))
-    terms = RouteTerms("r", "u", None, 0)
+    head = ResponseHead(status, phrase, parsed, passthrough, 0, 0, False, -1, b"", removable=removable(passthrough))
+    options = RouteOptions("r", "u", None, 0)
     sent = Forward(
-        terms, b"", write, lambda name: True, b"", "abc123", "", own_lines(rules, frozenset()) + b"RateLimit: x\r\n"
+        options, b"", write, lambda name: True, b"", "abc123", "", own_lines(rules, frozenset()) + b"RateLimit: x\r\n"
     )
     octets = sent.on_response(head)
     assert octets.endswith(b"\r\n")
@@ -344,14 +344,14 @@ def down(
 
 
 def test_an_answer() -> None:
-    known = {
+    parsed = {
         b"server": b"nginx",
         b"x-powered-by": b"PHP",
         b"x-request-id": b"theirs",
         b"date": b"D",
         b"content-length": b"2",
     }
-    assert down(known, [b"Set-Cookie: a=1", b"set-cookie: b=2", b"Vary: A", b"Set-Cookie: a=1"]) == [
+    assert down(parsed, [b"Set-Cookie: a=1", b"set-cookie: b=2", b"Vary: A", b"Set-Cookie: a=1"]) == [
         "HTTP/1.1 200 OK",
         "Set-Cookie: a=1",
         "set-cookie: b=2",
@@ -373,9 +373,9 @@ def test_an_answer_without_a_date_gets_one() -> None:
 
 
 def test_limit_fields_pass_where_nothing_is_limited() -> None:
-    known = {b"ratelimit": b'"a";r=1', b"x-ratelimit-limit": b"9", b"date": b"D"}
-    assert down(known, [])[1:4] == ['RateLimit: "a";r=1', "X-Ratelimit-Limit: 9", "Date: D"]
-    assert down(known, [], removed=RESPONSE_NAMES - {b"date"} | LIMIT_NAMES)[1:] == [
+    parsed = {b"ratelimit": b'"a";r=1', b"x-ratelimit-limit": b"9", b"date": b"D"}
+    assert down(parsed, [])[1:4] == ['RateLimit: "a";r=1', "X-Ratelimit-Limit: 9", "Date: D"]
+    assert down(parsed, [], removed=RESPONSE_NAMES - {b"date"} | LIMIT_NAMES)[1:] == [
         "Date: D",
         "X-Request-Id: abc123",
         "RateLimit: x",
@@ -528,8 +528,8 @@ def test_what_services_believe_is_a_trusted_proxys_to_say(name: str) -> None:
     """Another spelling is nobody's: a service may read it as the same name."""
     line = f"{name}: root".encode()
     aliases = [f"{name.replace('-', octet)}: root".encode() for octet in ODD]
-    assert not [sent for sent in up(through=[line, *aliases]) if "root" in sent]
-    assert [sent for sent in up(through=[line, *aliases], trusted=True) if "root" in sent] == [line.decode()]
+    assert not [sent for sent in up(passthrough=[line, *aliases]) if "root" in sent]
+    assert [sent for sent in up(passthrough=[line, *aliases], trusted=True) if "root" in sent] == [line.decode()]
 
 
 UNRULED = up() + up(trusted=True)
@@ -540,6 +540,6 @@ def test_what_a_route_rules_over_is_ruled_in_any_spelling(octet: str) -> None:
     rules = HeaderRules(set={"X-Plan": "gold"}, remove=("X-Old_Team",))
     received = [f"X{octet}Plan: free".encode(), f"X{octet}Old{octet}Team: a".encode(), b"X-Planet: kept"]
     for trusted in (False, True):
-        sent = up(through=received, rules=rules, trusted=trusted)
+        sent = up(passthrough=received, rules=rules, trusted=trusted)
         others = [line for line in sent if line not in UNRULED]
         assert others == ["X-Planet: kept", "X-Plan: gold"]

@@ -43,10 +43,10 @@ def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serve]:
     """Start a gateway before upstreams that play these scripts."""
     with ExitStack() as stack:
 
-        def start(*scripts: Script, terms: str = "", gateway: str = "") -> tuple[Gateway, list[Upstream]]:
+        def start(*scripts: Script, options: str = "", gateway: str = "") -> tuple[Gateway, list[Upstream]]:
             upstreams = [stack.enter_context(Upstream(script)) for script in scripts]
             targets = ", ".join(f'"{upstream.target}"' for upstream in upstreams)
-            text = CONFIG.format(parser=request.param, targets=targets, terms=terms, gateway=gateway)
+            text = CONFIG.format(parser=request.param, targets=targets, options=options, gateway=gateway)
             return stack.enter_context(running(tmp_path, text)), upstreams
 
         yield start
@@ -77,8 +77,8 @@ def serves_one(connection: Connection) -> None:
 
 @pytest.mark.parametrize(("connections", "clients"), [(1, 3), (2, 10), (4, 40)])
 def test_no_request_that_may_be_sent_again_fails_at_the_limit(serve: Serve, connections: int, clients: int) -> None:
-    terms = f'max_connections = {connections}\nqueue_timeout = "{PATIENCE:g}s"'
-    gateway, _ = serve(serves_one, terms=terms)
+    options = f'max_connections = {connections}\nqueue_timeout = "{PATIENCE:g}s"'
+    gateway, _ = serve(serves_one, options=options)
     with ThreadPoolExecutor(clients) as pool:
         answers = pool.map(lambda _: ask(gateway, get()).status, range(clients))
         assert list(answers) == [200] * clients
@@ -254,7 +254,7 @@ def holding(opened: Event) -> Script:
 @pytest.mark.parametrize("how", ["close", "half-close"])
 def test_clients_that_leave_free_their_connections(serve: Serve, how: str) -> None:
     opened = Event()
-    gateway, (upstream,) = serve(holding(opened), terms=f'max_connections = 5\nqueue_timeout = "{PATIENCE:g}s"')
+    gateway, (upstream,) = serve(holding(opened), options=f'max_connections = 5\nqueue_timeout = "{PATIENCE:g}s"')
     with ExitStack() as stack:
         socks = [stack.enter_context(gateway.connect()) for _ in range(6)]
         for sock in socks[:5]:
@@ -301,7 +301,7 @@ def test_a_slow_client_a_slow_service_and_a_full_pool_can_be_told_apart(serve: S
                 assert waits.wait(PATIENCE)
             connection.send(big if request.target == b"/client" else OK)
 
-    gateway, (upstream,) = serve(script, terms=f'max_connections = 1\nqueue_timeout = "{PATIENCE:g}s"')
+    gateway, (upstream,) = serve(script, options=f'max_connections = 1\nqueue_timeout = "{PATIENCE:g}s"')
     with gateway.connect() as sock:
         sock.sendall(get("/client"))
         stream = Stream.of(sock)
@@ -343,7 +343,7 @@ def test_the_log_says_why(serve: Serve) -> None:
     ids=["refused", "no name"],
 )
 def test_the_log_says_why_there_was_no_connection(tmp_path: Path, target: str, detail: str) -> None:
-    text = CONFIG.format(parser="fast", targets=f'"{target.format(port=free_port())}"', terms="", gateway="")
+    text = CONFIG.format(parser="fast", targets=f'"{target.format(port=free_port())}"', options="", gateway="")
     with running(tmp_path, text) as gateway:
         message = ask(gateway, get())
         line = gateway.line(path="/")

@@ -25,11 +25,11 @@ from harness.gateway import PATIENCE, Gateway, Line, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response, silent
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 from rawgate import errors
-from rawgate.message import Answer, Decision, Peer, RequestHead
-from rawgate.net.downstream import Listener, ListenerTerms
+from rawgate.message import Decision, LocalReply, Peer, RequestHead
+from rawgate.net.downstream import Listener, ListenerOptions
 from rawgate.net.transports import reset_transport
 from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.exchange import ClientTerms
+from rawgate.relay.exchange import ClientOptions
 from rawgate.wire import RequestRules
 
 pytestmark = pytest.mark.process
@@ -155,11 +155,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
     free: dict[str, list[tuple[str, Upstream]]] = {}
     number = 0
     with ExitStack() as stack:
-        for kind, (terms, count) in KINDS.items():
+        for kind, (options, count) in KINDS.items():
             for _ in range(count):
                 upstream = stack.enter_context(Upstream(silent))
                 free.setdefault(kind, []).append((f"/{number}", upstream))
-                text += UPSTREAM.format(number=number, targets=f'"{upstream.target}"', terms=terms)
+                text += UPSTREAM.format(number=number, targets=f'"{upstream.target}"', options=options)
                 number += 1
         yield stack.enter_context(running(tmp_path_factory.mktemp("losses"), text)), free
 
@@ -258,10 +258,10 @@ def test_an_upstream_that_cannot_be_reached(stage: Stage, tmp_path: Path, kind: 
         port = free_port() if kind == "refused" else stack.enter_context(swallowing())
         up = stack.enter_context(Upstream(replying(OK)))
         dead = f'"http://127.0.0.1:{port}"'
-        terms = 'connect_timeout = "200ms"'
+        options = 'connect_timeout = "200ms"'
         text = CONFIG.format(timeouts='drain = "1s"')
-        text += UPSTREAM.format(number=0, targets=dead, terms=terms)
-        text += UPSTREAM.format(number=1, targets=f'{dead}, "{up.target}"', terms=terms)
+        text += UPSTREAM.format(number=0, targets=dead, options=options)
+        text += UPSTREAM.format(number=1, targets=f'{dead}, "{up.target}"', options=options)
         gateway = stack.enter_context(running(tmp_path, text))
         client = stack.enter_context(Client(gateway))
         status, reason = (502, "upstream_connect_failed") if kind == "refused" else (504, "upstream_timeout")
@@ -454,7 +454,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(replying(response(bytes(16 * MIB)))))
         text = CONFIG.format(timeouts='head = "100ms", body = "150ms", send = "150ms", keep_alive = "100ms"')
-        text += UPSTREAM.format(number=0, targets=f'"{upstream.target}"', terms="")
+        text += UPSTREAM.format(number=0, targets=f'"{upstream.target}"', options="")
         yield stack.enter_context(running(tmp_path_factory.mktemp("strict"), text)), upstream
 
 
@@ -871,7 +871,7 @@ class Keys:
             ready()
 
     def decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
-        return Answer(204, errors.OK, b"", "", "", "an-id", "someone") if self.here else self
+        return LocalReply(204, errors.OK, b"", "", "", "an-id", "someone") if self.here else self
 
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -893,8 +893,8 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
             new_id=lambda: "own-id",
             pools={},
             log=log,
-            terms=ListenerTerms(head_timeout=0.05 if outcome == "late" else PATIENCE),
-            client_terms=ClientTerms(),
+            options=ListenerOptions(head_timeout=0.05 if outcome == "late" else PATIENCE),
+            client_options=ClientOptions(),
             request_rules=RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
         )
         server = await loop.create_server(listener.protocol, "127.0.0.1", 0)

@@ -50,9 +50,9 @@ config = Config(
 
 @contextmanager
 def serving(
-    folder: Path, names: dict[str, list[str]], terms: str = "max_connections=256", **upstreams: list[str]
+    folder: Path, names: dict[str, list[str]], options: str = "max_connections=256", **upstreams: list[str]
 ) -> Iterator[Gateway]:
-    text = CONFIG.format(names=names, upstreams=upstreams, terms=terms)
+    text = CONFIG.format(names=names, upstreams=upstreams, options=options)
     with running(folder, text, name="gateway.py") as gateway:
         yield gateway
 
@@ -127,8 +127,8 @@ def test_a_slow_look_up_harms_no_other_name_and_not_the_end(tmp_path: Path) -> N
             **{f"slow{number}": [f"http://slow{number}.test:80"] for number in range(8)},
             "quick": [f"http://quick.test:{upstream.port}"],
         }
-        terms = 'connect_timeout="300ms"'
-        with serving(tmp_path, {"quick.test": ["127.0.0.1"]}, terms, **targets) as gateway:
+        options = 'connect_timeout="300ms"'
+        with serving(tmp_path, {"quick.test": ["127.0.0.1"]}, options, **targets) as gateway:
             waiting = [get(gateway, f"/slow{number}") for number in range(2)]
             assert get(gateway, "/quick") == 200
             assert waiting == [504, 504]

@@ -49,8 +49,8 @@ auth = "none"
 """
 
 
-def service(name: str, port: int, terms: str = "") -> str:
-    return SERVICE.format(name=name, port=port, terms=terms)
+def service(name: str, port: int, options: str = "") -> str:
+    return SERVICE.format(name=name, port=port, options=options)
 
 
 def configured(parser: str = "fast") -> str:

@@ -13,7 +13,7 @@ import pytest
 from harness.ports import FakeClient, FakeUpstream
 from rawgate import errors
 from rawgate.errors import Reason
-from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteTerms
+from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteOptions
 from rawgate.relay.exchange import (
     ANSWERED,
     AWAITING,
@@ -32,12 +32,12 @@ from rawgate.relay.exchange import (
     TABLE,
     TUNNEL,
     UPLOADING,
-    ClientTerms,
+    ClientOptions,
     Exchange,
     IllegalMove,
     Sign,
 )
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -47,7 +47,9 @@ Make = Callable[[], tuple["World", FakeUpstream | None]]
 
 
 def plain_response(forward: Forward, head: ResponseHead) -> bytes:
-    return b"".join([b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.through]])
+    return b"".join(
+        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
+    )
 
 
 class World:
@@ -66,17 +68,17 @@ class World:
         response_timeout: float | None = None,
         address: str = "",
         pool: Pool | None = None,
-        client: ClientTerms | None = None,
-        **terms: Any,
+        client: ClientOptions | None = None,
+        **options: Any,
     ) -> None:
         self.now = 100.0
         self.dials: list[Waiter] = []
-        self.pool = pool or Pool(UpstreamTerms("u", (("a", 1),), **terms), self.dial)
+        self.pool = pool or Pool(UpstreamOptions("u", (("a", 1),), **options), self.dial)
         self.client = FakeClient()
-        known = {b"content-length": b"%d" % body} if body > 0 else {}
-        head = RequestHead(method, b"/x", minor, b"h", known, [], body, close, expect, upgrade, 10)
+        parsed = {b"content-length": b"%d" % body} if body > 0 else {}
+        head = RequestHead(method, b"/x", minor, b"h", parsed, [], body, close, expect, upgrade, 10)
         self.forward = Forward(
-            RouteTerms("r", "u", response_timeout, body_limit),
+            RouteOptions("r", "u", response_timeout, body_limit),
             b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
             plain_response,
             lambda name: name != b"x-user-id",
@@ -85,7 +87,7 @@ class World:
             "someone",
             address=address,
         )
-        self.exchange = Exchange(self.client, self.pool, self.forward, head, client or ClientTerms(), self.now)
+        self.exchange = Exchange(self.client, self.pool, self.forward, head, client or ClientOptions(), self.now)
 
     def dial(self, pool: Pool, waiter: Waiter) -> None:
         self.dials.append(waiter)
@@ -550,7 +552,7 @@ def test_a_bad_chunk_right_behind_the_head_is_a_502_and_later_a_cut() -> None:
 )
 def test_deadlines(make: Make, after: float, reason: Reason, status: int, cut: bool) -> None:
     w, upstream = make()
-    w.exchange.client_terms = ClientTerms(body_rate=0)
+    w.exchange.client_options = ClientOptions(body_rate=0)
     due = w.exchange.expire(w.now)
     assert due == w.now + after
     w.passes(after - 0.001)
@@ -693,7 +695,7 @@ def test_a_full_upstream_is_waited_for_as_long_as_it_takes_some() -> None:
 
 def test_a_client_that_trickles_is_refused_and_one_above_the_rate_is_not() -> None:
     for octets, refused in ((239, True), (240, False)):
-        w = World(b"POST", 100_000, body_limit=100_000, client=ClientTerms(body_rate=240))
+        w = World(b"POST", 100_000, body_limit=100_000, client=ClientOptions(body_rate=240))
         w.connected()
         for _ in range(10):
             w.up(b"x" * octets)
@@ -751,7 +753,7 @@ def test_a_dripped_head_and_interim_answers_do_not_stretch_the_response_timeout(
 
 
 def test_after_a_100_the_client_has_its_whole_time() -> None:
-    w = World(b"POST", 5, expect=True, client=ClientTerms(body_rate=0))
+    w = World(b"POST", 5, expect=True, client=ClientOptions(body_rate=0))
     w.connected()
     w.now += 4.0
     w.down(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -805,7 +807,7 @@ def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -
 
 def two(dials: list[Waiter]) -> Pool:
     """A pool with two targets."""
-    return Pool(UpstreamTerms("u", (("a", 1), ("b", 2))), lambda _, waiter: dials.append(waiter))
+    return Pool(UpstreamOptions("u", (("a", 1), ("b", 2))), lambda _, waiter: dials.append(waiter))
 
 
 @pytest.mark.parametrize("how", ["lost", "eof"])
@@ -1129,7 +1131,7 @@ def test_fin_inside_a_request_is_a_loss() -> None:
 @pytest.mark.parametrize("half_close", [False, True])
 def test_fin_from_a_client_that_is_served_means_that_it_is_gone(make: Make, gone: bool, half_close: bool) -> None:
     w, upstream = make()
-    w.exchange.client_terms = ClientTerms(half_close=half_close)
+    w.exchange.client_options = ClientOptions(half_close=half_close)
     begun = w.exchange.status != 0
     assert w.exchange.client_fin(w.now) is (gone and not half_close)
     if half_close or not gone:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from harness.ports import FakeUpstream, FakeWaiter
 from rawgate.errors import QUEUE_FULL, UPSTREAM_CONNECT_FAILED
-from rawgate.relay.pool import Pool, UpstreamTerms, Waiter
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.targets import UNHEALTHY_FOR
 
@@ -20,11 +20,11 @@ from rawgate.relay.targets import UNHEALTHY_FOR
 class Fixture:
     """A pool whose dials are only written down."""
 
-    def __init__(self, targets: tuple[tuple[str, int], ...] = (("a", 1),), **terms: Any) -> None:
+    def __init__(self, targets: tuple[tuple[str, int], ...] = (("a", 1),), **options: Any) -> None:
         self.dials: list[Waiter] = []
         self.orders: list[list[tuple[int, int]]] = []
         self.said: list[str] = []
-        self.pool = Pool(UpstreamTerms("u", targets, **terms), self._dial, self.said.append)
+        self.pool = Pool(UpstreamOptions("u", targets, **options), self._dial, self.said.append)
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
         self.dials.append(waiter)

@@ -21,16 +21,16 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
     "no blank": (b"GET / HTTP/1.1\r\nHost:a\r\n\r\n", {}),
     "blanks around values": (
         b"GET / HTTP/1.1\r\nHost: \t a\t \r\nX-A:  v w \r\n\r\n",
-        {"through": [b"X-A: v w"]},
+        {"passthrough": [b"X-A: v w"]},
     ),
-    "empty value": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A:\r\n\r\n", {"through": [b"X-A: "]}),
+    "empty value": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A:\r\n\r\n", {"passthrough": [b"X-A: "]}),
     "empty line ahead": (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", {}),
     "order, case and repeats stay": (
         b"GET / HTTP/1.1\r\nb: 1\r\nHOST: a\r\nA: 2\r\nB: 3\r\n\r\n",
-        {"through": [b"b: 1", b"A: 2", b"B: 3"]},
+        {"passthrough": [b"b: 1", b"A: 2", b"B: 3"]},
     ),
-    "opaque octets": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \xe9\xff\r\n\r\n", {"through": [b"X-A: \xe9\xff"]}),
-    "tab in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: a\tb\r\n\r\n", {"through": [b"X-A: a\tb"]}),
+    "opaque octets": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: \xe9\xff\r\n\r\n", {"passthrough": [b"X-A: \xe9\xff"]}),
+    "tab in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: a\tb\r\n\r\n", {"passthrough": [b"X-A: a\tb"]}),
     "any token is a method": (b"get!x / HTTP/1.1\r\nHost: a\r\n\r\n", {"method": b"get!x"}),
     "longest method": (b"M" * 64 + b" / HTTP/1.1\r\nHost: a\r\n\r\n", {"method": b"M" * 64}),
     "query": (b"GET /a?b=c&d=/%20\\? HTTP/1.1\r\nHost: a\r\n\r\n", {"target": b"/a?b=c&d=/%20\\?"}),
@@ -38,7 +38,7 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
     "asterisk": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", {"method": b"OPTIONS", "target": b"*"}),
     "known fields are joined": (
         b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: x\r\nX-A: 1\r\nauthorization: y\r\n\r\n",
-        {"known": {b"host": b"a", b"authorization": b"x, y"}, "through": [b"X-A: 1"]},
+        {"parsed": {b"host": b"a", b"authorization": b"x, y"}, "passthrough": [b"X-A: 1"]},
     ),
     # absolute-form
     "absolute": (b"GET http://b:81/c?d HTTP/1.1\r\nHost: a\r\n\r\n", {"target": b"/c?d", "authority": b"b:81"}),
@@ -56,65 +56,65 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
     # framing
     "content-length": (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
-        {"method": b"POST", "body": 5, "known": {b"host": b"a", b"content-length": b"5"}},
+        {"method": b"POST", "body": 5, "parsed": {b"host": b"a", b"content-length": b"5"}},
     ),
     "content-length, leading zeros": (
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0005\r\n\r\n",
-        {"body": 5, "known": {b"host": b"a", b"content-length": b"0005"}},
+        {"body": 5, "parsed": {b"host": b"a", b"content-length": b"0005"}},
     ),
     "content-length, equal twice": (
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5 ,5\r\n\r\n",
-        {"body": 5, "known": {b"host": b"a", b"content-length": b"5"}},
+        {"body": 5, "parsed": {b"host": b"a", b"content-length": b"5"}},
     ),
     "content-length, 19 digits": (
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999999999999999\r\n\r\n",
-        {"body": 10**19 - 1, "known": {b"host": b"a", b"content-length": b"9" * 19}},
+        {"body": 10**19 - 1, "parsed": {b"host": b"a", b"content-length": b"9" * 19}},
     ),
     "chunked": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tChunked\t\r\n\r\n",
-        {"method": b"POST", "body": CHUNKED, "known": {b"host": b"a", b"transfer-encoding": b"chunked"}},
+        {"method": b"POST", "body": CHUNKED, "parsed": {b"host": b"a", b"transfer-encoding": b"chunked"}},
     ),
     "chunked, common": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-        {"method": b"POST", "body": CHUNKED, "known": {b"host": b"a", b"transfer-encoding": b"chunked"}},
+        {"method": b"POST", "body": CHUNKED, "parsed": {b"host": b"a", b"transfer-encoding": b"chunked"}},
     ),
     # connection
     "close": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nClose: 1\r\n\r\n",
-        {"close": True, "known": {b"host": b"a", b"connection": b"close"}, "through": [b"Close: 1"]},
+        {"close": True, "parsed": {b"host": b"a", b"connection": b"close"}, "passthrough": [b"Close: 1"]},
     ),
     "close, any case, in a list": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: , x ,\tcLoSe\r\n\r\n",
-        {"close": True, "known": {b"host": b"a", b"connection": b", x ,\tcLoSe"}},
+        {"close": True, "parsed": {b"host": b"a", b"connection": b", x ,\tcLoSe"}},
     ),
     "keep-alive": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
-        {"known": {b"host": b"a", b"connection": b"keep-alive"}},
+        {"parsed": {b"host": b"a", b"connection": b"keep-alive"}},
     ),
     "named fields end here": (
         b"GET / HTTP/1.1\r\nX-A: 1\r\nHost: a\r\nConnection: x-a\r\nX-B: 2\r\nx-A: 3\r\nConnection: TE\r\nTE:\r\n\r\n",
-        {"known": {b"host": b"a", b"connection": b"x-a, TE"}, "through": [b"X-B: 2"]},
+        {"parsed": {b"host": b"a", b"connection": b"x-a, TE"}, "passthrough": [b"X-B: 2"]},
     ),
     "hop-by-hop fields end here unnamed": (
         b"GET / HTTP/1.1\r\nHost: a\r\nTE: t\r\nKeep-Alive: 1\r\nProxy-Connection:\r\nUpgrade: y\r\nTrailer: z\r\n\r\n",
         {
-            "known": {
+            "parsed": {
                 b"host": b"a",
                 b"te": b"t",
                 b"keep-alive": b"1",
                 b"proxy-connection": b"",
                 b"upgrade": b"y",
             },
-            "through": [b"Trailer: z"],
+            "passthrough": [b"Trailer: z"],
         },
     ),
     "aliases with underscores are dropped": (
         b"GET / HTTP/1.1\r\nHost: a\r\nX_User_Id: 1\r\nX_user-ID: 2\r\nTransfer_Encoding: chunked\r\nX_B: 3\r\n\r\n",
-        {"through": [b"X_B: 3"]},
+        {"passthrough": [b"X_B: 3"]},
     ),
     "aliases with anything else that a name may hold are dropped": (
         b"GET / HTTP/1.1\r\nHost: a\r\nX.User.Id: 1\r\nX~User^Id: 2\r\nContent|Length: 9\r\nX.B: 3\r\n\r\n",
-        {"through": [b"X.B: 3"]},
+        {"passthrough": [b"X.B: 3"]},
     ),
     "values too long for h11": (
         b"GET / HTTP/1.1\r\nHost: a\r\nX-A:\t" + b"a b " * 200 + b"\r\nContent-Length: 1, 1\r\nX-B: 2\r\nX-C: \xe9"
@@ -126,34 +126,34 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         + b"x" * 600
         + b"\r\n\r\n",
         {
-            "known": {b"host": b"a", b"content-length": b"1", b"authorization": b"x" * 600},
+            "parsed": {b"host": b"a", b"content-length": b"1", b"authorization": b"x" * 600},
             "body": 1,
-            "through": [b"X-A: " + (b"a b " * 200)[:-1], b"X-B: 2", b"X-C: \xe9" + b"," * 600, b"X-D: "],
+            "passthrough": [b"X-A: " + (b"a b " * 200)[:-1], b"X-B: 2", b"X-C: \xe9" + b"," * 600, b"X-D: "],
         },
     ),
     # HTTP/1.0
-    "1.0": (b"GET / HTTP/1.0\r\n\r\n", {"minor": 0, "authority": b"", "known": {}, "close": True}),
+    "1.0": (b"GET / HTTP/1.0\r\n\r\n", {"minor": 0, "authority": b"", "parsed": {}, "close": True}),
     "1.0, keep-alive": (
         b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
-        {"minor": 0, "authority": b"", "known": {b"connection": b"Keep-Alive"}},
+        {"minor": 0, "authority": b"", "parsed": {b"connection": b"Keep-Alive"}},
     ),
     "1.0, keep-alive and close": (
         b"GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n",
-        {"minor": 0, "authority": b"", "known": {b"connection": b"keep-alive, close"}, "close": True},
+        {"minor": 0, "authority": b"", "parsed": {b"connection": b"keep-alive, close"}, "close": True},
     ),
     "1.0 ignores expectations": (
         b"GET / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
         {
             "minor": 0,
             "authority": b"",
-            "known": {b"expect": b"100-continue", b"content-length": b"1"},
+            "parsed": {b"expect": b"100-continue", b"content-length": b"1"},
             "body": 1,
             "close": True,
         },
     ),
     "1.0 ignores upgrades": (
         b"GET / HTTP/1.0\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-        {"minor": 0, "authority": b"", "known": {b"connection": b"upgrade"}, "close": True},
+        {"minor": 0, "authority": b"", "parsed": {b"connection": b"upgrade"}, "close": True},
     ),
     # expect and upgrade
     "expect": (
@@ -161,33 +161,33 @@ ACCEPTED: dict[str, tuple[bytes, dict[str, object]]] = {
         {
             "expect": True,
             "body": 1,
-            "known": {b"host": b"a", b"expect": b"100-Continue", b"content-length": b"1"},
+            "parsed": {b"host": b"a", b"expect": b"100-Continue", b"content-length": b"1"},
         },
     ),
     "expect without body": (
         b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
-        {"known": {b"host": b"a", b"expect": b"100-continue"}},
+        {"parsed": {b"host": b"a", b"expect": b"100-continue"}},
     ),
     "upgrade": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, X-S\r\nUpgrade: WebSocket ,h2c\r\nX-S:\r\n\r\n",
-        {"upgrade": b"websocket, h2c", "known": {b"host": b"a", b"connection": b"Upgrade, X-S"}},
+        {"upgrade": b"websocket, h2c", "parsed": {b"host": b"a", b"connection": b"Upgrade, X-S"}},
     ),
     "upgrade, malformed": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: web socket\r\n\r\n",
-        {"known": {b"host": b"a", b"connection": b"upgrade"}},
+        {"parsed": {b"host": b"a", b"connection": b"upgrade"}},
     ),
     "upgrade with body": (
         b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n",
-        {"body": 1, "known": {b"host": b"a", b"connection": b"upgrade", b"content-length": b"1"}},
+        {"body": 1, "parsed": {b"host": b"a", b"connection": b"upgrade", b"content-length": b"1"}},
     ),
     # host
     "empty host in HTTP/1.0": (
         b"GET / HTTP/1.0\r\nHost:\r\n\r\n",
-        {"authority": b"", "known": {b"host": b""}, "minor": 0, "close": True},
+        {"authority": b"", "parsed": {b"host": b""}, "minor": 0, "close": True},
     ),
     "host with empty port": (
         b"GET / HTTP/1.1\r\nHost: a.b-c_d:\r\n\r\n",
-        {"authority": b"a.b-c_d:", "known": {b"host": b"a.b-c_d:"}},
+        {"authority": b"a.b-c_d:", "parsed": {b"host": b"a.b-c_d:"}},
     ),
 }
 
@@ -512,7 +512,7 @@ def test_head_limit_does_not_wait_for_the_end(fast: bool, read_request: Read) ->
 def test_field_limit(fast: bool, read_request: Read, portionings: Cut) -> None:
     octets = b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\n\r\n"
     for portions in portionings(octets):
-        assert read_request(portions, fast, headers=3)[0].through == [b"A: 1", b"B: 2"]
+        assert read_request(portions, fast, headers=3)[0].passthrough == [b"A: 1", b"B: 2"]
         assert read_request(portions, fast, headers=2)[0] == (431, "head_too_large")
 
 

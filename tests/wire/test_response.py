@@ -19,34 +19,34 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
     "length": (
         b"GET",
         _OK + b"Content-Length: 2\r\n\r\n",
-        {"body": 2, "length": 2, "known": {b"content-length": b"2"}},
+        {"body": 2, "length": 2, "parsed": {b"content-length": b"2"}},
     ),
     "length of zero": (
         b"GET",
         _OK + b"Content-Length: 0\r\n\r\n",
-        {"body": 0, "length": 0, "known": {b"content-length": b"0"}},
+        {"body": 0, "length": 0, "parsed": {b"content-length": b"0"}},
     ),
     "length, equal twice": (
         b"GET",
         _OK + b"Content-Length: 2, 2\r\ncontent-length: \t2\r\n\r\n",
-        {"body": 2, "length": 2, "known": {b"content-length": b"2"}},
+        {"body": 2, "length": 2, "parsed": {b"content-length": b"2"}},
     ),
     "chunked": (
         b"GET",
         _OK + b"Transfer-Encoding: CHUNKED\r\n\r\n",
-        {"body": CHUNKED, "known": {b"transfer-encoding": b"chunked"}},
+        {"body": CHUNKED, "parsed": {b"transfer-encoding": b"chunked"}},
     ),
     "chunked, common": (
         b"GET",
         _OK + b"Transfer-Encoding: chunked\r\n\r\n",
-        {"body": CHUNKED, "known": {b"transfer-encoding": b"chunked"}},
+        {"body": CHUNKED, "parsed": {b"transfer-encoding": b"chunked"}},
     ),
-    "until close": (b"GET", _OK + b"X-A: b\r\n\r\n", {"close": True, "through": [b"X-A: b"]}),
+    "until close": (b"GET", _OK + b"X-A: b\r\n\r\n", {"close": True, "passthrough": [b"X-A: b"]}),
     "no fields": (b"GET", _OK + b"\r\n", {"close": True}),
     "close": (
         b"GET",
         _OK + b"Connection: close\r\nContent-Length: 2\r\n\r\n",
-        {"body": 2, "length": 2, "close": True, "known": {b"connection": b"close", b"content-length": b"2"}},
+        {"body": 2, "length": 2, "close": True, "parsed": {b"connection": b"close", b"content-length": b"2"}},
     ),
     "order, case and repeats stay; what policy asked for is known": (
         b"GET",
@@ -54,8 +54,8 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
         {
             "body": 0,
             "length": 0,
-            "known": {b"server": b"s", b"content-length": b"0"},
-            "through": [b"b: 1", b"Set-Cookie: x", b"set-cookie: y", b"B: 2", b"X_y: \xe9"],
+            "parsed": {b"server": b"s", b"content-length": b"0"},
+            "passthrough": [b"b: 1", b"Set-Cookie: x", b"set-cookie: y", b"B: 2", b"X_y: \xe9"],
         },
     ),
     "hop-by-hop and named fields end here": (
@@ -66,30 +66,30 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "body": 0,
             "length": 0,
             "keep_alive": 5,
-            "known": {
+            "parsed": {
                 b"connection": b"X-Hop, keep-alive",
                 b"proxy-connection": b"x",
                 b"upgrade": b"h2c",
                 b"content-length": b"0",
             },
-            "through": [b"Trailer: t"],
+            "passthrough": [b"Trailer: t"],
         },
     ),
     "a named framing field still frames": (
         b"GET",
         _OK + b"Connection: Content-Length\r\nContent-Length: 3\r\n\r\n",
-        {"body": 3, "length": 3, "known": {b"connection": b"Content-Length"}},
+        {"body": 3, "length": 3, "parsed": {b"connection": b"Content-Length"}},
     ),
     # no body, whatever the fields say
     "HEAD": (
         b"HEAD",
         _OK + b"Content-Length: 1234\r\n\r\n",
-        {"body": NO_BODY, "length": 1234, "known": {b"content-length": b"1234"}},
+        {"body": NO_BODY, "length": 1234, "parsed": {b"content-length": b"1234"}},
     ),
     "HEAD, chunked": (
         b"HEAD",
         _OK + b"Transfer-Encoding: chunked\r\n\r\n",
-        {"body": NO_BODY, "known": {b"transfer-encoding": b"chunked"}},
+        {"body": NO_BODY, "parsed": {b"transfer-encoding": b"chunked"}},
     ),
     "HEAD, neither": (b"HEAD", _OK + b"\r\n", {"body": NO_BODY}),
     "304": (
@@ -100,13 +100,13 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "phrase": b"Not Modified",
             "body": NO_BODY,
             "length": 9,
-            "known": {b"content-length": b"9"},
+            "parsed": {b"content-length": b"9"},
         },
     ),
     "304 without length": (
         b"GET",
         b"HTTP/1.1 304 \r\nX-A: b\r\n\r\n",
-        {"status": 304, "phrase": b"", "body": NO_BODY, "through": [b"X-A: b"]},
+        {"status": 304, "phrase": b"", "body": NO_BODY, "passthrough": [b"X-A: b"]},
     ),
     "204": (
         b"GET",
@@ -116,7 +116,7 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
     "204 with length of zero": (
         b"GET",
         b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
-        {"status": 204, "phrase": b"No Content", "body": NO_BODY, "known": {b"content-length": b"0"}},
+        {"status": 204, "phrase": b"No Content", "body": NO_BODY, "parsed": {b"content-length": b"0"}},
     ),
     "204 with length: what follows is in doubt": (
         b"GET",
@@ -126,7 +126,7 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "phrase": b"No Content",
             "body": NO_BODY,
             "close": True,
-            "known": {b"content-length": b"2"},
+            "parsed": {b"content-length": b"2"},
         },
     ),
     "204 chunked: what follows is in doubt": (
@@ -137,7 +137,7 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "phrase": b"No Content",
             "body": NO_BODY,
             "close": True,
-            "known": {b"transfer-encoding": b"chunked"},
+            "parsed": {b"transfer-encoding": b"chunked"},
         },
     ),
     "100": (
@@ -148,12 +148,12 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
     "100 with length: it has no body": (
         b"POST",
         b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n",
-        {"status": 100, "phrase": b"Continue", "body": NO_BODY, "known": {b"content-length": b"2"}},
+        {"status": 100, "phrase": b"Continue", "body": NO_BODY, "parsed": {b"content-length": b"2"}},
     ),
     "103": (
         b"GET",
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
-        {"status": 103, "phrase": b"Early Hints", "body": NO_BODY, "through": [b"Link: </a>"]},
+        {"status": 103, "phrase": b"Early Hints", "body": NO_BODY, "passthrough": [b"Link: </a>"]},
     ),
     "101": (
         b"GET",
@@ -163,8 +163,8 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "phrase": b"Switching Protocols",
             "body": NO_BODY,
             "upgrade": b"WebSocket",
-            "known": {b"connection": b"Upgrade"},
-            "through": [b"Sec-Accept: x"],
+            "parsed": {b"connection": b"Upgrade"},
+            "passthrough": [b"Sec-Accept: x"],
         },
     ),
     "426": (
@@ -176,24 +176,24 @@ ACCEPTED: dict[str, tuple[bytes, bytes, dict[str, object]]] = {
             "body": 0,
             "length": 0,
             "upgrade": b"h2c",
-            "known": {b"connection": b"upgrade", b"content-length": b"0"},
+            "parsed": {b"connection": b"upgrade", b"content-length": b"0"},
         },
     ),
     # status lines
     "1.0": (
         b"GET",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n",
-        {"body": 2, "length": 2, "close": True, "known": {b"content-length": b"2"}},
+        {"body": 2, "length": 2, "close": True, "parsed": {b"content-length": b"2"}},
     ),
     "1.0, keep-alive": (
         b"GET",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: Keep-Alive\r\n\r\n",
-        {"body": 2, "length": 2, "known": {b"content-length": b"2", b"connection": b"Keep-Alive"}},
+        {"body": 2, "length": 2, "parsed": {b"content-length": b"2", b"connection": b"Keep-Alive"}},
     ),
     "1.2 is read as 1.1": (
         b"GET",
         b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\n",
-        {"body": 2, "length": 2, "known": {b"content-length": b"2"}},
+        {"body": 2, "length": 2, "parsed": {b"content-length": b"2"}},
     ),
     "no phrase": (b"GET", b"HTTP/1.1 299 \r\n\r\n", {"status": 299, "phrase": b"", "close": True}),
     "no phrase, no blank": (b"GET", b"HTTP/1.1 599\r\n\r\n", {"status": 599, "phrase": b"", "close": True}),
@@ -328,5 +328,5 @@ def test_head_limit(fast: bool, read_response: Read, portionings: Cut) -> None:
 
 def test_field_limit(fast: bool, read_response: Read) -> None:
     octets = b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\nContent-Length: 2\r\n\r\n"
-    assert read_response([octets], b"GET", fast, headers=3)[0].through == [b"A: 1", b"B: 2"]
+    assert read_response([octets], b"GET", fast, headers=3)[0].passthrough == [b"A: 1", b"B: 2"]
     assert read_response([octets], b"GET", fast, headers=2)[0] == (502, "upstream_bad_response")

@@ -84,4 +84,4 @@ def test_a_written_response_head_is_read_back(
     head = reader.feed(_STATUS + response_tail(framing, length, b""), method)
     assert head is not None
     expected = framing if method == b"GET" else NO_BODY
-    assert (head.body, head.length, head.through) == (expected, length, [b"X-A: b"])
+    assert (head.body, head.length, head.passthrough) == (expected, length, [b"X-A: b"])

@@ -131,11 +131,11 @@ class Requests:
         seen = _strict(read_request_head, octets)
         if seen is not None and (seen.method, *_as_framed(seen)) != (head.method, *_framing(head.body)):
             return "the strict reader sees another method or framing"
-        if any(_HOP.match(line) for line in head.through):
+        if any(_HOP.match(line) for line in head.passthrough):
             return "a field of this hop goes through"
-        lines = b"".join([line + b"\r\n" for line in head.through])
+        lines = b"".join([line + b"\r\n" for line in head.passthrough])
         start = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
-        out = request_head(start + lines, head.body, head.expect, head.upgrade, b"content-length" in head.known)
+        out = request_head(start + lines, head.body, head.expect, head.upgrade, b"content-length" in head.parsed)
         sent = _strict(read_request_head, out)
         if sent is None or sent.raw != out or _as_framed(sent) != _framing(head.body):
             return "what would be sent on is not one strict head"
@@ -182,7 +182,7 @@ class Responses:
                 return "the strict reader sees another status or framing"
         if bodiless and head.body:
             return "a body where none can be"
-        lines = b"".join([line + b"\r\n" for line in head.through])
+        lines = b"".join([line + b"\r\n" for line in head.passthrough])
         start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)
         out = start + lines + response_tail(head.body, head.length, b"", head.upgrade)
         sent = _strict(read, out)

@@ -7,7 +7,7 @@ from msgspec.json import decode
 
 from rawgate.config.model import Config, Route
 from rawgate.errors import KEYS_UNAVAILABLE, OK
-from rawgate.message import CHUNKED, Answer, Decision, Forward, Peer, RequestHead
+from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.offline.explain.authentication import account
 from rawgate.offline.explain.fields import credentials, field_lines, masked, travelling
@@ -73,7 +73,7 @@ def explain(
     head = read_request(loaded, octets)
     if isinstance(head, Refused):
         reason, detail = head.error.reason, head.error.detail
-        answer = Answer(reason.status, reason, b"", detail, "", new_id(), peer.address)
+        answer = LocalReply(reason.status, reason, b"", detail, "", new_id(), peer.address)
         return _explanation(_Case(loaded, octets, peer, head.line, None, answer, trace, wall, date))
     decision = decide(head, peer, now, wall)
     return _explanation(_Case(loaded, octets, peer, (head.method, head.target), head, decision, trace, wall, date))
@@ -175,7 +175,7 @@ def _target(case: _Case) -> Target | None:
     decision = case.decision
     if not isinstance(decision, Forward):
         return None
-    name = decision.terms.upstream
+    name = decision.options.upstream
     spec = case.config.upstreams[name]
     return Target(
         upstream=name,
@@ -183,7 +183,7 @@ def _target(case: _Case) -> Target | None:
         request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
         upgrade=decision.upgrade.decode("latin-1"),
         connect_timeout=spec.connect_timeout,
-        response_timeout=decision.terms.response_timeout or spec.response_timeout,
+        response_timeout=decision.options.response_timeout or spec.response_timeout,
         idle_timeout=spec.idle_timeout,
         total_timeout=spec.total_timeout,
     )
@@ -193,7 +193,7 @@ def _verdict(case: _Case) -> Verdict:
     decision = case.decision
     if isinstance(decision, Forward):
         return Verdict("forward", None, OK.code, OK.public, "", ())
-    if not isinstance(decision, Answer):
+    if not isinstance(decision, LocalReply):
         return Verdict("wait", None, KEYS_UNAVAILABLE.code, KEYS_UNAVAILABLE.public, KEYS_UNAVAILABLE.detail, ())
     reason = decision.reason
     octets = reply(
@@ -214,7 +214,7 @@ def _log(case: _Case) -> LogLine:
     """The line itself, less what only a real exchange can know."""
     decision, (method, target) = case.decision, case.line
     verdict = _verdict(case)
-    upstream = decision.terms.upstream if isinstance(decision, Forward) else ""
+    upstream = decision.options.upstream if isinstance(decision, Forward) else ""
     route, status = _route_name(decision), verdict.status or 0
     request, client, remote = decision.request_id, decision.client_id, case.peer.text
     line = decode(
@@ -258,5 +258,5 @@ def _log(case: _Case) -> LogLine:
 
 def _route_name(decision: Decision) -> str:
     if isinstance(decision, Forward):
-        return decision.terms.route
-    return decision.route if isinstance(decision, Answer) else ""
+        return decision.options.route
+    return decision.route if isinstance(decision, LocalReply) else ""

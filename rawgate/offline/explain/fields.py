@@ -35,7 +35,7 @@ def travelling(
     config: Config, route: Route, octets: bytes, head: RequestHead, forward: Forward, *, trusted: bool
 ) -> Fields:
     """The request's fields against those of the head that the upstream gets. `trusted`: a trusted proxy sent it."""
-    sent = request_head(forward.head, head.body, head.expect, forward.upgrade, b"content-length" in head.known)
+    sent = request_head(forward.head, head.body, head.expect, forward.upgrade, b"content-length" in head.parsed)
     before, after = field_lines(octets), field_lines(sent)
     stays, travels = Counter(map(_same, after)), Counter(map(_same, before))
     removed, kept = _split(before, stays)
@@ -104,6 +104,6 @@ def _why(field: Field, config: Config, route: Route, head: RequestHead, trusted:
         return "only the gateway says this"
     if compile_untrusted(config.gateway.untrusted_headers).with_overrides().holds(plain.encode()):
         return _PROXYS
-    if plain in credentials(config) and name.encode() in head.known:
+    if plain in credentials(config) and name.encode() in head.parsed:
         return "the credential stays here"
     return "ends at this hop"

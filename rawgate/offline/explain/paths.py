@@ -36,7 +36,7 @@ def readings(router: "Router[CompiledRoute]", normal: Normal, head: RequestHead)
 def _taken_by(router: "Router[CompiledRoute]", key: bytes, head: RequestHead) -> str:
     group = router.find(head.authority, key)
     route = None if group is None else group.methods.get(head.method, group.other)
-    return "" if route is None else route.terms.route
+    return "" if route is None else route.options.route
 
 
 def _without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":

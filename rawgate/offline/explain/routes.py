@@ -21,7 +21,7 @@ def tried_routes(
     selected: str,
 ) -> tuple[RouteTried, ...]:
     """`searched`: authority and key; `group` is what the router found for them; `selected`: a route's name, or ""."""
-    cells = {plan.terms.route: cell for cell in router.cells for plan in _plans(cell.group)}
+    cells = {plan.options.route: cell for cell in router.cells for plan in _plans(cell.group)}
     return tuple(_tried(route, cells[_name(route)], searched, group, head, selected) for route in routes)
 
 

@@ -49,8 +49,8 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
         trace.hop = trace.client = gate.hop_of(address)
         return trace.hop
 
-    def client_of(hop: Hop, known: dict[bytes, bytes]) -> Hop:
-        trace.client = gate.client_of(hop, known)
+    def client_of(hop: Hop, parsed: dict[bytes, bytes]) -> Hop:
+        trace.client = gate.client_of(hop, parsed)
         return trace.client
 
     def normalise(target: bytes) -> Normal:
@@ -100,9 +100,9 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
 
         inner = api_key(table, lookup)
 
-    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
         trace.credential = credential
-        trace.found = inner.check(known, wall)
+        trace.found = inner.check(parsed, wall)
         return trace.found
 
     return replaced(inner, check=check)
@@ -113,18 +113,18 @@ def _watched_limit(limit: Limit, trace: Trace) -> Limit:
 
 
 def _watched_hit(hit: Hit, trace: Trace) -> Hit:
-    def watched(client: str, now: float) -> tuple[bool, int, int]:
+    def traced(client: str, now: float) -> tuple[bool, int, int]:
         trace.bucket = client
         trace.hit = hit(client, now)
         return trace.hit
 
-    return watched
+    return traced
 
 
 def _watched_rewrite(rewrite: Rewrite, trace: Trace) -> Rewrite:
-    def watched(path: bytes, key: bytes) -> bytes | str:
+    def traced(path: bytes, key: bytes) -> bytes | str:
         sent = rewrite(path, key)
         trace.rewritten = b"" if isinstance(sent, str) else sent
         return sent
 
-    return watched
+    return traced
