@@ -31,7 +31,7 @@ from rawgate.errors import REASONS
 from rawgate.net import dialing, downstream, upstream
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import AccessLog
-from rawgate.relay.exchange import TABLE
+from rawgate.relay.phases import TABLE
 from rawgate.serve.load import load_gate
 from rawgate.serve.service import Service
 

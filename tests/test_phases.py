@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rawgate.relay.exchange import AWAITING, DONE, OVER, SWITCHED, TABLE, Sign
+from rawgate.relay.phases import AWAITING, DONE, OVER, SWITCHED, TABLE, Event, Phase
 
 ROOT = Path(__file__).parents[1]
 TOOL = runpy.run_path(str(ROOT / "tools/phases.py"))
 DRAWING = (ROOT / "rawgate/relay/phases.svg").read_text("utf-8")
 
-Moves = dict[Sign, dict[Sign, Sign]]
+Moves = dict[Phase, dict[Event, Phase]]
 
 
 def moves() -> Moves:
@@ -59,7 +59,7 @@ def test_the_drawing_says_what_the_table_says() -> None:
 
 
 def _new_phase(table: Moves) -> None:
-    table[Sign("resting")] = {OVER: DONE}
+    table[Phase("resting")] = {OVER: DONE}
 
 
 def _lost_phase(table: Moves) -> None:
@@ -67,7 +67,7 @@ def _lost_phase(table: Moves) -> None:
 
 
 def _new_arrow(table: Moves) -> None:
-    table[AWAITING][Sign("again")] = AWAITING
+    table[AWAITING][Event("again")] = AWAITING
 
 
 def _lost_arrow(table: Moves) -> None:

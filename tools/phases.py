@@ -1,4 +1,4 @@
-"""The state diagram of `rawgate.relay.exchange`, drawn from its table as SVG.
+"""The state diagram of `rawgate.relay.phases`, drawn from its table as SVG.
 
 The table says which arrows there are and what stands on them. Where a phase stands, and which way an arrow takes, is
 chosen by hand, below: nine phases are few enough for that, and a person places them better than an algorithm. What the
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rawgate.relay.exchange import LEASING, TABLE, Sign
+from rawgate.relay.phases import LEASING, TABLE, Event, Phase
 
 FILE = Path(__file__).parents[1] / "rawgate/relay/phases.svg"
 WIDTH, HEIGHT = 1310, 560
@@ -21,7 +21,7 @@ CORNER = 10
 """Radius at the bends of an arrow."""
 
 Point = tuple[int, int]
-Table = Mapping[Sign, Mapping[Sign, Sign]]
+Table = Mapping[Phase, Mapping[Event, Phase]]
 
 
 class Place(Struct, frozen=True):
@@ -46,7 +46,7 @@ class LayoutError(Exception):
     """The table and the layout do not fit: one sentence that says what to change."""
 
 
-# Rows, from above: a loss while the answer is awaited; tunnel; the usual way; flushing; early; losses before that.
+# Rows, from above: a loss while the response is awaited; tunnel; the usual way; flushing; early; losses before that.
 OVER, UP, MAIN, HELD, EARLY, RAIL = 50, 130, 240, 335, 430, 510
 RETRY = 160
 DONE = 1200
@@ -56,7 +56,7 @@ PLACES = {
     "leasing": Place(140, MAIN, ("waiting for a connection",)),
     "sending": Place(380, MAIN, ("the request goes up",)),
     "awaiting": Place(620, MAIN, ("the upstream works",)),
-    "relaying": Place(860, MAIN, ("the answer comes down",)),
+    "relaying": Place(860, MAIN, ("the response comes down",)),
     "tunnel": Place(860, UP, ("octets, both ways",)),
     "flushing": Place(1030, HELD, ("a slow client", "takes the rest"), width=120, height=64),
     "early": Place(860, EARLY, ("both ways go on",)),
@@ -116,7 +116,7 @@ OPENING = (
     f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"',
     'role="img" aria-labelledby="title">',
     '<title id="title">The phases of an exchange, and the events between them</title>',
-    "<!-- Written by tools/draw-phases from rawgate.relay.exchange.TABLE. -->",
+    "<!-- Written by tools/draw-phases from rawgate.relay.phases.TABLE. -->",
     f"<style>{STYLE}</style>",
     '<marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">',
     '<path class="tip" d="M0 0 8 4 0 8z"/></marker>',

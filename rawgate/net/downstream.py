@@ -36,7 +36,8 @@ from rawgate.net import intake
 from rawgate.net.holdings import Holdings
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
 from rawgate.observe.line import Record
-from rawgate.relay.exchange import NEVER, RATE_SPAN, ClientOptions, Exchange, Sign
+from rawgate.relay.exchange import RATE_SPAN, Exchange
+from rawgate.relay.flow import NEVER, ClientOptions, Flow
 from rawgate.relay.pace import Pace
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort
@@ -61,15 +62,28 @@ MUCH: Final = 16 * 1024
 UNENTERED = HIGH_WATER + 2 * MUCH
 """Octets that a connection may hold without having entered them: unsent, unread, and of a head."""
 
-IDLE: Final = Sign("idle")
-NEXT: Final = Sign("next")
-HEAD: Final = Sign("head")
-PENDING: Final = Sign("pending")
-BUSY: Final = Sign("busy")
-FULL: Final = Sign("full")
-LINGERING: Final = Sign("linger")
-CLOSING: Final = Sign("closing")
-CLOSED: Final = Sign("closed")
+
+class ConnectionState:
+    """Where a client connection stands."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+IDLE: Final = ConnectionState("idle")
+NEXT: Final = ConnectionState("next")
+HEAD: Final = ConnectionState("head")
+PENDING: Final = ConnectionState("pending")
+BUSY: Final = ConnectionState("busy")
+FULL: Final = ConnectionState("full")
+LINGERING: Final = ConnectionState("linger")
+CLOSING: Final = ConnectionState("closing")
+CLOSED: Final = ConnectionState("closed")
 
 
 class ListenerOptions(Options, frozen=True):
@@ -250,7 +264,7 @@ class Downstream(ClientPort):
         self._listener = listener
         self._reader = RequestReader(listener.request_rules)
         self._state = IDLE
-        self._exchange: Exchange | None = None
+        self._exchange: Flow | None = None
         self._head: RequestHead | None = None
         self._pending: Pending | None = None
         self._forget: Callable[[], None] | None = None
@@ -306,7 +320,8 @@ class Downstream(ClientPort):
     def take(self, view: memoryview) -> None:
         """Octets of a large body (see `intake`); whatever comes in its place is taken as usual."""
         exchange = self._exchange
-        if self._state is not BUSY or exchange is None or not exchange.wants_body:
+        is_wanted = self._state is BUSY and exchange is not None and exchange.wants_body
+        if exchange is None or not is_wanted:
             intake.end(self, self._transport)
             self.data_received(bytes(view))
         elif self._paused or self._held:
@@ -316,8 +331,7 @@ class Downstream(ClientPort):
             self._deliver(view, monotonic())
             if upstream is not None and upstream.buffered():
                 self._listener.room.renew()
-            body = exchange.request_body
-            if body is None or body.done:
+            if not exchange.wants_body:
                 intake.end(self, self._transport)
 
     def eof_received(self) -> bool:
@@ -413,7 +427,10 @@ class Downstream(ClientPort):
             self._armed_at = due
             self._timer = self._listener.loop.call_later(max(0.0, due - monotonic()), self._expire)
 
-    def finished(self, exchange: Exchange) -> None:
+    def attach(self, flow: Flow) -> None:
+        self._exchange = flow
+
+    def finished(self, exchange: Flow) -> None:
         """The exchange is over: one log line, then the next request or the end of the connection."""
         self._exchange = None
         if self._entered:
@@ -717,7 +734,7 @@ class Downstream(ClientPort):
 
     # ── endings ──
 
-    def _set_state(self, state: Sign) -> None:
+    def _set_state(self, state: ConnectionState) -> None:
         self._listener.idle.pop(self, None)
         self._state = state
 

@@ -11,7 +11,7 @@ from typing import cast
 
 from rawgate.message import Octets
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unread, unsent
-from rawgate.relay.exchange import Exchange
+from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.targets import ANY
@@ -34,7 +34,7 @@ class Upstream(UpstreamPort):
         self.target = target
         self.address = address
         self.reader = ResponseReader(rules)
-        self.exchange: Exchange | None = None
+        self.exchange: Flow | None = None
         self.rested_at = self.retire_at = 0.0
         self.used = False
         self.carried = self.bodies = False
@@ -47,7 +47,7 @@ class Upstream(UpstreamPort):
 
     # ── the port ──
 
-    def attach(self, exchange: Exchange | None) -> None:
+    def attach(self, exchange: Flow | None) -> None:
         self.exchange = exchange
         if exchange is not None:
             self.used, self._served = self._served, True
@@ -143,7 +143,8 @@ class Upstream(UpstreamPort):
             exchange.upstream_ends()
             for data in unread(self.transport):
                 exchange.upstream_data(data, monotonic())
-                if self.exchange is None:
+                exchange = self.exchange
+                if exchange is None:
                     return
             exchange.upstream_lost(monotonic())
 

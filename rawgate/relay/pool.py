@@ -37,6 +37,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from math import inf
 
+from mypy_extensions import trait
+
 from rawgate.errors import QUEUE_FULL, Reason
 from rawgate.message import Options
 from rawgate.relay.ports import UpstreamPort
@@ -69,10 +71,12 @@ class UpstreamOptions(Options, frozen=True):
     tunnel_max_age: float = 86400.0
 
 
+@trait
 class Waiter(ABC):
-    """Who asks for a connection; a base class for the reason that ports are (see `relay.ports`)."""
+    """Who asks for a connection. It is a base class for the reason that ports are (see `relay.ports`), and a trait
+    (mypyc's word) since an exchange has another base; a trait has no slots of its own."""
 
-    __slots__ = ("careful",)
+    __slots__ = ()
 
     careful: bool
     """Its request cannot be sent a second time: the connection must be good."""

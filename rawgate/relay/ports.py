@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rawgate.message import Octets
 
 if TYPE_CHECKING:
-    from rawgate.relay.exchange import Exchange
+    from rawgate.relay.flow import Flow
     from rawgate.wire import ResponseReader
 
 
@@ -71,11 +71,15 @@ class ClientPort(Port):
 
     @abstractmethod
     def arm(self, due: float) -> None:
-        """Call `Exchange.expire` at `due` at the latest."""
+        """Call `Flow.expire` at `due` at the latest."""
 
     @abstractmethod
-    def finished(self, exchange: "Exchange") -> None:
-        """The exchange is over; its outcome stands in its attributes."""
+    def attach(self, flow: "Flow") -> None:
+        """A tunnel takes over: from now on it is told what comes from this side."""
+
+    @abstractmethod
+    def finished(self, flow: "Flow") -> None:
+        """The flow is over; its outcome stands in its attributes."""
 
 
 class UpstreamPort(Port):
@@ -101,7 +105,7 @@ class UpstreamPort(Port):
     """Monotonic time after which an idle connection is not leased again."""
 
     @abstractmethod
-    def attach(self, exchange: "Exchange | None") -> None:
+    def attach(self, flow: "Flow | None") -> None:
         """Whose octets these are from now on; None: nobody's, the connection is idle."""
 
     @abstractmethod

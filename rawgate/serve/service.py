@@ -17,7 +17,7 @@ from rawgate.net.dialing import Dialer
 from rawgate.net.downstream import Listener, ListenerOptions, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import Sweep
-from rawgate.relay.exchange import ClientOptions
+from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system

@@ -3,6 +3,7 @@
     the client's octets     request.RequestReader     →  RequestHead      for policy
     the upstream's octets   response.ResponseReader   →  ResponseHead     for relay
     either's body           body.body_reader          →  payload octets
+                            transfer.Transfer         →  octets in the other side's framing
 
         fast_lane    a whole common head, split at its delimiters; anything else is left, octet for octet, to:
         scan         the incremental pre-check: line ends, forbidden octets, limits
@@ -21,6 +22,7 @@ from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_
 from rawgate.wire.reply import body_octets, reply
 from rawgate.wire.request import RequestReader, RequestRules
 from rawgate.wire.response import ResponseReader, ResponseRules
+from rawgate.wire.transfer import Transfer
 from rawgate.wire.write import CONNECTION, LAST_CHUNK, chunk, last_chunk, request_head, response_tail
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "RequestRules",
     "ResponseReader",
     "ResponseRules",
+    "Transfer",
     "body_octets",
     "body_reader",
     "chunk",

@@ -20,7 +20,7 @@ from harness.mutation import Mutator
 from harness.scenes import ANSWERS, REQUESTS
 from harness.shell import End, Shell, clocked, recorded
 from harness.verdict import findings
-from rawgate.relay.exchange import AWAITING
+from rawgate.relay.phases import AWAITING
 
 CHANCE = st.randoms(use_true_random=False)
 ASKED = [REQUESTS[at] for at in (0, 0, 2, 4, 5, 6, 7, 8, 12)]
@@ -35,8 +35,9 @@ def answer(shell: Shell, chance: Mutator) -> None:
     """Each service that has a whole request begins its answer; to HEAD without a body, which would be taken for the
     next answer."""
     for end in shell.upstreams:
-        exchange = recorded(end).exchange
-        if exchange is not None and exchange.phase is AWAITING and not end.outbox and not exchange.response_seen:
+        exchange, arrived = recorded(end).exchange, recorded(end).arrived
+        is_awaiting = exchange is not None and exchange.phase is AWAITING
+        if exchange is not None and is_awaiting and not end.outbox and exchange.forward.request_id not in arrived:
             head, empty, body = chance.pick(ANSWERED).partition(b"\r\n\r\n")
             end.outbox = head + empty + (b"" if exchange.head.method == b"HEAD" else body)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.mutation import Mutator
 from harness.shell import End, Shell, clocked, recorded
 from harness.verdict import findings
-from rawgate.relay.exchange import AWAITING
+from rawgate.relay.phases import AWAITING
 
 CHANCE = st.randoms(use_true_random=False)
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

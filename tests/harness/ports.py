@@ -4,7 +4,7 @@ from math import inf
 
 from rawgate.errors import Reason
 from rawgate.message import Octets
-from rawgate.relay.exchange import Exchange
+from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
@@ -49,7 +49,8 @@ class FakeClient(FakePort, ClientPort):
     def __init__(self) -> None:
         super().__init__()
         self.last = False
-        self.over: list[Exchange] = []
+        self.over: list[Flow] = []
+        self.tunnel: Flow | None = None
         self.armed: list[float] = []
         self.paused = True
 
@@ -59,8 +60,11 @@ class FakeClient(FakePort, ClientPort):
     def arm(self, due: float) -> None:
         self.armed.append(due)
 
-    def finished(self, exchange: Exchange) -> None:
-        self.over.append(exchange)
+    def attach(self, flow: Flow) -> None:
+        self.tunnel = flow
+
+    def finished(self, flow: Flow) -> None:
+        self.over.append(flow)
 
 
 class FakeUpstream(FakePort, UpstreamPort):
@@ -76,8 +80,8 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.closed = False
         self.owner: object = None
 
-    def attach(self, exchange: Exchange | None) -> None:
-        self.owner = exchange
+    def attach(self, flow: Flow | None) -> None:
+        self.owner = flow
 
     def is_spoilt(self) -> bool:
         return self.spoilt

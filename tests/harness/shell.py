@@ -28,7 +28,7 @@ from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
 from rawgate.relay import exchange
-from rawgate.relay.exchange import ClientOptions
+from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules, ResponseRules
 

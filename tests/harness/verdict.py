@@ -23,7 +23,7 @@ from harness.wire_reader import (
 from rawgate.errors import CLIENT_GONE, OK, UPSTREAM_CUT
 from rawgate.message import Forward
 from rawgate.observe.line import Record
-from rawgate.relay.exchange import TUNNEL
+from rawgate.relay.phases import TUNNEL
 
 
 class Line:

@@ -27,7 +27,7 @@ from rawgate.message import (
 from rawgate.net import downstream as module
 from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerOptions
 from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.exchange import ClientOptions, Exchange
+from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules
 
@@ -113,10 +113,10 @@ class World:
         return upstream
 
     @property
-    def exchange(self) -> Exchange:
-        """The one that has the newest of the leased connections."""
+    def exchange(self) -> Flow:
+        """The exchange or tunnel that has the newest of the leased connections."""
         owner = next(upstream.owner for upstream in reversed(self.upstreams) if upstream.owner is not None)
-        assert isinstance(owner, Exchange)
+        assert isinstance(owner, Flow)
         return owner
 
     def logged(self, *fields: str) -> list[tuple[object, ...]]:
@@ -407,7 +407,7 @@ class Full(FakeUpstream):
 
     def write(self, data: Octets) -> None:
         super().write(data)
-        assert isinstance(self.owner, Exchange)
+        assert isinstance(self.owner, Flow)
         self.owner.upstream_is_full(0.0)
 
 

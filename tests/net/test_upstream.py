@@ -17,7 +17,8 @@ from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteOptions
 from rawgate.net import upstream as module
 from rawgate.net.upstream import SWEEP_EVERY, Sweep, Upstream
-from rawgate.relay.exchange import ClientOptions, Exchange
+from rawgate.relay.exchange import Exchange
+from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import ResponseRules
 

@@ -27,7 +27,7 @@ parser = "{parser}"
 
 [upstreams.u]
 targets = [{targets}]
-{terms}
+{options}
 
 [[routes]]
 prefix = "/"

@@ -29,7 +29,7 @@ from rawgate.message import Decision, LocalReply, Peer, RequestHead
 from rawgate.net.downstream import Listener, ListenerOptions
 from rawgate.net.transports import reset_transport
 from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.exchange import ClientOptions
+from rawgate.relay.flow import ClientOptions
 from rawgate.wire import RequestRules
 
 pytestmark = pytest.mark.process
@@ -46,7 +46,7 @@ timeouts = {{ {timeouts} }}
 UPSTREAM = """
 [upstreams.u{number}]
 targets = [{targets}]
-{terms}
+{options}
 
 [[routes]]
 prefix = "/{number}/small"
@@ -60,7 +60,7 @@ upstream = "u{number}"
 auth = "none"
 """
 
-# kind → terms of its upstreams, how many of them there are
+# kind → options of its upstreams, how many of them there are
 KINDS = {
     "plain": ('response_timeout = "20s"', 64),
     "hasty": ('response_timeout = "150ms"\nidle_timeout = "150ms"', 8),

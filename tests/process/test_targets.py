@@ -42,7 +42,7 @@ socket.getaddrinfo = getaddrinfo
 
 config = Config(
     gateway=Gateway(listen=["127.0.0.1:0"]),
-    upstreams={{name: Upstream(targets=targets, {terms}) for name, targets in {upstreams}.items()}},
+    upstreams={{name: Upstream(targets=targets, {options}) for name, targets in {upstreams}.items()}},
     routes=[Route(prefix=f"/{{name}}", upstream=name, auth="none") for name in {upstreams}],
 )
 """

@@ -40,7 +40,7 @@ SERVICE = """
 targets = ["http://127.0.0.1:{port}"]
 max_connections = 1100
 response_timeout = "20s"
-{terms}
+{options}
 
 [[routes]]
 prefix = "/{name}"

@@ -17,7 +17,16 @@ COMPILED = tuple(
     Path("rawgate", f"{module}.py")
     for module in (
         "message",
-        *("wire/body", "wire/fast_lane", "wire/fields", "wire/request", "wire/response", "wire/scan", "wire/write"),
+        *(
+            "wire/body",
+            "wire/fast_lane",
+            "wire/fields",
+            "wire/request",
+            "wire/response",
+            "wire/scan",
+            "wire/transfer",
+            "wire/write",
+        ),
         *(
             "policy/addresses",
             "policy/gate",
@@ -28,7 +37,17 @@ COMPILED = tuple(
             "policy/rewrite",
             "policy/router",
         ),
-        *("relay/exchange", "relay/pace", "relay/pool", "relay/ports", "relay/targets", "relay/turns"),
+        *(
+            "relay/exchange",
+            "relay/flow",
+            "relay/pace",
+            "relay/phases",
+            "relay/pool",
+            "relay/ports",
+            "relay/targets",
+            "relay/tunnel",
+            "relay/turns",
+        ),
         *(
             "net/downstream",
             "net/holdings",

@@ -1,0 +1,97 @@
+"""A tunnel: octets pass both ways, unread, once an exchange has switched protocols (101, RFC 9110 section 15.2.2).
+
+It takes over both ports and the request's part of the outcome. Half-closes are passed on; when both sides have ended,
+it is over. A loss of one side ends the other: by a reset, since nothing in the octets shows that some are missing.
+"""
+
+from rawgate import errors
+from rawgate.errors import Reason
+from rawgate.message import Octets
+from rawgate.relay.flow import Flow
+from rawgate.relay.phases import DONE, OVER, RESPONSE_END, TUNNEL
+
+
+class Tunnel(Flow):
+    """See the module."""
+
+    __slots__ = ()
+
+    def __init__(self, exchange: Flow, octets: int, now: float) -> None:
+        """exchange: the one that has just switched. octets: how many came behind the 101 and were passed on."""
+        super().__init__(exchange.client, exchange.pool, exchange.forward, exchange.head, exchange.client_options, now)
+        self.phase = TUNNEL
+        self.status = 101
+        self.bytes_out = octets
+        self.asked_at, self.leased_at, self.head_at = exchange.asked_at, exchange.leased_at, now
+        self.upstream = exchange.upstream
+        self.upstream_ended = exchange.upstream_ended
+        self.upstream_full, self.upstream_pace = exchange.upstream_full, exchange.upstream_pace
+        self.client_pace = exchange.client_pace
+        self.has_tunnel_place = exchange.has_tunnel_place
+        self.wants_body = True
+
+    def client_data(self, data: Octets, now: float) -> bytes:
+        self.since = now
+        self.bytes_in += len(data)
+        if self.upstream is not None:
+            self.upstream.write(data)
+        return b""
+
+    def client_fin(self, now: float) -> bool:
+        return False
+
+    def client_eof(self, now: float) -> None:
+        self.client_ended = True
+        if self.upstream is not None:
+            self.upstream.write_eof()
+        self._end_if_both_have(now)
+
+    def client_lost(self, now: float, detail: str = "") -> None:
+        if self.phase is not DONE:
+            self.detail = detail
+            self.drop_upstream(now)
+            self.finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
+
+    def upstream_data(self, data: bytes, now: float) -> None:
+        self.since = now
+        self.bytes_out += len(data)
+        self.client.write(data)
+
+    def upstream_eof(self, now: float) -> None:
+        self.since = now
+        self.upstream_ended = True
+        self.client.write_eof()
+        self._end_if_both_have(now)
+
+    def upstream_lost(self, now: float) -> None:
+        if self.phase is not DONE:
+            self.cut(errors.UPSTREAM_CUT, now, shows=False)
+
+    def _end_if_both_have(self, now: float) -> None:
+        if self.client_ended and self.upstream_ended:
+            self.ended_at = now
+            self.close_upstream()
+            self.finish(RESPONSE_END, errors.OK, now)
+
+    def waits(self) -> tuple[float, Reason]:
+        options = self.pool.options
+        idle, oldest = self.since + options.tunnel_idle, self.started + options.tunnel_max_age
+        return (idle, errors.TUNNEL_IDLE) if idle < oldest else (oldest, errors.TUNNEL_MAX_AGE)
+
+    def has_progressed(self, reason: Reason, now: float) -> bool:
+        """A side that takes octets is not idle, however long it takes."""
+        if reason is errors.TUNNEL_MAX_AGE:
+            return False
+        pace = self.client_pace
+        takes = self.client_takes(pace, 0, now) if pace is not None else self.upstream_full and self.upstream_takes(now)
+        if takes:
+            self.since = now
+        return takes
+
+    def is_late(self, reason: Reason, now: float) -> None:
+        self.drop_upstream(now)
+        self.finish(OVER, reason, now)
+
+    def give_up(self, reason: Reason, now: float) -> None:
+        if self.phase is not DONE:
+            self.cut(reason, now, shows=False)
