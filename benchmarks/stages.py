@@ -37,6 +37,7 @@ from rawgate.policy import paths
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
+from rawgate.relay.endpoints import Endpoint, Place
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
@@ -258,7 +259,7 @@ class _Upstream(_Side, UpstreamPort):
     def __init__(self, rules: ResponseRules) -> None:
         self.reader = ResponseReader(rules)
         self.rested_at = self.retire_at = 0.0
-        self.target = 0
+        self.endpoint = Endpoint(Place(host="127.0.0.1", port=1))
         self.used = True
         self.carried = self.bodies = False
 
@@ -280,7 +281,7 @@ def relay(
         pool.dialed(waiter, port, 0.0)
 
     client, port = _Client(), _Upstream(scene.response_rules(fast=True))
-    pool = Pool(UpstreamOptions("bench", (("127.0.0.1", 1),)), dial)
+    pool = Pool(UpstreamOptions(name="bench", places=(Place(host="127.0.0.1", port=1),)), dial)
     options = ClientOptions()
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
@@ -321,7 +322,7 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
     upstreams: list[Upstream] = []
 
     def dial(pool: Pool, waiter: Waiter) -> None:
-        upstream = Upstream(pool, 0, scene.response_rules(fast=True))
+        upstream = Upstream(pool, pool.endpoints.all[0], scene.response_rules(fast=True))
         upstream.connection_made(_Transport())
         upstreams.append(upstream)
         loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())
@@ -332,7 +333,7 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
         decide=scene.gate.decide,
         date=scene.date,
         new_id=RequestIds(),
-        pools={"service": Pool(UpstreamOptions("service", (("127.0.0.1", 1),)), dial)},
+        pools={"service": Pool(UpstreamOptions(name="service", places=(Place(host="127.0.0.1", port=1),)), dial)},
         # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
         log=AccessLog(descriptor, capacity=0),
         options=ListenerOptions(),

@@ -1,10 +1,10 @@
-"""Opens upstream connections: which address of which target is tried when, and what is done when none answers.
+"""Opens upstream connections: which address of which endpoint is tried when, and what is done when none answers.
 
-A dial goes through the targets of its upstream, from the one whose turn it is, and stops at the first that answers;
-each gets an equal part of the time that is left. A target is a name, and a name has addresses. They are tried as "Happy
-Eyeballs" says (RFC 8305): the next one when the one before has failed, or has not answered for `ATTEMPT_DELAY`; then it
-goes on trying, and the first that answers wins. So an address that swallows our SYNs costs a quarter of a second, not
-the `connect_timeout`, and after that it is left out for a while (see `relay.targets`).
+A dial goes through the endpoints of its upstream, from the one whose turn it is, and stops at the first that answers;
+each gets an equal part of the time that is left. An endpoint has a name, and a name has addresses. They are tried as
+"Happy Eyeballs" says (RFC 8305): the next one when the one before has failed, or has not answered for `ATTEMPT_DELAY`;
+then it goes on trying, and the first that answers wins. So an address that swallows our SYNs costs a quarter of a
+second, not the `connect_timeout`, and after that it is left out for a while (see `relay.endpoints`).
 
 One Task per dial, and one per attempt where there are several addresses.
 """
@@ -23,6 +23,7 @@ from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_T
 from rawgate.net.names import LookUpError, Names, why_not
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import Upstream
+from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.wire import ResponseRules
 
@@ -54,43 +55,44 @@ class Dialer:
 
     def __call__(self, pool: Pool, waiter: Waiter) -> None:
         # Asked now, not when the Task begins: of many dials that are started at once, each has a turn of its own.
-        self._start(self._dial(pool, waiter, pool.targets.order(monotonic())))
+        self._start(self._dial(pool, waiter, pool.endpoints.order(monotonic())))
 
     def cancel(self) -> None:
         """The gateway ends: nobody waits for these any more."""
         for task in self._tasks:
             task.cancel()
 
-    async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[int, int]]) -> None:
-        """Try the targets in turn. Each gets an equal part of the time that is left, so that one that swallows our SYN
-        does not use up the time of the others."""
+    async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[Endpoint, int]]) -> None:
+        """Try the endpoints in turn. Each gets an equal part of the time that is left, so that one that swallows our
+        SYN does not use up the time of the others."""
         ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
-        for position, (target, turn) in enumerate(order):
+        for position, (endpoint, turn) in enumerate(order):
             now = monotonic()
             try:
-                upstream = await self._reach(pool, target, turn, now + (ends - now) / (len(order) - position))
+                upstream = await self._reach(pool, endpoint, turn, now + (ends - now) / (len(order) - position))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong, the waiter and its slot must not be lost
                 reason, why = _reason(error), why_not(error)
                 detail = f"No connection: {why}."
                 if reason is CONNECTION_LIMIT:
                     break
-                pool.targets.failed(target, why, monotonic())
+                ended = monotonic()
+                pool.unreachable(endpoint, reason, why, ended - now, ended)
             else:
                 pool.dialed(waiter, upstream, monotonic())
                 return
         pool.dial_failed(waiter, reason, monotonic(), detail)
 
-    async def _reach(self, pool: Pool, target: int, turn: int, ends: float) -> Upstream:
-        """A connection to a target. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
-        host, port = pool.options.targets[target]
+    async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> Upstream:
+        """A connection to an endpoint. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
+        host, port = endpoint.place.host, endpoint.place.port
         try:
             async with asyncio.timeout(ends - monotonic()):
                 found = await self._names.addresses(host)
         except TimeoutError:
             raise TimeoutError("its name is still being looked up") from None
-        addresses = pool.targets.addresses(target, turn, found, monotonic())
-        candidates = [Upstream(pool, target, self._rules, address) for address in addresses]
+        addresses = pool.endpoints.addresses(endpoint, turn, found, monotonic())
+        candidates = [Upstream(pool, endpoint, self._rules, address) for address in addresses]
         if len(candidates) > 1:
             return await self._race(candidates, port, ends)
         async with asyncio.timeout(ends - monotonic()):
@@ -98,7 +100,7 @@ class Dialer:
         return candidates[0]
 
     async def _race(self, candidates: list[Upstream], port: int, ends: float) -> Upstream:
-        """As `_reach`, for a target with several addresses: the first connection that there is."""
+        """As `_reach`, for an endpoint with several addresses: the first connection that there is."""
         delay = min(ATTEMPT_DELAY, (ends - monotonic()) / len(candidates))
         attempts: dict[asyncio.Task[None], Attempt] = {}
         coming = deque(candidates)
@@ -151,7 +153,7 @@ class Dialer:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """No target is to blame, and no other would do better."""
+    """No endpoint is to blame, and no other would do better."""
     return isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS
 
 
@@ -171,4 +173,4 @@ def _blame(attempts: Iterable[Attempt], began_by: float, why: str) -> None:
     for attempt in attempts:
         if attempt.began <= began_by:
             upstream = attempt.upstream
-            upstream.pool.targets.address_failed(upstream.target, upstream.address, why, monotonic())
+            upstream.pool.endpoints.address_failed(upstream.endpoint, upstream.address, why, monotonic())

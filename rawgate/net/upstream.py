@@ -11,10 +11,10 @@ from typing import cast
 
 from rawgate.message import Octets
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unread, unsent
+from rawgate.relay.endpoints import ANY, Endpoint
 from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
-from rawgate.relay.targets import ANY
 from rawgate.wire import ResponseReader, ResponseRules
 
 SWEEP_EVERY = 5.0
@@ -29,9 +29,9 @@ class Upstream(UpstreamPort):
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: Pool, target: int, rules: ResponseRules, address: str = ANY) -> None:
+    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules, address: str = ANY) -> None:
         self.pool = pool
-        self.target = target
+        self.endpoint = endpoint
         self.address = address
         self.reader = ResponseReader(rules)
         self.exchange: Flow | None = None
@@ -43,7 +43,7 @@ class Upstream(UpstreamPort):
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "idle" if self.exchange is None else "leased"
-        return f"<Upstream {self.pool.options.name}[{self.target}] {state}>"
+        return f"<Upstream {self.pool.options.name} {self.endpoint.place.authority} {state}>"
 
     # ── the port ──
 
@@ -116,19 +116,19 @@ class Upstream(UpstreamPort):
         else:
             # An answer to nothing: whatever it is, it is not for the next client.
             self._suspect(data)
-            self.pool.discard(self)
+            self.pool.lost(self)
             self.reset()
 
     def _suspect(self, came: bytes) -> None:
         """Octets that nobody asked for. RFC 9112 section 9.5 lets a server say 408 before it closes an idle
         connection."""
         if self.bodies and not came.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):
-            self.pool.suspect(self.target)
+            self.pool.suspect(self.endpoint)
 
     def eof_received(self) -> bool:
         exchange = self.exchange
         if exchange is None:
-            self.pool.discard(self)
+            self.pool.lost(self)
             self.close()
             return False
         exchange.upstream_eof(monotonic())
@@ -138,7 +138,7 @@ class Upstream(UpstreamPort):
         self.lost = True
         exchange = self.exchange
         if exchange is None:
-            self.pool.discard(self)
+            self.pool.lost(self)
         else:
             exchange.upstream_ends()
             for data in unread(self.transport):

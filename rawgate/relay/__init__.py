@@ -5,7 +5,8 @@
     exchange  one request and its response
     tunnel    octets both ways, after a 101
     pool      which connection serves which exchange: bookkeeping
-    targets   which target, and which of its addresses, is next
+    endpoints  where the upstream is: which place, and which of its addresses, is next
+    quota     so many at a time: slots that processes may share
     turns     who waits for a connection, and whose turn is next
     pace      how fast somebody takes what was written to them
     ports     the two small doors to the world; `net` implements them, tests fake them

@@ -13,8 +13,8 @@ A FIN from the client while its request is being served means that it is gone, s
 configuration says that it is a half-close (`half_close`).
 
 A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
-the upstream may just have closed it for idleness), or there is another target; the method is idempotent; not one octet
-of a response was seen; not one octet of the body has been consumed.
+the upstream may just have closed it for idleness), or there is another endpoint; the method is idempotent; not one
+octet of a response was seen; not one octet of the body has been consumed.
 """
 
 from math import inf
@@ -273,7 +273,7 @@ class Exchange(Flow, Waiter):
             self._end_upload(now, detail=detail or NOT_SENT)
         elif self.phase is not DONE:
             self.detail = detail
-            self.drop_upstream(now)
+            self.drop_upstream(errors.CLIENT_GONE, now)
             self.finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
 
     def client_has_room(self, now: float) -> None:
@@ -287,7 +287,7 @@ class Exchange(Flow, Waiter):
         self._response_seen = True
         if self.phase is UPLOADING:
             if self.upstream is not None:
-                self.pool.suspect(self.upstream.target)
+                self.pool.suspect(self.upstream.endpoint)
             self._end_upload(now, detail=NOT_TAKEN)
             return
         try:
@@ -341,7 +341,7 @@ class Exchange(Flow, Waiter):
         self.client.attach(tunnel)
         tail = response_tail(NO_BODY, -1, b"upgrade", head.upgrade)
         self.client.write(b"".join((self.forward.on_response(head), tail, data)))
-        self.pool.switched(upstream)
+        self.pool.switched(upstream, now - self.leased_at, now)
         self.client.resume()
 
     def _final_head(self, head: ResponseHead, data: bytes, now: float) -> None:
@@ -400,14 +400,15 @@ class Exchange(Flow, Waiter):
                 upstream.resume()
             carried = self.upload is not None
             if not clean and carried:
-                self.pool.suspect(upstream.target)
+                self.pool.suspect(upstream.endpoint)
             if (self.wants_body or self.upstream_full) and self._goes_on(upstream, now, clean=clean):
                 return
             if clean and self.poolable and not self.upstream_full:
                 self.upstream = None
-                self.pool.release(upstream, now, self._promised, carried=carried)
+                seconds = now - self.leased_at
+                self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._promised, carried)
             else:
-                self.close_upstream()
+                self.close_upstream(now)
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
         else:
@@ -440,7 +441,7 @@ class Exchange(Flow, Waiter):
             return
         wordless = not (self._response_seen or (self.upload is not None and self.upload.begun))
         if wordless and not upstream.used:
-            self.pool.targets.failed(upstream.target, "it closed a new connection without a word", now)
+            self.pool.endpoints.failed(upstream.endpoint, "it closed a new connection without a word", now)
         if wordless and self._may_retry(upstream, now):
             self._retry(upstream, now)
         else:
@@ -448,11 +449,11 @@ class Exchange(Flow, Waiter):
 
     def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
         """Whether a request of which nothing is lost may be sent again. A new connection that ends so says that the
-        target is broken: then only to another one."""
+        endpoint is broken: then only to another one."""
         return (
             not self._retried
             and self.head.method in IDEMPOTENT
-            and (upstream.used or not self.pool.targets.is_only(upstream.target, now))
+            and (upstream.used or not self.pool.endpoints.is_only(upstream.endpoint, now))
         )
 
     def _retry(self, upstream: UpstreamPort, now: float) -> None:
@@ -465,7 +466,7 @@ class Exchange(Flow, Waiter):
         self.upstream = None
         upstream.attach(None)
         upstream.reset()
-        self.pool.replace(upstream, self)
+        self.pool.replace(upstream, self, now - self.leased_at, now)
 
     def upstream_has_room(self, now: float) -> None:
         if self.upload is not None:
@@ -503,9 +504,9 @@ class Exchange(Flow, Waiter):
     def _end_upload(self, now: float, reason: Reason = errors.OK, detail: str = "") -> None:
         """The response is whole; so is the request, unless `detail` says what became of the rest of it."""
         if detail:
-            self.drop_upstream(now)
+            self.drop_upstream(reason, now)
         else:
-            self.close_upstream()
+            self.close_upstream(now)
         self.linger = self.linger or self.wants_body
         self.keep_open = self.keep_open and not self.wants_body
         self.wants_body = False
@@ -585,7 +586,7 @@ class Exchange(Flow, Waiter):
         upstream = self.upstream
         late = reason is errors.UPSTREAM_TIMEOUT or reason is errors.UPSTREAM_CUT
         if late and upstream is not None and upstream.used and not self._past_total(now):
-            self.pool.doubt(upstream.target, self.since)
+            self.pool.doubt(upstream.endpoint, self.since)
 
     def _takes(self, now: float) -> bool:
         """Whether the side that we wait for has taken some of what was written to it."""
@@ -639,7 +640,7 @@ class Exchange(Flow, Waiter):
         complete = reason.fault != "client" and (
             self.head.body == NO_BODY or (self.upload is not None and self.upload.done)
         )
-        self.drop_upstream(now)
+        self.drop_upstream(reason, now)
         # After a broken response the client's connection always ends: whether it is cut in the middle of that response,
         # or told 502, depends only on how the octets came.
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
@@ -667,7 +668,10 @@ class Exchange(Flow, Waiter):
         shows = self.head.minor == 1 or (self.download is not None and self.download.is_counted)
         self.cut(reason, now, shows=shows)
 
-    def drop_upstream(self, now: float) -> None:
+    def drop_upstream(self, reason: Reason, now: float) -> None:
         if self.upstream is None:
             self.pool.leave(self)
-        super().drop_upstream(now)
+        super().drop_upstream(reason, now)
+
+    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+        self.pool.done(upstream, reason, self.status, self.ended_at - self.leased_at, now)

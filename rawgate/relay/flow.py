@@ -239,7 +239,7 @@ class Flow(ABC):
         """End the client's connection: what the client has is not the whole. shows: the framing shows that; else a FIN
         would pass for the end, and the connection is reset. A client that does not take what it is sent is reset."""
         self.linger = self.linger or self.wants_body
-        self.drop_upstream(now)
+        self.drop_upstream(reason, now)
         self.keep_open = False
         is_gone = reason is errors.CLIENT_GONE
         if is_gone or not shows:
@@ -247,7 +247,7 @@ class Flow(ABC):
             self.client.reset()
         self.finish(OVER, reason, now, status=reason.status if is_gone else self.status)
 
-    def drop_upstream(self, now: float) -> None:
+    def drop_upstream(self, reason: Reason, now: float) -> None:
         """Leave the upstream, whatever it was doing."""
         if self.ended_at == NEVER:
             self.ended_at = now
@@ -256,16 +256,20 @@ class Flow(ABC):
             self.upstream = None
             upstream.attach(None)
             upstream.reset()
-            self.pool.discard(upstream)
+            self.let_go(upstream, reason, now)
 
-    def close_upstream(self) -> None:
+    def close_upstream(self, now: float) -> None:
         """The upstream has done its part, but its connection is not to be used again."""
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
             upstream.attach(None)
             upstream.close()
-            self.pool.discard(upstream)
+            self.let_go(upstream, self.reason, now)
+
+    @abstractmethod
+    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+        """The upstream connection is ended: whoever keeps the book of it hears so, and why."""
 
     def finish(self, event: Event, reason: Reason, now: float, *, status: int = -1) -> None:
         """It is over. status: what the client was told; -1: what `status` says already."""

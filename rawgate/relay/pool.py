@@ -4,11 +4,11 @@ One pool per upstream. Every connection it counts is in exactly one of four plac
 
     dialing   asked for, on behalf of one waiter; not there yet
     leased    assigned to one exchange
-    idle      at rest, by target, the newest last
+    idle      at rest, by endpoint, the newest last
     tunnel    switched to another protocol, for as long as that lasts
 
 Rules it keeps
-- dialing + leased + idle ≤ max_connections. A tunnel does not count there: it has given its slot back.
+- Each that is dialing, leased or idle has a slot of max_connections. A tunnel has none: it has given its slot back.
 - Tunnels, and requests that may become one, ≤ max_tunnels.
 - Somebody queues only while nothing is idle and no slot is free, so a newcomer never overtakes the queue.
 - Whose turn it is in the queue, `turns` says: the address with the fewest connections. When somebody has to wait and
@@ -17,8 +17,8 @@ Rules it keeps
 - A connection is taken off the idle list in the same step that assigns it; nothing is ever handed out twice.
 - A dial belongs to the waiter that caused it. Its failure is that waiter's failure; if the waiter has left, a dial that
   succeeds serves the head of the queue, or rests.
-- A request goes to the target whose turn it is, and to the address whose turn it is there (see `targets`): by an idle
-  connection, or a new one while there is room. Without room any idle one is better than waiting.
+- A request goes to the endpoint whose turn it is, and to the address whose turn it is there (see `endpoints`): by an
+  idle connection, or a new one while there is room. Without room any idle one is better than waiting.
 - The newest idle connection goes first: the others grow old and are retired, so the pool shrinks to what is needed.
   One that has just carried a request's body goes last.
 - A connection that last carried a body is looked at before it is used again, and so is any for a request that cannot be
@@ -27,35 +27,36 @@ Rules it keeps
   and takes it for a request: somebody else's client chose it. Its connections are not used after a body from then on.
 - A request that is sent again keeps its slot and gets a new connection in it, even at the limit: a used one may be as
   dead as the one that it had.
-- A target that accepts and closes without a word has failed, as one that refuses has. One that does not answer in time
-  on a used connection casts doubt on its idle ones from which nothing has come since: they are closed.
-- A connection whose state is in doubt is never put back: `release` is called by an exchange that has seen the whole
-  response, and nothing after it.
+- An endpoint that accepts and closes without a word has failed, as one that refuses has. One that does not answer in
+  time on a used connection casts doubt on its idle ones from which nothing has come since: they are closed.
+- A connection whose state is in doubt is never put back: `done` is told to keep it only by an exchange that has seen
+  the whole response, and nothing after it.
+- A connection to an endpoint that is gone ends with the exchange that has it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from mypy_extensions import trait
 
-from rawgate.errors import QUEUE_FULL, Reason
+from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_RESET, Reason
 from rawgate.message import Options
+from rawgate.relay.endpoints import ANY, Endpoint, Endpoints, Place
 from rawgate.relay.ports import UpstreamPort
-from rawgate.relay.targets import ANY, Targets
+from rawgate.relay.quota import Quota
 from rawgate.relay.turns import Turns
 
 
 class UpstreamOptions(Options, frozen=True):
     """What an upstream's configuration says about relaying. Seconds and counts; `total_timeout` None: no limit.
 
-    targets: (host, port) each
     per_client: connections that one client address may hold while others wait
     reuse_after_body: whether a connection that has carried a request's body may carry another request
     """
 
     name: str
-    targets: tuple[tuple[str, int], ...]
+    places: tuple[Place, ...]
     connect_timeout: float = 3.0
     response_timeout: float = 5.0
     idle_timeout: float = 60.0
@@ -112,21 +113,50 @@ def keep_quiet(text: str) -> None:
     """For pools that nobody watches."""
 
 
-class Pool:
-    """The connections of one upstream. `report` is told, in one line, what the operator should know."""
+class Outcomes(ABC):
+    """Who wants to hear how each use of an upstream connection ended: health, ejection, breakers."""
 
-    def __init__(self, options: UpstreamOptions, dial: Dial, report: Callable[[str], None] = keep_quiet) -> None:
+    __slots__ = ()
+
+    @abstractmethod
+    def done(self, endpoint: Endpoint, reason: Reason, status: int, seconds: float, now: float) -> None:
+        """reason: OK, or why it ended. status: the response's, 0 if none came. seconds: from the lease, or from the
+        start of a dial that failed, until the endpoint had done its part."""
+
+
+class Pool:
+    """The connections of one upstream.
+
+    endpoints  where it can be reached
+    slots      of max_connections
+    queue      places for those who wait
+    outcomes   hears how each use ended, if anybody wants to
+    """
+
+    def __init__(
+        self,
+        options: UpstreamOptions,
+        dial: Dial,
+        report: Callable[[str], None] = keep_quiet,
+        slots: Quota | None = None,
+        queue: Quota | None = None,
+    ) -> None:
+        """report: is told, in one line, what the operator should know. slots, queue: None: this pool's own."""
         self.options = options
         self.reuse_after_body = options.reuse_after_body
-        self.targets = Targets([_authority(host, port) for host, port in options.targets], self._tell)
+        self.endpoints = Endpoints(options.places, self._tell)
+        self.slots = Quota(options.max_connections) if slots is None else slots
+        self.queue = Quota(options.queue) if queue is None else queue
+        self.outcomes: Outcomes | None = None
         self.tunnels = 0
         self.closed = False
         self._dial = dial
         self._report = report
-        self._idle: list[list[UpstreamPort]] = [[] for _ in options.targets]
         self._dialing: dict[Waiter, bool] = {}  # → does the waiter still wait
         self._leased: dict[UpstreamPort, Waiter] = {}
         self._turns = Turns(options.per_client)
+        self._unplaced: Waiter | None = None  # who has just joined the queue, while there is no place in it
+        self.slots.on_free(self._promote)
 
     def __repr__(self) -> str:
         return (
@@ -140,25 +170,25 @@ class Pool:
 
     @property
     def idle(self) -> int:
-        return sum(map(len, self._idle))
+        return sum([len(endpoint.idle) for endpoint in self.endpoints.all])
 
     @property
     def size(self) -> int:
-        """Connections that count against `max_connections`."""
+        """Connections that have a slot."""
         return self.leased + self.idle + len(self._dialing)
 
     # ── asking ──
 
     def acquire(self, waiter: Waiter, now: float) -> UpstreamPort | Reason | None:
         """A connection at once, or None: wait for `leased` or `lease_failed`, or the reason why there will be none."""
-        is_single = self.targets.is_single
-        upstream = self._take_idle(0, ANY, waiter, now) if is_single else self._take_in_turn(waiter, now)
+        endpoints = self.endpoints
+        if endpoints.is_single:
+            upstream = self._take_idle(endpoints.all[0], ANY, waiter, now)
+        else:
+            upstream = self._take_in_turn(waiter, now)
         if upstream is not None:
             return upstream
-        if self.size >= self.options.max_connections:
-            for old in self.retire(now):
-                old.close()
-        if self.size < self.options.max_connections:
+        if self.slots.take() or self._take_retired(now):
             self._start_dial(waiter)
             return None
         upstream = self._take_any_idle(waiter, now)
@@ -166,9 +196,16 @@ class Pool:
             return upstream
         return self._wait(waiter, now)
 
-    def replace(self, upstream: UpstreamPort, waiter: Waiter) -> None:
-        """The connection that the waiter has leased is dead: dial a new one in its slot."""
-        self._give(upstream)
+    def _take_retired(self, now: float) -> bool:
+        """A slot of a connection that has grown too old."""
+        for old in self.retire(now):
+            old.close()
+        return self.slots.take()
+
+    def replace(self, upstream: UpstreamPort, waiter: Waiter, seconds: float, now: float) -> None:
+        """The connection that the waiter leased so many seconds ago is dead: dial a new one in its slot."""
+        self._tell_outcome(upstream.endpoint, UPSTREAM_RESET, 0, seconds, now)
+        self._take_back(upstream)
         self._start_dial(waiter)
 
     def _wait(self, waiter: Waiter, now: float) -> Reason | None:
@@ -177,16 +214,34 @@ class Pool:
         if not turns.counting:
             turns.count(holder.address for holder in (*self._leased.values(), *self._dialing))
         turns.join(waiter)
+        if not self.queue.take():
+            self._unplaced = waiter
         if turns.others_over(waiter.address):
             self._ask_for_way(waiter, now)
-        if turns.waiting <= self.options.queue:
+        if self._unplaced is not waiter:
+            return None
+        self._unplaced = None
+        if self.queue.take():
             return None
         crowding = turns.crowding(waiter)
         turns.leave(crowding)
         if crowding is waiter:
             return QUEUE_FULL
-        crowding.lease_failed(QUEUE_FULL, now)
+        crowding.lease_failed(QUEUE_FULL, now)  # its place is the newcomer's
         return None
+
+    def _left_queue(self, waiter: Waiter) -> None:
+        if waiter is self._unplaced:
+            self._unplaced = None
+        else:
+            self.queue.give()
+
+    def _next_waiter(self) -> Waiter | None:
+        """Whose turn it is; it waits no longer."""
+        waiter = self._turns.take() if self._turns.waiting else None
+        if waiter is not None:
+            self._left_queue(waiter)
+        return waiter
 
     def _ask_for_way(self, waiter: Waiter, now: float) -> None:
         """End the exchange that has waited longest for its own client, out of those whose address has too much."""
@@ -211,7 +266,9 @@ class Pool:
 
     def leave(self, waiter: Waiter) -> None:
         """The waiter does not want it any more. A dial on its behalf goes on, for whoever is next."""
-        self._turns.leave(waiter)
+        if waiter in self._turns:
+            self._turns.leave(waiter)
+            self._left_queue(waiter)
         if waiter in self._dialing:
             self._dialing[waiter] = False
 
@@ -228,67 +285,99 @@ class Pool:
         """A place that was reserved is free again."""
         self.tunnels -= 1
 
-    def switched(self, upstream: UpstreamPort) -> None:
-        """A leased connection has become a tunnel: its slot is free."""
-        self.discard(upstream)
+    def switched(self, upstream: UpstreamPort, seconds: float, now: float) -> None:
+        """A connection that was leased so many seconds ago has become a tunnel: its slot is free."""
+        self._tell_outcome(upstream.endpoint, OK, 101, seconds, now)
+        self._take_back(upstream)
+        self._free_slot()
 
     # ── what dials report ──
 
-    def doubt(self, target: int, since: float) -> None:
-        """A used connection to this target has been silent since then, for too long: close its idle ones that have been
-        at rest for as long. One that was used later has shown that it is alive."""
-        idle = self._idle[target]
-        old = [upstream for upstream in idle if upstream.rested_at <= since]
-        for upstream in old:
-            idle.remove(upstream)
-            upstream.close()
+    def doubt(self, endpoint: Endpoint, since: float) -> None:
+        """A used connection to this endpoint has been silent since then, for too long: close its idle ones that have
+        been at rest for as long. One that was used later has shown that it is alive."""
+        for upstream in [upstream for upstream in endpoint.idle if upstream.rested_at <= since]:
+            self._close_idle(upstream)
 
     def dialed(self, waiter: Waiter, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
-        self.targets.answered(upstream.target, upstream.address)
+        self.endpoints.answered(upstream.endpoint, upstream.address)
         self._leased[upstream] = waiter
         if self._dialing.pop(waiter):
             waiter.leased(upstream, now)
         else:
-            self.release(upstream, now)
+            self._rest(upstream, now, self.options.keep_alive)
+
+    def unreachable(self, endpoint: Endpoint, reason: Reason, why: str, seconds: float, now: float) -> None:
+        """A dial has failed at this endpoint, so many seconds after it was begun there; it may go on to others."""
+        self.endpoints.failed(endpoint, why, now)
+        self._tell_outcome(endpoint, reason, 0, seconds, now)
 
     def dial_failed(self, waiter: Waiter, reason: Reason, now: float, detail: str = "") -> None:
-        """A dial failed at every target. detail: how at the last one, for the log."""
+        """A dial failed at every endpoint. detail: how at the last one, for the log."""
         waits = self._dialing.pop(waiter)
         if self._turns.counting:
             self._turns.gave(waiter.address)
-        self._promote()
+        self._free_slot()
         if waits:
             waiter.lease_failed(reason, now, detail)
 
     # ── giving back ──
 
-    def release(self, upstream: UpstreamPort, now: float, promised: int = -1, *, carried: bool = False) -> None:
-        """A leased connection is free and clean. promised: seconds for which the upstream will keep it, -1 unsaid.
-        carried: the request had a body."""
-        if self.closed or (carried and not self.reuse_after_body):
-            upstream.attach(None)
-            upstream.close()
-            self.discard(upstream)
+    def done(
+        self,
+        upstream: UpstreamPort,
+        reason: Reason,
+        status: int,
+        seconds: float,
+        now: float,
+        keep: bool = False,
+        promised: int = -1,
+        carried: bool = False,
+    ) -> None:
+        """The use of a leased connection is over; how, is for `Outcomes`.
+
+        keep: it is clean and may be used again; else the caller has ended it. promised: seconds for which the upstream
+        will keep it, -1 unsaid. carried: the request had a body.
+        """
+        self._tell_outcome(upstream.endpoint, reason, status, seconds, now)
+        if not keep:
+            self._take_back(upstream)
+            self._free_slot()
             return
-        upstream.carried = carried
         if carried:
             upstream.bodies = True
-        self._give(upstream)
-        waiter = self._turns.take() if self._turns.waiting else None
+            if not self.reuse_after_body:
+                self._close_leased(upstream)
+                return
+        upstream.carried = carried
+        # A second before the upstream closes it, a request could be on its way already: retire it first.
+        keep_alive = self.options.keep_alive
+        self._rest(upstream, now, keep_alive if promised < 0 else min(keep_alive, promised - 1))
+
+    def _rest(self, upstream: UpstreamPort, now: float, seconds: float) -> None:
+        """A leased connection is free: it goes to whose turn it is, or rests for so many seconds."""
+        if self.closed or upstream.endpoint.is_gone:
+            self._close_leased(upstream)
+            return
+        self._take_back(upstream)
+        waiter = self._next_waiter()
         if waiter is not None:
             self._pass_on(upstream, waiter, now)
             return
-        # A second before the upstream closes it, a request could be on its way already: retire it first.
-        rest = self.options.keep_alive if promised < 0 else min(self.options.keep_alive, promised - 1)
         upstream.rested_at = now
-        upstream.retire_at = now + rest
+        upstream.retire_at = now + seconds
         upstream.attach(None)
-        idle = self._idle[upstream.target]
-        if carried:
-            idle.insert(0, upstream)
+        if upstream.carried:
+            upstream.endpoint.idle.insert(0, upstream)
         else:
-            idle.append(upstream)
+            upstream.endpoint.idle.append(upstream)
+
+    def _close_leased(self, upstream: UpstreamPort) -> None:
+        upstream.attach(None)
+        upstream.close()
+        self._take_back(upstream)
+        self._free_slot()
 
     def _pass_on(self, upstream: UpstreamPort, waiter: Waiter, now: float) -> None:
         """From one exchange to the next."""
@@ -301,38 +390,33 @@ class Pool:
             self._turns.took(waiter.address)
             waiter.leased(upstream, now)
 
-    def suspect(self, target: int) -> None:
-        """Something has come, nobody knows for whom, on a connection to this target that has carried a request's body:
-        see the module's rules. Told once."""
+    def suspect(self, endpoint: Endpoint) -> None:
+        """Something has come, nobody knows for whom, on a connection to this endpoint that has carried a request's
+        body: see the module's rules. Told once."""
         if not self.reuse_after_body:
             return
         self.reuse_after_body = False
         name = self.options.name
-        place = _authority(*self.options.targets[target])
         self._tell(
-            f"{place} sent octets that belong to no request, on a connection that had carried a "
+            f"{endpoint.place.authority} sent octets that belong to no request, on a connection that had carried a "
             "request's body. A service that answers without reading a body takes what is left of it for a request, "
             "which its sender has made up. From now on, until a restart, connections to this upstream are not used "
             f'again after a body: say so with upstreams.{name}.reuse = "after-bodiless", or have the service read '
             "each body, or close"
         )
 
-    def discard(self, upstream: UpstreamPort) -> None:
-        """A connection is gone, or about to be closed: leased by an exchange, or idle. Nothing, if it is a tunnel's."""
-        if upstream in self._leased:
-            self._give(upstream)
-        else:
-            idle = self._idle[upstream.target]
-            if upstream not in idle:
-                return
-            idle.remove(upstream)
-        self._promote()
+    def lost(self, upstream: UpstreamPort) -> None:
+        """A connection is gone that served nobody."""
+        if upstream in upstream.endpoint.idle:
+            upstream.endpoint.idle.remove(upstream)
+            self._free_slot()
 
     def retire(self, now: float) -> list[UpstreamPort]:
         """Idle connections that have grown too old, taken off the list: the caller closes them."""
-        old = [upstream for idle in self._idle for upstream in idle if upstream.retire_at <= now]
+        old = [upstream for upstream in self._all_idle() if upstream.retire_at <= now]
         for upstream in old:
-            self._idle[upstream.target].remove(upstream)
+            upstream.endpoint.idle.remove(upstream)
+            self.slots.give()
         return old
 
     def sweep(self, now: float) -> list[UpstreamPort]:
@@ -343,28 +427,42 @@ class Pool:
     def close(self) -> list[UpstreamPort]:
         """The gateway ends: nothing rests here any more. Returns what was idle, for the caller to close."""
         self.closed = True
-        idle = list(self._all_idle())
-        for connections in self._idle:
-            connections.clear()
-        return idle
+        return self.retire(inf)
+
+    def retarget(self, places: Sequence[Place]) -> None:
+        """From now on the upstream is at these places, at least one. Connections to those that stay are kept."""
+        for gone in self.endpoints.retarget(places):
+            for upstream in list(gone.idle):
+                self._close_idle(upstream)
+        self._promote()
 
     # ── inside ──
 
     def _all_idle(self) -> Iterator[UpstreamPort]:
-        for connections in self._idle:
-            yield from connections
+        for endpoint in self.endpoints.all:
+            yield from endpoint.idle
 
     def _tell(self, text: str) -> None:
         self._report(f"upstream {self.options.name}: {text}")
 
-    def _give(self, upstream: UpstreamPort) -> None:
-        if self._turns.counting:
-            self._turns.gave(self._leased[upstream].address)
-        del self._leased[upstream]
+    def _tell_outcome(self, endpoint: Endpoint, reason: Reason, status: int, seconds: float, now: float) -> None:
+        if self.outcomes is not None:
+            self.outcomes.done(endpoint, reason, status, seconds, now)
 
-    def _take_idle(self, target: int, address: str, waiter: Waiter, now: float) -> UpstreamPort | None:
-        """The newest that leads to this address of the target, or to any."""
-        idle = self._idle[target]
+    def _take_back(self, upstream: UpstreamPort) -> None:
+        """It is leased no longer; it still has its slot."""
+        waiter = self._leased.pop(upstream)
+        if self._turns.counting:
+            self._turns.gave(waiter.address)
+
+    def _close_idle(self, upstream: UpstreamPort) -> None:
+        upstream.endpoint.idle.remove(upstream)
+        upstream.close()
+        self.slots.give()
+
+    def _take_idle(self, endpoint: Endpoint, address: str, waiter: Waiter, now: float) -> UpstreamPort | None:
+        """The newest that leads to this address of the endpoint, or to any."""
+        idle = endpoint.idle
         at = len(idle)
         while at:
             at -= 1
@@ -379,23 +477,22 @@ class Pool:
                     self._turns.took(waiter.address)
                 return upstream
             upstream.close()
+            self.slots.give()
         return None
 
     def _take_in_turn(self, waiter: Waiter, now: float) -> UpstreamPort | None:
-        target, address = self.targets.next(now)
-        upstream = self._take_idle(target, address, waiter, now)
+        endpoint, address = self.endpoints.next(now)
+        upstream = self._take_idle(endpoint, address, waiter, now)
         if upstream is not None:
-            self.targets.took(target, now)
+            self.endpoints.took(endpoint, now)
         return upstream
 
     def _take_any_idle(self, waiter: Waiter, now: float) -> UpstreamPort | None:
-        """From the target whose turn it is on."""
-        first, count = self.targets.next(now)[0], len(self._idle)
-        for step in range(count):
-            target = (first + step) % count
-            upstream = self._take_idle(target, ANY, waiter, now)
+        """From the endpoint whose turn it is on."""
+        for endpoint in self.endpoints.ring(now):
+            upstream = self._take_idle(endpoint, ANY, waiter, now)
             if upstream is not None:
-                self.targets.took(target, now)
+                self.endpoints.took(endpoint, now)
                 return upstream
         return None
 
@@ -405,14 +502,15 @@ class Pool:
             self._turns.took(waiter.address)
         self._dial(self, waiter)
 
+    def _free_slot(self) -> None:
+        self.slots.give()
+        self._promote()
+
     def _promote(self) -> None:
-        """A slot is free: whose turn it is dials."""
-        if not self._turns.waiting or self.size >= self.options.max_connections:
-            return
-        waiter = self._turns.take()
-        if waiter is not None:
-            self._start_dial(waiter)
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """A slot may be free: whose turn it is dials."""
+        if self._turns.waiting and self.slots.take():
+            waiter = self._next_waiter()
+            if waiter is not None:
+                self._start_dial(waiter)
+            else:
+                self.slots.give()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rawgate.message import Octets
 
 if TYPE_CHECKING:
+    from rawgate.relay.endpoints import Endpoint
     from rawgate.relay.flow import Flow
     from rawgate.wire import ResponseReader
 
@@ -85,12 +86,12 @@ class ClientPort(Port):
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("address", "bodies", "carried", "reader", "rested_at", "retire_at", "target", "used")
+    __slots__ = ("address", "bodies", "carried", "endpoint", "reader", "rested_at", "retire_at", "used")
 
-    target: int
-    """Index of the pool's target that this connection leads to."""
+    endpoint: "Endpoint"
+    """Where this connection leads to."""
     address: str
-    """Which of the target's addresses it leads to."""
+    """Which of the endpoint's addresses it leads to."""
     used: bool
     """It has served an exchange before: the upstream may have closed it while it was idle."""
     carried: bool

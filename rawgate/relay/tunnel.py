@@ -9,6 +9,7 @@ from rawgate.errors import Reason
 from rawgate.message import Octets
 from rawgate.relay.flow import Flow
 from rawgate.relay.phases import DONE, OVER, RESPONSE_END, TUNNEL
+from rawgate.relay.ports import UpstreamPort
 
 
 class Tunnel(Flow):
@@ -49,7 +50,7 @@ class Tunnel(Flow):
     def client_lost(self, now: float, detail: str = "") -> None:
         if self.phase is not DONE:
             self.detail = detail
-            self.drop_upstream(now)
+            self.drop_upstream(errors.CLIENT_GONE, now)
             self.finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
 
     def upstream_data(self, data: bytes, now: float) -> None:
@@ -70,8 +71,11 @@ class Tunnel(Flow):
     def _end_if_both_have(self, now: float) -> None:
         if self.client_ended and self.upstream_ended:
             self.ended_at = now
-            self.close_upstream()
+            self.close_upstream(now)
             self.finish(RESPONSE_END, errors.OK, now)
+
+    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+        """A tunnel's connection is in nobody's book: the pool has let it go when it switched."""
 
     def waits(self) -> tuple[float, Reason]:
         options = self.pool.options
@@ -89,7 +93,7 @@ class Tunnel(Flow):
         return takes
 
     def is_late(self, reason: Reason, now: float) -> None:
-        self.drop_upstream(now)
+        self.drop_upstream(reason, now)
         self.finish(OVER, reason, now)
 
     def give_up(self, reason: Reason, now: float) -> None:

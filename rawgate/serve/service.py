@@ -17,6 +17,7 @@ from rawgate.net.dialing import Dialer
 from rawgate.net.downstream import Listener, ListenerOptions, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import Sweep
+from rawgate.relay.endpoints import Place
 from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, keep_quiet
 from rawgate.serve.load import Loaded, request_rules
@@ -222,7 +223,7 @@ def _inode(path: str) -> int:
 def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOptions:
     return UpstreamOptions(
         name=name,
-        targets=tuple((target.host, target.port) for target in spec.targets),
+        places=tuple(Place(host=target.host, port=target.port) for target in spec.targets),
         connect_timeout=spec.connect_timeout,
         response_timeout=spec.response_timeout,
         idle_timeout=spec.idle_timeout,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from harness.mutation import Mutator
 from harness.scenes import ANSWERS, REQUESTS
 from harness.shell import End, Shell, recorded
+from rawgate.relay.endpoints import Place
 
 Deed = Callable[[Shell, Mutator], None]
 
@@ -133,6 +134,12 @@ def what_is_waited_for_is_here(shell: Shell, _: Mutator) -> None:
         shell.open_the_gate()
 
 
+def endpoints_come_and_go(shell: Shell, chance: Mutator) -> None:
+    """The upstream has some of three from now on."""
+    ports = [port for port in (80, 81, 82) if chance.chance(0.5)]
+    shell.pool.retarget([Place(host="stage", port=port) for port in ports or [80]])
+
+
 def the_gateway_drains(shell: Shell, chance: Mutator) -> None:
     """Rarely: it ends the fun."""
     if shell.clients and chance.chance(0.1) and not shell.listener.draining:
@@ -163,6 +170,7 @@ DEEDS: tuple[Deed, ...] = (
     an_upstream_stalls,
     an_upstream_takes,
     time_passes,
+    endpoints_come_and_go,
     what_is_waited_for_is_here,
     the_gateway_drains,
     the_gateway_gives_up,

@@ -4,6 +4,7 @@ from math import inf
 
 from rawgate.errors import Reason
 from rawgate.message import Octets
+from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
@@ -68,9 +69,9 @@ class FakeClient(FakePort, ClientPort):
 
 
 class FakeUpstream(FakePort, UpstreamPort):
-    def __init__(self, target: int = 0, *, used: bool = False, address: str = "") -> None:
+    def __init__(self, endpoint: Endpoint, *, used: bool = False, address: str = "") -> None:
         super().__init__()
-        self.target = target
+        self.endpoint = endpoint
         self.address = address
         self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
         self.rested_at = self.retire_at = 0.0

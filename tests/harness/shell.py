@@ -28,6 +28,7 @@ from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
 from rawgate.relay import exchange
+from rawgate.relay.endpoints import Endpoint, Place
 from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules, ResponseRules
@@ -176,8 +177,8 @@ class End(FakeTransport):
 class RecordedUpstream(Upstream):
     """Keeps what arrived for which request, and what was sent when something had come that belongs to nobody."""
 
-    def __init__(self, pool: Pool, target: int, rules: ResponseRules) -> None:
-        super().__init__(pool, target, rules)
+    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules) -> None:
+        super().__init__(pool, endpoint, rules)
         self.arrived: dict[str, bytes] = {}
         self.stirred = False
         self.misused = b""
@@ -204,6 +205,7 @@ class Dial(Struct, eq=False):
     """One that is under way."""
 
     waiter: Waiter
+    endpoint: Endpoint
     timer: FakeTimer
 
 
@@ -258,8 +260,8 @@ class Shell:
         self._gate = gate
         self._open = False
         options = UpstreamOptions(
-            "stage",
-            (("stage", 80),),
+            name="stage",
+            places=(Place(host="stage", port=80),),
             idle_timeout=20.0,
             max_connections=upstreams,
             queue=2,
@@ -301,7 +303,7 @@ class Shell:
     def dialed(self, dial: Dial, *, stalled: bool = False) -> End:
         """This dial succeeds. stalled: nothing is taken there, from the first octet."""
         self._end(dial)
-        protocol = RecordedUpstream(self.pool, 0, self.response_rules)
+        protocol = RecordedUpstream(self.pool, dial.endpoint, self.response_rules)
         end = End(self.loop, protocol, ("198.51.100.1", 80))
         end.stalled = stalled
         self.upstreams.append(end)
@@ -351,7 +353,8 @@ class Shell:
         return decision
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
-        dial = Dial(waiter, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
+        endpoint = pool.endpoints.order(self.loop.now)[0][0]
+        dial = Dial(waiter, endpoint, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
         self.dials.append(dial)
 
     def _dial_late(self, dial: Dial) -> None:

@@ -64,8 +64,11 @@ def miscounts(shell: Shell) -> Iterator[str]:
         yield f"tunnels: {pool!r}, {live}"
     if pool.idle != sum(upstream.exchange is None for upstream in live):
         yield f"idle: {pool!r}, {live}"
-    if pool.size > pool.options.max_connections:
-        yield f"too many: {pool!r}"
+    if pool.size > pool.options.max_connections or pool.size != pool.slots.taken:
+        yield f"too many, or not counted: {pool!r}, {pool.slots}"
+    gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.exchange is None]
+    if gone:
+        yield f"at rest where nothing is any more: {gone}"
     if len(listener.open) + len(listener.refused) != sum(not client.lost for client in shell.clients):
         yield f"clients: {listener.open}, {listener.refused}"
 

@@ -17,6 +17,7 @@ from rawgate import errors
 from rawgate.net import dialing as module
 from rawgate.net.dialing import Dialer
 from rawgate.net.names import LookUp, Names
+from rawgate.relay.endpoints import Place
 from rawgate.relay.pool import Pool, UpstreamOptions
 from rawgate.wire import ResponseRules
 
@@ -86,8 +87,8 @@ class Dialing:
         self.names = names
         loop = cast("asyncio.AbstractEventLoop", network)
         self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up))
-        targets = tuple((name, 80) for name in names or network.addresses)
-        options = UpstreamOptions("users", targets, connect_timeout=connect_timeout)
+        places = tuple(Place(host=name, port=80) for name in names or network.addresses)
+        options = UpstreamOptions(name="users", places=places, connect_timeout=connect_timeout)
         self.pool = Pool(options, self.dialer, self.said.append)
 
     def look_up(self, host: str) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def dial_once(network: Network, connect_timeout: float = 20.0) -> tuple[Dialing,
 
 def test_a_dial_that_succeeds_leases() -> None:
     dialing, waiter = dial_once(Network(a=accepts))
-    assert [upstream.target for upstream in waiter.got] == [0]
+    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
     assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
 
 
@@ -131,7 +132,7 @@ def test_a_dial_goes_on_to_the_next_target_within_its_time(first: Connect) -> No
     # `swallows` uses up its half of the time and leaves the other half.
     dialing, waiter = dial_once(Network(a=accepts, b=first), connect_timeout=0.05)
     assert dialing.network.tried == ["b", "a"]
-    assert [upstream.target for upstream in waiter.got] == [0]
+    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
 
 
 def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
@@ -184,7 +185,7 @@ def test_a_connection_that_ends_before_it_is_leased_is_a_failed_dial(loss: str) 
             return transport, protocol
 
     dialing, waiter = dial_once(Hasty(a=accepts, b=accepts))
-    assert [upstream.target for upstream in waiter.got] == [0]
+    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
     assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
 
 

@@ -27,6 +27,7 @@ from rawgate.message import (
 from rawgate.net import downstream as module
 from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerOptions
 from rawgate.observe.access_log import AccessLog, Record
+from rawgate.relay.endpoints import Place
 from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules
@@ -75,7 +76,9 @@ class World:
         self.decides = 0
         self.open = False  # what `/wait` waits for
         self.pool = Pool(
-            UpstreamOptions("users", (("a", 1),), response_timeout=RESPONSE_TIMEOUT, **upstream),
+            UpstreamOptions(
+                name="users", places=(Place(host="a", port=1),), response_timeout=RESPONSE_TIMEOUT, **upstream
+            ),
             lambda _, waiter: self.dials.append(waiter),
         )
         self.listener = Listener(
@@ -107,7 +110,7 @@ class World:
 
     def upstream(self, upstream: FakeUpstream | None = None) -> FakeUpstream:
         """The connection that the first waiting dial gets, now."""
-        upstream = upstream or FakeUpstream()
+        upstream = upstream or FakeUpstream(self.pool.endpoints.all[0])
         self.upstreams.append(upstream)
         self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
         return upstream
@@ -413,7 +416,7 @@ class Full(FakeUpstream):
 
 def test_an_upstream_that_is_full_of_the_head_gets_no_body_yet(world: World) -> None:
     client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
-    upstream = world.upstream(Full())
+    upstream = world.upstream(Full(world.pool.endpoints.all[0]))
     client.send(b"llo")
     assert upstream.sent.endswith(b"\r\n\r\n")
     world.exchange.upstream_has_room(world.loop.now)

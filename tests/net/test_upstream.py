@@ -17,6 +17,7 @@ from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteOptions
 from rawgate.net import upstream as module
 from rawgate.net.upstream import SWEEP_EVERY, Sweep, Upstream
+from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
@@ -35,7 +36,8 @@ class World:
         self.loop = FakeLoop()
         self.waiters: list[Waiter] = []
         self.pool = Pool(
-            UpstreamOptions("users", (("a", 1),), **options), lambda _, waiter: self.waiters.append(waiter)
+            UpstreamOptions(name="users", places=(Place(host="a", port=1),), **options),
+            lambda _, waiter: self.waiters.append(waiter),
         )
         self.clients: list[FakeClient] = []
         self.upstreams: list[Upstream] = []
@@ -61,7 +63,7 @@ class World:
         return exchange
 
     def connect(self, waiter: Waiter) -> None:
-        upstream = Upstream(self.pool, 0, RULES)
+        upstream = Upstream(self.pool, self.pool.endpoints.all[0], RULES)
         self.upstreams.append(upstream)
         self.transports.append(FakeTransport(self.loop, upstream))
         self.pool.dialed(waiter, upstream, self.loop.now)
@@ -299,7 +301,7 @@ def test_the_representation_says_in_which_state_it_is(world: World) -> None:
     states.append(repr(upstream))
     transport.breaks()
     states.append(repr(upstream))
-    assert states == [f"<Upstream users[0] {state}>" for state in ("leased", "idle", "lost")]
+    assert states == [f"<Upstream users a:1 {state}>" for state in ("leased", "idle", "lost")]
 
 
 # ── the sweep ──

@@ -14,6 +14,7 @@ from harness.ports import FakeClient, FakeUpstream
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteOptions
+from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import (
     ANSWERED,
     INTERIM_LIMIT,
@@ -74,7 +75,7 @@ class World:
     ) -> None:
         self.now = 100.0
         self.dials: list[Waiter] = []
-        self.pool = pool or Pool(UpstreamOptions("u", (("a", 1),), **options), self.dial)
+        self.pool = pool or Pool(UpstreamOptions(name="u", places=(Place(host="a", port=1),), **options), self.dial)
         self.client = FakeClient()
         parsed = {b"content-length": b"%d" % body} if body > 0 else {}
         head = RequestHead(method, b"/x", minor, b"h", parsed, [], body, close, expect, upgrade, 10)
@@ -102,10 +103,14 @@ class World:
         self.first.start(self.now)
         return self
 
+    def port(self, at: int = 0, *, used: bool = False) -> FakeUpstream:
+        """A new connection to one of the pool's endpoints."""
+        return FakeUpstream(self.pool.endpoints.all[at], used=used)
+
     def connected(self, *, used: bool = False) -> FakeUpstream:
         """Start, and give it a connection."""
         self.start()
-        upstream = FakeUpstream(used=used)
+        upstream = self.port(used=used)
         self.pool.dialed(self.dials.pop(), upstream, self.now)
         return upstream
 
@@ -778,7 +783,7 @@ def test_a_request_on_a_dead_idle_connection_is_sent_again_once() -> None:
     w.exchange.upstream_lost(w.now)
     assert w.exchange.phase is LEASING
     assert not w.client.over
-    second = FakeUpstream(used=True)
+    second = w.port(used=True)
     w.pool.dialed(w.dials.pop(), second, w.now)
     assert second.sent.startswith(b"GET /x")
     w.exchange.upstream_lost(w.now)
@@ -789,7 +794,7 @@ def test_a_body_that_was_not_touched_allows_the_retry() -> None:
     w = World(b"PUT", 5, expect=True)
     w.connected(used=True)
     w.exchange.upstream_lost(w.now)
-    second = FakeUpstream()
+    second = w.port()
     w.pool.dialed(w.dials.pop(), second, w.now)
     w.up(b"hello")
     w.down(OK_HEAD + b"ok")
@@ -804,7 +809,7 @@ def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -
     assert w.pool.queued(other.first)
     w.exchange.upstream_lost(w.now)
     assert w.dials == [w.first], "it keeps its slot"
-    new = FakeUpstream()
+    new = w.port()
     w.pool.dialed(w.dials.pop(), new, w.now)
     w.down(OK_HEAD + b"ok")
     assert w.outcome() == (errors.OK, 200)
@@ -813,7 +818,10 @@ def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -
 
 def two(dials: list[Waiter]) -> Pool:
     """A pool with two targets."""
-    return Pool(UpstreamOptions("u", (("a", 1), ("b", 2))), lambda _, waiter: dials.append(waiter))
+    return Pool(
+        UpstreamOptions(name="u", places=(Place(host="a", port=1), Place(host="b", port=2))),
+        lambda _, waiter: dials.append(waiter),
+    )
 
 
 @pytest.mark.parametrize("how", ["lost", "eof"])
@@ -821,14 +829,14 @@ def two(dials: list[Waiter]) -> Pool:
 def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: str, method: bytes, again: bool) -> None:
     dials: list[Waiter] = []
     w = World(method, pool=two(dials)).start()
-    w.pool.dialed(dials.pop(), FakeUpstream(0), w.now)
+    w.pool.dialed(dials.pop(), w.port(0), w.now)
     w.exchange.upstream_lost(w.now) if how == "lost" else w.exchange.upstream_eof(w.now)
-    assert w.pool.targets.is_only(1, w.now), "it is tried last"
+    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], w.now), "it is tried last"
     assert bool(dials) is again
     if not again:
         assert w.outcome() == (errors.UPSTREAM_RESET, 502)
         return
-    w.pool.dialed(dials.pop(), FakeUpstream(1), w.now)
+    w.pool.dialed(dials.pop(), w.port(1), w.now)
     w.exchange.upstream_lost(w.now)
     assert w.outcome() == (errors.UPSTREAM_RESET, 502), "the next target once"
     assert not dials
@@ -838,24 +846,24 @@ def test_a_target_that_says_something_or_was_given_a_body_has_not_failed() -> No
     dials: list[Waiter] = []
     for said in (b"HTT", b""):
         w = World(b"PUT", 5, pool=two(dials)).start()
-        w.pool.dialed(dials.pop(), FakeUpstream(0), w.now)
+        w.pool.dialed(dials.pop(), w.port(0), w.now)
         if said:
             w.down(said)
         else:
             w.up(b"h")
         w.exchange.upstream_lost(w.now)
-        assert not w.pool.targets.is_only(1, w.now)
+        assert not w.pool.endpoints.is_only(w.pool.endpoints.all[1], w.now)
         assert w.outcome() == (errors.UPSTREAM_RESET, 502)
 
 
 def at_rest(w: World, *since: float) -> list[FakeUpstream]:
     """More connections of the same pool, idle since then."""
-    ports = [FakeUpstream(used=True) for _ in since]
+    ports = [w.port(used=True) for _ in since]
     for port in ports:
         World(pool=w.pool).start()
         w.pool.dialed(w.dials.pop(), port, w.now)
     for port, rested in zip(ports, since, strict=True):
-        w.pool.release(port, rested)
+        w.pool.done(port, errors.OK, 200, 0.1, rested, keep=True)
     return ports
 
 
@@ -1179,7 +1187,7 @@ def test_a_lost_connection_does_not_spoil_the_one_after_it() -> None:
     w.connected(used=True)
     w.exchange.upstream_ends()
     w.exchange.upstream_lost(w.now)
-    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.pool.dialed(w.dials.pop(), w.port(), w.now)
     w.down(OK_HEAD + b"ok")
     assert w.outcome() == (errors.OK, 200)
     assert w.pool.idle == 1
@@ -1198,7 +1206,7 @@ def times(w: World) -> tuple[float | None, ...]:
 def test_where_the_time_went() -> None:
     w = World().start()
     w.now += 1.0
-    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.pool.dialed(w.dials.pop(), w.port(), w.now)
     w.now += 2.0
     w.down(OK_HEAD)
     w.now += 4.0
@@ -1223,7 +1231,7 @@ def test_a_request_that_is_sent_again_has_waited_until_its_last_connection() -> 
     w.now += 1.0
     w.exchange.upstream_lost(w.now)
     w.now += 2.0
-    w.pool.dialed(w.dials.pop(), FakeUpstream(), w.now)
+    w.pool.dialed(w.dials.pop(), w.port(), w.now)
     w.down(OK_HEAD + b"ok")
     assert times(w) == (0.0, 3.0, 3.0, 3.0)
 

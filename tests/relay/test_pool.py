@@ -11,29 +11,50 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harness.ports import FakeUpstream, FakeWaiter
-from rawgate.errors import QUEUE_FULL, UPSTREAM_CONNECT_FAILED
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
+from rawgate.relay.endpoints import UNHEALTHY_FOR, Endpoint, Place
+from rawgate.relay.pool import Outcomes, Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import UpstreamPort
-from rawgate.relay.targets import UNHEALTHY_FOR
+from rawgate.relay.quota import Quota
+
+Names = tuple[tuple[str, int], ...]
+
+
+def places(*names: tuple[str, int]) -> tuple[Place, ...]:
+    return tuple(Place(host=host, port=port) for host, port in names)
 
 
 class Fixture:
     """A pool whose dials are only written down."""
 
-    def __init__(self, targets: tuple[tuple[str, int], ...] = (("a", 1),), **options: Any) -> None:
+    def __init__(self, targets: Names = (("a", 1),), pool: Pool | None = None, **options: Any) -> None:
         self.dials: list[Waiter] = []
-        self.orders: list[list[tuple[int, int]]] = []
+        self.orders: list[list[Endpoint]] = []
         self.said: list[str] = []
-        self.pool = Pool(UpstreamOptions("u", targets, **options), self._dial, self.said.append)
+        quotas = {name: options.pop(name) for name in ("slots", "queue_places") if name in options}
+        self.pool = Pool(
+            UpstreamOptions(name="u", places=places(*targets), **options),
+            self._dial,
+            self.said.append,
+            quotas.get("slots"),
+            quotas.get("queue_places"),
+        )
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
         self.dials.append(waiter)
-        self.orders.append(pool.targets.order(0.0))
+        self.orders.append([endpoint for endpoint, _ in pool.endpoints.order(0.0)])
+
+    def endpoint(self, at: int = 0) -> Endpoint:
+        return self.pool.endpoints.all[at]
+
+    def firsts(self) -> list[int]:
+        """Which endpoint each dial tried first."""
+        return [self.pool.endpoints.all.index(order[0]) for order in self.orders]
 
     def connect(self, waiter: Waiter, now: float = 0.0, target: int = 0, address: str = "") -> FakeUpstream:
         """The dial made for this waiter succeeds."""
         self.dials.remove(waiter)
-        upstream = FakeUpstream(target, address=address)
+        upstream = FakeUpstream(self.endpoint(target), address=address)
         self.pool.dialed(waiter, upstream, now)
         return upstream
 
@@ -42,12 +63,20 @@ class Fixture:
         assert self.pool.acquire(waiter, now) is None
         return waiter, self.connect(waiter, now, target)
 
+    def release(self, upstream: UpstreamPort, now: float, promised: int = -1, *, carried: bool = False) -> None:
+        """Its exchange went well."""
+        self.pool.done(upstream, OK, 200, 0.1, now, keep=True, promised=promised, carried=carried)
+
+    def discard(self, upstream: UpstreamPort) -> None:
+        """Its exchange did not go well."""
+        self.pool.done(upstream, UPSTREAM_RESET, 0, 0.1, 0.0)
+
 
 def test_the_first_request_dials_and_the_second_reuses() -> None:
     f = Fixture()
     waiter, upstream = f.lease()
     assert waiter.got == [upstream]
-    f.pool.release(upstream, 1.0)
+    f.release(upstream, 1.0)
     assert f.pool.acquire(FakeWaiter(), 1.0) is upstream
     assert f.pool.leased == 1
 
@@ -55,15 +84,15 @@ def test_the_first_request_dials_and_the_second_reuses() -> None:
 def test_the_newest_idle_connection_goes_first() -> None:
     f = Fixture()
     (_, old), (_, new) = f.lease(), f.lease()
-    f.pool.release(old, 1.0)
-    f.pool.release(new, 2.0)
+    f.release(old, 1.0)
+    f.release(new, 2.0)
     assert f.pool.acquire(FakeWaiter(), 3.0) is new
 
 
 def test_an_idle_connection_is_not_leased_after_its_time() -> None:
     f = Fixture(keep_alive=10.0)
     _, upstream = f.lease()
-    f.pool.release(upstream, 0.0)
+    f.release(upstream, 0.0)
     assert f.pool.acquire(FakeWaiter(), 10.0) is None
     assert upstream.closed
     assert len(f.dials) == 1
@@ -73,15 +102,15 @@ def test_an_idle_connection_is_not_leased_after_its_time() -> None:
 def test_the_upstreams_own_keep_alive_retires_a_connection_a_second_early(promised: int, retire_at: float) -> None:
     f = Fixture(keep_alive=55.0)
     _, upstream = f.lease()
-    f.pool.release(upstream, 0.0, promised)
+    f.release(upstream, 0.0, promised)
     assert upstream.retire_at == retire_at
 
 
 def test_retire_takes_the_old_ones_off_the_list() -> None:
     f = Fixture(keep_alive=10.0)
     (_, old), (_, new) = f.lease(), f.lease()
-    f.pool.release(old, 0.0)
-    f.pool.release(new, 5.0)
+    f.release(old, 0.0)
+    f.release(new, 5.0)
     assert f.pool.retire(10.0) == [old]
     assert f.pool.idle == 1
 
@@ -94,9 +123,9 @@ def test_at_the_limit_requests_queue_in_order_and_then_are_refused() -> None:
     assert f.pool.acquire(second, 0.0) is None
     assert f.pool.acquire(third, 0.0) is QUEUE_FULL
     assert f.pool.queued(first)
-    f.pool.release(upstream, 1.0)
+    f.release(upstream, 1.0)
     assert (first.got, second.got) == ([upstream], [])
-    f.pool.release(upstream, 2.0)
+    f.release(upstream, 2.0)
     assert second.got == [upstream]
 
 
@@ -107,7 +136,7 @@ def test_who_leaves_the_queue_is_not_served() -> None:
     f.pool.acquire(gone, 0.0)
     f.pool.acquire(stays, 0.0)
     f.pool.leave(gone)
-    f.pool.release(upstream, 1.0)
+    f.release(upstream, 1.0)
     assert (gone.got, stays.got) == ([], [upstream])
 
 
@@ -116,7 +145,7 @@ def test_a_lost_connection_lets_the_head_of_the_queue_dial() -> None:
     _, upstream = f.lease()
     queued = FakeWaiter()
     f.pool.acquire(queued, 0.0)
-    f.pool.discard(upstream)
+    f.discard(upstream)
     assert f.dials == [queued]
     assert not f.pool.queued(queued)
 
@@ -141,7 +170,7 @@ def test_a_dial_whose_waiter_has_left_serves_the_queue_or_rests() -> None:
     f.pool.leave(gone)
     upstream = f.connect(gone)
     assert (gone.got, queued.got) == ([], [upstream])
-    f.pool.release(upstream, 1.0)
+    f.release(upstream, 1.0)
     assert f.pool.idle == 1
 
 
@@ -153,10 +182,10 @@ def test_a_dead_connection_is_replaced_in_its_own_slot(waiting: bool) -> None:
     queued = FakeWaiter("another")
     if waiting:
         f.pool.acquire(queued, 0.0)
-    f.pool.replace(dead, waiter)
+    f.pool.replace(dead, waiter, 0.1, 0.0)
     assert f.dials == [waiter]
     assert f.pool.size == 2
-    f.pool.release(other, 1.0)
+    f.release(other, 1.0)
     assert queued.got == ([other] if waiting else [])
     assert waiter.got == [dead], "not the one that another just gave back"
     new = f.connect(waiter)
@@ -168,8 +197,8 @@ def test_silence_casts_doubt_on_idle_connections_that_are_as_old() -> None:
     (_, old), (_, same), (_, young), (_, busy) = (f.lease() for _ in range(4))
     _, elsewhere = f.lease(target=1)
     for upstream, now in ((old, 1.0), (same, 2.0), (young, 3.0), (elsewhere, 1.0)):
-        f.pool.release(upstream, now)
-    f.pool.doubt(0, 2.0)
+        f.release(upstream, now)
+    f.pool.doubt(f.endpoint(), 2.0)
     assert [one.closed for one in (old, same, young, busy, elsewhere)] == [True, True, False, False, False]
     assert f.pool.size == 3
 
@@ -180,9 +209,9 @@ def test_silence_casts_doubt_on_idle_connections_that_are_as_old() -> None:
 def test_whether_there_is_another_target(count: int, down: tuple[int, ...], only: bool) -> None:
     f = Fixture(targets=tuple((str(number), 1) for number in range(count)))
     for target in down:
-        f.pool.targets.failed(target, "x", 0.0)
-    assert f.pool.targets.is_only(0, 1.0) is only
-    assert f.pool.targets.is_only(0, UNHEALTHY_FOR) is (count == 1)
+        f.pool.endpoints.failed(f.endpoint(target), "x", 0.0)
+    assert f.pool.endpoints.is_only(f.endpoint(), 1.0) is only
+    assert f.pool.endpoints.is_only(f.endpoint(), UNHEALTHY_FOR) is (count == 1)
 
 
 TWO = (("a", 1), ("b", 2))
@@ -194,7 +223,7 @@ def test_a_burst_is_spread_over_the_targets(count: int) -> None:
     f = Fixture(TWO, max_connections=256)
     for _ in range(count):
         assert f.pool.acquire(FakeWaiter(), 0.0) is None
-    first = [order[0][0] for order in f.orders]
+    first = f.firsts()
     assert (first.count(0), first.count(1)) == (count // 2, count // 2)
 
 
@@ -206,12 +235,12 @@ def test_what_comes_and_goes_is_spread_over_the_targets(seed: int) -> None:
     busy: list[FakeUpstream] = []
     for _ in range(200):
         while busy and chance.random() < 0.5:
-            f.pool.release(busy.pop(chance.randrange(len(busy))), 0.0)
+            f.release(busy.pop(chance.randrange(len(busy))), 0.0)
         waiter = FakeWaiter()
         upstream = f.pool.acquire(waiter, 0.0)
         if upstream is None:
-            upstream = f.connect(waiter, target=f.orders[-1][0][0])
-        served[cast("FakeUpstream", upstream).target] += 1
+            upstream = f.connect(waiter, target=f.firsts()[-1])
+        served[f.pool.endpoints.all.index(cast("FakeUpstream", upstream).endpoint)] += 1
         busy.append(cast("FakeUpstream", upstream))
     assert served == [100, 100]
 
@@ -221,48 +250,48 @@ def test_dials_for_who_comes_from_the_queue_or_wants_a_new_connection_take_turns
     (_, one), (_, other) = f.lease(), f.lease()
     for _ in range(2):
         f.pool.acquire(FakeWaiter(), 0.0)
-    f.pool.discard(one)
-    f.pool.discard(other)
-    assert [order[0][0] for order in f.orders] == [1, 0, 1, 0]
+    f.discard(one)
+    f.discard(other)
+    assert f.firsts() == [1, 0, 1, 0]
     f = Fixture(TWO)
     for waiter, upstream in [f.lease() for _ in range(4)]:
-        f.pool.replace(upstream, waiter)
-    assert [order[0][0] for order in f.orders[4:]] == [1, 0, 1, 0]
+        f.pool.replace(upstream, waiter, 0.1, 0.0)
+    assert f.firsts()[4:] == [1, 0, 1, 0]
 
 
 def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> None:
     f = Fixture()
-    f.pool.targets.addresses(0, 0, ("10.0.0.1", "10.0.0.2"), 0.0)
+    f.pool.endpoints.addresses(f.endpoint(), 0, ("10.0.0.1", "10.0.0.2"), 0.0)
     waiters = [FakeWaiter() for _ in range(4)]
     resting = []
     for number, waiter in enumerate(waiters):
         f.pool.acquire(waiter, 0.0)
         resting.append(f.connect(waiter, address=f"10.0.0.{number % 2 + 1}"))
     for upstream in resting:
-        f.pool.release(upstream, 0.0)
+        f.release(upstream, 0.0)
     taken = [cast("FakeUpstream", f.pool.acquire(FakeWaiter(), 0.0)).address for _ in range(4)]
     assert sorted(taken[:2]) == sorted(taken[2:]) == ["10.0.0.1", "10.0.0.2"]
     assert f.pool.acquire(FakeWaiter(), 0.0) is None, "none is idle"
-    f.pool.release(resting[0], 0.0)
-    f.pool.targets.address_failed(0, "10.0.0.2", "timed out", 0.0)
+    f.release(resting[0], 0.0)
+    f.pool.endpoints.address_failed(f.endpoint(), "10.0.0.2", "timed out", 0.0)
     assert f.pool.acquire(FakeWaiter(), 0.0) is resting[0]
 
 
 def test_at_the_limit_an_idle_connection_of_another_target_is_better_than_the_queue() -> None:
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1)
     _, upstream = f.lease(target=1)
-    f.pool.release(upstream, 0.0)
+    f.release(upstream, 0.0)
     assert f.pool.acquire(FakeWaiter(), 0.0) is upstream
-    f.pool.release(upstream, 0.0)
+    f.release(upstream, 0.0)
     assert f.pool.acquire(FakeWaiter(), 0.0) is upstream
 
 
 def test_a_closed_pool_keeps_nothing() -> None:
     f = Fixture()
     (_, idle), (_, busy) = f.lease(), f.lease()
-    f.pool.release(idle, 0.0)
+    f.release(idle, 0.0)
     assert f.pool.close() == [idle]
-    f.pool.release(busy, 0.0)
+    f.release(busy, 0.0)
     assert busy.closed
     assert f.pool.size == 0
 
@@ -275,11 +304,9 @@ def test_a_tunnel_gives_its_slot_to_who_waits() -> None:
     _, upstream = f.lease()
     queued = FakeWaiter()
     f.pool.acquire(queued, 0.0)
-    f.pool.switched(upstream)
+    f.pool.switched(upstream, 0.1, 0.0)
     assert f.dials == [queued]
     assert (f.pool.leased, f.pool.size) == (0, 1)
-    f.pool.discard(upstream)
-    assert f.pool.size == 1, "its end is nobody's slot"
 
 
 def test_tunnels_have_places_of_their_own() -> None:
@@ -296,7 +323,7 @@ def test_tunnels_have_places_of_their_own() -> None:
 def carried(f: Fixture, now: float = 0.0, *, body: bool = True) -> FakeUpstream:
     """A connection at rest, after such a request."""
     _, upstream = f.lease(now)
-    f.pool.release(upstream, now, carried=body)
+    f.release(upstream, now, carried=body)
     return upstream
 
 
@@ -304,7 +331,7 @@ def test_a_connection_that_carried_a_body_is_used_last() -> None:
     f = Fixture()
     waiter, second = f.lease()
     posted = carried(f)
-    f.pool.release(second, 0.0)
+    f.release(second, 0.0)
     assert f.pool.acquire(FakeWaiter(), 1.0) is second
     assert f.pool.acquire(FakeWaiter(), 1.0) is posted
     assert waiter.got == [second]
@@ -326,7 +353,7 @@ def test_a_connection_is_looked_at_when_it_may_do_harm(
         _, upstream = f.lease()
         upstream.spoilt = True
         f.pool.acquire(waiter, 0.0)
-        f.pool.release(upstream, 1.0, carried=body)
+        f.release(upstream, 1.0, carried=body)
         got = waiter.got[0] if waiter.got else None
     else:
         upstream = carried(f, body=body)
@@ -349,9 +376,9 @@ def test_a_service_that_answers_without_reading_bodies_is_told_once_and_its_conn
     f = Fixture()
     (_, posted), (_, other) = f.lease(), f.lease()
     for upstream in (posted, other):
-        f.pool.release(upstream, 0.0, carried=True)
-    f.pool.suspect(0)
-    f.pool.suspect(0)
+        f.release(upstream, 0.0, carried=True)
+    f.pool.suspect(f.endpoint())
+    f.pool.suspect(f.endpoint())
     assert len(f.said) == 1
     assert "upstream u: a:1 sent octets that belong to no request" in f.said[0]
     assert 'upstreams.u.reuse = "after-bodiless"' in f.said[0]
@@ -386,9 +413,9 @@ def test_a_free_slot_goes_to_the_address_with_the_fewest_connections(freed: str)
     served = []
     for _ in waiters:
         if freed == "released":
-            f.pool.release(one, 1.0)
+            f.release(one, 1.0)
         elif freed == "discarded":
-            f.pool.discard(one)
+            f.discard(one)
         else:
             f.dials.remove(dialing)
             f.pool.dial_failed(dialing, UPSTREAM_CONNECT_FAILED, 1.0)
@@ -443,7 +470,7 @@ def test_the_slot_that_is_given_up_goes_to_who_it_was_given_up_for() -> None:
     f = Fixture(max_connections=2, per_client=1, queue=0)
     (stalled, upstream), _ = f.lease(address="a"), f.lease(address="a")
     stalled.stalled_since = 1.0
-    stalled.make_way = lambda now: f.pool.discard(upstream)  # type: ignore[method-assign]
+    stalled.make_way = lambda now: f.discard(upstream)  # type: ignore[method-assign]
     newcomer = FakeWaiter("b")
     assert f.pool.acquire(newcomer, 10.0) is None, "even where nobody may wait"
     assert f.dials == [newcomer]
@@ -455,16 +482,149 @@ def test_counting_ends_when_nobody_has_waited_for_a_while() -> None:
     queued = FakeWaiter("b")
     f.pool.acquire(queued, 0.0)
     f.pool.sweep(1.0)
-    f.pool.release(upstream, 1.0)
+    f.release(upstream, 1.0)
     assert queued.got == [upstream]
     f.pool.sweep(2.0)
-    f.pool.release(upstream, 3.0)
+    f.release(upstream, 3.0)
     _, again = FakeWaiter("c"), f.pool.acquire(FakeWaiter("c"), 3.0)
     assert again is upstream
     last = FakeWaiter("b")
     f.pool.acquire(last, 3.0)
-    f.pool.release(upstream, 4.0)
+    f.release(upstream, 4.0)
     assert last.got == [upstream]
+
+
+# ── endpoints that come and go ──
+
+
+def test_an_endpoint_that_stays_keeps_its_connections_and_its_standing() -> None:
+    f = Fixture(TWO)
+    (_, stays), (_, goes), (_, busy) = f.lease(target=0), f.lease(target=1), f.lease(target=1)
+    for upstream in (stays, goes):
+        f.release(upstream, 0.0)
+    f.pool.endpoints.failed(f.endpoint(0), "timed out", 0.0)
+    kept = f.endpoint(0)
+    f.pool.retarget(places(("c", 3), ("a", 1)))
+    assert f.pool.endpoints.all[1] is kept
+    assert f.pool.endpoints.next(1.0)[0] is f.endpoint(0), "the one that stays is still down"
+    assert (stays.closed, goes.closed, busy.closed) == (False, True, False)
+    assert (f.pool.idle, f.pool.leased, f.pool.slots.taken) == (1, 1, 2)
+    f.release(busy, 1.0)
+    assert busy.closed, "it has ended its exchange, and is not used again"
+    assert (f.pool.size, f.pool.slots.taken) == (1, 1)
+
+
+def test_a_dial_to_an_endpoint_that_has_gone_meanwhile_serves_its_waiter_only() -> None:
+    f = Fixture()
+    served, left = FakeWaiter(), FakeWaiter()
+    gone = f.endpoint()
+    for waiter in (served, left):
+        f.pool.acquire(waiter, 0.0)
+    f.pool.leave(left)
+    f.pool.retarget(places(("b", 1)))
+    upstreams = [FakeUpstream(gone), FakeUpstream(gone)]
+    for waiter, upstream in zip((served, left), upstreams, strict=True):
+        f.pool.dialed(waiter, upstream, 1.0)
+    assert served.got == upstreams[:1]
+    assert [upstream.closed for upstream in upstreams] == [False, True]
+    assert f.pool.size == f.pool.slots.taken == 1
+
+
+def test_new_endpoints_have_their_turn_and_an_upstream_has_one_at_least() -> None:
+    f = Fixture()
+    f.pool.retarget(places(("a", 1), ("a", 1), ("b", 1)))
+    assert not f.pool.endpoints.is_single
+    for _ in range(4):
+        f.pool.acquire(FakeWaiter(), 0.0)
+    assert f.firsts() == [1, 0, 1, 0]
+    with pytest.raises(ValueError, match="at least one"):
+        f.pool.retarget(())
+
+
+class Heard(Outcomes):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, int, float]] = []
+
+    def done(self, endpoint: Endpoint, reason: Reason, status: int, seconds: float, now: float) -> None:
+        self.said.append((endpoint.place.authority, reason.code, status, seconds))
+
+
+def test_every_use_of_a_connection_has_an_outcome() -> None:
+    f, heard = Fixture(TWO), Heard()
+    f.pool.outcomes = heard
+    (_, good), (waiter, dead), (_, bad), (_, tunnel) = f.lease(), f.lease(target=1), f.lease(), f.lease()
+    f.release(good, 0.0)
+    f.pool.replace(dead, waiter, 0.2, 0.0)
+    f.discard(bad)
+    f.pool.switched(tunnel, 0.3, 0.0)
+    f.pool.unreachable(f.endpoint(1), UPSTREAM_CONNECT_FAILED, "connection refused", 0.4, 0.0)
+    assert heard.said == [
+        ("a:1", "ok", 200, 0.1),
+        ("b:2", "upstream_reset", 0, 0.2),
+        ("a:1", "upstream_reset", 0, 0.1),
+        ("a:1", "ok", 101, 0.3),
+        ("b:2", "upstream_connect_failed", 0, 0.4),
+    ]
+
+
+# ── slots that processes share ──
+
+
+class Shared(Quota):
+    """Slots of two pools that stand for two processes: each has one of these, over one count."""
+
+    everybody: "list[Shared]"
+
+    def __init__(self, limit: int, everybody: "list[Shared]") -> None:
+        super().__init__(limit)
+        self.everybody = everybody
+        everybody.append(self)
+        self.freed: Callable[[], None] | None = None
+
+    def take(self) -> bool:
+        if sum(one.taken for one in self.everybody) >= self.limit:
+            return False
+        self.taken += 1
+        return True
+
+    def on_free(self, freed: Callable[[], None]) -> None:
+        self.freed = freed
+
+    def wake(self) -> None:
+        """The loop of this process hears that another has given something back."""
+        assert self.freed is not None
+        self.freed()
+
+
+def test_a_waiter_gets_the_slot_that_another_process_frees() -> None:
+    quotas: list[Shared] = []
+    one, other = (Fixture(slots=Shared(2, quotas), max_connections=2) for _ in range(2))
+    (_, first), (_, second) = one.lease(), one.lease()
+    queued = FakeWaiter()
+    assert other.pool.acquire(queued, 0.0) is None
+    assert other.pool.queued(queued)
+    quotas[1].wake()
+    assert other.pool.queued(queued), "nothing is free"
+    one.discard(first)
+    quotas[1].wake()
+    assert other.dials == [queued]
+    assert [quota.taken for quota in quotas] == [1, 1]
+    one.release(second, 0.0)
+    assert one.pool.acquire(FakeWaiter(), 0.0) is second, "what rests keeps its slot"
+
+
+def test_places_in_the_queue_are_shared_too() -> None:
+    quotas: list[Shared] = []
+    one, other = (Fixture(queue_places=Shared(1, quotas), max_connections=1) for _ in range(2))
+    for f in (one, other):
+        f.lease()
+    first, second = FakeWaiter(), FakeWaiter()
+    assert one.pool.acquire(first, 0.0) is None
+    assert other.pool.acquire(second, 0.0) is QUEUE_FULL
+    one.pool.leave(first)
+    assert other.pool.acquire(second, 0.0) is None
 
 
 class Client(FakeWaiter):
@@ -515,7 +675,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert client.stalled_since == min(eldest) < inf
         upstream = next(upstream for upstream, holder in self.busy.items() if holder is client)
         del self.busy[upstream]
-        self.f.pool.discard(upstream)
+        self.f.discard(upstream)
 
     def settle(self) -> None:
         """Move those who were served or failed out of the waiting."""
@@ -594,8 +754,8 @@ class PoolMachine(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject, clean: bool) -> None:
         upstream = data.draw(st.sampled_from(list(self.busy)))
         del self.busy[upstream]
-        pool = self.f.pool
-        self.free((lambda: pool.release(upstream, self.now)) if clean else (lambda: pool.discard(upstream)))
+        f = self.f
+        self.free((lambda: f.release(upstream, self.now)) if clean else (lambda: f.discard(upstream)))
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
@@ -603,15 +763,24 @@ class PoolMachine(RuleBasedStateMachine):
         upstream = data.draw(st.sampled_from(list(self.busy)))
         waiter = self.busy.pop(upstream)
         queue = self.queued()
-        self.f.pool.replace(upstream, waiter)
+        self.f.pool.replace(upstream, waiter, 0.1, 0.0)
         waiter.got.clear()
         self.waiting.append(waiter)
         assert self.queued() == queue, "it kept its slot, and took nobody's"
         assert self.f.dials[-1] is waiter
 
+    @rule(names=st.sampled_from([(("a", 1), ("b", 2)), (("b", 2), ("c", 3)), (("c", 3), ("a", 1))]))
+    def endpoints_come_and_go(self, names: Names) -> None:
+        stay = {endpoint.place.authority: endpoint for endpoint in self.f.pool.endpoints.all}
+        queue = self.queued()
+        self.f.pool.retarget(places(*names))
+        for endpoint in self.f.pool.endpoints.all:
+            assert stay.get(endpoint.place.authority, endpoint) is endpoint
+        assert self.queued() == queue, "whatever was idle, nobody waited for it"
+
     @rule(since=st.sampled_from([0.0, 1.0, 20.0]), which=st.sampled_from([0, 1]))
     def doubt(self, since: float, which: int) -> None:
-        self.f.pool.doubt(which, since)
+        self.f.pool.doubt(self.f.endpoint(which), since)
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
@@ -620,14 +789,14 @@ class PoolMachine(RuleBasedStateMachine):
             upstream = data.draw(st.sampled_from(list(self.busy)))
             del self.busy[upstream]
             self.tunnels.append(upstream)
-            self.free(lambda: self.f.pool.switched(upstream))
+            self.free(lambda: self.f.pool.switched(upstream, 0.1, self.now))
         else:
             assert len(self.tunnels) == 2
 
     @precondition(lambda self: self.tunnels)
     @rule()
     def tunnel_ends(self) -> None:
-        self.f.pool.discard(self.tunnels.pop())
+        self.tunnels.pop()
         self.f.pool.free_tunnel()
 
     @precondition(lambda self: self.waiting)
@@ -652,7 +821,8 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.f.pool
         assert pool.leased == len(self.busy)
         assert pool.size == pool.leased + pool.idle + len(self.f.dials)
-        assert pool.size <= 4
+        assert pool.size == pool.slots.taken <= 4
+        assert pool.queue.taken == len(self.queued())
         assert pool.tunnels == len(self.tunnels)
 
     @invariant()

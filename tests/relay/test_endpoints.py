@@ -1,0 +1,128 @@
+"""Whose turn it is, who is left out, and what is told of it."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rawgate.relay.endpoints import ANY, UNHEALTHY_FOR, Endpoints, Place
+
+
+def endpoints(count: int = 3) -> tuple[Endpoints, list[str]]:
+    said: list[str] = []
+    return Endpoints([Place(host=name, port=80) for name in "abcdefgh"[:count]], said.append), said
+
+
+def order(of: Endpoints, now: float) -> list[int]:
+    """The endpoints by their numbers, as a dial that is started now tries them."""
+    return [of.all.index(endpoint) for endpoint, _ in of.order(now)]
+
+
+def firsts(of: Endpoints, count: int, now: float = 0.0) -> list[int]:
+    """Which endpoint is tried first by so many dials."""
+    return [order(of, now)[0] for _ in range(count)]
+
+
+def test_endpoints_take_turns_and_a_failed_one_is_tried_last_for_a_while() -> None:
+    of, _ = endpoints()
+    assert firsts(of, 6) == [1, 2, 0, 1, 2, 0]
+    of.failed(of.all[1], "timed out", 0.0)
+    assert order(of, 1.0) == [2, 0, 1]
+    assert firsts(of, 4, 1.0) == [0, 2, 0, 2]
+    assert set(firsts(of, 3, UNHEALTHY_FOR)) == {0, 1, 2}
+
+
+def test_when_all_are_down_all_are_tried() -> None:
+    of, _ = endpoints(2)
+    for at in range(2):
+        of.failed(of.all[at], "timed out", 0.0)
+    assert {tuple(order(of, 1.0)) for _ in range(2)} == {(0, 1), (1, 0)}
+
+
+@given(st.lists(st.booleans(), max_size=200), st.integers(2, 5), st.sets(st.integers(0, 4)))
+def test_turns_are_even_among_those_that_are_up(dialed: list[bool], count: int, down: set[int]) -> None:
+    """Whether they are taken by dials or by idle connections."""
+    of, _ = endpoints(count)
+    up = set(range(count)) - down
+    for at in down & set(range(count)):
+        of.failed(of.all[at], "timed out", 0.0)
+    taken: Counter[int] = Counter(dict.fromkeys(up or range(count), 0))
+    for dials in dialed:
+        at = of.all.index(of.next(1.0)[0])
+        taken[at] += 1
+        if dials:
+            assert firsts(of, 1, 1.0) == [at]
+        else:
+            of.took(of.all[at], 1.0)
+    assert set(taken) == (up or set(range(count)))
+    assert max(taken.values()) - min(taken.values()) <= 1
+
+
+# ── addresses ──
+
+FOUND = ("10.0.0.1", "::1", "10.0.0.2")
+
+
+def test_dials_that_began_before_the_name_was_looked_up_share_its_addresses_evenly() -> None:
+    of, _ = endpoints(1)
+    turns = [of.order(0.0)[0][1] for _ in range(30)]
+    first = [of.addresses(of.all[0], turn, FOUND, 0.0)[0] for turn in turns]
+    assert Counter(first) == dict.fromkeys(FOUND, 10)
+
+
+def test_an_address_that_failed_is_tried_last_for_a_while_and_its_turns_go_to_all_others() -> None:
+    of, _ = endpoints(1)
+    of.addresses(of.all[0], 0, FOUND, 0.0)
+    assert not of.is_single
+    of.address_failed(of.all[0], "::1", "timed out", 0.0)
+    asked = [of.addresses(of.all[0], of.order(1.0)[0][1], FOUND, 1.0) for _ in range(10)]
+    assert {order[-1] for order in asked} == {"::1"}
+    assert Counter(order[0] for order in asked) == {"10.0.0.1": 5, "10.0.0.2": 5}
+    later = UNHEALTHY_FOR
+    assert {of.addresses(of.all[0], of.order(later)[0][1], FOUND, later)[0] for _ in range(3)} == set(FOUND)
+
+
+def test_a_new_answer_keeps_what_is_known_of_the_addresses_that_stay() -> None:
+    of, _ = endpoints(1)
+    of.addresses(of.all[0], 0, FOUND, 0.0)
+    of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
+    assert of.addresses(of.all[0], 0, ("10.0.0.1", "10.0.0.9"), 1.0) == ["10.0.0.9", "10.0.0.1"]
+    assert of.next(1.0) == (of.all[0], "10.0.0.9")
+    of.addresses(of.all[0], 0, ("10.0.0.9",), 1.0)
+    assert of.is_single
+    assert of.next(1.0) == (of.all[0], ANY)
+
+
+# ── what is told ──
+
+
+def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
+    of, said = endpoints(2)
+    for now in (0.0, 1.0, 2.0, 20.0, 40.0):
+        of.failed(of.all[0], "connection refused", now)
+    of.answered(of.all[0], ANY)
+    of.answered(of.all[0], ANY)
+    of.answered(of.all[1], ANY)
+    assert said == ["a:80 cannot be reached: connection refused", "a:80 can be reached again"]
+
+
+def test_one_that_comes_and_goes_all_the_time_is_told_seldom_and_truly_in_the_end() -> None:
+    of, said = endpoints(1)
+    for step in range(100):
+        of.failed(of.all[0], "timed out", step * UNHEALTHY_FOR / 100)
+        of.answered(of.all[0], ANY)
+    assert len(said) == 2
+    of.failed(of.all[0], "timed out", UNHEALTHY_FOR + 1)
+    assert said[-1] == "a:80 cannot be reached: timed out"
+    of.answered(of.all[0], ANY)
+    assert said[-1] == "a:80 can be reached again"
+
+
+@pytest.mark.parametrize(("found", "count"), [(("10.0.0.1",), 0), (("10.0.0.1", "10.0.0.2"), 2)])
+def test_an_address_is_told_where_there_are_others(found: tuple[str, ...], count: int) -> None:
+    of, said = endpoints(1)
+    of.addresses(of.all[0], 0, found, 0.0)
+    of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
+    of.answered(of.all[0], "10.0.0.1")
+    assert said == ["a:80 at 10.0.0.1 cannot be reached: timed out", "a:80 at 10.0.0.1 can be reached again"][:count]
