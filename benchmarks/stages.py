@@ -29,7 +29,8 @@ from rawgate import errors
 from rawgate.config.load import load
 from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
-from rawgate.net.downstream import Downstream, Listener, ListenerOptions
+from rawgate.net.client import ClientConnection
+from rawgate.net.listener import ClientConnections, ListenerOptions
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
@@ -328,7 +329,7 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
         loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())
 
     descriptor = os.open(os.devnull, os.O_WRONLY)
-    listener = Listener(
+    connections = ClientConnections(
         loop=loop,
         decide=scene.gate.decide,
         date=scene.date,
@@ -340,7 +341,7 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
         client_options=ClientOptions(),
         request_rules=scene.request_rules(fast=True),
     )
-    clients = [Downstream(listener) for _ in range(CONNECTIONS)]
+    clients = [ClientConnection(connections) for _ in range(CONNECTIONS)]
     for client, head in zip(clients, heads, strict=False):
         client.connection_made(_Transport({"peername": ("127.0.0.1", 50412)}))
         client.data_received(head)

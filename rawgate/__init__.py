@@ -33,14 +33,14 @@ Life of a request
 -----------------
 `life-of-a-request.md`, beside this file, follows one through all rooms. In short:
 
-1. `net.downstream.Downstream.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
+1. `net.client.ClientConnection.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
    `message.RequestHead`, or raises `errors.RequestError`: then our own reply, and the connection ends.
 2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.LocalReply`, or a `message.Pending`.
 3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: idle, dialed by
    `net.dialing.Dialer`, or after a wait in the queue.
 4. `relay.exchange.Exchange.leased` writes the head; `client_data` sends the body up, `upstream_data` brings the answer
    down, as they come; a full side pauses the other one. `relay/phases.svg` draws the phases.
-5. `net.downstream.Downstream.finished` writes one record to `observe.access_log.AccessLog`; the next request's turn
+5. `net.client.ClientConnection.finished` writes one record to `observe.access_log.AccessLog`; the next request's turn
    comes.
 """
 

@@ -54,6 +54,10 @@ SERVE = {
     "run": {"clock", "descriptors", "load", "service", "telling"},
 }
 
+# the two sides of `net`
+CLIENTS_SIDE = {f"net.{name}" for name in ("client", "inbound", "listener", "replies", "states")}
+UPSTREAMS_SIDE = {"net.upstream", "net.dialing", "net.names"}
+
 SANS_IO = {"wire", "policy", "relay"}
 EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
 LOOPLESS = {
@@ -137,7 +141,7 @@ def sibling_violations(module: str, target: str) -> Iterator[str]:
         yield f"{module} imports {target}, which stands above it"
     if room == "serve" and sibling not in SERVE.get(name, ()):
         yield f"{module} imports its sibling {target}: not in the table of serve"
-    if "net.downstream" in {module, target} and {module, target} & {"net.upstream", "net.dialing"}:
+    if {module, target} & CLIENTS_SIDE and {module, target} & UPSTREAMS_SIDE:
         yield f"{module} imports {target}: they meet in relay's ports"
 
 
@@ -242,8 +246,8 @@ def test_the_dependencies_are_these() -> None:
         ("policy.jwt", "def f():\n    from time import time", "policy is sans-I/O and imports time"),
         ("relay.pool", "import os.path", "relay is sans-I/O and imports os"),
         ("wire.body", "from rawgate.config.model import Config", "wire imports config"),
-        ("net.downstream", "from rawgate import policy", "net imports policy"),
-        ("net.downstream", "import rawgate.config", "net imports config"),
+        ("net.client", "from rawgate import policy", "net imports policy"),
+        ("net.client", "import rawgate.config", "net imports config"),
         ("relay.pool", "from .exchange import Exchange", "a relative import: write the name in full"),
         ("errors", "from rawgate.message import Peer", "errors imports message"),
         ("__main__", "import rawgate.serve", "__main__ imports serve"),
@@ -277,17 +281,22 @@ def test_the_dependencies_are_these() -> None:
         ("offline.explain.watch", "import socket", "offline.explain.watch knows no event loop and imports socket"),
         (
             "net.upstream",
-            "from rawgate.net.downstream import Downstream",
-            "net.upstream imports net.downstream: they meet in relay's ports",
+            "from rawgate.net.client import ClientConnection",
+            "net.upstream imports net.client: they meet in relay's ports",
         ),
         (
-            "net.downstream",
+            "net.client",
             "from rawgate.net import upstream",
-            "net.downstream imports net.upstream: they meet in relay's ports",
+            "net.client imports net.upstream: they meet in relay's ports",
+        ),
+        (
+            "net.listener",
+            "from rawgate.net.dialing import Dialer",
+            "net.listener imports net.dialing: they meet in relay's ports",
         ),
         ("relay.exchange", "import h11", "h11 is imported outside wire"),
         ("config.load", "from cryptography import x509", "cryptography is imported outside policy"),
-        ("net.downstream", "import uvloop", "uvloop is imported outside serve"),
+        ("net.client", "import uvloop", "uvloop is imported outside serve"),
         ("config.load", "import yaml", "yaml is not a dependency"),
         ("serve.run", "import os\nos.environ['A']", "environ: only config reads the environment"),
         ("serve.run", "import os\nos.getenv('A')", "getenv: only config reads the environment"),
@@ -299,7 +308,7 @@ def test_the_dependencies_are_these() -> None:
         ("cli.run", "from os import getenv", "getenv: only config reads the environment"),
         ("observe.status", "open('x')", "open(): only config reads files"),
         ("observe.status", "Path('x').read_text()", "read_text(): only config reads files"),
-        ("net.downstream", "loop.create_task(f())", "create_task: a Task where requests flow"),
+        ("net.client", "loop.create_task(f())", "create_task: a Task where requests flow"),
         ("relay.exchange", "asyncio.ensure_future(f())", "ensure_future: a Task where requests flow"),
         ("policy.utils", "", "utils says nothing about what is in it"),
         ("net.socket", "", "socket is a name of the standard library"),

@@ -24,11 +24,11 @@ from unittest import mock
 import pytest
 from msgspec import Struct
 
+from harness.checked import CheckedConnection, clocked_by
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.tokens import SECRET, token
 from rawgate.config import model
 from rawgate.errors import REASONS
-from rawgate.net import dialing, downstream, upstream
 from rawgate.net.upstream import Upstream
 from rawgate.observe.access_log import AccessLog
 from rawgate.relay.phases import TABLE
@@ -137,15 +137,13 @@ async def _relay(
 
     now = 1000.0
     with (
-        mock.patch.multiple(downstream, monotonic=lambda: now, time=lambda: WALL),
-        mock.patch.multiple(upstream, monotonic=lambda: now),
-        mock.patch.multiple(dialing, monotonic=lambda: now),
+        clocked_by(lambda: now, lambda: WALL),
         mock.patch.object(loop, "create_connection", connect),
     ):
         service = Service(loop, loaded, log, lambda: REQUEST_ID, lambda: DATE, look_up=lambda host: (host,))
         sys.setprofile(recorder.note)
         try:
-            client = FakeTransport(turns, downstream.Downstream(service.listener), ("192.0.2.7", 50412))
+            client = FakeTransport(turns, CheckedConnection(service.connections), ("192.0.2.7", 50412))
             client.receives(request)
             now += 0.0004
             await dialed.wait()

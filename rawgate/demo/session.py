@@ -20,7 +20,7 @@ from rawgate.demo.quickstart import show_quickstart
 from rawgate.demo.services import services
 from rawgate.demo.steps import tour
 from rawgate.demo.tour import show_chapter, show_end, show_heading, show_step
-from rawgate.net.downstream import RecordSink
+from rawgate.net.listener import RecordSink
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page
 from rawgate.serve.clock import Calendar, RequestIds

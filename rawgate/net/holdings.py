@@ -7,11 +7,20 @@ machine may have. So the sum has a limit too. Beyond it the connections that hol
 below.
 
 Connections enter what they hold when that becomes much: when they hold back octets, when a side is full, when it has
-room again. An ordinary request enters nothing. What is less than that is looked for now and then (`Listener.tidy`).
+room again. An ordinary request enters nothing. What is less than that is looked for now and then
+(`ClientConnections.tidy`).
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
+
+from rawgate.net.transports import HIGH_WATER
+
+MUCH: Final = 16 * 1024
+"""Octets held back with a request from which on they are entered at once."""
+
+UNENTERED = HIGH_WATER + 2 * MUCH
+"""Octets that a connection may hold without having entered them: unsent, unread, and of a head."""
 
 WELL_BELOW = 7 / 8
 """Of the limit: where closing ends, so that it does not begin again with the next octets."""

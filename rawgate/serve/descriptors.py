@@ -10,7 +10,7 @@ import contextlib
 import resource
 
 from rawgate.config.model import Config
-from rawgate.net.downstream import REFUSED
+from rawgate.net.listener import REFUSED
 
 RESERVE = 64
 """For all else: listening sockets, the loop, the log, name resolution, modules being loaded."""

@@ -148,7 +148,7 @@ async def until_stopped(service: Service, stop: Stop, say: Callable[[str], None]
         await _within(timeouts.pre_stop, stop.at_once)
     service.drain(stop.over.set)
     if not stop.over.is_set():
-        say(f"draining: {len(service.listener.open)} connections, at most {timeouts.drain:g} s")
+        say(f"draining: {len(service.connections.open)} connections, at most {timeouts.drain:g} s")
         await _within(timeouts.drain, stop.over)
     left = await service.cut()
     if left:

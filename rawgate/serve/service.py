@@ -13,8 +13,9 @@ from pathlib import Path
 
 from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
+from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
-from rawgate.net.downstream import Listener, ListenerOptions, RecordSink
+from rawgate.net.listener import ClientConnections, ListenerOptions, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import Sweep
 from rawgate.relay.endpoints import Place
@@ -65,7 +66,7 @@ class Service:
             name: Pool(_upstream_options(name, spec, limits), self._dial, report)
             for name, spec in config.upstreams.items()
         }
-        self.listener = Listener(
+        self.connections = ClientConnections(
             loop=loop,
             decide=gate.decide,
             date=date,
@@ -104,13 +105,14 @@ class Service:
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
 
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
+        accept = protocol_factory(self.connections)
         if listen.path:
             await self._leave_to_others(listen.path)
             with _made_with(listen.mode):
-                server = await self._loop.create_unix_server(self.listener.protocol, listen.path, backlog=BACKLOG)
+                server = await self._loop.create_unix_server(accept, listen.path, backlog=BACKLOG)
             self._sockets[listen.path] = _inode(listen.path)
             return server, f"unix:{listen.path}"
-        server = await self._loop.create_server(self.listener.protocol, listen.host, listen.port, backlog=BACKLOG)
+        server = await self._loop.create_server(accept, listen.host, listen.port, backlog=BACKLOG)
         port = server.sockets[0].getsockname()[1]
         return server, f"http://{_authority(listen.host, port)}"
 
@@ -125,9 +127,9 @@ class Service:
 
     def _tidy(self) -> None:
         """Look after memory; see `net.holdings`."""
-        listener, holdings = self.listener, self.listener.holdings
-        listener.tidy()
-        rest = CONNECTION * len(listener.open)
+        connections, holdings = self.connections, self.connections.holdings
+        connections.tidy()
+        rest = CONNECTION * len(connections.open)
         self._memory.look(holdings.total + rest, holdings.peak + rest)
         self._closed += holdings.closed
         holdings.renew()
@@ -141,17 +143,17 @@ class Service:
 
     def wind_down(self) -> None:
         """Serve on, and let each response say that it is the last one on its connection."""
-        self.listener.wind_down()
+        self.connections.wind_down()
 
     def drain(self, emptied: Callable[[], None]) -> None:
         """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""
         self._stop_listening()
-        self.listener.drain(emptied)
+        self.connections.drain(emptied)
 
     async def cut(self) -> int:
         """End every client connection now. Returns how many there were."""
-        left = len(self.listener.open)
-        self.listener.abort()
+        left = len(self.connections.open)
+        self.connections.abort()
         if left:
             # One more turn of the loop, so that each of them writes its log line.
             await asyncio.sleep(0)

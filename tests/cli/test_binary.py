@@ -38,12 +38,12 @@ auth = "none"
 # A configuration in Python sees the modules as they are.
 NAMES_LOADERS = """\
 import sys
-from rawgate.net import downstream, upstream
+from rawgate.net import client, upstream
 from rawgate.policy import gate
 from rawgate.relay import exchange
 from rawgate.wire import request
 
-modules = (downstream, upstream, gate, exchange, request)
+modules = (client, upstream, gate, exchange, request)
 raise SystemExit(" ".join(sorted({type(module.__loader__).__name__ for module in modules})))
 """
 

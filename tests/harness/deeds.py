@@ -30,7 +30,7 @@ def _octets(chance: Mutator) -> int:
 
 
 def a_client_connects(shell: Shell, _: Mutator) -> None:
-    if len(shell.clients) < _MOST_CLIENTS and not shell.listener.draining:
+    if len(shell.clients) < _MOST_CLIENTS and not shell.connections.draining:
         shell.connect()
 
 
@@ -142,12 +142,12 @@ def endpoints_come_and_go(shell: Shell, chance: Mutator) -> None:
 
 def the_gateway_drains(shell: Shell, chance: Mutator) -> None:
     """Rarely: it ends the fun."""
-    if shell.clients and chance.chance(0.1) and not shell.listener.draining:
+    if shell.clients and chance.chance(0.1) and not shell.connections.draining:
         shell.drain()
 
 
 def the_gateway_gives_up(shell: Shell, chance: Mutator) -> None:
-    if shell.listener.draining and chance.chance(0.3):
+    if shell.connections.draining and chance.chance(0.3):
         shell.abort()
 
 

@@ -15,13 +15,13 @@ from unittest import mock
 
 from msgspec import Struct
 
+from harness.checked import CheckedConnection, clocked_by
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
 from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
-from rawgate.net import downstream, upstream
-from rawgate.net.downstream import Downstream, Listener, ListenerOptions
+from rawgate.net.listener import ClientConnections, ListenerOptions
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import Sweep, Upstream
 from rawgate.observe.line import Record
@@ -273,7 +273,7 @@ class Shell:
         self.pool = Pool(options, self._dial)
         self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_removable)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
-        self.listener = Listener(
+        self.connections = ClientConnections(
             loop=loop,
             decide=self._decide,
             date=lambda: DATE,
@@ -284,10 +284,10 @@ class Shell:
             client_options=ClientOptions(trailer_octets=200, trailer_fields=4),
             request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
         )
-        self.sweep = Sweep(loop, [self.pool], self.listener.tidy)
+        self.sweep = Sweep(loop, [self.pool], self.connections.tidy)
 
     def write(self, record: Record) -> None:
-        """The log (`downstream.RecordSink`)."""
+        """The log (`net.listener.RecordSink`)."""
         self.records.append(record)
 
     # ── what a test does ──
@@ -295,7 +295,7 @@ class Shell:
     def connect(self) -> End:
         """A new client. There are two addresses."""
         number = len(self.clients)
-        end = End(self.loop, Downstream(self.listener), (f"192.0.2.{number % 2}", 1024 + number))
+        end = End(self.loop, CheckedConnection(self.connections), (f"192.0.2.{number % 2}", 1024 + number))
         self.clients.append(end)
         self.loop.run()
         return end
@@ -327,11 +327,11 @@ class Shell:
         def emptied() -> None:
             self.emptied = True
 
-        self.listener.drain(emptied)
+        self.connections.drain(emptied)
         self.loop.run()
 
     def abort(self) -> None:
-        self.listener.abort()
+        self.connections.abort()
         self.loop.run()
 
     def settle(self) -> None:
@@ -380,10 +380,5 @@ def forwards(shell: Shell) -> dict[str, Decided]:
 @contextmanager
 def clocked(shell: Shell) -> Iterator[Shell]:
     """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
-    clock = shell.loop.clock
-    with (
-        mock.patch.multiple(downstream, monotonic=clock, time=clock),
-        mock.patch.multiple(upstream, monotonic=clock),
-        mock.patch.object(exchange, "LARGE", LARGE),
-    ):
+    with clocked_by(shell.loop.clock), mock.patch.object(exchange, "LARGE", LARGE):
         yield shell

@@ -53,8 +53,8 @@ def findings(shell: Shell) -> list[str]:
 
 
 def miscounts(shell: Shell) -> Iterator[str]:
-    """What the books of pool and listener say, and is not so; at any time."""
-    pool, listener = shell.pool, shell.listener
+    """What the books of pool and connections say, and is not so; at any time."""
+    pool, connections = shell.pool, shell.connections
     live = [recorded(end) for end in shell.upstreams if not end.is_closing()]
     busy = [upstream.exchange for upstream in live if upstream.exchange is not None]
     tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
@@ -69,8 +69,8 @@ def miscounts(shell: Shell) -> Iterator[str]:
     gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.exchange is None]
     if gone:
         yield f"at rest where nothing is any more: {gone}"
-    if len(listener.open) + len(listener.refused) != sum(not client.lost for client in shell.clients):
-        yield f"clients: {listener.open}, {listener.refused}"
+    if len(connections.open) + len(connections.refused) != sum(not client.lost for client in shell.clients):
+        yield f"clients: {connections.open}, {connections.refused}"
 
 
 def remote(client: End) -> str:
@@ -84,17 +84,17 @@ def _left_open(shell: Shell) -> Iterator[str]:
     pool = shell.pool
     if pool.size or pool.tunnels:
         yield f"not at rest: {pool!r}"
-    listener = shell.listener
-    if listener.open or listener.refused or listener.idle or listener.by_address:
-        yield f"client connections are left: {listener.open} {listener.refused}"
-    if listener.holdings.total:
-        yield f"{listener.holdings.total} octets are in the book"
+    connections = shell.connections
+    if connections.open or connections.refused or connections.idle or connections.by_address:
+        yield f"client connections are left: {connections.open} {connections.refused}"
+    if connections.holdings.total:
+        yield f"{connections.holdings.total} octets are in the book"
     if shell.pending:
         yield "a decision is still waited for"
     for end in [*shell.clients, *shell.upstreams]:
         if not end.lost:
             yield f"left open: {end.protocol!r}"
-    if shell.listener.draining and not shell.emptied:
+    if shell.connections.draining and not shell.emptied:
         yield "the end was not told"
     if len(shell.loop.timers) > 1:  # the sweep's
         yield f"timers are left: {[timer.callback for timer in shell.loop.timers]}"

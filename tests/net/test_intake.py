@@ -43,7 +43,7 @@ def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:
         client.outbox = HEAD + BODY
         client.advance(len(HEAD))
         shell.dialed(shell.dials[0], stalled=True)
-        first = shell.listener.room.view
+        first = shell.connections.room.view
         client.advance(900)
-        assert shell.listener.room.view is not first
+        assert shell.connections.room.view is not first
         assert bytes(first[:900]) == BODY[:900]

@@ -26,7 +26,8 @@ from harness.upstream import OK, Connection, Script, Upstream, free_port, once, 
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 from rawgate import errors
 from rawgate.message import Decision, LocalReply, Peer, RequestHead
-from rawgate.net.downstream import Listener, ListenerOptions
+from rawgate.net.client import protocol_factory
+from rawgate.net.listener import ClientConnections, ListenerOptions
 from rawgate.net.transports import reset_transport
 from rawgate.observe.access_log import AccessLog, Record
 from rawgate.relay.flow import ClientOptions
@@ -886,7 +887,7 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
     async def scene() -> None:
         keys, log = Keys(), Records()
         loop = asyncio.get_running_loop()
-        listener = Listener(
+        connections = ClientConnections(
             loop=loop,
             decide=keys.decide,
             date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
@@ -897,9 +898,9 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
             client_options=ClientOptions(),
             request_rules=RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
         )
-        server = await loop.create_server(listener.protocol, "127.0.0.1", 0)
+        server = await loop.create_server(protocol_factory(connections), "127.0.0.1", 0)
         gone = asyncio.Event()
-        listener.emptied = gone.set
+        connections.emptied = gone.set
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(get("/"))
         await keys.asked.wait()

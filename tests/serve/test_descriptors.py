@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from rawgate.config.load import load
 from rawgate.config.model import Config
-from rawgate.net.downstream import REFUSED
+from rawgate.net.listener import REFUSED
 from rawgate.serve import descriptors
 
 CONFIG = """

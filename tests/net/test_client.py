@@ -1,188 +1,31 @@
-"""The client's side of the shell, driven by hand: octets, losses and passing time, without sockets or a real clock.
+"""One client connection: octets, losses and passing time; see `harness.client_side`."""
 
-Exchange, pool and wire are the real ones. `decide` is made up: it looks at the path.
-"""
-
-import asyncio
 from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
 
-from harness.fake_loop import FakeLoop, FakeTransport
-from harness.ports import FakeUpstream
-from rawgate import errors
-from rawgate.errors import REASONS
-from rawgate.message import (
-    Decision,
-    Forward,
-    LocalReply,
-    Octets,
-    Peer,
-    Pending,
-    RequestHead,
-    ResponseHead,
-    RouteOptions,
+from harness.checked import CheckedConnection
+from harness.client_side import (
+    ENOUGH,
+    HEAD_LIMIT,
+    HEAD_TIMEOUT,
+    KEEP_ALIVE,
+    OK,
+    RESPONSE_TIMEOUT,
+    SEND_TIMEOUT,
+    World,
+    request,
 )
-from rawgate.net import downstream as module
-from rawgate.net.downstream import LINGER, REFUSED_LINGER, Downstream, Listener, ListenerOptions
-from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.endpoints import Place
-from rawgate.relay.flow import ClientOptions, Flow
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
-from rawgate.wire import RequestRules
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-HEAD_LIMIT = 1024
-HEAD_TIMEOUT, KEEP_ALIVE, SEND_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 75.0, 30.0, 5.0
-ENOUGH = int(240 * SEND_TIMEOUT)
-"""Octets that a client has to take in that time."""
-
-
-class Records(AccessLog):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-        self.kept: list[Record] = []
-
-    def write(self, record: Record) -> None:
-        self.kept.append(record)
-
-
-class Waiting(Pending):
-    """A decision that is not made yet."""
-
-    request_id = "waiting"
-    client_id = "someone"
-
-    def __init__(self) -> None:
-        self.ready: list[Callable[[], None]] = []
-
-    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        self.ready.append(ready)
-        return self.ready.clear
-
-
-class World:
-    """A listener, one pool, and clients that connect to it."""
-
-    def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
-        self.loop = FakeLoop()
-        self.log = Records()
-        self.dials: list[Waiter] = []
-        self.upstreams: list[FakeUpstream] = []
-        self.waiting = Waiting()
-        self.decides = 0
-        self.open = False  # what `/wait` waits for
-        self.pool = Pool(
-            UpstreamOptions(
-                name="users", places=(Place(host="a", port=1),), response_timeout=RESPONSE_TIMEOUT, **upstream
-            ),
-            lambda _, waiter: self.dials.append(waiter),
-        )
-        self.listener = Listener(
-            loop=cast("asyncio.AbstractEventLoop", self.loop),
-            decide=self._decide,
-            date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
-            new_id=lambda: "own-id",
-            pools={"users": self.pool},
-            log=self.log,
-            options=options,
-            client_options=ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
-            request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
-        )
-
-    def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
-        self.decides += 1
-        if head.target == b"/own":
-            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
-        if head.target == b"/broken":
-            raise ZeroDivisionError("a mistake in policy")
-        if head.target == b"/wait" and not self.open:
-            return self.waiting
-        request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
-        upgrade = b"echo" if head.upgrade else b""
-        return Forward(TERMS, request, plain, lambda name: True, upgrade, "an-id", "someone")
-
-    def client(self, address: str = "192.0.2.7") -> "Client":
-        return Client(self, address)
-
-    def upstream(self, upstream: FakeUpstream | None = None) -> FakeUpstream:
-        """The connection that the first waiting dial gets, now."""
-        upstream = upstream or FakeUpstream(self.pool.endpoints.all[0])
-        self.upstreams.append(upstream)
-        self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
-        return upstream
-
-    @property
-    def exchange(self) -> Flow:
-        """The exchange or tunnel that has the newest of the leased connections."""
-        owner = next(upstream.owner for upstream in reversed(self.upstreams) if upstream.owner is not None)
-        assert isinstance(owner, Flow)
-        return owner
-
-    def logged(self, *fields: str) -> list[tuple[object, ...]]:
-        return [tuple(getattr(record, field) for field in fields) for record in self.log.kept]
-
-
-TERMS = RouteOptions("a-route", "users", None, 10_000)
-
-
-def plain(forward: Forward, head: ResponseHead) -> bytes:
-    return b"".join(
-        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
-    )
-
-
-class Client:
-    """One client connection."""
-
-    def __init__(self, world: World, address: str) -> None:
-        self.world = world
-        self.protocol = Downstream(world.listener)
-        self.transport = FakeTransport(world.loop, self.protocol, (address, 5000))
-
-    def send(self, data: bytes) -> "Client":
-        self.transport.receives(data)
-        self.world.loop.run()
-        return self
-
-    def answer(self, data: bytes = OK) -> None:
-        """The upstream that serves this client sends this."""
-        self.world.exchange.upstream_data(data, self.world.loop.now)
-        self.world.loop.run()
-
-    def get(self, path: bytes = b"/x", *fields: bytes) -> "Client":
-        return self.send(request(b"GET", path, *fields))
-
-    @property
-    def statuses(self) -> list[int]:
-        """Of the responses so far."""
-        return [int(piece[:3]) for piece in self.transport.sent.split(b"HTTP/1.1 ")[1:]]
-
-
-def request(method: bytes, path: bytes, *fields: bytes) -> bytes:
-    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: h", *fields, b"", b""))
-
+from harness.fake_loop import FakeTransport
+from harness.ports import FakeUpstream
+from rawgate.errors import REASONS
+from rawgate.message import Octets
+from rawgate.net.client import LINGER
+from rawgate.net.listener import ListenerOptions
+from rawgate.observe.access_log import Record
+from rawgate.relay.flow import Flow
 
 Make = Callable[..., World]
-
-
-@pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Make:
-    def make(options: ListenerOptions | None = None, **upstream: Any) -> World:
-        world = World(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
-        monkeypatch.setattr(module, "monotonic", world.loop.clock)
-        monkeypatch.setattr(module, "time", world.loop.clock)
-        return world
-
-    return make
-
-
-@pytest.fixture
-def world(make: Make) -> World:
-    return make()
 
 
 # ── one request after the other ──
@@ -279,7 +122,7 @@ def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(worl
 
 
 def test_what_is_held_is_in_the_book_until_it_is_let_go(world: World) -> None:
-    holdings = world.listener.holdings
+    holdings = world.connections.holdings
     client = world.client().get(b"/own")
     client.transport.falls_behind(100_000)
     assert holdings.total == 100_000
@@ -296,7 +139,7 @@ def test_an_ordinary_request_is_in_no_book(world: World) -> None:
     world.upstream()
     client.send(b"llo" + request(b"GET", b"/own"))
     client.answer()
-    assert world.listener.holdings.peak == 0
+    assert world.connections.holdings.peak == 0
 
 
 def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
@@ -304,10 +147,10 @@ def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
     upstream = world.upstream()
     upstream.backlog = 70_000
     world.exchange.upstream_is_full(world.loop.now)
-    assert world.listener.holdings.total == 70_000
+    assert world.connections.holdings.total == 70_000
     upstream.backlog = 0
     world.exchange.upstream_has_room(world.loop.now)
-    assert world.listener.holdings.total == 0
+    assert world.connections.holdings.total == 0
     assert not client.transport.lost
 
 
@@ -330,7 +173,7 @@ def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make
     assert world.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
     assert len(world.log.kept) == 1
     assert ("gateway.limits.buffers" in world.log.kept[0].detail) is (path != b"/own")
-    assert world.listener.holdings.total == 0
+    assert world.connections.holdings.total == 0
     assert world.pool.leased == 0
 
 
@@ -339,7 +182,7 @@ def test_small_portions_are_found_when_there_are_many(make: Make) -> None:
     clients = [world.client().get(b"/own") for _ in range(3)]
     for client in clients:
         client.transport.backlog = 40_000  # not enough to be told
-    world.listener.tidy()
+    world.connections.tidy()
     world.loop.run()
     assert [client.transport.was_reset for client in clients].count(True) == 1
 
@@ -444,7 +287,7 @@ def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
     assert upstream.was_reset
     assert world.pool.size == 0
     assert world.logged("status", "reason", "duration", "ended_at") == [(499, "client_gone", 2.0, 1002.0)]
-    assert not world.listener.open
+    assert not world.connections.open
 
 
 def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
@@ -762,158 +605,14 @@ def test_a_connection_has_one_timer_whatever_it_serves(world: World) -> None:
     assert world.loop.timers == []
 
 
-# ── the book of connections ──
-
-
-def test_over_the_limit_the_longest_idle_connection_makes_room(make: Make) -> None:
-    world = make(ListenerOptions(connections=3))
-    clients = [world.client() for _ in range(3)]
-    clients[0].get(b"/own")
-    clients[1].get()
-    world.client()
-    world.loop.run()
-    assert [client.transport.lost for client in clients] == [False, False, True]
-    assert len(world.listener.open) == 3
-
-
-def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> None:
-    world = make(ListenerOptions(connections=1))
-    first = world.client().get()
-    second = world.client()
-    assert second.statuses == [503]
-    assert b"Retry-After: 1\r\n" in second.transport.sent
-    assert second.transport.eof_sent
-    assert world.logged("reason", "remote") == [("connection_limit", "192.0.2.7:5000")]
-    second.send(b"")
-    world.upstream()
-    first.answer()
-    assert first.statuses == [200]
-    assert world.client().get(b"/own").statuses == [404]
-
-
-def test_the_refused_take_nobody_s_place(make: Make) -> None:
-    world = make(ListenerOptions(connections=1))
-    first = world.client().get(b"/wait")
-    second = world.client()
-    first.transport.breaks()
-    assert world.client().get(b"/own").statuses == [404]
-    assert not second.transport.lost
-
-
-def test_the_refused_linger_for_a_moment_and_only_so_many_of_them(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REFUSED", 2)
-    world = make(ListenerOptions(connections=1))
-    first = world.client().get(b"/wait")
-    refused = [world.client() for _ in range(4)]
-    world.loop.run()
-    assert [client.statuses for client in refused] == [[503]] * 4
-    assert [client.transport.lost for client in refused] == [True, True, False, False]
-    world.loop.passes(REFUSED_LINGER)
-    assert all(client.transport.was_closed for client in refused)
-    assert not world.listener.refused
-    assert not first.transport.lost
-
-
-def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
-    world = make(ListenerOptions(per_address=1))
-    first = world.client("192.0.2.1")
-    assert world.client("192.0.2.1").statuses == [503]
-    assert world.client("192.0.2.2").get(b"/own").statuses == [404]
-    first.send(b"")
-    assert world.listener.by_address == {"192.0.2.2": 1}  # who was refused does not count
-    for connection in list(world.listener.open):
-        connection.reset()
-    world.loop.run()
-    assert world.listener.by_address == {}
-    assert world.client("192.0.2.1").get(b"/own").statuses == [404]
-
-
 def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(world: World) -> None:
-    protocol = Downstream(world.listener)
+    protocol = CheckedConnection(world.connections)
     transport = FakeTransport(world.loop, protocol, None)
     transport.receives(request(b"GET", b"/x"))
     world.loop.run()
     assert transport.lost
     assert (transport.sent, world.decides, world.log.kept) == (b"", 0, [])
-    assert (world.listener.open, world.listener.by_address, world.loop.timers) == (set(), {}, [])
-
-
-# ── the end ──
-
-
-class Empty:
-    """Counts how often the listener said that nobody is left."""
-
-    def __init__(self, world: World) -> None:
-        self.said = 0
-        world.listener.drain(self)
-
-    def __call__(self) -> None:
-        self.said += 1
-
-
-def test_draining_without_connections_is_over_at_once(world: World) -> None:
-    assert Empty(world).said == 1
-
-
-def test_draining_closes_who_is_idle_and_serves_what_has_begun(world: World) -> None:
-    idle, busy, reading = world.client().get(b"/own"), world.client().get(), world.client().send(b"GET /own")
-    empty = Empty(world)
-    world.loop.run()
-    assert [client.transport.was_closed for client in (idle, busy, reading)] == [True, False, False]
-    world.upstream()
-    busy.answer()
-    reading.send(b" HTTP/1.1\r\nHost: h\r\n\r\n")
-    assert (busy.statuses, reading.statuses) == ([200], [404])
-    assert all(b"Connection: close\r\n" in client.transport.sent for client in (busy, reading))
-    assert all(client.transport.was_closed for client in (busy, reading))
-    assert empty.said == 1
-
-
-def test_a_connection_accepted_while_draining_is_closed(world: World) -> None:
-    world.client().get()
-    Empty(world)
-    late = world.client()
-    world.loop.run()
-    assert late.transport.was_closed
-
-
-@pytest.mark.parametrize(
-    ("octets", "answer", "statuses", "reset", "line"),
-    [
-        (b"GET /x HT", b"", [503], False, ("draining", 503)),
-        (request(b"GET", b"/wait"), b"", [503], False, ("draining", 503)),
-        (request(b"GET", b"/x"), b"", [503], False, ("draining", 503)),
-        (request(b"GET", b"/x"), OK[:-1], [200], False, ("draining", 200)),
-    ],
-    ids=["head", "pending", "awaiting", "relaying"],
-)
-def test_at_the_end_of_draining_what_has_no_answer_is_told_so_and_half_an_answer_is_cut(
-    world: World, octets: bytes, answer: bytes, statuses: list[int], reset: bool, line: tuple[str, int]
-) -> None:
-    client = world.client().send(octets)
-    if world.dials:
-        world.upstream()
-    if answer:
-        client.answer(answer)
-    empty = Empty(world)
-    world.listener.abort()
-    world.loop.run()
-    assert client.statuses == statuses
-    assert (client.transport.was_reset, client.transport.was_closed) == (reset, not reset)
-    assert world.logged("reason", "status") == [line]
-    assert world.waiting.ready == []
-    assert world.loop.timers == []
-    assert empty.said == 1
-
-
-def test_at_the_end_of_draining_a_client_that_has_not_taken_its_answer_is_reset(world: World) -> None:
-    client = world.client().get(b"/own")
-    client.transport.falls_behind(100)
-    client.protocol.close()
-    world.listener.abort()
-    world.loop.run()
-    assert client.transport.was_reset
+    assert (world.connections.open, world.connections.by_address, world.loop.timers) == (set(), {}, [])
 
 
 STATES: list[tuple[str, bytes]] = [
@@ -932,7 +631,7 @@ def test_a_lost_connection_leaves_nothing_behind(world: World, state: str, octet
         client.send(octets)
     assert f" {state} " in repr(client.protocol)
     client.transport.breaks()
-    assert (world.listener.open, world.listener.idle, world.listener.by_address) == (set(), {}, {})
+    assert (world.connections.open, world.connections.idle, world.connections.by_address) == (set(), {}, {})
     assert world.loop.timers == []
     assert world.waiting.ready == []
     assert " closed " in repr(client.protocol)

@@ -1,0 +1,526 @@
+"""The client's side of the asyncio shell: one protocol per connection.
+
+It reads heads, asks `decide` about each, and hands a request that is to be forwarded to an `Exchange`. It serves one
+request at a time; what the client sends ahead (pipelining) is held, in order, until its turn comes. `net.states` says
+which states a connection has, and which may follow which.
+
+One class of many methods, since all of them move the one state: the loop's seven callbacks, the eleven of the port that
+an exchange sees, the steps of a request, and the ways in which a connection ends. What does not need the state is
+elsewhere: octets held (`net.inbound`), the timer (`net.timer`), own replies and records (`net.replies`), and the book
+of all connections (`net.listener`).
+"""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final, cast
+
+from rawgate import errors
+from rawgate.errors import Reason, RequestError
+from rawgate.message import NO_BODY, Forward, LocalReply, Octets, Peer, Pending, RequestHead
+from rawgate.net import intake
+from rawgate.net.holdings import MUCH
+from rawgate.net.inbound import Inbound
+from rawgate.net.listener import ClientConnections
+from rawgate.net.replies import CurrentRequest
+from rawgate.net.states import BUSY, CLOSED, CLOSING, FULL, HEAD, IDLE, LINGERING, NEXT, PENDING, State
+from rawgate.net.timer import LazyTimer
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
+from rawgate.relay.exchange import Exchange
+from rawgate.relay.flow import Flow
+from rawgate.relay.pace import Pace
+from rawgate.relay.ports import ClientPort
+from rawgate.wire import RequestReader
+
+LINGER = 5.0
+"""Seconds for which a client that is still sending may go on after the last reply. Closing a socket with unread octets
+resets it, and the reset could overtake the reply."""
+
+REFUSED_LINGER = 1.0
+"""The same for a connection that is one too many. It has read nothing of ours yet, and at most a head is on its way."""
+
+HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
+"""Detail of `client_gone`, where it is us who ended it."""
+
+
+def protocol_factory(connections: ClientConnections) -> Callable[[], asyncio.Protocol]:
+    """What `create_server` calls for each new connection."""
+    return lambda: protocol_of(ClientConnection(connections))
+
+
+class ClientConnection(ClientPort):
+    """One client connection: to the loop an `asyncio.Protocol`, by what it can do."""
+
+    __slots__ = (
+        "_connections",
+        "_due",
+        "_entered",
+        "_exchange",
+        "_forget",
+        "_full",
+        "_inbound",
+        "_pace",
+        "_pending",
+        "_reader",
+        "_request",
+        "_shortest",
+        "_state",
+        "_timer",
+        "_transport",
+        "peer",
+    )
+
+    # Made in `connection_made`.
+    _inbound: Inbound
+    _request: CurrentRequest
+    _transport: asyncio.Transport
+    peer: Peer
+
+    def __init__(self, connections: ClientConnections) -> None:
+        self._connections = connections
+        self._reader = RequestReader(connections.request_rules)
+        self._timer = LazyTimer(connections.loop, self._expire)
+        self._state: State = IDLE
+        self._exchange: Flow | None = None
+        self._pending: Pending | None = None
+        self._forget: Callable[[], None] | None = None
+        self.last = False  # no further request will be served here
+        self._full = False  # the client takes less than is written to it
+        self._entered = False  # in the book of what is held
+        self._pace = Pace(0, 0.0)  # while it is full or closing: how fast it takes what is buffered
+        self._due = inf  # when the present state, unless busy, has lasted long enough
+        self._shortest = inf  # while busy: how often to ask the exchange
+
+    def __repr__(self) -> str:
+        return (
+            f"<ClientConnection {self.peer.text} {self._state} held={len(self._inbound.held)} {self._exchange or ''}>"
+        )
+
+    # ── the loop's callbacks ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._inbound = Inbound(self._transport, self._connections.request_rules.head)
+        peer = peer_of(self._transport)
+        if peer is None:
+            # Nobody could say whose requests these are: not the limiter, not the log.
+            self._state = CLOSING
+            self._transport.abort()
+            return
+        self.peer = peer
+        self._request = CurrentRequest(self._connections, self._transport, self._reader, peer)
+        now = monotonic()
+        if self._connections.admit(self):
+            self._rest(now)
+            self.last = self._connections.winding_down
+            if self._connections.draining:
+                self.close()
+        else:
+            self._begin(now)
+            self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is IDLE or state is HEAD:
+            now = monotonic()
+            if state is IDLE:
+                self._begin(now)
+            self._read(data, now)
+        elif state is BUSY and not self._inbound.paused and not self._inbound.held:
+            self._deliver(data, monotonic())
+        elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
+            self._hold(data)
+
+    def take(self, view: memoryview) -> None:
+        """Octets of a large body (see `intake`); whatever comes in its place is taken as usual."""
+        exchange = self._exchange
+        if exchange is None or self._state is not BUSY or not self._wants_body():
+            intake.end(self, self._transport)
+            self.data_received(bytes(view))
+        elif self._inbound.paused or self._inbound.held:
+            self._hold(bytes(view))
+        else:
+            upstream = exchange.upstream
+            self._deliver(view, monotonic())
+            if upstream is not None and upstream.buffered():
+                self._connections.room.renew()
+            if not self._wants_body():
+                intake.end(self, self._transport)
+
+    def eof_received(self) -> bool:
+        """FIN. The client is gone (see `relay.exchange`): what it waits for is given up, and nothing that it sent ahead
+        is sent on. Or, with `half_close`, all that was sent before is still answered."""
+        self._inbound.ended = True
+        state, exchange = self._state, self._exchange
+        if exchange is not None:
+            if not exchange.client_fin(monotonic()):
+                self._pass_eof()
+        elif state is HEAD:
+            self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
+        elif state is PENDING and not self._connections.client_options.half_close:
+            self._forget_pending()
+            self.close()
+        elif state is IDLE or state is LINGERING:
+            self.close()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._set_state(CLOSED)
+        self._timer.close()
+        if self._exchange is not None:
+            self._exchange.client_lost(monotonic())
+        else:
+            self._forget_pending()
+        if self._entered:
+            self._connections.holdings.enter(self, 0)
+        self._connections.leave(self)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self.enter()
+        if self._exchange is not None:
+            self._exchange.client_is_full(monotonic())
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self.enter()
+        if self._exchange is not None:
+            self._exchange.client_has_room(monotonic())
+        elif self._state is FULL:
+            self._rest(monotonic())
+            self._inbound.read_on()
+
+    # ── the port ──
+
+    def write(self, data: Octets) -> None:
+        self._transport.write(data)
+
+    def bulk(self) -> None:
+        if self._state is BUSY:
+            intake.begin(self, self._transport, self._connections.room)
+
+    def write_eof(self) -> None:
+        if self._state is not CLOSED:
+            self._transport.write_eof()
+
+    def pause(self) -> None:
+        self._inbound.paused = True
+        self.enter()
+
+    def resume(self) -> None:
+        inbound = self._inbound
+        inbound.paused = False
+        if self._entered:
+            self.enter()
+        if inbound.held:
+            self._deliver(inbound.take(), monotonic())
+        if inbound.ended:
+            self._pass_eof()
+        if self._state is not CLOSED:
+            inbound.read_on()
+
+    def reset(self) -> None:
+        if self._state is not CLOSED:
+            self._set_state(CLOSING)
+            reset_transport(self._transport)
+
+    def buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def unsent(self) -> int:
+        return 0 if self._state is CLOSED else unsent(self._transport)
+
+    def date(self) -> bytes:
+        return self._connections.date()
+
+    def arm(self, due: float) -> None:
+        self._timer.arm(due)
+
+    def attach(self, flow: Flow) -> None:
+        self._exchange = flow
+
+    def finished(self, exchange: Flow) -> None:
+        """The exchange is over: one log line, then the next request or the end of the connection."""
+        self._exchange = None
+        if self._entered:
+            self.enter()
+        self._request.log(exchange)
+        if self._state is not BUSY:
+            return
+        if exchange.keep_open:
+            self._rest(exchange.over_at)
+        elif exchange.linger or self._inbound.held:
+            self._linger(exchange.over_at)
+        else:
+            self.close()
+
+    # ── one request after the other ──
+
+    def _rest(self, now: float) -> None:
+        """Between requests."""
+        connections = self._connections
+        if self._full:
+            # Or a client that asks and asks and never reads would have us remember all the responses.
+            self._state = FULL
+            self._inbound.stop_reading()
+            self._await_sending(now)
+        elif self._inbound.held:
+            self._state = NEXT
+            connections.loop.call_soon(self._next)
+        elif self._inbound.ended or self.last:
+            self.close()
+        else:
+            self._state = IDLE
+            connections.idle[self] = None
+            self._due = now + connections.options.keep_alive
+            self._timer.arm(self._due)
+
+    def _next(self) -> None:
+        """Take up what the client sent ahead."""
+        if self._state is not NEXT:
+            return
+        now = monotonic()
+        held = self._inbound.take()
+        self._begin(now)
+        self._read(held, now)
+        self._inbound.read_on()
+        if self._inbound.ended and (self._state is IDLE or self._state is HEAD):
+            self.eof_received()
+
+    def _begin(self, now: float) -> None:
+        """The first octet of a request."""
+        self._set_state(HEAD)
+        self._request.begin(now)
+
+    def _read(self, data: bytes, now: float) -> None:
+        """Octets of a head, perhaps of more than that."""
+        reader = self._reader
+        try:
+            head = reader.feed(data)
+        except RequestError as error:
+            self._refuse(error.reason, now, error.detail)
+            return
+        if head is not None:
+            self._request.head = head
+            self._inbound.held = rest = reader.rest
+            if self._entered or len(rest) > MUCH:
+                self.enter()
+            self._decide(head, now)
+        elif reader.started:
+            self._due = self._request.began + self._connections.options.head_timeout
+            self._timer.arm(self._due)
+        else:
+            self._rest(now)
+
+    def _decide(self, head: RequestHead, now: float) -> None:
+        try:
+            decision = self._connections.decide(head, self.peer, now, self._request.wall)
+        except Exception:  # noqa: BLE001 - a mistake in policy must reach the client as a 500, and people as a traceback
+            traceback.print_exc()
+            self._refuse(errors.INTERNAL, now)
+            return
+        if isinstance(decision, Forward):
+            self._forward(decision, head, now)
+        elif isinstance(decision, LocalReply):
+            self._reply(decision, head, now)
+        else:
+            self._wait_for(decision, now)
+
+    def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
+        connections = self._connections
+        if self._inbound.ended and not connections.client_options.half_close:
+            # It was sent ahead, and its client has gone.
+            self._request.abandon(forward.request_id, forward.client_id, route=forward.options.route)
+            self.close()
+            return
+        pool, shortest = connections.pools[forward.options.upstream]
+        own = forward.options.response_timeout
+        self._shortest = shortest if own is None else min(shortest, own)
+        self._state = BUSY
+        self._inbound.paused = True  # until there is a connection to send the body to
+        exchange = Exchange(self, pool, forward, head, connections.client_options, now)
+        self._exchange = exchange
+        self._timer.arm(now + self._shortest)
+        exchange.start(now)
+
+    def _reply(self, local: LocalReply, head: RequestHead, now: float) -> None:
+        """A reply of our own. The body of a request that is not forwarded is not read to its end."""
+        bodiless = head.body == NO_BODY
+        keep = bodiless and not head.close and not self.last
+        self._request.reply(local, keep=keep)
+        if keep:
+            self._rest(now)
+        elif self._inbound.held or not bodiless:
+            self._linger(now)
+        else:
+            self.close()
+
+    def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
+        """Something that never became a decision: a malformed head, a deadline, a limit of the gateway."""
+        self._request.refuse(reason, detail)
+        self._linger(now, linger)
+
+    # ── a decision that waits ──
+
+    def _wait_for(self, pending: Pending, now: float) -> None:
+        self._state = PENDING
+        self._due = now + self._connections.options.head_timeout
+        self._timer.arm(self._due)
+        self._pending = pending
+        self._forget = pending.subscribe(self._ready)
+
+    def _stop_waiting(self) -> None:
+        if self._forget is not None:
+            self._forget()
+        self._forget = self._pending = None
+
+    def _forget_pending(self, detail: str = "") -> None:
+        """The client is gone; whether a decision was waited for shows here."""
+        if self._pending is not None:
+            request_id, client_id = self._pending.request_id, self._pending.client_id
+            self._stop_waiting()
+            self._request.abandon(request_id, client_id, detail=detail)
+
+    def _ready(self) -> None:
+        head = self._request.head
+        if self._state is PENDING and head is not None:
+            self._forget = self._pending = None
+            self._decide(head, monotonic())
+
+    # ── octets ──
+
+    def _deliver(self, data: Octets, now: float) -> None:
+        """Octets of a body (or of a tunnel); what lies beyond its end is held."""
+        exchange = self._exchange
+        if exchange is not None and exchange.wants_body:
+            data = exchange.client_data(data, now)
+        if data:
+            self._hold(bytes(data))
+
+    def _wants_body(self) -> bool:
+        return self._exchange is not None and self._exchange.wants_body
+
+    def _hold(self, data: bytes) -> None:
+        inbound = self._inbound
+        inbound.hold(data)
+        if self._entered or len(inbound.held) > MUCH:
+            self.enter()
+
+    def _pass_eof(self) -> None:
+        """The exchange learns of the client's FIN in its place: after all that was sent before it."""
+        exchange = self._exchange
+        if exchange is not None and self._inbound.is_at_end() and not exchange.client_ended:
+            exchange.client_eof(monotonic())
+
+    # ── what is held ──
+
+    def enter(self) -> None:
+        """Enter in the book what this connection holds."""
+        octets = len(self._inbound.held) + self._reader.size
+        if self._state is not CLOSED:
+            octets += self._transport.get_write_buffer_size()
+        upstream = None if self._exchange is None else self._exchange.upstream
+        if upstream is not None:
+            octets += upstream.buffered()
+        self._entered = octets > 0
+        self._connections.holdings.enter(self, octets)
+
+    def shed(self) -> None:
+        """All connections together hold too much, and this one holds most: it ends, and its request has its line."""
+        state, exchange = self._state, self._exchange
+        self._set_state(CLOSING)
+        self._inbound.held = b""
+        if exchange is not None:
+            exchange.client_lost(monotonic(), HELD_TOO_MUCH)
+        elif state is PENDING:
+            self._forget_pending(HELD_TOO_MUCH)
+        reset_transport(self._transport)
+
+    # ── endings ──
+
+    def _set_state(self, state: State) -> None:
+        self._connections.idle.pop(self, None)
+        self._state = state
+
+    def _linger(self, now: float, span: float = LINGER) -> None:
+        """The last reply is out; see `LINGER`."""
+        if self._inbound.ended:
+            self.close()
+            return
+        self._set_state(LINGERING)
+        self._inbound.held = b""
+        if self._entered:
+            self.enter()
+        self._transport.write_eof()
+        self._inbound.read_on()
+        self._due = now + (min(span, REFUSED_LINGER) if self._connections.draining else span)
+        self._timer.arm(self._due)
+
+    def close(self) -> None:
+        """No more is read; what is buffered is sent first."""
+        if self._state is CLOSED:
+            return
+        self._set_state(CLOSING)
+        self._await_sending(monotonic())
+        self._transport.close()
+
+    def _await_sending(self, now: float) -> None:
+        """What is unsent has `send_timeout` to shrink."""
+        self._pace = Pace(self.unsent(), now)
+        self._due = now + self._connections.client_options.send_timeout
+        self._timer.arm(self._due)
+
+    def drain(self) -> None:
+        """The gateway ends: what has begun is served, what has not is closed."""
+        if self._state is IDLE or self._state is LINGERING:
+            self.close()
+
+    def give_up(self) -> None:
+        """The gateway ends now. A request that has no answer yet is given one; half an answer is cut."""
+        now = monotonic()
+        stuck = self.buffered() > 0
+        state = self._state
+        if self._exchange is not None:
+            self._exchange.give_up(errors.DRAINING, now)
+        elif state is HEAD or state is PENDING:
+            self._stop_waiting()
+            self._refuse(errors.DRAINING, now)
+        if stuck:
+            self.reset()
+        else:
+            self.close()
+
+    # ── time ──
+
+    def _expire(self) -> None:
+        now = monotonic()
+        exchange = self._exchange
+        if exchange is not None:
+            due = exchange.expire(now)
+            if self._exchange is not None:
+                self._timer.arm(min(due, now + self._shortest))
+                return
+        elif now >= self._due:
+            self._overdue(now)
+        if self._state is not CLOSED:
+            self._timer.arm(self._due)
+
+    def _overdue(self, now: float) -> None:
+        state = self._state
+        self._due = inf
+        if state is HEAD:
+            self._refuse(errors.HEAD_TIMEOUT, now)
+        elif state is PENDING:
+            self._stop_waiting()
+            self._refuse(errors.KEYS_UNAVAILABLE, now)
+        elif state is CLOSING or state is FULL:
+            options = self._connections.client_options
+            if self._pace.look(self.unsent(), now) and self._pace.keeps(options.body_rate, now):
+                self._due = now + options.send_timeout
+            else:
+                reset_transport(self._transport)
+        elif state is IDLE or state is LINGERING:
+            self.close()

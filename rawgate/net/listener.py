@@ -1,0 +1,180 @@
+"""The book of client connections, and what they share.
+
+It lets a new connection in or not, knows which one has been idle longest, and winds all of them down. What a connection
+does is its own affair (`net.client`).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from rawgate.message import Decide, Options, Peer
+from rawgate.net import intake
+from rawgate.net.holdings import UNENTERED, Holdings
+from rawgate.observe.line import Record
+from rawgate.relay.exchange import RATE_SPAN
+from rawgate.relay.flow import ClientOptions
+from rawgate.relay.pool import Pool
+from rawgate.wire import RequestRules
+
+REFUSED = 256
+"""Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
+descriptors, however many connections come."""
+
+
+class ListenerOptions(Options, frozen=True):
+    """What the configuration says about client connections. Seconds, counts, octets; `per_address` None: no limit."""
+
+    head_timeout: float = 10.0
+    keep_alive: float = 75.0
+    connections: int = 10_000
+    per_address: int | None = None
+    buffers: int = 256 * 1024 * 1024
+
+
+class RecordSink(Protocol):
+    """Where finished requests are reported: the access log, or whatever else wants to know."""
+
+    def write(self, record: Record) -> None:
+        """Take one. Must neither block nor raise: it is called where requests flow."""
+
+
+class Connection(Protocol):
+    """What the book asks of a connection that is in it."""
+
+    peer: Peer
+    last: bool
+
+    def enter(self) -> None:
+        """Enter in `holdings` what it holds."""
+
+    def drain(self) -> None:
+        """The gateway ends: what has begun is served, what has not is closed."""
+
+    def give_up(self) -> None:
+        """The gateway ends now."""
+
+    def close(self) -> None:
+        """Close after what is buffered has been sent."""
+
+
+class ClientConnections:
+    """What all client connections share: options, rules, pools, the log, and the book of open connections.
+
+    decide   see `rawgate.message`
+    date     the value of a Date field for now
+    pools    by upstream name
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        decide: Decide,
+        date: Callable[[], bytes],
+        new_id: Callable[[], str],
+        pools: Mapping[str, Pool],
+        log: RecordSink,
+        options: ListenerOptions,
+        client_options: ClientOptions,
+        request_rules: RequestRules,
+    ) -> None:
+        self.loop = loop
+        self.decide = decide
+        self.date = date
+        self.new_id = new_id
+        self.log = log
+        self.options = options
+        self.client_options = client_options
+        self.request_rules = request_rules
+        # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
+        self.pools = {name: (pool, _shortest(pool, client_options)) for name, pool in pools.items()}
+        self.room = intake.Room()
+        self.winding_down = False
+        self.draining = False
+        self.open: set[Connection] = set()  # those that were let in
+        self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
+        self.idle: dict[Connection, None] = {}  # the longest idle first
+        self.by_address: dict[str, int] = {}
+        self.holdings = Holdings(options.buffers, loop.call_soon)
+        self.emptied: Callable[[], None] | None = None
+
+    def admit(self, connection: Connection) -> bool:
+        """Enter a new connection in the book. False: there are too many; it takes nobody's place, and may not stay."""
+        address = connection.peer.address
+        if self._has_room(address):
+            self.open.add(connection)
+            self.by_address[address] = self.by_address.get(address, 0) + 1
+            return True
+        if len(self.refused) >= REFUSED:
+            oldest = next(iter(self.refused))
+            del self.refused[oldest]
+            oldest.close()
+        self.refused[connection] = None
+        return False
+
+    def _has_room(self, address: str) -> bool:
+        options = self.options
+        if options.per_address is not None and self.by_address.get(address, 0) >= options.per_address:
+            return False
+        if len(self.open) >= options.connections:
+            # The longest idle keep-alive connection makes room; a client must expect that it closes at any time.
+            oldest = next(iter(self.idle), None)
+            if oldest is None:
+                return False
+            oldest.close()
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is gone."""
+        if connection in self.open:
+            self.open.discard(connection)
+            address = connection.peer.address
+            self.by_address[address] -= 1
+            if not self.by_address[address]:
+                del self.by_address[address]
+        else:
+            self.refused.pop(connection, None)
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self.emptied is not None and not self.open and not self.refused:
+            self.emptied()
+
+    def tidy(self) -> None:
+        """Every few seconds: find what is held in portions too small to be entered at once, when there may be enough of
+        them to matter."""
+        if len(self.open) * UNENTERED > self.holdings.limit:
+            for connection in self.open:
+                connection.enter()
+
+    def wind_down(self) -> None:
+        """Serve on, new connections too; each response says `Connection: close`."""
+        self.winding_down = True
+        for connection in self.open:
+            connection.last = True
+
+    def drain(self, emptied: Callable[[], None]) -> None:
+        """Serve what has begun, close the rest; `emptied` is called when the last connection is gone."""
+        self.wind_down()
+        self.draining = True
+        self.emptied = emptied
+        for connection in list(self.open):
+            connection.drain()
+        self._tell_if_empty()
+
+    def abort(self) -> None:
+        """End every connection now."""
+        for connection in (*self.open, *self.refused):
+            connection.give_up()
+
+
+def _shortest(pool: Pool, client: ClientOptions) -> float:
+    options = pool.options
+    spans = [options.response_timeout, options.idle_timeout, options.tunnel_idle, options.tunnel_max_age]
+    spans += [client.body_timeout, client.send_timeout]
+    if client.body_rate:
+        spans.append(RATE_SPAN)
+    if options.total_timeout is not None:
+        spans.append(options.total_timeout)
+    return min(spans)

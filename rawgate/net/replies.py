@@ -1,0 +1,128 @@
+"""Replies of our own, and the log record of each request: the one place where either is made.
+
+A reply of our own is a `LocalReply`: policy's decision, or a refusal that is made here for what never became a decision
+(a malformed head, a deadline, a limit of the gateway). An exchange that fails writes its own reply (`relay.exchange`),
+since it knows what the client has been sent already; its record is made here too.
+"""
+
+import asyncio
+from time import monotonic, time
+
+from rawgate import errors
+from rawgate.errors import Reason
+from rawgate.message import LocalReply, Peer, RequestHead
+from rawgate.net.listener import ClientConnections
+from rawgate.observe.line import Record
+from rawgate.relay.flow import NEVER, Flow
+from rawgate.wire import CONNECTION, RequestReader, body_octets, reply
+
+
+class CurrentRequest:
+    """The request that a client connection serves: one object per connection, which serves one request at a time.
+
+    began  monotonic seconds of its first octet
+    wall   the same, as the time of day: Unix seconds
+    head   None until it is whole
+    """
+
+    __slots__ = ("_connections", "_peer", "_reader", "_transport", "began", "head", "wall")
+
+    def __init__(
+        self, connections: ClientConnections, transport: asyncio.Transport, reader: RequestReader, peer: Peer
+    ) -> None:
+        self._connections = connections
+        self._transport = transport
+        self._reader = reader
+        self._peer = peer
+        self.began = self.wall = 0.0
+        self.head: RequestHead | None = None
+
+    def begin(self, now: float) -> None:
+        """Its first octet is here."""
+        self.began = now
+        self.wall = time()
+        self.head = None
+
+    def reply(self, local: LocalReply, *, keep: bool) -> None:
+        """Write a reply of our own, and its record. keep: the connection stays open after it."""
+        head = self.head
+        out = reply(
+            local.status,
+            local.reason,
+            local.detail,
+            local.request_id,
+            local.fields,
+            date=self._connections.date(),
+            head_only=self._method() == b"HEAD",
+            connection=CONNECTION[keep][1 if head is None else head.minor],
+        )
+        self._transport.write(out)
+        self._log_reply(local, body_octets(out))
+
+    def refuse(self, reason: Reason, detail: str) -> None:
+        """Reply to what never became a decision. The connection ends after it."""
+        request_id = self._connections.new_id()
+        self.reply(LocalReply(reason.status, reason, b"", detail, "", request_id, self._peer.address), keep=False)
+
+    def abandon(self, request_id: str, client_id: str, *, route: str = "", detail: str = "") -> None:
+        """The client is gone before anything was sent to an upstream: there is a record, and nothing is written."""
+        gone = errors.CLIENT_GONE
+        self._log_reply(LocalReply(gone.status, gone, b"", detail, route, request_id, client_id), 0)
+
+    def log(self, flow: Flow) -> None:
+        """Write the record of a request that was forwarded."""
+        forward, head = flow.forward, flow.head
+        self._connections.log.write(
+            Record(
+                self.wall,
+                forward.request_id,
+                head.method,
+                head.authority,
+                head.target,
+                forward.options.route,
+                forward.client_id,
+                flow.status,
+                flow.over_at - self.began,
+                forward.options.upstream,
+                flow.asked_at,
+                flow.leased_at,
+                flow.head_at,
+                flow.ended_at,
+                flow.bytes_in,
+                flow.bytes_out,
+                self._peer.text,
+                flow.reason.code,
+                flow.detail,
+            )
+        )
+
+    def _log_reply(self, local: LocalReply, bytes_out: int) -> None:
+        """Write the record of a request that met no upstream."""
+        head = self.head
+        self._connections.log.write(
+            Record(
+                self.wall,
+                local.request_id,
+                self._method(),
+                b"" if head is None else head.authority,
+                self._reader.line[1] if head is None else head.target,
+                local.route,
+                local.client_id,
+                local.status,
+                monotonic() - self.began,
+                "",
+                NEVER,
+                NEVER,
+                NEVER,
+                NEVER,
+                0,
+                bytes_out,
+                self._peer.text,
+                local.reason.code,
+                local.note or local.detail,
+            )
+        )
+
+    def _method(self) -> bytes:
+        """Of a head that is not whole: as far as its first line has been read."""
+        return self._reader.line[0] if self.head is None else self.head.method

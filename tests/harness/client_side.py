@@ -1,0 +1,155 @@
+"""The client's side of the shell, driven by hand: octets, losses and passing time, without sockets or a real clock.
+
+Exchange, pool and wire are the real ones. `decide` is made up: it looks at the path. The upstreams are fakes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from harness.checked import CheckedConnection
+from harness.fake_loop import FakeLoop, FakeTransport
+from harness.ports import FakeUpstream
+from rawgate import errors
+from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, ResponseHead, RouteOptions
+from rawgate.net.listener import ClientConnections, ListenerOptions
+from rawgate.observe.access_log import AccessLog, Record
+from rawgate.relay.endpoints import Place
+from rawgate.relay.flow import ClientOptions, Flow
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.wire import RequestRules
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+HEAD_LIMIT = 1024
+HEAD_TIMEOUT, KEEP_ALIVE, SEND_TIMEOUT, RESPONSE_TIMEOUT = 10.0, 75.0, 30.0, 5.0
+ENOUGH = int(240 * SEND_TIMEOUT)
+"""Octets that a client has to take in that time."""
+
+
+class Records(AccessLog):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.kept: list[Record] = []
+
+    def write(self, record: Record) -> None:
+        self.kept.append(record)
+
+
+class Waiting(Pending):
+    """A decision that is not made yet."""
+
+    request_id = "waiting"
+    client_id = "someone"
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        self.ready.append(ready)
+        return self.ready.clear
+
+
+class World:
+    """All client connections, one pool, and clients that connect to it."""
+
+    def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
+        self.loop = FakeLoop()
+        self.log = Records()
+        self.dials: list[Waiter] = []
+        self.upstreams: list[FakeUpstream] = []
+        self.waiting = Waiting()
+        self.decides = 0
+        self.open = False  # what `/wait` waits for
+        self.pool = Pool(
+            UpstreamOptions(
+                name="users", places=(Place(host="a", port=1),), response_timeout=RESPONSE_TIMEOUT, **upstream
+            ),
+            lambda _, waiter: self.dials.append(waiter),
+        )
+        self.connections = ClientConnections(
+            loop=cast("asyncio.AbstractEventLoop", self.loop),
+            decide=self._decide,
+            date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
+            new_id=lambda: "own-id",
+            pools={"users": self.pool},
+            log=self.log,
+            options=options,
+            client_options=ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
+            request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
+        )
+
+    def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+        self.decides += 1
+        if head.target == b"/own":
+            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
+        if head.target == b"/broken":
+            raise ZeroDivisionError("a mistake in policy")
+        if head.target.startswith(b"/wait") and not self.open:
+            return self.waiting
+        if head.target == b"/wait-own":
+            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
+        request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
+        upgrade = b"echo" if head.upgrade else b""
+        return Forward(TERMS, request, plain, lambda name: True, upgrade, "an-id", "someone")
+
+    def client(self, address: str = "192.0.2.7") -> "Client":
+        return Client(self, address)
+
+    def upstream(self, upstream: FakeUpstream | None = None) -> FakeUpstream:
+        """The connection that the first waiting dial gets, now."""
+        upstream = upstream or FakeUpstream(self.pool.endpoints.all[0])
+        self.upstreams.append(upstream)
+        self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
+        return upstream
+
+    @property
+    def exchange(self) -> Flow:
+        """The exchange or tunnel that has the newest of the leased connections."""
+        owner = next(upstream.owner for upstream in reversed(self.upstreams) if upstream.owner is not None)
+        assert isinstance(owner, Flow)
+        return owner
+
+    def logged(self, *fields: str) -> list[tuple[object, ...]]:
+        return [tuple(getattr(record, field) for field in fields) for record in self.log.kept]
+
+
+TERMS = RouteOptions("a-route", "users", None, 10_000)
+
+
+def plain(forward: Forward, head: ResponseHead) -> bytes:
+    return b"".join(
+        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
+    )
+
+
+class Client:
+    """One client connection."""
+
+    def __init__(self, world: World, address: str) -> None:
+        self.world = world
+        self.protocol = CheckedConnection(world.connections)
+        self.transport = FakeTransport(world.loop, self.protocol, (address, 5000))
+
+    def send(self, data: bytes) -> "Client":
+        self.transport.receives(data)
+        self.world.loop.run()
+        return self
+
+    def answer(self, data: bytes = OK) -> None:
+        """The upstream that serves this client sends this."""
+        self.world.exchange.upstream_data(data, self.world.loop.now)
+        self.world.loop.run()
+
+    def get(self, path: bytes = b"/x", *fields: bytes) -> "Client":
+        return self.send(request(b"GET", path, *fields))
+
+    @property
+    def statuses(self) -> list[int]:
+        """Of the responses so far."""
+        return [int(piece[:3]) for piece in self.transport.sent.split(b"HTTP/1.1 ")[1:]]
+
+
+def request(method: bytes, path: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join((b"%b %b HTTP/1.1" % (method, path), b"Host: h", *fields, b"", b""))
