@@ -4,6 +4,7 @@ What `gate` composes is compiled by the other modules, each its own part; this o
 its share, and appends a Problem for all that does not fit.
 """
 
+import re
 from collections.abc import Callable, Collection
 
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream, route_names
@@ -18,7 +19,7 @@ from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, Limiters
 from rawgate.policy.jwks import read_jwks
 from rawgate.policy.jwt import compile_verifier
 from rawgate.policy.limiter import Limiter
-from rawgate.policy.patterns import compile_pattern
+from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import Entry, compile_router
 
@@ -242,8 +243,24 @@ class _Compiler:
             )
             if pattern is None:
                 return None
+            self._doubt_pattern(route, prefix, (*where, "pattern"))
             return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, self.problems)
         return compile_function(route.rewrite, paths.sendable)
+
+    def _doubt_pattern(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> None:
+        """A pattern that changes no path at all, because none of those that it matches comes to the route."""
+        assert isinstance(route.rewrite, RegexRewrite)  # noqa: S101 - for the type checker
+        text, flags = route.rewrite.pattern, re.IGNORECASE if self._folds(route) else re.NOFLAG
+        key = paths.match_key(prefix).decode("utf-8", "surrogateescape")
+        gone = (
+            {";": "parameters", "//": "repeated slashes"} if self.config.gateway.merge_slashes else {";": "parameters"}
+        )
+        if not matches_below(text, key, flags):
+            what = f"{quoted(text)} matches no path of this route"
+            self.doubts.append(Problem(where, worded(what, expected=f"one for paths that begin with {quoted(key)}")))
+        elif not matches_below(text, key, flags, gone=gone):
+            what = f"{quoted(text)} matches no path: it is matched on paths without {' and '.join(gone.values())}"
+            self.doubts.append(Problem(where, worded(what, expected="none in it")))
 
     def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}

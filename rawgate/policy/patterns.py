@@ -42,7 +42,7 @@ after A. Weber and H. Seidl, "On the degree of ambiguity of finite automata" (19
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import combinations, pairwise, product
 from operator import eq
@@ -609,6 +609,48 @@ def danger(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
         return str(found)
     except _TooLargeError:
         return "is too large to be judged (expected a shorter one, with fewer repeats and smaller counts)"
+
+
+# What comes to a route
+
+_BEHIND, _AFTER_SLASH, _WITHIN = -1, -2, -3
+"""Places in a path: right behind the route's prefix, where it may end or go on with a slash; and further on. Parameters
+and queries, too, are asked for there, by patterns that expect to see them."""
+
+
+def _next_place(prefix: str, place: int, char: str, gone: Collection[str]) -> int | None:
+    """Where `char` leads to in a path of the route; None when no such path has it there."""
+    if place >= 0:
+        if char != prefix[place]:
+            return None
+        ends = place + 1 == len(prefix)
+        return place + 1 if not ends else _AFTER_SLASH if char == "/" else _BEHIND
+    if char in gone or (place == _AFTER_SLASH and f"/{char}" in gone) or (place == _BEHIND and char not in "/;?"):
+        return None
+    return _AFTER_SLASH if char == "/" else _WITHIN
+
+
+def matches_below(text: str, prefix: str, flags: re.RegexFlag = re.NOFLAG, *, gone: Collection[str] = ()) -> bool:
+    """Whether a pattern that is taken matches any path that begins with the whole segments of `prefix`. `gone`: what
+    the paths that it is matched on have no more, ";" or "//". True in doubt."""
+    wiring = _Wiring(parse(text))
+    takers = {one.text: re.compile(one.text, flags) for one in wiring.ones[1:]}
+    chars = {*_ASCII, *_beyond_ascii(text), *prefix}
+    takes = {one: frozenset(char for char in chars if taker.fullmatch(char)) for one, taker in takers.items()}
+    waiting = [(0, 0)]
+    seen = set(waiting)
+    for state, place in waiting:  # grows on the way
+        for after, _ in wiring.follow[state]:
+            if after == _ACCEPT:
+                if place < 0:
+                    return True
+                continue
+            for char in takes[wiring.ones[after].text]:
+                there = _next_place(prefix, place, char, gone)
+                if there is not None and (after, there) not in seen:
+                    seen.add((after, there))
+                    waiting.append((after, there))
+    return False
 
 
 def compile_pattern(

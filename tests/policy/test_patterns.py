@@ -13,7 +13,17 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from rawgate.errors import Problem
-from rawgate.policy.patterns import Choice, Node, One, Repeat, Sequence, compile_pattern, danger, parse
+from rawgate.policy.patterns import (
+    Choice,
+    Node,
+    One,
+    Repeat,
+    Sequence,
+    compile_pattern,
+    danger,
+    matches_below,
+    parse,
+)
 
 WHERE = ("routes", 3, "rewrite", "pattern")
 
@@ -319,3 +329,51 @@ def test_what_re_compiles_has_a_verdict(pattern: str) -> None:
         tree = parse(pattern)
         for word in ("", "a", "b", "/", "ab", "a/b", "aab", "^", "{1}"):
             assert matches(tree, word) == (compiled.fullmatch(word) is not None), word
+
+
+# Which of a route's paths a pattern can match
+
+
+@pytest.mark.parametrize(
+    ("text", "prefix", "below", "normal"),
+    [
+        ("/a", "/a", True, True),
+        ("/a/(.*)", "/a", True, True),
+        ("(/x)?/a/b", "/a", True, True),
+        ("/[^b].*", "/a", True, True),
+        (".*", "/a", True, True),
+        ("(.*)/b", "/a", True, True),
+        (r"/a/\d{3,20}", "/a", True, True),
+        ("/é/(.*)", "/é", True, True),
+        ("/b/(.*)", "/a", False, False),
+        ("/ab.*", "/a", False, False),
+        ("/[^a].*", "/a", False, False),
+        ("/a", "/a/", False, False),
+        ("/a", "/a/b", False, False),
+        ("/a/x", "/a/b", False, False),
+        ("/b", "/", True, True),
+        ("/a;v=1/b", "/a", True, False),
+        ("/a//b", "/a", True, False),
+        ("/a/(b|;)", "/a", True, True),
+    ],
+)
+def test_what_a_pattern_matches_below_a_prefix(text: str, prefix: str, below: bool, normal: bool) -> None:
+    assert matches_below(text, prefix) == below
+    assert matches_below(text, prefix, gone={";", "//"}) == normal
+
+
+def test_letters_in_either_case_match_below_a_prefix() -> None:
+    assert matches_below("/A/x", "/a", re.IGNORECASE)
+    assert not matches_below("/A/x", "/a")
+
+
+@given(st.from_regex(r"(/|a|b|ab|\.|\[\^a\]|a\?|\(a\|/b\)|/\+|\.\*){1,6}", fullmatch=True))
+def test_a_pattern_that_matches_nothing_below_a_prefix_matches_no_path_there(text: str) -> None:
+    assume(not danger(text))
+    pattern = re.compile(text)
+    short = ["/a" + "".join(rest) for count in range(4) for rest in product("/ab;", repeat=count)]
+    below = [path for path in short if path == "/a" or path.startswith("/a/")]
+    found = any(pattern.fullmatch(path) for path in below)
+    assert not found or matches_below(text, "/a")
+    found = any(pattern.fullmatch(path) for path in below if "//" not in path and ";" not in path)
+    assert not found or matches_below(text, "/a", gone={";", "//"})
