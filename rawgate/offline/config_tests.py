@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PEER = Peer("127.0.0.1", "127.0.0.1")
 """Where the tests' requests come from."""
 
-FORWARDED = "the upstream's"
-"""What stands for the status of a request that is sent on."""
+FORWARDED = "none: the request is forwarded (expect its route or path instead)"
+"""What stands for the status of a request that is sent on: the upstream gives it one, and no upstream is asked here."""
 
 
 class Difference(Struct, frozen=True):
@@ -60,7 +60,7 @@ class Report(Struct, frozen=True):
 
 
 class _Got(Struct, frozen=True):
-    """What became of a request. `status` None: the upstream's; `fields` as in `Expect.headers`."""
+    """What became of a request. `status` None: the request is forwarded; `fields` as in `Expect.headers`."""
 
     route: str
     path: str

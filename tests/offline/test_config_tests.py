@@ -6,7 +6,7 @@ import pytest
 
 from rawgate.config.load import load
 from rawgate.errors import ConfigError
-from rawgate.offline.config_tests import Difference, Report, run_tests
+from rawgate.offline.config_tests import FORWARDED, Difference, Report, run_tests
 from rawgate.serve.load import compile_draft
 
 ENVIRON = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
@@ -45,9 +45,9 @@ cors = { origins = ["https://shop.test"], methods = ["PUT"] }
 """
 
 
-def report(directory: Path, *tests: str) -> Report:
+def report(directory: Path, *tests: str, config: str = CONFIG) -> Report:
     path = directory / "rawgate.toml"
-    path.write_text(CONFIG + "".join(f"[[tests]]\n{test}\n" for test in tests))
+    path.write_text(config + "".join(f"[[tests]]\n{test}\n" for test in tests))
     draft = load(path, ENVIRON)
     loaded = compile_draft(draft, new_id=lambda: "0" * 32, date=lambda: b"now")
     return run_tests(loaded, draft.line, new_id=lambda: "0" * 32, wall=1_700_000_000.0)
@@ -64,7 +64,8 @@ BEARER = 'Bearer realm="rawgate"'
     [
         ("GET /api/users/7?x=1", ALICE, 'route = "/api/users", path = "/v2/users/7?x=1"'),
         ("GET /api/users/7", ALICE, 'reason = "ok", headers = { x-user-id = "alice", Via = "1.1 rawgate" }'),
-        ("GET /api/users/7", "claims = {}", 'reason = "ok", headers = { X-User-Id = "" }'),
+        # A token without sub: its verifier is named, its bearer is not.
+        ("GET /api/users/7", "claims = {}", 'reason = "ok", headers = { X-User-Id = "", X-Auth-By = "jwt.main" }'),
         (
             "GET /api/users/7",
             "",
@@ -104,7 +105,7 @@ def test_each_difference_is_reported(tmp_path: Path) -> None:
         (
             Difference("route", "/api/users", "/open"),
             Difference("path", "/b", "/open/a"),
-            Difference("status", "404", "the upstream's"),
+            Difference("status", "404", FORWARDED),
             Difference("reason", "no_route", "ok"),
         ),
         (
@@ -188,3 +189,17 @@ def test_a_credential_among_them_is_checked(tmp_path: Path) -> None:
         f'request = "GET /hooks"\n{key}\nexpect = {{ headers = {{ X-User-Id = "acme" }} }}',
     )
     assert [result.differences for result in found.results] == [()] * 3
+
+
+def test_the_dot_of_the_root_does_not_go_up(tmp_path: Path) -> None:
+    for target, host in (("users.ns.:9", "users.ns:9"), ("users.ns.", "users.ns")):
+        config = CONFIG.replace("127.0.0.1:9", target)
+        test = f'request = "GET /open"\nexpect = {{ headers = {{ Host = "{host}" }} }}'
+        assert report(tmp_path, test, config=config).failed == ()
+
+
+def test_a_forwarded_request_has_no_status(tmp_path: Path) -> None:
+    """What it is told then says what to expect in its place."""
+    (result,) = report(tmp_path, 'request = "GET /open"\nexpect = { status = 200 }').results
+    assert result.differences == (Difference("status", "200", FORWARDED),)
+    assert "expect its route or path" in FORWARDED
