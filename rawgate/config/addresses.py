@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 
 from msgspec import structs
 
@@ -21,8 +22,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MODE = re.compile(r"0?[0-7]{3}")
 _ALL_BITS = 0o777
 _EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (compared with and suggested, never bound from here)
+_ROOT_DOT = re.compile(r"(?<=[A-Za-z0-9_])\.(?=(?::[0-9]{1,5})?\Z)")
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
-_UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Linux
+_IDNA_DEVIATIONS = frozenset("\u00df\u03c2\u200c\u200d")
+"""Sharp s, final sigma and the zero-width joiners: IDNA2003, which Python's codec speaks, and IDNA2008 make different
+names of them (UTS 46, section 4)."""
+UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Linux
 
 
 def canonical_host(text: str) -> str | None:
@@ -51,16 +56,45 @@ def host(mark: Host, value: object, scene: Scene) -> str:
     match = _AUTHORITY.fullmatch(text)
     found = match and canonical_host(match["host"])
     if match is None or not found:
-        what = "has a wildcard, which is not built yet" if text.startswith(("*.", ".")) else "is not a host"
+        wildcard = text.startswith(("*.", "."))
+        what = "has a wildcard, which is not built yet" if wildcard else _not(text, "is not a host")
         raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_host_meant(text))
     if match["port"] is not None:
         raise UnfitError(f"{shown(text)} has a port", expected=mark.expected, meant=quoted(found))
     return found
 
 
+def _not(text: str, what: str) -> str:
+    """What is wrong with text that is no host: `what`, or the letters that a host cannot have."""
+    return what if text.isascii() else 'has letters beyond ASCII, which a host has as "xn--…"'
+
+
+def in_ascii(host: str) -> str:
+    """A name in letters beyond ASCII as look-ups and the Host field have it ("xn--…", RFC 3490); "" when there is no
+    such form, or more than one."""
+    if host.isascii() or not _IDNA_DEVIATIONS.isdisjoint(host):
+        return ""
+    try:
+        found = host.encode("idna").decode()
+    except UnicodeError:
+        return ""
+    return found.lower() if re.fullmatch(HOST, found) and canonical_host(found) else ""
+
+
+def _authority_meant(text: str) -> tuple[str, int | None] | None:
+    """Host and port of text that is none yet: with a root dot, or in letters beyond ASCII."""
+    host, colon, port = text.partition(":")
+    ascii_name = in_ascii(host.removesuffix("."))
+    return _authority(f"{ascii_name}{colon}{port}" if ascii_name else _ROOT_DOT.sub("", text))
+
+
 def _origin_meant(text: str) -> str:
     """ "app.example.com" and "localhost:5173": pages come over TLS, but for those on the developer's own machine."""
-    found = _authority(text.removesuffix("/"))
+    url = _URL.fullmatch(text)
+    if url is not None and not text.isascii():
+        found = _authority_meant(url["authority"]) if url["rest"] in ("", "/") else None
+        return quoted(f"{url['scheme'].lower()}://{_written(found)}") if found else ""
+    found = _authority_meant(text.removesuffix("/"))
     if found is None:
         return ""
     is_here = found[0] == "localhost" or found[0].startswith("127.")
@@ -71,8 +105,8 @@ def _origin_meant(text: str) -> str:
 def _host_meant(text: str) -> str:
     """ "https://a.test", "a.test." and "::1"; none for what has a path."""
     url = _URL.fullmatch(text)
-    authority = url["authority"] if url and url["rest"] in ("", "/") else text.removesuffix(".")
-    found = _authority(f"[{authority}]" if ":" in authority and _is_ip(authority) else authority)
+    authority = url["authority"] if url and url["rest"] in ("", "/") else text
+    found = _authority_meant(f"[{authority}]" if ":" in authority and _is_ip(authority) else authority)
     return quoted(found[0]) if found else ""
 
 
@@ -137,11 +171,19 @@ def _listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
         raise UnfitError(f"{shown(text)} is not an address and a port", expected=mark.expected, meant=meant)
     if port > 65535:
         raise UnfitError(f"{port} is not a port", expected="a port from 0 to 65535")
+    mapped = IPv6Address(found[1:-1]).ipv4_mapped if found.startswith("[") else None
+    if mapped is not None:  # an IPv6 socket takes IPv6 alone, as nginx's does: the system refuses it this address
+        meant = quoted(f"{mapped}:{port}")
+        raise UnfitError(f"{shown(text)} is an IPv4 address in IPv6 notation", expected=mark.expected, meant=meant)
     return Listen(host=found.strip("[]"), port=port)
 
 
 def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
-    """A service's address; the port is 80 when it is left out."""
+    """A service's address; the port is 80 when it is left out.
+
+    A name may end in the root's dot: it is then looked up as it stands, without the search domains of resolv.conf. The
+    Host field is without that dot. curl and nginx send it, but some services compare names as text and do not know
+    themselves by it: behind Envoy, and so behind Istio, the response would be a 404."""
     if isinstance(value, Target):
         return _checked_target(mark, value)
     if isinstance(value, Mapping):
@@ -151,7 +193,8 @@ def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
         raise UnfitError(f"{shown(text)} is a Unix socket: as a target it is not built yet", expected=mark.expected)
     match = _URL.fullmatch(text)
     if match is None:
-        meant = quoted(f"http://{text}") if _authority(text) else ""
+        authority = _authority_meant(text)
+        meant = quoted(f"http://{text if text.isascii() else _written(authority)}") if authority else ""
         # A value with "@" may hold a password and is not repeated.
         what = "a value with user information" if "@" in text else shown(text)
         raise UnfitError(f"{what} is not a URL", expected=mark.expected, meant=meant)
@@ -161,16 +204,20 @@ def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
         raise UnfitError("https:// targets are not built yet", expected=mark.expected)
     if match["scheme"].lower() != "http":
         raise UnfitError(f"{quoted(match['scheme'])} is not a scheme for targets", expected=mark.expected)
-    found = _authority(match["authority"])
-    if found is None:
-        raise UnfitError(f"{quoted(match['authority'])} is not a host and a port", expected=mark.expected)
+    found = _authority(_ROOT_DOT.sub("", match["authority"]))
+    has_dot = _ROOT_DOT.search(match["authority"]) is not None
+    if found is None or (has_dot and _is_ipv4(found[0])):
+        what = _not(match["authority"], "is not a host and a port")
+        proposal = _authority_meant(match["authority"])
+        meant = quoted(f"http://{_written(proposal)}") if proposal else ""
+        raise UnfitError(f"{quoted(match['authority'])} {what}", expected=mark.expected, meant=meant)
     if match["rest"] not in ("", "/"):
         rest = match["rest"]
         is_path = bool(_PLAIN_PATH.fullmatch(rest))
         instead = f"; in the route, rewrite = {quoted(rest.rstrip('/'))}" if is_path else ""
         what = f"{quoted(rest)} follows the port"
         raise UnfitError(what, expected=f"{mark.expected}, a path is a route's{instead}")
-    return _target(found[0], 80 if found[1] is None else found[1])
+    return _target(found[0], 80 if found[1] is None else found[1], has_dot)
 
 
 def network(mark: AddressRange, value: object, scene: Scene) -> Trusted:
@@ -207,7 +254,7 @@ def origin(mark: Origin, value: object, scene: Scene) -> str:
     match = _URL.fullmatch(text)
     found = match and _authority(match["authority"])
     if match is None or found is None:
-        what = "has a wildcard, which is not built yet" if "*" in text else "is not an origin"
+        what = "has a wildcard, which is not built yet" if "*" in text else _not(text, "is not an origin")
         raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_origin_meant(text))
     scheme = match["scheme"].lower()
     port = "" if found[1] in (None, _DEFAULT_PORTS.get(scheme)) else f":{found[1]}"
@@ -244,23 +291,53 @@ def _unix(mark: ListenAddress, text: str, scene: Scene) -> Listen:
     written = text.removeprefix("unix:")
     if not written or "\0" in written:
         raise UnfitError(f"{shown(text)} names no socket", expected=mark.expected)
+    if written.startswith("@"):
+        # It would be of no file: no folder and no mode could say who may connect, and a leftover could not be seen.
+        what = f"{shown(text)} is an abstract socket, to which everybody on this host could connect: not supported"
+        raise UnfitError(what, expected='"unix:PATH" of a file')
     path = str(scene.folder / written)
-    if len(path.encode()) > _UNIX_PATH:
-        raise UnfitError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {_UNIX_PATH} bytes")
+    if len(path.encode()) > UNIX_PATH:
+        raise UnfitError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {UNIX_PATH} bytes")
+    taken = _what_is_at(Path(path))
+    if taken:
+        raise UnfitError(f"{shown(text)} {taken}", expected="a name that is free, or a socket's")
     return Listen(path=path)
+
+
+def _what_is_at(path: Path) -> str:
+    """What stands in the way of a socket of that name, or "". A socket does not: it may be ours, or a leftover."""
+    try:
+        for folder in path.parents:
+            if folder.exists():
+                if not folder.is_dir():
+                    return f"cannot be made: {quoted(str(folder), UNIX_PATH)} is not a folder"
+                break
+        if path.is_dir():
+            return "is a folder"
+        if path.is_symlink() and not path.exists():
+            return "is a link that leads nowhere"
+        return "is a file" if path.exists() and not path.is_socket() else ""
+    except OSError:  # such as a folder that may not be looked into: whoever runs the gateway may be allowed to
+        return ""
 
 
 def _checked_target(mark: TargetUrl, value: Target) -> Target:
     """A `Target` that a Python configuration made. Its authority may be another than its address."""
-    bracketed = f"[{value.host}]" if ":" in str(value.host) else value.host
-    found = _authority(f"{bracketed}:{value.port}")
+    bracketed = f"[{value.host}]" if ":" in str(value.host) else str(value.host)
+    found = _authority(f"{bracketed.removesuffix('.')}:{value.port}")
     if found is None or found[1] is None or not _AUTHORITY.fullmatch(str(value.authority)):
         raise UnfitError("is not a host, a port and an authority", expected=mark.expected)
-    return Target(host=found[0].strip("[]"), port=found[1], authority=value.authority)
+    dot = "." if bracketed.endswith(".") else ""
+    return Target(host=found[0].strip("[]") + dot, port=found[1], authority=value.authority)
 
 
-def _target(found: str, port: int) -> Target:
-    return Target(host=found.strip("[]"), port=port, authority=found if port == 80 else f"{found}:{port}")
+def _target(found: str, port: int, has_dot: bool) -> Target:
+    dot = "." if has_dot else ""
+    return Target(host=found.strip("[]") + dot, port=port, authority=found if port == 80 else f"{found}:{port}")
+
+
+def _written(found: tuple[str, int | None]) -> str:
+    return found[0] if found[1] is None else f"{found[0]}:{found[1]}"
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:

@@ -220,6 +220,18 @@ class Walk:
             if first != position:
                 where = key_path((*path, first, *many.at))
                 self._report((*path, position, *many.at), f"is the same as {where}", expected=many.once)
+        if many.clash is not None:
+            self._apart(many.clash, items, path)
+
+    def _apart(self, clash: Callable[[Any, Any], str], items: list[tuple[int, object]], path: Path) -> None:
+        """Each element that cannot stand beside one before it, once."""
+        for index, (position, item) in enumerate(items):
+            for before, other in items[:index]:
+                why = clash(item, other)
+                if why:
+                    what = f"cannot stand beside {key_path((*path, before))}: {why}"
+                    self._report((*path, position), what, expected="one of the two")
+                    break
 
     def _dict(self, key_hint: Any, value_hint: Any, apart: Hint, value: object, path: Path) -> object:
         inside = take_apart(value_hint).arms[0]

@@ -4,21 +4,41 @@ A warning reads like any other finding, and ends with what to write so that it i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import combinations
+from pathlib import Path as File
+from typing import TypeVar
 
-from rawgate.config.model import Config, Cors, HeaderRules, Jwt, Listen, Network, RegexRewrite, Route, Target
-from rawgate.config.unfit import quoted, worded
-from rawgate.config.units import duration_text
+from rawgate.config.addresses import UNIX_PATH
+from rawgate.config.lines import Path
+from rawgate.config.model import (
+    EVERY_ADDRESS,
+    Config,
+    Cors,
+    HeaderRules,
+    Jwt,
+    Listen,
+    Network,
+    RegexRewrite,
+    Route,
+    Target,
+)
+from rawgate.config.unfit import nearest, quoted, worded
+from rawgate.config.units import duration_text, size_text
 from rawgate.errors import Key, Problem
 
 
-def doubts(config: Config) -> list[Problem]:
-    """The warnings, by key path; positions count as in `config`."""
+def doubts(config: Config, written: Container[Path]) -> list[Problem]:
+    """The warnings, by key path; positions count as in `config`. `written`: the key paths that the file has, since
+    nobody means anything by a default."""
     found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_ourselves(config)]
     found += _detours_by_case(config)
+    found += [doubt for doubt in _never_reached(config) if doubt.path in written]
     for position, route in enumerate(config.routes):
-        found += [Problem(("routes", position, *doubt.path), doubt.message) for doubt in _route(config, route)]
+        where = ("routes", position)
+        found += [Problem((*where, *doubt.path), doubt.message) for doubt in _route(config, route)]
+        if (*where, "upgrade") in written:
+            found += [Problem((*where, *doubt.path), doubt.message) for doubt in _upgrade(route)]
     return found
 
 
@@ -37,6 +57,7 @@ def _gateway(config: Config) -> Iterator[Problem]:
         if listen.port in _TLS_PORTS:
             what = f"browsers speak TLS to port {listen.port}, and this gateway speaks plain HTTP"
             yield _doubt(("gateway", "listen", position), what, "another port, behind what ends TLS")
+        yield from _socket(("gateway", "listen", position), listen)
     for position, network in enumerate(gateway.trusted_proxies):
         if isinstance(network, Network) and network.prefixlen == 0:
             what = f"{quoted(str(network))} is everybody: any client may say who it is"
@@ -49,16 +70,74 @@ def _gateway(config: Config) -> Iterator[Problem]:
         yield _doubt(("gateway", "limits", "body"), "no request body is let through", expected)
 
 
+_MAY_CONNECT = 0o222
+"""connect(2) asks for write permission (unix(7))."""
+
+
+def _socket(path: Path, listen: Listen) -> Iterator[Problem]:
+    """A Unix socket that cannot be made yet, or to which nobody can connect."""
+    folder = File(listen.path).parent
+    if listen.path and not folder.is_dir():
+        yield _doubt(
+            path, f"the folder {quoted(str(folder), UNIX_PATH)} is not there", "one that is, by the time it starts"
+        )
+    if listen.mode is not None and not listen.mode & _MAY_CONNECT:
+        what = f'nobody can connect to a socket of mode "{listen.mode:04o}": that takes permission to write'
+        yield _doubt(path, what, 'one such as "0660"')
+
+
+# ── limits behind other limits ──
+
+
+def _never_reached(config: Config) -> Iterator[Problem]:
+    """Limits that another one, which ends the same thing earlier, makes needless."""
+    gateway, limits = ("gateway", "limits"), config.gateway.limits
+    yield from _beyond((*gateway, "target"), limits.target, "head", limits.head, _size)
+    yield from _beyond((*gateway, "per_address"), limits.per_address, "connections", limits.connections, str)
+    for name, upstream in config.upstreams.items():
+        where, most, total = ("upstreams", name), upstream.max_connections, upstream.total_timeout
+        yield from _beyond((*where, "per_client"), upstream.per_client, "max_connections", most, str)
+        clients = "connections of [gateway.limits]"
+        yield from _beyond((*where, "max_tunnels"), upstream.max_tunnels, clients, limits.connections, str)
+        age = upstream.tunnel_max_age
+        yield from _beyond((*where, "tunnel_idle"), upstream.tunnel_idle, "tunnel_max_age", age, _duration)
+        for key in ("queue_timeout", "connect_timeout", "response_timeout", "idle_timeout"):
+            yield from _beyond((*where, key), getattr(upstream, key), "total_timeout", total, _duration)
+    for position, route in enumerate(config.routes):
+        place, total = ("routes", position, "response_timeout"), config.upstreams[route.upstream].total_timeout
+        key = f"total_timeout of upstreams.{route.upstream}"
+        yield from _beyond(place, route.response_timeout, key, total, _duration)
+
+
+Amount = TypeVar("Amount", int, float)
+
+
+def _beyond(
+    path: Path, value: Amount | None, other: str, limit: Amount | None, text: Callable[[Amount], str]
+) -> Iterator[Problem]:
+    if value is not None and limit is not None and value > limit:
+        yield _doubt(path, f"{text(value)} is never reached: {other} is {text(limit)}", "no more than that")
+
+
+def _size(octets: int) -> str:
+    return quoted(size_text(octets))
+
+
+def _duration(seconds: float) -> str:
+    return quoted(duration_text(seconds))
+
+
 # ── verifiers and upstreams ──
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
+_EVERYWHERE = tuple(EVERY_ADDRESS.values())
 
 
 def _is_ourselves(target: Target, listen: Listen) -> bool:
     """Whether a target is where the gateway itself listens."""
-    there = target.host in (listen.host, "localhost") or listen.host in _EVERYWHERE
-    return target.port == listen.port and target.host in (*_LOOPBACK, *_EVERYWHERE) and there
+    host = target.host.removesuffix(".")
+    there = host in (listen.host, "localhost") or listen.host in _EVERYWHERE
+    return target.port == listen.port and host in (*_LOOPBACK, *_EVERYWHERE) and there
 
 
 def _ourselves(config: Config) -> Iterator[Problem]:
@@ -91,13 +170,12 @@ def _are_apart(one: Jwt, other: Jwt) -> bool:
 _LONGEST_KEPT = 75.0
 """Seconds that nginx keeps an idle connection (its `keepalive_timeout`), the longest of the usual servers: Node,
 uvicorn and Apache keep one for 5, gunicorn for 2."""
-_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with
 
 
 def _upstreams(config: Config) -> Iterator[Problem]:
     for name, upstream in config.upstreams.items():
         for position, target in enumerate(upstream.targets):
-            if target.host in _ANYWHERE:
+            if target.host in _EVERYWHERE:
                 what = f"{quoted(target.host)} is an address to listen on, not one to connect to"
                 yield _doubt(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
         if upstream.keep_alive > _LONGEST_KEPT:
@@ -106,13 +184,6 @@ def _upstreams(config: Config) -> Iterator[Problem]:
                 f"({duration_text(_LONGEST_KEPT)} nginx, 5s Node, uvicorn and Apache)"
             )
             yield _doubt(("upstreams", name, "keep_alive"), what, "less than the service's own time")
-        total = upstream.total_timeout
-        if total is not None and total < upstream.connect_timeout and upstream.connect_timeout != _DIAL:
-            yield _doubt(("upstreams", name, "connect_timeout"), "is longer than total_timeout", "less than that")
-
-
-_DIAL = 3.0
-"""The default of `connect_timeout`, which nobody has written."""
 
 
 # ── routes ──
@@ -121,7 +192,7 @@ _DIAL = 3.0
 def _route(config: Config, route: Route) -> Iterator[Problem]:
     """Paths of these doubts begin below the route."""
     yield from _prefix(config, route)
-    yield from _rewrite(route)
+    yield from _rewrite(route, (route.case or config.gateway.case) == "ignore")
     yield from _header_values("request_headers", route.request_headers)
     yield from _header_values("response_headers", route.response_headers)
     if route.cors is not None:
@@ -160,10 +231,25 @@ def _code(sign: str) -> str:
     return f"%{ord(sign):02X}"
 
 
+_WEBSOCKET = "websocket"
+_SCHEMES = ("ws", "wss")
+
+
+def _upgrade(route: Route) -> Iterator[Problem]:
+    """Of an `upgrade` that is written: protocols that no client asks for, or cannot ask for here."""
+    for protocol in route.upgrade:
+        if protocol in _SCHEMES or (protocol != _WEBSOCKET and nearest(protocol, (_WEBSOCKET,))):
+            what = f"{quoted(protocol)} is not what clients ask for in Upgrade"
+            yield Problem(("upgrade",), worded(what, meant=quoted(_WEBSOCKET)))
+    if _WEBSOCKET in route.upgrade and route.methods is not None and "GET" not in route.methods:
+        # RFC 6455 section 4.1. Other protocols may begin with other methods, as SPDY does in Kubernetes.
+        yield _doubt(("upgrade",), "a WebSocket begins with a GET, which is not in methods", '"GET" in methods, or []')
+
+
 _META = re.compile(r"[\\.^$*+?()\[\]{}|]")
 
 
-def _rewrite(route: Route) -> Iterator[Problem]:
+def _rewrite(route: Route, folds: bool) -> Iterator[Problem]:
     if isinstance(route.rewrite, str):
         template = _LOOKS_LIKE_A_TEMPLATE.search(route.rewrite)
         if template is not None:
@@ -179,6 +265,37 @@ def _rewrite(route: Route) -> Iterator[Problem]:
         if r"\?" in pattern:
             what = f"{quoted(pattern)} asks for a question mark, and a query is no part of the path"
             yield _doubt(("rewrite", "pattern"), what, "the pattern of the path alone: the query is kept")
+        yield from _encoded(route, pattern, folds)
+
+
+_CLASS = re.compile(r"(?<!\\)\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
+_ENCODED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_STAYS_ENCODED = frozenset(("%2F", "%5C", "%25"))
+
+
+def _encoded(route: Route, pattern: str, folds: bool) -> Iterator[Problem]:
+    """A pattern is matched on what routes are matched on (`policy.paths`): all decoded, but for three signs, and the
+    digits of those in capitals."""
+    for found in _ENCODED.finditer(_CLASS.sub(lambda found: "." * len(found[0]), pattern)):
+        text = found[0]
+        decoded = _decoded(text)
+        if decoded != text and not (folds and decoded == text.upper()):
+            what = f"{quoted(text)} matches nothing: a pattern is matched on the decoded path"
+            as_text = _META.sub(r"\\\g<0>", decoded)
+            yield _doubt(
+                ("rewrite", "pattern"), what, quoted(as_text) if decoded.isprintable() else "what it stands for"
+            )
+        slash = next((code for code in ("%2F", "%5C") if code in text.upper()), "")
+        if slash and route.encoded_slash == "reject":
+            what = f"{quoted(slash)} is refused before a pattern is looked at"
+            yield _doubt(("rewrite", "pattern"), what, 'encoded_slash = "keep"')
+
+
+def _decoded(text: str) -> str:
+    """Encoded octets as the path has them; those that are no text on their own are not printable here either."""
+    codes = [text[at : at + 3].upper() for at in range(0, len(text), 3)]
+    octets = b"".join(code.encode() if code in _STAYS_ENCODED else bytes.fromhex(code[1:]) for code in codes)
+    return octets.decode(errors="surrogateescape")
 
 
 _PLACEHOLDER = re.compile(r"\$\{\w+\}|\$\w+|\{[a-z][a-z_.]*\}|\{\{.*?\}\}|%[A-Z_]+(?:\([^)]*\))?%|\$\(.+?\)")

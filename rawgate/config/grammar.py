@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from math import isfinite
+from urllib.parse import quote
 
-from rawgate.config.addresses import HOST
+from rawgate.config.addresses import HOST, in_ascii
 from rawgate.config.marks import (
     Auth,
     Choice,
@@ -176,10 +177,23 @@ def request_line(mark: RequestLine, value: object, scene: Scene) -> str:
     if match is None or not TOKEN.fullmatch(match["method"]):
         without_version, with_method = found.removesuffix(" HTTP/1.1"), f"GET {found}"
         meant = without_version if without_version != found else with_method if found.startswith("/") else ""
+        meant = meant or _line_in_ascii(found)
         is_one = meant and _REQUEST_LINE.fullmatch(meant)
         proposal = quoted(meant) if is_one else ""
         raise UnfitError(f"{shown(found)} is not a method and a target", expected=mark.expected, meant=proposal)
     return found
+
+
+def _line_in_ascii(text: str) -> str:
+    """A request line as a browser sends it, where it has letters beyond ASCII."""
+    found = re.fullmatch(r"(\S+ )(?:(http://)([^/:]+)(:[0-9]+)?)?(/\S*)", text)
+    if text.isascii() or found is None:
+        return ""
+    method, scheme, host, port, path = (part or "" for part in found.groups())
+    return f"{method}{scheme}{in_ascii(host) or host}{port}{quote(path, safe=_LEFT_AS_IT_IS)}"
+
+
+_LEFT_AS_IT_IS = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 def reference(mark: Reference, value: object, scene: Scene) -> str:

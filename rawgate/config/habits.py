@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from rawgate.config.addresses import HOST
 from rawgate.config.model import (
     ApiKeys,
     Config,
@@ -229,10 +230,36 @@ _TABLES: dict[str, type[Struct]] = {
 
 def unknown_key(cls: type[Struct], name: str, value: object) -> str:
     """What is said of a key that the table does not have, when the habits tell; else ""."""
-    habit = _HABITS.get(cls, {}).get(plain(name))
+    habit = _by_value(cls, plain(name), value) or _HABITS.get(cls, {}).get(plain(name))
     if habit is None and cls is HeaderRules and isinstance(value, str) and _LINE.fullmatch(f"{name}: {value}"):
         habit = Habit(meant=f"set = {{ {name} = {quoted(value)} }}")
     return habit.message if habit is not None else ""
+
+
+_COUNTS = frozenset(map(plain, RateLimit.__struct_fields__)) | frozenset(_HABITS[RateLimit])
+"""What a table of a rate limit may hold, here and elsewhere."""
+
+
+def _by_value(cls: type[Struct], name: str, value: object) -> Habit | None:
+    """What is told by the value of a key of a route, and not by its name alone."""
+    if cls is not Route:
+        return None
+    if name in _HOSTS and isinstance(value, list | tuple) and value and all(map(_is_host, value)):
+        one = f"host = {quoted(value[0])}"
+        return Habit(meant=one) if len(value) == 1 else Habit(expected=f"{one}, and a route for each of the others")
+    if name == "limits" and isinstance(value, Mapping) and _COUNTS.isdisjoint(map(plain, map(str, value))):
+        size = value.get("body")
+        if list(value) == ["body"] and isinstance(size, str):
+            return Habit(meant=f"body = {quoted(size)}")
+        return Habit(expected='body = "…", the only one that a route has; the others are in [gateway.limits]')
+    return None
+
+
+def _is_host(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(HOST, value) is not None
+
+
+_HOSTS = ("hosts", "hostnames", "domains", "servername")
 
 
 def at_home(name: str) -> str:

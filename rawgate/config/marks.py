@@ -237,6 +237,7 @@ class Many(Struct, frozen=True):
     keys    of all elements together, where an element's key depends on the others
     at      where, inside an element, to say so
     once    and in which words
+    clash   why two elements cannot stand side by side, in words, or ""
     """
 
     empty: bool = False
@@ -245,3 +246,4 @@ class Many(Struct, frozen=True):
     keys: Callable[[Any], Sequence[object]] | None = None
     at: tuple[str, ...] = ()
     once: str = "each only once"
+    clash: Callable[[Any, Any], str] | None = None

@@ -8,6 +8,7 @@ the marks say what may be written, `convert` holds every configuration to them, 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
+from os.path import realpath
 from typing import Annotated, Literal
 
 from msgspec import Struct
@@ -59,6 +60,28 @@ class Listen(Struct, frozen=True):
     mode: int | None = None
 
 
+EVERY_ADDRESS = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (compared with, never bound from here)
+"""By version of IP: the address that stands for all of a host's."""
+
+
+def _place(listen: Listen) -> object:
+    """What is opened: two sockets of one place are one. Any free port is a place of its own."""
+    if listen.path:
+        return realpath(listen.path)
+    return (listen.host, listen.port) if listen.port else None
+
+
+def _overlap(listen: Listen, other: Listen) -> str:
+    """Why the system opens only one of two addresses, or "". IPv4 and IPv6 do not meet: an IPv6 socket of rawgate takes
+    IPv6 alone, as nginx's does."""
+    version = 6 if ":" in listen.host else 4
+    every = EVERY_ADDRESS[version]
+    same_port = listen.port == other.port != 0 and (":" in listen.host) == (":" in other.host)
+    if not same_port or listen.host == other.host or every not in (listen.host, other.host):
+        return ""
+    return f"{f'[{every}]' if version == 6 else every} takes port {listen.port} of every IPv{version} address"
+
+
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long the gateway waits for a client, and for its own end. Seconds."""
 
@@ -108,7 +131,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
 
     listen: Annotated[
         tuple[Annotated[Listen, marks.ListenAddress()], ...],
-        Many(key=lambda listen: listen if listen.path or listen.port else None),
+        Many(key=_place, clash=_overlap),
         About(
             "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
             '{ address = "unix:PATH", mode = "0660" }.'

@@ -57,9 +57,9 @@ def shown(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def quoted(text: str) -> str:
+def quoted(text: str, longest: int = _SHOWN) -> str:
     """Text between double quotes, escaped as in TOML, cut when it is long."""
-    cut = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    cut = text if len(text) <= longest else text[:longest] + "…"
     escaped = cut.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else _escaped(c) for c in escaped) + '"'
 

@@ -46,7 +46,9 @@ def compile_draft(
         gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, doubts=found, report=report)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
-    doubtful = [Problem(doubt.path, f"warning: {doubt.message}") for doubt in (*doubts(draft.config), *found)]
+    doubtful = [
+        Problem(doubt.path, f"warning: {doubt.message}") for doubt in (*doubts(draft.config, draft.lines), *found)
+    ]
     return Loaded(draft.config, gate, tuple(draft.report(doubtful)))
 
 

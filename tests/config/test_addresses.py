@@ -1,9 +1,11 @@
 """Addresses that are accepted, and what they become. Those that are refused: `config_reports.toml`."""
 
+import socket
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from rawgate.config import addresses, marks
 from rawgate.config.model import Listen, Target
@@ -36,6 +38,33 @@ def test_a_path_that_does_not_fit_in_a_socket_address() -> None:
     assert addresses.listen(marks.ListenAddress(), f"unix:/{'s' * 106}", SCENE).path == "/" + "s" * 106
 
 
+def test_what_stands_where_a_socket_is_to_be(tmp_path: Path) -> None:
+    scene = structs.replace(SCENE, folder=tmp_path)
+
+    def said(name: str) -> str:
+        try:
+            addresses.listen(marks.ListenAddress(), f"unix:{name}", scene)
+        except UnfitError as unfit:
+            return str(unfit).replace(str(tmp_path), "FOLDER")
+        return ""
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "to-folder").symlink_to("folder")
+    (tmp_path / "to-nowhere").symlink_to("nowhere")
+    free = " (expected a name that is free, or a socket's)"
+    assert said("folder") == f'"unix:folder" is a folder{free}'
+    assert said("to-folder/") == f'"unix:to-folder/" is a folder{free}'
+    assert said("file") == f'"unix:file" is a file{free}'
+    assert said("to-nowhere") == f'"unix:to-nowhere" is a link that leads nowhere{free}'
+    assert said("file/a/b") == f'"unix:file/a/b" cannot be made: "FOLDER/file" is not a folder{free}'
+    assert said("folder/new") == said("missing/new") == said("./@new") == ""
+    with socket.socket(socket.AF_UNIX) as leftover:
+        leftover.bind(str(tmp_path / "leftover"))
+    (tmp_path / "to-leftover").symlink_to("leftover")
+    assert said("leftover") == said("to-leftover") == ""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -44,6 +73,9 @@ def test_a_path_that_does_not_fit_in_a_socket_address() -> None:
         ("HTTP://Users_1.Internal:80/", Target("users_1.internal", 80, "users_1.internal")),
         ("http://[0:0::1]", Target("::1", 80, "[::1]")),
         ("http://[::1]:8080/", Target("::1", 8080, "[::1]:8080")),
+        # The dot of the root is for the look-up alone: services do not know themselves by it.
+        ("http://Users.ns.svc.:8080", Target("users.ns.svc.", 8080, "users.ns.svc:8080")),
+        ("http://users.ns.svc./", Target("users.ns.svc.", 80, "users.ns.svc")),
     ],
 )
 def test_target(text: str, expected: Target) -> None:

@@ -36,7 +36,7 @@ def warned(gateway: str = "", protected: str = "", rest: str = "") -> list[Probl
     draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    return doubts(draft.config)
+    return doubts(draft.config, draft.lines)
 
 
 def test_an_open_route_is_a_detour_for_a_service_that_ignores_case() -> None:
@@ -77,7 +77,11 @@ def test_no_detour(written: str, instead: str) -> None:
     draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    assert doubts(draft.config) == []
+    assert doubts(draft.config, draft.lines) == []
+
+
+LISTEN = 'listen = ["127.0.0.1:0"]'
+TARGET = 'targets = ["http://127.0.0.1:2"]'
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,27 @@ def test_no_detour(written: str, instead: str) -> None:
         ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { A = "{{ x }}" } }'),
         ('auth = "none"', 'auth = "none"\nmethods = ["GET"]\ncors = { origins = ["*"], methods = ["GET", "PUT"] }'),
         ('auth = "jwt.main"', 'auth = "jwt.main"\ncors = { origins = ["*"] }'),
+        (LISTEN, 'listen = ["unix:missing/folder/s"]'),
+        (LISTEN, 'listen = [{ address = "unix:s", mode = "0000" }]'),
+        (LISTEN, 'listen = [{ address = "unix:s", mode = "0444" }]'),
+        (LISTEN, f'{LISTEN}\nlimits = {{ target = "17KiB" }}'),
+        (LISTEN, f"{LISTEN}\nlimits = {{ per_address = 10001 }}"),
+        (TARGET, f"{TARGET}, per_client = 257"),
+        (TARGET, f"{TARGET}, max_connections = 3, per_client = 4"),
+        (TARGET, f"{TARGET}, max_tunnels = 10001"),
+        (TARGET, f'{TARGET}, tunnel_idle = "25h"'),
+        (TARGET, f'{TARGET}, total_timeout = "1s", queue_timeout = "2s"'),
+        (TARGET, f'{TARGET}, total_timeout = "1s", response_timeout = "2s"'),
+        (TARGET, f'{TARGET}, total_timeout = "1s", idle_timeout = "2s"'),
+        ('auth = "none"', 'auth = "none"\nupgrade = ["websocket"]\nmethods = ["POST"]'),
+        ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/a%20b.*', to = '/b' }"),
+        ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/%C3%A9.*', to = '/b' }"),
+        ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/%E4.*', to = '/b' }"),
+        ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/(a%2Fb|c)', to = '/b' }"),
+        (
+            'auth = "none"',
+            "auth = \"none\"\nencoded_slash = 'keep'\ncase = 'exact'\nrewrite = { pattern = '/%2f.*', to = '/b' }",
+        ),
     ],
 )
 def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
@@ -130,10 +155,50 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
         ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { NEL = "{\\"a\\":1}" } }'),
         ('auth = "none"', 'auth = "none"\nmethods = ["GET"]\ncors = { origins = ["*"], methods = ["GET", "HEAD"] }'),
         ('auth = "jwt.main"', 'auth = "jwt.main"\ncors = { origins = ["*"], headers = ["Authorization"] }'),
+        (LISTEN, 'listen = [{ address = "unix:s", mode = "0600" }]'),
+        (LISTEN, f'{LISTEN}\nlimits = {{ target = "16KiB", per_address = 10000 }}'),
+        (LISTEN, f'{LISTEN}\nlimits = {{ head = "4KiB", connections = 10 }}'),  # the others are the defaults
+        (TARGET, f"{TARGET}, max_connections = 3, per_client = 3, max_tunnels = 10000"),
+        (TARGET, f'{TARGET}, total_timeout = "1s", tunnel_max_age = "1m"'),
+        ('auth = "none"', 'auth = "none"\nmethods = ["POST"]'),
+        ('auth = "none"', 'auth = "none"\nupgrade = []\nmethods = ["POST"]'),
+        ('auth = "none"', 'auth = "none"\nupgrade = ["spdy"]\nmethods = ["POST"]'),
+        ('auth = "none"', 'auth = "none"\nupgrade = ["WebSocket"]\nmethods = ["GET"]'),
+        ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/[%20]x|/100%25', to = '/b' }"),
+        (
+            'auth = "none"',
+            "auth = \"none\"\nencoded_slash = 'keep'\nrewrite = { pattern = '/%2f.*|/a%5C', to = '/b' }",
+        ),
     ],
 )
 def test_how_to_say_that_it_is_meant(written: str, instead: str) -> None:
     assert doubts_of(instead, written) == []
+
+
+def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> None:
+    text = CONFIG.format(gateway='case = "ignore"', protected='response_timeout = "2s"', rest="")
+    for total, count in (("1s", 1), ("2s", 0)):
+        limited = text.replace('1:1"] }', f'1:1"], total_timeout = "{total}" }}')
+        draft = load_content(Path("c.toml"), limited.encode(), {"SECRET": "s" * 40})
+        assert draft.config is not None
+        found = [doubt.path for doubt in doubts(draft.config, draft.lines)]
+        assert found == [("routes", 0, "response_timeout")] * count
+
+
+@pytest.mark.parametrize("protocol", ["ws", "WSS", "websockets", "web-socket", "websoket"])
+def test_what_is_meant_by_another_name_of_websockets(protocol: str) -> None:
+    (doubt,) = doubts_of(f'auth = "none"\nupgrade = ["{protocol}"]', 'auth = "none"')
+    assert doubt.path == ("routes", 1, "upgrade")
+    assert doubt.message.endswith('(did you mean "websocket"?)')
+
+
+@pytest.mark.parametrize(
+    ("encoded", "decoded"), [("a%20b", '" "'), ("%C3%A9", '"é"'), ("%2e", r'"\\."'), ("%2fx", '"%2F"'), ("%FF", "what")]
+)
+def test_what_a_pattern_has_in_place_of_an_encoded_octet(encoded: str, decoded: str) -> None:
+    rewrite = f"encoded_slash = 'keep'\ncase = 'exact'\nrewrite = {{ pattern = '/{encoded}.*', to = '/b' }}"
+    (doubt,) = doubts_of(f'auth = "none"\n{rewrite}', 'auth = "none"')
+    assert f"(expected {decoded}" in doubt.message
 
 
 def doubts_of(instead: str, written: str) -> list[Problem]:
@@ -143,4 +208,4 @@ def doubts_of(instead: str, written: str) -> list[Problem]:
     draft = load_content(Path("c.toml"), text.replace(written, instead).encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    return doubts(draft.config)
+    return doubts(draft.config, draft.lines)
