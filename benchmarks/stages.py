@@ -131,7 +131,7 @@ class Scene:
         date = Calendar()
         gate = None
         if draft.config is not None:
-            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems, doubts=[])
+            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems, warnings=[])
         if draft.config is None or gate is None or problems:
             raise SystemExit("\n".join(draft.report(problems)))
         self.config: Config = draft.config

@@ -8,7 +8,7 @@ and `tests/test_architecture.py` holds it.
 
     wire/       HTTP/1.1 without I/O: octets ↔ heads, framing, chunked bodies, our own replies     errors, message
                 the only door to h11
-    config/     TOML or Python → frozen values, findings with file and line; the JSON Schema       errors
+    config/     TOML or Python → frozen values, findings with file and line; the JSON Schema       errors, message
                 and the samples. The only reader of configuration files and environment
     policy/     what to do with a head: route, authenticate, limit, rewrite, header rules;         errors, message,
                 `gate` composes the steps, `compile` makes a gate of a configuration.              config

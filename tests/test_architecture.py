@@ -27,7 +27,7 @@ ROOMS = {
     "errors": set[str](),
     "message": {"errors"},
     "wire": {"errors", "message"},
-    "config": {"errors"},
+    "config": {"errors", "message"},
     "policy": {"errors", "message", "config"},
     "relay": {"errors", "message", "wire"},
     "observe": {"errors", "message"},

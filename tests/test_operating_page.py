@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import msgspec
 import pytest
 
-from rawgate.config.marks import HOUR, Duration
+from rawgate.config.constraints import HOUR, Duration
 from rawgate.config.model import Route, Timeouts, Upstream
 from rawgate.errors import REASONS
 from rawgate.observe.model import Line

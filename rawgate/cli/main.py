@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from rawgate.config.unfit import nearest, quoted, worded
+from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.errors import ConfigError, RawgateError
 
 COMMANDS = {
@@ -73,7 +73,7 @@ def _no_command(word: str) -> str:
     if word.endswith((".toml", ".py")):
         return f"{quoted(word)} is not a command; to serve it: rawgate run {word}"
     meant = nearest(word, COMMANDS)
-    return worded(f"{quoted(word)} is not a command; rawgate --help shows them", meant=meant)
+    return problem_text(f"{quoted(word)} is not a command; rawgate --help shows them", meant=meant)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from msgspec.json import decode
 
 from rawgate.cli.arguments import add_config, command
 from rawgate.config.command_line import duration, secret
-from rawgate.config.unfit import UnfitError
+from rawgate.config.invalid import InvalidError
 from rawgate.offline.mint import MintError, mint_token
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import load_gate
@@ -46,7 +46,7 @@ def add(commands: "Commands") -> None:
 def _lifetime(text: str) -> float:
     try:
         return duration(text)
-    except UnfitError as error:
+    except InvalidError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
@@ -64,7 +64,7 @@ def _call(arguments: argparse.Namespace) -> int:
     loaded = load_gate(arguments.config, os.environ, new_id=RequestIds(), date=Calendar())
     try:
         key = None if arguments.key is None else secret(arguments.key, os.environ)
-    except UnfitError as error:
+    except InvalidError as error:
         raise MintError(f"--key: {error}") from None
     claims = {"sub": arguments.sub, **dict(arguments.claim)}
     minted = mint_token(loaded, arguments.name, claims, arguments.ttl, key, time())

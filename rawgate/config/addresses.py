@@ -7,10 +7,10 @@ from pathlib import Path
 
 from msgspec import structs
 
-from rawgate.config.marks import AddressRange, Host, ListenAddress, Origin, TargetUrl
+from rawgate.config.constraints import AddressRange, Host, ListenAddress, Origin, TargetUrl
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError, one_meant, quoted, shown
 from rawgate.config.model import Listen, Target, Trusted
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError, one_meant, quoted, shown
 
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 """A host as the Host field writes it; `canonical_host` says whether it is one."""
@@ -46,21 +46,21 @@ def canonical_host(text: str) -> str | None:
     return text.lower()
 
 
-def host(mark: Host, value: object, scene: Scene) -> str:
+def host(constraint: Host, value: object, context: Context) -> str:
     """A host to compare with, without port."""
     if isinstance(value, list | tuple) and len(value) > 1:
-        raise UnfitError("a list is not text", expected=f"{mark.expected}; a route for each")
-    text = _string(value, mark.expected)
+        raise InvalidError("a list is not text", expected=f"{constraint.expected}; a route for each")
+    text = _string(value, constraint.expected)
     if text in ("*", "_"):  # nginx's name for a server that takes any
-        raise UnfitError(f"{shown(text)} is not a host", expected="the key left out: then any is taken")
+        raise InvalidError(f"{shown(text)} is not a host", expected="the key left out: then any is taken")
     match = _AUTHORITY.fullmatch(text)
     found = match and canonical_host(match["host"])
     if match is None or not found:
         wildcard = text.startswith(("*.", "."))
         what = "has a wildcard, which is not built yet" if wildcard else _not(text, "is not a host")
-        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_host_meant(text))
+        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_host_meant(text))
     if match["port"] is not None:
-        raise UnfitError(f"{shown(text)} has a port", expected=mark.expected, meant=quoted(found))
+        raise InvalidError(f"{shown(text)} has a port", expected=constraint.expected, meant=quoted(found))
     return found
 
 
@@ -110,129 +110,133 @@ def _host_meant(text: str) -> str:
     return quoted(found[0]) if found else ""
 
 
-def listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
+def listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
     """An address to listen on, alone or with the mode of its Unix socket. A relative path of one starts at the
     configuration's folder."""
-    written, mode = _apart(mark, value)
-    found = _listen(mark, written, scene)
+    written, mode = _apart(constraint, value)
+    found = _listen(constraint, written, context)
     if mode is None:
         return found
     if not found.path:
-        raise UnfitError("mode is for Unix sockets", expected='"unix:PATH" beside it')
+        raise InvalidError("mode is for Unix sockets", expected='"unix:PATH" beside it')
     return structs.replace(found, mode=mode)
 
 
-def _apart(mark: ListenAddress, value: object) -> tuple[object, int | None]:
+def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None]:
     """Address and mode of an entry of `listen`."""
     if isinstance(value, Listen):
         mode: object = value.mode
     elif isinstance(value, Mapping):
         for key in value:
             if key in ("tls", "proxy_protocol"):
-                raise UnfitError(f"{key} is not built yet", expected="no such key")
+                raise InvalidError(f"{key} is not built yet", expected="no such key")
             if key not in ("address", "mode"):
-                raise UnfitError(f"{shown(key)} is not a key of this table", expected='"address" and "mode"')
+                raise InvalidError(f"{shown(key)} is not a key of this table", expected='"address" and "mode"')
         if "address" not in value:
-            raise UnfitError("has no address", expected=mark.expected)
+            raise InvalidError("has no address", expected=constraint.expected)
         mode, value = value.get("mode"), value["address"]
     else:
         mode = None
-    return value, mode if mode is None else _mode(mark, mode)
+    return value, mode if mode is None else _mode(constraint, mode)
 
 
-def _mode(mark: ListenAddress, value: object) -> int:
+def _mode(constraint: ListenAddress, value: object) -> int:
     """Permission bits, in octal digits; plain numbers are taken from a Python configuration's `Listen` only."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ALL_BITS:
         return value
     if isinstance(value, str) and _MODE.fullmatch(value):
         return int(value, 8)
-    raise UnfitError(f"{shown(value)} is not a mode", expected=mark.mode)
+    raise InvalidError(f"{shown(value)} is not a mode", expected=constraint.mode)
 
 
-def _listen(mark: ListenAddress, value: object, scene: Scene) -> Listen:
-    text = _string(_listen_text(value), mark.expected, meant=_listen_meant(value))
+def _listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
+    text = _string(_listen_text(value), constraint.expected, meant=_listen_meant(value))
     if text.startswith("unix:"):
-        return _unix(mark, text, scene)
+        return _unix(constraint, text, context)
     match = _HOST_PORT.fullmatch(text)
     if match is None or _is_ip(text):
         what = "is not an address and a port" if ":" in text and not _is_ip(text) else "has no port"
-        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_listen_meant(text))
+        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_listen_meant(text))
     address, port = match["host"], int(match["port"])
     if address in ("", "*"):
         meant = quoted(f"{_EVERY_ADDRESS}:{port}")
-        raise UnfitError(f"{shown(text)} names no address", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{shown(text)} names no address", expected=constraint.expected, meant=meant)
     if address == "localhost":
         meant = quoted(f"127.0.0.1:{port}")
-        raise UnfitError(f"{shown(text)} may be more than one address", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{shown(text)} may be more than one address", expected=constraint.expected, meant=meant)
     found = canonical_host(address)
     bare = ":" in address and not address.startswith("[")
     if found is None or bare or not _is_ip(found.strip("[]")):
         meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else _listen_meant(text)
-        raise UnfitError(f"{shown(text)} is not an address and a port", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{shown(text)} is not an address and a port", expected=constraint.expected, meant=meant)
     if port > 65535:
-        raise UnfitError(f"{port} is not a port", expected="a port from 0 to 65535")
+        raise InvalidError(f"{port} is not a port", expected="a port from 0 to 65535")
     mapped = IPv6Address(found[1:-1]).ipv4_mapped if found.startswith("[") else None
     if mapped is not None:  # an IPv6 socket takes IPv6 alone, as nginx's does: the system refuses it this address
         meant = quoted(f"{mapped}:{port}")
-        raise UnfitError(f"{shown(text)} is an IPv4 address in IPv6 notation", expected=mark.expected, meant=meant)
+        raise InvalidError(
+            f"{shown(text)} is an IPv4 address in IPv6 notation", expected=constraint.expected, meant=meant
+        )
     return Listen(host=found.strip("[]"), port=port)
 
 
-def target(mark: TargetUrl, value: object, scene: Scene) -> Target:
+def target(constraint: TargetUrl, value: object, context: Context) -> Target:
     """A service's address; the port is 80 when it is left out.
 
     A name may end in the root's dot: it is then looked up as it stands, without the search domains of resolv.conf. The
     Host field is without that dot. curl and nginx send it, but some services compare names as text and do not know
     themselves by it: behind Envoy, and so behind Istio, the response would be a 404."""
     if isinstance(value, Target):
-        return _checked_target(mark, value)
+        return _checked_target(constraint, value)
     if isinstance(value, Mapping):
-        raise UnfitError("a table is not text: weights and zones are not built yet", expected=mark.expected)
-    text = _string(value, mark.expected)
+        raise InvalidError("a table is not text: weights and zones are not built yet", expected=constraint.expected)
+    text = _string(value, constraint.expected)
     if text.startswith(("unix:", "/")):
-        raise UnfitError(f"{shown(text)} is a Unix socket: as a target it is not built yet", expected=mark.expected)
+        raise InvalidError(
+            f"{shown(text)} is a Unix socket: as a target it is not built yet", expected=constraint.expected
+        )
     match = _URL.fullmatch(text)
     if match is None:
         authority = _authority_meant(text)
         meant = quoted(f"http://{text if text.isascii() else _written(authority)}") if authority else ""
         # A value with "@" may hold a password and is not repeated.
         what = "a value with user information" if "@" in text else shown(text)
-        raise UnfitError(f"{what} is not a URL", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{what} is not a URL", expected=constraint.expected, meant=meant)
     if "@" in match["authority"]:
-        raise UnfitError("has user information", expected=mark.expected)
+        raise InvalidError("has user information", expected=constraint.expected)
     if match["scheme"].lower() == "https":
-        raise UnfitError("https:// targets are not built yet", expected=mark.expected)
+        raise InvalidError("https:// targets are not built yet", expected=constraint.expected)
     if match["scheme"].lower() != "http":
-        raise UnfitError(f"{quoted(match['scheme'])} is not a scheme for targets", expected=mark.expected)
+        raise InvalidError(f"{quoted(match['scheme'])} is not a scheme for targets", expected=constraint.expected)
     found = _authority(_ROOT_DOT.sub("", match["authority"]))
     has_dot = _ROOT_DOT.search(match["authority"]) is not None
     if found is None or (has_dot and _is_ipv4(found[0])):
         what = _not(match["authority"], "is not a host and a port")
         proposal = _authority_meant(match["authority"])
         meant = quoted(f"http://{_written(proposal)}") if proposal else ""
-        raise UnfitError(f"{quoted(match['authority'])} {what}", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{quoted(match['authority'])} {what}", expected=constraint.expected, meant=meant)
     if match["rest"] not in ("", "/"):
         rest = match["rest"]
         is_path = bool(_PLAIN_PATH.fullmatch(rest))
         instead = f"; in the route, rewrite = {quoted(rest.rstrip('/'))}" if is_path else ""
         what = f"{quoted(rest)} follows the port"
-        raise UnfitError(what, expected=f"{mark.expected}, a path is a route's{instead}")
+        raise InvalidError(what, expected=f"{constraint.expected}, a path is a route's{instead}")
     return _target(found[0], 80 if found[1] is None else found[1], has_dot)
 
 
-def network(mark: AddressRange, value: object, scene: Scene) -> Trusted:
+def network(constraint: AddressRange, value: object, context: Context) -> Trusted:
     """A network; a lone address is the network of that address. "unix": all Unix sockets."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     if value == "unix":
         return "unix"
-    text = _string(value, mark.expected)
+    text = _string(value, constraint.expected)
     if text == "*":
-        raise UnfitError(
-            '"*" would believe everybody', expected=f"the networks that the proxies are in, each {mark.expected}"
+        raise InvalidError(
+            '"*" would believe everybody', expected=f"the networks that the proxies are in, each {constraint.expected}"
         )
     if "%" in text:  # Python takes `fe80::%eth0`, which no peer's address would ever be in
-        raise UnfitError(f"{shown(text)} has a zone", expected=mark.expected)
+        raise InvalidError(f"{shown(text)} has a zone", expected=constraint.expected)
     try:
         return ip_network(text)
     except ValueError:
@@ -240,27 +244,29 @@ def network(mark: AddressRange, value: object, scene: Scene) -> Trusted:
     try:
         meant = quoted(str(ip_network(text, strict=False)))
     except ValueError:
-        raise UnfitError(f"{shown(text)} is not a network", expected=mark.expected) from None
-    raise UnfitError(f"{shown(text)} has bits beyond the length of its network", meant=meant)
+        raise InvalidError(f"{shown(text)} is not a network", expected=constraint.expected) from None
+    raise InvalidError(f"{shown(text)} has bits beyond the length of its network", meant=meant)
 
 
-def origin(mark: Origin, value: object, scene: Scene) -> str:
+def origin(constraint: Origin, value: object, context: Context) -> str:
     """An origin exactly as browsers send it, or "*"."""
-    text = _string(value, mark.expected)
+    text = _string(value, constraint.expected)
     if text == "*":
         return text
     if text == "null":
-        raise UnfitError('"null" is the origin of every sandboxed page and file', expected=mark.expected)
+        raise InvalidError('"null" is the origin of every sandboxed page and file', expected=constraint.expected)
     match = _URL.fullmatch(text)
     found = match and _authority(match["authority"])
     if match is None or found is None:
         what = "has a wildcard, which is not built yet" if "*" in text else _not(text, "is not an origin")
-        raise UnfitError(f"{shown(text)} {what}", expected=mark.expected, meant=_origin_meant(text))
+        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_origin_meant(text))
     scheme = match["scheme"].lower()
     port = "" if found[1] in (None, _DEFAULT_PORTS.get(scheme)) else f":{found[1]}"
     canonical = f"{scheme}://{found[0]}{port}"
     if text != canonical:
-        raise UnfitError(f"{shown(text)} is not what browsers send", expected=mark.expected, meant=quoted(canonical))
+        raise InvalidError(
+            f"{shown(text)} is not what browsers send", expected=constraint.expected, meant=quoted(canonical)
+        )
     return text
 
 
@@ -287,20 +293,20 @@ def _listen_text(value: object) -> object:
     return f"[{value.host}]:{value.port}" if ":" in str(value.host) else f"{value.host}:{value.port}"
 
 
-def _unix(mark: ListenAddress, text: str, scene: Scene) -> Listen:
+def _unix(constraint: ListenAddress, text: str, context: Context) -> Listen:
     written = text.removeprefix("unix:")
     if not written or "\0" in written:
-        raise UnfitError(f"{shown(text)} names no socket", expected=mark.expected)
+        raise InvalidError(f"{shown(text)} names no socket", expected=constraint.expected)
     if written.startswith("@"):
         # It would be of no file: no folder and no mode could say who may connect, and a leftover could not be seen.
         what = f"{shown(text)} is an abstract socket, to which everybody on this host could connect: not supported"
-        raise UnfitError(what, expected='"unix:PATH" of a file')
-    path = str(scene.folder / written)
+        raise InvalidError(what, expected='"unix:PATH" of a file')
+    path = str(context.folder / written)
     if len(path.encode()) > UNIX_PATH:
-        raise UnfitError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {UNIX_PATH} bytes")
+        raise InvalidError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {UNIX_PATH} bytes")
     taken = _what_is_at(Path(path))
     if taken:
-        raise UnfitError(f"{shown(text)} {taken}", expected="a name that is free, or a socket's")
+        raise InvalidError(f"{shown(text)} {taken}", expected="a name that is free, or a socket's")
     return Listen(path=path)
 
 
@@ -321,12 +327,12 @@ def _what_is_at(path: Path) -> str:
         return ""
 
 
-def _checked_target(mark: TargetUrl, value: Target) -> Target:
+def _checked_target(constraint: TargetUrl, value: Target) -> Target:
     """A `Target` that a Python configuration made. Its authority may be another than its address."""
     bracketed = f"[{value.host}]" if ":" in str(value.host) else str(value.host)
     found = _authority(f"{bracketed.removesuffix('.')}:{value.port}")
     if found is None or found[1] is None or not _AUTHORITY.fullmatch(str(value.authority)):
-        raise UnfitError("is not a host, a port and an authority", expected=mark.expected)
+        raise InvalidError("is not a host, a port and an authority", expected=constraint.expected)
     dot = "." if bracketed.endswith(".") else ""
     return Target(host=found[0].strip("[]") + dot, port=found[1], authority=value.authority)
 
@@ -368,5 +374,5 @@ def _is_ipv4(text: str) -> bool:
 
 def _string(value: object, expected: str, *, meant: str = "") -> str:
     if not isinstance(value, str):
-        raise UnfitError(f"{shown(value)} is not text", expected=expected, meant=meant or one_meant(value))
+        raise InvalidError(f"{shown(value)} is not text", expected=expected, meant=meant or one_meant(value))
     return value

@@ -1,12 +1,12 @@
-"""What a command line says in the configuration's notations: "90s", "file:PATH". UnfitError for what is none."""
+"""What a command line says in the configuration's notations: "90s", "file:PATH". InvalidError for what is none."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from rawgate.config import sources, units
-from rawgate.config.marks import Duration, Source
+from rawgate.config.constraints import Duration, Source
+from rawgate.config.context import Context
 from rawgate.config.model import Secret
-from rawgate.config.scene import Scene
 
 
 def duration(text: str) -> float:
@@ -20,5 +20,5 @@ def secret(text: str, environ: Mapping[str, str]) -> Secret:
     return sources.source(Source(), text, _scene(environ))
 
 
-def _scene(environ: Mapping[str, str]) -> Scene:
-    return Scene(folder=Path(), environ=environ, plain_numbers=False, merge_slashes=True, names={})
+def _scene(environ: Mapping[str, str]) -> Context:
+    return Context(folder=Path(), environ=environ, plain_numbers=False, merge_slashes=True, names={})

@@ -14,27 +14,27 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, grammar, habits, marks, sources, units
-from rawgate.config.rules import RULES, Table
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import (
+from rawgate.config import addresses, constraints, grammar, habits, sources, units
+from rawgate.config.context import Context
+from rawgate.config.invalid import (
     BROKEN,
-    UnfitError,
+    InvalidError,
     choice,
     method_meant,
     nearest,
     one_meant,
     pieces,
+    problem_text,
     quoted,
     shown,
-    worded,
 )
-from rawgate.config.vocabulary import METHOD
+from rawgate.config.reserved_names import METHOD
+from rawgate.config.rules import RULES, Table
 from rawgate.errors import Key, Problem
 
 Path = tuple[Key, ...]
@@ -45,47 +45,56 @@ Kept = dict[Path, tuple[int, ...] | None]
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def _only(mark: marks.Only, value: object, scene: Scene) -> object:
-    if value == mark.value and type(value) is type(mark.value):
+def _not_built(constraint: constraints.NotBuilt, value: object, context: Context) -> object:
+    if value == constraint.value and type(value) is type(constraint.value):
         return value
-    raise UnfitError(mark.because, expected="no such key" if mark.value is None else shown(mark.value))
+    raise InvalidError(
+        constraint.because, expected="no such key" if constraint.value is None else shown(constraint.value)
+    )
 
 
-_READERS: dict[type, Callable[[Any, object, Scene], object]] = {
-    marks.AddressRange: addresses.network,
-    marks.Auth: grammar.auth,
-    marks.Choice: grammar.choose,
-    marks.Count: units.count,
-    marks.Duration: units.duration,
-    marks.FieldValue: grammar.field_value,
-    marks.Host: addresses.host,
-    marks.Json: grammar.json_value,
-    marks.Label: grammar.label,
-    marks.ListenAddress: addresses.listen,
-    marks.Only: _only,
-    marks.Origin: addresses.origin,
-    marks.PathPrefix: grammar.path_prefix,
-    marks.Pathname: grammar.pathname,
-    marks.Reference: grammar.reference,
-    marks.RequestLine: grammar.request_line,
-    marks.Size: units.size,
-    marks.Source: sources.source,
-    marks.TableName: grammar.table_name,
-    marks.TargetUrl: addresses.target,
-    marks.Text: grammar.text,
-    marks.Token: grammar.token,
+_READERS: dict[type, Callable[[Any, object, Context], object]] = {
+    constraints.AddressRange: addresses.network,
+    constraints.Auth: grammar.auth,
+    constraints.Choice: grammar.choose,
+    constraints.Count: units.count,
+    constraints.Duration: units.duration,
+    constraints.FieldValue: grammar.field_value,
+    constraints.Host: addresses.host,
+    constraints.Json: grammar.json_value,
+    constraints.Label: grammar.label,
+    constraints.ListenAddress: addresses.listen,
+    constraints.NotBuilt: _not_built,
+    constraints.Origin: addresses.origin,
+    constraints.PathPrefix: grammar.path_prefix,
+    constraints.Pathname: grammar.pathname,
+    constraints.Reference: grammar.reference,
+    constraints.RequestLine: grammar.request_line,
+    constraints.Size: units.size,
+    constraints.Source: sources.source,
+    constraints.TableName: grammar.table_name,
+    constraints.TargetUrl: addresses.target,
+    constraints.Text: grammar.text,
+    constraints.Token: grammar.token,
 }
 
 
-class Hint(Struct, frozen=True):
-    """An annotation, taken apart: alternatives other than None, and the marks around them. `about`: in words, or "";
-    `example`: what a table may look like, or ""."""
+class ParsedHint(Struct, frozen=True):
+    """An annotation in parts.
 
-    arms: tuple[Any, ...]
+    alternatives  what it may be, other than None
+    reader        the constraint that says how a value is written, where there is one
+    list_of       what holds for a list, where it is one
+    essential     whether its table is broken without it
+    description   what the key means, for people, or ""
+    example       what a table may look like, or ""
+    """
+
+    alternatives: tuple[Any, ...]
     reader: Any
-    many: marks.Many | None
+    list_of: constraints.ListOf | None
     essential: bool
-    about: str
+    description: str
     example: str
 
 
@@ -98,34 +107,34 @@ class Field(Struct, frozen=True):
     default: Callable[[], object]
 
 
-class Walk:
+class Converter:
     """One configuration being converted."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, context: Context) -> None:
         self.problems: list[Problem] = []
         self.kept: Kept = {}
-        self._scene = scene
+        self._scene = context
 
     def read(self, hint: Any, value: object, path: Path) -> object:
         """What `value` becomes under an annotation, or BROKEN."""
-        apart = take_apart(hint)
-        if apart.reader is not None:
-            return self._mark(apart.reader, value, path)
-        arm = _arm(apart.arms, value)
-        if arm is None:
+        parsed = parse_hint(hint)
+        if parsed.reader is not None:
+            return self._constrained(parsed.reader, value, path)
+        alternative = _alternative(parsed.alternatives, value)
+        if alternative is None:
             meant = one_meant(value)
             return self._report(path, f"{shown(value)} is not possible here", expected=expected(hint), meant=meant)
-        origin = get_origin(arm)
+        origin = get_origin(alternative)
         if origin is Annotated:
-            return self.read(arm, value, path)
+            return self.read(alternative, value, path)
         if origin is tuple:
-            return self._list(get_args(arm)[0], apart, value, path)
+            return self._list(get_args(alternative)[0], parsed, value, path)
         if origin is dict:
-            key_hint, value_hint = get_args(arm)
-            return self._dict(key_hint, value_hint, apart, value, path)
-        if isinstance(arm, type) and issubclass(arm, Struct):
-            return self._struct(arm, apart.example, value, path)
-        return self._plain(arm, value, path)
+            key_hint, value_hint = get_args(alternative)
+            return self._dict(key_hint, value_hint, parsed, value, path)
+        if isinstance(alternative, type) and issubclass(alternative, Struct):
+            return self._struct(alternative, parsed.example, value, path)
+        return self._plain(alternative, value, path)
 
     def members(self, cls: type[Struct], value: object, path: Path, example: str = "") -> dict[str, object]:
         """What a table or a Struct says, field by field; fields without a usable value are left out.
@@ -164,66 +173,66 @@ class Walk:
             if field.required and field.name not in values:
                 return BROKEN
             inside = (*path, field.name)
-            if take_apart(field.hint).essential and any(place[: len(inside)] == inside for place in found):
+            if parse_hint(field.hint).essential and any(place[: len(inside)] == inside for place in found):
                 return BROKEN
         return cls(**values)
 
-    def _mark(self, mark: Any, value: object, path: Path) -> object:
+    def _constrained(self, constraint: Any, value: object, path: Path) -> object:
         try:
-            return _READERS[type(mark)](mark, value, self._scene)
-        except UnfitError as unfit:
-            self.problems.append(Problem(path, str(unfit)))
-            return unfit.instead
+            return _READERS[type(constraint)](constraint, value, self._scene)
+        except InvalidError as invalid:
+            self.problems.append(Problem(path, str(invalid)))
+            return invalid.fallback
 
-    def _list(self, hint: Any, apart: Hint, value: object, path: Path) -> object:
-        many, expects = apart.many or marks.Many(), apart.example or _list_of(hint)
+    def _list(self, hint: Any, parsed: ParsedHint, value: object, path: Path) -> object:
+        list_of, expects = parsed.list_of or constraints.ListOf(), parsed.example or _list_in_words(hint)
         if not isinstance(value, list | tuple):
-            if not many.single:
-                meant = self._list_meant(take_apart(hint).reader, value)
+            if not list_of.single:
+                meant = self._list_meant(parse_hint(hint).reader, value)
                 return self._report(path, f"{shown(value)} is not a list", expected=expects, meant=meant)
             self.kept[path] = None
             found = self.read(hint, value, path)
             return () if found is BROKEN else (found,)
-        if not value and not many.empty:
+        if not value and not list_of.empty:
             return self._report(path, "is empty", expected=expects)
         found = [(position, self.read(hint, item, (*path, position))) for position, item in enumerate(value)]
         sound = [(position, item) for position, item in found if item is not BROKEN]
-        self._distinct(many, sound, path)
+        self._distinct(list_of, sound, path)
         if len(sound) < len(found):
             self.kept[path] = tuple(position for position, _ in sound)
         return tuple(item for _, item in sound)
 
-    def _list_meant(self, mark: Any, value: object) -> str:
+    def _list_meant(self, constraint: Any, value: object) -> str:
         """The list that was meant by what stands without brackets, or ""."""
-        if mark is None:
+        if constraint is None:
             return ""
-        is_split = isinstance(mark, marks.Token | marks.Origin)
+        is_split = isinstance(constraint, constraints.Token | constraints.Origin)
         members: list[object] = [*pieces(value)] if is_split and isinstance(value, str) else [value]
-        meant = [self._element_meant(mark, member) for member in members]
+        meant = [self._element_meant(constraint, member) for member in members]
         return f"[{', '.join(meant)}]" if meant and all(meant) else ""
 
-    def _element_meant(self, mark: Any, value: object) -> str:
+    def _element_meant(self, constraint: Any, value: object) -> str:
         try:
-            _READERS[type(mark)](mark, value, self._scene)
-        except UnfitError as unfit:
-            return unfit.meant
-        return method_meant(value) if isinstance(value, str) and mark.expected == METHOD else shown(value)
+            _READERS[type(constraint)](constraint, value, self._scene)
+        except InvalidError as invalid:
+            return invalid.meant
+        return method_meant(value) if isinstance(value, str) and constraint.expected == METHOD else shown(value)
 
-    def _distinct(self, many: marks.Many, items: list[tuple[int, object]], path: Path) -> None:
+    def _distinct(self, list_of: constraints.ListOf, items: list[tuple[int, object]], path: Path) -> None:
         seen: dict[Hashable, int] = {}
         values = [item for _, item in items]
-        keys: Any = [many.key(value) for value in values] if many.keys is None else many.keys(values)
+        keys: Any = [list_of.key(value) for value in values] if list_of.keys is None else list_of.keys(values)
         for (position, _), key in zip(items, keys, strict=True):
             if key is None:
                 continue
             first = seen.setdefault(key, position)
             if first != position:
-                where = key_path((*path, first, *many.at))
-                self._report((*path, position, *many.at), f"is the same as {where}", expected=many.once)
-        if many.clash is not None:
-            self._apart(many.clash, items, path)
+                where = key_path((*path, first, *list_of.at))
+                self._report((*path, position, *list_of.at), f"is the same as {where}", expected=list_of.once)
+        if list_of.clash is not None:
+            self._check_clashes(list_of.clash, items, path)
 
-    def _apart(self, clash: Callable[[Any, Any], str], items: list[tuple[int, object]], path: Path) -> None:
+    def _check_clashes(self, clash: Callable[[Any, Any], str], items: list[tuple[int, object]], path: Path) -> None:
         """Each element that cannot stand beside one before it, once."""
         for index, (position, item) in enumerate(items):
             for before, other in items[:index]:
@@ -233,15 +242,15 @@ class Walk:
                     self._report((*path, position), what, expected="one of the two")
                     break
 
-    def _dict(self, key_hint: Any, value_hint: Any, apart: Hint, value: object, path: Path) -> object:
-        inside = take_apart(value_hint).arms[0]
+    def _dict(self, key_hint: Any, value_hint: Any, parsed: ParsedHint, value: object, path: Path) -> object:
+        inside = parse_hint(value_hint).alternatives[0]
         if not isinstance(value, Mapping):
             meant = habits.pairs_meant(value) if inside is str else ""
-            return self._report(path, f"{shown(value)} is not a table", expected=apart.example, meant=meant)
-        if not value and apart.many and not apart.many.empty:
-            return self._report(path, "is empty", expected=apart.example or "at least one table in it")
+            return self._report(path, f"{shown(value)} is not a table", expected=parsed.example, meant=meant)
+        if not value and parsed.list_of and not parsed.list_of.empty:
+            return self._report(path, "is empty", expected=parsed.example or "at least one table in it")
         if isinstance(inside, type) and issubclass(inside, Struct) and habits.is_unnamed(inside, value):
-            return self._report(path, "is one table, without a name", expected=apart.example)
+            return self._report(path, "is one table, without a name", expected=parsed.example)
         result: dict[object, object] = {}
         for key, item in value.items():
             place = (*path, key if isinstance(key, str) else shown(key))
@@ -251,21 +260,21 @@ class Walk:
                 result[name] = found
         return result
 
-    def _plain(self, arm: Any, value: object, path: Path) -> object:
+    def _plain(self, alternative: Any, value: object, path: Path) -> object:
         """`bool`, `str`, a `Literal` or a function."""
-        if get_origin(arm) is Literal:
-            words = get_args(arm)
+        if get_origin(alternative) is Literal:
+            words = get_args(alternative)
             if isinstance(value, str) and value in words:
                 return value
             why = habits.unbuilt_word(value, words)
             meant = one_meant(value) or (nearest(value, words) if isinstance(value, str) and not why else "")
             what = why or f"{shown(value)} is not possible here"
             return self._report(path, what, expected=choice(words), meant=meant)
-        # `_arm` has chosen a function because the value is one.
-        if get_origin(arm) is Callable or type(value) is arm:
+        # `_alternative` has chosen a function because the value is one.
+        if get_origin(alternative) is Callable or type(value) is alternative:
             return value
-        meant = habits.switch_meant(value) if arm is bool else ""
-        return self._report(path, f"{shown(value)} is not possible here", expected=_called(arm), meant=meant)
+        meant = habits.switch_meant(value) if alternative is bool else ""
+        return self._report(path, f"{shown(value)} is not possible here", expected=_called(alternative), meant=meant)
 
     def _unknown_key(self, cls: type[Struct], name: str, value: object, path: Path) -> None:
         fields = fields_of(cls)
@@ -278,7 +287,7 @@ class Walk:
         self._report((*path, name), "is not a key of this table", expected=known, meant=meant)
 
     def _report(self, path: Path, what: str, *, expected: str = "", meant: str = "") -> object:
-        self.problems.append(Problem(path, worded(what, expected=expected, meant=meant)))
+        self.problems.append(Problem(path, problem_text(what, expected=expected, meant=meant)))
         return BROKEN
 
 
@@ -300,24 +309,35 @@ def _default(info: msgspec.structs.FieldInfo) -> Callable[[], object]:
 
 
 @cache
-def take_apart(hint: Any) -> Hint:
-    """An annotation's alternatives and marks. A mark inside a single alternative counts as its own."""
+def parse_hint(hint: Any) -> ParsedHint:
+    """An annotation's alternatives and constraints. A constraint inside a single alternative counts as its own."""
     found: list[Any] = []
     while True:
         if get_origin(hint) is Annotated:
             hint, *around = get_args(hint)
             found += around
             continue
-        arms = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        arms = tuple(arm for arm in arms if arm is not NoneType) or (NoneType,)
-        if len(arms) > 1 or get_origin(arms[0]) not in (Annotated, Union, UnionType):
+        alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        alternatives = tuple(alternative for alternative in alternatives if alternative is not NoneType) or (NoneType,)
+        if len(alternatives) > 1 or get_origin(alternatives[0]) not in (Annotated, Union, UnionType):
             break
-        hint = arms[0]
-    reader = next((mark for mark in found if type(mark) in _READERS), None)
-    many = next((mark for mark in found if isinstance(mark, marks.Many)), None)
-    about = next((mark.text for mark in found if isinstance(mark, marks.About)), "")
-    example = next((mark.text for mark in found if isinstance(mark, marks.Example)), "")
-    return Hint(arms, reader, many, any(isinstance(mark, marks.Essential) for mark in found), about, example)
+        hint = alternatives[0]
+    description, example = _first(constraints.Description, found), _first(constraints.Example, found)
+    return ParsedHint(
+        alternatives=alternatives,
+        reader=next((constraint for constraint in found if type(constraint) in _READERS), None),
+        list_of=_first(constraints.ListOf, found),
+        essential=_first(constraints.Essential, found) is not None,
+        description=description.text if description else "",
+        example=example.text if example else "",
+    )
+
+
+_Constraint = TypeVar("_Constraint")
+
+
+def _first(kind: type[_Constraint], found: list[Any]) -> _Constraint | None:
+    return next((constraint for constraint in found if isinstance(constraint, kind)), None)
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
@@ -335,12 +355,12 @@ def written_members(cls: type[Struct], value: object) -> dict[str, object] | Non
 
 def expected(hint: Any) -> str:
     """What a key asks for, in words."""
-    apart = take_apart(hint)
-    if apart.reader is not None:
-        return str(apart.reader.expected)
-    if apart.example:
-        return apart.example
-    words = [_expected_arm(arm) for arm in apart.arms]
+    parsed = parse_hint(hint)
+    if parsed.reader is not None:
+        return str(parsed.reader.expected)
+    if parsed.example:
+        return parsed.example
+    words = [_expected_alternative(alternative) for alternative in parsed.alternatives]
     return " or ".join(words)
 
 
@@ -355,42 +375,42 @@ def key_path(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def _expected_arm(arm: Any) -> str:
-    origin = get_origin(arm)
+def _expected_alternative(alternative: Any) -> str:
+    origin = get_origin(alternative)
     if origin is Annotated:
-        return expected(arm)
+        return expected(alternative)
     if origin is Literal:
-        return choice(get_args(arm))
-    return _list_of(get_args(arm)[0]) if origin is tuple else _called(arm)
+        return choice(get_args(alternative))
+    return _list_in_words(get_args(alternative)[0]) if origin is tuple else _called(alternative)
 
 
-def _list_of(hint: Any) -> str:
+def _list_in_words(hint: Any) -> str:
     each = expected(hint)
     return "a list of tables" if each == "a table" else f"a list, each {each}"
 
 
-def _called(arm: Any) -> str:
+def _called(alternative: Any) -> str:
     """A type's name for people who write TOML."""
-    if arm is bool:
+    if alternative is bool:
         return "true or false"
-    if arm is str:
+    if alternative is str:
         return "text"
-    if (isinstance(arm, type) and issubclass(arm, Struct)) or get_origin(arm) is dict:
+    if (isinstance(alternative, type) and issubclass(alternative, Struct)) or get_origin(alternative) is dict:
         return "a table"
     return "a function in a Python configuration"
 
 
-def _arm(arms: tuple[Any, ...], value: object) -> Any:
+def _alternative(alternatives: tuple[Any, ...], value: object) -> Any:
     """The alternative that a value is meant for: by its kind, never by trying. None: there is none."""
-    if len(arms) == 1:
-        return arms[0]
-    for arm in arms:
-        if get_origin(arm) is Callable:
-            meant = callable(value) and not isinstance(value, type)
-        elif isinstance(arm, type) and issubclass(arm, Struct):
-            meant = isinstance(value, Mapping | arm)
+    if len(alternatives) == 1:
+        return alternatives[0]
+    for alternative in alternatives:
+        if get_origin(alternative) is Callable:
+            fits = callable(value) and not isinstance(value, type)
+        elif isinstance(alternative, type) and issubclass(alternative, Struct):
+            fits = isinstance(value, Mapping | alternative)
         else:
-            meant = isinstance(value, str)
-        if meant:
-            return arm
+            fits = isinstance(value, str)
+        if fits:
+            return alternative
     return None

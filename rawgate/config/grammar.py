@@ -11,7 +11,7 @@ from math import isfinite
 from urllib.parse import quote
 
 from rawgate.config.addresses import HOST, in_ascii
-from rawgate.config.marks import (
+from rawgate.config.constraints import (
     Auth,
     Choice,
     FieldValue,
@@ -25,9 +25,9 @@ from rawgate.config.marks import (
     Text,
     Token,
 )
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
-from rawgate.config.vocabulary import FIELD, METHOD, USUAL_METHODS, read_as
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
+from rawgate.config.reserved_names import FIELD, METHOD, USUAL_METHODS, read_as
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -42,97 +42,101 @@ _REQUEST_LINE = re.compile(rf"(?P<method>\S+) (?:(?:http://(?P<host>{HOST})(?::[
 _LISTED = 8
 
 
-def text(mark: Text, value: object, scene: Scene) -> str:
+def text(constraint: Text, value: object, context: Context) -> str:
     """Printable text, not empty."""
     if isinstance(value, list | tuple) and len(value) > 1:
-        raise UnfitError("a list is not text: more than one is not built yet", expected=mark.expected)
-    found = _string(value, mark.expected)
+        raise InvalidError("a list is not text: more than one is not built yet", expected=constraint.expected)
+    found = _string(value, constraint.expected)
     if not found:
-        raise UnfitError("is empty", expected=mark.expected)
+        raise InvalidError("is empty", expected=constraint.expected)
     if not found.isprintable():
-        raise UnfitError(f"{shown(found)} has a control character", expected=mark.expected)
+        raise InvalidError(f"{shown(found)} has a control character", expected=constraint.expected)
     return found
 
 
-def label(mark: Label, value: object, scene: Scene) -> str:
+def label(constraint: Label, value: object, context: Context) -> str:
     """A route's name."""
-    return _matching(LABEL, value, mark.expected, "a name that fits in a header field")
+    return _matching(LABEL, value, constraint.expected, "a name that fits in a header field")
 
 
-def table_name(mark: TableName, value: object, scene: Scene) -> str:
+def table_name(constraint: TableName, value: object, context: Context) -> str:
     """The name of an upstream or a verifier."""
-    return _matching(TABLE_NAME, value, mark.expected, "a name")
+    return _matching(TABLE_NAME, value, constraint.expected, "a name")
 
 
-def token(mark: Token, value: object, scene: Scene) -> str:
-    """A method, field name or protocol name; lower-cased where the mark says so."""
-    found = _string(value, mark.expected)
+def token(constraint: Token, value: object, context: Context) -> str:
+    """A method, field name or protocol name; lower-cased where the constraint says so."""
+    found = _string(value, constraint.expected)
     if not TOKEN.fullmatch(found):
-        raise UnfitError(f"{shown(found)} is not a token", expected=mark.expected, meant=_token_meant(mark, found))
-    refused = dict(mark.refused)
+        raise InvalidError(
+            f"{shown(found)} is not a token", expected=constraint.expected, meant=_token_meant(constraint, found)
+        )
+    refused = dict(constraint.refused)
     why = refused.get(found.lower()) or refused.get(read_as(found))
     if why:
-        raise UnfitError(f"{quoted(found)} {why}")
+        raise InvalidError(f"{quoted(found)} {why}")
     if "*" in found:
-        _check_family(mark, found)
-    return found.lower() if mark.lower else found
+        _check_family(constraint, found)
+    return found.lower() if constraint.lower else found
 
 
-def _check_family(mark: Token, found: str) -> None:
+def _check_family(constraint: Token, found: str) -> None:
     """A name with a star: "x-team-*" stands for all that begin so, where such may be."""
-    if not mark.family:
-        raise UnfitError(f"{quoted(found)} has a star, which stands for nothing here", expected=f"{mark.what}, by name")
+    if not constraint.family:
+        raise InvalidError(
+            f"{quoted(found)} has a star, which stands for nothing here", expected=f"{constraint.what}, by name"
+        )
     if found.index("*") != len(found) - 1 or len(found) == 1:
-        raise UnfitError(f"{quoted(found)} is no family of names", expected='one star, at the end, as in "x-team-*"')
-    for name, why in mark.refused:
+        raise InvalidError(f"{quoted(found)} is no family of names", expected='one star, at the end, as in "x-team-*"')
+    for name, why in constraint.refused:
         if name.startswith(read_as(found[:-1])):
-            raise UnfitError(f"{quoted(found)} takes {quoted(name)} too, which {why}")
+            raise InvalidError(f"{quoted(found)} takes {quoted(name)} too, which {why}")
 
 
-def _token_meant(mark: Token, found: str) -> str:
+def _token_meant(constraint: Token, found: str) -> str:
     """The names in "X-A:", "X-A: value" or "GET, POST"."""
-    if mark.what == FIELD:
+    if constraint.what == FIELD:
         name, colon, _ = found.partition(":")
         return quoted(name) if colon and TOKEN.fullmatch(name) else ""
     names = [str(piece) for piece in pieces(found)]
-    is_method = mark.what == METHOD and all(name.upper() in USUAL_METHODS for name in names)
+    is_method = constraint.what == METHOD and all(name.upper() in USUAL_METHODS for name in names)
     return ", ".join(map(method_meant, names)) if names and is_method else ""
 
 
-def field_value(mark: FieldValue, value: object, scene: Scene) -> str:
+def field_value(constraint: FieldValue, value: object, context: Context) -> str:
     """A field value; empty is one."""
     if isinstance(value, bool | int | float):
-        raise UnfitError(f"{shown(value)} is not text", expected=mark.expected, meant=quoted(shown(value)))
-    if mark.beyond_ascii and isinstance(value, str) and value.isprintable() and value == value.strip():
+        raise InvalidError(f"{shown(value)} is not text", expected=constraint.expected, meant=quoted(shown(value)))
+    if constraint.beyond_ascii and isinstance(value, str) and value.isprintable() and value == value.strip():
         return value
-    return _matching(FIELD_VALUE, value, mark.expected, "a field value")
+    return _matching(FIELD_VALUE, value, constraint.expected, "a field value")
 
 
-def json_value(mark: Json, value: object, scene: Scene) -> object:
+def json_value(constraint: Json, value: object, context: Context) -> object:
     """A value as in JSON: text, numbers, true and false, lists and tables of them; null in a Python configuration."""
     if isinstance(value, Mapping):
-        return {str(name): json_value(mark, item, scene) for name, item in value.items()}
+        return {str(name): json_value(constraint, item, context) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(mark, item, scene) for item in value]
+        return [json_value(constraint, item, context) for item in value]
     if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
         return value
-    expected = "the number of seconds since 1970" if isinstance(value, date | time) else mark.expected
-    raise UnfitError(f"{shown(value)} is not JSON", expected=expected)
+    expected = "the number of seconds since 1970" if isinstance(value, date | time) else constraint.expected
+    raise InvalidError(f"{shown(value)} is not JSON", expected=expected)
 
 
-def path_prefix(mark: PathPrefix, value: object, scene: Scene) -> str:
+def path_prefix(constraint: PathPrefix, value: object, context: Context) -> str:
     """A path as it looks after normalisation. Characters beyond ASCII stand for their UTF-8 octets, encoded."""
-    found = _string(value, mark.expected)
-    _no_pattern(mark, found)
+    found = _string(value, constraint.expected)
+    _no_pattern(constraint, found)
     if not found.startswith("/"):
         meant = quoted(f"/{found}") if _PLAIN_PATH.fullmatch(found) else ""
-        raise UnfitError(f"{shown(found)} does not start with a slash", expected=mark.expected, meant=meant)
+        raise InvalidError(f"{shown(found)} does not start with a slash", expected=constraint.expected, meant=meant)
     for sign, name in (("?", "a query"), ("#", "a fragment")):
         if sign in found:
-            raise UnfitError(f"{shown(found)} has {name}", expected=mark.expected)
+            raise InvalidError(f"{shown(found)} has {name}", expected=constraint.expected)
     if not _PATH_CHARACTERS.fullmatch(found) or not found.isprintable():
-        raise UnfitError(f"{shown(found)} has a character that no path has", expected="others written as %XX")
-    _normalised(mark, found, scene)
+        raise InvalidError(f"{shown(found)} has a character that no path has", expected="others written as %XX")
+    _normalised(constraint, found, context)
     return found
 
 
@@ -144,35 +148,35 @@ _BEHIND = re.compile(r"(?:/?\(?/?\.?\*+\)?|/?\(\.\+\)|/?\.\+|\(/\.\*\)\?|\(/\|\$
 _REFERENCE = re.compile(r"\$(?:[1-9]|\{\w+\})|\\(?:[1-9]|g<)")
 
 
-def _no_pattern(mark: PathPrefix, found: str) -> None:
+def _no_pattern(constraint: PathPrefix, found: str) -> None:
     """Refuse what would be a pattern elsewhere. A star that is one can be written %2A, a dollar sign %24."""
     if _REFERENCE.search(found):
         what = f"{shown(found)} refers to a group, and there is no pattern"
-        raise UnfitError(what, expected='{ pattern = "…", to = "…" }')
+        raise InvalidError(what, expected='{ pattern = "…", to = "…" }')
     before = _BEFORE.match(found)
     start = before.end() if before else 0
     if not start and "*" not in found and not found.endswith("/?$"):
         return
     if found == "*":
-        raise UnfitError(f"{shown(found)} is a pattern: {mark.rest}", meant='"/"')
+        raise InvalidError(f"{shown(found)} is a pattern: {constraint.rest}", meant='"/"')
     end = _BEHIND.search(found, start)
     path = found[start : end.start() if end else len(found)].rstrip("/") or "/"
     meant = quoted(path) if before and _SURE_PATH.fullmatch(path) else ""
     expected = "" if meant else 'a path such as "/api/users", a star in it as %2A'
-    raise UnfitError(f"{shown(found)} is a pattern: {mark.rest}", expected=expected, meant=meant)
+    raise InvalidError(f"{shown(found)} is a pattern: {constraint.rest}", expected=expected, meant=meant)
 
 
 _SURE_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
-def pathname(mark: Pathname, value: object, scene: Scene) -> str:
+def pathname(constraint: Pathname, value: object, context: Context) -> str:
     """A path and maybe a query."""
-    return _matching(ORIGIN_FORM, value, mark.expected, "a path")
+    return _matching(ORIGIN_FORM, value, constraint.expected, "a path")
 
 
-def request_line(mark: RequestLine, value: object, scene: Scene) -> str:
+def request_line(constraint: RequestLine, value: object, context: Context) -> str:
     """ "METHOD target"."""
-    found = _string(value, mark.expected)
+    found = _string(value, constraint.expected)
     match = _REQUEST_LINE.fullmatch(found)
     if match is None or not TOKEN.fullmatch(match["method"]):
         without_version, with_method = found.removesuffix(" HTTP/1.1"), f"GET {found}"
@@ -180,7 +184,7 @@ def request_line(mark: RequestLine, value: object, scene: Scene) -> str:
         meant = meant or _line_in_ascii(found)
         is_one = meant and _REQUEST_LINE.fullmatch(meant)
         proposal = quoted(meant) if is_one else ""
-        raise UnfitError(f"{shown(found)} is not a method and a target", expected=mark.expected, meant=proposal)
+        raise InvalidError(f"{shown(found)} is not a method and a target", expected=constraint.expected, meant=proposal)
     return found
 
 
@@ -196,75 +200,75 @@ def _line_in_ascii(text: str) -> str:
 _LEFT_AS_IT_IS = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
-def reference(mark: Reference, value: object, scene: Scene) -> str:
+def reference(constraint: Reference, value: object, context: Context) -> str:
     """The name of a thing that is there."""
-    found = _string(value, mark.expected)
-    names = scene.names.get(mark.to)
+    found = _string(value, constraint.expected)
+    names = context.names.get(constraint.to)
     if names is not None and found not in names:
-        raise _unknown(f"{quoted(found)} is not {mark.expected}", found, names, instead=found)
+        raise _unknown(f"{quoted(found)} is not {constraint.expected}", found, names, fallback=found)
     return found
 
 
-def auth(mark: Auth, value: object, scene: Scene) -> str:
+def auth(constraint: Auth, value: object, context: Context) -> str:
     """ "none", or kind and name of a verifier that is there."""
     if value is False:
-        raise UnfitError("false is not text", expected=mark.expected, meant='"none"')
+        raise InvalidError("false is not text", expected=constraint.expected, meant='"none"')
     if isinstance(value, list | tuple) and len(value) > 1:
-        raise UnfitError("a list is not text: more than one verifier is not built yet", expected=mark.expected)
-    found = _string(value, mark.expected)
+        raise InvalidError("a list is not text: more than one verifier is not built yet", expected=constraint.expected)
+    found = _string(value, constraint.expected)
     kind, dot, name = found.partition(".")
-    if found == "none" or (dot and kind in ("jwt", "api_keys") and name in scene.names.get(kind, (name,))):
+    if found == "none" or (dot and kind in ("jwt", "api_keys") and name in context.names.get(kind, (name,))):
         return found
-    known = [f"{kind}.{name}" for kind in ("jwt", "api_keys") for name in scene.names.get(kind, ())]
+    known = [f"{kind}.{name}" for kind in ("jwt", "api_keys") for name in context.names.get(kind, ())]
     for meant in known:
         if meant.partition(".")[2] == found:
-            raise UnfitError(f"{quoted(found)} lacks its kind", meant=quoted(meant), instead=found)
+            raise InvalidError(f"{quoted(found)} lacks its kind", meant=quoted(meant), fallback=found)
     of_kind = [meant for meant in known if plain(meant.partition(".")[0]).rstrip("s") == plain(found).rstrip("s")]
     if len(of_kind) == 1:
-        raise UnfitError(f"{quoted(found)} lacks its name", meant=quoted(of_kind[0]), instead=found)
+        raise InvalidError(f"{quoted(found)} lacks its name", meant=quoted(of_kind[0]), fallback=found)
     if found.lower() in _OPEN:
-        raise UnfitError(f"{quoted(found)} is not a verifier", meant='"none"', instead=found)
-    raise _unknown(f"{quoted(found)} is not a verifier", found, [*known, "none"], instead=found)
+        raise InvalidError(f"{quoted(found)} is not a verifier", meant='"none"', fallback=found)
+    raise _unknown(f"{quoted(found)} is not a verifier", found, [*known, "none"], fallback=found)
 
 
 _OPEN = frozenset(("off", "no", "false", "open", "public", "anonymous", "disabled", "allow"))
 """Words for a route that asks for nothing."""
 
 
-def choose(mark: Choice, value: object, scene: Scene) -> str:
-    """One of the mark's words."""
-    found = _string(value, mark.expected)
-    if found not in mark.words:
-        raise UnfitError(f"{shown(found)} is not {mark.expected}", meant=nearest(found, mark.words))
+def choose(constraint: Choice, value: object, context: Context) -> str:
+    """One of the words of the constraint."""
+    found = _string(value, constraint.expected)
+    if found not in constraint.words:
+        raise InvalidError(f"{shown(found)} is not {constraint.expected}", meant=nearest(found, constraint.words))
     return found
 
 
 def _string(value: object, expected: str) -> str:
     if not isinstance(value, str):
-        raise UnfitError(f"{shown(value)} is not text", expected=expected, meant=one_meant(value))
+        raise InvalidError(f"{shown(value)} is not text", expected=expected, meant=one_meant(value))
     return value
 
 
 def _matching(pattern: re.Pattern[str], value: object, expected: str, what: str) -> str:
     found = _string(value, expected)
     if not pattern.fullmatch(found):
-        raise UnfitError(f"{shown(found)} is not {what}", expected=expected)
+        raise InvalidError(f"{shown(found)} is not {what}", expected=expected)
     return found
 
 
-def _normalised(mark: PathPrefix, found: str, scene: Scene) -> None:
+def _normalised(constraint: PathPrefix, found: str, context: Context) -> None:
     """Refuse what the request path's normalisation would have changed or refused."""
     for encoded in _ENCODED.finditer(found):
         character = chr(int(encoded[1], 16))
         if _UNRESERVED.fullmatch(character):
             plain = _ENCODED.sub(_decode_unreserved, found)
-            raise UnfitError(f"{shown(found)} writes {quoted(character)} as {encoded[0]}", meant=quoted(plain))
+            raise InvalidError(f"{shown(found)} writes {quoted(character)} as {encoded[0]}", meant=quoted(plain))
         if not character.isprintable() and character < "\x80":
-            raise UnfitError(f"{shown(found)} has an encoded control character", expected=mark.expected)
+            raise InvalidError(f"{shown(found)} has an encoded control character", expected=constraint.expected)
     if _DOT_SEGMENT.search(found):
-        raise UnfitError(f"{shown(found)} has a dot segment", expected="a path without . and ..")
-    if scene.merge_slashes and "//" in found:
-        raise UnfitError(f"{shown(found)} has an empty segment", meant=quoted(re.sub("//+", "/", found)))
+        raise InvalidError(f"{shown(found)} has a dot segment", expected="a path without . and ..")
+    if context.merge_slashes and "//" in found:
+        raise InvalidError(f"{shown(found)} has an empty segment", meant=quoted(re.sub("//+", "/", found)))
 
 
 def _decode_unreserved(encoded: re.Match[str]) -> str:
@@ -272,7 +276,7 @@ def _decode_unreserved(encoded: re.Match[str]) -> str:
     return character if _UNRESERVED.fullmatch(character) else encoded[0]
 
 
-def _unknown(what: str, found: str, names: Iterable[str], *, instead: str) -> UnfitError:
+def _unknown(what: str, found: str, names: Iterable[str], *, fallback: str) -> InvalidError:
     names = list(names)
     expected = choice(names) if 0 < len(names) <= _LISTED else ""
-    return UnfitError(what, expected=expected, meant=nearest(found, names), instead=instead)
+    return InvalidError(what, expected=expected, meant=nearest(found, names), fallback=fallback)

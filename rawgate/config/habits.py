@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from rawgate.config.addresses import HOST
+from rawgate.config.invalid import plain, problem_text, quoted
 from rawgate.config.model import (
     ApiKeys,
     Config,
@@ -27,7 +28,6 @@ from rawgate.config.model import (
     Timeouts,
     Upstream,
 )
-from rawgate.config.unfit import plain, quoted, worded
 
 _NO_KEY: Final = "is not a key of this table"
 
@@ -41,7 +41,7 @@ class Habit(Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        return worded(self.what, expected=self.expected, meant=self.meant)
+        return problem_text(self.what, expected=self.expected, meant=self.meant)
 
 
 def _keys(habit: Habit, names: str) -> dict[str, Habit]:

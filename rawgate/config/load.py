@@ -15,12 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from rawgate.config.addresses import canonical_host
-from rawgate.config.convert import Kept, Walk, key_path
+from rawgate.config.context import Context
+from rawgate.config.convert import Converter, Kept, key_path
 from rawgate.config.habits import is_unnamed
 from rawgate.config.lines import Path, toml_lines
 from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Upstream, route_names
 from rawgate.config.program import ProgramError, program_lines, run
-from rawgate.config.scene import Scene
 from rawgate.errors import Problem
 
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -50,7 +50,7 @@ class Draft(Struct, frozen=True, kw_only=True):
         own = set(self.problems)
         found = [(problem if problem in own else self._in_file(problem)) for problem in problems]
         found.sort(key=lambda problem: self.line(problem.path))
-        return [self._worded(problem) for problem in found]
+        return [self._formatted(problem) for problem in found]
 
     def line(self, path: Path) -> int:
         """The line of a key path of the file, or of the nearest thing around it."""
@@ -67,7 +67,7 @@ class Draft(Struct, frozen=True, kw_only=True):
             path = (*path, positions[key] if positions and isinstance(key, int) else key)
         return Problem(path, problem.message)
 
-    def _worded(self, problem: Problem) -> str:
+    def _formatted(self, problem: Problem) -> str:
         where = f"{key_path(problem.path)}: " if problem.path else ""
         return f"{self.file}:{self.line(problem.path)}: {where}{problem.message}"
 
@@ -148,14 +148,14 @@ def _unreadable(path: File, line: int, message: str) -> Draft:
 
 
 def _draft(path: File, document: object, lines: dict[Path, int], environ: Mapping[str, str]) -> Draft:
-    scene = Scene(
+    context = Context(
         folder=path.parent,
         environ=environ,
         plain_numbers=isinstance(document, Config),
         merge_slashes=_member(_member(document, "gateway"), "merge_slashes") is not False,
         names=_names(document),
     )
-    walk = Walk(scene)
+    walk = Converter(context)
     values = walk.members(Config, document, ())
     return Draft(config=_whole(values), problems=walk.problems, file=str(path), lines=lines, kept=walk.kept)
 

@@ -13,9 +13,21 @@ from typing import Annotated, Literal
 
 from msgspec import Struct
 
-from rawgate.config import marks
-from rawgate.config.marks import HOUR, KIB, MIB, About, Count, Duration, Essential, Example, Many, Size, Token
-from rawgate.config.vocabulary import (
+from rawgate.config import constraints
+from rawgate.config.constraints import (
+    HOUR,
+    KIB,
+    MIB,
+    Count,
+    Description,
+    Duration,
+    Essential,
+    Example,
+    ListOf,
+    Size,
+    Token,
+)
+from rawgate.config.reserved_names import (
     FIELD,
     METHOD,
     NOT_API_KEY,
@@ -85,36 +97,41 @@ def _overlap(listen: Listen, other: Listen) -> str:
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long the gateway waits for a client, and for its own end. Seconds."""
 
-    head: Annotated[Seconds, About("For a whole request head, from its first byte; then 408.")] = 10.0
-    body: Annotated[Seconds, About("For the next byte of a request body; then 408.")] = 30.0
-    send: Annotated[Seconds, About("For a client to take the next byte of an answer; then the connection is cut.")] = (
-        30.0
-    )
-    keep_alive: Annotated[Seconds, About("For the next request on an idle connection; then it is closed.")] = 75.0
-    drain: Annotated[SecondsOrZero, About("At a stop: for requests that have begun; then they are cut.")] = 30.0
+    head: Annotated[Seconds, Description("For a whole request head, from its first byte; then 408.")] = 10.0
+    body: Annotated[Seconds, Description("For the next byte of a request body; then 408.")] = 30.0
+    send: Annotated[
+        Seconds, Description("For a client to take the next byte of an answer; then the connection is cut.")
+    ] = 30.0
+    keep_alive: Annotated[Seconds, Description("For the next request on an idle connection; then it is closed.")] = 75.0
+    drain: Annotated[SecondsOrZero, Description("At a stop: for requests that have begun; then they are cut.")] = 30.0
     pre_stop: Annotated[
-        SecondsOrZero, About("At a stop: keep serving for so long first, so that load balancers can learn of it.")
+        SecondsOrZero, Description("At a stop: keep serving for so long first, so that load balancers can learn of it.")
     ] = 0.0
 
 
 class Limits(Struct, frozen=True, kw_only=True):
     """What one client may take. Sizes in octets."""
 
-    head: Annotated[int, Size(least=KIB, most=MIB), About("Size of a request head, in all; beyond: 431.")] = 16 * KIB
-    headers: Annotated[int, Count(1, 10_000), About("Field lines of a request head; beyond: 431.")] = 100
-    target: Annotated[int, Size(least=64, most=MIB), About("Size of a request target; beyond: 414.")] = 8 * KIB
-    body: Annotated[int, Size(), About("Size of a request body; beyond: 413. Routes may say otherwise.")] = 10 * MIB
+    head: Annotated[int, Size(least=KIB, most=MIB), Description("Size of a request head, in all; beyond: 431.")] = (
+        16 * KIB
+    )
+    headers: Annotated[int, Count(1, 10_000), Description("Field lines of a request head; beyond: 431.")] = 100
+    target: Annotated[int, Size(least=64, most=MIB), Description("Size of a request target; beyond: 414.")] = 8 * KIB
+    body: Annotated[int, Size(), Description("Size of a request body; beyond: 413. Routes may say otherwise.")] = (
+        10 * MIB
+    )
     body_rate: Annotated[
-        int, Size(), About('Least octets a second of a request body, over 10 s, while they are read; "0B": any.')
+        int, Size(), Description('Least octets a second of a request body, over 10 s, while they are read; "0B": any.')
     ] = 240
-    connections: Annotated[int, Count(1, 10_000_000), About("Open client connections; beyond: 503.")] = 10_000
+    connections: Annotated[int, Count(1, 10_000_000), Description("Open client connections; beyond: 503.")] = 10_000
     per_address: Annotated[
-        Annotated[int, Count(1, 10_000_000)] | None, About("Open connections of one client address; left out: any.")
+        Annotated[int, Count(1, 10_000_000)] | None,
+        Description("Open connections of one client address; left out: any."),
     ] = None
     buffers: Annotated[
         int,
         Size(least=MIB),
-        About(
+        Description(
             "What all client connections together may hold in memory, unread or unsent; beyond it those that hold most "
             "are closed."
         ),
@@ -122,7 +139,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     limiter_keys: Annotated[
         int,
         Count(1, 100_000_000),
-        About("Clients that the limiter remembers, about 400 bytes each; and as many addresses."),
+        Description("Clients that the limiter remembers, about 400 bytes each; and as many addresses."),
     ] = 100_000
 
 
@@ -130,58 +147,65 @@ class Gateway(Struct, frozen=True, kw_only=True):
     """The listener's side."""
 
     listen: Annotated[
-        tuple[Annotated[Listen, marks.ListenAddress()], ...],
-        Many(key=_place, clash=_overlap),
-        About(
+        tuple[Annotated[Listen, constraints.ListenAddress()], ...],
+        ListOf(key=_place, clash=_overlap),
+        Description(
             "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
             '{ address = "unix:PATH", mode = "0660" }.'
         ),
     ]
     workers: Annotated[
-        int, marks.Only(1, "more than one worker process is not built yet"), About("Processes that serve.")
+        int,
+        constraints.NotBuilt(1, "more than one worker process is not built yet"),
+        Description("Processes that serve."),
     ] = 1
     parser: Annotated[
-        Literal["fast", "h11"], About('"fast": common heads by rawgate itself, all others by h11. "h11": all by h11.')
+        Literal["fast", "h11"],
+        Description('"fast": common heads by rawgate itself, all others by h11. "h11": all by h11.'),
     ] = "fast"
     half_close: Annotated[
         Literal["abort", "serve"],
-        About(
+        Description(
             'A FIN from a client whose request is being served: "abort", it is gone, the request is given up (as nginx '
             'and Envoy do); "serve", it only sends no more, and is served.'
         ),
     ] = "abort"
-    admin: Annotated[None, marks.Only(None, "metrics, health and status are not built yet")] = None
+    admin: Annotated[None, constraints.NotBuilt(None, "metrics, health and status are not built yet")] = None
     trusted_proxies: Annotated[
-        tuple[Annotated[Trusted, marks.AddressRange()], ...],
-        Many(empty=True),
-        About(
+        tuple[Annotated[Trusted, constraints.AddressRange()], ...],
+        ListOf(empty=True),
+        Description(
             'Networks whose X-Forwarded-* and X-Request-Id fields are believed; "unix": whoever connects over a Unix '
             "socket."
         ),
     ] = ()
     client_ip_header: Annotated[
         Annotated[str, Token(FIELD, lower=True, refused=NOT_CLIENT_IP)] | None,
-        About(
+        Description(
             'Field in which trusted proxies give the client\'s address, such as "cf-connecting-ip"; it is stripped '
             "from everyone else. Left out: X-Forwarded-For is walked. Lower-cased."
         ),
     ] = None
     merge_slashes: Annotated[
-        bool, About("Read // in a path as /. At the start of a path it is one slash in any case.")
+        bool, Description("Read // in a path as /. At the start of a path it is one slash in any case.")
     ] = True
     case: Annotated[
         Literal["exact", "ignore"],
-        About('"ignore": routes match letters in either case, for services that do so (Express by default, IIS).'),
+        Description(
+            '"ignore": routes match letters in either case, for services that do so (Express by default, IIS).'
+        ),
     ] = "exact"
     untrusted_headers: Annotated[
         tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_UNTRUSTED, family=True)], ...],
-        Many(empty=True),
-        About(
+        ListOf(empty=True),
+        Description(
             'Further fields that are taken from all but trusted proxies; "x-team-*": all that begin so. Lower-cased.'
         ),
     ] = ()
-    timeouts: Annotated[Timeouts, About("How long the gateway waits for clients, and for its own end.")] = Timeouts()
-    limits: Annotated[Limits, About("What one client may take.")] = Limits()
+    timeouts: Annotated[Timeouts, Description("How long the gateway waits for clients, and for its own end.")] = (
+        Timeouts()
+    )
+    limits: Annotated[Limits, Description("What one client may take.")] = Limits()
 
 
 class Jwt(Struct, frozen=True, kw_only=True):
@@ -189,52 +213,54 @@ class Jwt(Struct, frozen=True, kw_only=True):
 
     algorithm: Annotated[
         Literal["HS256", "RS256"],
-        About("The only algorithm accepted: HS256 takes a secret, RS256 a public_key or jwks."),
+        Description("The only algorithm accepted: HS256 takes a secret, RS256 a public_key or jwks."),
     ]
     secret: Annotated[
-        tuple[Annotated[Secret, marks.Source(whole=True)], ...],
-        Many(single=True),
+        tuple[Annotated[Secret, constraints.Source(whole=True)], ...],
+        ListOf(single=True),
         Essential(),
-        About("Of HS256: at least 32 octets; a list, for rotation."),
+        Description("Of HS256: at least 32 octets; a list, for rotation."),
     ] = ()
     secret_encoding: Annotated[
         Literal["text", "base64", "base64url", "hex"],
-        About('How `secret` is written: "text", the octets as they are; the others are decoded first.'),
+        Description('How `secret` is written: "text", the octets as they are; the others are decoded first.'),
     ] = "text"  # noqa: S105 - a notation, no secret
     public_key: Annotated[
-        tuple[Annotated[Secret, marks.Source()], ...],
-        Many(single=True),
+        tuple[Annotated[Secret, constraints.Source()], ...],
+        ListOf(single=True),
         Essential(),
-        About("Of RS256: a PEM of at least 2048 bits; a list, for rotation."),
+        Description("Of RS256: a PEM of at least 2048 bits; a list, for rotation."),
     ] = ()
     jwks: Annotated[
-        Annotated[Secret, marks.Source(schemes=("file",))] | None,
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
         Essential(),
-        About("Of RS256: the identity provider's key set, as JSON (RFC 7517)."),
+        Description("Of RS256: the identity provider's key set, as JSON (RFC 7517)."),
     ] = None
     issuer: Annotated[
-        Annotated[str, marks.Text()] | None, About("What `iss` must be; left out: it is not looked at.")
+        Annotated[str, constraints.Text()] | None, Description("What `iss` must be; left out: it is not looked at.")
     ] = None
     audience: Annotated[
-        Annotated[str, marks.Text()] | None,
-        About('What `aud` must be or contain. "*": any; left out: a token that has an `aud` is refused.'),
+        Annotated[str, constraints.Text()] | None,
+        Description('What `aud` must be or contain. "*": any; left out: a token that has an `aud` is refused.'),
     ] = None
-    leeway: Annotated[float, Duration(least=0.0, most=HOUR), About("How far clocks may differ: for exp and nbf.")] = (
-        30.0
-    )
-    require_exp: Annotated[bool, About("Refuse tokens that never expire.")] = True
+    leeway: Annotated[
+        float, Duration(least=0.0, most=HOUR), Description("How far clocks may differ: for exp and nbf.")
+    ] = 30.0
+    require_exp: Annotated[bool, Description("Refuse tokens that never expire.")] = True
 
 
 class ApiKeys(Struct, frozen=True, kw_only=True):
     """A table of keys, and the field in which clients send them."""
 
     header: Annotated[
-        str, Token(FIELD, lower=True, refused=NOT_API_KEY), About("Field in which clients send the key. Lower-cased.")
+        str,
+        Token(FIELD, lower=True, refused=NOT_API_KEY),
+        Description("Field in which clients send the key. Lower-cased."),
     ]
     keys: Annotated[
         Secret,
-        marks.Source(),
-        About("Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines."),
+        constraints.Source(),
+        Description("Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines."),
     ]
 
 
@@ -251,47 +277,53 @@ class Upstream(Struct, frozen=True, kw_only=True):
     """A service. Seconds; counts of connections and of waiting requests."""
 
     targets: Annotated[
-        tuple[Annotated[Target, marks.TargetUrl()], ...],
-        Many(),
-        About("Where the service listens; several take turns, and one that cannot be reached is left out for 5 s."),
+        tuple[Annotated[Target, constraints.TargetUrl()], ...],
+        ListOf(),
+        Description(
+            "Where the service listens; several take turns, and one that cannot be reached is left out for 5 s."
+        ),
     ]
-    connect_timeout: Annotated[Seconds, About("For a connection, over all targets; then 504.")] = 3.0
-    response_timeout: Annotated[Seconds, About("For the final head of an answer; then 504.")] = 5.0
-    idle_timeout: Annotated[Seconds, About("For the next byte of an answer's body; then it is cut.")] = 60.0
-    total_timeout: Annotated[Seconds | None, About("For a whole exchange; left out: as long as it takes.")] = None
+    connect_timeout: Annotated[Seconds, Description("For a connection, over all targets; then 504.")] = 3.0
+    response_timeout: Annotated[Seconds, Description("For the final head of an answer; then 504.")] = 5.0
+    idle_timeout: Annotated[Seconds, Description("For the next byte of an answer's body; then it is cut.")] = 60.0
+    total_timeout: Annotated[Seconds | None, Description("For a whole exchange; left out: as long as it takes.")] = None
     max_connections: Annotated[
-        int, Count(1, 100_000), About("Connections to the service, all targets together; tunnels are counted apart.")
+        int,
+        Count(1, 100_000),
+        Description("Connections to the service, all targets together; tunnels are counted apart."),
     ] = 256
     keep_alive: Annotated[
-        Seconds, About("How long an idle connection is kept; less than the service itself keeps it.")
+        Seconds, Description("How long an idle connection is kept; less than the service itself keeps it.")
     ] = 55.0
-    queue: Annotated[int, Count(0, 1_000_000), About("Requests that may wait for a connection; beyond: 503.")] = 128
-    queue_timeout: Annotated[Seconds, About("How long they may wait; then 503.")] = 1.0
+    queue: Annotated[int, Count(0, 1_000_000), Description("Requests that may wait for a connection; beyond: 503.")] = (
+        128
+    )
+    queue_timeout: Annotated[Seconds, Description("How long they may wait; then 503.")] = 1.0
     per_client: Annotated[
         Annotated[int, Count(1, 100_000)] | None,
-        About(
+        Description(
             "Connections that one client address may hold while others wait for one; alone it may hold all. Left out: "
             "a quarter of max_connections."
         ),
     ] = None
     reuse: Annotated[
         Literal["always", "after-bodiless"],
-        About(
+        Description(
             'Whether a connection is used for another request. "after-bodiless": not when a request with a body has '
             "passed; for a service that answers without reading bodies, and would take one for a request."
         ),
     ] = "always"
     max_tunnels: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None,
-        About(
+        Description(
             "Tunnels (WebSockets), which do not count as connections; beyond: 503. Left out: as many as there may be "
             "clients."
         ),
     ] = None
-    tunnel_idle: Annotated[Seconds, About("For the next byte either way of a tunnel (WebSocket); then it ends.")] = (
-        3600.0
-    )
-    tunnel_max_age: Annotated[Seconds, About("How old a tunnel (WebSocket) may become.")] = 86400.0
+    tunnel_idle: Annotated[
+        Seconds, Description("For the next byte either way of a tunnel (WebSocket); then it ends.")
+    ] = 3600.0
+    tunnel_max_age: Annotated[Seconds, Description("How old a tunnel (WebSocket) may become.")] = 86400.0
 
 
 class RegexRewrite(Struct, frozen=True):
@@ -299,24 +331,26 @@ class RegexRewrite(Struct, frozen=True):
 
     pattern: Annotated[
         str,
-        marks.Text("a regular expression"),
-        About(
+        constraints.Text("a regular expression"),
+        Description(
             "Matched against the whole path as routes are: normalised, percent-decoded, without query. It may not be"
             " able to run away: two repeats share no text, unless what follows takes anything."
         ),
     ]
     to: Annotated[
         str,
-        marks.Text("a path, with \\1 or \\g<name> for groups,"),
-        About("What it becomes. Groups are sent as they came; a result that cannot be sent is answered with 500."),
+        constraints.Text("a path, with \\1 or \\g<name> for groups,"),
+        Description(
+            "What it becomes. Groups are sent as they came; a result that cannot be sent is answered with 500."
+        ),
     ]
 
 
 class RateLimit(Struct, frozen=True):
     """At most `max` requests in any interval of length `window` (seconds)."""
 
-    max: Annotated[int, Count(1, 1_000_000_000), About("Requests that are let through in any window.")]
-    window: Annotated[Seconds, About("Its length: it slides, wherever it starts.")]
+    max: Annotated[int, Count(1, 1_000_000_000), Description("Requests that are let through in any window.")]
+    window: Annotated[Seconds, Description("Its length: it slides, wherever it starts.")]
 
 
 _HEADER_RULES = '{ set = { X-Team = "a" }, remove = ["X-Debug"] }'
@@ -326,12 +360,12 @@ class HeaderRules(Struct, frozen=True):
     """Names in any case."""
 
     set: Annotated[
-        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue()]],
+        dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue()]],
         Example('{ X-Team = "a" }'),
-        About("Fields to write, in place of those of that name."),
+        Description("Fields to write, in place of those of that name."),
     ] = {}
     remove: Annotated[
-        tuple[Annotated[str, Token(FIELD)], ...], Many(empty=True, key=str.lower), About("Fields to take away.")
+        tuple[Annotated[str, Token(FIELD)], ...], ListOf(empty=True, key=str.lower), Description("Fields to take away.")
     ] = ()
 
 
@@ -339,25 +373,27 @@ class Cors(Struct, frozen=True, kw_only=True):
     """Which web pages of other origins may call the route, and how. The gateway answers the preflights."""
 
     origins: Annotated[
-        tuple[Annotated[str, marks.Origin()], ...],
-        Many(),
-        About('Origins exactly as browsers send them; ["*"]: any, without credentials.'),
+        tuple[Annotated[str, constraints.Origin()], ...],
+        ListOf(),
+        Description('Origins exactly as browsers send them; ["*"]: any, without credentials.'),
     ]
     methods: Annotated[
-        tuple[Annotated[str, Token(METHOD, refused=NOT_CORS_METHOD)], ...], Many(), About("Methods that pages may use.")
+        tuple[Annotated[str, Token(METHOD, refused=NOT_CORS_METHOD)], ...],
+        ListOf(),
+        Description("Methods that pages may use."),
     ] = ("GET", "HEAD", "POST")
     headers: Annotated[
         tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
-        Many(empty=True, key=str.lower),
-        About("Request fields that pages may set."),
+        ListOf(empty=True, key=str.lower),
+        Description("Request fields that pages may set."),
     ] = ()
     expose: Annotated[
         tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
-        Many(empty=True, key=str.lower),
-        About("Fields of answers that pages may read, besides those that the gateway itself writes."),
+        ListOf(empty=True, key=str.lower),
+        Description("Fields of answers that pages may read, besides those that the gateway itself writes."),
     ] = ()
-    max_age: Annotated[SecondsOrZero, About("How long browsers may remember a preflight.")] = 600.0
-    credentials: Annotated[bool, About("Whether pages may send cookies and the like.")] = False
+    max_age: Annotated[SecondsOrZero, Description("How long browsers may remember a preflight.")] = 600.0
+    credentials: Annotated[bool, Description("Whether pages may send cookies and the like.")] = False
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -365,84 +401,90 @@ class Route(Struct, frozen=True, kw_only=True):
 
     prefix: Annotated[
         str,
-        marks.PathPrefix(),
-        About("Paths that begin with these whole segments: /api/users is also /api/users/7, but not /api/usersX."),
+        constraints.PathPrefix(),
+        Description(
+            "Paths that begin with these whole segments: /api/users is also /api/users/7, but not /api/usersX."
+        ),
     ]
-    upstream: Annotated[str, marks.Reference("upstreams", "an upstream"), About("The service that answers.")]
-    auth: Annotated[str, marks.Auth(), About("Who may call. Required, so that open routes are said aloud.")]
+    upstream: Annotated[
+        str, constraints.Reference("upstreams", "an upstream"), Description("The service that answers.")
+    ]
+    auth: Annotated[str, constraints.Auth(), Description("Who may call. Required, so that open routes are said aloud.")]
     name: Annotated[
         str,
-        marks.Label(),
-        About(
+        constraints.Label(),
+        Description(
             "For log, limiter and tests; unique. Left out: host and prefix, with the methods ahead where two routes "
             "differ only in those."
         ),
     ] = ""
     host: Annotated[
-        Annotated[str, marks.Host()] | None,
+        Annotated[str, constraints.Host()] | None,
         Essential(),
-        About("Only requests to this host; left out: any. Without port, lower-cased."),
+        Description("Only requests to this host; left out: any. Without port, lower-cased."),
     ] = None
     methods: Annotated[
         tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...] | None,
-        Many(),
+        ListOf(),
         Essential(),
-        About("Only these methods, else 405; left out: any."),
+        Description("Only these methods, else 405; left out: any."),
     ] = None
     rewrite: Annotated[
-        Annotated[str, marks.PathPrefix("what lies below the prefix is kept")] | RegexRewrite | Rewriter | None,
-        About("The path that the service sees: what replaces the prefix, or a pattern and what it becomes."),
+        Annotated[str, constraints.PathPrefix("what lies below the prefix is kept")] | RegexRewrite | Rewriter | None,
+        Description("The path that the service sees: what replaces the prefix, or a pattern and what it becomes."),
     ] = None
     rate_limit: Annotated[
         RateLimit | None,
         Example('{ max = 100, window = "1m" }'),
-        About("How often one client may call; beyond: 429."),
+        Description("How often one client may call; beyond: 429."),
     ] = None
     upstream_host: Annotated[
-        Literal["upstream", "pass"], About('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
+        Literal["upstream", "pass"], Description('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
     ] = "upstream"
     request_headers: Annotated[
-        HeaderRules, Example(_HEADER_RULES), About("What to change in the fields that go up.")
+        HeaderRules, Example(_HEADER_RULES), Description("What to change in the fields that go up.")
     ] = HeaderRules()
     response_headers: Annotated[
         HeaderRules,
         Example(_HEADER_RULES),
-        About("What to change in the fields that come down. What is set is on the gateway's own replies, too."),
+        Description("What to change in the fields that come down. What is set is on the gateway's own replies, too."),
     ] = HeaderRules()
     rewrite_location: Annotated[
         bool,
-        About(
+        Description(
             "Turn a Location that names the service itself, or a path that replaced the prefix, back into the client's "
             "form."
         ),
     ] = True
-    response_timeout: Annotated[Seconds | None, About("In place of the upstream's.")] = None
-    body: Annotated[Annotated[int, Size()] | None, About("Size of a request body, in place of the gateway's.")] = None
+    response_timeout: Annotated[Seconds | None, Description("In place of the upstream's.")] = None
+    body: Annotated[
+        Annotated[int, Size()] | None, Description("Size of a request body, in place of the gateway's.")
+    ] = None
     upgrade: Annotated[
         tuple[Annotated[str, Token(PROTOCOL, lower=True, refused=NOT_UPGRADE)], ...],
-        Many(empty=True),
-        About("Protocols that may tunnel through; []: none. Lower-cased."),
+        ListOf(empty=True),
+        Description("Protocols that may tunnel through; []: none. Lower-cased."),
     ] = ("websocket",)
     encoded_slash: Annotated[
-        Literal["reject", "keep"], About("What becomes of %2F and %5C in a path: 400, or passed on as they are.")
+        Literal["reject", "keep"], Description("What becomes of %2F and %5C in a path: 400, or passed on as they are.")
     ] = "reject"
     path_parameters: Annotated[
         Literal["strict", "keep"],
-        About(
+        Description(
             "Routes are matched without the parameters of a path (;v=1), which are sent on. What becomes of a path "
             "that would come to another route with them: 400, or this route."
         ),
     ] = "strict"
-    case: Annotated[Literal["exact", "ignore"] | None, About("Of letters in the path, in place of the gateway's.")] = (
-        None
-    )
+    case: Annotated[
+        Literal["exact", "ignore"] | None, Description("Of letters in the path, in place of the gateway's.")
+    ] = None
     cors: Annotated[
         Cors | None,
         Example('{ origins = ["https://app.example.com"] }'),
-        About("Which web pages of other origins may call; left out: none."),
+        Description("Which web pages of other origins may call; left out: none."),
     ] = None
     forward_credentials: Annotated[
-        bool | None, About("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
+        bool | None, Description("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
     ] = None
 
 
@@ -461,71 +503,83 @@ class Expect(Struct, frozen=True, kw_only=True):
     """What a test expects of its request."""
 
     route: Annotated[
-        Annotated[str, marks.Reference("routes", "a route")] | None, About("The name of the route that takes it.")
+        Annotated[str, constraints.Reference("routes", "a route")] | None,
+        Description("The name of the route that takes it."),
     ] = None
-    path: Annotated[Annotated[str, marks.Pathname()] | None, About("The path and query that the service sees.")] = None
+    path: Annotated[
+        Annotated[str, constraints.Pathname()] | None, Description("The path and query that the service sees.")
+    ] = None
     headers: Annotated[
-        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue(beyond_ascii=True)]],
+        dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue(beyond_ascii=True)]],
         Example('{ X-User-Id = "alice" }'),
-        About('Fields that the service sees, or those of the gateway\'s own answer; "": there is none.'),
+        Description('Fields that the service sees, or those of the gateway\'s own answer; "": there is none.'),
     ] = {}
-    status: Annotated[Annotated[int, Count(100, 599)] | None, About("The status of the gateway's own answer.")] = None
+    status: Annotated[
+        Annotated[int, Count(100, 599)] | None, Description("The status of the gateway's own answer.")
+    ] = None
     reason: Annotated[
-        Annotated[str, marks.Choice(tuple(REASONS), "a reason code")] | None, About("The reason code of the log.")
+        Annotated[str, constraints.Choice(tuple(REASONS), "a reason code")] | None,
+        Description("The reason code of the log."),
     ] = None
 
 
 class Test(Struct, frozen=True, kw_only=True):
     """One of the configuration's own tests. `claims` or `api_key` stand in for a verified credential."""
 
-    request: Annotated[str, marks.RequestLine(), About("Method and target of a request.")]
-    expect: Annotated[Expect, Example("{ status = 401 }"), About("What becomes of it.")]
+    request: Annotated[str, constraints.RequestLine(), Description("Method and target of a request.")]
+    expect: Annotated[Expect, Example("{ status = 401 }"), Description("What becomes of it.")]
     headers: Annotated[
-        dict[Annotated[str, Token(FIELD)], Annotated[str, marks.FieldValue(beyond_ascii=True)]],
+        dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue(beyond_ascii=True)]],
         Example('{ Origin = "https://app.example.com" }'),
-        About("Fields of the request; a credential among them is checked where nothing stands in for it."),
+        Description("Fields of the request; a credential among them is checked where nothing stands in for it."),
     ] = {}
     claims: Annotated[
-        dict[str, Annotated[object, marks.Json()]] | None,
+        dict[str, Annotated[object, constraints.Json()]] | None,
         Example('{ sub = "alice" }'),
-        About("As if it came with a good token that says this: the body of one may be pasted here."),
+        Description("As if it came with a good token that says this: the body of one may be pasted here."),
     ] = None
-    api_key: Annotated[Annotated[str, marks.Text()] | None, About("As if it came with the key of this name.")] = None
+    api_key: Annotated[
+        Annotated[str, constraints.Text()] | None, Description("As if it came with the key of this name.")
+    ] = None
 
 
 class Config(Struct, frozen=True, kw_only=True):
     """A whole configuration."""
 
-    gateway: Annotated[Gateway, Example('[gateway] with listen = ["127.0.0.1:8080"]'), About("The listener's side.")]
+    gateway: Annotated[
+        Gateway, Example('[gateway] with listen = ["127.0.0.1:8080"]'), Description("The listener's side.")
+    ]
     upstreams: Annotated[
-        dict[Annotated[str, marks.TableName()], Annotated[Upstream, Example('{ targets = ["http://HOST:PORT"] }')]],
-        Many(),
+        dict[
+            Annotated[str, constraints.TableName()], Annotated[Upstream, Example('{ targets = ["http://HOST:PORT"] }')]
+        ],
+        ListOf(),
         Example("[upstreams.NAME], one for each service"),
-        About("The services behind the gateway, by name."),
+        Description("The services behind the gateway, by name."),
     ]
     routes: Annotated[
         tuple[Route, ...],
-        Many(
+        ListOf(
             keys=lambda routes: route_names(routes),
             at=("name",),
             once="a name of its own; it is host and prefix unless written",
         ),
         Example("[[routes]], once for each route"),
-        About("What goes where; tried in order."),
+        Description("What goes where; tried in order."),
     ]
     jwt: Annotated[
-        dict[Annotated[str, marks.TableName()], Annotated[Jwt, Example("[jwt.NAME]")]],
+        dict[Annotated[str, constraints.TableName()], Annotated[Jwt, Example("[jwt.NAME]")]],
         Example("[jwt.NAME], one for each verifier"),
-        About("Verifiers of bearer tokens, by name."),
+        Description("Verifiers of bearer tokens, by name."),
     ] = {}
     api_keys: Annotated[
-        dict[Annotated[str, marks.TableName()], Annotated[ApiKeys, Example("[api_keys.NAME]")]],
+        dict[Annotated[str, constraints.TableName()], Annotated[ApiKeys, Example("[api_keys.NAME]")]],
         Example("[api_keys.NAME], one for each table of keys"),
-        About("Tables of API keys, by name."),
+        Description("Tables of API keys, by name."),
     ] = {}
     tests: Annotated[
         tuple[Test, ...],
-        Many(empty=True, key=lambda test: None),
+        ListOf(empty=True, key=lambda test: None),
         Example("[[tests]], once for each test"),
-        About("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
+        Description("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
     ] = ()

@@ -10,9 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from rawgate.config.invalid import choice, method_meant, pieces, problem_text, quoted
 from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, RegexRewrite, Route, Test
-from rawgate.config.unfit import choice, method_meant, pieces, quoted, worded
-from rawgate.config.vocabulary import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
+from rawgate.config.reserved_names import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
 from rawgate.errors import Key
 
 Finding = tuple[tuple[Key, ...], str]
@@ -35,25 +35,28 @@ def _jwt(table: Table) -> Iterator[Finding]:
     fitting = _KEYS_OF.get(algorithm, _KEYS)
     given = [key for key in _KEYS if key in table.written]
     if not given:
-        yield (), worded("has no key", expected=choice(fitting))
+        yield (), problem_text("has no key", expected=choice(fitting))
     for key in given:
         if key not in fitting:
-            yield (key,), worded(f"does not fit {algorithm}", expected=choice(fitting))
+            yield (key,), problem_text(f"does not fit {algorithm}", expected=choice(fitting))
     if "secret_encoding" in table.written and "secret" not in fitting:
-        yield ("secret_encoding",), worded(f"does not fit {algorithm}", expected="it beside a secret")
+        yield ("secret_encoding",), problem_text(f"does not fit {algorithm}", expected="it beside a secret")
     for key in [key for key in given if key in fitting][1:]:
-        yield (key,), worded("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
+        yield (key,), problem_text("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
 
 
 def _misspelt_methods(table: Table) -> Iterator[Finding]:
     """Methods are case-sensitive (RFC 9110 section 9.1), and the gateway refuses a usual one in other letters."""
     for method in table.values.get("methods") or ():
         if method != method.upper() and method.upper() in USUAL_METHODS:
-            yield ("methods",), worded(f"{quoted(method)} is no method in these letters", meant=quoted(method.upper()))
+            yield (
+                ("methods",),
+                problem_text(f"{quoted(method)} is no method in these letters", meant=quoted(method.upper())),
+            )
         names = pieces(method)
         if len(names) > 1 and all(name.upper() in USUAL_METHODS for name in names):
             meant = ", ".join(map(method_meant, names))
-            yield ("methods",), worded(f"{quoted(method)} is more than one method", meant=meant)
+            yield ("methods",), problem_text(f"{quoted(method)} is more than one method", meant=meant)
 
 
 def _cors(table: Table) -> Iterator[Finding]:
@@ -63,9 +66,9 @@ def _cors(table: Table) -> Iterator[Finding]:
         return
     if table.values.get("credentials"):
         # Browsers ignore such an answer (Fetch, "CORS protocol and credentials"); echoing any origin would open up all.
-        yield ("credentials",), worded('cannot go with origins = ["*"]', expected="the origins by name")
+        yield ("credentials",), problem_text('cannot go with origins = ["*"]', expected="the origins by name")
     if len(origins) > 1:
-        yield ("origins",), worded('"*" makes the others needless', expected='["*"] or the origins by name')
+        yield ("origins",), problem_text('"*" makes the others needless', expected='["*"] or the origins by name')
 
 
 def _header_rules(table: Table) -> Iterator[Finding]:
@@ -76,7 +79,7 @@ def _header_rules(table: Table) -> Iterator[Finding]:
             yield ("set", name), f"is the same field as {quoted(first)}"
     for name in table.values.get("remove", ()):
         if name.lower() in seen:
-            yield ("remove",), worded(f"{quoted(name)} is set and removed", expected="one of the two")
+            yield ("remove",), problem_text(f"{quoted(name)} is set and removed", expected="one of the two")
             break
 
 
@@ -91,11 +94,14 @@ def _regex(table: Table) -> Iterator[Finding]:
         name = found[1] or found[2] or found[3]
         if name.isdecimal() or found[2] or name in names:
             meant = f"\\{name}" if name.isdecimal() else f"\\g<{name}>"
-            yield ("to",), worded(f"{quoted(found[0])} is no group here", meant=meant)
+            yield ("to",), problem_text(f"{quoted(found[0])} is no group here", meant=meant)
             break
     start = pattern.removeprefix("^")
     if start[:1].isalnum() and "|" not in pattern:
-        yield ("pattern",), worded(f"{quoted(pattern)} never matches: a path starts with a slash", meant=_rooted(start))
+        yield (
+            ("pattern",),
+            problem_text(f"{quoted(pattern)} never matches: a path starts with a slash", meant=_rooted(start)),
+        )
 
 
 def _rooted(pattern: str) -> str:
@@ -120,17 +126,17 @@ def _route(table: Table) -> Iterator[Finding]:
                     yield where, f"{quoted(name)} {why}"
     prefix = table.values.get("prefix", "")
     if table.values.get("encoded_slash") == "reject" and ("%2f" in prefix.lower() or "%5c" in prefix.lower()):
-        yield ("prefix",), worded(f"{quoted(prefix)} has an encoded slash", expected='encoded_slash = "keep"')
+        yield ("prefix",), problem_text(f"{quoted(prefix)} has an encoded slash", expected='encoded_slash = "keep"')
 
 
 def _expect(table: Table) -> Iterator[Finding]:
     if not table.written:
-        yield (), worded("expects nothing", expected="a route, path, headers, status or reason")
+        yield (), problem_text("expects nothing", expected="a route, path, headers, status or reason")
 
 
 def _test(table: Table) -> Iterator[Finding]:
     if "claims" in table.written and "api_key" in table.written:
-        yield ("api_key",), worded("stands beside claims", expected="one credential")
+        yield ("api_key",), problem_text("stands beside claims", expected="one credential")
 
 
 def _config(table: Table) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ Python configuration plain numbers are seconds and octets, as in the model.
 
 import re
 
-from rawgate.config.marks import KIB, MIB, Count, Duration, Size
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError, quoted, shown
+from rawgate.config.constraints import KIB, MIB, Count, Duration, Size
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError, quoted, shown
 
 DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
 SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
@@ -18,49 +18,51 @@ _OCTETS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
 _LOOSE_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*(?:([bkmgBKMG])(?:i?[bB]?|bytes|ytes)?)?")
 
 
-def duration(mark: Duration, value: object, scene: Scene) -> float:
+def duration(constraint: Duration, value: object, context: Context) -> float:
     """Seconds."""
     if isinstance(value, str):
         match = DURATION.fullmatch(value)
         if match is None:
-            raise UnfitError(f"{shown(value)} is not a duration", expected=mark.expected, meant=_duration_meant(value))
+            raise InvalidError(
+                f"{shown(value)} is not a duration", expected=constraint.expected, meant=_duration_meant(value)
+            )
         # Dividing milliseconds rounds once: 250 / 1000 is 0.25, 250 * 0.001 need not be.
         number, unit = int(match[1]), match[2]
         seconds = number / 1000 if unit == "ms" else number * _SECONDS[unit]
     else:
-        seconds = float(_plain(mark, value, scene))
-    if not mark.least <= seconds <= mark.most:
-        limits = f"a duration from {duration_text(mark.least)} to {duration_text(mark.most)}"
-        raise UnfitError(f"{shown(value)} is out of range", expected=limits if seconds else f"{limits}; {_NO_OFF}")
+        seconds = float(_plain(constraint, value, context))
+    if not constraint.least <= seconds <= constraint.most:
+        limits = f"a duration from {duration_text(constraint.least)} to {duration_text(constraint.most)}"
+        raise InvalidError(f"{shown(value)} is out of range", expected=limits if seconds else f"{limits}; {_NO_OFF}")
     return seconds
 
 
-def size(mark: Size, value: object, scene: Scene) -> int:
+def size(constraint: Size, value: object, context: Context) -> int:
     """Octets."""
     if isinstance(value, str):
         match = SIZE.fullmatch(value)
         if match is None:
-            raise UnfitError(f"{shown(value)} is not a size", expected=mark.expected, meant=_size_meant(value))
+            raise InvalidError(f"{shown(value)} is not a size", expected=constraint.expected, meant=_size_meant(value))
         octets = int(match[1]) * _OCTETS[match[2]]
     else:
-        number = _plain(mark, value, scene)
+        number = _plain(constraint, value, context)
         if isinstance(number, float):
-            raise UnfitError(f"{shown(value)} is not a whole number of octets", expected=mark.expected)
+            raise InvalidError(f"{shown(value)} is not a whole number of octets", expected=constraint.expected)
         octets = number
-    if not mark.least <= octets <= mark.most:
-        limits = f"a size from {size_text(mark.least)} to {size_text(mark.most)}"
-        raise UnfitError(f"{shown(value)} is out of range", expected=limits)
+    if not constraint.least <= octets <= constraint.most:
+        limits = f"a size from {size_text(constraint.least)} to {size_text(constraint.most)}"
+        raise InvalidError(f"{shown(value)} is out of range", expected=limits)
     return octets
 
 
-def count(mark: Count, value: object, scene: Scene) -> int:
-    """A whole number in the mark's range. A boolean is none."""
+def count(constraint: Count, value: object, context: Context) -> int:
+    """A whole number in the range of the constraint. A boolean is none."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UnfitError(
-            f"{shown(value)} is not a whole number", expected=mark.expected, meant=_count_meant(mark, value)
+        raise InvalidError(
+            f"{shown(value)} is not a whole number", expected=constraint.expected, meant=_count_meant(constraint, value)
         )
-    if not mark.least <= value <= mark.most:
-        raise UnfitError(f"{shown(value)} is out of range", expected=mark.expected)
+    if not constraint.least <= value <= constraint.most:
+        raise InvalidError(f"{shown(value)} is out of range", expected=constraint.expected)
     return value
 
 
@@ -81,15 +83,17 @@ def size_text(octets: int) -> str:
     return f"{octets}B"
 
 
-def _plain(mark: Duration | Size, value: object, scene: Scene) -> int | float:
+def _plain(constraint: Duration | Size, value: object, context: Context) -> int | float:
     """A number without unit, where one is possible."""
     # The comparison is false for NaN too.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_HUGE < value < _HUGE:
-        raise UnfitError(f"{shown(value)} is not {mark.expected.partition(' such')[0]}", expected=mark.expected)
-    if not scene.plain_numbers:
-        meant = _duration_meant(str(value)) if isinstance(mark, Duration) else _size_meant(str(value))
-        expected = mark.expected if value else f"{mark.expected}; {_NO_OFF}"
-        raise UnfitError(f"{shown(value)} has no unit", expected=expected, meant=meant)
+        raise InvalidError(
+            f"{shown(value)} is not {constraint.expected.partition(' such')[0]}", expected=constraint.expected
+        )
+    if not context.plain_numbers:
+        meant = _duration_meant(str(value)) if isinstance(constraint, Duration) else _size_meant(str(value))
+        expected = constraint.expected if value else f"{constraint.expected}; {_NO_OFF}"
+        raise InvalidError(f"{shown(value)} has no unit", expected=expected, meant=meant)
     return value
 
 
@@ -136,7 +140,7 @@ def _size_meant(value: str) -> str:
     return quoted(size_text(int(octets))) if octets == int(octets) else ""
 
 
-def _count_meant(mark: Count, value: object) -> str:
+def _count_meant(constraint: Count, value: object) -> str:
     """ "100" and 100.0."""
     found = re.fullmatch(r"([0-9]{1,9})(?:\.0)?", str(value)) if isinstance(value, str | float) else None
-    return found[1] if found and mark.least <= int(found[1]) <= mark.most else ""
+    return found[1] if found and constraint.least <= int(found[1]) <= constraint.most else ""

@@ -89,8 +89,8 @@ def _weakness(entry: str) -> str:
     return f"has a key of {len(key)} characters, which can be guessed (expected at least {SHORTEST})"
 
 
-def compile_table(name: str, spec: ApiKeys, problems: list[Problem], doubts: list[Problem]) -> ApiKeyTable | None:
-    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `doubts`: which of them are weak.
+def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: list[Problem]) -> ApiKeyTable | None:
+    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `warnings`: which of them are weak.
     Entries are counted from 1."""
     path = ("api_keys", name, "keys")
     names: dict[bytes, Identity] = {}
@@ -104,7 +104,7 @@ def compile_table(name: str, spec: ApiKeys, problems: list[Problem], doubts: lis
         else:
             names[found[1]] = Identity("key", found[0])
             if weakness := _weakness(entry):
-                doubts.append(Problem(path, f"entry {position} {weakness}"))
+                warnings.append(Problem(path, f"entry {position} {weakness}"))
     if not names and not faults:
         faults.append("no key is listed (expected name:KEY, name:sha256:HEX64 or KEY)")
     problems.extend(Problem(path, fault) for fault in faults)

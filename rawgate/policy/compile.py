@@ -7,8 +7,8 @@ its share, and appends a Problem for all that does not fit.
 import re
 from collections.abc import Callable, Collection
 
+from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream, route_names
-from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, RouteOptions
@@ -74,14 +74,14 @@ class _Compiler:
         date: Callable[[], bytes],
         report: Report,
         problems: list[Problem],
-        doubts: list[Problem],
+        warnings: list[Problem],
     ) -> None:
         self.config = config
         self.names = route_names(config.routes)
         self.date = date
         self.report = report
         self.problems = problems
-        self.doubts = doubts
+        self.warnings = warnings
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
         self.limiters = compile_limiters(gateway.limits.limiter_keys, report)
@@ -112,12 +112,12 @@ class _Compiler:
         """Every verifier and table, used or not: all errors are told at once."""
         for name, jwt in self.config.jwt.items():
             where: tuple[Key, ...] = ("jwt", name, "jwks")
-            jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.doubts)
-            verifier = compile_verifier(name, jwt, jwks, self.problems, self.doubts)
+            jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.warnings)
+            verifier = compile_verifier(name, jwt, jwks, self.problems, self.warnings)
             if verifier is not None:
                 self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
         for name, spec in self.config.api_keys.items():
-            table = compile_table(name, spec, self.problems, self.doubts)
+            table = compile_table(name, spec, self.problems, self.warnings)
             if table is not None:
                 self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
 
@@ -139,7 +139,7 @@ class _Compiler:
         for position, test in enumerate(self.config.tests):
             if test.api_key is not None and test.api_key not in names:
                 what = f"{quoted(test.api_key)} is not the name of an API key"
-                self._problem(("tests", position, "api_key"), worded(what, meant=nearest(test.api_key, names)))
+                self._problem(("tests", position, "api_key"), problem_text(what, meant=nearest(test.api_key, names)))
 
     def _problem(self, where: tuple[Key, ...], message: str) -> None:
         self.problems.append(Problem(where, message))
@@ -243,11 +243,11 @@ class _Compiler:
             )
             if pattern is None:
                 return None
-            self._doubt_pattern(route, prefix, (*where, "pattern"))
+            self._warn_of_pattern(route, prefix, (*where, "pattern"))
             return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, self.problems)
         return compile_function(route.rewrite, paths.sendable)
 
-    def _doubt_pattern(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> None:
+    def _warn_of_pattern(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> None:
         """A pattern that changes no path at all, because none of those that it matches comes to the route."""
         assert isinstance(route.rewrite, RegexRewrite)  # noqa: S101 - for the type checker
         text, flags = route.rewrite.pattern, re.IGNORECASE if self._folds(route) else re.NOFLAG
@@ -257,10 +257,12 @@ class _Compiler:
         )
         if not matches_below(text, key, flags):
             what = f"{quoted(text)} matches no path of this route"
-            self.doubts.append(Problem(where, worded(what, expected=f"one for paths that begin with {quoted(key)}")))
+            self.warnings.append(
+                Problem(where, problem_text(what, expected=f"one for paths that begin with {quoted(key)}"))
+            )
         elif not matches_below(text, key, flags, gone=gone):
             what = f"{quoted(text)} matches no path: it is matched on paths without {' and '.join(gone.values())}"
-            self.doubts.append(Problem(where, worded(what, expected="none in it")))
+            self.warnings.append(Problem(where, problem_text(what, expected="none in it")))
 
     def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
@@ -282,11 +284,11 @@ def compile_gate(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
     problems: list[Problem],
-    doubts: list[Problem],
+    warnings: list[Problem],
     report: Report = keep_quiet,
 ) -> Gate | None:
     """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them; what
-    rarely means what it says is appended to `doubts`.
+    rarely means what it says is appended to `warnings`.
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
@@ -294,7 +296,7 @@ def compile_gate(
             forget
     """
     found = len(problems)
-    compiler = _Compiler(config, date, report, problems, doubts)
+    compiler = _Compiler(config, date, report, problems, warnings)
     router = compile_router(compiler.entries(), problems)
     # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
     if not problems:

@@ -2,8 +2,8 @@
 
 A set is often shared by many readers, and its issuer changes it when it likes. So a key that is of no use here never
 takes down the others: it is passed over. Keys that say that they are for another purpose are normal, and nobody is
-told; those that are meant for us but cannot be used are told, as a warning (`doubts`), and so is a private key: whoever
-can read the file could sign. A set in which no key can be used is an error.
+told; those that are meant for us but cannot be used are told as `warnings`, and so is a private key: whoever can read
+the file could sign. A set in which no key can be used is an error.
 
 How strong a key must be is not decided here but beside the algorithm, for keys from every source alike.
 """
@@ -92,10 +92,10 @@ def _read(jwk: object) -> tuple[str | None, RSAPublicKey] | str | None:
 
 
 def read_jwks(
-    document: bytes, path: tuple[Key, ...], problems: list[Problem], doubts: list[Problem]
+    document: bytes, path: tuple[Key, ...], problems: list[Problem], warnings: list[Problem]
 ) -> list[tuple[str | None, RSAPublicKey]]:
     """The usable keys of a set, in its order, as (`kid` or None, key). What is wrong with the set is added to
-    `problems` at `path`, which keys of it are passed over to `doubts`.
+    `problems` at `path`, which keys of it are passed over to `warnings`.
 
     Positions in messages count from 1, as a reader of the document would.
     """
@@ -107,7 +107,7 @@ def read_jwks(
     keys = [key for key in found if isinstance(key, tuple)]
     faults = [f"key {position} {fault}" for position, fault in enumerate(found, 1) if isinstance(fault, str)]
     if keys:
-        doubts.extend(Problem(path, f"{fault}; it is passed over") for fault in faults)
+        warnings.extend(Problem(path, f"{fault}; it is passed over") for fault in faults)
     else:
         faults = faults or ["expected kty RSA, and use, key_ops, alg absent or fitting"]
         problems.append(Problem(path, f"no key in this set may verify RS256 ({'; '.join(faults)})"))

@@ -615,7 +615,7 @@ def _rsa_keys(
     spec: Jwt,
     jwks_keys: Sequence[tuple[str | None, RSAPublicKey]],
     problems: list[Problem],
-    doubts: list[Problem],
+    warnings: list[Problem],
 ) -> list[tuple[str | None, Check]]:
     keys: list[tuple[str | None, Check]] = []
     for path, pem in zip(_paths(("jwt", name, "public_key"), spec.public_key), spec.public_key, strict=True):
@@ -629,7 +629,7 @@ def _rsa_keys(
     strong = [(kid, _rs256(key)) for kid, key in jwks_keys if key.key_size >= MODULUS]
     weak = [_too_weak(f"that of kid {kid!r}", key) for kid, key in jwks_keys if key.key_size < MODULUS]
     if strong:
-        doubts.extend(Problem(("jwt", name, "jwks"), f"{fault}; it is passed over") for fault in weak)
+        warnings.extend(Problem(("jwt", name, "jwks"), f"{fault}; it is passed over") for fault in weak)
     else:
         problems.extend(Problem(("jwt", name, "jwks"), fault) for fault in weak)
     return keys + strong
@@ -644,9 +644,9 @@ def compile_verifier(
     spec: Jwt,
     jwks_keys: Sequence[tuple[str | None, RSAPublicKey]],
     problems: list[Problem],
-    doubts: list[Problem],
+    warnings: list[Problem],
 ) -> JwtVerifier | None:
-    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys. `doubts`: which keys are passed over.
+    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys. `warnings`: which keys are passed over.
 
     `jwks_keys` are the keys read from `spec.jwks`, as (kid or None, key), or empty. When they could not be read, that
     has been reported where they were read, and is not said again here.
@@ -655,5 +655,5 @@ def compile_verifier(
     if spec.algorithm == "HS256":
         keys = _secret_keys(name, spec, problems)
     else:
-        keys = _rsa_keys(name, spec, jwks_keys, problems, doubts)
+        keys = _rsa_keys(name, spec, jwks_keys, problems, warnings)
     return JwtVerifier(spec, keys) if keys and len(problems) == before else None

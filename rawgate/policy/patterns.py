@@ -632,7 +632,7 @@ def _next_place(prefix: str, place: int, char: str, gone: Collection[str]) -> in
 
 def matches_below(text: str, prefix: str, flags: re.RegexFlag = re.NOFLAG, *, gone: Collection[str] = ()) -> bool:
     """Whether a pattern that is taken matches any path that begins with the whole segments of `prefix`. `gone`: what
-    the paths that it is matched on have no more, ";" or "//". True in doubt."""
+    the paths that it is matched on have no more, ";" or "//". When it cannot be told, true."""
     wiring = _Wiring(parse(text))
     takers = {one.text: re.compile(one.text, flags) for one in wiring.ones[1:]}
     chars = {*_ASCII, *_beyond_ascii(text), *prefix}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rawgate.config.doubtful import doubts
 from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
+from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
 from rawgate.policy.compile import Report, compile_gate, keep_quiet
 from rawgate.policy.gate import Gate
@@ -43,13 +43,12 @@ def compile_draft(
     found: list[Problem] = []
     gate = None
     if draft.config is not None:
-        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, doubts=found, report=report)
+        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, warnings=found, report=report)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
-    doubtful = [
-        Problem(doubt.path, f"warning: {doubt.message}") for doubt in (*doubts(draft.config, draft.lines), *found)
-    ]
-    return Loaded(draft.config, gate, tuple(draft.report(doubtful)))
+    found += find_warnings(draft.config, draft.lines)
+    warnings = [Problem(warning.path, f"warning: {warning.message}") for warning in found]
+    return Loaded(draft.config, gate, tuple(draft.report(warnings)))
 
 
 def request_rules(loaded: Loaded) -> RequestRules:

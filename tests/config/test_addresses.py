@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from rawgate.config import addresses, marks
+from rawgate.config import addresses, constraints
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError
 from rawgate.config.model import Listen, Target
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError
 
-SCENE = Scene(folder=Path("conf"), environ={}, plain_numbers=False, merge_slashes=True, names={})
+CONTEXT = Context(folder=Path("conf"), environ={}, plain_numbers=False, merge_slashes=True, names={})
 
 
 @pytest.mark.parametrize(
@@ -27,25 +27,25 @@ SCENE = Scene(folder=Path("conf"), environ={}, plain_numbers=False, merge_slashe
     ],
 )
 def test_listen(text: str, expected: Listen) -> None:
-    assert addresses.listen(marks.ListenAddress(), text, SCENE) == expected
+    assert addresses.listen(constraints.ListenAddress(), text, CONTEXT) == expected
     absolute = not expected.path or expected.path.startswith("/")
-    assert not absolute or addresses.listen(marks.ListenAddress(), expected, SCENE) == expected
+    assert not absolute or addresses.listen(constraints.ListenAddress(), expected, CONTEXT) == expected
 
 
 def test_a_path_that_does_not_fit_in_a_socket_address() -> None:
-    with pytest.raises(UnfitError, match="too long for a Unix socket"):
-        addresses.listen(marks.ListenAddress(), f"unix:/{'s' * 107}", SCENE)
-    assert addresses.listen(marks.ListenAddress(), f"unix:/{'s' * 106}", SCENE).path == "/" + "s" * 106
+    with pytest.raises(InvalidError, match="too long for a Unix socket"):
+        addresses.listen(constraints.ListenAddress(), f"unix:/{'s' * 107}", CONTEXT)
+    assert addresses.listen(constraints.ListenAddress(), f"unix:/{'s' * 106}", CONTEXT).path == "/" + "s" * 106
 
 
 def test_what_stands_where_a_socket_is_to_be(tmp_path: Path) -> None:
-    scene = structs.replace(SCENE, folder=tmp_path)
+    context = structs.replace(CONTEXT, folder=tmp_path)
 
     def said(name: str) -> str:
         try:
-            addresses.listen(marks.ListenAddress(), f"unix:{name}", scene)
-        except UnfitError as unfit:
-            return str(unfit).replace(str(tmp_path), "FOLDER")
+            addresses.listen(constraints.ListenAddress(), f"unix:{name}", context)
+        except InvalidError as invalid:
+            return str(invalid).replace(str(tmp_path), "FOLDER")
         return ""
 
     (tmp_path / "folder").mkdir()
@@ -79,8 +79,8 @@ def test_what_stands_where_a_socket_is_to_be(tmp_path: Path) -> None:
     ],
 )
 def test_target(text: str, expected: Target) -> None:
-    assert addresses.target(marks.TargetUrl(), text, SCENE) == expected
-    assert addresses.target(marks.TargetUrl(), expected, SCENE) == expected
+    assert addresses.target(constraints.TargetUrl(), text, CONTEXT) == expected
+    assert addresses.target(constraints.TargetUrl(), expected, CONTEXT) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_target(text: str, expected: Target) -> None:
     [("10.0.0.0/8", "10.0.0.0/8"), ("127.0.0.1", "127.0.0.1/32"), ("::1", "::1/128"), ("FD00::/8", "fd00::/8")],
 )
 def test_network(text: str, expected: str) -> None:
-    assert addresses.network(marks.AddressRange(), text, SCENE) == ip_network(expected)
+    assert addresses.network(constraints.AddressRange(), text, CONTEXT) == ip_network(expected)
 
 
 def test_a_network_has_no_zone() -> None:
-    with pytest.raises(UnfitError, match="has a zone"):
-        addresses.network(marks.AddressRange(), "fe80::1%eth0", SCENE)
+    with pytest.raises(InvalidError, match="has a zone"):
+        addresses.network(constraints.AddressRange(), "fe80::1%eth0", CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_network_has_no_zone() -> None:
     [("API.example.com", "api.example.com"), ("localhost", "localhost"), ("10.0.0.7", "10.0.0.7"), ("[::1]", "[::1]")],
 )
 def test_host(text: str, expected: str) -> None:
-    assert addresses.host(marks.Host(), text, SCENE) == expected
+    assert addresses.host(constraints.Host(), text, CONTEXT) == expected
 
 
 @pytest.mark.parametrize(
@@ -109,4 +109,4 @@ def test_host(text: str, expected: str) -> None:
     ["*", "https://app.example.com", "http://localhost:5173", "https://[::1]:8443", "capacitor://localhost"],
 )
 def test_origin(text: str) -> None:
-    assert addresses.origin(marks.Origin(), text, SCENE) == text
+    assert addresses.origin(constraints.Origin(), text, CONTEXT) == text

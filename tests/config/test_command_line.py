@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rawgate.config import command_line
-from rawgate.config.unfit import UnfitError
+from rawgate.config.invalid import InvalidError
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("250ms", 0.25), ("90s", 90.0), ("1h", 3600.0), ("-5m", -300.0)])
@@ -15,7 +15,7 @@ def test_a_duration(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "-", "--5m", "5", "soon", "0s", "5 m"])
 def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UnfitError):
+    with pytest.raises(InvalidError):
         command_line.duration(text)
 
 
@@ -28,11 +28,11 @@ def test_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["file:none.pem", "env:NONE", "https://keys.test/key.pem"])
 def test_what_is_no_secret(text: str) -> None:
-    with pytest.raises(UnfitError):
+    with pytest.raises(InvalidError):
         command_line.secret(text, {})
 
 
 def test_a_key_that_was_written_out_is_not_repeated() -> None:
-    with pytest.raises(UnfitError) as error:
+    with pytest.raises(InvalidError) as error:
         command_line.secret("hunter2", {})
     assert "hunter2" not in str(error.value)

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rawgate.config import model
-from rawgate.config.convert import Walk, fields_of, key_path
-from rawgate.config.scene import Scene
+from rawgate.config.context import Context
+from rawgate.config.convert import Converter, fields_of, key_path
 
-SCENE = Scene(
+CONTEXT = Context(
     folder=Path("/nowhere"),
     environ={"KEY": "value"},
     plain_numbers=False,
@@ -56,13 +56,13 @@ SOUND = model.Config(
 @given(st.sampled_from(TABLES), WRITTEN)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_written(table: type[msgspec.Struct], written: object) -> None:
-    walk = Walk(SCENE)
+    walk = Converter(CONTEXT)
     values = walk.members(table, written, ())
     assert values.keys() <= fields_of(table).keys()
     for problem in walk.problems:
         assert "\n" not in f"{key_path(problem.path)}: {problem.message}"
     if not walk.problems:
-        again = Walk(SCENE)
+        again = Converter(CONTEXT)
         assert again.members(table, table(**values), ()) == values
         assert again.problems == []
 
@@ -74,13 +74,13 @@ def test_one_wrong_field_is_one_field_wrong(data: st.DataObject) -> None:
     table = data.draw(st.sampled_from(tables))
     name = data.draw(st.sampled_from([name for name, field in fields_of(table).items() if not field.required]))
     written: dict[str, Any] = {"targets": ["http://a"]} if table is model.Upstream else {}
-    walk = Walk(SCENE)
+    walk = Converter(CONTEXT)
     values = walk.members(table, {**written, name: []}, ("t",))
     assert [problem.path for problem in walk.problems] == [("t", name)]
     assert name not in values
 
 
 def test_what_is_sound_stays_as_it_is() -> None:
-    walk = Walk(SCENE)
+    walk = Converter(CONTEXT)
     assert walk.read(model.Config, SOUND, ()) == SOUND
     assert walk.problems == []

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from config.test_report import ENVIRON, REST, brings
+from rawgate.config.invalid import nearest
 from rawgate.config.load import load_content
-from rawgate.config.unfit import nearest
 from rawgate.errors import ConfigError
 from rawgate.serve.load import compile_draft
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.marks import Source
+from rawgate.config.constraints import Source
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError
 from rawgate.config.model import Secret
-from rawgate.config.scene import Scene
 from rawgate.config.sources import source
-from rawgate.config.unfit import UnfitError
 
 
-def scene(folder: Path, **environ: str) -> Scene:
-    return Scene(folder=folder, environ=environ, plain_numbers=False, merge_slashes=True, names={})
+def context(folder: Path, **environ: str) -> Context:
+    return Context(folder=folder, environ=environ, plain_numbers=False, merge_slashes=True, names={})
 
 
 BINARY = bytes(range(128, 191)) + b"\n"
@@ -41,11 +41,11 @@ TAKEN = [
 @pytest.mark.parametrize(("content", "secret", "document"), TAKEN)
 def test_what_is_meant_is_taken(tmp_path: Path, content: bytes, secret: bytes, document: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
-    assert source(Source(whole=True), "file:key", scene(tmp_path)) == Secret("file:key", secret)
-    assert source(Source(), "file:key", scene(tmp_path)) == Secret("file:key", document)
+    assert source(Source(whole=True), "file:key", context(tmp_path)) == Secret("file:key", secret)
+    assert source(Source(), "file:key", context(tmp_path)) == Secret("file:key", document)
     if b"\0" not in content:
         environ = {"KEY": content.decode("utf-8", "surrogateescape")}
-        assert source(Source(whole=True), "env:KEY", scene(tmp_path, **environ)).value == secret
+        assert source(Source(whole=True), "env:KEY", context(tmp_path, **environ)).value == secret
 
 
 REFUSED = [
@@ -66,40 +66,40 @@ REFUSED = [
 @pytest.mark.parametrize(("content", "why"), REFUSED)
 def test_what_may_be_meant_in_two_ways_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(UnfitError) as refused:
-        source(Source(whole=True), "file:key", scene(tmp_path))
+    with pytest.raises(InvalidError) as refused:
+        source(Source(whole=True), "file:key", context(tmp_path))
     assert str(refused.value) == f'the file "key" {why}'
 
 
 def test_nothing_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "key").touch()
-    with pytest.raises(UnfitError, match='the file "key" is empty'):
-        source(Source(), "file:key", scene(tmp_path))
-    with pytest.raises(UnfitError, match='the environment variable "KEY" is empty'):
-        source(Source(), "env:KEY", scene(tmp_path, KEY=""))
+    with pytest.raises(InvalidError, match='the file "key" is empty'):
+        source(Source(), "file:key", context(tmp_path))
+    with pytest.raises(InvalidError, match='the environment variable "KEY" is empty'):
+        source(Source(), "env:KEY", context(tmp_path, KEY=""))
 
 
 def test_a_missing_file_is_said_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(UnfitError) as refused:
-        source(Source(), "file:keys/a", scene(tmp_path))
+    with pytest.raises(InvalidError) as refused:
+        source(Source(), "file:keys/a", context(tmp_path))
     assert str(refused.value).endswith(f"cannot be read: No such file or directory (looked for at {tmp_path}/keys/a)")
 
 
 def test_an_absolute_path(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"k")
-    assert source(Source(), f"file:{tmp_path}/key", scene(Path("elsewhere"))).value == b"k"
+    assert source(Source(), f"file:{tmp_path}/key", context(Path("elsewhere"))).value == b"k"
 
 
 def test_a_variable_that_is_no_text_is_taken_as_it_is(tmp_path: Path) -> None:
     # What is not UTF-8 in the environment reaches Python as surrogates.
-    value = source(Source(whole=True), "env:KEY", scene(tmp_path, KEY="é\udcff\n")).value
+    value = source(Source(whole=True), "env:KEY", context(tmp_path, KEY="é\udcff\n")).value
     assert value == b"\xc3\xa9\xff\n"
 
 
 @given(st.text().filter(lambda text: not text.startswith(("env:", "file:"))))
 def test_a_secret_written_out_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(UnfitError) as refused:
-        source(Source(), f"{text}hunter2", scene(Path()))
+    with pytest.raises(InvalidError) as refused:
+        source(Source(), f"{text}hunter2", context(Path()))
     assert "hunter2" not in str(refused.value)
 
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.marks import TIB, YEAR, Duration, Size
-from rawgate.config.scene import Scene
-from rawgate.config.unfit import UnfitError
+from rawgate.config.constraints import TIB, YEAR, Duration, Size
+from rawgate.config.context import Context
+from rawgate.config.invalid import InvalidError
 from rawgate.config.units import duration, duration_text, size, size_text
 
-SCENE = Scene(folder=Path(), environ={}, plain_numbers=False, merge_slashes=True, names={})
-PROGRAM = Scene(folder=Path(), environ={}, plain_numbers=True, merge_slashes=True, names={})
+CONTEXT = Context(folder=Path(), environ={}, plain_numbers=False, merge_slashes=True, names={})
+PROGRAM = Context(folder=Path(), environ={}, plain_numbers=True, merge_slashes=True, names={})
 
 
 @pytest.mark.parametrize(
@@ -20,31 +20,31 @@ PROGRAM = Scene(folder=Path(), environ={}, plain_numbers=True, merge_slashes=Tru
     [("1ms", 0.001), ("250ms", 0.25), ("1500ms", 1.5), ("5s", 5.0), ("90s", 90.0), ("2m", 120.0), ("24h", 86400.0)],
 )
 def test_duration(text: str, seconds: float) -> None:
-    assert duration(Duration(), text, SCENE) == seconds
+    assert duration(Duration(), text, CONTEXT) == seconds
 
 
 @pytest.mark.parametrize(
     ("text", "octets"), [("0B", 0), ("240B", 240), ("16KiB", 16384), ("10MiB", 10485760), ("2GiB", 2147483648)]
 )
 def test_size(text: str, octets: int) -> None:
-    assert size(Size(), text, SCENE) == octets
+    assert size(Size(), text, CONTEXT) == octets
 
 
 @given(st.integers(1, int(YEAR) * 1000))
 def test_a_duration_can_be_written_again(milliseconds: int) -> None:
     seconds = milliseconds / 1000
-    assert duration(Duration(), duration_text(seconds), SCENE) == seconds
+    assert duration(Duration(), duration_text(seconds), CONTEXT) == seconds
 
 
 @given(st.integers(0, TIB))
 def test_a_size_can_be_written_again(octets: int) -> None:
-    assert size(Size(), size_text(octets), SCENE) == octets
+    assert size(Size(), size_text(octets), CONTEXT) == octets
 
 
 @pytest.mark.parametrize("text", ["", "5", "s", " 5s", "5 s", "5S", "1.5s", "+5s", "\uff15s", "5s\n", "1m30s"])
 def test_no_duration(text: str) -> None:
-    with pytest.raises(UnfitError, match="is not a duration"):
-        duration(Duration(), text, SCENE)
+    with pytest.raises(InvalidError, match="is not a duration"):
+        duration(Duration(), text, CONTEXT)
 
 
 def test_numbers_are_for_programs() -> None:
@@ -55,8 +55,8 @@ def test_numbers_are_for_programs() -> None:
 
 @given(st.one_of(st.booleans(), st.none(), st.just(10**400), st.just(float("nan")), st.binary()))
 def test_what_is_no_number(value: object) -> None:
-    for scene in (SCENE, PROGRAM):
-        with pytest.raises(UnfitError, match="is not a"):
-            duration(Duration(), value, scene)
-        with pytest.raises(UnfitError, match="is not a"):
-            size(Size(), value, scene)
+    for context in (CONTEXT, PROGRAM):
+        with pytest.raises(InvalidError, match="is not a"):
+            duration(Duration(), value, context)
+        with pytest.raises(InvalidError, match="is not a"):
+            size(Size(), value, context)

@@ -61,7 +61,7 @@ def _gate() -> Gate:
         jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", b"s" * 32),))},
     )
     problems: list[Problem] = []
-    gate = compile_gate(config, new_id=_new_id, date=lambda: DATE, problems=problems, doubts=[])
+    gate = compile_gate(config, new_id=_new_id, date=lambda: DATE, problems=problems, warnings=[])
     assert gate is not None, problems
     return gate
 

@@ -74,7 +74,7 @@ def date() -> bytes:
 
 def loaded(configuration: Config) -> Loaded | None:
     problems: list[Problem] = []
-    gate = compile_gate(configuration, new_id=new_id, date=date, problems=problems, doubts=[])
+    gate = compile_gate(configuration, new_id=new_id, date=date, problems=problems, warnings=[])
     return None if gate is None else Loaded(configuration, gate)
 
 

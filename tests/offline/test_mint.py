@@ -63,7 +63,7 @@ def loaded(**spec: Any) -> Loaded:
         jwt={"main": Jwt(**spec)},
     )
     problems: list[Problem] = []
-    gate = compile_gate(config, new_id=lambda: "", date=lambda: b"", problems=problems, doubts=[])
+    gate = compile_gate(config, new_id=lambda: "", date=lambda: b"", problems=problems, warnings=[])
     assert gate is not None, problems
     return Loaded(config, gate)
 

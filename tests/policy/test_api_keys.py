@@ -26,12 +26,12 @@ def digest(key: str) -> str:
 
 def compiled(text: str | bytes, header: str = "x-api-key") -> tuple[ApiKeyTable | None, list[str]]:
     problems: list[Problem] = []
-    doubts: list[Problem] = []
+    warnings: list[Problem] = []
     value = text if isinstance(text, bytes) else text.encode()
-    table = compile_table("partners", ApiKeys(header=header, keys=Secret("env:API_KEYS", value)), problems, doubts)
-    assert all(found.path == ("api_keys", "partners", "keys") for found in (*problems, *doubts))
+    table = compile_table("partners", ApiKeys(header=header, keys=Secret("env:API_KEYS", value)), problems, warnings)
+    assert all(found.path == ("api_keys", "partners", "keys") for found in (*problems, *warnings))
     assert (table is None) == bool(problems)
-    return table, [found.message for found in (*problems, *doubts)]
+    return table, [found.message for found in (*problems, *warnings)]
 
 
 def table_of(text: str) -> ApiKeyTable:

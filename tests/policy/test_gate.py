@@ -69,7 +69,7 @@ def config(*routes: Route, **gateway: Any) -> Config:
 
 def problems_of(configuration: Config) -> list[Problem]:
     problems: list[Problem] = []
-    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, doubts=[])
+    gate = compile_gate(configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, warnings=[])
     assert (gate is None) == bool(problems)
     return problems
 
@@ -77,7 +77,7 @@ def problems_of(configuration: Config) -> list[Problem]:
 def gate_of(*routes: Route, **gateway: Any) -> Gate:
     problems: list[Problem] = []
     gate = compile_gate(
-        config(*routes, **gateway), new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, doubts=[]
+        config(*routes, **gateway), new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, warnings=[]
     )
     assert problems == []
     assert gate is not None
@@ -453,7 +453,7 @@ def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
     limited = route("/a", auth="jwt.main", rate_limit=RateLimit(1, 60.0))
     configuration = config(limited, route(rate_limit=RateLimit(1, 60.0)), limits=Limits(limiter_keys=10))
     gate = compile_gate(
-        configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], doubts=[], report=report
+        configuration, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=[], report=report
     )
     assert gate is not None
     head = request("/a", parsed={"authorization": ALICE})
@@ -626,7 +626,7 @@ def test_a_rewrite_that_makes_nonsense_is_told_with_its_route(rewrite: Rewriter 
         new_id=lambda: "0" * 32,
         date=lambda: b"D",
         problems=[],
-        doubts=[],
+        warnings=[],
         report=lambda *told: said.append(told),
     )
     assert gate is not None

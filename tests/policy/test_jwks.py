@@ -44,13 +44,13 @@ def jwk(key: RSAPublicKey = KEY, **members: Any) -> dict[str, Any]:
 def read(*jwks: Any, document: bytes | None = None) -> tuple[list[tuple[str | None, int]], list[str]]:
     """What was found, as (kid, modulus), and what was said."""
     problems: list[Problem] = []
-    doubts: list[Problem] = []
+    warnings: list[Problem] = []
     whole = json.dumps({"keys": jwks}).encode() if document is None else document
-    keys = read_jwks(whole, PATH, problems, doubts)
-    assert all(problem.path == PATH for problem in (*problems, *doubts))
+    keys = read_jwks(whole, PATH, problems, warnings)
+    assert all(problem.path == PATH for problem in (*problems, *warnings))
     assert bool(keys) != bool(problems)
-    assert not (problems and doubts)
-    return [(kid, key.public_numbers().n) for kid, key in keys], [found.message for found in (*problems, *doubts)]
+    assert not (problems and warnings)
+    return [(kid, key.public_numbers().n) for kid, key in keys], [found.message for found in (*problems, *warnings)]
 
 
 N, OTHER_N = KEY.public_numbers().n, OTHER.public_numbers().n

@@ -892,15 +892,17 @@ def test_bad_public_key_of_a_list_is_reported_at_its_place() -> None:
 
 def test_weak_key_of_a_set_is_passed_over() -> None:
     problems: list[Problem] = []
-    doubts: list[Problem] = []
+    warnings: list[Problem] = []
     weak = ("w", generate_private_key(65537, 1024).public_key())  # noqa: S505 - to be refused
     spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
-    verifier = compile_verifier("main", spec, [("a", RSA.public_key()), weak], problems, doubts)
+    verifier = compile_verifier("main", spec, [("a", RSA.public_key()), weak], problems, warnings)
     assert verifier is not None
     assert verifier.verify(rs256(header={"alg": "RS256", "kid": "w"}), NOW) is AUTH_UNKNOWN_KEY
-    assert [doubt.path for doubt in doubts] == [("jwt", "main", "jwks")]
-    assert doubts[0].message == "an RS256 key must have at least 2048 bits, that of kid 'w' has 1024; it is passed over"
-    assert compile_verifier("main", spec, [weak], problems, doubts) is None
+    assert [warning.path for warning in warnings] == [("jwt", "main", "jwks")]
+    assert (
+        warnings[0].message == "an RS256 key must have at least 2048 bits, that of kid 'w' has 1024; it is passed over"
+    )
+    assert compile_verifier("main", spec, [weak], problems, warnings) is None
     assert [problem.path for problem in problems] == [("jwt", "main", "jwks")]
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from rawgate.config.vocabulary import USUAL_METHODS
+from rawgate.config.reserved_names import USUAL_METHODS
 
 BROKEN: Final = object()
 """Stands for a value that could not be read. Never leaves the converter."""
@@ -19,20 +19,20 @@ _HUGE = 10**18
 """The interpreter refuses to print integers of very many digits."""
 
 
-class UnfitError(Exception):
+class InvalidError(Exception):
     """A value cannot be what its key asks for.
 
-    `instead` is the value to go on with, where one exists: the name of an upstream that is not there is still a name,
+    `fallback` is the value to go on with, where one exists: the name of an upstream that is not there is still a name,
     and the rest of its route can be checked. `meant` is what the message proposes.
     """
 
-    def __init__(self, what: str, *, expected: str = "", meant: str = "", instead: object = BROKEN) -> None:
-        self.instead = instead
+    def __init__(self, what: str, *, expected: str = "", meant: str = "", fallback: object = BROKEN) -> None:
+        self.fallback = fallback
         self.meant = meant
-        super().__init__(worded(what, expected=expected, meant=meant))
+        super().__init__(problem_text(what, expected=expected, meant=meant))
 
 
-def worded(what: str, *, expected: str = "", meant: str = "") -> str:
+def problem_text(what: str, *, expected: str = "", meant: str = "") -> str:
     """`what (expected …; did you mean …?)`, each part only where there is one."""
     hints = [f"expected {expected}"] if expected and expected != meant else []
     if meant:
@@ -93,9 +93,9 @@ def _mistakes(word: str, other: str) -> int:
     last = list(range(len(other) + 1))
     for row, letter in enumerate(word, 1):
         here = [row]
-        for column, meant in enumerate(other, 1):
-            cost = min(last[column] + 1, here[-1] + 1, last[column - 1] + (letter != meant))
-            if row > 1 and column > 1 and letter == other[column - 2] and word[row - 2] == meant:
+        for column, theirs in enumerate(other, 1):
+            cost = min(last[column] + 1, here[-1] + 1, last[column - 1] + (letter != theirs))
+            if row > 1 and column > 1 and letter == other[column - 2] and word[row - 2] == theirs:
                 cost = min(cost, before[column - 2] + 1)
             here.append(cost)
         before, last = last, here

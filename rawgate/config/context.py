@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 
-class Scene(Struct, frozen=True):
+class Context(Struct, frozen=True):
     """The surroundings of one configuration.
 
     folder         where the file is; relative paths start here

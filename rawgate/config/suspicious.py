@@ -10,6 +10,7 @@ from pathlib import Path as File
 from typing import TypeVar
 
 from rawgate.config.addresses import UNIX_PATH
+from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.config.lines import Path
 from rawgate.config.model import (
     EVERY_ADDRESS,
@@ -23,27 +24,26 @@ from rawgate.config.model import (
     Route,
     Target,
 )
-from rawgate.config.unfit import nearest, quoted, worded
 from rawgate.config.units import duration_text, size_text
 from rawgate.errors import Key, Problem
 
 
-def doubts(config: Config, written: Container[Path]) -> list[Problem]:
+def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     """The warnings, by key path; positions count as in `config`. `written`: the key paths that the file has, since
     nobody means anything by a default."""
     found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_ourselves(config)]
     found += _detours_by_case(config)
-    found += [doubt for doubt in _never_reached(config) if doubt.path in written]
+    found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
         where = ("routes", position)
-        found += [Problem((*where, *doubt.path), doubt.message) for doubt in _route(config, route)]
+        found += [Problem((*where, *warning.path), warning.message) for warning in _route(config, route)]
         if (*where, "upgrade") in written:
-            found += [Problem((*where, *doubt.path), doubt.message) for doubt in _upgrade(route)]
+            found += [Problem((*where, *warning.path), warning.message) for warning in _upgrade(route)]
     return found
 
 
-def _doubt(path: tuple[Key, ...], what: str, expected: str) -> Problem:
-    return Problem(path, worded(what, expected=expected))
+def _warning(path: tuple[Key, ...], what: str, expected: str) -> Problem:
+    return Problem(path, problem_text(what, expected=expected))
 
 
 # ── the gateway ──
@@ -56,18 +56,18 @@ def _gateway(config: Config) -> Iterator[Problem]:
     for position, listen in enumerate(gateway.listen):
         if listen.port in _TLS_PORTS:
             what = f"browsers speak TLS to port {listen.port}, and this gateway speaks plain HTTP"
-            yield _doubt(("gateway", "listen", position), what, "another port, behind what ends TLS")
+            yield _warning(("gateway", "listen", position), what, "another port, behind what ends TLS")
         yield from _socket(("gateway", "listen", position), listen)
     for position, network in enumerate(gateway.trusted_proxies):
         if isinstance(network, Network) and network.prefixlen == 0:
             what = f"{quoted(str(network))} is everybody: any client may say who it is"
-            yield _doubt(("gateway", "trusted_proxies", position), what, "the networks that the proxies are in")
+            yield _warning(("gateway", "trusted_proxies", position), what, "the networks that the proxies are in")
     if gateway.client_ip_header is not None and not gateway.trusted_proxies:
         what = f"{quoted(gateway.client_ip_header)} is believed from trusted_proxies only, and there are none"
-        yield _doubt(("gateway", "client_ip_header"), what, "trusted_proxies")
+        yield _warning(("gateway", "client_ip_header"), what, "trusted_proxies")
     if gateway.limits.body == 0:
         expected = 'a size, or body = "0B" in the routes that take none'
-        yield _doubt(("gateway", "limits", "body"), "no request body is let through", expected)
+        yield _warning(("gateway", "limits", "body"), "no request body is let through", expected)
 
 
 _MAY_CONNECT = 0o222
@@ -78,12 +78,12 @@ def _socket(path: Path, listen: Listen) -> Iterator[Problem]:
     """A Unix socket that cannot be made yet, or to which nobody can connect."""
     folder = File(listen.path).parent
     if listen.path and not folder.is_dir():
-        yield _doubt(
+        yield _warning(
             path, f"the folder {quoted(str(folder), UNIX_PATH)} is not there", "one that is, by the time it starts"
         )
     if listen.mode is not None and not listen.mode & _MAY_CONNECT:
         what = f'nobody can connect to a socket of mode "{listen.mode:04o}": that takes permission to write'
-        yield _doubt(path, what, 'one such as "0660"')
+        yield _warning(path, what, 'one such as "0660"')
 
 
 # ── limits behind other limits ──
@@ -116,7 +116,7 @@ def _beyond(
     path: Path, value: Amount | None, other: str, limit: Amount | None, text: Callable[[Amount], str]
 ) -> Iterator[Problem]:
     if value is not None and limit is not None and value > limit:
-        yield _doubt(path, f"{text(value)} is never reached: {other} is {text(limit)}", "no more than that")
+        yield _warning(path, f"{text(value)} is never reached: {other} is {text(limit)}", "no more than that")
 
 
 def _size(octets: int) -> str:
@@ -146,7 +146,7 @@ def _ourselves(config: Config) -> Iterator[Problem]:
         for position, target in enumerate(upstream.targets):
             if any(_is_ourselves(target, listen) for listen in config.gateway.listen):
                 what = "is the gateway's own address: requests would come back to it"
-                yield _doubt(("upstreams", name, "targets", position), what, "the service's")
+                yield _warning(("upstreams", name, "targets", position), what, "the service's")
 
 
 def _verifiers(config: Config) -> Iterator[Problem]:
@@ -155,7 +155,7 @@ def _verifiers(config: Config) -> Iterator[Problem]:
         shared = {secret.value for secret in one.secret} & {secret.value for secret in other.secret}
         if shared and not _are_apart(one, other):
             what = f"a token for jwt.{first} is good for jwt.{second} too: they share a secret"
-            yield _doubt(("jwt", second, "secret"), what, "secrets, issuers or audiences of their own")
+            yield _warning(("jwt", second, "secret"), what, "secrets, issuers or audiences of their own")
     for name, spec in config.jwt.items():
         for key, value in (("issuer", spec.issuer), ("audience", spec.audience)):
             yield from _literal(("jwt", name, key), value or "", "text")
@@ -177,20 +177,20 @@ def _upstreams(config: Config) -> Iterator[Problem]:
         for position, target in enumerate(upstream.targets):
             if target.host in _EVERYWHERE:
                 what = f"{quoted(target.host)} is an address to listen on, not one to connect to"
-                yield _doubt(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
+                yield _warning(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
         if upstream.keep_alive > _LONGEST_KEPT:
             what = (
                 f"{quoted(duration_text(upstream.keep_alive))} is longer than usual servers keep an idle connection "
                 f"({duration_text(_LONGEST_KEPT)} nginx, 5s Node, uvicorn and Apache)"
             )
-            yield _doubt(("upstreams", name, "keep_alive"), what, "less than the service's own time")
+            yield _warning(("upstreams", name, "keep_alive"), what, "less than the service's own time")
 
 
 # ── routes ──
 
 
 def _route(config: Config, route: Route) -> Iterator[Problem]:
-    """Paths of these doubts begin below the route."""
+    """Paths of these warnings begin below the route."""
     yield from _prefix(config, route)
     yield from _rewrite(route, (route.case or config.gateway.case) == "ignore")
     yield from _header_values("request_headers", route.request_headers)
@@ -210,17 +210,17 @@ def _prefix(config: Config, route: Route) -> Iterator[Problem]:
         sign = template[0].strip("/")[:1]
         what = f"{quoted(prefix)} takes just this text: {_sign(sign)} are literal, they stand for no segment"
         fixed = prefix[: prefix.rfind("/", 0, template.start() + 1)] or "/"
-        yield _doubt(
+        yield _warning(
             ("prefix",), what, f"{quoted(fixed)}, which takes what lies below, or {quoted(sign)} as {_code(sign)}"
         )
     elif _LOOKS_LIKE_A_PATTERN.search(prefix):
         what = f"{quoted(prefix)} takes just this text: a prefix is no pattern"
-        yield _doubt(("prefix",), what, "the part before it, or its signs as %XX")
+        yield _warning(("prefix",), what, "the part before it, or its signs as %XX")
     if prefix.endswith("/") and prefix != "/":
         bare = prefix.rstrip("/")
         if not any(other.prefix == bare and other.host in (None, route.host) for other in config.routes):
             expected = f"{quoted(bare)}, which takes both, or a route for {quoted(bare)}"
-            yield _doubt(("prefix",), f"{quoted(prefix)} does not take {quoted(bare)}", expected)
+            yield _warning(("prefix",), f"{quoted(prefix)} does not take {quoted(bare)}", expected)
 
 
 def _sign(sign: str) -> str:
@@ -240,10 +240,12 @@ def _upgrade(route: Route) -> Iterator[Problem]:
     for protocol in route.upgrade:
         if protocol in _SCHEMES or (protocol != _WEBSOCKET and nearest(protocol, (_WEBSOCKET,))):
             what = f"{quoted(protocol)} is not what clients ask for in Upgrade"
-            yield Problem(("upgrade",), worded(what, meant=quoted(_WEBSOCKET)))
+            yield Problem(("upgrade",), problem_text(what, meant=quoted(_WEBSOCKET)))
     if _WEBSOCKET in route.upgrade and route.methods is not None and "GET" not in route.methods:
         # RFC 6455 section 4.1. Other protocols may begin with other methods, as SPDY does in Kubernetes.
-        yield _doubt(("upgrade",), "a WebSocket begins with a GET, which is not in methods", '"GET" in methods, or []')
+        yield _warning(
+            ("upgrade",), "a WebSocket begins with a GET, which is not in methods", '"GET" in methods, or []'
+        )
 
 
 _META = re.compile(r"[\\.^$*+?()\[\]{}|]")
@@ -255,16 +257,16 @@ def _rewrite(route: Route, folds: bool) -> Iterator[Problem]:
         if template is not None:
             sign = template[0].strip("/")[:1]
             what = f"{quoted(route.rewrite)} is sent as it is written: {_sign(sign)} are literal"
-            yield _doubt(("rewrite",), what, f'{{ pattern = "…", to = "…" }}, or {quoted(sign)} as {_code(sign)}')
+            yield _warning(("rewrite",), what, f'{{ pattern = "…", to = "…" }}, or {quoted(sign)} as {_code(sign)}')
     elif isinstance(route.rewrite, RegexRewrite):
         pattern = route.rewrite.pattern
         if not _META.search(pattern):
             what = f"{quoted(pattern)} changes this one path: a pattern must match the whole of it"
             expected = f"rewrite = {quoted(route.rewrite.to)} to replace the prefix, or {quoted(f'{pattern}$')}"
-            yield _doubt(("rewrite", "pattern"), what, expected)
+            yield _warning(("rewrite", "pattern"), what, expected)
         if r"\?" in pattern:
             what = f"{quoted(pattern)} asks for a question mark, and a query is no part of the path"
-            yield _doubt(("rewrite", "pattern"), what, "the pattern of the path alone: the query is kept")
+            yield _warning(("rewrite", "pattern"), what, "the pattern of the path alone: the query is kept")
         yield from _encoded(route, pattern, folds)
 
 
@@ -282,13 +284,13 @@ def _encoded(route: Route, pattern: str, folds: bool) -> Iterator[Problem]:
         if decoded != text and not (folds and decoded == text.upper()):
             what = f"{quoted(text)} matches nothing: a pattern is matched on the decoded path"
             as_text = _META.sub(r"\\\g<0>", decoded)
-            yield _doubt(
+            yield _warning(
                 ("rewrite", "pattern"), what, quoted(as_text) if decoded.isprintable() else "what it stands for"
             )
         slash = next((code for code in ("%2F", "%5C") if code in text.upper()), "")
         if slash and route.encoded_slash == "reject":
             what = f"{quoted(slash)} is refused before a pattern is looked at"
-            yield _doubt(("rewrite", "pattern"), what, 'encoded_slash = "keep"')
+            yield _warning(("rewrite", "pattern"), what, 'encoded_slash = "keep"')
 
 
 def _decoded(text: str) -> str:
@@ -305,7 +307,7 @@ def _literal(path: tuple[Key, ...], value: str, kind: str) -> Iterator[Problem]:
     """Variables and placeholders, which others replace."""
     found = _PLACEHOLDER.search(value)
     if found is not None:
-        yield _doubt(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
+        yield _warning(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
 
 
 def _header_values(key: str, rules: HeaderRules) -> Iterator[Problem]:
@@ -322,11 +324,11 @@ def _cors(config: Config, route: Route, cors: Cors) -> Iterator[Problem]:
         for method in cors.methods:
             if method not in taken:
                 what = f"{quoted(method)} is not among the route's own methods"
-                yield _doubt(("cors", "methods"), what, "it in methods too, or in neither")
+                yield _warning(("cors", "methods"), what, "it in methods too, or in neither")
     field = _credential_field(config, route)
     if field and field not in {name.lower() for name in cors.headers}:
         what = f"pages cannot send {quoted(field)}, and the route asks for it"
-        yield _doubt(("cors",), what, f"{quoted(field)} in cors.headers")
+        yield _warning(("cors",), what, f"{quoted(field)} in cors.headers")
 
 
 def _credential_field(config: Config, route: Route) -> str:
@@ -351,7 +353,7 @@ def _detours_by_case(config: Config) -> Iterator[Problem]:
                 f"the same upstream: a service that ignores letter case serves it as {quoted(route.prefix)}"
             )
             hint = 'case = "ignore" if it does so, as Express by default; case = "exact" if it does not'
-            yield Problem(("routes", position, "prefix"), worded(what, expected=hint))
+            yield Problem(("routes", position, "prefix"), problem_text(what, expected=hint))
 
 
 def _is_detour(other: Route, route: Route) -> bool:

@@ -47,7 +47,7 @@ class Count(Struct, frozen=True):
         return f"a whole number from {self.least} to {self.most}"
 
 
-class Only(Struct, frozen=True):
+class NotBuilt(Struct, frozen=True):
     """A key whose feature is not built: `value` alone is accepted, anything else is refused with `because`.
 
     `value` None: nothing at all may be written.
@@ -211,7 +211,7 @@ class Essential(Struct, frozen=True):
     checks, where any other falls back to its default."""
 
 
-class About(Struct, frozen=True):
+class Description(Struct, frozen=True):
     """What a key means, for people who are about to write it: editors show it (`schema`)."""
 
     text: str
@@ -228,7 +228,7 @@ def itself(value: object) -> object:
     return value
 
 
-class Many(Struct, frozen=True):
+class ListOf(Struct, frozen=True):
     """A list.
 
     empty   may have no elements

@@ -3,16 +3,14 @@
 Each is lower-cased and has its reason, in words that follow the name.
 """
 
-import re
+from rawgate.message import READ_AS
 
 Refused = tuple[tuple[str, str], ...]
 
-_SIGN = re.compile("[^0-9a-z]")
-
 
 def read_as(name: str) -> str:
-    """A name as services behind CGI and its heirs read it: lower-cased, "-" for all but letters and digits."""
-    return _SIGN.sub("-", name.lower())
+    """A field name as services may read it (`message.READ_AS`)."""
+    return name.encode().translate(READ_AS).decode()
 
 
 FIELD = 'a field name such as "X-Team"'

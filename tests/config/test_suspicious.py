@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rawgate.config.doubtful import doubts
 from rawgate.config.load import load_content
+from rawgate.config.suspicious import find_warnings
 from rawgate.errors import Problem
 
 CONFIG = """\
@@ -36,15 +36,15 @@ def warned(gateway: str = "", protected: str = "", rest: str = "") -> list[Probl
     draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    return doubts(draft.config, draft.lines)
+    return find_warnings(draft.config, draft.lines)
 
 
 def test_an_open_route_is_a_detour_for_a_service_that_ignores_case() -> None:
-    (doubt,) = warned()
-    assert doubt.path == ("routes", 0, "prefix")
-    assert '"/ADMIN" comes to "/", which needs no credential' in doubt.message
-    assert 'case = "ignore"' in doubt.message
-    assert 'case = "exact"' in doubt.message
+    (warning,) = warned()
+    assert warning.path == ("routes", 0, "prefix")
+    assert '"/ADMIN" comes to "/", which needs no credential' in warning.message
+    assert 'case = "ignore"' in warning.message
+    assert 'case = "exact"' in warning.message
     (shouting,) = warned(protected='name = "a"\nhost = "x.test"', rest='name = "open"')
     assert 'comes to "open"' in shouting.message
 
@@ -77,7 +77,7 @@ def test_no_detour(written: str, instead: str) -> None:
     draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    assert doubts(draft.config, draft.lines) == []
+    assert find_warnings(draft.config, draft.lines) == []
 
 
 LISTEN = 'listen = ["127.0.0.1:0"]'
@@ -131,8 +131,8 @@ TARGET = 'targets = ["http://127.0.0.1:2"]'
     ],
 )
 def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
-    (doubt,) = doubts_of(instead, written)
-    assert "(expected " in doubt.message
+    (warning,) = warnings_of(instead, written)
+    assert "(expected " in warning.message
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
     ],
 )
 def test_how_to_say_that_it_is_meant(written: str, instead: str) -> None:
-    assert doubts_of(instead, written) == []
+    assert warnings_of(instead, written) == []
 
 
 def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> None:
@@ -181,15 +181,15 @@ def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> N
         limited = text.replace('1:1"] }', f'1:1"], total_timeout = "{total}" }}')
         draft = load_content(Path("c.toml"), limited.encode(), {"SECRET": "s" * 40})
         assert draft.config is not None
-        found = [doubt.path for doubt in doubts(draft.config, draft.lines)]
+        found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
         assert found == [("routes", 0, "response_timeout")] * count
 
 
 @pytest.mark.parametrize("protocol", ["ws", "WSS", "websockets", "web-socket", "websoket"])
 def test_what_is_meant_by_another_name_of_websockets(protocol: str) -> None:
-    (doubt,) = doubts_of(f'auth = "none"\nupgrade = ["{protocol}"]', 'auth = "none"')
-    assert doubt.path == ("routes", 1, "upgrade")
-    assert doubt.message.endswith('(did you mean "websocket"?)')
+    (warning,) = warnings_of(f'auth = "none"\nupgrade = ["{protocol}"]', 'auth = "none"')
+    assert warning.path == ("routes", 1, "upgrade")
+    assert warning.message.endswith('(did you mean "websocket"?)')
 
 
 @pytest.mark.parametrize(
@@ -197,15 +197,15 @@ def test_what_is_meant_by_another_name_of_websockets(protocol: str) -> None:
 )
 def test_what_a_pattern_has_in_place_of_an_encoded_octet(encoded: str, decoded: str) -> None:
     rewrite = f"encoded_slash = 'keep'\ncase = 'exact'\nrewrite = {{ pattern = '/{encoded}.*', to = '/b' }}"
-    (doubt,) = doubts_of(f'auth = "none"\n{rewrite}', 'auth = "none"')
-    assert f"(expected {decoded}" in doubt.message
+    (warning,) = warnings_of(f'auth = "none"\n{rewrite}', 'auth = "none"')
+    assert f"(expected {decoded}" in warning.message
 
 
-def doubts_of(instead: str, written: str) -> list[Problem]:
+def warnings_of(instead: str, written: str) -> list[Problem]:
     """The warnings of a configuration that has none, with one part of it changed."""
     text = CONFIG.format(gateway='case = "ignore"', protected="", rest="")
     assert written in text
     draft = load_content(Path("c.toml"), text.replace(written, instead).encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
-    return doubts(draft.config, draft.lines)
+    return find_warnings(draft.config, draft.lines)
