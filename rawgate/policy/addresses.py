@@ -5,7 +5,8 @@ The socket's peer is a fact. All else about a client's address is hearsay, belie
 the address found is itself a trusted proxy's. The first that is not is the client. Walking from the left would take
 whatever the client wrote there.
 
-An entry that is no address stops the walk: what stands left of it was vouched for by nobody.
+An entry that is no address stops the walk: what stands left of it was vouched for by nobody. An empty one says nothing
+(RFC 9110 section 5.6.1.2).
 A Unix socket's peer has no address: all of them are trusted, or none.
 """
 
@@ -97,6 +98,8 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
     def walk(peer: Hop, parsed: dict[bytes, bytes]) -> Hop:
         client = peer
         for entry in reversed(parsed.get(b"x-forwarded-for", b"").rsplit(b",", MOST_HOPS)[-MOST_HOPS:]):
+            if not entry.strip():
+                continue
             hop = listed(entry.decode("latin-1"))
             if hop is None:
                 break

@@ -90,10 +90,13 @@ _OWN_REPLYS = frozenset(
 
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
-_PROTO = b"\r\nX-Forwarded-Proto: http"
+_TOLD_PROTO = b"\r\nX-Forwarded-Proto: "
+_PROTO = _TOLD_PROTO + b"http"
 _PREFIX = b"\r\nX-Forwarded-Prefix: "
 _NOWHERE = b"unknown"
 _TOLD_HOST = b"\r\nX-Forwarded-Host: "
+# A path without a query (RFC 3986 section 3.3), and without a comma, which separates one proxy's from the next one's.
+_path_prefix = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+;=:@%]+)*/?").fullmatch
 _STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
@@ -219,17 +222,27 @@ def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
 
 def _forwarded_again(parsed: dict[bytes, bytes], peer: bytes, authority: bytes, prefix: bytes) -> list[bytes]:
     """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
-    nothing."""
-    earlier = parsed.get(b"x-forwarded-for")
+    nothing, and an empty value says nothing."""
+    earlier = parsed.get(b"x-forwarded-for", b"").rstrip(b", \t")
     # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
     lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
-    if b"x-forwarded-proto" not in parsed:
-        lines.append(_PROTO)
+    lines += (_TOLD_PROTO, parsed.get(b"x-forwarded-proto") or b"http")
     if prefix:
-        lines += (_PREFIX, parsed.get(b"x-forwarded-prefix", b"").rstrip(b"/"), prefix)
-    if authority and b"x-forwarded-host" not in parsed:
-        lines += (_TOLD_HOST, authority)
+        lines += (_PREFIX, _earlier_prefix(parsed.get(b"x-forwarded-prefix", b"")), prefix)
+    host = parsed.get(b"x-forwarded-host") or authority
+    if host:
+        lines += (_TOLD_HOST, host)
     return lines
+
+
+def _earlier_prefix(value: bytes) -> bytes:
+    """What stands before our prefix: that of a trusted proxy, or those of several in a row, the outermost first. Many
+    proxies send this field on as they got it, and services build links of it: what is no path does not count."""
+    parts = [part.strip(b" \t") for part in value.split(b",")]
+    if not all(_path_prefix(part) for part in parts):
+        return b""
+    joined = b"".join(part.rstrip(b"/") for part in parts)
+    return b"" if _dots(joined) else joined
 
 
 def compile_up(
@@ -258,7 +271,9 @@ def compile_up(
     dropped = _read_as(ruled)
     prefix = b"" if b"x-forwarded-prefix" in dropped else prefix
     hearsay = {ip_header} | {name for name in named - _NOBODYS if untrusted.holds(name.translate(READ_AS))}
-    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for"} | ({b"x-forwarded-prefix"} if prefix else set())
+    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+    if prefix:
+        written_here |= {b"x-forwarded-prefix"}
     labels = _labels(named - written_here - withheld - ruled - hearsay)
     trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
     own_host = b" HTTP/1.1\r\nHost: " + host

@@ -192,21 +192,63 @@ def test_a_trusted_proxy_is_believed() -> None:
         "GET /v2?q HTTP/1.1",
         "Host: users:3001",
         "X-Forwarded-Client-Cert: CN=a",
-        "X-Forwarded-Proto: https",
-        "X-Forwarded-Host: evil.test",
         "X-Forwarded-Port: 1",
         "Forwarded: for=203.0.113.9",
         "X-Real-IP: 203.0.113.9",
         "Cf-Connecting-Ip: 203.0.113.9",
         "X-Forwarded-For: 203.0.113.9, 192.0.2.7",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.test",
         "X-Request-Id: abc123",
         "Via: 1.1 rawgate",
     ]
 
 
-@pytest.mark.parametrize("parsed", [{}, {b"x-forwarded-for": b""}], ids=["absent", "empty"])
-def test_a_trusted_proxy_that_says_nothing(parsed: dict[bytes, bytes]) -> None:
-    assert up(parsed, trusted=True) == up()
+@pytest.mark.parametrize("value", [None, b"", b",", b" , "])
+def test_a_trusted_proxy_that_says_nothing(value: bytes | None) -> None:
+    assert up({} if value is None else {b"x-forwarded-for": value}, trusted=True) == up()
+
+
+def test_an_empty_value_says_nothing() -> None:
+    parsed = dict.fromkeys((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"), b"")
+    assert up(parsed, trusted=True, prefix=b"/api") == up(prefix=b"/api")
+
+
+@pytest.mark.parametrize("earlier", [b"203.0.113.9", b"203.0.113.9,", b"203.0.113.9, , "])
+def test_the_list_of_a_trusted_proxy_gets_no_empty_members(earlier: bytes) -> None:
+    assert "X-Forwarded-For: 203.0.113.9, 192.0.2.7" in up({b"x-forwarded-for": earlier}, trusted=True)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sent"),
+    [
+        (b"/outer, /inner", b"/outer/inner/api"),
+        (b"/outer/,/inner/", b"/outer/inner/api"),
+        (b"/outer,", b"/outer/api"),
+        (b"/a%20b/~c", b"/a%20b/~c/api"),
+        *(
+            (garbage, b"/api")
+            for garbage in (
+                b"outer",
+                b"//evil.test",
+                b"/outer//evil.test",
+                b"/outer, evil",
+                b"https://evil.test",
+                b"/\\evil.test",
+                b"/..",
+                b"/outer/%2e%2E/x",
+                b"/a?b",
+                b"/a#b",
+                b"/a b",
+                b'/"><script>',
+                b"/\xff",
+            )
+        ),
+    ],
+)
+def test_a_prefix_before_ours_is_a_path_or_nothing(earlier: bytes, sent: bytes) -> None:
+    lines = up({b"x-forwarded-prefix": earlier}, prefix=b"/api", trusted=True)
+    assert [line for line in lines if "Prefix" in line] == [f"X-Forwarded-Prefix: {sent.decode()}"]
 
 
 def test_credentials_pass_unless_withheld() -> None:
