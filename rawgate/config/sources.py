@@ -2,12 +2,13 @@
 
 Keys come through shells, editors, environment files and secret stores, each of which may add something. What can only
 be meant in one way is taken so: a byte-order mark at the start and line ends at the end of a text are no part of it.
-What could be meant in two ways is refused in words: blanks at either end, quotes around. What is no text is taken as it
-is, to the last octet.
+What could be meant in two ways is refused in words: blanks at either end, quotes around, characters that nobody sees.
+What is no text is taken as it is, to the last octet.
 """
 
 import re
 from pathlib import Path
+from unicodedata import category
 
 from rawgate.config.constraints import Source
 from rawgate.config.context import Context
@@ -16,7 +17,13 @@ from rawgate.config.model import Secret
 
 _UTF_16 = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
-_QUOTES = ("'", '"', "`")
+_QUOTED = ("''", '""', "``", "“”", "\u2018\u2019", "„“", "«»")
+"""How a quoted text begins and ends; the last ones as word processors write them."""
+_UNSEEN = ("Cf", "Zs", "Zl", "Zp")
+"""Categories of what is copied along from web pages and chats: zero-width characters, blanks that do not break."""
+
+LARGEST = 16 * 1024 * 1024
+"""Octets of a file. A key set of ten thousand keys has four million; a device has no end."""
 
 
 def source(constraint: Source, value: object, context: Context) -> Secret:
@@ -81,7 +88,8 @@ def _file(name: str, context: Context) -> tuple[bytes, str]:
     """The content, and what to call it."""
     path = context.folder / name
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
     except OSError as error:
         looked = "" if Path(name).is_absolute() else f" (looked for at {path.absolute()})"
         raise InvalidError(f"the file {quoted(name)} cannot be read: {error.strerror}{looked}") from None
@@ -89,6 +97,8 @@ def _file(name: str, context: Context) -> tuple[bytes, str]:
         raise InvalidError(f"{quoted(name)} is not the name of a file") from None
     if not content:
         raise InvalidError(f"the file {quoted(name)} is empty")
+    if len(content) > LARGEST:
+        raise InvalidError(f"the file {quoted(name)} is larger than any key or key set", expected="at most 16 MiB")
     return content, f"the file {quoted(name)}"
 
 
@@ -103,12 +113,16 @@ def _cleaned(content: bytes, where: str, constraint: Source) -> bytes:
     text = text.removeprefix(_BYTE_ORDER_MARK)
     if not text.strip():
         raise InvalidError(f"{where} is blank")
-    if not _is_printable(text):
+    hidden = [character for character in text if not _is_printable(character)]
+    if any(category(character) not in _UNSEEN for character in hidden):
         return content
     if not constraint.whole:
         return text.encode()
+    if hidden:
+        what = f"{where} holds U+{ord(hidden[0]):04X}, which nobody sees and which would be a part of it"
+        raise InvalidError(what, expected="none")
     text = text.rstrip("\r\n")
-    if text[0] in _QUOTES and text[0] == text[-1] and len(text) > 1:
+    if len(text) > 1 and text[0] + text[-1] in _QUOTED:
         raise InvalidError(f"{where} has quotes around it, which would be a part of it", expected="none")
     if text.endswith("\\n"):
         raise InvalidError(f"{where} ends with a backslash and an n, which would be a part of it", expected="none")

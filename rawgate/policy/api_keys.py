@@ -28,6 +28,10 @@ _QUOTES = ("'", '"', "`")
 _key = pattern(r"[!-+\--~]+").fullmatch
 _name = pattern(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _digest = pattern(r"[0-9A-Fa-f]{64}").fullmatch
+_labelled = pattern(r"(?i:sha256):").match
+_other_hash = pattern(r"(?i:md5|sha-?[0-9]+|bcrypt|scrypt|argon2\w*|pbkdf2\w*)[:$]|\$[0-9a-z]+\$|\{[A-Z0-9]+\}").match
+_assigned = pattern(r"[A-Za-z0-9._-]{1,64}=[^=]+").fullmatch
+_joined = pattern(r"[^;]*;[A-Za-z0-9._-]{1,64}:.*").fullmatch
 
 
 class ApiKeyTable:
@@ -70,9 +74,13 @@ def _read(entry: str) -> tuple[str, bytes] | str:
         return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
     if name == "sha256":  # a digest that lost its name would pass for a key
         return "has no name before sha256: (expected name:sha256:HEX64)"
-    if colon and key.startswith("sha256:"):
-        digest = key.removeprefix("sha256:")
+    if colon and _labelled(key):
+        digest = key.partition(":")[2]
         return (name, bytes.fromhex(digest)) if _digest(digest) else "has no 64 hex digits after sha256:"
+    if "\\n" in entry:
+        return "holds a backslash and an n, where a line end or nothing was meant (expected one key on a line)"
+    if " " in key or "\t" in key:
+        return "has a key with a blank in it (expected commas or line ends between entries, and nothing else)"
     if not _key(key):
         return "has a key with characters other than visible ASCII"
     if key[0] in _QUOTES and key[0] == key[-1]:
@@ -80,18 +88,26 @@ def _read(entry: str) -> tuple[str, bytes] | str:
     return name, sha256(key.encode()).digest()
 
 
-def _weakness(entry: str) -> str:
-    """Why a key that is written out is one to worry about, or ""."""
+def _doubt(entry: str) -> str:
+    """Why an entry is one to worry about, or ""."""
     name, colon, key = entry.partition(":")
+    if _labelled(key):
+        return ""
+    if _other_hash(key):
+        return "looks like a digest, and clients would have to send it as it is (only sha256: stands for a digest)"
+    if _joined(key):
+        return "has a semicolon in its key, and clients would have to send all of it (entries are separated by commas)"
+    if not colon and _assigned(entry):
+        return "has no colon, and clients would have to send all of it (did you mean name:KEY?)"
     key = key if colon else name
-    if key.startswith("sha256:") or len(key) >= SHORTEST:
+    if len(key) >= SHORTEST:
         return ""
     return f"has a key of {len(key)} characters, which can be guessed (expected at least {SHORTEST})"
 
 
 def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: list[Problem]) -> ApiKeyTable | None:
-    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `warnings`: which of them are weak.
-    Entries are counted from 1."""
+    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `warnings`: which of them are weak, or
+    look like something else. Entries are counted from 1."""
     path = ("api_keys", name, "keys")
     names: dict[bytes, Identity] = {}
     faults: list[str] = []
@@ -103,8 +119,8 @@ def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: l
             faults.append(f"entry {position} is the key of an earlier entry")
         else:
             names[found[1]] = Identity("key", found[0])
-            if weakness := _weakness(entry):
-                warnings.append(Problem(path, f"entry {position} {weakness}"))
+            if doubt := _doubt(entry):
+                warnings.append(Problem(path, f"entry {position} {doubt}"))
     if not names and not faults:
         faults.append("no key is listed (expected name:KEY, name:sha256:HEX64 or KEY)")
     problems.extend(Problem(path, fault) for fault in faults)

@@ -15,6 +15,7 @@ import msgspec.json
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from msgspec import Struct
+from msgspec.json import encode
 
 from rawgate.errors import Key, Problem
 
@@ -31,16 +32,22 @@ def _said(jwk: Jwk, name: str, otherwise: object) -> object:
     return otherwise if value is None else value
 
 
-def _is_for_us(jwk: Jwk) -> bool:
-    """Does the key say of itself, by what it says and by what it leaves out, that it may verify RS256?"""
+_OURS = {"kty": "RSA", "use": "sig", "alg": "RS256"}
+
+
+def _other_purpose(jwk: Jwk) -> str:
+    """What a key says of itself, or leaves out, by which it is not meant to verify RS256; "" for one that may be."""
+    for name, ours in _OURS.items():
+        value = _said(jwk, name, ours) if name != "kty" else jwk.get(name)
+        if value != ours:
+            return f"has no {name}" if value is None else f"has {name} {encode(value).decode()[:_SHOWN]}"
     operations = _said(jwk, "key_ops", ["verify"])
-    return (
-        jwk.get("kty") == "RSA"
-        and _said(jwk, "use", "sig") == "sig"
-        and _said(jwk, "alg", "RS256") == "RS256"
-        and isinstance(operations, list)
-        and "verify" in operations
-    )
+    return "" if isinstance(operations, list) and "verify" in operations else 'has key_ops without "verify"'
+
+
+_SHOWN = 40
+_MOST = 8
+"""Characters of a member, and keys, that an error shows."""
 
 
 def _number(value: object) -> int | None:
@@ -76,19 +83,40 @@ def _parse(document: bytes) -> list[object] | None:
         return None
 
 
-def _read(jwk: object) -> tuple[str | None, RSAPublicKey] | str | None:
-    """(`kid`, key), why it cannot be used, or None for one that is meant for others."""
+def _read(jwk: object) -> tuple[str | None, RSAPublicKey] | str:
+    """(`kid`, key), or why it cannot be used."""
     if not isinstance(jwk, dict):
         return "is not a JSON object"
     if "d" in jwk:  # the private part of RSA, EC and OKP keys alike (RFC 7518 section 6, RFC 8037 section 2)
         return "is a private key, which a gateway must not have (expected its public members)"
-    if not _is_for_us(jwk):
-        return None
+    other = _other_purpose(jwk)
+    if other:
+        return _Other(other)
     kid = jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
         return "has a kid that is not a string"
     key = _public_key(jwk)
     return key if isinstance(key, str) else (kid, key)
+
+
+class _Other(str):
+    """Of a key that is not meant for us: no fault of it."""
+
+    __slots__ = ()
+
+
+def _no_set(document: bytes) -> str:
+    """What a document is that is no key set."""
+    expected = 'expected {"keys": [...]}'
+    if b"-----BEGIN " in document:
+        return "this is a PEM, not a JSON Web Key Set (did you mean public_key?)"
+    try:
+        value = msgspec.json.decode(document)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict) and "kty" in value:
+        return f"this is a single JSON Web Key ({expected}, with the key in that list)"
+    return f"this is not a JSON Web Key Set ({expected})"
 
 
 def read_jwks(
@@ -101,14 +129,17 @@ def read_jwks(
     """
     jwks = _parse(document)
     if jwks is None:
-        problems.append(Problem(path, 'this is not a JSON Web Key Set (expected {"keys": [...]})'))
+        problems.append(Problem(path, _no_set(document)))
         return []
     found = [_read(jwk) for jwk in jwks]
     keys = [key for key in found if isinstance(key, tuple)]
-    faults = [f"key {position} {fault}" for position, fault in enumerate(found, 1) if isinstance(fault, str)]
     if keys:
-        warnings.extend(Problem(path, f"{fault}; it is passed over") for fault in faults)
+        faults = [(position, fault) for position, fault in enumerate(found, 1) if type(fault) is str]
+        warnings.extend(Problem(path, f"key {position} {fault}; it is passed over") for position, fault in faults)
+    elif not found:
+        problems.append(Problem(path, "there is no key in this set"))
     else:
-        faults = faults or ["expected kty RSA, and use, key_ops, alg absent or fitting"]
-        problems.append(Problem(path, f"no key in this set may verify RS256 ({'; '.join(faults)})"))
+        said = [f"key {position} {fault}" for position, fault in enumerate(found[:_MOST], 1)]
+        more = [f"and {len(found) - _MOST} more"] if len(found) > _MOST else []
+        problems.append(Problem(path, f"no key in this set may verify RS256 ({'; '.join([*said, *more])})"))
     return keys

@@ -31,6 +31,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from hmac import compare_digest
 from math import inf, isnan, nan
+from re import DOTALL
 from re import compile as pattern
 from typing import Final
 from unicodedata import category
@@ -94,6 +95,9 @@ SECRET = 32
 
 MODULUS = 2048
 """Bits an RS256 key must have (RFC 7518 section 3.3)."""
+
+LARGEST_MODULUS, LARGE_MODULUS, LARGE_EXPONENT = 16384, 3072, 64
+"""Bits beyond which OpenSSL verifies nothing: of a modulus, and of the exponent beside a modulus that is large."""
 
 
 class Admission(Value, frozen=True):
@@ -556,6 +560,8 @@ def secret_octets(secret: Secret, encoding: str) -> bytes | str:
         octets = _octets(written.rstrip(b"=").translate(_NOTATIONS[encoding]))
     if octets is not None:
         return octets
+    if encoding == "hex" and _hexadecimal(written.removeprefix(b"0x").replace(b":", b"")):
+        return "this is not hex alone (expected digits without 0x and colons)"
     others = [other for other in _NOTATIONS if _octets(written.rstrip(b"=").translate(_NOTATIONS[other])) is not None]
     meant = f'; did you mean secret_encoding = "{others[0]}"?' if others else ""
     return f'this is not {encoding} (expected what secret_encoding = "{encoding}" says{meant})'
@@ -578,8 +584,26 @@ def _secret_fault(value: bytes) -> str | None:
     return None
 
 
+_assignment = pattern(rb"(?:export\s+)?[A-Za-z_]\w*(?:=[^=]|:\s+\S).*", DOTALL).fullmatch
+
+
+def _secret_doubt(value: bytes) -> str:
+    """Why a text is unlikely to be the secret and nothing else; "" if it is likely."""
+    if not value.isascii():
+        return ""
+    if len(value.splitlines()) > 1:
+        return "has several lines, and all of them together are taken for the secret"
+    if _json_object(value) is not None:
+        return "is a JSON object, and all of it is taken for the secret"
+    if _assignment(value):
+        return "looks like an assignment, and all of it, with the name, is taken for the secret"
+    return ""
+
+
 def _read_pem(value: bytes) -> RSAPublicKey | str:
     """The public key in a PEM text, or why there is none."""
+    # Of all that an environment file or a chart makes of line ends, only this is not read by OpenSSL.
+    value = value.replace(b"\\r", b"").replace(b"\\n", b"\n")
     if b"PRIVATE KEY-----" in value:
         return "this is a private key, which a gateway must not hold (expected its public half: `openssl pkey -pubout`)"
     if b"BEGIN CERTIFICATE-----" in value:
@@ -589,8 +613,29 @@ def _read_pem(value: bytes) -> RSAPublicKey | str:
     try:
         key = load_pem_public_key(value)
     except (ValueError, UnsupportedAlgorithm):  # also for an exponent that is even or below 3
-        return "this is not a public key in PEM form (expected -----BEGIN PUBLIC KEY-----)"
+        return _no_pem(value)
     return key if isinstance(key, RSAPublicKey) else "this is not an RSA key (expected one, for RS256)"
+
+
+_SEQUENCE = b"\x30\x82"
+"""How each key in DER begins that is long enough (X.690 section 8.1)."""
+
+
+def _no_pem(value: bytes) -> str:
+    """What a value is that is no public key in PEM form."""
+    members = _json_object(value)
+    if members is not None and ("kty" in members or "keys" in members):
+        return "this is a JSON Web Key, or a set of them, and no PEM (did you mean jwks?)"
+    if value.startswith((b"ssh-", b"ecdsa-")):
+        return "this is a key in OpenSSH's form (expected PEM: `ssh-keygen -e -m PKCS8 -f FILE`)"
+    if value.startswith(_SEQUENCE):
+        return "this is a key in DER form (expected PEM: `openssl pkey -pubin -inform DER`)"
+    inner = _octets(b"".join(value.split()).rstrip(b"=").translate(_NOTATIONS["base64"])) or b""
+    if inner.startswith(b"-----BEGIN "):
+        return "this is a PEM in base64 (expected the PEM itself)"
+    if inner.startswith(_SEQUENCE):
+        return "this is a PEM without its first and last line (expected them too: -----BEGIN PUBLIC KEY-----)"
+    return "this is not a public key in PEM form (expected -----BEGIN PUBLIC KEY-----)"
 
 
 def _paths(base: tuple[Key, ...], secrets: Sequence[Secret]) -> list[tuple[Key, ...]]:
@@ -598,7 +643,9 @@ def _paths(base: tuple[Key, ...], secrets: Sequence[Secret]) -> list[tuple[Key, 
     return [base] if len(secrets) == 1 else [(*base, position) for position in range(len(secrets))]
 
 
-def _secret_keys(name: str, spec: Jwt, problems: list[Problem]) -> list[tuple[str | None, Check]]:
+def _secret_keys(
+    name: str, spec: Jwt, problems: list[Problem], warnings: list[Problem]
+) -> list[tuple[str | None, Check]]:
     keys: list[tuple[str | None, Check]] = []
     for path, secret in zip(_paths(("jwt", name, "secret"), spec.secret), spec.secret, strict=True):
         octets = secret_octets(secret, spec.secret_encoding)
@@ -607,6 +654,8 @@ def _secret_keys(name: str, spec: Jwt, problems: list[Problem]) -> list[tuple[st
             problems.append(Problem(path, fault))
         elif isinstance(octets, bytes):
             keys.append((None, _hs256(octets)))
+            if octets == secret.value and (doubt := _secret_doubt(octets)):
+                warnings.append(Problem(path, f"{secret.source} {doubt}"))
     return keys
 
 
@@ -622,21 +671,32 @@ def _rsa_keys(
         key = _read_pem(pem.value)
         if isinstance(key, str):
             problems.append(Problem(path, key))
-        elif key.key_size < MODULUS:
-            problems.append(Problem(path, _too_weak("this one", key)))
+        elif fault := rsa_fault(key, "this one"):
+            problems.append(Problem(path, fault))
         else:
             keys.append((None, _rs256(key)))
-    strong = [(kid, _rs256(key)) for kid, key in jwks_keys if key.key_size >= MODULUS]
-    weak = [_too_weak(f"that of kid {kid!r}", key) for kid, key in jwks_keys if key.key_size < MODULUS]
-    if strong:
-        warnings.extend(Problem(("jwt", name, "jwks"), f"{fault}; it is passed over") for fault in weak)
+    fit = [(kid, _rs256(key)) for kid, key in jwks_keys if not rsa_fault(key)]
+    faults = [fault for kid, key in jwks_keys if (fault := rsa_fault(key, f"that of kid {kid!r}"))]
+    if fit:
+        warnings.extend(Problem(("jwt", name, "jwks"), f"{fault}; it is passed over") for fault in faults)
     else:
-        problems.extend(Problem(("jwt", name, "jwks"), fault) for fault in weak)
-    return keys + strong
+        problems.extend(Problem(("jwt", name, "jwks"), fault) for fault in faults)
+    return keys + fit
 
 
-def _too_weak(which: str, key: RSAPublicKey) -> str:
-    return f"an RS256 key must have at least {MODULUS} bits, {which} has {key.key_size}"
+def rsa_fault(key: RSAPublicKey, which: str = "it") -> str:
+    """Why no token can, or may, be verified by this key, or "". `which` of the keys it is."""
+    if key.key_size < MODULUS:
+        return f"an RS256 key must have at least {MODULUS} bits, {which} has {key.key_size}"
+    if key.key_size > LARGEST_MODULUS:
+        return f"an RS256 key may have at most {LARGEST_MODULUS} bits, {which} has {key.key_size}"
+    numbers = key.public_numbers()
+    if numbers.n % 2 == 0:
+        return f"the modulus of an RSA key is odd, and {which} has an even one"
+    exponent = numbers.e.bit_length()
+    if key.key_size > LARGE_MODULUS and exponent > LARGE_EXPONENT:
+        return f"the exponent of an RS256 key may have at most {LARGE_EXPONENT} bits here, {which} has {exponent}"
+    return ""
 
 
 def compile_verifier(
@@ -646,14 +706,15 @@ def compile_verifier(
     problems: list[Problem],
     warnings: list[Problem],
 ) -> JwtVerifier | None:
-    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys. `warnings`: which keys are passed over.
+    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys. `warnings`: which keys are passed over,
+    and which secrets look like something else.
 
     `jwks_keys` are the keys read from `spec.jwks`, as (kid or None, key), or empty. When they could not be read, that
     has been reported where they were read, and is not said again here.
     """
     before = len(problems)
     if spec.algorithm == "HS256":
-        keys = _secret_keys(name, spec, problems)
+        keys = _secret_keys(name, spec, problems, warnings)
     else:
         keys = _rsa_keys(name, spec, jwks_keys, problems, warnings)
     return JwtVerifier(spec, keys) if keys and len(problems) == before else None

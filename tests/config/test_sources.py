@@ -30,6 +30,7 @@ TAKEN = [
     pytest.param(b'"', b'"', b'"', id="one quote"),
     pytest.param("schlüssel\n".encode(), "schlüssel".encode(), "schlüssel\n".encode(), id="beyond ASCII"),
     pytest.param(BINARY, BINARY, BINARY, id="no text"),
+    pytest.param("\u200b\x01\n".encode(), "\u200b\x01\n".encode(), "\u200b\x01\n".encode(), id="no text that is UTF-8"),
     pytest.param(b"\x00key\n", b"\x00key\n", b"\x00key\n", id="control characters"),
     pytest.param(
         b"\xef\xbb\xbf\x01\n", b"\xef\xbb\xbf\x01\n", b"\xef\xbb\xbf\x01\n", id="octets that begin like a mark"
@@ -58,6 +59,10 @@ REFUSED = [
     (b"key\t", "starts or ends with a blank (expected none)"),
     (b'"key"\n', "has quotes around it, which would be a part of it (expected none)"),
     (b"'key'", "has quotes around it, which would be a part of it (expected none)"),
+    ("“key”\n".encode(), "has quotes around it, which would be a part of it (expected none)"),
+    ("key\u00a0\n".encode(), "holds U+00A0, which nobody sees and which would be a part of it (expected none)"),
+    ("\u200bkey".encode(), "holds U+200B, which nobody sees and which would be a part of it (expected none)"),
+    ("k\u00adey".encode(), "holds U+00AD, which nobody sees and which would be a part of it (expected none)"),
     ("key\r\n".encode("utf-16"), "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
     (b"\xfe\xff" + "key".encode("utf-16-be"), "is text in UTF-16, as PowerShell writes it (expected UTF-8)"),
 ]
@@ -69,6 +74,16 @@ def test_what_may_be_meant_in_two_ways_is_refused(tmp_path: Path, content: bytes
     with pytest.raises(InvalidError) as refused:
         source(Source(whole=True), "file:key", context(tmp_path))
     assert str(refused.value) == f'the file "key" {why}'
+
+
+def test_a_document_may_hold_what_nobody_sees(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes("\ufeff# notre\u00a0clé\n".encode())
+    assert source(Source(), "file:keys", context(tmp_path)).value == "# notre\u00a0clé\n".encode()
+
+
+def test_what_has_no_end_is_no_key(tmp_path: Path) -> None:
+    with pytest.raises(InvalidError, match="is larger than any key or key set"):
+        source(Source(), "file:/dev/zero", context(tmp_path))
 
 
 def test_nothing_is_no_key(tmp_path: Path) -> None:

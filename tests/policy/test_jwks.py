@@ -156,12 +156,27 @@ def test_sets_as_they_come() -> None:
 
 def test_a_set_in_which_no_key_can_be_used_is_an_error() -> None:
     (said,) = read(jwk(kid=7), EC, jwk(d="AQAB"))[1]
-    assert said.startswith("no key in this set may verify RS256 (key 1 has a kid that is not a string; key 3 is a")
-    assert (
-        read(EC)[1]
-        == read()[1]
-        == ["no key in this set may verify RS256 (expected kty RSA, and use, key_ops, alg absent or fitting)"]
+    assert said.startswith(
+        'no key in this set may verify RS256 (key 1 has a kid that is not a string; key 2 has kty "EC"; key 3 is a'
     )
+    assert read()[1] == ["there is no key in this set"]
+    (said,) = read(*[EC] * 10)[1]
+    assert said.endswith('; key 8 has kty "EC"; and 2 more)')
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (jwk(kty=...), "has no kty"),
+        (jwk(kty=["RSA"]), 'has kty ["RSA"]'),
+        (jwk(use="enc"), 'has use "enc"'),
+        (jwk(alg="RSA-OAEP"), 'has alg "RSA-OAEP"'),
+        (jwk(alg="x" * 1000), f'has alg "{"x" * 39}'),
+        (jwk(key_ops=["encrypt"]), 'has key_ops without "verify"'),
+    ],
+)
+def test_what_other_keys_are_for_is_told_when_there_are_no_others(other: dict[str, Any], said: str) -> None:
+    assert read(other)[1] == [f"no key in this set may verify RS256 (key 1 {said})"]
 
 
 def test_keys_without_a_name() -> None:
@@ -183,13 +198,18 @@ def test_keys_without_a_name() -> None:
         b'{"keys": [{"kty": "\xff"}]}',
         b'{"keys": ' + b"[" * 100_000,
         b'{"x": ' + b'{"x": ' * 100_000,
-        json.dumps(jwk()).encode(),
-        b"-----BEGIN PUBLIC KEY-----\n",
     ],
     ids=lambda document: repr(document[:24]),
 )
 def test_no_key_set(document: bytes) -> None:
     assert read(document=document) == ([], ['this is not a JSON Web Key Set (expected {"keys": [...]})'])
+
+
+def test_something_else_than_a_set_is_named() -> None:
+    alone = 'this is a single JSON Web Key (expected {"keys": [...]}, with the key in that list)'
+    assert read(document=json.dumps(jwk()).encode()) == ([], [alone])
+    pem = "this is a PEM, not a JSON Web Key Set (did you mean public_key?)"
+    assert read(document=b"-----BEGIN PUBLIC KEY-----\n") == ([], [pem])
 
 
 MEMBERS = st.fixed_dictionaries(

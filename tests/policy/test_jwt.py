@@ -3,7 +3,7 @@
 import hmac
 import json
 import tracemalloc
-from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import Identity
-from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory, compile_verifier
+from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory, compile_verifier, rsa_fault
 
 NOW = 1_800_000_000
 ISSUER = "https://issuer.test"
@@ -875,12 +875,53 @@ def weak_pem() -> bytes:
         pytest.param(pem_with_exponent(65536), "not a public key", id="exponent-even"),
         pytest.param(pem(RSA) + pem(OTHER_RSA), "more than one key", id="two-in-one"),
         pytest.param(pem(ec.generate_private_key(ec.SECP256R1())), "not an RSA key", id="elliptic-curve"),
+        pytest.param(b'{"kty":"RSA","n":"AQ"}', "did you mean jwks?", id="jwk"),
+        pytest.param(b'{"keys":[]}', "did you mean jwks?", id="jwks"),
+        pytest.param(b"ssh-rsa AAAA a@b", "ssh-keygen -e -m PKCS8", id="openssh"),
+        pytest.param(b64decode(b"".join(pem(RSA).splitlines()[1:-1])), "-inform DER", id="der"),
+        pytest.param(b"".join(pem(RSA).splitlines()[1:-1]), "without its first and last line", id="bare-base64"),
+        pytest.param(b64encode(pem(RSA)), "a PEM in base64", id="base64-of-pem"),
     ],
 )
 def test_bad_public_key(value: bytes, said: str) -> None:
     (problem,) = problems_of(algorithm="RS256", public_key=(Secret("file:k", value),))
     assert problem.path == ("jwt", "main", "public_key")
     assert said in problem.message
+
+
+@pytest.mark.parametrize(
+    ("end", "around"), [(b"\\n", b""), (b"\\n", b'"'), (b"\\r\\n", b""), (b"\r\n", b""), (b" ", b""), (b"\n  ", b"")]
+)
+def test_line_ends_of_a_pem_in_other_forms(end: bytes, around: bytes) -> None:
+    """As environment files, charts and shells leave them."""
+    value = around + pem(RSA).replace(b"\n", end) + around
+    assert verdict(rs256(), algorithm="RS256", public_key=(Secret("k", value),)) == ALICE
+
+
+def odd(bits: int) -> int:
+    return (1 << (bits - 1)) | 1
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus", "less", "said"),
+    [
+        (17, 1024, 0, "an RS256 key must have at least 2048 bits, this one has 1024"),
+        (17, 16385, 0, "an RS256 key may have at most 16384 bits, this one has 16385"),
+        (17, 2048, 1, "the modulus of an RSA key is odd, and this one has an even one"),
+        (65, 3073, 0, "the exponent of an RS256 key may have at most 64 bits here, this one has 65"),
+        (64, 3073, 0, ""),
+        (65, 3072, 0, ""),
+        (17, 16384, 0, ""),
+    ],
+)
+def test_a_key_by_which_nothing_can_be_verified(exponent: int, modulus: int, less: int, said: str) -> None:
+    key = RSAPublicNumbers(odd(exponent), odd(modulus) - less).public_key()
+    assert rsa_fault(key, "this one") == said
+    written = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    problems: list[Problem] = []
+    made = compile_verifier("main", jwt(algorithm="RS256", public_key=(Secret("k", written),)), [], problems, [])
+    assert (made is None) == bool(said)
+    assert [problem.message for problem in problems] == ([said] if said else [])
 
 
 def test_bad_public_key_of_a_list_is_reported_at_its_place() -> None:
@@ -940,6 +981,8 @@ def test_secrets_in_other_notations(encoding: str, written: bytes) -> None:
         ("base64url", b"+/" * 20, 'did you mean secret_encoding = "base64"?'),
         ("hex", b"0" * 65, "this is not hex"),
         ("hex", b"zz" * 40, 'did you mean secret_encoding = "base64"?'),
+        ("hex", b"0x" + SECRET.hex().encode(), "expected digits without 0x and colons"),
+        ("hex", SECRET.hex(":").encode(), "expected digits without 0x and colons"),
         ("base64", b64encode(b"short"), "this secret has 5 octets"),
     ],
 )
@@ -947,6 +990,35 @@ def test_a_secret_that_is_not_in_its_notation(encoding: str, written: bytes, wor
     (problem,) = problems_of(secret=(Secret("s", written),), secret_encoding=encoding)
     assert words in problem.message
     assert written.decode("latin-1") not in problem.message
+
+
+WORDS = b"a secret of more than 32 octets, in words"
+
+
+@pytest.mark.parametrize(
+    ("written", "doubt"),
+    [
+        (b"JWT_SECRET=" + WORDS, "looks like an assignment"),
+        (b"export JWT_SECRET=" + WORDS, "looks like an assignment"),
+        (b"secret: " + WORDS, "looks like an assignment"),
+        (b'{"secret":"%b"}' % WORDS, "is a JSON object"),
+        (WORDS + b"\n" + WORDS, "has several lines"),
+        (WORDS, ""),
+        (b64encode(b"x" * 34), ""),
+        (b"a:b=" * 10, ""),
+        (bytes(range(128, 192)) + b"\n" + bytes(64), ""),
+    ],
+)
+def test_a_secret_that_looks_like_something_else_is_warned_of(written: bytes, doubt: str) -> None:
+    warnings: list[Problem] = []
+    assert compile_verifier("main", jwt(secret=(Secret("env:S", written),)), [], [], warnings) is not None
+    assert [found.path for found in warnings] == [("jwt", "main", "secret")] * bool(doubt)
+    assert all(found.message.startswith(f"env:S {doubt}") for found in warnings)
+    # What was written in a notation is no text that somebody kept.
+    encoded = jwt(secret=(Secret("env:S", b64encode(written)),), secret_encoding="base64")
+    warnings.clear()
+    assert compile_verifier("main", encoded, [], [], warnings) is not None
+    assert warnings == []
 
 
 def test_no_keys_no_verifier() -> None:

@@ -22,7 +22,7 @@ from rawgate.message import Identity
 from rawgate.offline.explain.model import Authentication, Step
 from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import DATE, MODULUS, JwtVerifier, Reading
+from rawgate.policy.jwt import DATE, JwtVerifier, Reading, rsa_fault
 
 _SHOWN = 120
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -133,7 +133,7 @@ def _no_key(spec: Jwt, header: dict[str, object], origin: str) -> str:
         return f"alg {_word(algorithm)}, this verifier takes {spec.algorithm}"
     if algorithm == spec.algorithm and spec.jwks is not None and isinstance(kid, str):
         keys = read_jwks(spec.jwks.value, (), [], [])
-        kids = dict.fromkeys(name for name, key in keys if name is not None and key.key_size >= MODULUS)
+        kids = dict.fromkeys(name for name, key in keys if name is not None and not rsa_fault(key))
         more = ["…"] if len(kids) > _KIDS else []
         return f"kid {_word(kid)}; the file has {', '.join([*map(_word, [*kids][:_KIDS]), *more])}"
     if algorithm == spec.algorithm and spec.jwks is not None and "kid" not in header:
