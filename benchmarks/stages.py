@@ -263,6 +263,7 @@ class _Upstream(_Side, UpstreamPort):
         self.endpoint = Endpoint(Place(host="127.0.0.1", port=1))
         self.used = True
         self.carried = self.bodies = False
+        self.address = ""
 
     def is_spoilt(self) -> bool:
         return False
