@@ -66,10 +66,12 @@ class Peer(Value, frozen=True):
     address  the IP address in its usual text form, without port or zone ("127.0.0.1", "2001:db8::1"); "unix" for a
              Unix socket
     text     address and port as the log shows them ("127.0.0.1:50412", "[::1]:50412", "unix")
+    scheme   "http", or "https" on a connection with TLS: what X-Forwarded-Proto tells the upstream
     """
 
     address: str
     text: str
+    scheme: str = "http"
 
 
 class RequestHead(Value, frozen=True):

@@ -168,12 +168,15 @@ class ClientConnection(ClientPort):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # A tunnel's `write_eof` had to close, and all was sent before that: this is the client's end, and no loss.
+        ends = self._state is CLOSING and exc is None
         self._set_state(CLOSED)
         self._timer.close()
+        self._forget_pending()
+        if self._exchange is not None and ends:
+            self._exchange.client_eof(monotonic())
         if self._exchange is not None:
             self._exchange.client_lost(monotonic())
-        else:
-            self._forget_pending()
         if self._entered:
             self._connections.holdings.enter(self, 0)
         self._connections.leave(self)
@@ -203,8 +206,12 @@ class ClientConnection(ClientPort):
             intake.begin(self, self._transport, self._connections.room)
 
     def write_eof(self) -> None:
-        if self._state is not CLOSED:
+        if self._state is CLOSED:
+            return
+        if self._transport.can_write_eof():
             self._transport.write_eof()
+        else:
+            self.close()
 
     def pause(self) -> None:
         self._inbound.paused = True
@@ -447,7 +454,7 @@ class ClientConnection(ClientPort):
 
     def _linger(self, now: float, span: float = LINGER) -> None:
         """The last reply is out; see `LINGER`."""
-        if self._inbound.ended:
+        if self._inbound.ended or not self._transport.can_write_eof():
             self.close()
             return
         self._set_state(LINGERING)

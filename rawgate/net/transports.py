@@ -64,7 +64,9 @@ def reset_transport(transport: asyncio.Transport) -> None:
     if transport.get_write_buffer_size() or not transport.is_closing():
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            # A socket that is closed already has no descriptor (EBADF), and nothing left to reset.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
 
 

@@ -25,7 +25,7 @@ sweep only gives the descriptors back."""
 class Upstream(UpstreamPort):
     """One connection to an upstream: to the loop an `asyncio.Protocol`, by what it can do."""
 
-    __slots__ = ("_served", "exchange", "lost", "pool", "transport")
+    __slots__ = ("_ends", "_served", "exchange", "lost", "pool", "transport")
 
     transport: asyncio.Transport
 
@@ -40,6 +40,7 @@ class Upstream(UpstreamPort):
         self.carried = self.bodies = False
         self.lost = False
         self._served = False
+        self._ends = False  # closed by `write_eof`, since its transport cannot half-close
 
     def __repr__(self) -> str:
         state = "lost" if self.lost else "idle" if self.exchange is None else "leased"
@@ -57,8 +58,13 @@ class Upstream(UpstreamPort):
             self.transport.write(data)
 
     def write_eof(self) -> None:
-        if not self.lost:
+        if self.lost:
+            return
+        if self.transport.can_write_eof():
             self.transport.write_eof()
+        else:
+            self._ends = True
+            self.transport.close()
 
     def pause(self) -> None:
         if not self.lost:
@@ -146,7 +152,10 @@ class Upstream(UpstreamPort):
                 exchange = self.exchange
                 if exchange is None:
                     return
-            exchange.upstream_lost(monotonic())
+            if self._ends and exc is None:
+                exchange.upstream_eof(monotonic())
+            if self.exchange is not None:
+                exchange.upstream_lost(monotonic())
 
     def pause_writing(self) -> None:
         if self.exchange is not None:

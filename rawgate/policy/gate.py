@@ -252,7 +252,7 @@ def compose(
             fields = b"Allow: %b\r\n" % group.allow + _own_of(group, parsed)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
-        return _serve(route, head, target, doubt, hop, client, request_id, now, wall)
+        return _serve(route, head, target, doubt, hop, peer.scheme, client, request_id, now, wall)
 
     return decide
 
@@ -263,6 +263,7 @@ def _serve(
     target: paths.Normal,
     doubt: str,
     hop: Hop,
+    scheme: str,
     client: Hop,
     request_id: str,
     now: float,
@@ -308,7 +309,7 @@ def _serve(
         path = sent
     return Forward(
         options,
-        route.up(head, path, target.query, hop.octets, hop.trusted, request_id.encode(), user.encode()),
+        route.up(head, path, target.query, hop.octets, scheme, hop.trusted, request_id.encode(), user.encode()),
         route.down,
         route.trailer,
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",

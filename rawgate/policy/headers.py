@@ -35,8 +35,8 @@ from collections.abc import Callable, Iterable
 from rawgate.config.model import HeaderRules
 from rawgate.message import READ_AS, Down, Forward, Options, RequestHead, ResponseHead
 
-Up = Callable[[RequestHead, bytes, bytes, bytes, bool, bytes, bytes], bytes]
-"""`(head, path, query, peer's address, trusted, request id, user or b"")` → the head for the upstream."""
+Up = Callable[[RequestHead, bytes, bytes, bytes, str, bool, bytes, bytes], bytes]
+"""`(head, path, query, peer's address, its scheme, trusted, request id, user or b"")` → the head for the upstream."""
 BELIEVED = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
     b"x-forwarded-" + name
     for name in (b"for", b"proto", b"host", b"port", b"prefix", b"server", b"by", b"ssl", b"scheme", b"uri", b"path")
@@ -91,7 +91,7 @@ _OWN_REPLYS = frozenset(
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _TOLD_PROTO = b"\r\nX-Forwarded-Proto: "
-_PROTO = _TOLD_PROTO + b"http"
+_PROTO = {scheme: _TOLD_PROTO + scheme.encode() for scheme in ("http", "https")}
 _PREFIX = b"\r\nX-Forwarded-Prefix: "
 _NOWHERE = b"unknown"
 _TOLD_HOST = b"\r\nX-Forwarded-Host: "
@@ -220,13 +220,16 @@ def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     return [line for index, line in enumerate(head.passthrough) if index not in gone]
 
 
-def _forwarded_again(parsed: dict[bytes, bytes], peer: bytes, authority: bytes, prefix: bytes) -> list[bytes]:
+def _forwarded_again(
+    parsed: dict[bytes, bytes], peer: bytes, scheme: str, authority: bytes, prefix: bytes
+) -> list[bytes]:
     """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
     nothing, and an empty value says nothing."""
     earlier = parsed.get(b"x-forwarded-for", b"").rstrip(b", \t")
     # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
     lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
-    lines += (_TOLD_PROTO, parsed.get(b"x-forwarded-proto") or b"http")
+    told = parsed.get(b"x-forwarded-proto")
+    lines += (_TOLD_PROTO, told) if told else (_PROTO[scheme],)
     if prefix:
         lines += (_PREFIX, _earlier_prefix(parsed.get(b"x-forwarded-prefix", b"")), prefix)
     host = parsed.get(b"x-forwarded-host") or authority
@@ -277,14 +280,21 @@ def compile_up(
     labels = _labels(named - written_here - withheld - ruled - hearsay)
     trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
     own_host = b" HTTP/1.1\r\nHost: " + host
-    proto = _PROTO + _PREFIX + prefix if prefix else _PROTO
-    proto_and_host = proto + _TOLD_HOST
+    protos = {scheme: proto + _PREFIX + prefix if prefix else proto for scheme, proto in _PROTO.items()}
+    protos_and_host = {scheme: proto + _TOLD_HOST for scheme, proto in protos.items()}
     members = tuple(b"1.%d rawgate\r\n" % minor + _lines(rules.set.items()) for minor in (0, 1))
     via_label = (f"\r\nX-Auth-By: {vouched_by}\r\nVia: " if vouched_by else "\r\nVia: ").encode()
     ends = tuple(via_label + member for member in members)
 
     def up(
-        head: RequestHead, path: bytes, query: bytes, peer: bytes, trusted: bool, request_id: bytes, user: bytes
+        head: RequestHead,
+        path: bytes,
+        query: bytes,
+        peer: bytes,
+        scheme: str,
+        trusted: bool,
+        request_id: bytes,
+        user: bytes,
     ) -> bytes:
         # Every piece but the first begins with the end of the line before it; the last one ends its own.
         parsed, authority = head.parsed, head.authority
@@ -299,9 +309,13 @@ def compile_up(
             if name in passing:
                 lines += (passing[name], parsed[name])
         if trusted:
-            lines += _forwarded_again(parsed, peer, authority, prefix)
+            lines += _forwarded_again(parsed, peer, scheme, authority, prefix)
         else:
-            lines += (_FORWARDED_FOR, peer, proto_and_host, authority) if authority else (_FORWARDED_FOR, peer, proto)
+            lines += (
+                (_FORWARDED_FOR, peer, protos_and_host[scheme], authority)
+                if authority
+                else (_FORWARDED_FOR, peer, protos[scheme])
+            )
         via = parsed.get(b"via")
         lines += (
             b"\r\nX-Request-Id: ", request_id,

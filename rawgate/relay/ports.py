@@ -30,7 +30,8 @@ class Port(ABC):
 
     @abstractmethod
     def write_eof(self) -> None:
-        """Half-close: send FIN after what is buffered. Only tunnels do this."""
+        """Half-close: send FIN after what is buffered. Only tunnels do this. A connection that cannot half-close (TLS
+        in asyncio) is closed after what is buffered; then its side ends too: `client_eof`, `upstream_eof`."""
 
     @abstractmethod
     def pause(self) -> None:

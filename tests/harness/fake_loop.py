@@ -99,6 +99,7 @@ class FakeTransport(asyncio.Transport):
     sent      all that was written
     backlog   octets of it that the peer has not taken; the test's to set
     eof_sent  half-closed
+    half_closes  whether it can be; TLS transports cannot
     lost      the connection is gone, and the protocol knows
     """
 
@@ -108,6 +109,7 @@ class FakeTransport(asyncio.Transport):
         self.sent = b""
         self.backlog = 0
         self.eof_sent = False
+        self.half_closes = True
         self.lost = False
         self.reading = True
         self._loop = loop
@@ -205,8 +207,12 @@ class FakeTransport(asyncio.Transport):
         assert not self.eof_sent, "written after FIN"
         self.sent += bytes(data)
 
+    def can_write_eof(self) -> bool:
+        return self.half_closes
+
     def write_eof(self) -> None:
         assert not self.lost
+        assert self.half_closes, "half-closed, and it cannot be"
         self.eof_sent = True
 
     def close(self) -> None:

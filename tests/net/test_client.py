@@ -307,6 +307,49 @@ def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
     assert world.logged("status", "bytes_in", "bytes_out", "reason") == [(101, 4, 9, "ok")]
 
 
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_tunnel_ends_as_a_whole_where_a_client_connection_cannot_half_close(world: World, taken: bool) -> None:
+    """So it is with TLS: what came from the upstream is sent, then the connection is closed."""
+    client = world.client()
+    client.transport.half_closes = False
+    client.get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
+    upstream = world.upstream()
+    client.answer(SWITCHED + b"hello")
+    client.transport.falls_behind(100)
+    world.exchange.upstream_eof(world.loop.now)
+    assert world.log.kept == []
+    client.send(b"too late")
+    if taken:
+        client.transport.takes()
+    else:
+        client.transport._end(ConnectionResetError())  # noqa: SLF001 - nothing is read, but a write may fail
+    world.loop.run()
+    assert client.transport.lost
+    assert client.transport.sent.endswith(b"hello")
+    assert b"too late" not in upstream.sent
+    assert world.logged("status", "reason") == [(101, "ok") if taken else (499, "client_gone")]
+    assert world.pool.size == 0
+    assert world.loop.timers == []
+
+
+def test_a_client_that_takes_nothing_of_a_tunnel_that_cannot_half_close_is_reset(make: Make) -> None:
+    world = make(tunnel_idle=60.0)
+    client = world.client()
+    client.transport.half_closes = False
+    client.get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
+    world.upstream()
+    client.answer(SWITCHED)
+    client.transport.falls_behind(100)
+    world.exchange.upstream_eof(world.loop.now)
+    world.loop.passes(100)
+    assert client.transport.was_reset
+    assert world.pool.size == 0
+    assert world.logged("reason") == [("tunnel_idle",)]
+
+
 def test_a_cut_sends_what_came_and_then_ends(world: World) -> None:
     client = world.client().get()
     world.upstream()
@@ -474,6 +517,19 @@ def test_a_last_reply_lingers(world: World, octets: bytes, status: int, capsys: 
     assert client.transport.was_closed
     assert [REASONS[str(code)].status for (code,) in world.logged("reason")] == [status]
     assert ("ZeroDivisionError" in capsys.readouterr().err) is (status == 500)
+
+
+def test_a_connection_that_cannot_half_close_does_not_linger(world: World) -> None:
+    client = world.client()
+    client.transport.half_closes = False
+    client.transport.falls_behind(10)
+    client.send(request(b"POST", b"/own", b"Content-Length: 5"))
+    assert client.statuses == [404]
+    assert client.transport.is_closing()
+    assert not client.transport.lost
+    client.transport.takes()
+    world.loop.run()
+    assert client.transport.was_closed
 
 
 def test_lingering_ends(world: World) -> None:

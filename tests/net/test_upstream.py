@@ -41,18 +41,19 @@ class World:
         )
         self.clients: list[FakeClient] = []
         self.upstreams: list[Upstream] = []
+        self.upgrade = b""
         self.transports: list[FakeTransport] = []
 
     def exchange(self, method: bytes = b"GET", body: int = 0) -> Exchange:
         """A new exchange that has asked the pool; when the pool dials, it is given a new connection."""
         self.clients.append(FakeClient())
-        head = RequestHead(method, b"/x", 1, b"h", {}, [], body, False, False, b"", 10)
+        head = RequestHead(method, b"/x", 1, b"h", {}, [], body, False, False, self.upgrade, 10)
         forward = Forward(
             RouteOptions("r", "users", None, 1000),
             b"%b /x HTTP/1.1\r\nHost: a\r\n" % method,
             lambda forward, head: b"HTTP/1.1 %d X\r\n" % head.status,
             lambda name: True,
-            b"",
+            self.upgrade,
             "id",
             "someone",
         )
@@ -135,6 +136,31 @@ def test_what_lies_in_the_socket_is_read_before_a_loss_is_believed(world: World,
     assert exchange.reason is {OK: errors.OK, OK[:-1]: errors.UPSTREAM_CUT, b"": errors.UPSTREAM_RESET}[answer]
     assert world.clients[-1].sent.startswith(b"HTTP/1.1 200 " if answer else b"HTTP/1.1 502 ")
     assert world.clients[-1].sent.endswith(answer[-1:] or b"}")
+    assert world.pool.size == 0
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_tunnel_ends_as_a_whole_where_an_upstream_connection_cannot_half_close(world: World, taken: bool) -> None:
+    """So it is with TLS: what came from the client is sent, then the connection is closed."""
+    world.upgrade = b"echo"
+    world.exchange()
+    transport, client = world.transports[0], world.clients[0]
+    transport.half_closes = False
+    transport.receives(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+    tunnel = client.tunnel
+    assert tunnel is not None
+    tunnel.client_data(b"last words", world.loop.now)
+    transport.falls_behind(10)
+    tunnel.client_eof(world.loop.now)
+    assert not transport.lost
+    if taken:
+        transport.takes()
+    else:
+        transport.breaks()
+    world.loop.run()
+    assert transport.sent.endswith(b"last words")
+    assert tunnel.reason is (errors.OK if taken else errors.UPSTREAM_CUT)
+    assert client.eof_sent is taken
     assert world.pool.size == 0
 
 

@@ -1017,6 +1017,13 @@ def test_the_steps_can_be_run_one_by_one() -> None:
     assert chosen.credential is not None
     who = chosen.credential.check(head.parsed, WALL)
     octets = chosen.up(
-        head, target.path, target.query, hop.octets, hop.trusted, b"0" * 32, getattr(who, "name", "").encode()
+        head,
+        target.path,
+        target.query,
+        hop.octets,
+        CLIENT.scheme,
+        hop.trusted,
+        b"0" * 32,
+        getattr(who, "name", "").encode(),
     )
     assert octets == forward(decide(gate, head)).head

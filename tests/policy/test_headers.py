@@ -62,6 +62,7 @@ def up(
     vouched_by: str = "",
     prefix: bytes = b"",
     families: tuple[str, ...] = (),
+    scheme: str = "http",
 ) -> list[str]:
     """The lines of the head that goes up."""
     untrusted = compile_untrusted(["x-team-secret", "x-internal-*", *families])
@@ -77,7 +78,7 @@ def up(
         prefix=prefix,
     )
     head = request(parsed or {}, passthrough or [], minor, authority)
-    octets = write(head, b"/v2", b"?q", b"192.0.2.7", trusted, b"abc123", user.encode())
+    octets = write(head, b"/v2", b"?q", b"192.0.2.7", scheme, trusted, b"abc123", user.encode())
     assert octets.endswith(b"\r\n")
     return octets.decode().split("\r\n")[:-1]
 
@@ -110,6 +111,16 @@ def test_http_1_0_without_a_host() -> None:
 
 def test_host_is_passed_when_asked() -> None:
     assert up(pass_host=True)[1] == "Host: api.test"
+
+
+@pytest.mark.parametrize("authority", [b"api.test", b""])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_scheme_of_the_clients_connection_is_told(trusted: bool, authority: bytes) -> None:
+    lines = {scheme: up(scheme=scheme, trusted=trusted, authority=authority) for scheme in ("http", "https")}
+    assert "X-Forwarded-Proto: https" in lines["https"]
+    assert [line.replace("Proto: https", "Proto: http") for line in lines["https"]] == lines["http"]
+    proxied = up({b"x-forwarded-proto": b"http"}, scheme="https", trusted=trusted)
+    assert ("X-Forwarded-Proto: https" in proxied) is not trusted
 
 
 def test_a_name_travels_as_utf_8() -> None:
