@@ -15,16 +15,16 @@ credential can be wrong, so that a caller who guesses learns nothing.
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 Fault = Literal["none", "client", "upstream", "gateway"]
 Key = str | int
 """One step of a key path: a table's key, or a position in an array (from 0)."""
 
 
-class Reason(Struct, frozen=True, gc=False):
+class Reason:
     """One outcome of a request.
 
     code    the log's word; a promise to users
@@ -36,20 +36,25 @@ class Reason(Struct, frozen=True, gc=False):
     note    what more there is to know of this one outcome: for the log and the operator, never for a client
     """
 
-    code: str
-    status: int
-    fault: Fault
-    public: str
-    detail: str
-    retry: bool = False
-    note: str = ""
+    __slots__ = ("code", "detail", "fault", "note", "public", "retry", "status")
+
+    def __init__(
+        self, code: str, status: int, fault: Fault, public: str, detail: str, retry: bool = False, note: str = ""
+    ) -> None:
+        self.code: Final = code
+        self.status: Final = status
+        self.fault: Final = fault
+        self.public: Final = public
+        self.detail: Final = detail
+        self.retry: Final = retry
+        self.note: Final = note
 
     def __repr__(self) -> str:
         return f"<{self.code} {self.status}>"
 
     def because(self, note: str) -> "Reason":
         """The same outcome with a note. Compare such ones by `code`."""
-        return structs.replace(self, note=note)
+        return Reason(self.code, self.status, self.fault, self.public, self.detail, self.retry, note)
 
 
 REASONS: dict[str, Reason] = {}

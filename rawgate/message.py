@@ -3,18 +3,17 @@
     wire  ── RequestHead ──▶  policy  ── Forward │ LocalReply │ Pending ──▶  net, relay
     wire  ── ResponseHead ─▶  relay, policy (`Forward.on_response`)
 
-They are frozen `msgspec.Struct`s without a garbage-collection header: building one costs a fifteenth of a frozen
-slots dataclass, and a request builds several. None of them may ever take part in a reference cycle.
+They are plain classes with slots. CPython runs them as they stand; for the single file mypyc compiles them to native
+classes, whose fields have fixed places. `Final` makes the type checker refuse an assignment to a field; nothing checks
+at run time. Values are compared by identity, never by their fields. Two shorter forms were rejected:
 
-The kinds of Struct that all rooms use are base classes. By them the values are recognised of which the single file has
-classes of machine code (`tools/binary/natively.py`); there they are no Structs, neither frozen nor compared by what
-they hold: nothing may rely on that. The compiler passes over the keywords of other classes.
+- A dataclass keeps an interpreted `__init__` when mypyc compiles it, and a frozen one takes five times as long to make.
+- A msgspec Struct takes half as long to make in CPython, but compiled code looks up each of its fields by name: a ninth
+  of the instructions of a request. Structs stay where msgspec itself reads or writes them.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
-
-from msgspec import Struct
+from typing import Final, Protocol
 
 from rawgate.errors import Reason
 
@@ -39,28 +38,7 @@ Removable = tuple[tuple[int, bytes], ...]
 """Position in `passthrough` and lower-cased name of each line that policy may remove."""
 
 
-class Value(Struct, frozen=True, gc=False):
-    """Does not change, and never takes part in a reference cycle."""
-
-
-class State(Struct, gc=False):
-    """Changes, and never takes part in a reference cycle."""
-
-
-class Options(Struct, frozen=True):
-    """Settled when a configuration is loaded."""
-
-
-V = TypeVar("V")
-
-
-def replaced(value: V, **changes: object) -> V:
-    """The same value of a kind above, with other contents in some fields."""
-    names: tuple[str, ...] = type(value).__match_args__  # type: ignore[attr-defined]
-    return type(value)(**{name: getattr(value, name) for name in names} | changes)
-
-
-class Peer(Value, frozen=True):
+class Peer:
     """The other end of a client connection, made once per connection.
 
     address  the IP address in its usual text form, without port or zone ("127.0.0.1", "2001:db8::1"); "unix" for a
@@ -69,12 +47,15 @@ class Peer(Value, frozen=True):
     scheme   "http", or "https" on a connection with TLS: what X-Forwarded-Proto tells the upstream
     """
 
-    address: str
-    text: str
-    scheme: str = "http"
+    __slots__ = ("address", "scheme", "text")
+
+    def __init__(self, address: str, text: str, scheme: str = "http") -> None:
+        self.address: Final = address
+        self.text: Final = text
+        self.scheme: Final = scheme
 
 
-class RequestHead(Value, frozen=True):
+class RequestHead:
     """A request head that the grammar and the framing rules allow.
 
     method    any token, as received (methods are case-sensitive)
@@ -93,21 +74,68 @@ class RequestHead(Value, frozen=True):
     removable  of `passthrough`, see `Removable`
     """
 
-    method: bytes
-    target: bytes
-    minor: int
-    authority: bytes
-    parsed: dict[bytes, bytes]
-    passthrough: list[bytes]
-    body: int
-    close: bool
-    expect: bool
-    upgrade: bytes
-    size: int
-    removable: Removable = ()
+    __slots__ = (
+        "authority",
+        "body",
+        "close",
+        "expect",
+        "method",
+        "minor",
+        "parsed",
+        "passthrough",
+        "removable",
+        "size",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        authority: bytes,
+        parsed: dict[bytes, bytes],
+        passthrough: list[bytes],
+        body: int,
+        close: bool,
+        expect: bool,
+        upgrade: bytes,
+        size: int,
+        removable: Removable = (),
+    ) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        self.minor: Final = minor
+        self.authority: Final = authority
+        self.parsed: Final = parsed
+        self.passthrough: Final = passthrough
+        self.body: Final = body
+        self.close: Final = close
+        self.expect: Final = expect
+        self.upgrade: Final = upgrade
+        self.size: Final = size
+        self.removable: Final = removable
+
+    def with_parsed(self, parsed: dict[bytes, bytes]) -> "RequestHead":
+        """The same head with other values in `parsed`."""
+        return RequestHead(
+            self.method,
+            self.target,
+            self.minor,
+            self.authority,
+            parsed,
+            self.passthrough,
+            self.body,
+            self.close,
+            self.expect,
+            self.upgrade,
+            self.size,
+            self.removable,
+        )
 
 
-class ResponseHead(Value, frozen=True):
+class ResponseHead:
     """A response head from an upstream.
 
     status    100–599
@@ -122,27 +150,56 @@ class ResponseHead(Value, frozen=True):
     removable  as in `RequestHead`
     """
 
-    status: int
-    phrase: bytes
-    parsed: dict[bytes, bytes]
-    passthrough: list[bytes]
-    body: int
-    length: int
-    close: bool
-    keep_alive: int
-    upgrade: bytes
-    removable: Removable = ()
+    __slots__ = (
+        "body",
+        "close",
+        "keep_alive",
+        "length",
+        "parsed",
+        "passthrough",
+        "phrase",
+        "removable",
+        "status",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        phrase: bytes,
+        parsed: dict[bytes, bytes],
+        passthrough: list[bytes],
+        body: int,
+        length: int,
+        close: bool,
+        keep_alive: int,
+        upgrade: bytes,
+        removable: Removable = (),
+    ) -> None:
+        self.status: Final = status
+        self.phrase: Final = phrase
+        self.parsed: Final = parsed
+        self.passthrough: Final = passthrough
+        self.body: Final = body
+        self.length: Final = length
+        self.close: Final = close
+        self.keep_alive: Final = keep_alive
+        self.upgrade: Final = upgrade
+        self.removable: Final = removable
 
 
-class Identity(Value, frozen=True):
+class Identity:
     """Who is calling, verified. `kind` is "sub" (a JWT's subject) or "key" (an API key's name); `name` never has
     control characters or blanks at its ends and fits in a header field."""
 
-    kind: str
-    name: str
+    __slots__ = ("kind", "name")
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind: Final = kind
+        self.name: Final = name
 
 
-class RouteOptions(Value, frozen=True):
+class RouteOptions:
     """What relaying needs to know of a route; compiled once, shared by all its requests.
 
     route             name, for the log
@@ -152,14 +209,19 @@ class RouteOptions(Value, frozen=True):
     too_large         one sentence for a client who sends more; "": the reason's own
     """
 
-    route: str
-    upstream: str
-    response_timeout: float | None
-    body_limit: int
-    too_large: str = ""
+    __slots__ = ("body_limit", "response_timeout", "route", "too_large", "upstream")
+
+    def __init__(
+        self, route: str, upstream: str, response_timeout: float | None, body_limit: int, too_large: str = ""
+    ) -> None:
+        self.route: Final = route
+        self.upstream: Final = upstream
+        self.response_timeout: Final = response_timeout
+        self.body_limit: Final = body_limit
+        self.too_large: Final = too_large
 
 
-class Forward(Value, frozen=True):
+class Forward:
     """Send it on.
 
     head         request line and end-to-end fields, each line with its CRLF; without the framing fields, Connection,
@@ -173,15 +235,29 @@ class Forward(Value, frozen=True):
     address      the bucket of the client's address, trusted proxies taken into account: "ip:…", IPv6 by /64
     """
 
-    options: RouteOptions
-    head: bytes
-    down: "Down"
-    trailer: Callable[[bytes], bool]
-    upgrade: bytes
-    request_id: str
-    client_id: str
-    fields: bytes = b""
-    address: str = ""
+    __slots__ = ("address", "client_id", "down", "fields", "head", "options", "request_id", "trailer", "upgrade")
+
+    def __init__(
+        self,
+        options: RouteOptions,
+        head: bytes,
+        down: "Down",
+        trailer: Callable[[bytes], bool],
+        upgrade: bytes,
+        request_id: str,
+        client_id: str,
+        fields: bytes = b"",
+        address: str = "",
+    ) -> None:
+        self.options: Final = options
+        self.head: Final = head
+        self.down: Final = down
+        self.trailer: Final = trailer
+        self.upgrade: Final = upgrade
+        self.request_id: Final = request_id
+        self.client_id: Final = client_id
+        self.fields: Final = fields
+        self.address: Final = address
 
     def on_response(self, head: ResponseHead) -> bytes:
         """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""
@@ -192,7 +268,7 @@ Down = Callable[[Forward, ResponseHead], bytes]
 """`(what was sent, response head)` → the head for the client; one for all requests of a route."""
 
 
-class LocalReply(Value, frozen=True):
+class LocalReply:
     """A reply of our own.
 
     status    the reason's status for a refusal; 2xx for preflights, `OPTIONS *` and the like
@@ -203,14 +279,27 @@ class LocalReply(Value, frozen=True):
     note      what the log and the operator hear besides, and the client does not
     """
 
-    status: int
-    reason: Reason
-    fields: bytes
-    detail: str
-    route: str
-    request_id: str
-    client_id: str
-    note: str = ""
+    __slots__ = ("client_id", "detail", "fields", "note", "reason", "request_id", "route", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: Reason,
+        fields: bytes,
+        detail: str,
+        route: str,
+        request_id: str,
+        client_id: str,
+        note: str = "",
+    ) -> None:
+        self.status: Final = status
+        self.reason: Final = reason
+        self.fields: Final = fields
+        self.detail: Final = detail
+        self.route: Final = route
+        self.request_id: Final = request_id
+        self.client_id: Final = client_id
+        self.note: Final = note
 
 
 class Pending(Protocol):

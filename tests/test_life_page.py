@@ -27,6 +27,7 @@ from msgspec import Struct
 from harness.checked import CheckedConnection, clocked_by
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.tokens import SECRET, token
+from harness.values import contents
 from rawgate.config import model
 from rawgate.errors import REASONS
 from rawgate.net.upstream import Upstream
@@ -200,12 +201,8 @@ def test_the_other_lane(run: Run, detour: Run) -> None:
     assert missing(steps(SECTIONS["The other lane"]), detour.recorder.names) == []
     fast = run.result("wire.request.RequestReader.feed", "RequestHead")
     slow = detour.result("wire.request.RequestReader.feed", "RequestHead")
-    assert {**_fields(fast), "size": 0} == {**_fields(slow), "size": 0}
+    assert {**contents(fast), "size": 0} == {**contents(slow), "size": 0}
     assert (run.up, run.down, run.log) == (detour.up, detour.down, detour.log)
-
-
-def _fields(value: object) -> dict[str, object]:
-    return {name: getattr(value, name) for name in cast("Struct", value).__struct_fields__}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ does is its own affair (`net.client`).
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
-from rawgate.message import Decide, Options, Peer
+from rawgate.message import Decide, Peer
 from rawgate.net import intake
 from rawgate.net.holdings import UNENTERED, Holdings
 from rawgate.observe.line import Record
@@ -22,14 +22,24 @@ REFUSED = 256
 descriptors, however many connections come."""
 
 
-class ListenerOptions(Options, frozen=True):
+class ListenerOptions:
     """What the configuration says about client connections. Seconds, counts, octets; `per_address` None: no limit."""
 
-    head_timeout: float = 10.0
-    keep_alive: float = 75.0
-    connections: int = 10_000
-    per_address: int | None = None
-    buffers: int = 256 * 1024 * 1024
+    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "per_address")
+
+    def __init__(
+        self,
+        head_timeout: float = 10.0,
+        keep_alive: float = 75.0,
+        connections: int = 10_000,
+        per_address: int | None = None,
+        buffers: int = 256 * 1024 * 1024,
+    ) -> None:
+        self.head_timeout: Final = head_timeout
+        self.keep_alive: Final = keep_alive
+        self.connections: Final = connections
+        self.per_address: Final = per_address
+        self.buffers: Final = buffers
 
 
 class RecordSink(Protocol):

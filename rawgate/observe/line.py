@@ -11,11 +11,10 @@ on Linux), so that several processes can share a pipe without tearing each other
 from bisect import bisect_right
 from collections.abc import Sequence
 from time import gmtime, strftime
+from typing import Final
 
 from msgspec.json import Encoder
-from msgspec.structs import replace
 
-from rawgate.message import Value
 from rawgate.observe.model import Dropped, Line
 
 LINE_LIMIT = 4096
@@ -29,7 +28,7 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATC
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
-class Record(Value, frozen=True):
+class Record:
     """What `net` hands over per request.
 
     wall             Unix seconds (≥ 0) at the request's start
@@ -48,25 +47,69 @@ class Record(Value, frozen=True):
     detail           more about the reason, in a sentence, or ""; never what was sent
     """
 
-    wall: float
-    request_id: str
-    method: bytes
-    host: bytes
-    target: bytes
-    route: str
-    client_id: str
-    status: int
-    duration: float
-    upstream: str
-    asked_at: float
-    leased_at: float
-    head_at: float
-    ended_at: float
-    bytes_in: int
-    bytes_out: int
-    remote: str
-    reason: str
-    detail: str
+    __slots__ = (
+        "asked_at",
+        "bytes_in",
+        "bytes_out",
+        "client_id",
+        "detail",
+        "duration",
+        "ended_at",
+        "head_at",
+        "host",
+        "leased_at",
+        "method",
+        "reason",
+        "remote",
+        "request_id",
+        "route",
+        "status",
+        "target",
+        "upstream",
+        "wall",
+    )
+
+    def __init__(
+        self,
+        wall: float,
+        request_id: str,
+        method: bytes,
+        host: bytes,
+        target: bytes,
+        route: str,
+        client_id: str,
+        status: int,
+        duration: float,
+        upstream: str,
+        asked_at: float,
+        leased_at: float,
+        head_at: float,
+        ended_at: float,
+        bytes_in: int,
+        bytes_out: int,
+        remote: str,
+        reason: str,
+        detail: str,
+    ) -> None:
+        self.wall: Final = wall
+        self.request_id: Final = request_id
+        self.method: Final = method
+        self.host: Final = host
+        self.target: Final = target
+        self.route: Final = route
+        self.client_id: Final = client_id
+        self.status: Final = status
+        self.duration: Final = duration
+        self.upstream: Final = upstream
+        self.asked_at: Final = asked_at
+        self.leased_at: Final = leased_at
+        self.head_at: Final = head_at
+        self.ended_at: Final = ended_at
+        self.bytes_in: Final = bytes_in
+        self.bytes_out: Final = bytes_out
+        self.remote: Final = remote
+        self.reason: Final = reason
+        self.detail: Final = detail
 
 
 class LineEncoder:
@@ -128,14 +171,16 @@ class LineEncoder:
 
     def _shortened(self, line: Line) -> bytes:
         """As much of the path as fits. One character of it takes from 1 octet to 6 (`\\u001f`)."""
-        upstream = line.upstream and line.upstream[:NAME_LIMIT]
-        line = replace(line, route=line.route[:NAME_LIMIT], upstream=upstream)
+        line.route = line.route[:NAME_LIMIT]
+        line.upstream = line.upstream and line.upstream[:NAME_LIMIT]
+        path = line.path
 
         def length(cut: int) -> int:
-            return len(self._encode(replace(line, path=line.path[:cut]))) + 1
+            line.path = path[:cut]
+            return len(self._encode(line)) + 1
 
-        fitting = bisect_right(range(1, len(line.path) + 1), LINE_LIMIT, key=length)
-        return self._encode(replace(line, path=line.path[:fitting])) + b"\n"
+        line.path = path[: bisect_right(range(1, len(path) + 1), LINE_LIMIT, key=length)]
+        return self._encode(line) + b"\n"
 
     def _time(self, wall: float) -> str:
         """RFC 3339, UTC, milliseconds (cut, not rounded: a line never lies in the future)."""

@@ -4,7 +4,7 @@ compiler passes over `rename`."""
 from msgspec import Struct
 
 
-class Line(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     """The promised fields in the promised order; `request_id` is written as `requestId`, and so on. Of them `detail` is
     left out when it is empty."""
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, Test
 from rawgate.errors import API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
-from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, replaced
+from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
@@ -105,7 +105,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
     def changed(route: CompiledRoute) -> CompiledRoute:
         if route.credential is None:
             return route
-        return replaced(route, credential=_given(route.credential, test))
+        return route.with_steps(_given(route.credential, test), route.limit, route.rewrite)
 
     def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
         group = gate.router.find(authority, key)
@@ -126,7 +126,7 @@ def _given(credential: Credential, test: Test) -> Credential:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
 
-    return replaced(credential, check=check)
+    return Credential(by, check, credential.missing, credential.invalid)
 
 
 def _outcome(decision: Decision) -> _Got:

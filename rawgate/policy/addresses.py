@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from rawgate.config.model import Trusted
-from rawgate.message import Value
 
 _REMEMBERED = 4096
 _HOST_BITS = 64
@@ -31,7 +31,7 @@ NOWHERE = b"unknown"
 """RFC 7239 section 6.2."""
 
 
-class Hop(Value, frozen=True):
+class Hop:
     """One address on the way.
 
     address  its usual text form; an IPv4-mapped IPv6 address as IPv4
@@ -40,10 +40,13 @@ class Hop(Value, frozen=True):
     bucket   whom a limiter counts: "ip:" and the address, of IPv6 the /64, which is what one customer commonly has
     """
 
-    address: str
-    octets: bytes
-    trusted: bool
-    bucket: str
+    __slots__ = ("address", "bucket", "octets", "trusted")
+
+    def __init__(self, address: str, octets: bytes, trusted: bool, bucket: str) -> None:
+        self.address: Final = address
+        self.octets: Final = octets
+        self.trusted: Final = trusted
+        self.bucket: Final = bucket
 
 
 HopOf = Callable[[str], Hop]

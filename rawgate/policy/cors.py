@@ -12,7 +12,7 @@ A page may read few fields of an answer unless they are exposed. Those that the 
 is the use of `Retry-After` to a page that cannot read it?
 """
 
-from msgspec import Struct
+from typing import Final
 
 from rawgate.config.model import Cors
 
@@ -41,34 +41,47 @@ RESPONSE_FIELDS = frozenset(
 REQUEST_FIELDS = frozenset((b"origin", b"access-control-request-method", b"access-control-request-headers"))
 
 
-class CorsPolicy(Struct, frozen=True):
+class CorsPolicy:
     """One route's, compiled. Field lines are whole, with CRLF.
 
     origins    origin → the lines that allow it
-    any        the lines for every origin, b"" when only `origins` are allowed
+    wildcard   the lines for every origin, b"" when only `origins` are allowed
     refusal    the lines for all others
     expose     what pages may read: a line of answers that are no preflight's
     preflight  the further lines of a preflight from an allowed origin, without Allow-Headers
     """
 
-    origins: dict[bytes, bytes]
-    any: bytes
-    refusal: bytes
-    expose: bytes
-    preflight: bytes
-    methods: frozenset[bytes]
-    headers: frozenset[bytes]
-    allow_headers: bytes
+    __slots__ = ("allow_headers", "expose", "headers", "methods", "origins", "preflight", "refusal", "wildcard")
+
+    def __init__(
+        self,
+        origins: dict[bytes, bytes],
+        wildcard: bytes,
+        refusal: bytes,
+        expose: bytes,
+        preflight: bytes,
+        methods: frozenset[bytes],
+        headers: frozenset[bytes],
+        allow_headers: bytes,
+    ) -> None:
+        self.origins: Final = origins
+        self.wildcard: Final = wildcard
+        self.refusal: Final = refusal
+        self.expose: Final = expose
+        self.preflight: Final = preflight
+        self.methods: Final = methods
+        self.headers: Final = headers
+        self.allow_headers: Final = allow_headers
 
     def fields(self, parsed: dict[bytes, bytes]) -> bytes:
         """For an answer that is not a preflight's, from the request's fields."""
-        return self.any or self.origins.get(parsed.get(b"origin", b""), self.refusal)
+        return self.wildcard or self.origins.get(parsed.get(b"origin", b""), self.refusal)
 
     def answer(self, parsed: dict[bytes, bytes]) -> tuple[bytes, str]:
         """The lines of a preflight's answer, and why the browser will refuse, or "". `parsed` holds the request's
         Origin and Access-Control-Request-Method."""
         origin, method = parsed[b"origin"], parsed[b"access-control-request-method"]
-        allowed = self.any or self.origins.get(origin)
+        allowed = self.wildcard or self.origins.get(origin)
         if not allowed:
             return _PREFLIGHT_VARY, f"{_shown(origin)} is not in cors.origins"
         asked = parsed.get(b"access-control-request-headers", b"").lower()
@@ -102,7 +115,7 @@ def compile_cors(cors: Cors, limited: bool) -> CorsPolicy:
             for origin in cors.origins
         },
         # The same for everyone, so caches need not tell origins apart.
-        any=b"Access-Control-Allow-Origin: *\r\n" + expose if "*" in cors.origins else b"",
+        wildcard=b"Access-Control-Allow-Origin: *\r\n" + expose if "*" in cors.origins else b"",
         refusal=vary,
         expose=expose,
         preflight=b"Access-Control-Allow-Methods: %b\r\nAccess-Control-Max-Age: %d\r\n"

@@ -22,6 +22,7 @@ is one order of steps, here, and nobody has to repeat it.
 
 from collections.abc import Callable
 from math import ceil
+from typing import Final
 
 from rawgate.config.model import RateLimit
 from rawgate.errors import (
@@ -45,11 +46,9 @@ from rawgate.message import (
     Forward,
     Identity,
     LocalReply,
-    Options,
     Peer,
     RequestHead,
     RouteOptions,
-    replaced,
 )
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, Hop, HopOf
@@ -71,7 +70,7 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 
 
-class Credential(Options, frozen=True):
+class Credential:
     """How a route authenticates.
 
     by        what verifies
@@ -80,10 +79,13 @@ class Credential(Options, frozen=True):
     invalid   field lines of any other 401 (RFC 6750 section 3.1)
     """
 
-    by: JwtVerifier | ApiKeyTable
-    check: Authenticate
-    missing: bytes
-    invalid: bytes
+    __slots__ = ("by", "check", "invalid", "missing")
+
+    def __init__(self, by: JwtVerifier | ApiKeyTable, check: Authenticate, missing: bytes, invalid: bytes) -> None:
+        self.by: Final = by
+        self.check: Final = check
+        self.missing: Final = missing
+        self.invalid: Final = invalid
 
 
 _LIMIT_LINES = 8192
@@ -116,7 +118,7 @@ class LimitLines(dict[tuple[int, int], bytes]):
         return lines
 
 
-class Limit(Options, frozen=True):
+class Limit:
     """How a route limits.
 
     hit          counts a client who is known by a credential
@@ -124,17 +126,23 @@ class Limit(Options, frozen=True):
     fields       `fields[remaining, reset]` are the lines that tell the client
     """
 
-    hit: Hit
-    hit_address: Hit
-    fields: LimitLines
+    __slots__ = ("fields", "hit", "hit_address")
+
+    def __init__(self, hit: Hit, hit_address: Hit, fields: LimitLines) -> None:
+        self.hit: Final = hit
+        self.hit_address: Final = hit_address
+        self.fields: Final = fields
 
 
-class Limiters(Options, frozen=True):
+class Limiters:
     """The counters of all routes. Addresses have places of their own: whoever has many of them, as anybody with IPv6 or
     a botnet has, pushes out nobody who is known by a credential."""
 
-    credentials: Limiter
-    addresses: Limiter
+    __slots__ = ("addresses", "credentials")
+
+    def __init__(self, credentials: Limiter, addresses: Limiter) -> None:
+        self.credentials: Final = credentials
+        self.addresses: Final = addresses
 
     @property
     def evicted(self) -> int:
@@ -142,7 +150,7 @@ class Limiters(Options, frozen=True):
         return self.credentials.evicted + self.addresses.evicted
 
 
-class CompiledRoute(Options, frozen=True):
+class CompiledRoute:
     """A route, ready: each step that depends on it. None: the route does not have that step.
 
     keeps_slash       the path may hold an encoded slash
@@ -152,22 +160,74 @@ class CompiledRoute(Options, frozen=True):
     upgrades     lower-cased protocol names that may tunnel
     """
 
-    options: RouteOptions
-    keeps_slash: bool
-    keeps_parameters: bool
-    own: bytes
-    cors: cors.CorsPolicy | None
-    credential: Credential | None
-    limit: Limit | None
-    rewrite: Rewrite | None
-    report: Callable[[str], None]
-    up: headers.Up
-    down: Down
-    trailer: Callable[[bytes], bool]
-    upgrades: frozenset[bytes]
+    __slots__ = (
+        "cors",
+        "credential",
+        "down",
+        "keeps_parameters",
+        "keeps_slash",
+        "limit",
+        "options",
+        "own",
+        "report",
+        "rewrite",
+        "trailer",
+        "up",
+        "upgrades",
+    )
+
+    def __init__(
+        self,
+        options: RouteOptions,
+        keeps_slash: bool,
+        keeps_parameters: bool,
+        own: bytes,
+        cors: cors.CorsPolicy | None,
+        credential: Credential | None,
+        limit: Limit | None,
+        rewrite: Rewrite | None,
+        report: Callable[[str], None],
+        up: headers.Up,
+        down: Down,
+        trailer: Callable[[bytes], bool],
+        upgrades: frozenset[bytes],
+    ) -> None:
+        self.options: Final = options
+        self.keeps_slash: Final = keeps_slash
+        self.keeps_parameters: Final = keeps_parameters
+        self.own: Final = own
+        self.cors: Final = cors
+        self.credential: Final = credential
+        self.limit: Final = limit
+        self.rewrite: Final = rewrite
+        self.report: Final = report
+        self.up: Final = up
+        self.down: Final = down
+        self.trailer: Final = trailer
+        self.upgrades: Final = upgrades
+
+    def with_steps(
+        self, credential: Credential | None, limit: Limit | None, rewrite: Rewrite | None
+    ) -> "CompiledRoute":
+        """The same route with other steps in these places."""
+        return CompiledRoute(
+            self.options,
+            self.keeps_slash,
+            self.keeps_parameters,
+            self.own,
+            self.cors,
+            credential,
+            limit,
+            rewrite,
+            self.report,
+            self.up,
+            self.down,
+            self.trailer,
+            self.upgrades,
+        )
 
 
-class Gate(Options, frozen=True):
+class Gate:
     """A configuration, ready.
 
     wanted           request field names for `wire` to put into `parsed`
@@ -180,19 +240,51 @@ class Gate(Options, frozen=True):
     hop_of, client_of, normalise, router  the steps that depend on no route
     """
 
-    decide: Decide
-    wanted: frozenset[bytes]
-    protected: frozenset[bytes]
-    removable: frozenset[bytes]
-    methods: frozenset[bytes]
-    response_wanted: frozenset[bytes]
-    response_removable: frozenset[bytes]
-    limiters: Limiters
-    credentials: dict[str, Credential]
-    hop_of: HopOf
-    client_of: ClientOf
-    normalise: paths.Normalise
-    router: Router[CompiledRoute]
+    __slots__ = (
+        "client_of",
+        "credentials",
+        "decide",
+        "hop_of",
+        "limiters",
+        "methods",
+        "normalise",
+        "protected",
+        "removable",
+        "response_removable",
+        "response_wanted",
+        "router",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        decide: Decide,
+        wanted: frozenset[bytes],
+        protected: frozenset[bytes],
+        removable: frozenset[bytes],
+        methods: frozenset[bytes],
+        response_wanted: frozenset[bytes],
+        response_removable: frozenset[bytes],
+        limiters: Limiters,
+        credentials: dict[str, Credential],
+        hop_of: HopOf,
+        client_of: ClientOf,
+        normalise: paths.Normalise,
+        router: Router[CompiledRoute],
+    ) -> None:
+        self.decide: Final = decide
+        self.wanted: Final = wanted
+        self.protected: Final = protected
+        self.removable: Final = removable
+        self.methods: Final = methods
+        self.response_wanted: Final = response_wanted
+        self.response_removable: Final = response_removable
+        self.limiters: Final = limiters
+        self.credentials: Final = credentials
+        self.hop_of: Final = hop_of
+        self.client_of: Final = client_of
+        self.normalise: Final = normalise
+        self.router: Final = router
 
 
 def preflight_route(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> CompiledRoute | None:
@@ -370,7 +462,7 @@ def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: 
 def _counted(head: RequestHead) -> RequestHead:
     """The same request with one forward less, if it counts them."""
     left = headers.next_max_forwards(head.parsed.get(b"max-forwards", b""))
-    return replaced(head, parsed={**head.parsed, b"max-forwards": left}) if left else head
+    return head.with_parsed({**head.parsed, b"max-forwards": left}) if left else head
 
 
 def _refuse(

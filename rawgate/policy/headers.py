@@ -31,9 +31,10 @@ A route's own rules come last: what they set or remove is dropped as received, t
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import READ_AS, Down, Forward, Options, RequestHead, ResponseHead
+from rawgate.message import READ_AS, Down, Forward, RequestHead, ResponseHead
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, str, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, its scheme, trusted, request id, user or b"")` → the head for the upstream."""
@@ -121,11 +122,14 @@ def _read_as(names: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(name.translate(READ_AS) for name in names)
 
 
-class Untrusted(Options, frozen=True):
+class Untrusted:
     """What only a trusted proxy may say. Names as READ_AS has them; `families` are how the names of a family begin."""
 
-    names: frozenset[bytes]
-    families: tuple[bytes, ...]
+    __slots__ = ("families", "names")
+
+    def __init__(self, names: frozenset[bytes], families: tuple[bytes, ...]) -> None:
+        self.names: Final = names
+        self.families: Final = families
 
     @property
     def removable(self) -> frozenset[bytes]:

@@ -59,7 +59,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import Identity, Options, Value
+from rawgate.message import Identity
 
 Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
@@ -100,15 +100,18 @@ LARGEST_MODULUS, LARGE_MODULUS, LARGE_EXPONENT = 16384, 3072, 64
 """Bits beyond which OpenSSL verifies nothing: of a modulus, and of the exponent beside a modulus that is large."""
 
 
-class Admission(Value, frozen=True):
+class Admission:
     """What a verified token is good for: `identity`, when `since` <= now < `until` (Unix seconds, leeway included)."""
 
-    identity: Identity
-    since: float
-    until: float
+    __slots__ = ("identity", "since", "until")
+
+    def __init__(self, identity: Identity, since: float, until: float) -> None:
+        self.identity: Final = identity
+        self.since: Final = since
+        self.until: Final = until
 
 
-class Reading(Options, frozen=True):
+class Reading:
     """What a token says of itself; nothing of it is to be believed.
 
     header, claims  their members, of claims those that are used here; None when they are no JSON object in base64url
@@ -116,10 +119,15 @@ class Reading(Options, frozen=True):
     signer          position of the key whose signature this is, in the configuration's order; None: no candidate's
     """
 
-    header: dict[str, object] | None
-    claims: dict[str, object] | None
-    candidates: int
-    signer: int | None
+    __slots__ = ("candidates", "claims", "header", "signer")
+
+    def __init__(
+        self, header: dict[str, object] | None, claims: dict[str, object] | None, candidates: int, signer: int | None
+    ) -> None:
+        self.header: Final = header
+        self.claims: Final = claims
+        self.candidates: Final = candidates
+        self.signer: Final = signer
 
 
 class TokenMemory:

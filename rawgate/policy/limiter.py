@@ -41,13 +41,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from math import ceil, inf, nextafter
 
-from rawgate.message import State
-
 SUBWINDOWS = 16
 COUNTERS = SUBWINDOWS + 1
 
 
-class Tally(State):
+class Tally:
     """What is remembered of one client under one rule.
 
     counts    the 17 counters as digits, the sub-window in progress lowest
@@ -57,11 +55,14 @@ class Tally(State):
     admitted  when the last request was admitted
     """
 
-    counts: int
-    current: int
-    free: int
-    release: float
-    admitted: float
+    __slots__ = ("admitted", "counts", "current", "free", "release")
+
+    def __init__(self, counts: int, current: int, free: int, release: float, admitted: float) -> None:
+        self.counts = counts
+        self.current = current
+        self.free = free
+        self.release = release
+        self.admitted = admitted
 
 
 class Rule:

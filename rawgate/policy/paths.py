@@ -29,8 +29,7 @@ Reading costs by the encoded octet and by the segment, so their number is bounde
 
 import re
 from collections.abc import Callable
-
-from rawgate.message import Value
+from typing import Final
 
 ENCODED_SLASH = "The path holds an encoded slash or backslash, which this route does not take."
 PARAMETERS = "The path's parameters (;…) may lead to another route, which this one does not take."
@@ -42,7 +41,7 @@ MOST_SEGMENTS = 256
 """Segments in a path that has to be normalised."""
 
 
-class Normal(Value, frozen=True):
+class Normal:
     """A target, read.
 
     path   normalised, as it is matched and forwarded; b"" when the target is refused
@@ -53,11 +52,14 @@ class Normal(Value, frozen=True):
     plain_key  the key with the parameters of its segments
     """
 
-    path: bytes
-    key: bytes
-    query: bytes
-    flaw: str
-    plain_key: bytes
+    __slots__ = ("flaw", "key", "path", "plain_key", "query")
+
+    def __init__(self, path: bytes, key: bytes, query: bytes, flaw: str, plain_key: bytes) -> None:
+        self.path: Final = path
+        self.key: Final = key
+        self.query: Final = query
+        self.flaw: Final = flaw
+        self.plain_key: Final = plain_key
 
 
 Normalise = Callable[[bytes], Normal]

@@ -23,8 +23,6 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Generic, TypeVar
 
-from msgspec import Struct
-
 from rawgate.config.model import Route
 from rawgate.errors import Problem
 
@@ -33,7 +31,7 @@ ANY_METHOD = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """`Allow` where no route restricts the method: the registered ones that make sense here; others are taken too."""
 
 
-class Group(Struct, Generic[Plan]):
+class Group(Generic[Plan]):
     """The routes of one host and prefix.
 
     methods  method → plan
@@ -42,10 +40,13 @@ class Group(Struct, Generic[Plan]):
     first    the position of its first route in the configuration
     """
 
-    methods: dict[bytes, Plan]
-    other: Plan | None
-    allow: bytes
-    first: int = 0
+    __slots__ = ("allow", "first", "methods", "other")
+
+    def __init__(self, methods: dict[bytes, Plan], other: Plan | None, allow: bytes, first: int = 0) -> None:
+        self.methods = methods
+        self.other = other
+        self.allow = allow
+        self.first = first
 
 
 class _Node(Generic[Plan]):
@@ -63,25 +64,31 @@ class _Node(Generic[Plan]):
         self.children: dict[bytes, _Node[Plan]] = {}
 
 
-class Entry(Struct, Generic[Plan]):
+class Entry(Generic[Plan]):
     """A route with its place in the configuration, its prefix as it is matched (see `paths.match_key`; lower-cased when
     it ignores case), and what to do when it is selected."""
 
-    index: int
-    route: Route
-    prefix: bytes
-    plan: Plan
-    folds: bool = False
+    __slots__ = ("folds", "index", "plan", "prefix", "route")
+
+    def __init__(self, index: int, route: Route, prefix: bytes, plan: Plan, folds: bool = False) -> None:
+        self.index = index
+        self.route = route
+        self.prefix = prefix
+        self.plan = plan
+        self.folds = folds
 
 
-class Cell(Struct, Generic[Plan]):
+class Cell(Generic[Plan]):
     """A group and where it stands. `first` is its first route; `folds`: it ignores case."""
 
-    host: bytes
-    prefix: bytes
-    group: Group[Plan]
-    first: Route
-    folds: bool = False
+    __slots__ = ("first", "folds", "group", "host", "prefix")
+
+    def __init__(self, host: bytes, prefix: bytes, group: Group[Plan], first: Route, folds: bool = False) -> None:
+        self.host = host
+        self.prefix = prefix
+        self.group = group
+        self.first = first
+        self.folds = folds
 
 
 class Router(Generic[Plan]):

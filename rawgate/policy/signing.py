@@ -7,6 +7,7 @@ section 7.1).
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hmac import digest
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.backends.openssl.backend import backend
@@ -14,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from msgspec import Struct
 from msgspec.json import encode
 
 from rawgate.errors import RawgateError
@@ -24,12 +24,15 @@ class SigningError(RawgateError):
     """This key cannot sign: one sentence, which shows nothing of the key."""
 
 
-class Signer(Struct, frozen=True):
+class Signer:
     """`sign(octets)` → their signature. `kid`: the name that a key set has for this key, or None."""
 
-    algorithm: str
-    sign: Callable[[bytes], bytes]
-    kid: str | None = None
+    __slots__ = ("algorithm", "kid", "sign")
+
+    def __init__(self, algorithm: str, sign: Callable[[bytes], bytes], kid: str | None = None) -> None:
+        self.algorithm: Final = algorithm
+        self.sign: Final = sign
+        self.kid: Final = kid
 
 
 def hs256(secret: bytes) -> Signer:

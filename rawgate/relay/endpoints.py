@@ -14,9 +14,7 @@ known of it. One that goes serves what it has been given, and nothing new.
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import TYPE_CHECKING
-
-from rawgate.message import Options
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rawgate.relay.ports import UpstreamPort
@@ -29,7 +27,7 @@ ANY = ""
 """Stands for the address of an endpoint that has one only, or whose addresses are not known yet."""
 
 
-class Place(Options, frozen=True):
+class Place:
     """Where an endpoint is, as the configuration or discovery says.
 
     scheme       "http"
@@ -39,12 +37,17 @@ class Place(Options, frozen=True):
     zone         where it stands, for who prefers what is near; "" unsaid
     """
 
-    host: str
-    port: int
-    scheme: str = "http"
-    server_name: str = ""
-    weight: int = 1
-    zone: str = ""
+    __slots__ = ("host", "port", "scheme", "server_name", "weight", "zone")
+
+    def __init__(
+        self, host: str, port: int, scheme: str = "http", server_name: str = "", weight: int = 1, zone: str = ""
+    ) -> None:
+        self.host: Final = host
+        self.port: Final = port
+        self.scheme: Final = scheme
+        self.server_name: Final = server_name
+        self.weight: Final = weight
+        self.zone: Final = zone
 
     @property
     def key(self) -> tuple[str, str, int, str]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from rawgate import errors
 from rawgate.errors import Reason
-from rawgate.message import Forward, Octets, Options, RequestHead
+from rawgate.message import Forward, Octets, RequestHead
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import DONE, LEASING, OVER, Event, Phase
 from rawgate.relay.pool import Pool
@@ -23,18 +23,29 @@ NEVER: Final = -1.0
 """The time of what did not happen."""
 
 
-class ClientOptions(Options, frozen=True):
+class ClientOptions:
     """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers.
 
     half_close: a client that has sent FIN behind its request is served all the same
     """
 
-    body_timeout: float = 30.0
-    send_timeout: float = 30.0
-    body_rate: int = 240
-    trailer_octets: int = 16 * 1024
-    trailer_fields: int = 100
-    half_close: bool = False
+    __slots__ = ("body_rate", "body_timeout", "half_close", "send_timeout", "trailer_fields", "trailer_octets")
+
+    def __init__(
+        self,
+        body_timeout: float = 30.0,
+        send_timeout: float = 30.0,
+        body_rate: int = 240,
+        trailer_octets: int = 16 * 1024,
+        trailer_fields: int = 100,
+        half_close: bool = False,
+    ) -> None:
+        self.body_timeout: Final = body_timeout
+        self.send_timeout: Final = send_timeout
+        self.body_rate: Final = body_rate
+        self.trailer_octets: Final = trailer_octets
+        self.trailer_fields: Final = trailer_fields
+        self.half_close: Final = half_close
 
 
 class Flow(ABC):

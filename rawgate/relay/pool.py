@@ -37,39 +37,75 @@ Rules it keeps
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
+from typing import Final
 
 from mypy_extensions import trait
 
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_RESET, Reason
-from rawgate.message import Options
 from rawgate.relay.endpoints import ANY, Endpoint, Endpoints, Place
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.quota import Quota
 from rawgate.relay.turns import Turns
 
 
-class UpstreamOptions(Options, frozen=True):
+class UpstreamOptions:
     """What an upstream's configuration says about relaying. Seconds and counts; `total_timeout` None: no limit.
 
     per_client: connections that one client address may hold while others wait
     reuse_after_body: whether a connection that has carried a request's body may carry another request
     """
 
-    name: str
-    places: tuple[Place, ...]
-    connect_timeout: float = 3.0
-    response_timeout: float = 5.0
-    idle_timeout: float = 60.0
-    total_timeout: float | None = None
-    max_connections: int = 256
-    keep_alive: float = 55.0
-    queue: int = 128
-    queue_timeout: float = 1.0
-    per_client: int = 64
-    max_tunnels: int = 10_000
-    reuse_after_body: bool = True
-    tunnel_idle: float = 3600.0
-    tunnel_max_age: float = 86400.0
+    __slots__ = (
+        "connect_timeout",
+        "idle_timeout",
+        "keep_alive",
+        "max_connections",
+        "max_tunnels",
+        "name",
+        "per_client",
+        "places",
+        "queue",
+        "queue_timeout",
+        "response_timeout",
+        "reuse_after_body",
+        "total_timeout",
+        "tunnel_idle",
+        "tunnel_max_age",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        places: tuple[Place, ...],
+        connect_timeout: float = 3.0,
+        response_timeout: float = 5.0,
+        idle_timeout: float = 60.0,
+        total_timeout: float | None = None,
+        max_connections: int = 256,
+        keep_alive: float = 55.0,
+        queue: int = 128,
+        queue_timeout: float = 1.0,
+        per_client: int = 64,
+        max_tunnels: int = 10_000,
+        reuse_after_body: bool = True,
+        tunnel_idle: float = 3600.0,
+        tunnel_max_age: float = 86400.0,
+    ) -> None:
+        self.name: Final = name
+        self.places: Final = places
+        self.connect_timeout: Final = connect_timeout
+        self.response_timeout: Final = response_timeout
+        self.idle_timeout: Final = idle_timeout
+        self.total_timeout: Final = total_timeout
+        self.max_connections: Final = max_connections
+        self.keep_alive: Final = keep_alive
+        self.queue: Final = queue
+        self.queue_timeout: Final = queue_timeout
+        self.per_client: Final = per_client
+        self.max_tunnels: Final = max_tunnels
+        self.reuse_after_body: Final = reuse_after_body
+        self.tunnel_idle: Final = tunnel_idle
+        self.tunnel_max_age: Final = tunnel_max_age
 
 
 @trait

@@ -5,29 +5,36 @@ a `Connection: close`, colours the next one; framing, bodies and reuse are not l
 passed the pre-check of `scan`, since h11 alone takes folds, bare LF, control octets and heads of any size.
 """
 
+from typing import Final
+
 import h11
-from msgspec import Struct
 
 Items = list[tuple[bytes, bytes]]
 """Field lines in order: name as received, value without the blanks around it."""
 
 
-class RequestParts(Struct, frozen=True, gc=False):
+class RequestParts:
     """What h11 reads out of a request head; `minor` is 0 or 1, repeats of an equal Content-Length are one item."""
 
-    method: bytes
-    target: bytes
-    minor: int
-    items: Items
+    __slots__ = ("items", "method", "minor", "target")
+
+    def __init__(self, method: bytes, target: bytes, minor: int, items: Items) -> None:
+        self.method: Final = method
+        self.target: Final = target
+        self.minor: Final = minor
+        self.items: Final = items
 
 
-class ResponseParts(Struct, frozen=True, gc=False):
+class ResponseParts:
     """What h11 reads out of a response head."""
 
-    status: int
-    phrase: bytes
-    minor: int
-    items: Items
+    __slots__ = ("items", "minor", "phrase", "status")
+
+    def __init__(self, status: int, phrase: bytes, minor: int, items: Items) -> None:
+        self.status: Final = status
+        self.phrase: Final = phrase
+        self.minor: Final = minor
+        self.items: Final = items
 
 
 # h11 reads an interim response only after a request, and a 101 only after one that offered to switch.

@@ -11,16 +11,16 @@ Rules it keeps
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from rawgate.errors import MessageError
-from rawgate.message import Options
 from rawgate.wire.grammar import forbidden
 
 Refuse = Callable[[str], MessageError]
 Overrun = Callable[[bytearray, int, int], tuple[int, MessageError] | None]
 
 
-class ScanRules(Options, frozen=True):
+class ScanRules:
     """What is the same for all heads of one kind.
 
     what       the section's name in a sentence: "The head"
@@ -32,12 +32,17 @@ class ScanRules(Options, frozen=True):
     blank      whether one empty line before the start line is ignored (RFC 9112 section 2.2, for servers only)
     """
 
-    what: str
-    limit: int
-    malformed: Refuse
-    too_large: Refuse
-    overrun: Overrun
-    blank: bool
+    __slots__ = ("blank", "limit", "malformed", "overrun", "too_large", "what")
+
+    def __init__(
+        self, what: str, limit: int, malformed: Refuse, too_large: Refuse, overrun: Overrun, blank: bool
+    ) -> None:
+        self.what: Final = what
+        self.limit: Final = limit
+        self.malformed: Final = malformed
+        self.too_large: Final = too_large
+        self.overrun: Final = overrun
+        self.blank: Final = blank
 
 
 class HeadScan:

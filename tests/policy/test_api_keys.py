@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.values import Alike
 from rawgate.config.model import ApiKeys, Secret
 from rawgate.message import Identity
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -186,7 +187,7 @@ def test_every_visible_key_is_found_and_only_it(key: str) -> None:
     if key.lower().startswith("sha256:") or "\\n" in key or (key[0] == key[-1] and key[0] in "'\"`"):
         return
     assert table is not None
-    assert table.lookup(key.encode()) == Identity("key", "n")
+    assert table.lookup(key.encode()) == Alike(Identity("key", "n"))
     assert table.lookup(key.encode() + b"!") is None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from harness.values import Alike
 from rawgate.message import CHUNKED, NO_BODY
 from rawgate.wire import ResponseReader
 
@@ -257,7 +258,7 @@ def test_accepted(
     response_head: Make,
     portionings: Cut,
 ) -> None:
-    expected = response_head(**differences), trailing
+    expected = Alike(response_head(**differences)), trailing
     for portions in portionings(octets + trailing):
         assert read_response(portions, method, fast) == expected
 

@@ -2,7 +2,7 @@
 
 The source is the same that CPython interprets, and behaves the same; the process tests run on both. What it saves is
 the interpreter's own part: calls, attributes, jumps. What is C already (patterns, dictionaries, joining octets) costs
-what it did. Values are made plain classes on the way (`natively`).
+what it did.
 """
 
 import os
@@ -10,8 +10,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-from tools.binary.natively import natively
 
 COMPILED = tuple(
     Path("rawgate", f"{module}.py")
@@ -68,7 +66,8 @@ COMPILED = tuple(
 """Left out: what runs once, or rarely, and what encodes values, since msgspec is C already.
 
 Generic classes lose their brackets: modules that are not compiled name them in annotations only, in quotes.
-Their classes have no keywords but those of their base: mypyc passes over them in silence (a test looks)."""
+Their classes have no keywords, which mypyc ignores in silence, and are no Structs, whose fields it would look up by
+name (a test checks both)."""
 
 _SETUP = """
 import sys
@@ -94,8 +93,6 @@ def compiled_ahead(root: Path, work: Path) -> dict[str, Path]:
     source, made = work / "source", work / "made"
     # mypyc works beside the source, and by paths relative to it.
     shutil.copytree(root / "rawgate", source / "rawgate")
-    for module in COMPILED:
-        (source / module).write_text(natively((source / module).read_text()))
     command = [sys.executable, "-c", _SETUP, ":".join(map(str, COMPILED)), str(made)]
     # Calls between our own functions, and into CPython, are direct ones then: 3 % less time for a request.
     flags = f"{os.environ.get('CFLAGS', '')} -fno-plt -fno-semantic-interposition"

@@ -4,15 +4,13 @@ again; nothing that was decided depends on it.
 
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from rawgate.config.model import Config, RegexRewrite, Route
 from rawgate.message import RequestHead
 from rawgate.offline.explain.fields import as_text
 from rawgate.offline.explain.model import Reading
 from rawgate.policy.paths import Normal
 from rawgate.policy.patterns import compile_pattern
-from rawgate.policy.router import Router
+from rawgate.policy.router import Cell, Router
 
 if TYPE_CHECKING:
     from rawgate.policy.gate import CompiledRoute
@@ -41,7 +39,7 @@ def _taken_by(router: "Router[CompiledRoute]", key: bytes, head: RequestHead) ->
 
 def _without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":
     """The same routes for a reader to whom all letters are small."""
-    return Router([structs.replace(cell, prefix=cell.prefix.lower(), folds=True) for cell in router.cells])
+    return Router([Cell(cell.host, cell.prefix.lower(), cell.group, cell.first, folds=True) for cell in router.cells])
 
 
 def rewrite_rule(config: Config, route: Route, normal: Normal) -> tuple[str, bool]:

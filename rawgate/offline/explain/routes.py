@@ -3,8 +3,6 @@ time, with its host or its prefix alone, so that each of the two is judged by th
 
 from collections.abc import Iterable
 
-from msgspec import structs
-
 from rawgate.config.model import Route
 from rawgate.message import RequestHead
 from rawgate.offline.explain.model import RouteTried
@@ -36,12 +34,12 @@ def _tried(
     name = _name(route)
     if name == selected:
         return RouteTried(name, "selected", _where(route, folds=cell.folds))
-    if Router([structs.replace(cell, prefix=b"/")]).find(*searched) is None:
+    if Router([Cell(cell.host, b"/", cell.group, cell.first, cell.folds)]).find(*searched) is None:
         return RouteTried(name, "host", f"is for the host {route.host}")
-    alone = structs.replace(cell, host=b"")
+    alone = Cell(b"", cell.prefix, cell.group, cell.first, cell.folds)
     if Router([alone]).find(*searched) is None:
         why = f"is for {route.prefix} and what lies below"
-        folded = structs.replace(alone, prefix=cell.prefix.lower(), folds=True)
+        folded = Cell(b"", cell.prefix.lower(), cell.group, cell.first, folds=True)
         fits = Router([folded]).find(*searched) is not None
         return RouteTried(name, "prefix", f"{why}, in these letters" if fits else why)
     if cell.group is not group:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from rawgate.errors import Reason
-from rawgate.message import Decide, Identity, replaced
+from rawgate.message import Decide, Identity
 from rawgate.policy.addresses import Hop
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, api_key, bearer, compose
 from rawgate.policy.jwt import JwtVerifier
@@ -73,11 +73,10 @@ def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], Compi
 
 
 def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
-    return replaced(
-        route,
-        credential=None if route.credential is None else _watched_credential(route.credential, trace),
-        limit=None if route.limit is None else _watched_limit(route.limit, trace),
-        rewrite=None if route.rewrite is None else _watched_rewrite(route.rewrite, trace),
+    return route.with_steps(
+        None if route.credential is None else _watched_credential(route.credential, trace),
+        None if route.limit is None else _watched_limit(route.limit, trace),
+        None if route.rewrite is None else _watched_rewrite(route.rewrite, trace),
     )
 
 
@@ -105,7 +104,7 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
         trace.found = inner.check(parsed, wall)
         return trace.found
 
-    return replaced(inner, check=check)
+    return Credential(inner.by, check, inner.missing, inner.invalid)
 
 
 def _watched_limit(limit: Limit, trace: Trace) -> Limit:

@@ -1,0 +1,28 @@
+"""Values of rawgate compared by what they hold. They themselves are compared by identity (see `rawgate.message`)."""
+
+from typing import Any
+
+
+def contents(value: object) -> Any:
+    """A value's fields by name, and those of the values in it; anything else as it is."""
+    kind = type(value)
+    if not kind.__module__.startswith("rawgate.") or "__slots__" not in vars(kind):
+        return value
+    return {name: contents(getattr(value, name)) for name in vars(kind)["__slots__"]}
+
+
+class Alike:
+    """Equal to each value of the same class with equal fields: `assert read(octets) == Alike(RequestHead(…))`."""
+
+    def __init__(self, value: object) -> None:
+        self.kind = type(value)
+        self.contents = contents(value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is self.kind and contents(other) == self.contents
+
+    def __hash__(self) -> int:
+        return hash(self.kind)
+
+    def __repr__(self) -> str:
+        return f"{self.kind.__name__}{self.contents}"
