@@ -124,9 +124,12 @@ def listen(constraint: ListenAddress, value: object, context: Context) -> Listen
 
 def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None]:
     """Address and mode of an entry of `listen`."""
+    mode: object = None
     if isinstance(value, Listen):
-        mode: object = value.mode
-    elif isinstance(value, Mapping):
+        if value.mode is not None and not 0 <= value.mode <= _ALL_BITS:
+            raise InvalidError(f"{shown(value.mode)} is not a mode", expected=constraint.mode)
+        return value, value.mode
+    if isinstance(value, Mapping):
         for key in value:
             if key in ("tls", "proxy_protocol"):
                 raise InvalidError(f"{key} is not built yet", expected="no such key")
@@ -135,15 +138,12 @@ def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None
         if "address" not in value:
             raise InvalidError("has no address", expected=constraint.expected)
         mode, value = value.get("mode"), value["address"]
-    else:
-        mode = None
     return value, mode if mode is None else _mode(constraint, mode)
 
 
 def _mode(constraint: ListenAddress, value: object) -> int:
-    """Permission bits, in octal digits; plain numbers are taken from a Python configuration's `Listen` only."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ALL_BITS:
-        return value
+    """Permission bits, in octal digits. A number is taken from a Python configuration's `Listen` only: in a table,
+    `mode = 660` would mean what nobody means by it."""
     if isinstance(value, str) and _MODE.fullmatch(value):
         return int(value, 8)
     raise InvalidError(f"{shown(value)} is not a mode", expected=constraint.mode)
