@@ -69,7 +69,7 @@ def _reason(
     return reason
 
 
-OK = _reason("ok", 0, "none", "The upstream's answer was relayed whole, or the gateway answered as asked.")
+OK = _reason("ok", 0, "none", "The upstream's response was relayed whole, or the gateway answered as asked.")
 
 BAD_REQUEST = _reason("bad_request", 400, "client", "The request is malformed or its framing is ambiguous.")
 HEAD_TIMEOUT = _reason("head_timeout", 408, "client", "The request head did not arrive in time.")
@@ -103,17 +103,19 @@ UPSTREAM_CONNECT_FAILED = _reason(
     "upstream_connect_failed", 502, "upstream", "No connection to the service could be made.", retry=True
 )
 UPSTREAM_RESET = _reason(
-    "upstream_reset", 502, "upstream", "The service closed the connection without an answer.", retry=True
+    "upstream_reset", 502, "upstream", "The service closed the connection without a response.", retry=True
 )
-UPSTREAM_BAD_RESPONSE = _reason("upstream_bad_response", 502, "upstream", "The service's answer is not valid HTTP/1.1.")
+UPSTREAM_BAD_RESPONSE = _reason(
+    "upstream_bad_response", 502, "upstream", "The service's response is not valid HTTP/1.1."
+)
 UPSTREAM_TIMEOUT = _reason("upstream_timeout", 504, "upstream", "The service did not answer in time.")
-UPSTREAM_CUT = _reason("upstream_cut", 0, "upstream", "The service's answer broke off; so did the client's.")
+UPSTREAM_CUT = _reason("upstream_cut", 0, "upstream", "The service's response broke off; so did the client's.")
 
 QUEUE_FULL = _reason("queue_full", 503, "gateway", "Too many requests are waiting for this service.")
 QUEUE_TIMEOUT = _reason("queue_timeout", 503, "gateway", "No connection to this service came free in time.")
 CONNECTION_LIMIT = _reason("connection_limit", 503, "gateway", "The gateway holds as many connections as it may.")
 DRAINING = _reason("draining", 503, "gateway", "The gateway is shutting down.")
-CLIENT_GONE = _reason("client_gone", 499, "client", "The client left before the answer was complete.")
+CLIENT_GONE = _reason("client_gone", 499, "client", "The client left before the response was complete.")
 TUNNEL_IDLE = _reason("tunnel_idle", 101, "gateway", "The tunnel was silent for too long.")
 TUNNEL_MAX_AGE = _reason("tunnel_max_age", 101, "gateway", "The tunnel reached its maximum age.")
 INTERNAL = _reason("internal", 500, "gateway", "The gateway made a mistake; its error log says which.")

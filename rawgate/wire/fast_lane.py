@@ -26,7 +26,7 @@ _MOST_DIGITS = 18
 _CONTROLS_MARKED = bytes(octet if octet >= 32 and octet != 127 else 0xFF for octet in range(256))
 
 Fields = tuple[dict[bytes, bytes], list[bytes], Removable]
-Hop = tuple[int, bool]
+Framing = tuple[int, bool]
 
 
 def split_head(data: bytes, octets: int, fields: int) -> tuple[list[bytes], bytes] | None:
@@ -65,7 +65,7 @@ def sort_fields(lines: list[bytes], names: FieldNames) -> Fields | None:
     return parsed, passthrough, removable
 
 
-def hop(parsed: dict[bytes, bytes], otherwise: int) -> Hop | None:
+def read_framing(parsed: dict[bytes, bytes], otherwise: int) -> Framing | None:
     """The body, octets or CHUNKED or `otherwise` when no field frames it, and whether Connection says close. None when
     any of the fields that concern the hop says something uncommon."""
     connection = parsed.get(b"connection")

@@ -53,29 +53,29 @@ class FieldNames(dict[bytes, bytes | None]):
     outside, so it takes a fixed number of them and none that is long; others cost a few steps each time.
 
     removable  lower-cased names; one that ends in "*" stands for all that begin so
-    rare     lower-cased names of fields that need more thought than the fast lane gives to any
+    h11_only  lower-cased names of fields that need more thought than the fast lane gives to any
     aliased  names, as READ_AS has them, that no other spelling may stand for: such a field is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_rare", "_removable", "parsed")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "parsed")
 
     def __init__(
         self,
         parsed: frozenset[bytes],
         removable: frozenset[bytes] = frozenset(),
-        rare: frozenset[bytes] = frozenset(),
+        h11_only: frozenset[bytes] = frozenset(),
         aliased: frozenset[bytes] = frozenset(),
     ) -> None:
         super().__init__()
         self.parsed = parsed
         self._removable = frozenset(name.translate(READ_AS) for name in removable if not name.endswith(b"*"))
         self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
-        self._rare = rare
+        self._h11_only = h11_only
         self._aliased = aliased
 
     def __missing__(self, spelling: bytes) -> bytes | None:
         lowered = spelling.lower()
-        if TOKEN.fullmatch(spelling) is None or lowered in self._rare or self.is_alias(lowered):
+        if TOKEN.fullmatch(spelling) is None or lowered in self._h11_only or self.is_alias(lowered):
             return NOT_A_NAME
         name = lowered if lowered in self.parsed else b"" if self.is_removable(lowered) else None
         if len(self) < _SPELLINGS and len(spelling) <= _MEMORABLE:
@@ -107,7 +107,7 @@ def members(value: bytes) -> list[bytes] | None:
     return found
 
 
-def end_here(
+def strip_connection_fields(
     options: list[bytes], parsed: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
 ) -> tuple[list[bytes], Removable]:
     """The lines that pass through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from

@@ -46,14 +46,14 @@ _LONG = 64
 ten requests. All that it could find there are octets that the pre-check refuses."""
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
-_Aside = list[tuple[int, bytes]]
+_LongValues = list[tuple[int, bytes]]
 """Values kept from h11, each with the position of its line, those of `_FRAMING` not counted: h11 joins some of them."""
 
 
-def _set_aside(head: bytes) -> tuple[bytes, _Aside]:
+def _shorten_values(head: bytes) -> tuple[bytes, _LongValues]:
     """The head with a short value in place of each long one, and those."""
     lines = head.split(b"\r\n")
-    aside: _Aside = []
+    long_values: _LongValues = []
     position = 0
     for index, line in enumerate(lines[1:-2], 1):
         name, colon, value = line.partition(b":")
@@ -61,16 +61,16 @@ def _set_aside(head: bytes) -> tuple[bytes, _Aside]:
             continue
         if len(line) > _LONG and colon:
             lines[index] = name + b":x"
-            aside.append((position, value.strip(b" \t")))
+            long_values.append((position, value.strip(b" \t")))
         position += 1
-    return b"\r\n".join(lines), aside
+    return b"\r\n".join(lines), long_values
 
 
-def _put_back(items: Items, aside: _Aside) -> Items:
+def _restore_values(items: Items, long_values: _LongValues) -> Items:
     """The fields with their own values again."""
     whole = list(items)
     others = [index for index, (name, _) in enumerate(items) if name.lower() not in _FRAMING]
-    for position, value in aside:
+    for position, value in long_values:
         index = others[position]
         whole[index] = (items[index][0], value)
     return whole
@@ -78,7 +78,7 @@ def _put_back(items: Items, aside: _Aside) -> Items:
 
 def parse_request(head: bytes) -> RequestParts | None:
     """Parse a whole request head, from the request line to the empty line. None: h11 refuses it."""
-    head, aside = _set_aside(head)
+    head, long_values = _shorten_values(head)
     connection = h11.Connection(h11.SERVER, len(head))
     connection.receive_data(head)
     try:
@@ -89,7 +89,9 @@ def parse_request(head: bytes) -> RequestParts | None:
         return None
     minor = min(int(event.http_version[2:]), 1)
     items = event.headers.raw_items()
-    return RequestParts(event.method, event.target, minor, _put_back(items, aside) if aside else items)
+    return RequestParts(
+        event.method, event.target, minor, _restore_values(items, long_values) if long_values else items
+    )
 
 
 def parse_response(head: bytes) -> ResponseParts | None:

@@ -24,16 +24,16 @@ from rawgate.errors import (
     RequestError,
 )
 from rawgate.message import CHUNKED, NO_BODY, READ_AS, RequestHead
-from rawgate.wire.fast_lane import hop, sort_fields, split_head
+from rawgate.wire.fast_lane import read_framing, sort_fields, split_head
 from rawgate.wire.fields import (
     HOP_BY_HOP,
     MOST_MEMBERS,
     FieldNames,
     content_length_fault,
-    end_here,
     members,
     raw_fields,
     read_length,
+    strip_connection_fields,
 )
 from rawgate.wire.grammar import ENDS_IN_NUMBER, HOST, REGISTERED_METHODS, TCHAR, TOKEN
 from rawgate.wire.h11_lane import Items, RequestParts, parse_request
@@ -43,9 +43,9 @@ _METHOD_LIMIT = 64
 """Octets. RFC 9112 section 3: a method longer than any implemented one SHOULD be answered with 501."""
 
 _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
-_RARE = frozenset((b"expect", b"keep-alive", b"upgrade"))
-_READ_HERE = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
-_READ_OCTETS = 2048
+_H11_ONLY = frozenset((b"expect", b"keep-alive", b"upgrade"))
+_INTERPRETED = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
+_INTERPRETED_OCTETS = 2048
 """Octets that the field lines which are read here may have in all: they are a few hundred in practice, and reading them
 costs ten times what other lines do."""
 
@@ -94,7 +94,7 @@ class RequestRules:
         self.fast = fast
         self.scan = ScanRules("The head", head, _malformed, _too_large, _overrun_beyond(target), True)
         aliased = frozenset(name.translate(READ_AS) for name in _FRAMING | wanted | protected)
-        self.names = FieldNames(_FRAMING | wanted, removable, _RARE, aliased)
+        self.names = FieldNames(_FRAMING | wanted, removable, _H11_ONLY, aliased)
         self.unnameable = _UNNAMEABLE | protected
         self.methods = REGISTERED_METHODS | methods
         self.misspelt = frozenset(method.upper() for method in self.methods)
@@ -131,7 +131,7 @@ class RequestReader:
         target = after.partition(b" ")[0]
         if not TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
             return (b"", b"")
-        return (method[:_METHOD_LIMIT], target if target[:1] in (b"/", b"*") else _behind_authority(target))
+        return (method[:_METHOD_LIMIT], target if target[:1] in (b"/", b"*") else _path_after_authority(target))
 
     def feed(self, data: bytes) -> RequestHead | None:
         """Take octets from the client. Returns a head once it is complete, None while it is not.
@@ -169,10 +169,10 @@ class RequestReader:
             if not is_host(host):
                 return None
             self._host = host
-        common = hop(parsed, NO_BODY)
-        if common is None:
+        framing = read_framing(parsed, NO_BODY)
+        if framing is None:
             return None
-        body, close = common
+        body, close = framing
         self.rest = rest
         size = len(data) - len(rest)
         return RequestHead(method, target, 1, host, parsed, passthrough, body, close, False, b"", size, removable)
@@ -202,7 +202,7 @@ class RequestReader:
         head = octets[scan.start : size]
         if head.count(b"\r\n") - 2 > self._rules.headers:
             raise RequestError(HEAD_TOO_LARGE, "The head has more field lines than the limit.")
-        if _octets_read_here(head) > _READ_OCTETS:
+        if _interpreted_octets(head) > _INTERPRETED_OCTETS:
             raise _malformed("The fields that concern the connection are longer than any that can be meant.")
         request = _assemble(_parse(head), size, self._rules)
         self.rest = octets[size:] + behind
@@ -249,7 +249,7 @@ def _overrun_beyond(limit: int) -> Overrun:
     return overrun
 
 
-def _behind_authority(target: bytes) -> bytes:
+def _path_after_authority(target: bytes) -> bytes:
     """The path of a target in absolute-form, or of one that is nearly that; b"" for an authority alone."""
     slash = target.find(b"/", target.find(b"://") + len(b"://") if b"://" in target else 0)
     return target[slash:] if slash >= 0 else b""
@@ -314,9 +314,9 @@ def is_host(value: bytes) -> bool:
     return not port or int(port) <= 65535
 
 
-def _octets_read_here(head: bytes) -> int:
+def _interpreted_octets(head: bytes) -> int:
     lines = head.split(b"\r\n")
-    return sum([len(line) for line in lines if line.partition(b":")[0].lower() in _READ_HERE])
+    return sum([len(line) for line in lines if line.partition(b":")[0].lower() in _INTERPRETED])
 
 
 def _parse(head: bytes) -> RequestParts:
@@ -397,7 +397,7 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     upgrade = _offers(parsed.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
     # RFC 9112 section 9.3
     close = b"close" in options or (minor == 0 and b"keep-alive" not in options)
-    passthrough, removable = end_here(options, parsed, others, rules.names)
+    passthrough, removable = strip_connection_fields(options, parsed, others, rules.names)
     return RequestHead(
         parts.method, target, minor, authority, parsed, passthrough, body, close, expect, upgrade, size, removable
     )

@@ -9,16 +9,16 @@ from typing import Final
 
 from rawgate.errors import MessageError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
-from rawgate.wire.fast_lane import hop, sort_fields, split_head
+from rawgate.wire.fast_lane import read_framing, sort_fields, split_head
 from rawgate.wire.fields import (
     HOP_BY_HOP,
     MOST_MEMBERS,
     FieldNames,
     content_length_fault,
-    end_here,
     members,
     raw_fields,
     read_length,
+    strip_connection_fields,
 )
 from rawgate.wire.h11_lane import ResponseParts, parse_response
 from rawgate.wire.scan import HeadScan, ScanRules
@@ -28,9 +28,9 @@ _FIRST_OCTETS = b"HTTP/1."
 _KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(?![0-9]))")
 
 
-_RARE = frozenset((b"upgrade",))
+_H11_ONLY = frozenset((b"upgrade",))
 _START = {b"HTTP/1.1 %d " % status: status for status in range(200, 600) if status not in (204, 304)}
-"""How the status lines of the fast lane start: those of final answers whose body is framed by the fields alone."""
+"""How the status lines of the fast lane start: those of final responses whose body is framed by the fields alone."""
 _START_LENGTH: Final = 13
 
 
@@ -52,7 +52,7 @@ class ResponseRules:
         self.headers = headers
         self.fast = fast
         self.scan = ScanRules("The head", head, ResponseError, ResponseError, _overrun, False)
-        self.names = FieldNames(HOP_BY_HOP | wanted, removable, _RARE)
+        self.names = FieldNames(HOP_BY_HOP | wanted, removable, _H11_ONLY)
 
 
 class ResponseReader:
@@ -97,15 +97,15 @@ class ResponseReader:
         if fields is None:
             return None
         parsed, passthrough, removable = fields
-        common = hop(parsed, UNTIL_CLOSE)
-        if common is None or method == b"HEAD":
+        framing = read_framing(parsed, UNTIL_CLOSE)
+        if framing is None or method == b"HEAD":
             return None
-        body, close = common
+        body, close = framing
         length = body
         if body < 0:
             length = -1
             close = close or body == UNTIL_CLOSE
-        keep_alive = _promised(parsed.pop(b"keep-alive")) if b"keep-alive" in parsed else -1
+        keep_alive = _keep_alive_seconds(parsed.pop(b"keep-alive")) if b"keep-alive" in parsed else -1
         self.rest = rest
         return ResponseHead(_START[start], phrase, parsed, passthrough, body, length, close, keep_alive, b"", removable)
 
@@ -133,10 +133,10 @@ class ResponseReader:
 
 
 def _overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
-    """Whether the first octets can no longer be those of HTTP/1: another protocol answers there."""
+    """Whether the first octets can no longer be those of HTTP/1: another protocol speaks there."""
     for at in range(min(len(buffer), len(_FIRST_OCTETS))):
         if buffer[at] != _FIRST_OCTETS[at]:
-            return at, ResponseError("The answer does not start as HTTP/1 does.")
+            return at, ResponseError("The response does not start as HTTP/1 does.")
     return None
 
 
@@ -173,16 +173,16 @@ def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> Respons
         or b"close" in options
         or (parts.minor == 0 and b"keep-alive" not in options)  # RFC 9112 section 9.3
     )
-    keep_alive = _promised(parsed.pop(b"keep-alive", b""))
+    keep_alive = _keep_alive_seconds(parsed.pop(b"keep-alive", b""))
     upgrade = parsed.get(b"upgrade", b"") if status in (101, 426) else b""
-    passthrough, removable = end_here(options, parsed, others, names)
+    passthrough, removable = strip_connection_fields(options, parsed, others, names)
     return ResponseHead(status, parts.phrase, parsed, passthrough, body, length, close, keep_alive, upgrade, removable)
 
 
-def _promised(value: bytes) -> int:
+def _keep_alive_seconds(value: bytes) -> int:
     """Seconds for which a Keep-Alive field says that the connection stays open, or -1."""
-    promise = _KEEP_ALIVE.search(value)
-    return int(promise[1]) if promise else -1
+    timeout = _KEEP_ALIVE.search(value)
+    return int(timeout[1]) if timeout else -1
 
 
 def _framing(parsed: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:
