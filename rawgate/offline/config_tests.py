@@ -111,7 +111,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
         group = gate.router.find(authority, key)
         return None if group is None else refit(group, changed)
 
-    return compose(gate.hop_of, gate.client_of, gate.normalise, find, new_id)
+    return compose(gate.peer_of, gate.client_of, gate.normalise, find, new_id)
 
 
 def _given(credential: Credential, test: Test) -> Credential:

@@ -31,7 +31,7 @@ NOWHERE = b"unknown"
 """RFC 7239 section 6.2."""
 
 
-class Hop:
+class PeerAddress:
     """One address on the way.
 
     address  its usual text form; an IPv4-mapped IPv6 address as IPv4
@@ -49,10 +49,10 @@ class Hop:
         self.bucket: Final = bucket
 
 
-HopOf = Callable[[str], Hop]
-"""`peer.address` → its hop."""
-ClientOf = Callable[[Hop, dict[bytes, bytes]], Hop]
-"""`(trusted peer, parsed fields)` → the client's hop."""
+PeerOf = Callable[[str], PeerAddress]
+"""`peer.address` → the peer's address."""
+ClientOf = Callable[[PeerAddress, dict[bytes, bytes]], PeerAddress]
+"""`(trusted peer, parsed fields)` → the client's address."""
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
@@ -78,44 +78,44 @@ def _bucket(address: IPv4Address | IPv6Address) -> str:
     return f"ip:{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
-def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None) -> tuple[HopOf, ClientOf]:
+def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None) -> tuple[PeerOf, ClientOf]:
     """The two questions about addresses, with `gateway.trusted_proxies` and `gateway.client_ip_header` built in.
     Both remember a bounded number of addresses."""
 
     networks = [network for network in trusted if not isinstance(network, str)]
     nowhere = "unix" in trusted
 
-    def read(text: str) -> Hop | None:
+    def read(text: str) -> PeerAddress | None:
         address = _parse(text)
         if address is None:
             return None
-        parsed = any(address.version == network.version and address in network for network in networks)
-        return Hop(str(address), str(address).encode(), parsed, _bucket(address))
+        is_trusted = any(address.version == network.version and address in network for network in networks)
+        return PeerAddress(str(address), str(address).encode(), is_trusted, _bucket(address))
 
     # Not as decorators: those of inner functions are passed over when this is compiled ahead of time.
     listed = lru_cache(_REMEMBERED)(read)
-    hop_of = lru_cache(_REMEMBERED)(
-        lambda address: listed(address) or Hop(address, NOWHERE, nowhere and address == "unix", f"ip:{address}")
+    peer_of = lru_cache(_REMEMBERED)(
+        lambda address: listed(address) or PeerAddress(address, NOWHERE, nowhere and address == "unix", f"ip:{address}")
     )
 
-    def walk(peer: Hop, parsed: dict[bytes, bytes]) -> Hop:
+    def walk(peer: PeerAddress, parsed: dict[bytes, bytes]) -> PeerAddress:
         client = peer
         for entry in reversed(parsed.get(b"x-forwarded-for", b"").rsplit(b",", MOST_HOPS)[-MOST_HOPS:]):
             if not entry.strip():
                 continue
-            hop = listed(entry.decode("latin-1"))
-            if hop is None:
+            address = listed(entry.decode("latin-1"))
+            if address is None:
                 break
-            client = hop
-            if not hop.trusted:
+            client = address
+            if not address.trusted:
                 break
         return client
 
     if client_ip_header is None:
-        return hop_of, walk
+        return peer_of, walk
     name = client_ip_header.lower().encode()
 
-    def named(peer: Hop, parsed: dict[bytes, bytes]) -> Hop:
+    def named(peer: PeerAddress, parsed: dict[bytes, bytes]) -> PeerAddress:
         return listed(parsed.get(name, b"").decode("latin-1")) or peer
 
-    return hop_of, named
+    return peer_of, named

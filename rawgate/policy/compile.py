@@ -45,9 +45,9 @@ def compile_limiters(capacity: int, report: Report) -> Limiters:
 
 
 def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
-    parsed = limiters.credentials.rule(name, rate.max, rate.window)
+    verified = limiters.credentials.rule(name, rate.max, rate.window)
     anonymous = limiters.addresses.rule(name, rate.max, rate.window)
-    return Limit(parsed.hit, anonymous.hit, LimitLines(name, rate))
+    return Limit(verified.hit, anonymous.hit, LimitLines(name, rate))
 
 
 def _too_large(route: Route, limit: int) -> str:
@@ -55,7 +55,7 @@ def _too_large(route: Route, limit: int) -> str:
     return f"The request body is larger than {size_text(limit)}, which {key} sets."
 
 
-def _told(route: Route) -> frozenset[bytes]:
+def _written_by_cors(route: Route) -> frozenset[bytes]:
     """The names of fields that only CORS writes on the route."""
     return frozenset() if route.cors is None else cors.RESPONSE_FIELDS
 
@@ -93,11 +93,11 @@ class _Compiler:
         ip_headers = {self.ip_header} - {b""}
         self.untrusted = headers.compile_untrusted(gateway.untrusted_headers)
         self.by_method = frozenset((route.host, route.prefix) for route in config.routes if route.methods is not None)
-        self.protected = headers.OURS | {b"authorization"} | keys | ip_headers | self.untrusted.names
+        self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
         self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
         self.response_wanted = (
             headers.RESPONSE_NAMES
-            | (headers.TURNED_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
+            | (headers.LOCATION_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
             | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
@@ -178,7 +178,7 @@ class _Compiler:
             options=RouteOptions(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
             keeps_slash=route.encoded_slash == "keep",
             keeps_parameters=route.path_parameters == "keep",
-            own=headers.own_lines(route.response_headers, _told(route)),
+            own=headers.own_lines(route.response_headers, _written_by_cors(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
@@ -190,11 +190,11 @@ class _Compiler:
                 upstream.targets[0].authority.encode(),
                 route.request_headers,
                 pass_host=route.upstream_host == "pass",
-                named=self.wanted,
+                parsed_names=self.wanted,
                 withheld=self._withheld(route),
                 ip_header=self.ip_header,
                 untrusted=self._untrusted(route),
-                vouched_by="" if route.auth == "none" else route.auth,
+                verified_by="" if route.auth == "none" else route.auth,
                 prefix=headers.replaced_prefix(*swap),
             ),
             down=self._down(route, upstream, swap),
@@ -274,7 +274,7 @@ class _Compiler:
         if route.rewrite_location:
             turn_back = headers.compile_turn_back((target.authority.encode() for target in upstream.targets), *swap)
         return headers.compile_down(
-            removed, self.response_wanted, route.response_headers, self.date, turn_back, _told(route)
+            removed, self.response_wanted, route.response_headers, self.date, turn_back, _written_by_cors(route)
         )
 
 
@@ -303,9 +303,9 @@ def compile_gate(
         compiler.check_tests()
     if len(problems) > found:
         return None
-    hop_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
+    peer_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
     return Gate(
-        decide=compose(hop_of, client_of, compiler.normalise, router.find, new_id),
+        decide=compose(peer_of, client_of, compiler.normalise, router.find, new_id),
         wanted=compiler.wanted,
         protected=compiler.protected,
         removable=compiler.removable,
@@ -314,7 +314,7 @@ def compile_gate(
         response_removable=compiler.response_removable,
         limiters=compiler.limiters,
         credentials=compiler.credentials,
-        hop_of=hop_of,
+        peer_of=peer_of,
         client_of=client_of,
         normalise=compiler.normalise,
         router=router,

@@ -77,7 +77,7 @@ class CorsPolicy:
         """For an answer that is not a preflight's, from the request's fields."""
         return self.wildcard or self.origins.get(parsed.get(b"origin", b""), self.refusal)
 
-    def answer(self, parsed: dict[bytes, bytes]) -> tuple[bytes, str]:
+    def preflight_fields(self, parsed: dict[bytes, bytes]) -> tuple[bytes, str]:
         """The lines of a preflight's answer, and why the browser will refuse, or "". `parsed` holds the request's
         Origin and Access-Control-Request-Method."""
         origin, method = parsed[b"origin"], parsed[b"access-control-request-method"]

@@ -51,7 +51,7 @@ from rawgate.message import (
     RouteOptions,
 )
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import ClientOf, Hop, HopOf
+from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
 from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
@@ -237,17 +237,17 @@ class Gate:
     response_wanted, response_removable  the same for responses
     limiters         all routes' counters; `limiters.evicted` says whether their promise held
     credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
-    hop_of, client_of, normalise, router  the steps that depend on no route
+    peer_of, client_of, normalise, router  the steps that depend on no route
     """
 
     __slots__ = (
         "client_of",
         "credentials",
         "decide",
-        "hop_of",
         "limiters",
         "methods",
         "normalise",
+        "peer_of",
         "protected",
         "removable",
         "response_removable",
@@ -267,7 +267,7 @@ class Gate:
         response_removable: frozenset[bytes],
         limiters: Limiters,
         credentials: dict[str, Credential],
-        hop_of: HopOf,
+        peer_of: PeerOf,
         client_of: ClientOf,
         normalise: paths.Normalise,
         router: Router[CompiledRoute],
@@ -281,7 +281,7 @@ class Gate:
         self.response_removable: Final = response_removable
         self.limiters: Final = limiters
         self.credentials: Final = credentials
-        self.hop_of: Final = hop_of
+        self.peer_of: Final = peer_of
         self.client_of: Final = client_of
         self.normalise: Final = normalise
         self.router: Final = router
@@ -310,17 +310,17 @@ def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
 
 
 def compose(
-    hop_of: HopOf, client_of: ClientOf, normalise: paths.Normalise, find: Find, new_id: Callable[[], str]
+    peer_of: PeerOf, client_of: ClientOf, normalise: paths.Normalise, find: Find, new_id: Callable[[], str]
 ) -> Decide:
     """`decide`, of the steps that depend on no route; `find` leads to the others."""
-    believed_id, is_loop = headers.believed_id, headers.is_loop
+    trusted_request_id, is_loop = headers.trusted_request_id, headers.is_loop
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         # 1. Who is calling, as far as addresses say; whose request id; how often it was here.
         parsed = head.parsed
-        hop = hop_of(peer.address)
-        client = client_of(hop, parsed) if hop.trusted else hop
-        request_id = (believed_id(parsed) if hop.trusted else "") or new_id()
+        sender = peer_of(peer.address)
+        client = client_of(sender, parsed) if sender.trusted else sender
+        request_id = (trusted_request_id(parsed) if sender.trusted else "") or new_id()
         via = parsed.get(b"via")
         if via is not None and is_loop(via):
             return _refuse(LOOP_DETECTED, b"", "", "", request_id, client.address)
@@ -335,16 +335,16 @@ def compose(
         if group is None:
             return _refuse(NO_ROUTE, b"", "", "", request_id, client.address)
         if head.method == b"OPTIONS":
-            answer = _answer_options(head, group, request_id, client.address)
-            if answer is not None:
-                return answer
-            head = _counted(head)
+            reply = _reply_to_options(head, group, request_id, client.address)
+            if reply is not None:
+                return reply
+            head = _with_forwards_counted(head)
         route = group.methods.get(head.method, group.other)
         if route is None:
-            fields = b"Allow: %b\r\n" % group.allow + _own_of(group, parsed)
+            fields = b"Allow: %b\r\n" % group.allow + _fields_of_405(group, parsed)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
-        return _serve(route, head, target, doubt, hop, peer.scheme, client, request_id, now, wall)
+        return _serve(route, head, target, doubt, sender, peer.scheme, client, request_id, now, wall)
 
     return decide
 
@@ -354,9 +354,9 @@ def _serve(
     head: RequestHead,
     target: paths.Normal,
     doubt: str,
-    hop: Hop,
+    sender: PeerAddress,
     scheme: str,
-    client: Hop,
+    client: PeerAddress,
     request_id: str,
     now: float,
     wall: float,
@@ -401,7 +401,7 @@ def _serve(
         path = sent
     return Forward(
         options,
-        route.up(head, path, target.query, hop.octets, scheme, hop.trusted, request_id.encode(), user.encode()),
+        route.up(head, path, target.query, sender.octets, scheme, sender.trusted, request_id.encode(), user.encode()),
         route.down,
         route.trailer,
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
@@ -423,7 +423,7 @@ def _doubt(
     return paths.PARAMETERS if is_detour and not route.keeps_parameters else ""
 
 
-def _own_of(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> bytes:
+def _fields_of_405(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> bytes:
     """What goes with the reply that none of these routes takes the method: what the first one sets, and what lets a
     browser read it; there the first one that speaks of origins decides."""
     routes = list(group.methods.values())
@@ -438,12 +438,14 @@ def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, cal
     return _refuse(BAD_REQUEST, b"", target.flaw, "", request_id, caller)
 
 
-def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str) -> LocalReply | None:
+def _reply_to_options(
+    head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str
+) -> LocalReply | None:
     """What of OPTIONS is answered here: preflights, and requests that may go no further."""
     parsed = head.parsed
     asked = preflight_route(group, parsed)
     if asked is not None and asked.cors is not None:
-        lines, why = asked.cors.answer(parsed)
+        lines, why = asked.cors.preflight_fields(parsed)
         reason = CORS_REFUSED if why else OK
         return LocalReply(204, reason, lines + asked.own, why, asked.options.route, request_id, caller)
     value = parsed.get(b"max-forwards")
@@ -459,7 +461,7 @@ def _answer_options(head: RequestHead, group: Group[CompiledRoute], request_id: 
     return LocalReply(204, OK, fields + b"Allow: %b\r\n" % group.allow, "", route.options.route, request_id, caller)
 
 
-def _counted(head: RequestHead) -> RequestHead:
+def _with_forwards_counted(head: RequestHead) -> RequestHead:
     """The same request with one forward less, if it counts them."""
     left = headers.next_max_forwards(head.parsed.get(b"max-forwards", b""))
     return head.with_parsed({**head.parsed, b"max-forwards": left}) if left else head

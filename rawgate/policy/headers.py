@@ -38,20 +38,20 @@ from rawgate.message import READ_AS, Down, Forward, RequestHead, ResponseHead
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, str, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, its scheme, trusted, request id, user or b"")` → the head for the upstream."""
-BELIEVED = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
+FORWARDING = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
     b"x-forwarded-" + name
     for name in (b"for", b"proto", b"host", b"port", b"prefix", b"server", b"by", b"ssl", b"scheme", b"uri", b"path")
 )
-_NOBODYS = frozenset((b"x-user-id", b"x-auth-by"))
-OURS = _NOBODYS | {b"x-request-id", b"via"} | BELIEVED
+_IDENTITY_FIELDS = frozenset((b"x-user-id", b"x-auth-by"))
+GATEWAY_FIELDS = _IDENTITY_FIELDS | {b"x-request-id", b"via"} | FORWARDING
 """What the gateway itself says to an upstream. A client may not have it removed by naming it in Connection."""
-REQUEST_NAMES = OURS | frozenset((b"authorization", b"proxy", b"max-forwards"))
+REQUEST_NAMES = GATEWAY_FIELDS | frozenset((b"authorization", b"proxy", b"max-forwards"))
 """Named on the way up in every configuration; key headers, the client address header and CORS come on top."""
 
 OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
 """Fields by which Rails, Express, Spring, Symfony, ASP.NET and others serve another method than the request's."""
 
-_SERVICES_BELIEVE = frozenset(
+_TRUSTED_BY_SERVICES = frozenset(
     (
         # the client's address: Rails and PHP, Akamai, Cloudflare, Rackspace, Fastly, Fly, Azure, App Engine, Envoy
         *(b"client-ip", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip"),
@@ -67,16 +67,16 @@ _SERVICES_BELIEVE = frozenset(
         *(b"x-scheme", b"x-url-scheme", b"front-end-https"),
     )
 )
-_FAMILIES_BELIEVED = (b"x-forwarded-*", b"x-original-*")
+_UNTRUSTED_FAMILIES = (b"x-forwarded-*", b"x-original-*")
 
-TURNED_NAMES = frozenset((b"location",))
+LOCATION_NAMES = frozenset((b"location",))
 RESPONSE_NAMES = frozenset((b"server", b"x-powered-by", b"x-request-id", b"date"))
 LIMIT_NAMES = frozenset(
     (b"ratelimit", b"ratelimit-policy", b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
 )
 
 # RFC 9110 section 6.5.1: no framing, routing, authentication, request control or content format in trailers.
-_NEVER_TRAILERS = frozenset(
+_NOT_IN_TRAILERS = frozenset(
     b"authorization cache-control connection content-encoding content-length content-range content-type cookie expect "
     b"host keep-alive max-forwards proxy-authorization proxy-connection range set-cookie te trailer transfer-encoding "
     b"upgrade".split()
@@ -84,25 +84,25 @@ _NEVER_TRAILERS = frozenset(
 
 # Fields of the gateway's own replies that no route sets there: the gateway has its own, or they speak of the content
 # (RFC 9110 section 8) or place (section 10.2.2) of an answer that this one is not.
-_OWN_REPLYS = frozenset(
+_NOT_ON_LOCAL_REPLIES = frozenset(
     b"allow cache-control content-disposition content-encoding content-language content-location content-range "
     b"content-type date etag expires last-modified location retry-after www-authenticate x-request-id".split()
 )
 
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
-_TOLD_PROTO = b"\r\nX-Forwarded-Proto: "
-_PROTO = {scheme: _TOLD_PROTO + scheme.encode() for scheme in ("http", "https")}
+_FORWARDED_PROTO = b"\r\nX-Forwarded-Proto: "
+_PROTO = {scheme: _FORWARDED_PROTO + scheme.encode() for scheme in ("http", "https")}
 _PREFIX = b"\r\nX-Forwarded-Prefix: "
 _NOWHERE = b"unknown"
-_TOLD_HOST = b"\r\nX-Forwarded-Host: "
+_FORWARDED_HOST = b"\r\nX-Forwarded-Host: "
 # A path without a query (RFC 3986 section 3.3), and without a comma, which separates one proxy's from the next one's.
 _path_prefix = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+;=:@%]+)*/?").fullmatch
 _STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
-_our_member = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall
-LONGEST_CHAIN = 8
+_rawgate_members = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall
+MOST_GATEWAYS = 8
 """How often a request may pass gateways of this name. Not once: an outer and an inner rawgate are no loop, and they
 cannot be told apart by the name. A real loop reaches any number."""
 _MOST_FORWARDS = 6
@@ -113,7 +113,7 @@ def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in fields).encode()
 
 
-def _ruled(rules: HeaderRules) -> frozenset[bytes]:
+def _overridden(rules: HeaderRules) -> frozenset[bytes]:
     """The lower-cased names that a route sets or removes."""
     return frozenset(name.lower().encode() for name in (*rules.set, *rules.remove))
 
@@ -149,8 +149,8 @@ def compile_untrusted(configured: Iterable[str]) -> Untrusted:
     """The fields that services believe by default, and those that `gateway.untrusted_headers` names; "X-Team-*" stands
     for all that begin so."""
     names = [name.lower().encode() for name in configured]
-    families = (*_FAMILIES_BELIEVED, *(name for name in names if name.endswith(b"*")))
-    alone = _SERVICES_BELIEVE.union(BELIEVED, (name for name in names if not name.endswith(b"*")))
+    families = (*_UNTRUSTED_FAMILIES, *(name for name in names if name.endswith(b"*")))
+    alone = _TRUSTED_BY_SERVICES.union(FORWARDING, (name for name in names if not name.endswith(b"*")))
     return Untrusted(_read_as(alone), tuple(family[:-1].translate(READ_AS) for family in families))
 
 
@@ -159,17 +159,17 @@ def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
     return {name: b"\r\n" + _SPELLINGS.get(name, name.title()) + b": " for name in names}
 
 
-def own_lines(rules: HeaderRules, told: frozenset[bytes]) -> bytes:
-    """What a route sets on answers, as far as it belongs on the gateway's own replies. `told`: lower-cased names of
+def own_lines(rules: HeaderRules, written: frozenset[bytes]) -> bytes:
+    """What a route sets on answers, as far as it belongs on the gateway's own replies. `written`: lower-cased names of
     further fields that the gateway writes there itself."""
-    return _lines(field for field in rules.set.items() if _belongs(field[0], told))
+    return _lines(field for field in rules.set.items() if _belongs(field[0], written))
 
 
-def _belongs(name: str, told: frozenset[bytes]) -> bool:
-    return name.lower().encode() not in _OWN_REPLYS | told
+def _belongs(name: str, written: frozenset[bytes]) -> bool:
+    return name.lower().encode() not in _NOT_ON_LOCAL_REPLIES | written
 
 
-def believed_id(parsed: dict[bytes, bytes]) -> str:
+def trusted_request_id(parsed: dict[bytes, bytes]) -> str:
     """The request id that a trusted proxy sent, or "" when there is none that can be logged as it is."""
     value = parsed.get(b"x-request-id")
     return value.decode() if value is not None and _request_id(value) else ""
@@ -177,7 +177,7 @@ def believed_id(parsed: dict[bytes, bytes]) -> str:
 
 def is_loop(via: bytes) -> bool:
     """Whether a request with this Via has passed gateways of this name too often."""
-    return via.count(b"rawgate") >= LONGEST_CHAIN and len(_our_member(via)) >= LONGEST_CHAIN
+    return via.count(b"rawgate") >= MOST_GATEWAYS and len(_rawgate_members(via)) >= MOST_GATEWAYS
 
 
 def next_max_forwards(value: bytes) -> bytes | None:
@@ -191,11 +191,11 @@ def next_max_forwards(value: bytes) -> bytes | None:
 
 
 def compile_trailer_filter(
-    named: frozenset[bytes], rules: HeaderRules, untrusted: Untrusted
+    parsed_names: frozenset[bytes], rules: HeaderRules, untrusted: Untrusted
 ) -> Callable[[bytes], bool]:
     """→ may a client's trailer field of this lower-cased name pass: what is no field of ours, of routing, framing or
     authentication, nor one that the route sets or removes. Of trailers nobody is believed."""
-    refused = _read_as(named | _NEVER_TRAILERS | _ruled(rules))
+    refused = _read_as(parsed_names | _NOT_IN_TRAILERS | _overridden(rules))
 
     def passes(name: bytes) -> bool:
         plain = name.translate(READ_AS)
@@ -206,7 +206,7 @@ def compile_trailer_filter(
 
 def removable_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
     """Lower-cased names, for `wire` to watch, that any of these rules sets or removes."""
-    return frozenset().union(*map(_ruled, rules))
+    return frozenset().union(*map(_overridden, rules))
 
 
 def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
@@ -224,7 +224,7 @@ def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
     return [line for index, line in enumerate(head.passthrough) if index not in gone]
 
 
-def _forwarded_again(
+def _extended_forwarding(
     parsed: dict[bytes, bytes], peer: bytes, scheme: str, authority: bytes, prefix: bytes
 ) -> list[bytes]:
     """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
@@ -233,12 +233,12 @@ def _forwarded_again(
     # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
     lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
     told = parsed.get(b"x-forwarded-proto")
-    lines += (_TOLD_PROTO, told) if told else (_PROTO[scheme],)
+    lines += (_FORWARDED_PROTO, told) if told else (_PROTO[scheme],)
     if prefix:
         lines += (_PREFIX, _earlier_prefix(parsed.get(b"x-forwarded-prefix", b"")), prefix)
     host = parsed.get(b"x-forwarded-host") or authority
     if host:
-        lines += (_TOLD_HOST, host)
+        lines += (_FORWARDED_HOST, host)
     return lines
 
 
@@ -257,37 +257,40 @@ def compile_up(
     rules: HeaderRules,
     *,
     pass_host: bool,
-    named: frozenset[bytes],
+    parsed_names: frozenset[bytes],
     withheld: frozenset[bytes],
     ip_header: bytes,
     untrusted: Untrusted,
-    vouched_by: str = "",
+    verified_by: str = "",
     prefix: bytes = b"",
 ) -> Up:
     """The way up of one route.
 
     host       the upstream's authority: the Host field, unless `pass_host` and the client named one
-    named      all names that policy asked for
+    parsed_names  all names that policy asked for
     withheld   those of them that this route keeps from its upstream: credentials that it has used
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
-    vouched_by what verifies the callers of this route, as its `auth` names it, or "": a subject is unique only within
+    verified_by what verifies the callers of this route, as its `auth` names it, or "": a subject is unique only within
                its issuer
     prefix     what stands before the path that the upstream sees in the one that the client sees, or b""
     """
-    ruled = _ruled(rules)
-    dropped = _read_as(ruled)
+    overridden = _overridden(rules)
+    dropped = _read_as(overridden)
     prefix = b"" if b"x-forwarded-prefix" in dropped else prefix
-    hearsay = {ip_header} | {name for name in named - _NOBODYS if untrusted.holds(name.translate(READ_AS))}
-    written_here = OURS - hearsay | {b"proxy", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+    untrusted_names = {ip_header} | {
+        name for name in parsed_names - _IDENTITY_FIELDS if untrusted.holds(name.translate(READ_AS))
+    }
+    written_here = GATEWAY_FIELDS - untrusted_names
+    written_here |= {b"proxy", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
     if prefix:
         written_here |= {b"x-forwarded-prefix"}
-    labels = _labels(named - written_here - withheld - ruled - hearsay)
-    trusted_labels = labels | _labels((named & hearsay) - written_here - ruled)
+    labels = _labels(parsed_names - written_here - withheld - overridden - untrusted_names)
+    trusted_labels = labels | _labels((parsed_names & untrusted_names) - written_here - overridden)
     own_host = b" HTTP/1.1\r\nHost: " + host
     protos = {scheme: proto + _PREFIX + prefix if prefix else proto for scheme, proto in _PROTO.items()}
-    protos_and_host = {scheme: proto + _TOLD_HOST for scheme, proto in protos.items()}
+    protos_and_host = {scheme: proto + _FORWARDED_HOST for scheme, proto in protos.items()}
     members = tuple(b"1.%d rawgate\r\n" % minor + _lines(rules.set.items()) for minor in (0, 1))
-    via_label = (f"\r\nX-Auth-By: {vouched_by}\r\nVia: " if vouched_by else "\r\nVia: ").encode()
+    via_label = (f"\r\nX-Auth-By: {verified_by}\r\nVia: " if verified_by else "\r\nVia: ").encode()
     ends = tuple(via_label + member for member in members)
 
     def up(
@@ -313,7 +316,7 @@ def compile_up(
             if name in passing:
                 lines += (passing[name], parsed[name])
         if trusted:
-            lines += _forwarded_again(parsed, peer, scheme, authority, prefix)
+            lines += _extended_forwarding(parsed, peer, scheme, authority, prefix)
         else:
             lines += (
                 (_FORWARDED_FOR, peer, protos_and_host[scheme], authority)
@@ -383,42 +386,42 @@ def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: 
             return _one_slash(turned(path))
         # A port that goes without saying is written by some services all the same.
         port = b":443" if (scheme or b"").lower() == b"https" else b":80"
-        if host and host.removesuffix(port) == _told_host(sent).removesuffix(port):
+        if host and host.removesuffix(port) == _forwarded_host(sent).removesuffix(port):
             return location[: absolute.start(3)] + turned(path)
         return location
 
     return turn_back
 
 
-def _told_host(sent: bytes) -> bytes:
+def _forwarded_host(sent: bytes) -> bytes:
     """The host by which the client knows the gateway, as the upstream was told it."""
-    _, label, rest = sent.partition(_TOLD_HOST)
+    _, label, rest = sent.partition(_FORWARDED_HOST)
     return rest.partition(_LINE_END)[0].lower() if label else b""
 
 
 def compile_down(
     removed: frozenset[bytes],
-    named: frozenset[bytes],
+    parsed_names: frozenset[bytes],
     rules: HeaderRules,
     date: Callable[[], bytes],
     turn_back: TurnBack | None = None,
-    told: frozenset[bytes] = frozenset(),
+    written: frozenset[bytes] = frozenset(),
 ) -> Down:
     """The way down of one route.
 
     removed    names that this route takes out of every answer, because they are told by the gateway or by nobody
-    named      all names that `ResponseHead.parsed` may hold
+    parsed_names  all names that `ResponseHead.parsed` may hold
     turn_back  makes the client's form of a Location, or None
-    told       as in `own_lines`, which are in `Forward.fields`
+    written    as in `own_lines`, which are in `Forward.fields`
     """
-    ruled = _ruled(rules)
-    labels = _labels(named - removed - ruled)
-    fixed = _lines(field for field in rules.set.items() if not _belongs(field[0], told))
-    adds_date = b"date" not in ruled
+    overridden = _overridden(rules)
+    labels = _labels(parsed_names - removed - overridden)
+    fixed = _lines(field for field in rules.set.items() if not _belongs(field[0], written))
+    adds_date = b"date" not in overridden
 
     def down(forward: Forward, head: ResponseHead) -> bytes:
         parsed, status = head.parsed, head.status
-        passthrough = _without(head, ruled) if head.removable else head.passthrough
+        passthrough = _without(head, overridden) if head.removable else head.passthrough
         lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if passthrough else b"", b"\r\n".join(passthrough)]
         # Interim answers and a switch of protocols go as they are: what we add belongs to the final answer.
         if status < 200:

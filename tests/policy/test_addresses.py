@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rawgate.policy.addresses import compile_addresses
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
-hop_of, client_of = compile_addresses(TRUSTED, None)
+peer_of, client_of = compile_addresses(TRUSTED, None)
 _, named_client_of = compile_addresses(TRUSTED, "CF-Connecting-IP")
-PROXY = hop_of("10.0.0.1")
+PROXY = peer_of("10.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ PROXY = hop_of("10.0.0.1")
     ],
 )
 def test_peers(address: str, text: str, trusted: bool, bucket: str) -> None:
-    hop = hop_of(address)
-    assert (hop.address, hop.trusted, hop.bucket) == (text, trusted, bucket)
+    sender = peer_of(address)
+    assert (sender.address, sender.trusted, sender.bucket) == (text, trusted, bucket)
 
 
 def test_a_unix_socket_has_no_address_to_tell() -> None:
-    assert hop_of("unix").octets == b"unknown"
+    assert peer_of("unix").octets == b"unknown"
 
 
 @pytest.mark.parametrize(

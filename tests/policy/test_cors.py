@@ -23,12 +23,12 @@ def answer(policy: CorsPolicy, origin: str, method: str, names: str | None = Non
     parsed = {b"origin": origin.encode(), b"access-control-request-method": method.encode()}
     if names is not None:
         parsed[b"access-control-request-headers"] = names.encode()
-    return policy.answer(parsed)[0].decode().splitlines()
+    return policy.preflight_fields(parsed)[0].decode().splitlines()
 
 
 def fault(policy: CorsPolicy, origin: str, method: str, names: str = "") -> str:
     parsed = {b"origin": origin.encode("latin-1"), b"access-control-request-method": method.encode()}
-    return policy.answer({**parsed, b"access-control-request-headers": names.encode()})[1]
+    return policy.preflight_fields({**parsed, b"access-control-request-headers": names.encode()})[1]
 
 
 def fields(policy: CorsPolicy, origin: str | None) -> list[str]:

@@ -1008,7 +1008,7 @@ def test_every_head_is_decided(head: RequestHead, peer: Peer) -> None:
 def test_the_steps_can_be_run_one_by_one() -> None:
     """What `decide` forwards is what its own steps, called in turn, make."""
     gate, head = SHARED, request("/b/x?y", parsed={"authorization": ALICE, "origin": SHOP})
-    hop = gate.hop_of(CLIENT.address)
+    sender = gate.peer_of(CLIENT.address)
     target = gate.normalise(head.target)
     group = gate.router.find(head.authority, target.key)
     assert group is not None
@@ -1020,9 +1020,9 @@ def test_the_steps_can_be_run_one_by_one() -> None:
         head,
         target.path,
         target.query,
-        hop.octets,
+        sender.octets,
         CLIENT.scheme,
-        hop.trusted,
+        sender.trusted,
         b"0" * 32,
         getattr(who, "name", "").encode(),
     )

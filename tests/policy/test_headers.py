@@ -8,7 +8,6 @@ from rawgate.policy.headers import (
     LIMIT_NAMES,
     REQUEST_NAMES,
     RESPONSE_NAMES,
-    believed_id,
     compile_down,
     compile_trailer_filter,
     compile_turn_back,
@@ -18,6 +17,7 @@ from rawgate.policy.headers import (
     next_max_forwards,
     own_lines,
     replaced_prefix,
+    trusted_request_id,
 )
 
 NO_RULES = HeaderRules()
@@ -59,7 +59,7 @@ def up(
     pass_host: bool = False,
     withheld: frozenset[bytes] = frozenset(),
     by_method: bool = False,
-    vouched_by: str = "",
+    verified_by: str = "",
     prefix: bytes = b"",
     families: tuple[str, ...] = (),
     scheme: str = "http",
@@ -70,11 +70,11 @@ def up(
         b"users:3001",
         rules,
         pass_host=pass_host,
-        named=REQUEST_NAMES | {b"cf-connecting-ip", b"x-api-key", b"origin"},
+        parsed_names=REQUEST_NAMES | {b"cf-connecting-ip", b"x-api-key", b"origin"},
         withheld=withheld,
         ip_header=b"cf-connecting-ip",
         untrusted=untrusted.with_overrides() if by_method else untrusted,
-        vouched_by=vouched_by,
+        verified_by=verified_by,
         prefix=prefix,
     )
     head = request(parsed or {}, passthrough or [], minor, authority)
@@ -129,9 +129,9 @@ def test_a_name_travels_as_utf_8() -> None:
 
 def test_who_vouches_is_told_with_and_without_a_name() -> None:
     for user in ("alice", ""):
-        told = up(user=user, vouched_by="jwt.main")
+        told = up(user=user, verified_by="jwt.main")
         assert told == [*up(user=user)[:-1], "X-Auth-By: jwt.main", "Via: 1.1 rawgate"]
-    assert up({b"via": b"1.0 fred"}, vouched_by="api_keys.a")[-2:] == [
+    assert up({b"via": b"1.0 fred"}, verified_by="api_keys.a")[-2:] == [
         "X-Auth-By: api_keys.a",
         "Via: 1.0 fred, 1.1 rawgate",
     ]
@@ -306,7 +306,7 @@ def test_rules_come_last() -> None:
     ],
 )
 def test_believed_request_ids(value: bytes, identifier: str) -> None:
-    assert believed_id({b"x-request-id": value}) == identifier
+    assert trusted_request_id({b"x-request-id": value}) == identifier
 
 
 @pytest.mark.parametrize(
@@ -589,7 +589,7 @@ UNRULED = up() + up(trusted=True)
 
 
 @pytest.mark.parametrize("octet", ["-", *ODD])
-def test_what_a_route_rules_over_is_ruled_in_any_spelling(octet: str) -> None:
+def test_what_a_route_overrides_is_overridden_in_any_spelling(octet: str) -> None:
     rules = HeaderRules(set={"X-Plan": "gold"}, remove=("X-Old_Team",))
     received = [f"X{octet}Plan: free".encode(), f"X{octet}Old{octet}Team: a".encode(), b"X-Planet: kept"]
     for trusted in (False, True):

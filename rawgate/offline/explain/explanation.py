@@ -114,10 +114,10 @@ def _asked(case: _Case) -> Asked:
 
 
 def _client(case: _Case) -> Client | None:
-    hop, client = case.trace.hop, case.trace.client
-    if hop is None or client is None:
+    peer, client = case.trace.peer, case.trace.client
+    if peer is None or client is None:
         return None
-    return Client(hop.address, hop.trusted, client.address)
+    return Client(peer.address, peer.trusted, client.address)
 
 
 def _path(case: _Case) -> PathRead | None:
@@ -167,7 +167,7 @@ def _rewrite(case: _Case) -> Rewriting | None:
 def _fields(case: _Case) -> Fields | None:
     if not isinstance(case.decision, Forward) or case.head is None or case.route is None:
         return None
-    trusted = case.trace.hop is not None and case.trace.hop.trusted
+    trusted = case.trace.peer is not None and case.trace.peer.trusted
     return travelling(case.config, case.route, case.octets, case.head, case.decision, trusted=trusted)
 
 

@@ -7,7 +7,7 @@ from msgspec import structs
 from rawgate.config.model import Config, Route
 from rawgate.message import READ_AS, Forward, RequestHead, ResponseHead
 from rawgate.offline.explain.model import Field, Fields
-from rawgate.policy.headers import BELIEVED, OURS, compile_untrusted
+from rawgate.policy.headers import FORWARDING, GATEWAY_FIELDS, compile_untrusted
 from rawgate.wire import request_head
 
 _CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
@@ -94,13 +94,13 @@ def _why(field: Field, config: Config, route: Route, head: RequestHead, trusted:
     """Who keeps it from travelling, as far as its name tells."""
     name, plain = field.name.lower(), _plain(field.name)
     rules = route.request_headers
-    if plain in {_plain(ruled) for ruled in (*rules.set, *rules.remove)}:
+    if plain in {_plain(overridden) for overridden in (*rules.set, *rules.remove)}:
         return "the route's request_headers"
     if plain == "host":
         return "the upstream has its own"
-    if not trusted and plain.encode() in BELIEVED | {b"x-request-id"}:
+    if not trusted and plain.encode() in FORWARDING | {b"x-request-id"}:
         return _PROXYS
-    if plain.encode() in OURS:
+    if plain.encode() in GATEWAY_FIELDS:
         return "only the gateway says this"
     if compile_untrusted(config.gateway.untrusted_headers).with_overrides().holds(plain.encode()):
         return _PROXYS

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from rawgate.errors import Reason
 from rawgate.message import Decide, Identity
-from rawgate.policy.addresses import Hop
+from rawgate.policy.addresses import PeerAddress
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, api_key, bearer, compose
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.paths import Normal
@@ -19,7 +19,7 @@ from rawgate.policy.router import Group
 class Trace(Struct):
     """What the steps of one decision were given and found. None: that step was not reached.
 
-    hop, client   the peer, and who stands behind it
+    peer, client  the peer, and who stands behind it
     normal        the path
     searched      authority and key that the router was asked for first; `group` is what it found
     credential    the selected route's; `presented` the token or key that was checked; `found` the outcome
@@ -27,8 +27,8 @@ class Trace(Struct):
     rewritten     the path that the route's rewrite made; b"" for one that cannot be sent
     """
 
-    hop: Hop | None = None
-    client: Hop | None = None
+    peer: PeerAddress | None = None
+    client: PeerAddress | None = None
     normal: Normal | None = None
     searched: tuple[bytes, bytes] | None = None
     group: "Group[CompiledRoute] | None" = None
@@ -44,13 +44,13 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
     """`decide` as `gate` has it, for one decision, and what that decision will leave. It counts in `gate.limiters`."""
     trace = Trace()
 
-    def hop_of(address: str) -> Hop:
+    def peer_of(address: str) -> PeerAddress:
         # Without trusted proxies in between, the client is the peer.
-        trace.hop = trace.client = gate.hop_of(address)
-        return trace.hop
+        trace.peer = trace.client = gate.peer_of(address)
+        return trace.peer
 
-    def client_of(hop: Hop, parsed: dict[bytes, bytes]) -> Hop:
-        trace.client = gate.client_of(hop, parsed)
+    def client_of(peer: PeerAddress, parsed: dict[bytes, bytes]) -> PeerAddress:
+        trace.client = gate.client_of(peer, parsed)
         return trace.client
 
     def normalise(target: bytes) -> Normal:
@@ -63,7 +63,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
             trace.searched, trace.group = (authority, key), group
         return None if group is None else refit(group, lambda route: _watched_route(route, trace))
 
-    return compose(hop_of, client_of, normalise, find, new_id), trace
+    return compose(peer_of, client_of, normalise, find, new_id), trace
 
 
 def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
