@@ -1,8 +1,8 @@
 """What can go wrong, whose fault it is, and what the client is told.
 
 Every outcome of a request is one `Reason` from the table below: refusals, upstream failures, deadlines, and `OK`.
-A reason is a value; rooms on the request path *return* it, so that refusing costs no more than accepting.
-Exceptions are kept for the two places where a parser, deep in a message, finds that it cannot go on, and for start-up:
+A reason is a value. The rooms on the request path *return* it, so a refusal costs no more than an acceptance.
+Exceptions remain for two purposes: a parser deep inside a message that cannot go on, and start-up:
 
     RawgateError
     ├── ConfigError      the configuration cannot be used        (author of the file; before anything listens)
@@ -10,8 +10,8 @@ Exceptions are kept for the two places where a parser, deep in a message, finds 
         ├── RequestError     … sent by the client    → our reply, then the connection closes
         └── ResponseError    … sent by the upstream  → 502 or a cut, the upstream connection closes
 
-`Reason.code` is what the log says. `Reason.public` is what the reply says: one word for every way in which a
-credential can be wrong, so that a caller who guesses learns nothing.
+The log says `Reason.code`; the reply says `Reason.public`. All ways in which a credential can be wrong share one public
+word, so a caller who guesses learns nothing.
 """
 
 from collections.abc import Iterable
@@ -27,13 +27,14 @@ Key = str | int
 class Reason:
     """One outcome of a request.
 
-    code    the log's word; a promise to users
-    status  of our own reply, or in the log where nobody is left to read one (499); 0: the upstream's own
-    fault   who has to change something for the next request to go well
-    public  the reply's word
+    code    the word in the log; stable, since users search for it
+    status  of our own reply; 0: the client got the status of the upstream; 499, as in nginx: the client had left, so
+            the status is in the log only
+    fault   who has to change something for the next request to succeed
+    public  the word in the reply
     detail  one sentence for a person
-    retry   may the gateway itself send the request again, when nothing of it is lost
-    note    what more there is to know of this one outcome: for the log and the operator, never for a client
+    retry   the gateway may send the request once more, if it still has all of it
+    note    what is particular to this one request: for the log and the operator, never for the client
     """
 
     __slots__ = ("code", "detail", "fault", "note", "public", "retry", "status")
@@ -53,7 +54,7 @@ class Reason:
         return f"<{self.code} {self.status}>"
 
     def because(self, note: str) -> "Reason":
-        """The same outcome with a note. Compare such ones by `code`."""
+        """The same reason with a note: another value, so compare reasons that may have notes by `code`."""
         return Reason(self.code, self.status, self.fault, self.public, self.detail, self.retry, note)
 
 
@@ -122,18 +123,18 @@ INTERNAL = _reason("internal", 500, "gateway", "The gateway made a mistake; its 
 
 
 class RawgateError(Exception):
-    """Root of all that rawgate raises on purpose."""
+    """Base of all exceptions that rawgate raises on purpose."""
 
 
 class Problem(Struct, frozen=True):
-    """One thing wrong with a configuration: where (key path, empty for the whole file) and what."""
+    """One fault of a configuration. `path` leads to the key; () is the whole file."""
 
     path: tuple[Key, ...]
     message: str
 
 
 class ConfigError(RawgateError):
-    """The configuration cannot be used. `lines` is the report, one finding each, ready to print."""
+    """The configuration cannot be used. `lines` is the report, ready to print: one line for each fault."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
@@ -141,7 +142,7 @@ class ConfigError(RawgateError):
 
 
 class MessageError(RawgateError):
-    """A message cannot be used. `detail` names the rule that it breaks and never repeats what was sent."""
+    """A message cannot be used. `detail` names the broken rule and never repeats what was sent."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
@@ -150,11 +151,11 @@ class MessageError(RawgateError):
 
 
 class RequestError(MessageError):
-    """The client's message; any reason whose fault is the client's."""
+    """The message is a client's. Its reason is one whose fault is "client"."""
 
 
 class ResponseError(MessageError):
-    """The upstream's message; always `UPSTREAM_BAD_RESPONSE`."""
+    """The message is an upstream's. Its reason is `UPSTREAM_BAD_RESPONSE`."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(UPSTREAM_BAD_RESPONSE, detail)

@@ -26,13 +26,12 @@ READ_AS: Final = bytes(
     octet if octet in b"0123456789abcdefghijklmnopqrstuvwxyz" else octet | 0x20 if 65 <= octet <= 90 else ord("-")
     for octet in range(256)
 )
-"""A field name translated by this is what others may take it for: lower-cased, and "-" for every character but letters
-and digits. CGI (RFC 3875 section 4.1.18) and WSGI read `X_User_Id` as `X-User-Id`; lighttpd's CGI reads `X.User.Id` so,
-and every other character that a name may have."""
+"""Translates a field name to the name that some servers take it for: letters in lower case, and "-" for every character
+that is no letter or digit. CGI (RFC 3875 section 4.1.18) and WSGI read `X_User_Id` as `X-User-Id`; lighttpd's CGI does
+the same with `X.User.Id` and every other character that a name may have."""
 
 Octets = bytes | memoryview
-"""Octets of a body. A view is of a buffer that is used again: it is good until the call returns that it is given to."""
-
+"""Octets of a body. A memoryview is valid only during the call that receives it: its buffer is used again."""
 
 Removable = tuple[tuple[int, bytes], ...]
 """Position in `passthrough` and lower-cased name of each line that policy may remove."""
@@ -59,19 +58,19 @@ class RequestHead:
     """A request head that the grammar and the framing rules allow.
 
     method    any token, as received (methods are case-sensitive)
-    target    origin-form ("/path?query") or "*"; an absolute-form has been split into `authority` and this
+    target    origin-form ("/path?query") or "*"; `wire` splits an absolute-form into `authority` and origin-form
     minor     of the HTTP version: 1 for HTTP/1.1, 0 for HTTP/1.0
     authority from an absolute-form target, else from Host, as received; b"" when there is none or it is empty
     parsed    lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
-              of one name are joined with ", ", so a doubled singleton never passes for a good one
-    passthrough  every other field line, in order, as one piece "Name: value" without its CRLF, the name spelled as it
-              was; fields named in Connection, and those that hop-by-hop rules remove, are no longer there
+              of one name are joined with ", ", so a field that is wrongly given twice never reads as a valid value
+    passthrough  every other field line, in order, as received ("Name: value") but without its CRLF; the fields that
+              Connection names and the hop-by-hop fields have been removed
     body      octets, or CHUNKED
     close     the client will not send, or may not expect, another request after this one
     expect    the client waits for a 100 (Continue)
-    upgrade   the protocol tokens that the client offers to switch to (lower-cased), b"" for none
+    upgrade   the protocols that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
-    removable  of `passthrough`, see `Removable`
+    removable  which lines of `passthrough` policy may remove
     """
 
     __slots__ = (
@@ -189,8 +188,8 @@ class ResponseHead:
 
 
 class Identity:
-    """Who is calling, verified. `kind` is "sub" (a JWT's subject) or "key" (an API key's name); `name` never has
-    control characters or blanks at its ends and fits in a header field."""
+    """The verified caller. `kind` is "sub" (the subject of a JWT) or "key" (the name of an API key). `name` fits in a
+    header field: it holds no control character and no blank at either end. "" is a JWT without a subject."""
 
     __slots__ = ("kind", "name")
 
@@ -200,13 +199,13 @@ class Identity:
 
 
 class RouteOptions:
-    """What relaying needs to know of a route; compiled once, shared by all its requests.
+    """The settings of a route that relaying needs; all requests of the route share one value.
 
     route             name, for the log
     upstream          name, the key of the pool
-    response_timeout  seconds until the final head, or None: the upstream's
+    response_timeout  seconds until the final response head; None: the timeout of the upstream applies
     body_limit        octets
-    too_large         one sentence for a client who sends more; "": the reason's own
+    too_large         the sentence for a client that sends more; "": the sentence of the reason
     """
 
     __slots__ = ("body_limit", "response_timeout", "route", "too_large", "upstream")
@@ -222,17 +221,17 @@ class RouteOptions:
 
 
 class Forward:
-    """Send it on.
+    """The decision to send the request to the upstream.
 
-    head         request line and end-to-end fields, each line with its CRLF; without the framing fields, Connection,
-                 Expect and Upgrade, which belong to the hop and are added by `wire`, and without the empty line
-    down         see `on_response`
+    head         request line and end-to-end fields, each line with its CRLF, without the empty line. `wire` adds the
+                 fields of the hop: framing, Connection, Expect and Upgrade
+    down         writes the head for the client, see `on_response`
     trailer      lower-cased name of a trailer field from the client → may it pass
-    upgrade      the one token that may tunnel on this route out of those offered, b"" for none
+    upgrade      the offered protocol that this route tunnels, b"" for none
     request_id, client_id  for the log
-    fields       lines, each with its CRLF, that go with the answer, or with a reply of our own when the upstream gives
-                 none (limits, CORS, what the route sets)
-    address      the bucket of the client's address, trusted proxies taken into account: "ip:…", IPv6 by /64
+    fields       lines, each with its CRLF, for the response of the upstream, or for our own reply when there is no
+                 response (limits, CORS, what the route sets)
+    address      the address of the client behind trusted proxies, as limits and queues count it: "ip:…", IPv6 by /64
     """
 
     __slots__ = ("address", "client_id", "down", "fields", "head", "options", "request_id", "trailer", "upgrade")
@@ -265,18 +264,18 @@ class Forward:
 
 
 Down = Callable[[Forward, ResponseHead], bytes]
-"""`(what was sent, response head)` → the head for the client; one for all requests of a route."""
+"""`(the request as forwarded, response head)` → the head for the client. All requests of a route share one."""
 
 
 class LocalReply:
-    """A reply of our own.
+    """The decision to reply here, without the upstream.
 
-    status    the reason's status for a refusal; 2xx for preflights, `OPTIONS *` and the like
-    reason    OK, or why it was refused; a refusal's body is made from it (problem+json)
+    status    of a refusal: the status of its reason; 2xx for preflights, `OPTIONS *` and the like
+    reason    OK, or why the request is refused; the body of a refusal (problem+json) is made from it
     fields    further field lines, each with its CRLF
-    detail    replaces the reason's sentence when not empty
+    detail    replaces the sentence of the reason when not empty
     route     name, or "" when none was selected
-    note      what the log and the operator hear besides, and the client does not
+    note      for the log and the operator only; the client never sees it
     """
 
     __slots__ = ("client_id", "detail", "fields", "note", "reason", "request_id", "route", "status")
@@ -303,15 +302,17 @@ class LocalReply:
 
 
 class Pending(Protocol):
-    """A decision that needs something that is not here yet. The shell stops reading and asks again when told."""
+    """A decision that waits for something, such as a key set. `net` stops reading and asks again when `ready` is
+    called."""
 
     request_id: str
     client_id: str
 
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        """Call `ready` once, later, when `decide` may be asked again. Returns a function that forgets it."""
+        """Call `ready` once, after this call has returned, when `decide` may be asked again. Returns a function that
+        cancels the call."""
 
 
 Decision = Forward | LocalReply | Pending
 Decide = Callable[[RequestHead, Peer, float, float], Decision]
-"""`decide(head, peer, now, wall)`: `now` is a monotonic clock, `wall` the time of day (Unix seconds)."""
+"""`decide(head, peer, now, wall)`: `now` is monotonic seconds, `wall` the time of day in Unix seconds."""
