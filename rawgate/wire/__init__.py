@@ -5,7 +5,7 @@
     either's body           body.body_reader          →  payload octets
                             transfer.Transfer         →  octets in the other side's framing
 
-        fast_lane    a whole common head, split at its delimiters; anything else is left, octet for octet, to:
+        fast_lane    a whole common head, split at its delimiters; all other heads go, octet for octet, to:
         scan         the incremental pre-check: line ends, forbidden octets, limits
         h11_lane     h11 parses the head, the authority on grammar
         fields       what Connection, framing and hop-by-hop fields mean, for both sides
@@ -14,8 +14,8 @@
     a head from policy      write                     →  octets, with this hop's own framing and Connection
     a reason                reply                     →  octets of a whole reply
 
-It does not know routes, clocks, sockets or whose connection it reads. What it refuses, it refuses with a
-`MessageError` that names the rule and never repeats what was sent; both lanes refuse and read alike.
+This room does not know routes, clocks, sockets or whose connection it reads. It refuses a message with a
+`MessageError`, which names the broken rule and never repeats what was sent. Both lanes read and refuse alike.
 """
 
 from rawgate.wire.body import Body, ChunkedBody, CountedBody, EndlessBody, body_reader

@@ -6,10 +6,10 @@
 Bodies of known length are counted, not parsed. Chunked bodies have one strict reader for both sides and both lanes;
 h11 is its oracle in the tests: what this one accepts, h11 accepts with the same octets.
 
-What the chunked reader refuses though others take it: bare LF or CR anywhere in the framing, an extension that is not
-`;name` or `;name=value`, a size of more than 16 digits, data that is not followed by exactly CRLF; and from clients,
-blanks around a size. Each of these has been read in two ways by two servers in one chain. A service's blanks are taken:
-some pad their sizes, and what goes on to the client is framed anew.
+Some readers accept framing that this one refuses: bare LF or CR, an extension that is not `;name` or `;name=value`, a
+size of more than 16 digits (as Go; h11 takes 20), data that is not followed by exactly CRLF, and from clients blanks
+around a size. Two servers of one chain have read each of these in two ways. Blanks from a service are accepted: some
+services pad their sizes, and the gateway frames the body anew for the client.
 """
 
 import re
@@ -25,19 +25,20 @@ Refuse = Callable[[str], MessageError]
 Trailers = Sequence[tuple[bytes, bytes]]
 
 _LINE_LIMIT = 4096
-"""Octets of a chunk-size line with its extensions."""
+"""Octets of a chunk-size line with its extensions, as in Go's net/http."""
 
 _FRAMING_CREDIT = 32 * 1024
-"""Octets by which the framing may outweigh the payload: RFC 9112 section 7.1.1 asks for a limit on extensions, and
-chunks of an octet or two cost a hundred times what the same octets do in one piece."""
+"""Octets by which the framing may outweigh the payload. RFC 9112 section 7.1.1 asks for a limit on extensions, and a
+body in chunks of an octet or two costs a hundred times as much as in one piece. Go's net/http has the same measure with
+16 KiB; there each chunk also earns 16 octets, so that chunks of one octet never exceed it."""
 
 _CHUNK_COST = 8
-"""Octets of framing that a chunk stands for, at least: the CRLFs, a size of two digits, a buffer's share. So a client
-that sends chunks of eight octets or more may do so for ever."""
+"""Octets of framing that each chunk counts as: two CRLFs, a size of two digits, a share of a buffer. So a client may
+send chunks of eight octets or more for ever."""
 
 _EXTENSION_COST = 64
-"""The same for a chunk with extensions, besides their own octets. Those of AWS's signatures come with 8 KiB of
-payload."""
+"""Octets of framing that a chunk with extensions counts as, besides the octets of the extensions. The common use of
+extensions, AWS's chunk signatures, has at least 8 KiB of payload in each chunk but the last."""
 
 
 def _size_line(blanks: bytes) -> re.Pattern[bytes]:
@@ -77,7 +78,7 @@ class CountedBody:
 
 
 class EndlessBody:
-    """A body that ends with the connection: whether it is whole, nobody can tell."""
+    """A body that ends with the connection. Nobody can tell whether it is complete."""
 
     __slots__ = ()
     done = False
@@ -85,7 +86,7 @@ class EndlessBody:
     trailers: Trailers = ()
 
     def feed(self, data: Octets) -> Octets:
-        """All of it is payload."""
+        """Return `data`: all of it is payload."""
         return data
 
 
@@ -95,9 +96,14 @@ _SIZE, _DATA, _CRLF, _TRAILER, _END = range(5)
 
 
 class ChunkedBody:
-    """A body in chunks. `error` makes the exception that `feed` raises; the limits are those of the trailer section:
-    octets, the empty line included, and fields. `strict`: as a client's body is read, without blanks around sizes, and
-    with small chunks counted as framing. A service may pad its sizes, and stream word by word."""
+    """A body in chunks.
+
+    error           makes the exception that `feed` raises
+    trailer_octets  limit of the trailer section, the empty line included
+    trailer_fields  the same, in field lines
+    strict          for the body of a client: refuse blanks around sizes, and count small chunks as framing. A service
+                    may pad its sizes and may stream word by word
+    """
 
     __slots__ = (
         "_at",
@@ -131,7 +137,7 @@ class ChunkedBody:
         self.trailers: Trailers = ()
 
     def feed(self, data: Octets) -> bytes:
-        """The payload in `data`, chunks joined. Raises what `error` makes; the reader is of no use after that."""
+        """The payload in `data`, chunks joined. Raises what `error` makes; do not use the reader after that."""
         data = bytes(data)
         payload: list[bytes] = []
         index = 0
@@ -159,7 +165,7 @@ class ChunkedBody:
         return payload[0] if len(payload) == 1 else b"".join(payload)
 
     def _size(self, data: bytes, index: int) -> int:
-        """Take a chunk-size line, or what is here of one; returns the index behind it."""
+        """Take the part of a chunk-size line that is here; returns the index behind it."""
         found = None if self._held else self._size_line(data, index, index + _LINE_LIMIT)
         if found is not None:
             index = found.end()
@@ -182,7 +188,7 @@ class ChunkedBody:
         return index
 
     def _hold(self, data: bytes, index: int) -> int:
-        """Keep an unfinished chunk-size line, up to its line end, unless it cannot become right any more."""
+        """Keep an unfinished chunk-size line up to its line end. Refuse one that no further octet could make valid."""
         held = self._held
         seen = max(len(held) - 1, 0)
         room = _LINE_LIMIT - len(held)
@@ -196,7 +202,7 @@ class ChunkedBody:
         return stop
 
     def _crlf(self, data: bytes, index: int) -> int:
-        """Take the CRLF behind a chunk, or the CR that is here of it."""
+        """Take the CRLF behind a chunk, or only its CR if no more is here."""
         held = self._held
         stop = index + 2 - len(held)
         held += data[index:stop]
@@ -208,7 +214,7 @@ class ChunkedBody:
         return stop
 
     def _trailer(self, data: bytes, index: int) -> int:
-        """Take the trailer section, or what is here of it."""
+        """Take the part of the trailer section that is here; returns the index behind it."""
         if self._scan is None:
             if data.startswith(b"\r\n", index):  # almost always: no trailer fields
                 self._finish()
@@ -251,7 +257,8 @@ Body = CountedBody | ChunkedBody | EndlessBody
 def body_reader(
     body: int, error: Refuse, trailer_octets: int = 8192, trailer_fields: int = 32, *, strict: bool = True
 ) -> Body:
-    """The reader for `RequestHead.body`, or, not `strict`, for `ResponseHead.body`: see `ChunkedBody`."""
+    """The reader for a body as `RequestHead.body` or, with `strict=False`, `ResponseHead.body` describes it. The other
+    arguments are those of `ChunkedBody`."""
     if body == CHUNKED:
         return ChunkedBody(error, trailer_octets, trailer_fields, strict=strict)
     return EndlessBody() if body == UNTIL_CLOSE else CountedBody(body)

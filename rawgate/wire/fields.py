@@ -1,7 +1,8 @@
 """What field lines mean to this hop, in either direction: framing, Connection, hop-by-hop.
 
-A field is *parsed* when the hop or policy has business with it; all others are *passthrough*, untouched and in order.
-Nothing here knows which side sent the message: the caller turns a finding, one sentence or None, into its own error.
+A field is *parsed* if this hop or policy reads, replaces or removes it. All others are *passthrough*: they stay
+untouched and in order. These functions serve both directions: they return a fault as one sentence, and the caller makes
+a RequestError or ResponseError of it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,8 @@ from typing import Final
 from rawgate.message import READ_AS, Removable
 from rawgate.wire.grammar import DIGITS, TOKEN
 
-# Fields that concern one hop only (RFC 9110 section 7.6.1) and those that frame the message; the writer makes the
-# next hop's own. Trailer stays: it is end-to-end, and trailers are passed on.
+# Fields of one hop (RFC 9110 section 7.6.1) and fields that frame the message; `write` makes new ones for the next hop.
+# Trailer is not among them, although RFC 2616 listed it: it is end-to-end, and trailers are passed on.
 HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"content-length", b"upgrade")
 )
@@ -29,32 +30,41 @@ NOT_IN_TRAILERS = HOP_BY_HOP | frozenset(
 )
 
 _MOST_DIGITS = 19
-"""Significant digits of a length that is worth reading: below 10**19 octets, and far from Python's limit of 4,300."""
+"""Significant digits of a length: below 10**19 octets, about where nginx, Go and llhttp stop (2**63 or 2**64). Python's
+`int` would raise for more than 4,300 digits."""
 
 MOST_MEMBERS = 64
-"""Members of a list that is read here. Connection has two or three in practice. Reading costs by the member, and a head
-of 16 KiB has room for 8,000: refused before they are looked at, as more than `limits.headers` field lines are."""
+"""Members of a list that is read here. Connection has two or three in practice. Each member costs time, and a head of
+16 KiB has room for 8,000, so a longer list is refused unread, like a head with more field lines than `limits.headers`.
+Others bound the head alone."""
 
 _SPELLINGS = 4096
+"""Spellings that are remembered: more than the clients of one gateway use, and less than 1 MB."""
 _MEMORABLE = 64
-"""Octets."""
-
+"""Octets of a spelling that is remembered; the longest names in IANA's registry have about 40."""
 
 NOT_A_NAME: Final = b":"
-"""Stands for all spellings that `FieldNames` has nothing to say about."""
+"""The value of all spellings that are not for the fast lane; no field has this name."""
 
 
 class FieldNames(dict[bytes, bytes | None]):
-    """Spelling of a field name, as the fast lane finds it → the lower-cased name when it is a parsed one; None when the
-    field passes through; b"" when it does, but policy may remove it; NOT_A_NAME when it is no token or not for that
-    lane. Names are compared as `message.READ_AS` has them: `X_Team` is removable where `x-team` is.
+    """The spelling of a field name → what the fast lane does with the field:
 
-    A memo of names, not of messages: the few spellings that clients use are looked up in one step. Names come from
-    outside, so it takes a fixed number of them and none that is long; others cost a few steps each time.
+        the lower-cased name   it is parsed
+        b""                    it passes through, but policy may remove it
+        None                   it passes through
+        NOT_A_NAME             the head is not for the fast lane
 
-    removable  lower-cased names; one that ends in "*" stands for all that begin so
-    h11_only  lower-cased names of fields that need more thought than the fast lane gives to any
-    aliased  names, as READ_AS has them, that no other spelling may stand for: such a field is not for the fast lane
+    Removable names are compared as `message.READ_AS` translates them: `X_Team` is removable if `x-team` is.
+
+    A missing key is computed and remembered, so the few spellings that clients use take one look-up. Clients choose the
+    spellings, so the number and the length of those that are remembered are bounded.
+
+    parsed     lower-cased names
+    removable  lower-cased names; one that ends in "*" stands for all names with that beginning
+    h11_only   lower-cased names of fields whose values the fast lane cannot read
+    aliased    names, translated by READ_AS. A field with another name that READ_AS translates to one of these would be
+               taken for it by some servers; it is not for the fast lane
     """
 
     __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "parsed")
@@ -83,18 +93,18 @@ class FieldNames(dict[bytes, bytes | None]):
         return name
 
     def is_removable(self, name: bytes) -> bool:
-        """Of a lower-cased name that is not parsed."""
+        """Whether policy may remove the field. `name` is lower-cased and not parsed."""
         plain = name.translate(READ_AS)
         return plain in self._removable or plain.startswith(self._families)
 
     def is_alias(self, name: bytes) -> bool:
-        """Whether a lower-cased name is none of ours, and some reader takes it for one of them."""
+        """Whether a lower-cased name is not parsed itself, but some servers take it for a name in `aliased`."""
         return name not in self.parsed and name.translate(READ_AS) in self._aliased
 
 
 def members(value: bytes) -> list[bytes] | None:
-    """The lower-cased tokens of a comma-separated list, empty members left out; None if one is not a token, or if there
-    are more than MOST_MEMBERS."""
+    """The lower-cased tokens of a comma-separated list without its empty members. None if one is not a token, or if
+    there are more than MOST_MEMBERS."""
     if value.count(b",") >= MOST_MEMBERS:
         return None
     found = []
@@ -110,9 +120,10 @@ def members(value: bytes) -> list[bytes] | None:
 def strip_connection_fields(
     options: list[bytes], parsed: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
 ) -> tuple[list[bytes], Removable]:
-    """The lines that pass through once the fields that Connection names are gone (RFC 9110 section 7.6.1), from
-    `parsed` too; and which of them policy may remove. `close` is an option only: the field name is reserved so that it
-    never means a field (RFC 9112 section 9.6)."""
+    """Remove the fields that Connection names (RFC 9110 section 7.6.1), from `parsed` in place. Returns the lines that
+    pass through and which of them policy may remove.
+
+    `close` names no field: that field name is reserved (RFC 9112 section 9.6)."""
     named = {option for option in options if option != b"close"}
     for name in named:
         parsed.pop(name, None)
@@ -122,7 +133,8 @@ def strip_connection_fields(
 
 
 def raw_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Lower-cased name and value of each line of a head that may be malformed; to find out why it was refused."""
+    """Lower-cased name and value of each line. The head may be malformed: this serves to find out why h11 refused
+    it."""
     for line in head.split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
         yield name.lower(), value.strip(b" \t")
@@ -139,6 +151,6 @@ def content_length_fault(values: Iterable[bytes]) -> str | None:
 
 
 def read_length(value: bytes) -> int | None:
-    """Octets, from digits that may have leading zeros; None for a number beyond any body."""
-    digits = value.lstrip(b"0")  # however many: `int` counts zeros, too, and refuses 4,300 of them
+    """The number of octets that digits stand for; leading zeros are allowed. None for a number beyond any body."""
+    digits = value.lstrip(b"0")  # zeros count towards the 4,300 digits of `int`, too
     return int(digits or b"0") if len(digits) <= _MOST_DIGITS else None

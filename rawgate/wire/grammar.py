@@ -1,9 +1,9 @@
 """Patterns of RFC 9110 and RFC 9112 that more than one module of this room needs.
 
-All of them are used with `fullmatch` unless said otherwise, and none can backtrack more than linearly: repeats
-of an octet class are possessive (`++`, `*+`) wherever one could give octets back. Repeats of a group never are: CPython
-before 3.11.5 loses its place in those and matches what it should not, or nothing. Instead, each round of such a group
-starts with an octet that the round before it cannot end with.
+All of them are used with `fullmatch` unless a comment says otherwise. None takes more than linear time: a repeated
+octet class is possessive (`++`, `*+`) wherever it could give octets back. A repeated group is never possessive, because
+CPython before 3.11.5 has a bug there and matches too much or nothing. Instead, each round of such a group starts with
+an octet that the round before it cannot end with.
 """
 
 import re
@@ -16,19 +16,19 @@ TOKEN = re.compile(TCHAR + rb"++")
 # A field line without its CRLF; obs-fold is not part of it (RFC 9112 section 5).
 FIELD_LINE = re.compile(rb"(" + TCHAR + rb"++):[ \t]*+((?:[!-~\x80-\xff]++(?:[ \t]++(?=[!-~\x80-\xff]))?)*)[ \t]*+")
 
-# What heads, trailer sections and chunk-size lines are made of: visible octets, SP, HTAB, and CRLF that does not start
-# a folded line. Octets above 0x7F are opaque (RFC 9110 section 5.5).
+# The octets that heads, trailer sections and chunk-size lines may hold: visible octets, SP, HTAB, and a CRLF that does
+# not start a folded line. Octets above 0x7F are opaque (RFC 9110 section 5.5).
 _LINES = re.compile(rb"(?:[\t -~\x80-\xff]++|\r\n(?![ \t]))*").match
 
 DIGITS = re.compile(rb"[0-9]+")
 
-# uri-host of RFC 3986 section 3.2.2; then the port. Two things of its reg-name are left out: the comma, which some
-# recipients take for a list, and percent-encoding, which some decode and some compare as it is, so that `%61.test`
-# would be another host for a route than for the service. An address in brackets is checked further by its reader.
+# uri-host of RFC 3986 section 3.2.2, and a port. Two parts of its reg-name are left out. The comma: some recipients
+# read a list. Percent-encoding: some recipients decode it and some do not, so `%61.test` would be one host for a route
+# and another for the service. `is_host` checks an address in brackets further.
 HOST = re.compile(rb"(?:(\[[0-9A-Fa-f:.]++\])|([A-Za-z0-9\-._~!$&'()*+;=]++))(?::(?:0*([0-9]{0,5})))?")
 
-# A name whose last label is a number is an IPv4 address to readers of URLs (WHATWG URL, section "ends in a number"), in
-# spellings such as `127.1` or `0x7f000001`.
+# Readers of URLs take a name whose last label is a number for an IPv4 address (WHATWG URL, section "ends in a number"),
+# also in spellings such as `127.1` or `0x7f000001`.
 ENDS_IN_NUMBER = re.compile(rb"(?:.*\.)?(?:[0-9]++|0[Xx][0-9A-Fa-f]*+)\.?")
 
 REGISTERED_METHODS = frozenset(
@@ -40,10 +40,10 @@ REGISTERED_METHODS = frozenset(
 
 
 def forbidden(buffer: bytes | bytearray, start: int, stop: int) -> str:
-    """The name of the first thing in `buffer[start:stop]` that no line may hold, or "".
+    """The name of the first fault in `buffer[start:stop]`, or "".
 
-    A CR at the very end is not judged, since the octet behind it decides; nor is CRLF, which may start a fold. So
-    `start` must stand before such an end when the next portion is looked at.
+    A CR at the end is not judged, because the next octet decides; nor is a CRLF at the end, which may start a fold. The
+    caller must therefore start its next call before such an end.
     """
     found = _LINES(buffer, start, stop)
     at = found.end() if found else start

@@ -1,8 +1,8 @@
-"""The authority on grammar: h11 parses one whole head. The only module that imports it.
+"""The authority on grammar: h11 parses one whole head. Only this module imports h11.
 
-A fresh connection object is made for every head, so that nothing of a message's history, such as a refused upgrade or
-a `Connection: close`, colours the next one; framing, bodies and reuse are not left to h11. What it is given has
-passed the pre-check of `scan`, since h11 alone takes folds, bare LF, control octets and heads of any size.
+Each head gets a new h11 connection, so that no earlier message can influence it (a refused upgrade, a `Connection:
+close`). Framing, bodies and reuse of connections are not left to h11. `scan` has checked the octets before, because h11
+alone accepts folds, bare LF, control octets and heads of any size.
 """
 
 from typing import Final
@@ -10,11 +10,11 @@ from typing import Final
 import h11
 
 Items = list[tuple[bytes, bytes]]
-"""Field lines in order: name as received, value without the blanks around it."""
+"""Field lines in order: the name as received, the value without the blanks around it."""
 
 
 class RequestParts:
-    """What h11 reads out of a request head; `minor` is 0 or 1, repeats of an equal Content-Length are one item."""
+    """A request head as h11 reads it. `minor` is 0 or 1; equal Content-Length lines are one item."""
 
     __slots__ = ("items", "method", "minor", "target")
 
@@ -26,7 +26,7 @@ class RequestParts:
 
 
 class ResponseParts:
-    """What h11 reads out of a response head."""
+    """A response head as h11 reads it; `minor` is 0 to 9."""
 
     __slots__ = ("items", "minor", "phrase", "status")
 
@@ -37,21 +37,22 @@ class ResponseParts:
         self.items: Final = items
 
 
-# h11 reads an interim response only after a request, and a 101 only after one that offered to switch.
+# h11 reads an interim response only after a request, and a 101 only after a request that offered to switch.
 _ANY_REQUEST = h11.Request(method=b"GET", target=b"/", headers=[(b"Host", b"upstream"), (b"Upgrade", b"any")])
 
 
 _LONG = 64
-"""Octets of a line beyond which its value is kept from h11, whose pattern takes as long for 16 KiB of short words as
-ten requests. All that it could find there are octets that the pre-check refuses."""
+"""Octets. h11 gets "x" in place of the value of a longer line: its pattern takes as long for 16 KiB of short words as
+ten requests. Nothing is lost, because the only faults that h11 could find there are octets that `scan` has refused."""
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 _LongValues = list[tuple[int, bytes]]
-"""Values kept from h11, each with the position of its line, those of `_FRAMING` not counted: h11 joins some of them."""
+"""The replaced values, each with the position of its line among the lines that are not `_FRAMING`: h11 joins some of
+those."""
 
 
 def _shorten_values(head: bytes) -> tuple[bytes, _LongValues]:
-    """The head with a short value in place of each long one, and those."""
+    """The head with a short value in place of each long one, and the long ones."""
     lines = head.split(b"\r\n")
     long_values: _LongValues = []
     position = 0
@@ -67,7 +68,7 @@ def _shorten_values(head: bytes) -> tuple[bytes, _LongValues]:
 
 
 def _restore_values(items: Items, long_values: _LongValues) -> Items:
-    """The fields with their own values again."""
+    """The fields with their long values in place again."""
     whole = list(items)
     others = [index for index, (name, _) in enumerate(items) if name.lower() not in _FRAMING]
     for position, value in long_values:
@@ -77,7 +78,7 @@ def _restore_values(items: Items, long_values: _LongValues) -> Items:
 
 
 def parse_request(head: bytes) -> RequestParts | None:
-    """Parse a whole request head, from the request line to the empty line. None: h11 refuses it."""
+    """Parse a whole request head, from the request line to the empty line. None if h11 refuses it."""
     head, long_values = _shorten_values(head)
     connection = h11.Connection(h11.SERVER, len(head))
     connection.receive_data(head)
@@ -95,7 +96,7 @@ def parse_request(head: bytes) -> RequestParts | None:
 
 
 def parse_response(head: bytes) -> ResponseParts | None:
-    """Parse a whole response head, from the status line to the empty line. None: h11 refuses it."""
+    """Parse a whole response head, from the status line to the empty line. None if h11 refuses it."""
     connection = h11.Connection(h11.CLIENT, len(head))
     connection.send(_ANY_REQUEST)
     connection.receive_data(head)

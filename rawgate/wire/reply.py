@@ -5,7 +5,7 @@ from msgspec.json import Encoder
 
 from rawgate.errors import Reason
 
-# RFC 9110 section 15, RFC 6585 and RFC 5842; the phrase is the problem's title as well.
+# From RFC 9110 section 15, RFC 6585 and RFC 5842. The phrase is also the title of the problem document.
 PHRASES = {
     200: "OK",
     204: "No Content",
@@ -31,7 +31,7 @@ PHRASES = {
 
 
 class Problem(Struct, frozen=True, gc=False, rename="camel"):
-    """The members of a problem document. `reason` and `requestId` are ours."""
+    """The members of a problem document; `reason` and `requestId` are extensions (RFC 9457 section 3.2)."""
 
     type: str
     title: str
@@ -59,7 +59,7 @@ def problem(reason: Reason, detail: str, request_id: str) -> bytes:
 
 
 def body_octets(reply: bytes) -> int:
-    """The octets of the body of what `reply` returned."""
+    """How many octets of a `reply` are body."""
     return len(reply) - reply.index(b"\r\n\r\n") - 4
 
 
@@ -74,8 +74,8 @@ def reply(
     head_only: bool,
     connection: bytes,
 ) -> bytes:
-    """A whole reply. A status of 400 or more has a problem document as its body, any other none; a 503 says when to
-    come back (RFC 9110 section 15.6.4).
+    """A whole reply. From status 400 on the body is a problem document; below, there is no body. A 503 has a
+    Retry-After of one second (RFC 9110 section 15.6.4): its causes, a full queue or a restart, pass within seconds.
 
     detail      replaces the reason's sentence when not empty
     fields      further field lines, each with its CRLF

@@ -1,11 +1,10 @@
 """Request heads: octets in, `RequestHead` out, or a `RequestError` that says which rule was broken.
 
 Two lanes lead to the same result. The *fast lane* is for the heads that clients really send: origin-form target,
-HTTP/1.1, one read, `Name: value` with no blanks to trim. Whatever it does not recognise goes, octet for octet,
-through the pre-check and to h11. It may only ever be stricter; the tests hold every head that it accepts against the
-other lane.
+HTTP/1.1, one read, `Name: value` with no blanks to trim. All other heads go, octet for octet, through the pre-check and
+to h11. The fast lane may be stricter than h11, never laxer; the tests compare both on every head that it accepts.
 
-Policy is not here: which methods, hosts, paths and sizes are welcome is decided on the head that comes out.
+This module applies no policy: `policy` decides on the finished head which methods, hosts, paths and sizes it accepts.
 """
 
 import re
@@ -40,17 +39,18 @@ from rawgate.wire.h11_lane import Items, RequestParts, parse_request
 from rawgate.wire.scan import HeadScan, Overrun, ScanRules
 
 _METHOD_LIMIT = 64
-"""Octets. RFC 9112 section 3: a method longer than any implemented one SHOULD be answered with 501."""
+"""Octets. RFC 9112 section 3: a longer method than any that is implemented SHOULD get 501. The longest registered one,
+UPDATEREDIRECTREF, has 17."""
 
 _FRAMING = HOP_BY_HOP | {b"host", b"expect"}
 _H11_ONLY = frozenset((b"expect", b"keep-alive", b"upgrade"))
 _INTERPRETED = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
 _INTERPRETED_OCTETS = 2048
-"""Octets that the field lines which are read here may have in all: they are a few hundred in practice, and reading them
-costs ten times what other lines do."""
+"""Octets of all lines with these names. They have a few hundred in practice, and an octet of them costs ten times as
+much as one of other lines."""
 
 _HOST_OCTETS = 512
-"""Twice what a name of the DNS can have (RFC 1035 section 2.3.4)."""
+"""Twice the longest DNS name (RFC 1035 section 2.3.4)."""
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _EXPECTATIONS = frozenset((b"100-continue",))
 _FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
@@ -65,13 +65,14 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:https?)://([^/?]*+)([!-~]*+)")
 
 
 class RequestRules:
-    """What a reader needs to know; made once at load and shared by all connections.
+    """What a reader needs to know. Made once, at load; all readers share it.
 
     head, headers, target  limits: octets of the head, field lines, octets of the target
-    wanted                 lower-cased names that policy reads or replaces
+    wanted                 lower-cased names that policy reads or replaces: these are parsed
     protected              lower-cased names that `Connection` may not name
     fast                   whether the fast lane is on
-    removable              see `fields.FieldNames`; lines that policy may remove although they pass through
+    removable              lower-cased names that policy may remove although they pass through, as in
+                           `fields.FieldNames`
     methods                methods that routes name, besides the registered ones
     """
 
@@ -108,7 +109,7 @@ class RequestReader:
     def __init__(self, rules: RequestRules) -> None:
         self._rules = rules
         self._scan = HeadScan(rules.scan)
-        self._host = b""  # the last Host that was found good: a connection rarely sends another one
+        self._host = b""  # the last valid Host: a connection rarely sends another one, so it is checked once
         self.rest = b""
 
     @property
@@ -118,13 +119,13 @@ class RequestReader:
 
     @property
     def size(self) -> int:
-        """Octets of an unfinished head that are here."""
+        """How many octets of an unfinished head are here."""
         return len(self._scan.buffer)
 
     @property
     def line(self) -> tuple[bytes, bytes]:
-        """Method and target of the unfinished or refused head, as far as they are known, for the log; else b"". Of a
-        target that is no path only what follows its authority: that may hold a password (RFC 9110 section 4.2.4)."""
+        """For the log: method and target of the unfinished or refused head, each b"" if unknown. An authority in the
+        target is left out, because it may hold a password (RFC 9110 section 4.2.4)."""
         scan = self._scan
         line = bytes(scan.buffer[scan.start : scan.start + self._rules.head]).partition(b"\r\n")[0]
         method, _, after = line.partition(b" ")
@@ -136,8 +137,8 @@ class RequestReader:
     def feed(self, data: bytes) -> RequestHead | None:
         """Take octets from the client. Returns a head once it is complete, None while it is not.
 
-        After a head, `rest` holds the octets behind it, and the next call starts afresh: pass on what of `rest` is
-        not body. b"" is no octets. Raises RequestError; the reader cannot be used again after that.
+        After a head, `rest` holds the octets behind it, and the next call starts a new head: give it those octets of
+        `rest` that are not body. Raises RequestError; do not use the reader after that.
         """
         if self._rules.fast and not self._scan.buffer:
             head = self.recognise(data)
@@ -219,7 +220,7 @@ _OTHER_PROTOCOLS = (
 
 
 def _other_protocol(buffer: bytearray) -> str:
-    """What a client speaks that does not speak HTTP/1, as far as its first octets tell, or ""."""
+    """A sentence on the protocol that the first octets belong to, or ""."""
     return next((hint for start, hint in _OTHER_PROTOCOLS if buffer.startswith(start)), "")
 
 
@@ -232,7 +233,7 @@ def _too_large(detail: str) -> RequestError:
 
 
 def _overrun_beyond(limit: int) -> Overrun:
-    """Judges the method and the target by their length alone, while neither may have ended."""
+    """An `Overrun` that refuses a method or a target that is too long, even before its end is here."""
 
     def overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
         most = start + _METHOD_LIMIT
@@ -250,7 +251,7 @@ def _overrun_beyond(limit: int) -> Overrun:
 
 
 def _path_after_authority(target: bytes) -> bytes:
-    """The path of a target in absolute-form, or of one that is nearly that; b"" for an authority alone."""
+    """The part behind the authority of a target in absolute-form or something like it; b"" if there is none."""
     slash = target.find(b"/", target.find(b"://") + len(b"://") if b"://" in target else 0)
     return target[slash:] if slash >= 0 else b""
 
@@ -269,8 +270,8 @@ def _check_request_line(line: bytes, rules: RequestRules) -> None:
         raise RequestError(VERSION_UNSUPPORTED, VERSION_UNSUPPORTED.detail)
     if method in _UNSERVED_METHODS:
         raise RequestError(NOT_IMPLEMENTED, "CONNECT and TRACE are not served.")
-    # RFC 9110 section 9.1: methods are case-sensitive. Some servers raise the letters all the same, and would serve as
-    # DELETE what was routed as something else.
+    # RFC 9110 section 9.1: methods are case-sensitive. Some servers ignore case and would take `delete`, which was
+    # routed as an unknown method, for DELETE.
     if method not in rules.methods and method.upper() in rules.misspelt:
         raise _malformed("The method is a known one in other letters: methods are case-sensitive.")
     if b"#" in target:
@@ -288,7 +289,7 @@ def _split_absolute(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     if found is None:
         raise _malformed("The request target is neither a path nor an http or https URI.")
     authority, path = found.groups()
-    # RFC 9110 section 4.2.1: an empty host MUST be rejected; section 4.2.4: so should userinfo, which no host holds.
+    # RFC 9110 section 4.2.1: an empty host MUST be rejected. Section 4.2.4: userinfo should be; `is_host` knows none.
     if not authority or not is_host(authority):
         raise _malformed("The authority of the request target is not a host with an optional port.")
     if not path:
@@ -298,8 +299,8 @@ def _split_absolute(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 
 
 def is_host(value: bytes) -> bool:
-    """Whether a value is empty, or uri-host with an optional port up to 65535 (RFC 9110 section 7.2), an address in a
-    spelling that all readers take for the same one."""
+    """Whether a value is empty, or a uri-host with an optional port up to 65535 (RFC 9110 section 7.2). An address must
+    have a spelling that all readers understand alike."""
     found = HOST.fullmatch(value) if len(value) <= _HOST_OCTETS else None
     if found is None:
         return not value
@@ -353,12 +354,12 @@ def _check_framing(lengths: list[bytes], codings: list[bytes], minor: int) -> No
 
 
 def _check_codings(codings: list[bytes]) -> None:
-    """Only `chunked` is served. An unknown coding is told from a malformed list (RFC 9112 section 6.1)."""
+    """Refuse all but `chunked`: an unknown coding with 501, a malformed list with 400 (RFC 9112 section 6.1)."""
     if len(codings) == 1 and codings[0].lower() == b"chunked":
         return
     names = members(b",".join(codings))
     if not names or names.count(b"chunked") != 1 or names[-1] != b"chunked" or len(names) == 1:
-        # Also `, chunked`: what is served is one coding, and an empty member is how a filter is fooled.
+        # Also `, chunked`: an empty member has been used to hide the coding from a filter.
         raise _malformed("Transfer-Encoding is malformed, or chunked is not its only last coding.")
     raise RequestError(NOT_IMPLEMENTED, "The only transfer coding served is chunked.")
 
@@ -372,7 +373,7 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     _check_framing([] if length is None else [length], [] if coding is None else [coding], minor)
     body = CHUNKED if coding is not None else read_length(length or b"0") or NO_BODY
 
-    if minor and b"host" not in parsed:  # which h11 asks of 1.1, but not of 1.2
+    if minor and b"host" not in parsed:  # h11 requires Host in 1.1, but not in 1.2
         raise _malformed("Host is missing or given more than once.")
     authority = parsed.get(b"host", b"")
     # RFC 9110 section 4.2.1: an http URI with an empty host MUST be rejected. HTTP/1.0 knew no Host.
@@ -387,13 +388,13 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
     options = members(parsed.get(b"connection", b""))
     if options is None:
         raise _malformed(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")
-    # RFC 9110 section 7.6.1: fields named by Connection end here. Some must not: whoever names them wants the
-    # next hop to see another message than we have judged.
+    # RFC 9110 section 7.6.1: fields named by Connection end here. A client that names one of these wants the upstream
+    # to see another message than the one that policy judges.
     if not rules.unnameable.isdisjoint(options):
         raise _malformed("Connection names a field that it may not remove.")
     expect = _expects(parsed, minor) and body != NO_BODY
-    # RFC 9110 section 7.8: Upgrade counts only when Connection names it, and never in HTTP/1.0. A request with a body
-    # would have to be relayed whole before the protocol changes: not served.
+    # RFC 9110 section 7.8: Upgrade counts only if Connection names it, and never in HTTP/1.0. With a body it is
+    # ignored: the body would have to be relayed whole before the protocol changes.
     upgrade = _offers(parsed.get(b"upgrade", b"")) if minor and body == NO_BODY and b"upgrade" in options else b""
     # RFC 9112 section 9.3
     close = b"close" in options or (minor == 0 and b"keep-alive" not in options)
@@ -404,7 +405,7 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
 
 
 def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
-    """The parsed fields, and name and line of the others."""
+    """The parsed fields, and the name and the line of each other field."""
     parsed: dict[bytes, bytes] = {}
     others = []
     for spelling, value in items:
@@ -417,7 +418,7 @@ def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[t
 
 
 def _offers(value: bytes) -> bytes:
-    """The protocols that an Upgrade field offers, lower-cased; b"" when it is malformed or longer than any client's."""
+    """The protocols that an Upgrade field offers, lower-cased; b"" if it is malformed or has too many members."""
     if value.count(b",") >= MOST_MEMBERS:
         return b""
     offers = [offer for part in value.lower().split(b",") if (offer := part.strip(b" \t"))]
@@ -425,8 +426,8 @@ def _offers(value: bytes) -> bytes:
 
 
 def _expects(parsed: dict[bytes, bytes], minor: int) -> bool:
-    """Whether the client waits for a 100 (RFC 9110 section 10.1.1; an HTTP/1.0 client cannot). Empty members of the
-    list are none (section 5.6.1.2)."""
+    """Whether the client waits for a 100 (RFC 9110 section 10.1.1). From an HTTP/1.0 client the field is ignored, and
+    so are empty members of the list (section 5.6.1.2)."""
     if minor == 0:
         return False
     expectations = {part.strip(b" \t").lower() for part in parsed.get(b"expect", b"").split(b",")} - {b""}

@@ -1,7 +1,7 @@
 """Response heads: octets from an upstream in, `ResponseHead` out, or a `ResponseError`.
 
-Two lanes, as for requests. An upstream is trusted with content but not with framing: a response whose end is in doubt
-is refused, because the next response on that connection would belong to somebody else.
+Two lanes, as for requests. An upstream is trusted with content but not with framing. A response whose end is in doubt
+is refused, because its last octets could be read as the response to another client's request.
 """
 
 import re
@@ -30,17 +30,17 @@ _KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(
 
 _H11_ONLY = frozenset((b"upgrade",))
 _START = {b"HTTP/1.1 %d " % status: status for status in range(200, 600) if status not in (204, 304)}
-"""How the status lines of the fast lane start: those of final responses whose body is framed by the fields alone."""
+"""The start of a status line → its status, for the fast lane: final responses whose body only the fields frame."""
 _START_LENGTH: Final = 13
 
 
 class ResponseRules:
-    """What a reader needs to know; made once at load and shared by all exchanges.
+    """What a reader needs to know. Made once, at load; all readers share it.
 
     head, headers  limits: octets of the head, field lines
-    wanted         lower-cased names that policy reads or removes
+    wanted         lower-cased names that policy reads or removes: these are parsed
     fast           whether the fast lane is on
-    removable      see `fields.FieldNames`; lines that policy may remove although they pass through
+    removable      lower-cased names that policy may remove although they pass through, as in `fields.FieldNames`
     """
 
     __slots__ = ("fast", "head", "headers", "names", "scan")
@@ -133,7 +133,7 @@ class ResponseReader:
 
 
 def _overrun(buffer: bytearray, start: int, stop: int) -> tuple[int, MessageError] | None:
-    """Whether the first octets can no longer be those of HTTP/1: another protocol speaks there."""
+    """An `Overrun`: the first octets must be those of HTTP/1, or the upstream speaks another protocol."""
     for at in range(min(len(buffer), len(_FIRST_OCTETS))):
         if buffer[at] != _FIRST_OCTETS[at]:
             return at, ResponseError("The response does not start as HTTP/1 does.")
@@ -180,13 +180,13 @@ def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> Respons
 
 
 def _keep_alive_seconds(value: bytes) -> int:
-    """Seconds for which a Keep-Alive field says that the connection stays open, or -1."""
+    """The `timeout` of a Keep-Alive field in seconds, or -1. No current RFC defines it; Apache and Node send it."""
     timeout = _KEEP_ALIVE.search(value)
     return int(timeout[1]) if timeout else -1
 
 
 def _framing(parsed: dict[bytes, bytes], status: int, minor: int, method: bytes) -> tuple[int, int, bool]:
-    """Body, length to show, and whether what follows on the connection is in doubt (RFC 9112 section 6.3)."""
+    """The body, the Content-Length to show, and whether the octets that follow are in doubt (RFC 9112 section 6.3)."""
     coding = parsed.get(b"transfer-encoding")
     value = parsed.get(b"content-length")
     if coding is not None and minor == 0:
@@ -197,19 +197,20 @@ def _framing(parsed: dict[bytes, bytes], status: int, minor: int, method: bytes)
         if number is None:
             raise ResponseError("Content-Length is beyond any body.")
         length = number
-    # Step 1: 1xx and 204 have no body and MUST NOT announce one (sections 6.1 and 6.2). What follows a 1xx shows at
-    # once whether it is a head; a 204 that announces a body may send it later, ahead of the next response.
+    # Step 1: 1xx and 204 have no body and MUST NOT announce one (sections 6.1 and 6.2). Behind a 1xx a head must
+    # follow, so a body would be noticed at once. A 204 that announces a body may send it later, before the next
+    # response.
     if status < 200:
         return NO_BODY, -1, False
     if status == 204:
         return NO_BODY, -1, coding is not None or length > 0
-    # Step 3: both, in any response that could have a body: request smuggling's sibling.
+    # Step 3: both fields in a response that can have a body are the means of response smuggling.
     if coding is not None and value is not None:
         raise ResponseError("Content-Length and Transfer-Encoding are both given.")
     # Step 1 again: HEAD and 304 describe a body that does not follow.
     if method == b"HEAD" or status == 304:
         return NO_BODY, length, False
-    # Step 4; h11 has let nothing but `chunked` pass.
+    # Step 4: h11 accepts no coding but `chunked`.
     if coding is not None:
         return CHUNKED, -1, False
     # Steps 5, 6 and 8

@@ -1,13 +1,14 @@
-"""The pre-check of a head: octets arrive in any portions, and each is looked at once.
+"""The pre-check of heads for the h11 lane, and of trailer sections. Octets arrive in any portions; each is looked at
+once.
 
-Both lanes rest on it. It knows lines, not fields: where the start line ends, where the head ends, and which octets no
-head may hold. It refuses at the first octet that can no longer be right, and the verdict never depends on how the
-octets were cut into portions: whatever comes first on the wire decides.
+It knows lines, not fields: where the start line ends, where the head ends, and which octets no head may hold. It
+refuses a head at the first octet that makes it invalid. So the result never depends on how the octets were cut into
+portions.
 
 Rules it keeps
 - A head ends in CRLF CRLF. A bare CR, a bare LF, a folded line or a control octet other than HTAB refuses it.
 - The start line is judged as soon as its CRLF is there, or earlier when it is already too long.
-- A head longer than the limit is refused with its first octet too many.
+- A head is refused at its first octet beyond the limit.
 """
 
 from collections.abc import Callable
@@ -21,14 +22,14 @@ Overrun = Callable[[bytearray, int, int], tuple[int, MessageError] | None]
 
 
 class ScanRules:
-    """What is the same for all heads of one kind.
+    """The rules for all heads of one kind.
 
-    what       the section's name in a sentence: "The head"
+    what       the name of the section in a sentence: "The head"
     limit      octets of a whole head, the empty line included
     malformed  makes the error for forbidden octets
     too_large  makes the error for the limit
-    overrun    judges a start line that may be unfinished, given the buffer and where the line starts and stops so
-               far: (the index of the first octet that made it wrong, the error), or None
+    overrun    judges a start line that may be incomplete. `overrun(buffer, start, stop)` returns None, or the index of
+               the octet that made the line invalid and the error
     blank      whether one empty line before the start line is ignored (RFC 9112 section 2.2, for servers only)
     """
 
@@ -62,18 +63,18 @@ class HeadScan:
         self._seen = 0  # octets before this index have been looked at
 
     def take(self, data: bytes) -> bytes:
-        """Take octets; returns those that this head cannot need: with one more than the limit it is judged."""
+        """Take octets, at most one more than the limit, which is enough to refuse the head. Returns the others."""
         room = self._rules.limit + 1 - len(self.buffer)
         self.buffer += data[:room]
         return data[room:]
 
     def skip_start_line(self) -> None:
-        """Read a section of field lines alone: the line end in front of it stands for a start line."""
+        """Prepare for a section without a start line: put an empty one in its place."""
         self.buffer += b"\r\n"
         self.line_end = 0
 
     def start_line(self) -> bytes | None:
-        """The start line without its CRLF, or None while it is incomplete."""
+        """The start line without its CRLF; None while it is incomplete."""
         buffer = self.buffer
         if self._rules.blank and not self.start and buffer[:2] == b"\r\n":
             self.start = self._seen = 2
@@ -98,16 +99,16 @@ class HeadScan:
         return stop if found >= 0 else 0
 
     def _look(self, stop: int) -> None:
-        """Refuse forbidden octets between what was seen and `stop`, then a head that has outgrown its limit."""
+        """Check the octets up to `stop` that were not seen yet, then the length of the head."""
         end = min(stop, self._rules.limit)
         if name := forbidden(self.buffer, self._seen, end):
             raise self._rules.malformed(f"{self._rules.what} holds {name}.")
         if stop > self._rules.limit:
             raise self._rules.too_large(f"{self._rules.what} is longer than the limit.")
-        # Whether a CR is bare, or CRLF starts a fold, shows only with the octet behind it.
+        # The next octet decides whether a CR is bare or a CRLF starts a fold, so these are looked at again.
         tail = self.buffer[max(end - 2, 0) : end]
         self._seen = max(end - (2 if tail == b"\r\n" else tail.endswith(b"\r")), self.start)
 
 
 def no_overrun(buffer: bytearray, start: int, stop: int) -> None:
-    """An `Overrun` that has nothing against any start line."""
+    """An `Overrun` that accepts every start line."""

@@ -1,7 +1,7 @@
-"""What goes out: the fields of this hop, added to heads that policy has written, and chunks.
+"""Octets to send: the fields of this hop, added to the heads that policy has written, and chunks.
 
-Framing, Connection, Expect and Upgrade are this hop's own and never copied from what came in. Each function joins
-once and checks nothing: what it is given has been read by this room.
+Framing, Connection, Expect and Upgrade belong to this hop; they are never copied from a received head. The functions
+check nothing, because this room has read all that they are given.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 CONNECTION = ((b"close", b"close"), (b"keep-alive", b""))
 """`CONNECTION[keep][minor]`: the Connection field, b"" for none, that tells an HTTP/1.`minor` client whether its
-connection stays open. HTTP/1.1 takes that for granted, HTTP/1.0 the opposite (RFC 9112 section 9.3)."""
+connection stays open. The default is "stays open" in HTTP/1.1 and "closes" in HTTP/1.0 (RFC 9112 section 9.3)."""
 
 
 def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced: bool = False) -> bytes:
@@ -20,16 +20,16 @@ def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced
 
     head       request line and end-to-end fields, each with its CRLF
     body       octets, or CHUNKED
-    expect     whether to pass on that the client waits for a 100
+    expect     the client waits for a 100
     upgrade    the one protocol to offer, or b""
-    announced  whether the client said how long the body is: `Content-Length: 0` goes out only then (RFC 9110 section
-               8.6: sent for methods that expect content, and the client knows whether its method does)
+    announced  the client sent a Content-Length. An empty body has `Content-Length: 0` only then: RFC 9110 section 8.6
+               wants it for methods that anticipate content, and only the client knows whether its method does
     """
     fields = b""
     if body == CHUNKED:
         fields = b"Transfer-Encoding: chunked\r\n"
     elif not (body or announced or upgrade):
-        return head + b"\r\n"  # most requests
+        return head + b"\r\n"  # nearly all requests
     elif body or announced:
         fields = b"Content-Length: %d\r\n" % body
     if expect:
@@ -40,8 +40,8 @@ def request_head(head: bytes, body: int, expect: bool, upgrade: bytes, announced
 
 
 class _LengthTails(dict[int, bytes]):
-    """Length → the end of a head that says nothing else of the hop. Remembered for the small ones, of which a service
-    has few."""
+    """Length → the end of a head whose only field of the hop is Content-Length. Small lengths repeat, so they are
+    remembered."""
 
     def __missing__(self, length: int) -> bytes:
         tail = b"Content-Length: %d\r\n\r\n" % length
@@ -51,15 +51,15 @@ class _LengthTails(dict[int, bytes]):
 
 
 _SMALL = 8192
+"""Octets; the tails of all smaller lengths take about 1 MB."""
 _length_tail = _LengthTails()
 
 
 def response_tail(framing: int, length: int, connection: bytes, upgrade: bytes = b"") -> bytes:
-    """The end of a response head: the fields of this hop and the empty line. Status line and end-to-end fields come
-    before it.
+    """The end of a response head: the fields of this hop and the empty line.
 
-    framing     octets, CHUNKED, UNTIL_CLOSE or NO_BODY, as the client will see the body
-    length      the Content-Length to show, or -1 for none; not shown with CHUNKED
+    framing     of the body that the client gets: octets, CHUNKED, UNTIL_CLOSE or NO_BODY
+    length      the value of Content-Length, or -1 for none; ignored with CHUNKED
     connection  the Connection field: b"" for none, b"close", b"keep-alive" or b"upgrade"
     upgrade     the Upgrade field of a 101 or 426, or b""; `Connection` then names it (RFC 9110 section 7.8)
     """
