@@ -1,4 +1,4 @@
-"""Where to listen, where services are, whom to believe: addresses as text and as values."""
+"""Readers of addresses: where to listen, where services are, which networks to believe, which origins may call."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from rawgate.config.invalid import InvalidError, one_meant, quoted, shown
 from rawgate.config.model import Listen, Target, Trusted
 
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
-"""A host as the Host field writes it; `canonical_host` says whether it is one."""
+"""What looks like a host in the Host field. `canonical_host` decides whether it is one."""
 
 _AUTHORITY = re.compile(rf"(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)", re.DOTALL)
@@ -31,7 +31,7 @@ UNIX_PATH = 107  # octets that fit in sockaddr_un.sun_path beside its NUL, on Li
 
 
 def canonical_host(text: str) -> str | None:
-    """A host lower-cased, an IPv6 address in its shortest form between brackets; None when it is none."""
+    """A host in lower case, an IPv6 address in its shortest form between brackets; None when `text` is no host."""
     if text.startswith("["):
         try:
             return f"[{IPv6Address(text[1:-1])}]"
@@ -47,11 +47,11 @@ def canonical_host(text: str) -> str | None:
 
 
 def host(constraint: Host, value: object, context: Context) -> str:
-    """A host to compare with, without port."""
+    """The host of a route, to compare the Host field with."""
     if isinstance(value, list | tuple) and len(value) > 1:
         raise InvalidError("a list is not text", expected=f"{constraint.expected}; a route for each")
     text = _string(value, constraint.expected)
-    if text in ("*", "_"):  # nginx's name for a server that takes any
+    if text in ("*", "_"):  # "_" is what nginx's users name a server that takes any host
         raise InvalidError(f"{shown(text)} is not a host", expected="the key left out: then any is taken")
     match = _AUTHORITY.fullmatch(text)
     found = match and canonical_host(match["host"])
@@ -65,13 +65,12 @@ def host(constraint: Host, value: object, context: Context) -> str:
 
 
 def _not(text: str, what: str) -> str:
-    """What is wrong with text that is no host: `what`, or the letters that a host cannot have."""
+    """What is wrong with text that is no host: that it has letters beyond ASCII, else `what`."""
     return what if text.isascii() else 'has letters beyond ASCII, which a host has as "xn--…"'
 
 
 def in_ascii(host: str) -> str:
-    """A name in letters beyond ASCII as look-ups and the Host field have it ("xn--…", RFC 3490); "" when there is no
-    such form, or more than one."""
+    """The "xn--" form (RFC 3490) of a name in letters beyond ASCII; "" when there is none, or more than one."""
     if host.isascii() or not _IDNA_DEVIATIONS.isdisjoint(host):
         return ""
     try:
@@ -82,14 +81,15 @@ def in_ascii(host: str) -> str:
 
 
 def _authority_meant(text: str) -> tuple[str, int | None] | None:
-    """Host and port of text that is none yet: with a root dot, or in letters beyond ASCII."""
+    """Host and port that were meant by text with a root dot or letters beyond ASCII, or None."""
     host, colon, port = text.partition(":")
     ascii_name = in_ascii(host.removesuffix("."))
     return _authority(f"{ascii_name}{colon}{port}" if ascii_name else _ROOT_DOT.sub("", text))
 
 
 def _origin_meant(text: str) -> str:
-    """ "app.example.com" and "localhost:5173": pages come over TLS, but for those on the developer's own machine."""
+    """The origin that was meant by an authority without scheme, or "". Pages come over TLS, except those from the
+    developer's own machine."""
     url = _URL.fullmatch(text)
     if url is not None and not text.isascii():
         found = _authority_meant(url["authority"]) if url["rest"] in ("", "/") else None
@@ -103,7 +103,7 @@ def _origin_meant(text: str) -> str:
 
 
 def _host_meant(text: str) -> str:
-    """ "https://a.test", "a.test." and "::1"; none for what has a path."""
+    """The host that was meant by "https://a.test", "a.test." or "::1", or ""."""
     url = _URL.fullmatch(text)
     authority = url["authority"] if url and url["rest"] in ("", "/") else text
     found = _authority_meant(f"[{authority}]" if ":" in authority and _is_ip(authority) else authority)
@@ -111,8 +111,8 @@ def _host_meant(text: str) -> str:
 
 
 def listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
-    """An address to listen on, alone or with the mode of its Unix socket. A relative path of one starts at the
-    configuration's folder."""
+    """An address to listen on, alone or in a table with the mode of its Unix socket. The relative path of a socket
+    starts at the configuration's folder."""
     written, mode = _apart(constraint, value)
     found = _listen(constraint, written, context)
     if mode is None:
@@ -123,7 +123,7 @@ def listen(constraint: ListenAddress, value: object, context: Context) -> Listen
 
 
 def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None]:
-    """Address and mode of an entry of `listen`."""
+    """The address of an entry of `listen`, unread, and its mode."""
     mode: object = None
     if isinstance(value, Listen):
         if value.mode is not None and not 0 <= value.mode <= _ALL_BITS:
@@ -142,8 +142,8 @@ def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None
 
 
 def _mode(constraint: ListenAddress, value: object) -> int:
-    """Permission bits, in octal digits. A number is taken from a Python configuration's `Listen` only: in a table,
-    `mode = 660` would mean what nobody means by it."""
+    """Permission bits from octal digits. Only the `Listen` of a Python configuration may have a plain number; in TOML,
+    660 and 0o660 would be too easy to confuse."""
     if isinstance(value, str) and _MODE.fullmatch(value):
         return int(value, 8)
     raise InvalidError(f"{shown(value)} is not a mode", expected=constraint.mode)
@@ -172,7 +172,7 @@ def _listen(constraint: ListenAddress, value: object, context: Context) -> Liste
     if port > 65535:
         raise InvalidError(f"{port} is not a port", expected="a port from 0 to 65535")
     mapped = IPv6Address(found[1:-1]).ipv4_mapped if found.startswith("[") else None
-    if mapped is not None:  # an IPv6 socket takes IPv6 alone, as nginx's does: the system refuses it this address
+    if mapped is not None:  # the system refuses this address to a socket that takes IPv6 alone, as ours does
         meant = quoted(f"{mapped}:{port}")
         raise InvalidError(
             f"{shown(text)} is an IPv4 address in IPv6 notation", expected=constraint.expected, meant=meant
@@ -183,9 +183,10 @@ def _listen(constraint: ListenAddress, value: object, context: Context) -> Liste
 def target(constraint: TargetUrl, value: object, context: Context) -> Target:
     """A service's address; the port is 80 when it is left out.
 
-    A name may end in the root's dot: it is then looked up as it stands, without the search domains of resolv.conf. The
-    Host field is without that dot. curl and nginx send it, but some services compare names as text and do not know
-    themselves by it: behind Envoy, and so behind Istio, the response would be a 404."""
+    A name may end in the dot of the root. It is then looked up as it stands, without the search domains of resolv.conf.
+    The Host field is sent without that dot. curl and nginx send the dot, but Envoy, and so Istio, compares names as
+    text and responds with 404 to a name with a dot.
+    """
     if isinstance(value, Target):
         return _checked_target(constraint, value)
     if isinstance(value, Mapping):
@@ -225,7 +226,7 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
 
 
 def network(constraint: AddressRange, value: object, context: Context) -> Trusted:
-    """A network; a lone address is the network of that address. "unix": all Unix sockets."""
+    """A network, where a lone address is a network of one; or "unix" for all Unix sockets."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     if value == "unix":
@@ -235,7 +236,7 @@ def network(constraint: AddressRange, value: object, context: Context) -> Truste
         raise InvalidError(
             '"*" would believe everybody', expected=f"the networks that the proxies are in, each {constraint.expected}"
         )
-    if "%" in text:  # Python takes `fe80::%eth0`, which no peer's address would ever be in
+    if "%" in text:  # Python accepts `fe80::%eth0`, but no peer's address is ever in it
         raise InvalidError(f"{shown(text)} has a zone", expected=constraint.expected)
     try:
         return ip_network(text)
@@ -249,7 +250,7 @@ def network(constraint: AddressRange, value: object, context: Context) -> Truste
 
 
 def origin(constraint: Origin, value: object, context: Context) -> str:
-    """An origin exactly as browsers send it, or "*"."""
+    """An origin, written exactly as browsers send it; or "*"."""
     text = _string(value, constraint.expected)
     if text == "*":
         return text
@@ -271,7 +272,7 @@ def origin(constraint: Origin, value: object, context: Context) -> str:
 
 
 def _listen_meant(value: object) -> str:
-    """A port alone, a path alone, an address with a scheme."""
+    """The address that was meant by a port alone, a path alone or a URL, or ""."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65535:
         return quoted(f"{_EVERY_ADDRESS}:{value}")
     text = value if isinstance(value, str) else ""
@@ -285,7 +286,7 @@ def _listen_meant(value: object) -> str:
 
 
 def _listen_text(value: object) -> object:
-    """A `Listen` that a Python configuration made, as text, so that both are checked alike."""
+    """The `Listen` of a Python configuration as text, so that it is checked like TOML; any other value as it is."""
     if not isinstance(value, Listen):
         return value
     if value.path:
@@ -298,7 +299,7 @@ def _unix(constraint: ListenAddress, text: str, context: Context) -> Listen:
     if not written or "\0" in written:
         raise InvalidError(f"{shown(text)} names no socket", expected=constraint.expected)
     if written.startswith("@"):
-        # It would be of no file: no folder and no mode could say who may connect, and a leftover could not be seen.
+        # It has no file, so neither a folder nor a mode can say who may connect.
         what = f"{shown(text)} is an abstract socket, to which everybody on this host could connect: not supported"
         raise InvalidError(what, expected='"unix:PATH" of a file')
     path = str(context.folder / written)
@@ -311,7 +312,8 @@ def _unix(constraint: ListenAddress, text: str, context: Context) -> Listen:
 
 
 def _what_is_at(path: Path) -> str:
-    """What stands in the way of a socket of that name, or "". A socket does not: it may be ours, or a leftover."""
+    """What stands in the way of a socket of that name, or "". Another socket does not: it may be ours, or a
+    leftover."""
     try:
         for folder in path.parents:
             if folder.exists():
@@ -323,12 +325,12 @@ def _what_is_at(path: Path) -> str:
         if path.is_symlink() and not path.exists():
             return "is a link that leads nowhere"
         return "is a file" if path.exists() and not path.is_socket() else ""
-    except OSError:  # such as a folder that may not be looked into: whoever runs the gateway may be allowed to
+    except OSError:  # we may not look into a folder, but the user who runs the gateway may be allowed to
         return ""
 
 
 def _checked_target(constraint: TargetUrl, value: Target) -> Target:
-    """A `Target` that a Python configuration made. Its authority may be another than its address."""
+    """The `Target` of a Python configuration, checked. Its authority may differ from its host and port."""
     bracketed = f"[{value.host}]" if ":" in str(value.host) else str(value.host)
     found = _authority(f"{bracketed.removesuffix('.')}:{value.port}")
     if found is None or found[1] is None or not _AUTHORITY.fullmatch(str(value.authority)):
@@ -347,7 +349,7 @@ def _written(found: tuple[str, int | None]) -> str:
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
-    """Host and port, or None; a port that is written is from 1 to 65535."""
+    """Host and port of an authority, or None when it is none. The port is None when it is left out."""
     match = _AUTHORITY.fullmatch(text)
     found = match and canonical_host(match["host"])
     if match is None or not found:

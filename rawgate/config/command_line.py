@@ -1,4 +1,4 @@
-"""What a command line says in the configuration's notations: "90s", "file:PATH". InvalidError for what is none."""
+"""Arguments of commands in the notations of the configuration: "90s", "file:PATH". Raises InvalidError."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from rawgate.config.model import Secret
 
 
 def duration(text: str) -> float:
-    """Seconds; below zero with a minus sign ahead."""
+    """Seconds; negative with a minus sign before them."""
     span = units.duration(Duration(), text.removeprefix("-"), _scene({}))
     return -span if text.startswith("-") else span
 

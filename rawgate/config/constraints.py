@@ -1,8 +1,8 @@
-"""What may be written for a key, as data beside the field it belongs to (`typing.Annotated`).
+"""What may be written for a key, as data beside its field (`typing.Annotated`).
 
-A mark says which values are possible and how they are written; it does not read them. `convert` finds the reader of
-each kind of mark, and a schema for editors can be made from the same data. Marks know nothing of the model, so that the
-model can use them.
+A constraint says which values are possible and how they are written. It does not read them: `convert` has a reader for
+each kind of constraint, and `schema` makes the JSON Schema from the same data. Nothing here imports the model, because
+the model imports this.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,10 +48,8 @@ class Count(Struct, frozen=True):
 
 
 class NotBuilt(Struct, frozen=True):
-    """A key whose feature is not built: `value` alone is accepted, anything else is refused with `because`.
-
-    `value` None: nothing at all may be written.
-    """
+    """A key whose feature is not built. It accepts `value` alone, or nothing at all where that is None, and refuses the
+    rest; `because` says why."""
 
     value: object
     because: str
@@ -70,7 +68,7 @@ class Text(Struct, frozen=True):
 
 
 class Label(Struct, frozen=True):
-    """A name that travels in a header field and in metrics: printable ASCII without quotes and backslashes."""
+    """A name that is sent in a header field: printable ASCII without quotes and backslashes."""
 
     expected = "1 to 255 printable ASCII characters without quotes, backslashes and blanks at the ends"
 
@@ -84,10 +82,10 @@ class TableName(Struct, frozen=True):
 class Token(Struct, frozen=True):
     """A token (RFC 9110 section 5.6.2).
 
-    what     what it is, for messages
-    lower    case does not matter, and is not kept
-    refused  words, lower-cased, that are not possible here, each with its reason
-    family   a star at its end stands for whatever follows
+    what     what the token is, for messages
+    lower    whether it is lower-cased, because its case does not matter
+    refused  lower-cased words that cannot be used here, each with the reason
+    family   whether a star at the end may stand for any further characters
     """
 
     what: str
@@ -101,7 +99,7 @@ class Token(Struct, frozen=True):
 
 
 class FieldValue(Struct, frozen=True):
-    """The value of a header field. `beyond_ascii`: others than the gateway's own may be UTF-8."""
+    """The value of a header field. `beyond_ascii`: it may be UTF-8, because the gateway does not write it itself."""
 
     beyond_ascii: bool = False
 
@@ -111,13 +109,13 @@ class FieldValue(Struct, frozen=True):
 
 
 class Json(Struct, frozen=True):
-    """Any value that JSON can say."""
+    """Any value that JSON has."""
 
     expected = "a value as in JSON"
 
 
 class PathPrefix(Struct, frozen=True):
-    """A normalised path without query. `rest`: what becomes of what lies below, for those who write a pattern."""
+    """A normalised path without query. `rest`: what becomes of the paths below it, for the message about patterns."""
 
     rest: str = "a prefix is no pattern, and takes what lies below it"
 
@@ -125,7 +123,7 @@ class PathPrefix(Struct, frozen=True):
 
 
 class Pathname(Struct, frozen=True):
-    """A path and maybe a query, as a service would receive it."""
+    """A path, with or without a query, as a service would receive it."""
 
     expected = 'a path such as "/v2/users/7?x=1"'
 
@@ -168,7 +166,8 @@ class AddressRange(Struct, frozen=True):
 
 
 class Source(Struct, frozen=True):
-    """Where key material is found. `whole`: it is one secret, so that nothing may stand around it but line ends."""
+    """Where key material is found. `whole`: the content is one secret, so it may have line ends at its end, and nothing
+    else around it."""
 
     schemes: tuple[Literal["env", "file"], ...] = ("env", "file")
     whole: bool = False
@@ -196,7 +195,7 @@ class Auth(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """One of a set of words that is made elsewhere."""
+    """One of the words in `words`, which another module lists."""
 
     words: tuple[str, ...]
     what: str
@@ -207,37 +206,37 @@ class Choice(Struct, frozen=True):
 
 
 class Essential(Struct, frozen=True):
-    """A field without which its table would mean something else: one that is wrong makes the table unusable for further
-    checks, where any other falls back to its default."""
+    """A field without which its table would mean something else. When it cannot be read, its table is not checked any
+    further; any other field falls back to its default."""
 
 
 class Description(Struct, frozen=True):
-    """What a key means, for people who are about to write it: editors show it (`schema`)."""
+    """What a key means. Editors show it (`schema`)."""
 
     text: str
 
 
 class Example(Struct, frozen=True):
-    """What a table, or a list of tables, may look like: what a message expects in the place of something else."""
+    """What a table, or a list of tables, may look like. Messages show it as what was expected."""
 
     text: str
 
 
 def itself(value: object) -> object:
-    """The key by which elements are the same when they are equal."""
+    """The usual `ListOf.key`: two elements are the same when they are equal."""
     return value
 
 
 class ListOf(Struct, frozen=True):
     """A list.
 
-    empty   may have no elements
-    single  one element may be written without brackets
-    key     elements with equal keys are the same thing written twice; None never is
-    keys    of all elements together, where an element's key depends on the others
-    at      where, inside an element, to say so
-    once    and in which words
-    clash   why two elements cannot stand side by side, in words, or ""
+    empty   whether it may have no elements
+    single  whether one element may be written without brackets
+    key     element → its key. Two elements with equal keys are duplicates, unless the key is None
+    keys    all elements → their keys; in place of `key`, where a key depends on the other elements
+    at      the key path, inside an element, that a message about a duplicate names
+    once    what that message says is expected
+    clash   two elements → why they cannot stand side by side, or ""
     """
 
     empty: bool = False

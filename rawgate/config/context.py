@@ -1,4 +1,4 @@
-"""What a reader may need to know besides the value."""
+"""What a reader of values may look at besides the value: the folder, the environment, the names in the file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,14 +7,14 @@ from msgspec import Struct
 
 
 class Context(Struct, frozen=True):
-    """The surroundings of one configuration.
+    """What surrounds one configuration.
 
-    folder         where the file is; relative paths start here
-    environ        the environment that secrets are taken from
-    plain_numbers  durations and sizes may be numbers (Python configurations)
-    merge_slashes  whether the gateway joins slashes that follow one another
+    folder         where the file is: relative paths start here
+    environ        the environment from which secrets are taken
+    plain_numbers  whether durations and sizes may be plain numbers, as in Python configurations
+    merge_slashes  whether the gateway reads repeated slashes as one
     names          kind ("upstreams", "jwt", "api_keys", "routes") → the names that the file gives to things of that
-                   kind, sound or not; a kind is left out when it cannot be told
+                   kind, whether they can be read or not. A kind is left out when its names cannot be told
     """
 
     folder: Path

@@ -1,13 +1,13 @@
-"""From what was written to the model: one walk over the Struct definitions, for TOML tables and for Structs alike.
+"""From what was written to the model: one walk over the Struct definitions reads TOML tables and Structs alike.
 
-The walk knows no key by name. For each field of a Struct it reads what was written as the field's annotation says, and
-goes on after every mistake, so that all of them are found at once:
+The walk knows no key by name. It reads each field of a Struct as the field's annotation says. It goes on after every
+mistake, so that one run finds them all:
 
   - a list loses its broken elements, and `kept` remembers where the others were written;
   - a table with a broken field gets that field's default;
   - a table whose required or essential field is broken is itself broken.
 
-What depends on several keys of one table is in `rules`, and sees each table as it was written.
+Rules about several keys of one table are in `rules`; they see each table as it was written.
 """
 
 import re
@@ -39,7 +39,7 @@ from rawgate.errors import Key, Problem
 
 Path = tuple[Key, ...]
 Kept = dict[Path, tuple[int, ...] | None]
-"""List → where its remaining elements were written; None: one element, written without brackets."""
+"""Path of a list → where its remaining elements were written; None for one element without brackets."""
 
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -99,7 +99,7 @@ class ParsedHint(Struct, frozen=True):
 
 
 class Field(Struct, frozen=True):
-    """A field of a Struct."""
+    """A field of a Struct. `default` makes its default."""
 
     name: str
     hint: Any
@@ -108,7 +108,7 @@ class Field(Struct, frozen=True):
 
 
 class Converter:
-    """One configuration being converted."""
+    """Converts one configuration, and collects its problems."""
 
     def __init__(self, context: Context) -> None:
         self.problems: list[Problem] = []
@@ -116,7 +116,7 @@ class Converter:
         self._scene = context
 
     def read(self, hint: Any, value: object, path: Path) -> object:
-        """What `value` becomes under an annotation, or BROKEN."""
+        """The value of the model that `value` stands for under an annotation, or BROKEN."""
         parsed = parse_hint(hint)
         if parsed.reader is not None:
             return self._constrained(parsed.reader, value, path)
@@ -137,9 +137,8 @@ class Converter:
         return self._plain(alternative, value, path)
 
     def members(self, cls: type[Struct], value: object, path: Path, example: str = "") -> dict[str, object]:
-        """What a table or a Struct says, field by field; fields without a usable value are left out.
-
-        Fields that are not written get their defaults."""
+        """Field → value, for a table or a Struct. A field that is not written has its default; a field that cannot be
+        read is left out."""
         written = written_members(cls, value)
         if written is None:
             meant = habits.table_meant(cls, value)
@@ -203,7 +202,7 @@ class Converter:
         return tuple(item for _, item in sound)
 
     def _list_meant(self, constraint: Any, value: object) -> str:
-        """The list that was meant by what stands without brackets, or ""."""
+        """The list that was meant by a value without brackets, or ""."""
         if constraint is None:
             return ""
         is_split = isinstance(constraint, constraints.Token | constraints.Origin)
@@ -233,7 +232,7 @@ class Converter:
             self._check_clashes(list_of.clash, items, path)
 
     def _check_clashes(self, clash: Callable[[Any, Any], str], items: list[tuple[int, object]], path: Path) -> None:
-        """Each element that cannot stand beside one before it, once."""
+        """Report each element that clashes with an earlier one, once."""
         for index, (position, item) in enumerate(items):
             for before, other in items[:index]:
                 why = clash(item, other)
@@ -261,7 +260,7 @@ class Converter:
         return result
 
     def _plain(self, alternative: Any, value: object, path: Path) -> object:
-        """`bool`, `str`, a `Literal` or a function."""
+        """Read a `bool`, a `str`, a `Literal` or a function."""
         if get_origin(alternative) is Literal:
             words = get_args(alternative)
             if isinstance(value, str) and value in words:
@@ -341,10 +340,7 @@ def _first(kind: type[_Constraint], found: list[Any]) -> _Constraint | None:
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
-    """What was written in a table, or those fields of a Struct that differ from their defaults.
-
-    None for values of other kinds.
-    """
+    """The keys of a table, or the fields of a Struct that differ from their defaults; None for any other value."""
     if isinstance(value, Mapping):
         return {str(name): item for name, item in value.items()}
     if not isinstance(value, cls):
@@ -365,7 +361,7 @@ def expected(hint: Any) -> str:
 
 
 def key_path(path: Path) -> str:
-    """`routes[0].rate_limit.window`; keys that TOML would quote are quoted."""
+    """A key path as text: `routes[0].rate_limit.window`. Keys that TOML would quote are quoted."""
     text = ""
     for key in path:
         if isinstance(key, int):
@@ -390,7 +386,7 @@ def _list_in_words(hint: Any) -> str:
 
 
 def _called(alternative: Any) -> str:
-    """A type's name for people who write TOML."""
+    """The name of a type, for people who write TOML."""
     if alternative is bool:
         return "true or false"
     if alternative is str:
@@ -401,7 +397,8 @@ def _called(alternative: Any) -> str:
 
 
 def _alternative(alternatives: tuple[Any, ...], value: object) -> Any:
-    """The alternative that a value is meant for: by its kind, never by trying. None: there is none."""
+    """The alternative that a value is meant for, or None. The kind of the value decides. Nothing is tried: a mistake
+    inside the right alternative must be reported as such."""
     if len(alternatives) == 1:
         return alternatives[0]
     for alternative in alternatives:

@@ -1,7 +1,7 @@
-"""Text with a grammar: tokens, names, paths, field values, references.
+"""Readers of text with a grammar: tokens, names, paths, field values, references.
 
-Everything is checked as strictly as the request path would check it, so that what is accepted here can match there:
-a prefix that no normalised path ever equals is an error and not a route that silently never answers.
+They are as strict as the code that serves requests, so that what they accept can match a request. A prefix that no
+normalised path has is an error, and not a route that silently never matches.
 """
 
 import re
@@ -65,7 +65,7 @@ def table_name(constraint: TableName, value: object, context: Context) -> str:
 
 
 def token(constraint: Token, value: object, context: Context) -> str:
-    """A method, field name or protocol name; lower-cased where the constraint says so."""
+    """A method, a field name or a protocol name; in lower case where the constraint says so."""
     found = _string(value, constraint.expected)
     if not TOKEN.fullmatch(found):
         raise InvalidError(
@@ -81,7 +81,8 @@ def token(constraint: Token, value: object, context: Context) -> str:
 
 
 def _check_family(constraint: Token, found: str) -> None:
-    """A name with a star: "x-team-*" stands for all that begin so, where such may be."""
+    """Check a name with a star: where families are possible, "x-team-*" stands for all names that begin with
+    "x-team-"."""
     if not constraint.family:
         raise InvalidError(
             f"{quoted(found)} has a star, which stands for nothing here", expected=f"{constraint.what}, by name"
@@ -94,7 +95,7 @@ def _check_family(constraint: Token, found: str) -> None:
 
 
 def _token_meant(constraint: Token, found: str) -> str:
-    """The names in "X-A:", "X-A: value" or "GET, POST"."""
+    """The names that were meant by "X-A:", "X-A: value" or "GET, POST", or ""."""
     if constraint.what == FIELD:
         name, colon, _ = found.partition(":")
         return quoted(name) if colon and TOKEN.fullmatch(name) else ""
@@ -104,7 +105,7 @@ def _token_meant(constraint: Token, found: str) -> str:
 
 
 def field_value(constraint: FieldValue, value: object, context: Context) -> str:
-    """A field value; empty is one."""
+    """A field value, which may be empty."""
     if isinstance(value, bool | int | float):
         raise InvalidError(f"{shown(value)} is not text", expected=constraint.expected, meant=quoted(shown(value)))
     if constraint.beyond_ascii and isinstance(value, str) and value.isprintable() and value == value.strip():
@@ -125,7 +126,7 @@ def json_value(constraint: Json, value: object, context: Context) -> object:
 
 
 def path_prefix(constraint: PathPrefix, value: object, context: Context) -> str:
-    """A path as it looks after normalisation. Characters beyond ASCII stand for their UTF-8 octets, encoded."""
+    """A path as it is after normalisation. Characters beyond ASCII stand for their encoded UTF-8 octets."""
     found = _string(value, constraint.expected)
     _no_pattern(constraint, found)
     if not found.startswith("/"):
@@ -141,15 +142,14 @@ def path_prefix(constraint: PathPrefix, value: object, context: Context) -> str:
 
 
 _PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_~-]+(?:/[A-Za-z0-9._~/-]*)?)?")
-# What stands before a path in nginx ("~ ^/api", "= /api") and Kong ("~/api$"), and what a regular expression begins and
-# ends with; or a rule of Traefik's.
+# What stands before and behind the path in patterns of nginx ("~ ^/api", "= /api"), Kong ("~/api$") and Traefik.
 _BEFORE = re.compile(r"(?:\^~|~\*|[~=])?\s*\^?(?=/)|(?:Path|PathPrefix)\([`'\"](?=/)")
 _BEHIND = re.compile(r"(?:/?\(?/?\.?\*+\)?|/?\(\.\+\)|/?\.\+|\(/\.\*\)\?|\(/\|\$\)|[`'\"]\))?\??\$?\Z")
 _REFERENCE = re.compile(r"\$(?:[1-9]|\{\w+\})|\\(?:[1-9]|g<)")
 
 
 def _no_pattern(constraint: PathPrefix, found: str) -> None:
-    """Refuse what would be a pattern elsewhere. A star that is one can be written %2A, a dollar sign %24."""
+    """Refuse what other products read as a pattern. A literal star can be written %2A, a literal dollar sign %24."""
     if _REFERENCE.search(found):
         what = f"{shown(found)} refers to a group, and there is no pattern"
         raise InvalidError(what, expected='{ pattern = "…", to = "…" }')
@@ -170,12 +170,12 @@ _SURE_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
 def pathname(constraint: Pathname, value: object, context: Context) -> str:
-    """A path and maybe a query."""
+    """A path, with or without a query."""
     return _matching(ORIGIN_FORM, value, constraint.expected, "a path")
 
 
 def request_line(constraint: RequestLine, value: object, context: Context) -> str:
-    """ "METHOD target"."""
+    """A method and a target: "GET /x"."""
     found = _string(value, constraint.expected)
     match = _REQUEST_LINE.fullmatch(found)
     if match is None or not TOKEN.fullmatch(match["method"]):
@@ -189,7 +189,7 @@ def request_line(constraint: RequestLine, value: object, context: Context) -> st
 
 
 def _line_in_ascii(text: str) -> str:
-    """A request line as a browser sends it, where it has letters beyond ASCII."""
+    """What a browser sends for a request line with letters beyond ASCII, or ""."""
     found = re.fullmatch(r"(\S+ )(?:(http://)([^/:]+)(:[0-9]+)?)?(/\S*)", text)
     if text.isascii() or found is None:
         return ""
@@ -201,7 +201,7 @@ _LEFT_AS_IT_IS = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 def reference(constraint: Reference, value: object, context: Context) -> str:
-    """The name of a thing that is there."""
+    """The name of something that the configuration has."""
     found = _string(value, constraint.expected)
     names = context.names.get(constraint.to)
     if names is not None and found not in names:
@@ -210,7 +210,7 @@ def reference(constraint: Reference, value: object, context: Context) -> str:
 
 
 def auth(constraint: Auth, value: object, context: Context) -> str:
-    """ "none", or kind and name of a verifier that is there."""
+    """ "none", or the kind and the name of a verifier that the configuration has."""
     if value is False:
         raise InvalidError("false is not text", expected=constraint.expected, meant='"none"')
     if isinstance(value, list | tuple) and len(value) > 1:
@@ -232,7 +232,7 @@ def auth(constraint: Auth, value: object, context: Context) -> str:
 
 
 _OPEN = frozenset(("off", "no", "false", "open", "public", "anonymous", "disabled", "allow"))
-"""Words for a route that asks for nothing."""
+"""What other products call a route that asks for no credential."""
 
 
 def choose(constraint: Choice, value: object, context: Context) -> str:
@@ -257,7 +257,7 @@ def _matching(pattern: re.Pattern[str], value: object, expected: str, what: str)
 
 
 def _normalised(constraint: PathPrefix, found: str, context: Context) -> None:
-    """Refuse what the request path's normalisation would have changed or refused."""
+    """Refuse a path that the normalisation of requests would change or refuse."""
     for encoded in _ENCODED.finditer(found):
         character = chr(int(encoded[1], 16))
         if _UNRESERVED.fullmatch(character):

@@ -1,7 +1,8 @@
-"""What people write who come from elsewhere (nginx, Kong, Traefik, Envoy, Caddy, APISIX, Express), and what it is here.
+"""What people write who know other products (nginx, Kong, Traefik, Envoy, Caddy, APISIX, Express), and what rawgate
+has.
 
-A key that a table does not have is looked up three times: among the habits of that table, among its own keys in other
-letters, among the keys of all other tables. Where none of them tells, nothing is proposed: a wrong proposal costs more
+An unknown key is looked up three times: among the habits of its table, among the keys of its table in other letters,
+and among the keys of all other tables. When none of these knows it, nothing is proposed: a wrong proposal costs more
 time than none.
 """
 
@@ -33,7 +34,7 @@ _NO_KEY: Final = "is not a key of this table"
 
 
 class Habit(Struct, frozen=True):
-    """`what` is wrong with a key, what is `expected` in its place, or `meant` by it."""
+    """What a message says about a key: `what` is wrong, what is `expected` instead, what was `meant`."""
 
     what: str = _NO_KEY
     expected: str = ""
@@ -49,17 +50,17 @@ def _keys(habit: Habit, names: str) -> dict[str, Habit]:
 
 
 def _for(key: str, names: str) -> dict[str, Habit]:
-    """Other names of a key of the same table."""
+    """Other names of `key`, a key of the same table."""
     return _keys(Habit(meant=quoted(key)), names)
 
 
 def _written(text: str, names: str) -> dict[str, Habit]:
-    """What is said by another key, or by another notation."""
+    """Names for what `text` says here."""
     return _keys(Habit(meant=text), names)
 
 
 def _instead(text: str, names: str) -> dict[str, Habit]:
-    """What is said elsewhere, or not at all."""
+    """Names for what is configured at another place, or not at all; `text` says where."""
     return _keys(Habit(expected=text), names)
 
 
@@ -216,7 +217,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("headers", "header fields request_headers")
     | _for("expect", "expected then response result"),
 }
-"""By table: keys of other products, as `plain` has them."""
+"""Table → key of another product, as `plain` has it → what to say of it."""
 
 _TABLES: dict[str, type[Struct]] = {
     "[gateway]": Gateway,
@@ -229,7 +230,7 @@ _TABLES: dict[str, type[Struct]] = {
 
 
 def unknown_key(cls: type[Struct], name: str, value: object) -> str:
-    """What is said of a key that the table does not have, when the habits tell; else ""."""
+    """The message about a key that the table does not have, or "" when it is no known habit."""
     habit = _by_value(cls, plain(name), value) or _HABITS.get(cls, {}).get(plain(name))
     if habit is None and cls is HeaderRules and isinstance(value, str) and _LINE.fullmatch(f"{name}: {value}"):
         habit = Habit(meant=f"set = {{ {name} = {quoted(value)} }}")
@@ -237,11 +238,11 @@ def unknown_key(cls: type[Struct], name: str, value: object) -> str:
 
 
 _COUNTS = frozenset(map(plain, RateLimit.__struct_fields__)) | frozenset(_HABITS[RateLimit])
-"""What a table of a rate limit may hold, here and elsewhere."""
+"""Keys of a rate limit, in rawgate and in other products."""
 
 
 def _by_value(cls: type[Struct], name: str, value: object) -> Habit | None:
-    """What is told by the value of a key of a route, and not by its name alone."""
+    """The habit behind a key of a route whose name alone does not tell, but its value does."""
     if cls is not Route:
         return None
     if name in _HOSTS and isinstance(value, list | tuple) and value and all(map(_is_host, value)):
@@ -263,7 +264,7 @@ _HOSTS = ("hosts", "hostnames", "domains", "servername")
 
 
 def at_home(name: str) -> str:
-    """The table that has this key, where just one has it; else ""."""
+    """Where this key belongs, when exactly one table has it; else ""."""
     places = [place for place, cls in _TABLES.items() if name in cls.__struct_fields__]
     return f"it in {places[0]}" if len(places) == 1 else ""
 
@@ -277,19 +278,19 @@ _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)
 
 
 def _rate(value: object) -> str:
-    """ "100/m", "10r/s", "5 per hour"."""
+    """The table that was meant by "100/m", "10r/s" or "5 per hour", or ""."""
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     window = found and _UNITS.get(found[2].lower())
     return f'{{ max = {found[1]}, window = "{window}" }}' if found and window else ""
 
 
 def table_meant(cls: type[Struct], value: object) -> str:
-    """The table that was meant by another notation, or ""."""
+    """The table that was meant by a value that is none, or ""."""
     return _rate(value) if cls is RateLimit else ""
 
 
 def pairs_meant(value: object) -> str:
-    """The table that was meant by a list of "Name: value", or ""."""
+    """The table that was meant by a list of texts like "Name: value", or ""."""
     lines = value if isinstance(value, list | tuple) else [value]
     found = [_LINE.fullmatch(line) if isinstance(line, str) else None for line in lines]
     if not found or None in found or len(found) > 4:
@@ -298,7 +299,7 @@ def pairs_meant(value: object) -> str:
 
 
 def is_unnamed(cls: type[Struct], value: Mapping[object, object]) -> bool:
-    """Whether tables by name are written as one table without a name."""
+    """Whether one table stands where a table of named ones is expected."""
     keys = {*cls.__struct_fields__, *_HABITS.get(cls, {})}
     return bool(value) and all(not isinstance(item, Mapping) and name in keys for name, item in value.items())
 
@@ -312,12 +313,12 @@ _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no"
 
 
 def unbuilt_word(value: object, words: tuple[str, ...]) -> str:
-    """Why a word that is right elsewhere is not possible here, or ""."""
+    """Why a word that other products accept is not possible here, or ""."""
     if not isinstance(value, str) or "HS256" not in words or value.upper() in words:
         return ""
     return f"{quoted(value)} is not built yet" if value.upper() in _ALGORITHMS else ""
 
 
 def switch_meant(value: object) -> str:
-    """The switch that was meant by a word, or ""."""
+    """The boolean that was meant by a word, or ""."""
     return _SWITCHES.get(value.lower(), "") if isinstance(value, str) else ""

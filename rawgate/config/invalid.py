@@ -1,7 +1,7 @@
-"""How a value is refused: one exception for all readers, and the wording that every message shares.
+"""How a value is refused: one exception for all readers, and one wording for all messages.
 
-A message reads `what is wrong (expected …; did you mean …?)`. It repeats what was written only through `shown`, and a
-reader of key material never does.
+A message reads `what is wrong (expected …; did you mean …?)`. It repeats a written value only through `shown`, which
+cuts and escapes it. Readers of key material never repeat a value.
 """
 
 import re
@@ -11,19 +11,20 @@ from typing import Final
 from rawgate.config.reserved_names import USUAL_METHODS
 
 BROKEN: Final = object()
-"""Stands for a value that could not be read. Never leaves the converter."""
+"""Takes the place of a value that could not be read. It never leaves the converter."""
 
 _SHOWN = 60
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _HUGE = 10**18
-"""The interpreter refuses to print integers of very many digits."""
+"""Larger integers are not printed: the interpreter refuses to, from some thousand digits on."""
 
 
 class InvalidError(Exception):
-    """A value cannot be what its key asks for.
+    """A value is not what its key asks for.
 
-    `fallback` is the value to go on with, where one exists: the name of an upstream that is not there is still a name,
-    and the rest of its route can be checked. `meant` is what the message proposes.
+    fallback  the value to go on with, where there is one: an unknown upstream still has a name, and the rest of its
+              route can be checked
+    meant     what the message proposes, or ""
     """
 
     def __init__(self, what: str, *, expected: str = "", meant: str = "", fallback: object = BROKEN) -> None:
@@ -33,7 +34,7 @@ class InvalidError(Exception):
 
 
 def problem_text(what: str, *, expected: str = "", meant: str = "") -> str:
-    """`what (expected …; did you mean …?)`, each part only where there is one."""
+    """The text of a problem: `what (expected …; did you mean …?)`. Parts that are "" are left out."""
     hints = [f"expected {expected}"] if expected and expected != meant else []
     if meant:
         hints.append(f"did you mean {meant}?")
@@ -41,7 +42,7 @@ def problem_text(what: str, *, expected: str = "", meant: str = "") -> str:
 
 
 def shown(value: object) -> str:
-    """A value as its author wrote it, short and on one line; tables and lists by their kind only."""
+    """A value as its author wrote it, short and on one line. Of tables and lists only the kind is shown."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -58,7 +59,7 @@ def shown(value: object) -> str:
 
 
 def quoted(text: str, longest: int = _SHOWN) -> str:
-    """Text between double quotes, escaped as in TOML, cut when it is long."""
+    """Text between double quotes, escaped as in TOML, and cut after `longest` characters."""
     cut = text if len(text) <= longest else text[:longest] + "…"
     escaped = cut.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else _escaped(c) for c in escaped) + '"'
@@ -71,9 +72,11 @@ def _escaped(character: str) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The one of `words` that `word` may be a slip of, quoted; "" when there is none. A slip is a word in other letters
-    or with other signs between ("rateLimit"), or one mistake for each four letters: of two short words that differ in
-    more, one is not meant by the other."""
+    """The one of `words` that was probably meant by `word`, quoted; "" when there is none, or more than one.
+
+    The two words may differ in case and in the signs between their parts ("rateLimit"), and in one mistake for each
+    four letters. Short words that differ in more are different words.
+    """
     mistakes = {other: _mistakes(plain(word), plain(other)) for other in words}
     fewest = min(mistakes.values(), default=0)
     close = [other for other, count in mistakes.items() if count == fewest]
@@ -83,7 +86,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def plain(word: str) -> str:
-    """A word without what tells its spellings apart: the case of letters, and "-", "_" or blanks between."""
+    """A word in lower case, without "-", "_" and blanks: the same for all spellings of it."""
     return re.sub(r"[-_\s]", "", word.lower())
 
 
@@ -109,7 +112,7 @@ def choice(words: Iterable[str]) -> str:
 
 
 def one_meant(value: object) -> str:
-    """The element that was meant by a list of one text, or ""."""
+    """The text that was meant by a list of one text, or ""."""
     alone = isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str)
     return shown(value[0]) if alone and isinstance(value, list | tuple) else ""
 
@@ -120,5 +123,5 @@ def pieces(text: str) -> list[str]:
 
 
 def method_meant(value: str) -> str:
-    """A method in the letters that a usual one has."""
+    """A method, in capitals where it is a usual one; quoted."""
     return quoted(value.upper() if value.upper() in USUAL_METHODS else value)

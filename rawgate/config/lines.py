@@ -1,8 +1,8 @@
-"""Which line of a TOML document each key stands on. `tomllib` reads the values; this finds only where they are.
+"""Finds the line of each key in a TOML document. `tomllib` reads the values, but does not tell where they are.
 
-The scanner is given documents that `tomllib` has accepted, and leans on that: it takes apart what it must to follow
-keys, brackets and strings, and skips the rest. What it promises, and what a property holds it to, is that it finds
-exactly the paths that `tomllib` finds: every table, every array, every element and every value.
+The scanner reads only documents that `tomllib` has accepted, so it checks nothing. It follows keys, brackets and
+strings and skips the rest. A property holds its promise: it finds exactly the paths that `tomllib` finds, of every
+table, array, element and value.
 
     document   = (blank | comment | header | pair)*
     header     = "[" key "]" | "[[" key "]]"        a table's line is its header's, or the first that implies it
@@ -69,7 +69,7 @@ class _Scanner:
             self.lines.setdefault(path, line)
         path = (*path, last)
         if not element:
-            # A table that a longer header before it implied is better found where it is written.
+            # A longer header may have implied this table before; its own header is the better line.
             self.lines[path] = line
             return path
         self.lines.setdefault(path, line)
@@ -79,7 +79,7 @@ class _Scanner:
         return path
 
     def _last_element(self, path: Path) -> Path:
-        """Inside an array of tables, a header speaks of the element begun last."""
+        """The path that a header means: inside an array of tables, that of the last element."""
         count = self._elements.get(path)
         return path if count is None else (*path, count - 1)
 
@@ -106,7 +106,7 @@ class _Scanner:
 
     def _key_part(self) -> str:
         if self._peek('"') or self._peek("'"):
-            # Escapes are for `tomllib` to read.
+            # `tomllib` reads the escapes.
             return str(tomllib.loads(f"key = {self._take(_STRING)}")["key"])
         return self._take(_BARE_KEY)
 

@@ -1,8 +1,8 @@
-"""Reading a configuration: file → text → values → model, and every mistake on the way, with its line.
+"""Reads a configuration: file → text → values → model, and collects every mistake on the way, with its line.
 
-`load` never raises for what a file says. It hands out a `Draft`: the findings, and the best `Config` that can be made
-of the rest, so that policy can look for mistakes of its own (a regex that does not compile, a weak key) and all of them
-are shown at once. A draft with findings is never served.
+`load` does not raise for mistakes in a file. It returns a `Draft`: the problems, and the best `Config` that can be made
+of the rest. So policy can look for mistakes of its own (a pattern that does not compile, a weak key), and one report
+shows them all. A draft with problems is never served.
 """
 
 import re
@@ -29,11 +29,11 @@ _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 class Draft(Struct, frozen=True, kw_only=True):
     """A configuration as far as it could be read.
 
-    config    None when nothing could be made of the file; else what is sound, with stand-ins for what routes refer to
-    problems  what is wrong, by key path as written in the file
-    file      its name, for the report
+    config    what could be read, with stand-ins for broken things that routes refer to; None when nothing could be read
+    problems  what is wrong, by key path as in the file
+    file      the name of the file, for the report
     lines     key path → line, from 1
-    kept      list → the positions in the file of the elements that are in `config`
+    kept      path of a list → the positions in the file of those elements that are in `config`
     """
 
     config: Config | None
@@ -43,9 +43,9 @@ class Draft(Struct, frozen=True, kw_only=True):
     kept: Kept
 
     def report(self, problems: Iterable[Problem]) -> list[str]:
-        """`FILE:LINE: key.path: message` for each, by line.
+        """One line, `FILE:LINE: key.path: message`, for each problem, sorted by line.
 
-        Problems found in `config` count positions as `config` does; this draft's own count them as the file does.
+        The draft's own problems count positions as the file does; problems found in `config` count as `config` does.
         """
         own = set(self.problems)
         found = [(problem if problem in own else self._in_file(problem)) for problem in problems]
@@ -53,7 +53,7 @@ class Draft(Struct, frozen=True, kw_only=True):
         return [self._formatted(problem) for problem in found]
 
     def line(self, path: Path) -> int:
-        """The line of a key path of the file, or of the nearest thing around it."""
+        """The line of a key path of the file, or of what is nearest around it."""
         while path not in self.lines and path:
             path = path[:-1]
         return self.lines.get(path, 1)
@@ -84,7 +84,8 @@ def load(path: File, environ: Mapping[str, str]) -> Draft:
 
 
 def load_content(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
-    """The same, of what is in memory. `path` says which kind it is, and what findings and "file:" start from."""
+    """Read a configuration that is in memory. `path` tells its kind by its suffix, gives the report its file name, and
+    relative paths in the configuration start at its folder."""
     return _READERS[path.suffix](path, content, environ)
 
 
@@ -124,7 +125,7 @@ def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
 
 
 def _syntax(message: str, text: str) -> tuple[int, str]:
-    """Line and message of an error of `tomllib`, which says where at the end of its message."""
+    """Line and message of an error of `tomllib`, whose message ends with the place."""
     where = _AT.search(message)
     said = message[: where.start()] if where else message
     if where is None or where[1] is None:
@@ -161,11 +162,11 @@ def _draft(path: File, document: object, lines: dict[Path, int], environ: Mappin
 
 
 _NOWHERE = Upstream(targets=(Target(host="upstream.invalid", port=80, authority="upstream.invalid"),))
-"""Stands in for an upstream that is missing or has no sound target (RFC 6761 section 6.4)."""
+"""Takes the place of an upstream that is missing or whose targets are all broken (RFC 6761 section 6.4)."""
 
 
 def _whole(values: Mapping[str, Any]) -> Config:
-    """A `Config` of what could be read, in which every name that a route uses leads somewhere."""
+    """A `Config` of what could be read. Every name that a route uses is in it."""
     jwt = {name: spec for name, spec in values.get("jwt", {}).items() if spec.secret or spec.public_key or spec.jwks}
     api_keys = values.get("api_keys", {})
     verifiers = {"none", *(f"jwt.{name}" for name in jwt), *(f"api_keys.{name}" for name in api_keys)}
@@ -191,11 +192,11 @@ def _named(route: Route, name: str, verifiers: Container[str]) -> Route:
 
 
 _NAMED: dict[str, type[Struct]] = {"upstreams": Upstream, "jwt": Jwt, "api_keys": ApiKeys}
-"""What stands under a name of each kind."""
+"""Kind → the Struct that stands under each name of that kind."""
 
 
 def _names(document: object) -> dict[str, tuple[str, ...]]:
-    """What things are called, straight from what was written: a broken upstream is still the one a route means."""
+    """The names of all things, taken from what was written: a route may refer to an upstream that is broken."""
     names: dict[str, tuple[str, ...]] = {}
     for kind in _NAMED:
         table = _member(document, kind)
@@ -210,7 +211,7 @@ def _names(document: object) -> dict[str, tuple[str, ...]]:
 
 
 def _sketch(written: object) -> Route:
-    """What a route is called by, as far as it can be read."""
+    """A route with those values, as far as they can be read, on which its name depends."""
     name, host, prefix = (_text(_member(written, key)) for key in ("name", "host", "prefix"))
     methods = _member(written, "methods")
     listed = tuple(map(str, methods)) if isinstance(methods, list | tuple) else None

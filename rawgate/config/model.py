@@ -1,8 +1,11 @@
 """The configuration as values: what a checked file becomes, and what a Python configuration builds.
 
-Durations are seconds (float), sizes are octets (int) once loaded; in a file, and in a Python configuration too, they
-may be written as "250ms", "5s", "1m", "1h" and "16KiB", "10MiB". Meaning, default and range stand beside each field:
-the marks say what may be written, `convert` holds every configuration to them, and `schema` tells them to editors.
+Once loaded, durations are seconds (float) and sizes are octets (int). A file writes them as "250ms", "5s", "1m", "1h"
+and "16KiB", "10MiB"; a Python configuration may do so too.
+
+Each field says what it means (`Description`), what may be written for it (the other constraints), and its default.
+`convert` holds every configuration to the constraints, and `schema` shows them in editors. The comment above a field
+names the precedent that its default follows, or says why the default differs.
 """
 
 from collections import Counter
@@ -43,9 +46,10 @@ from rawgate.errors import REASONS
 
 Network = IPv4Network | IPv6Network
 Trusted = Network | Literal["unix"]
-"""Whose word is taken: whoever connects from that network, or over a Unix socket."""
+"""Who is believed: whoever connects from that network, or over a Unix socket."""
 Rewriter = Callable[[str], str]
-"""A Python configuration's rewrite: the normalised path (without query) → the path to send; checked again after."""
+"""A rewrite as a function, in a Python configuration: the normalised path without query → the path to send. The gate
+checks what it returns."""
 
 Seconds = Annotated[float, Duration()]
 """Above zero."""
@@ -53,7 +57,7 @@ SecondsOrZero = Annotated[float, Duration(least=0.0)]
 
 
 class Secret(Struct, frozen=True):
-    """Key material and where it came from. Never printed."""
+    """Key material (`value`), and where it was read from (`source`). Its repr does not show the value."""
 
     source: str
     value: bytes
@@ -63,8 +67,11 @@ class Secret(Struct, frozen=True):
 
 
 class Listen(Struct, frozen=True):
-    """One address to listen on: `host` and `port` (1–65535; 0: any free one), or `path` of a Unix socket. `mode`: the
-    socket's permission bits, by which the system says who may connect; None: what the umask leaves."""
+    """One address to listen on: either `host` and `port`, or the `path` of a Unix socket.
+
+    port  1 to 65535; 0 for any free one
+    mode  permission bits of the Unix socket, which decide who may connect; None for those that the umask leaves
+    """
 
     host: str = ""
     port: int = 0
@@ -77,15 +84,16 @@ EVERY_ADDRESS = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (compared with, never boun
 
 
 def _place(listen: Listen) -> object:
-    """What is opened: two sockets of one place are one. Any free port is a place of its own."""
+    """What the system opens: the file of a socket, or an address with its port. Two entries for one place are
+    duplicates; entries for any free port never are."""
     if listen.path:
         return realpath(listen.path)
     return (listen.host, listen.port) if listen.port else None
 
 
 def _overlap(listen: Listen, other: Listen) -> str:
-    """Why the system opens only one of two addresses, or "". IPv4 and IPv6 do not meet: an IPv6 socket of rawgate takes
-    IPv6 alone, as nginx's does."""
+    """Why the system opens only one of two addresses, or "". IPv4 and IPv6 never clash, because an IPv6 socket of
+    rawgate takes IPv6 alone, as nginx's does."""
     version = 6 if ":" in listen.host else 4
     every = EVERY_ADDRESS[version]
     same_port = listen.port == other.port != 0 and (":" in listen.host) == (":" in other.host)
@@ -97,37 +105,57 @@ def _overlap(listen: Listen, other: Listen) -> str:
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long the gateway waits for a client, and for its own end. Seconds."""
 
+    # HAProxy as packaged by Red Hat (`timeout http-request 10s`). nginx and Apache are more patient (60 s; 20 to 40 s),
+    # but a slow head costs a connection for each attempt.
     head: Annotated[Seconds, Description("For a whole request head, from its first byte; then 408.")] = 10.0
+    # Half of nginx's `client_body_timeout` (60 s): bodies are streamed, so whoever pauses also holds up a connection to
+    # the service.
     body: Annotated[Seconds, Description("For the next byte of a request body; then 408.")] = 30.0
+    # Half of nginx's `send_timeout` (60 s), for the same reason.
     send: Annotated[
-        Seconds, Description("For a client to take the next byte of an answer; then the connection is cut.")
+        Seconds, Description("For a client to take the next byte of a response; then the connection is cut.")
     ] = 30.0
+    # nginx's `keepalive_timeout`. It is longer than the 60 s for which AWS balancers keep an idle connection, so the
+    # balancer closes first and no request meets a connection that is just being closed.
     keep_alive: Annotated[Seconds, Description("For the next request on an idle connection; then it is closed.")] = 75.0
+    # The grace period of Kubernetes (`terminationGracePeriodSeconds`).
     drain: Annotated[SecondsOrZero, Description("At a stop: for requests that have begun; then they are cut.")] = 30.0
+    # Kubernetes, too, waits before SIGTERM only where a `preStop` hook says so.
     pre_stop: Annotated[
         SecondsOrZero, Description("At a stop: keep serving for so long first, so that load balancers can learn of it.")
     ] = 0.0
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one client may take. Sizes in octets."""
+    """What clients may take. Sizes in octets."""
 
-    head: Annotated[int, Size(least=KIB, most=MIB), Description("Size of a request head, in all; beyond: 431.")] = (
+    # HAProxy's buffer (`tune.bufsize`), which a whole head has to fit in. nginx takes four times 8 KiB.
+    head: Annotated[int, Size(least=KIB, most=MIB), Description("Size of a whole request head; beyond: 431.")] = (
         16 * KIB
     )
+    # Apache's `LimitRequestFields`, and Kestrel's `MaxRequestHeaderCount`.
     headers: Annotated[int, Count(1, 10_000), Description("Field lines of a request head; beyond: 431.")] = 100
+    # nginx's and Kestrel's limit of a request line; Apache's is two octets less. RFC 9112 section 3 asks for 8,000.
     target: Annotated[int, Size(least=64, most=MIB), Description("Size of a request target; beyond: 414.")] = 8 * KIB
-    body: Annotated[int, Size(), Description("Size of a request body; beyond: 413. Routes may say otherwise.")] = (
+    # Amazon API Gateway's limit (10 MB). nginx's 1 MiB is known for surprising people, Kestrel takes 30 MB, Kong any.
+    body: Annotated[int, Size(), Description("Size of a request body; beyond: 413. A route may set its own.")] = (
         10 * MIB
     )
+    # Kestrel's `MinRequestBodyDataRate`, with twice its period of grace (5 s): phones lose their network for longer.
     body_rate: Annotated[
-        int, Size(), Description('Least octets a second of a request body, over 10 s, while they are read; "0B": any.')
+        int,
+        Size(),
+        Description('Least octets a second of a request body, over 10 s in which they are read; "0B": any.'),
     ] = 240
+    # No precedent: nginx takes 512 for each worker, Kestrel any number. 10,000 take about 160 MB.
     connections: Annotated[int, Count(1, 10_000_000), Description("Open client connections; beyond: 503.")] = 10_000
+    # nginx's `limit_conn` is off unless configured: many clients may share one address.
     per_address: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None,
         Description("Open connections of one client address; left out: any."),
     ] = None
+    # No precedent: others bound each connection, and so only the product. This bounds the sum; it leaves 25 KiB for
+    # each of 10,000 connections, and fits into a small container.
     buffers: Annotated[
         int,
         Size(least=MIB),
@@ -136,6 +164,7 @@ class Limits(Struct, frozen=True, kw_only=True):
             "are closed."
         ),
     ] = 256 * MIB
+    # About 40 MB. A zone of 10 MB, as in the examples of nginx's `limit_req_zone`, holds 80,000 states.
     limiter_keys: Annotated[
         int,
         Count(1, 100_000_000),
@@ -154,23 +183,27 @@ class Gateway(Struct, frozen=True, kw_only=True):
             '{ address = "unix:PATH", mode = "0660" }.'
         ),
     ]
+    # nginx's `worker_processes`.
     workers: Annotated[
         int,
         constraints.NotBuilt(1, "more than one worker process is not built yet"),
         Description("Processes that serve."),
     ] = 1
+    # The fast lane takes only heads that h11 reads in the same way, so there is no reason to do without.
     parser: Annotated[
         Literal["fast", "h11"],
         Description('"fast": common heads by rawgate itself, all others by h11. "h11": all by h11.'),
     ] = "fast"
+    # nginx, Envoy and Go's server read a FIN so.
     half_close: Annotated[
         Literal["abort", "serve"],
         Description(
-            'A FIN from a client whose request is being served: "abort", it is gone, the request is given up (as nginx '
-            'and Envoy do); "serve", it only sends no more, and is served.'
+            'What a FIN means from a client whose request is being served. "abort": the client is gone, and the '
+            'request is given up, as nginx and Envoy do. "serve": the client sends no more, and is served.'
         ),
     ] = "abort"
     admin: Annotated[None, constraints.NotBuilt(None, "metrics, health and status are not built yet")] = None
+    # As nginx's `set_real_ip_from`: nobody is believed who is not named.
     trusted_proxies: Annotated[
         tuple[Annotated[Trusted, constraints.AddressRange()], ...],
         ListOf(empty=True),
@@ -179,6 +212,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
             "socket."
         ),
     ] = ()
+    # X-Forwarded-For is the field that most proxies write; nginx's `real_ip_header` has X-Real-IP.
     client_ip_header: Annotated[
         Annotated[str, Token(FIELD, lower=True, refused=NOT_CLIENT_IP)] | None,
         Description(
@@ -186,26 +220,28 @@ class Gateway(Struct, frozen=True, kw_only=True):
             "from everyone else. Left out: X-Forwarded-For is walked. Lower-cased."
         ),
     ] = None
+    # nginx's `merge_slashes on`.
     merge_slashes: Annotated[
-        bool, Description("Read // in a path as /. At the start of a path it is one slash in any case.")
+        bool, Description("Read // in a path as /. At the start of a path, // is read as / even if this is false.")
     ] = True
+    # RFC 3986 section 6.2.2.1: paths are case-sensitive.
     case: Annotated[
         Literal["exact", "ignore"],
-        Description(
-            '"ignore": routes match letters in either case, for services that do so (Express by default, IIS).'
-        ),
+        Description('"ignore": routes match letters in either case, as some services do (Express by default, IIS).'),
     ] = "exact"
+    # The names that services usually believe are untrusted already (`policy.headers`).
     untrusted_headers: Annotated[
         tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_UNTRUSTED, family=True)], ...],
         ListOf(empty=True),
         Description(
-            'Further fields that are taken from all but trusted proxies; "x-team-*": all that begin so. Lower-cased.'
+            'Further fields that are removed from the requests of all but trusted proxies; "x-team-*": all whose names '
+            "begin so. Lower-cased."
         ),
     ] = ()
     timeouts: Annotated[Timeouts, Description("How long the gateway waits for clients, and for its own end.")] = (
         Timeouts()
     )
-    limits: Annotated[Limits, Description("What one client may take.")] = Limits()
+    limits: Annotated[Limits, Description("What clients may take.")] = Limits()
 
 
 class Jwt(Struct, frozen=True, kw_only=True):
@@ -221,9 +257,10 @@ class Jwt(Struct, frozen=True, kw_only=True):
         Essential(),
         Description("Of HS256: at least 32 octets; a list, for rotation."),
     ] = ()
+    # As Kong's `secret_is_base64 = false`: most secrets are text.
     secret_encoding: Annotated[
         Literal["text", "base64", "base64url", "hex"],
-        Description('How `secret` is written: "text", the octets as they are; the others are decoded first.'),
+        Description('How `secret` is written. "text": the octets are the key; the others are decoded first.'),
     ] = "text"  # noqa: S105 - a notation, no secret
     public_key: Annotated[
         tuple[Annotated[Secret, constraints.Source()], ...],
@@ -236,16 +273,21 @@ class Jwt(Struct, frozen=True, kw_only=True):
         Essential(),
         Description("Of RS256: the identity provider's key set, as JSON (RFC 7517)."),
     ] = None
+    # RFC 7519 section 4.1.1: the use of `iss` is for the application to decide.
     issuer: Annotated[
         Annotated[str, constraints.Text()] | None, Description("What `iss` must be; left out: it is not looked at.")
     ] = None
+    # RFC 7519 section 4.1.3: whoever is not among the audiences that a token names must refuse it.
     audience: Annotated[
         Annotated[str, constraints.Text()] | None,
         Description('What `aud` must be or contain. "*": any; left out: a token that has an `aud` is refused.'),
     ] = None
+    # Between APISIX, which allows none, and Envoy and Spring, which allow 60 s: hosts that run NTP are closer.
     leeway: Annotated[
-        float, Duration(least=0.0, most=HOUR), Description("How far clocks may differ: for exp and nbf.")
+        float, Duration(least=0.0, most=HOUR), Description("How far clocks may differ, for `exp` and `nbf`.")
     ] = 30.0
+    # Stricter than Kong, which looks at `exp` only where `claims_to_verify` names it: a token without `exp` that leaks
+    # is good for ever.
     require_exp: Annotated[bool, Description("Refuse tokens that never expire.")] = True
 
 
@@ -265,8 +307,11 @@ class ApiKeys(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True):
-    """Where an upstream listens. `host` is lower-cased, an IPv6 address without brackets. `authority` is what the Host
-    field says: the port left out when it is 80."""
+    """Where an upstream listens.
+
+    host       what is looked up: lower-cased, an IPv6 address without brackets; a dot at the end is kept
+    authority  what the Host field says: without that dot, and without the port when it is 80
+    """
 
     host: str
     port: int
@@ -280,25 +325,40 @@ class Upstream(Struct, frozen=True, kw_only=True):
         tuple[Annotated[Target, constraints.TargetUrl()], ...],
         ListOf(),
         Description(
-            "Where the service listens; several take turns, and one that cannot be reached is left out for 5 s."
+            "Where the service listens; several take turns, and one that cannot be reached is left out for 5 s. A dot "
+            "at the end of a name keeps its look-up from the search domains."
         ),
     ]
+    # HAProxy's manual asks for room for at least one lost packet: a lost SYN is sent again after 1 s (RFC 6298). nginx
+    # waits for 60 s and Envoy for 5 s.
     connect_timeout: Annotated[Seconds, Description("For a connection, over all targets; then 504.")] = 3.0
-    response_timeout: Annotated[Seconds, Description("For the final head of an answer; then 504.")] = 5.0
-    idle_timeout: Annotated[Seconds, Description("For the next byte of an answer's body; then it is cut.")] = 60.0
+    # Shorter than nginx (`proxy_read_timeout`, 60 s) and Envoy (15 s, for the whole response): an API that is silent
+    # for 5 s is broken, and each request that waits holds a connection. Routes that take longer say so.
+    response_timeout: Annotated[Seconds, Description("For the final head of a response; then 504.")] = 5.0
+    # nginx's `proxy_read_timeout`.
+    idle_timeout: Annotated[Seconds, Description("For the next byte of a response's body; then it is cut.")] = 60.0
+    # As nginx. Envoy's route timeout (15 s) also ends long downloads.
     total_timeout: Annotated[Seconds | None, Description("For a whole exchange; left out: as long as it takes.")] = None
+    # A little more than the 200 threads of a Tomcat, the usual service with a fixed number. nginx has no limit
+    # (`max_conns`), Envoy has 1,024.
     max_connections: Annotated[
         int,
         Count(1, 100_000),
         Description("Connections to the service, all targets together; tunnels are counted apart."),
     ] = 256
+    # Five seconds less than what nginx and AWS balancers take (60 s), and so than what services behind them are set to.
     keep_alive: Annotated[
         Seconds, Description("How long an idle connection is kept; less than the service itself keeps it.")
     ] = 55.0
+    # Envoy's `max_pending_requests` (1,024) is as many as its connections. Half as many are what 256 connections can
+    # serve within `queue_timeout` when a response takes two seconds.
     queue: Annotated[int, Count(0, 1_000_000), Description("Requests that may wait for a connection; beyond: 503.")] = (
         128
     )
+    # Shorter than HAProxy's as packaged (60 s): a client that waits for longer has given up or sends again, and a 503
+    # with Retry-After says so in time.
     queue_timeout: Annotated[Seconds, Description("How long they may wait; then 503.")] = 1.0
+    # No precedent. With a quarter, four clients share a service evenly.
     per_client: Annotated[
         Annotated[int, Count(1, 100_000)] | None,
         Description(
@@ -306,13 +366,15 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "a quarter of max_connections."
         ),
     ] = None
+    # As everybody: a service that follows RFC 9112 section 9.3 reads each body to its end, or closes.
     reuse: Annotated[
         Literal["always", "after-bodiless"],
         Description(
-            'Whether a connection is used for another request. "after-bodiless": not when a request with a body has '
-            "passed; for a service that answers without reading bodies, and would take one for a request."
+            'Whether a connection is used for another request. "after-bodiless": not after a request with a body; for '
+            "a service that responds without reading bodies, and would read the body as a request."
         ),
     ] = "always"
+    # A tunnel is a client connection as well, so the gateway's limit holds for both.
     max_tunnels: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None,
         Description(
@@ -320,9 +382,11 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "clients."
         ),
     ] = None
+    # What people set HAProxy's `timeout tunnel` to. nginx's 60 s and Envoy's 5 min end WebSockets without pings.
     tunnel_idle: Annotated[
         Seconds, Description("For the next byte either way of a tunnel (WebSocket); then it ends.")
     ] = 3600.0
+    # No precedent. The credential of a tunnel is checked once, at its start; a day bounds what that may be worth.
     tunnel_max_age: Annotated[Seconds, Description("How old a tunnel (WebSocket) may become.")] = 86400.0
 
 
@@ -333,15 +397,16 @@ class RegexRewrite(Struct, frozen=True):
         str,
         constraints.Text("a regular expression"),
         Description(
-            "Matched against the whole path as routes are: normalised, percent-decoded, without query. It may not be"
-            " able to run away: two repeats share no text, unless what follows takes anything."
+            "Matched against the whole path as routes are: normalised, percent-decoded, without query and parameters. "
+            "A pattern whose time can explode is refused: no two repeats may share text, unless what follows takes "
+            "anything."
         ),
     ]
     to: Annotated[
         str,
         constraints.Text("a path, with \\1 or \\g<name> for groups,"),
         Description(
-            "What it becomes. Groups are sent as they came; a result that cannot be sent is answered with 500."
+            "What the path becomes. Groups are sent as the client wrote them; a result that cannot be sent gives a 500."
         ),
     ]
 
@@ -349,34 +414,37 @@ class RegexRewrite(Struct, frozen=True):
 class RateLimit(Struct, frozen=True):
     """At most `max` requests in any interval of length `window` (seconds)."""
 
-    max: Annotated[int, Count(1, 1_000_000_000), Description("Requests that are let through in any window.")]
-    window: Annotated[Seconds, Description("Its length: it slides, wherever it starts.")]
+    max: Annotated[
+        int, Count(1, 1_000_000_000), Description("Requests that are let through in any window of that length.")
+    ]
+    window: Annotated[Seconds, Description("Length of the window, which slides: the limit holds wherever it starts.")]
 
 
 _HEADER_RULES = '{ set = { X-Team = "a" }, remove = ["X-Debug"] }'
 
 
 class HeaderRules(Struct, frozen=True):
-    """Names in any case."""
+    """Changes to header fields. The case of a name does not matter."""
 
     set: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue()]],
         Example('{ X-Team = "a" }'),
-        Description("Fields to write, in place of those of that name."),
+        Description("Fields to write; each replaces all fields of its name."),
     ] = {}
     remove: Annotated[
-        tuple[Annotated[str, Token(FIELD)], ...], ListOf(empty=True, key=str.lower), Description("Fields to take away.")
+        tuple[Annotated[str, Token(FIELD)], ...], ListOf(empty=True, key=str.lower), Description("Fields to remove.")
     ] = ()
 
 
 class Cors(Struct, frozen=True, kw_only=True):
-    """Which web pages of other origins may call the route, and how. The gateway answers the preflights."""
+    """Which web pages of other origins may call the route, and how. The gateway responds to the preflights."""
 
     origins: Annotated[
         tuple[Annotated[str, constraints.Origin()], ...],
         ListOf(),
         Description('Origins exactly as browsers send them; ["*"]: any, without credentials.'),
     ]
+    # The methods that need no preflight (Fetch, "CORS-safelisted method").
     methods: Annotated[
         tuple[Annotated[str, Token(METHOD, refused=NOT_CORS_METHOD)], ...],
         ListOf(),
@@ -390,9 +458,12 @@ class Cors(Struct, frozen=True, kw_only=True):
     expose: Annotated[
         tuple[Annotated[str, Token(FIELD, refused=NOT_CORS_HEADER)], ...],
         ListOf(empty=True, key=str.lower),
-        Description("Fields of answers that pages may read, besides those that the gateway itself writes."),
+        Description("Response fields that pages may read, besides those that the gateway itself writes."),
     ] = ()
+    # What Chromium allowed for years (now 7,200 s; Firefox 86,400 s). Without the field browsers take 5 s, and nearly
+    # every call has a preflight.
     max_age: Annotated[SecondsOrZero, Description("How long browsers may remember a preflight.")] = 600.0
+    # As Fetch without the field.
     credentials: Annotated[bool, Description("Whether pages may send cookies and the like.")] = False
 
 
@@ -407,15 +478,15 @@ class Route(Struct, frozen=True, kw_only=True):
         ),
     ]
     upstream: Annotated[
-        str, constraints.Reference("upstreams", "an upstream"), Description("The service that answers.")
+        str, constraints.Reference("upstreams", "an upstream"), Description("The service that requests go to.")
     ]
-    auth: Annotated[str, constraints.Auth(), Description("Who may call. Required, so that open routes are said aloud.")]
+    auth: Annotated[str, constraints.Auth(), Description("Who may call. Required: an open route has to say so.")]
     name: Annotated[
         str,
         constraints.Label(),
         Description(
-            "For log, limiter and tests; unique. Left out: host and prefix, with the methods ahead where two routes "
-            "differ only in those."
+            "For log, limiter and tests; unique. Left out: host and prefix, with the methods before them where two "
+            "routes differ only in those."
         ),
     ] = ""
     host: Annotated[
@@ -431,66 +502,74 @@ class Route(Struct, frozen=True, kw_only=True):
     ] = None
     rewrite: Annotated[
         Annotated[str, constraints.PathPrefix("what lies below the prefix is kept")] | RegexRewrite | Rewriter | None,
-        Description("The path that the service sees: what replaces the prefix, or a pattern and what it becomes."),
+        Description("The path that the service sees: text that replaces the prefix, or a pattern and what it becomes."),
     ] = None
     rate_limit: Annotated[
         RateLimit | None,
         Example('{ max = 100, window = "1m" }'),
         Description("How often one client may call; beyond: 429."),
     ] = None
+    # nginx's `proxy_set_header Host $proxy_host`, which is its default.
     upstream_host: Annotated[
-        Literal["upstream", "pass"], Description('The Host field up: "upstream", the target\'s; "pass", the client\'s.')
+        Literal["upstream", "pass"],
+        Description('The Host field that the service sees. "upstream": the target; "pass": the client\'s.'),
     ] = "upstream"
-    request_headers: Annotated[
-        HeaderRules, Example(_HEADER_RULES), Description("What to change in the fields that go up.")
-    ] = HeaderRules()
+    request_headers: Annotated[HeaderRules, Example(_HEADER_RULES), Description("Changes to the request's fields.")] = (
+        HeaderRules()
+    )
     response_headers: Annotated[
         HeaderRules,
         Example(_HEADER_RULES),
-        Description("What to change in the fields that come down. What is set is on the gateway's own replies, too."),
+        Description("Changes to the response's fields. What is set is on the gateway's own replies, too."),
     ] = HeaderRules()
+    # nginx's `proxy_redirect default`.
     rewrite_location: Annotated[
         bool,
         Description(
-            "Turn a Location that names the service itself, or a path that replaced the prefix, back into the client's "
-            "form."
+            "Change a Location that names the service itself, or the path that replaced the prefix, back to what the "
+            "client knows."
         ),
     ] = True
-    response_timeout: Annotated[Seconds | None, Description("In place of the upstream's.")] = None
+    response_timeout: Annotated[Seconds | None, Description("In place of the upstream's `response_timeout`.")] = None
     body: Annotated[
         Annotated[int, Size()] | None, Description("Size of a request body, in place of the gateway's.")
     ] = None
+    # As Go's ReverseProxy, Caddy and Traefik; nginx and Envoy ask for configuration. The handshake is a request like
+    # any other, with the same credential and limits.
     upgrade: Annotated[
         tuple[Annotated[str, Token(PROTOCOL, lower=True, refused=NOT_UPGRADE)], ...],
         ListOf(empty=True),
         Description("Protocols that may tunnel through; []: none. Lower-cased."),
     ] = ("websocket",)
+    # Apache's `AllowEncodedSlashes Off`, with 400 in place of its 404.
     encoded_slash: Annotated[
-        Literal["reject", "keep"], Description("What becomes of %2F and %5C in a path: 400, or passed on as they are.")
+        Literal["reject", "keep"],
+        Description('What becomes of a path with %2F or %5C. "reject": 400; "keep": it is sent as it came.'),
     ] = "reject"
+    # No precedent: Java's servers cut parameters off, others know nothing of them, and a path that the two read as
+    # different routes is an attack more often than not.
     path_parameters: Annotated[
         Literal["strict", "keep"],
         Description(
             "Routes are matched without the parameters of a path (;v=1), which are sent on. What becomes of a path "
-            "that would come to another route with them: 400, or this route."
+            'that would match another route with them. "strict": 400; "keep": this route takes it.'
         ),
     ] = "strict"
-    case: Annotated[
-        Literal["exact", "ignore"] | None, Description("Of letters in the path, in place of the gateway's.")
-    ] = None
+    case: Annotated[Literal["exact", "ignore"] | None, Description("In place of the gateway's `case`.")] = None
     cors: Annotated[
         Cors | None,
         Example('{ origins = ["https://app.example.com"] }'),
         Description("Which web pages of other origins may call; left out: none."),
     ] = None
+    # A service may want the claims of a token. It has no use for an API key, which only the gateway can check.
     forward_credentials: Annotated[
         bool | None, Description("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
     ] = None
 
 
 def route_names(routes: Sequence[Route]) -> list[str]:
-    """What each is called: by its name, else by its host and prefix, and by its methods where another one without a
-    name has the same two."""
+    """The name of each route: the one that it is given, else its host and prefix. Its methods stand before those where
+    another route without a name has the same host and prefix."""
     places = [f"{route.host or ''}{route.prefix}" for route in routes]
     unnamed = Counter(place for place, route in zip(places, routes, strict=True) if not route.name)
     return [
@@ -512,10 +591,11 @@ class Expect(Struct, frozen=True, kw_only=True):
     headers: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue(beyond_ascii=True)]],
         Example('{ X-User-Id = "alice" }'),
-        Description('Fields that the service sees, or those of the gateway\'s own answer; "": there is none.'),
+        Description('Fields that the service sees, or those of the gateway\'s own reply; "": there is none.'),
     ] = {}
     status: Annotated[
-        Annotated[int, Count(100, 599)] | None, Description("The status of the gateway's own answer.")
+        Annotated[int, Count(100, 599)] | None,
+        Description("The status of the gateway's own reply; a request that is forwarded has none here."),
     ] = None
     reason: Annotated[
         Annotated[str, constraints.Choice(tuple(REASONS), "a reason code")] | None,
@@ -524,22 +604,22 @@ class Expect(Struct, frozen=True, kw_only=True):
 
 
 class Test(Struct, frozen=True, kw_only=True):
-    """One of the configuration's own tests. `claims` or `api_key` stand in for a verified credential."""
+    """One of the configuration's own tests. `claims` or `api_key` takes the place of a verified credential."""
 
     request: Annotated[str, constraints.RequestLine(), Description("Method and target of a request.")]
     expect: Annotated[Expect, Example("{ status = 401 }"), Description("What becomes of it.")]
     headers: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue(beyond_ascii=True)]],
         Example('{ Origin = "https://app.example.com" }'),
-        Description("Fields of the request; a credential among them is checked where nothing stands in for it."),
+        Description("Fields of the request. Without `claims` and `api_key`, a credential among them is checked."),
     ] = {}
     claims: Annotated[
         dict[str, Annotated[object, constraints.Json()]] | None,
         Example('{ sub = "alice" }'),
-        Description("As if it came with a good token that says this: the body of one may be pasted here."),
+        Description("As if the request had a good token with these claims; the body of a token may be pasted here."),
     ] = None
     api_key: Annotated[
-        Annotated[str, constraints.Text()] | None, Description("As if it came with the key of this name.")
+        Annotated[str, constraints.Text()] | None, Description("As if the request had the key of this name.")
     ] = None
 
 

@@ -1,8 +1,8 @@
-"""A configuration written as a Python program: what it builds, and on which lines it says so.
+"""Runs a configuration that is a Python program, and finds the lines of its values.
 
-The program runs as it is, with the rights of the gateway, when the configuration is loaded. It must leave a `Config` in
-the variable `config`. Lines are found in its syntax tree, and only where a value is written out where it is used or is
-a variable of the module that is assigned once; everything else has the line of what surrounds it.
+The program runs when the configuration is loaded, with the rights of the gateway. It must leave a `Config` in the
+variable `config`. The lines come from its syntax tree. They are exact for values that are written where they are used,
+and for variables of the module that are assigned once; any other value has the line of what is around it.
 """
 
 import ast
@@ -15,7 +15,7 @@ VARIABLE = "config"
 
 
 class ProgramError(Exception):
-    """The program did not build a configuration. `line` is where, from 1."""
+    """The program did not build a configuration. `line`: where it failed, from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         self.line = line
@@ -23,13 +23,10 @@ class ProgramError(Exception):
 
 
 def run(file: File, source: bytes) -> Config:
-    """Execute a program and return the `Config` that it built, unchecked.
-
-    Raises ProgramError.
-    """
+    """Execute a program and return the `Config` that it built, unchecked. Raises ProgramError."""
     names: dict[str, object] = {"__name__": file.stem, "__file__": str(file)}
     try:
-        # The whole purpose of a Python configuration is to be run; it is as trusted as the gateway's own code.
+        # A Python configuration is made to be run. It is trusted as much as the gateway's own code.
         exec(compile(source, str(file), "exec"), names)  # noqa: S102
     except SyntaxError as error:
         line = (error.lineno if error.filename == str(file) else None) or _raised_on(error, file)
@@ -67,7 +64,7 @@ def _walk(value: ast.expr, path: Path, names: dict[str, ast.expr], lines: dict[P
     match value:
         case ast.Name() if value.id in names:
             lines[path] = names[value.id].lineno
-            # Without the name itself, so that a variable made from itself cannot lead in a circle.
+            # Without the name itself: a variable that is made from itself would never end.
             rest = {name: other for name, other in names.items() if name != value.id}
             _walk(names[value.id], path, rest, lines)
         case ast.Call():

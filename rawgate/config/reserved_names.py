@@ -1,6 +1,5 @@
-"""Names of methods and header fields that mean something to the gateway, and are therefore not free to configure.
-
-Each is lower-cased and has its reason, in words that follow the name.
+"""Names of methods, header fields and protocols that mean something to the gateway, so that they cannot be configured
+freely. Each name is lower-cased, and has a reason that a message puts after it.
 """
 
 from rawgate.message import READ_AS
@@ -31,7 +30,7 @@ _UPGRADES = {
     "tls": "cannot tunnel: requests inside it would pass without being checked",
 }
 
-# RFC 9112 section 6 and RFC 9110 sections 7.6 and 10.1.1: they belong to one connection, and the gateway writes them.
+# Fields of one connection, which the gateway writes itself: RFC 9112 section 6, RFC 9110 sections 7.6 and 10.1.1.
 _HOP = {
     "connection",
     "content-length",
@@ -84,7 +83,7 @@ _API_KEYS = NOT_REQUEST_HEADER | {
     "origin": "is written by browsers",
 }
 _CLIENT_IPS = _API_KEYS | {"x-forwarded-for": "is a list, and is walked when this key is left out"}
-# The usual header for just this purpose (nginx's realip module).
+# X-Real-IP is made for this purpose; nginx's realip module reads it by default.
 del _CLIENT_IPS["x-real-ip"]
 
 _UNTRUSTED = {

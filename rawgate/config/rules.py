@@ -1,7 +1,7 @@
 """What must hold between the keys of one table.
 
-A rule sees a table both as written and as read: a value that could not be read is missing from `values`, and is not a
-reason to stay silent about the rest.
+A rule sees a table both as it was written and as it was read. A value that could not be read is missing from `values`;
+the rule still says what it finds in the rest.
 """
 
 import re
@@ -19,7 +19,7 @@ Finding = tuple[tuple[Key, ...], str]
 
 
 class Table(Struct, frozen=True):
-    """`written`: key → what stands there. `values`: key → what was made of it, or the default."""
+    """A table as rules see it. `written`: key → value as written. `values`: key → value as read, or the default."""
 
     written: Mapping[str, object]
     values: Mapping[str, Any]
@@ -46,7 +46,8 @@ def _jwt(table: Table) -> Iterator[Finding]:
 
 
 def _misspelt_methods(table: Table) -> Iterator[Finding]:
-    """Methods are case-sensitive (RFC 9110 section 9.1), and the gateway refuses a usual one in other letters."""
+    """Methods are case-sensitive (RFC 9110 section 9.1). The gateway refuses requests with a usual method in other
+    letters, so such a name would never match."""
     for method in table.values.get("methods") or ():
         if method != method.upper() and method.upper() in USUAL_METHODS:
             yield (
@@ -65,7 +66,8 @@ def _cors(table: Table) -> Iterator[Finding]:
     if "*" not in origins:
         return
     if table.values.get("credentials"):
-        # Browsers ignore such an answer (Fetch, "CORS protocol and credentials"); echoing any origin would open up all.
+        # Browsers ignore such a response (Fetch, "CORS protocol and credentials"). To echo every origin instead would
+        # let any page read what the user may read.
         yield ("credentials",), problem_text('cannot go with origins = ["*"]', expected="the origins by name")
     if len(origins) > 1:
         yield ("origins",), problem_text('"*" makes the others needless', expected='["*"] or the origins by name')
@@ -87,7 +89,8 @@ _PERL_GROUP = re.compile(r"\$(?:([1-9][0-9]?)|\{(\w+)\}|(\w+))")
 
 
 def _regex(table: Table) -> Iterator[Finding]:
-    """Groups as others write them. Who means the sign writes it %24."""
+    """Groups as Perl and JavaScript write them ("$1"), and patterns without the leading slash. A literal "$" in `to` is
+    written %24."""
     pattern, to = table.values.get("pattern", ""), table.values.get("to", "")
     names = re.findall(r"\(\?P<(\w+)>", pattern)
     for found in _PERL_GROUP.finditer(to):
@@ -105,7 +108,7 @@ def _regex(table: Table) -> Iterator[Finding]:
 
 
 def _rooted(pattern: str) -> str:
-    """A pattern of a whole URL is none with a slash in front."""
+    """The pattern with a slash before it, as a proposal; "" for the pattern of a whole URL."""
     return "" if "//" in pattern else quoted(f"/{pattern}")
 
 

@@ -3,12 +3,12 @@
 An editor shows what a key means, completes keys and words, and marks what cannot be right. Two promises, held by tests:
 
   - what `load` accepts is valid here: an editor never marks a good line;
-  - a key that is not there, a missing one, and a value of a wrong kind are invalid here, as in `load`.
+  - an unknown key, a missing key and a value of a wrong kind are invalid here, as in `load`.
 
-What depends on several keys, on the environment or on ranges of durations and sizes is told by `rawgate check` only.
+Only `rawgate check` knows what depends on several keys, on the environment, or on ranges of durations and sizes.
 
 Dialect: 2020-12, without `$ref` and without keywords that are younger than draft 4 or have changed since, because the
-validators inside TOML plug-ins are of list_of ages. Patterns keep to what ECMA-262 and Python's `re` read alike.
+validators inside TOML plug-ins are of many ages. Patterns keep to what ECMA-262 and Python's `re` read alike.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from rawgate.config.convert import Field, ParsedHint, expected, fields_of, parse
 from rawgate.config.model import Config
 
 Schema = dict[str, Any]
-"""A JSON Schema, or a part of one; only what JSON can say."""
+"""A JSON Schema, or a part of one."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -34,7 +34,7 @@ def config_schema() -> Schema:
 
 
 def _table(cls: type[Struct]) -> Schema:
-    """A table with the keys of a Struct and no others."""
+    """A table with the keys of a Struct, and no others."""
     fields = [field for field in fields_of(cls).values() if _can_be_written(parse_hint(field.hint))]
     schema: Schema = {
         "type": "object",
@@ -60,7 +60,7 @@ def _key(field: Field) -> Schema:
 
 
 def _described(annotation: Any, hint: ParsedHint) -> str:
-    """What the key means, and how it is written where its name and type do not say so."""
+    """What the key means; and how it is written, where name and type do not tell."""
     if hint.reader is None or isinstance(hint.reader, constraints.NotBuilt):
         return hint.description
     return f"{hint.description}\n\nWritten as {expected(annotation)}."
@@ -124,7 +124,7 @@ def _whole(pattern: str) -> Schema:
 
 
 def _duration(constraint: constraints.Duration) -> Schema:
-    """Of a range's ends, a pattern can tell zero."""
+    """A pattern can tell whether zero is allowed, but no other end of the range."""
     return _whole(units.DURATION.pattern if constraint.least == 0 else "0*[1-9][0-9]*(ms|s|m|h)")
 
 
@@ -147,7 +147,7 @@ def _listen(constraint: constraints.ListenAddress) -> Schema:
 
 
 def _source(constraint: constraints.Source) -> Schema:
-    # Without the "$": what is named may hold anything.
+    # Without "$": the name of a file may hold anything, line ends too.
     return {"type": "string", "pattern": f"^(?:{'|'.join(constraint.schemes)}):."}
 
 
@@ -177,14 +177,14 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},
     constraints.Token: lambda constraint: _whole(grammar.TOKEN.pattern),
 }
-"""Kind of constraint → what may be written for it. The patterns are the readers' own wherever those say it all."""
+"""Kind of constraint → its schema. The patterns are those of the readers, where these have one that says everything."""
 
 
 # ── defaults, as one would write them ──
 
 
 def _written(hint: ParsedHint, default: object) -> object:
-    """A default in the words of a file; None where there is nothing to write."""
+    """A default as a file writes it; None where there is nothing to write."""
     if isinstance(hint.reader, constraints.Duration) and isinstance(default, float):
         return units.duration_text(default)
     if isinstance(hint.reader, constraints.Size) and isinstance(default, int):

@@ -1,9 +1,9 @@
-"""Key material, from the environment or from files. No message made here repeats any of it.
+"""The reader of key material, from the environment or from files. No message made here repeats any of it.
 
-Keys come through shells, editors, environment files and secret stores, each of which may add something. What can only
-be meant in one way is taken so: a byte-order mark at the start and line ends at the end of a text are no part of it.
-What could be meant in two ways is refused in words: blanks at either end, quotes around, characters that nobody sees.
-What is no text is taken as it is, to the last octet.
+Keys come through shells, editors, environment files and secret stores, and each of these may add something. An addition
+with only one meaning is removed: a byte-order mark at the start of a text, line ends at its end. An addition that may
+be part of the key is refused in words: blanks at either end, quotes around it, characters that nobody sees. Content
+that is no text is taken as it is, to the last octet.
 """
 
 import re
@@ -30,7 +30,7 @@ def source(constraint: Source, value: object, context: Context) -> Secret:
     """Read "env:NAME" or "file:PATH"; a relative path starts at the configuration's folder."""
     if isinstance(value, Secret):
         return _checked(value)
-    # What is written here may be the secret itself: it is never shown, whatever it is.
+    # The value may be the secret itself, so it is not shown.
     if not isinstance(value, str):
         raise InvalidError("is not text", expected=constraint.expected)
     scheme, _, name = value.partition(":")
@@ -47,15 +47,15 @@ _DECORATED = re.compile(r"\W*(?:(?i:env)\W+)?([A-Za-z_][A-Za-z0-9_]*)\W*")
 
 
 def _source_meant(value: str, constraint: Source, context: Context) -> str:
-    """What was meant by a value that is the name of a variable or of a file, which are there. Nothing else that stands
-    here is ever shown: it may be the key."""
+    """What was meant by the name of a variable that is set, or of a file that exists; else "". No other value is ever
+    shown, because it may be the key."""
     meant = _variable_in(value, context) if "env" in constraint.schemes else ""
     name = value.removeprefix("file://").removeprefix("@")
     return meant or (quoted(f"file:{name}") if "file" in constraint.schemes and _is_file(name, context) else "")
 
 
 def _variable_in(value: str, context: Context) -> str:
-    """ "$NAME", "${NAME}", "{env.NAME}" and the bare name."""
+    """The variable that was meant by "$NAME", "${NAME}", "{env.NAME}" or the bare name, or ""."""
     found = _DECORATED.fullmatch(value)
     return quoted(f"env:{found[1]}") if found and found[1] in context.environ else ""
 
@@ -74,7 +74,7 @@ def _checked(value: Secret) -> Secret:
 
 
 def _variable(name: str, context: Context) -> tuple[bytes, str]:
-    """The value, and what to call it."""
+    """The value of a variable, and what messages call it."""
     value = context.environ.get(name)
     if value is None:
         meant = _variable_in(name, context)
@@ -85,7 +85,7 @@ def _variable(name: str, context: Context) -> tuple[bytes, str]:
 
 
 def _file(name: str, context: Context) -> tuple[bytes, str]:
-    """The content, and what to call it."""
+    """The content of a file, and what messages call it."""
     path = context.folder / name
     try:
         with path.open("rb") as file:
@@ -103,7 +103,7 @@ def _file(name: str, context: Context) -> tuple[bytes, str]:
 
 
 def _cleaned(content: bytes, where: str, constraint: Source) -> bytes:
-    """What somebody wrote, without what editors and shells added."""
+    """The content without what editors and shells added."""
     if _is_utf_16(content):
         raise InvalidError(f"{where} is text in UTF-16, as PowerShell writes it", expected="UTF-8")
     try:
@@ -132,7 +132,8 @@ def _cleaned(content: bytes, where: str, constraint: Source) -> bytes:
 
 
 def _is_utf_16(content: bytes) -> bool:
-    """Whether it is text beyond doubt: random octets start with a mark now and then, and go on otherwise."""
+    """Whether the content is surely text in UTF-16. Random octets may start with its mark too, but do not go on as
+    text."""
     for order_mark, encoding in _UTF_16:
         if content.startswith(order_mark) and len(content) % 2 == 0:
             text = content[2:].decode(encoding, "replace")

@@ -1,6 +1,7 @@
-"""What can be served, but rarely means what it says: warnings, for a configuration that has nothing wrong.
+"""Warnings: what can be served, but rarely means what it says. Only a configuration without problems is looked at.
 
-A warning reads like any other finding, and ends with what to write so that it is gone: whoever means it says so once.
+A warning reads like a problem. Its end says what to write instead, so that whoever means it can say so and is not
+warned again.
 """
 
 import re
@@ -29,8 +30,8 @@ from rawgate.errors import Key, Problem
 
 
 def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
-    """The warnings, by key path; positions count as in `config`. `written`: the key paths that the file has, since
-    nobody means anything by a default."""
+    """All warnings about a configuration; positions count as in `config`. `written`: the key paths that the file has.
+    Some values are suspicious only where they are written, since nobody means anything by a default."""
     found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_ourselves(config)]
     found += _detours_by_case(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
@@ -71,11 +72,11 @@ def _gateway(config: Config) -> Iterator[Problem]:
 
 
 _MAY_CONNECT = 0o222
-"""connect(2) asks for write permission (unix(7))."""
+"""Whoever connects to a Unix socket needs permission to write to it (unix(7))."""
 
 
 def _socket(path: Path, listen: Listen) -> Iterator[Problem]:
-    """A Unix socket that cannot be made yet, or to which nobody can connect."""
+    """Unix sockets that cannot be made yet, or to which nobody can connect."""
     folder = File(listen.path).parent
     if listen.path and not folder.is_dir():
         yield _warning(
@@ -90,7 +91,7 @@ def _socket(path: Path, listen: Listen) -> Iterator[Problem]:
 
 
 def _never_reached(config: Config) -> Iterator[Problem]:
-    """Limits that another one, which ends the same thing earlier, makes needless."""
+    """Limits that never act, because another limit always ends the same thing earlier."""
     gateway, limits = ("gateway", "limits"), config.gateway.limits
     yield from _beyond((*gateway, "target"), limits.target, "head", limits.head, _size)
     yield from _beyond((*gateway, "per_address"), limits.per_address, "connections", limits.connections, str)
@@ -134,14 +135,14 @@ _EVERYWHERE = tuple(EVERY_ADDRESS.values())
 
 
 def _is_ourselves(target: Target, listen: Listen) -> bool:
-    """Whether a target is where the gateway itself listens."""
+    """Whether the gateway itself listens at a target."""
     host = target.host.removesuffix(".")
     there = host in (listen.host, "localhost") or listen.host in _EVERYWHERE
     return target.port == listen.port and host in (*_LOOPBACK, *_EVERYWHERE) and there
 
 
 def _ourselves(config: Config) -> Iterator[Problem]:
-    """Targets that lead back here; a request would come round until it has passed too many gateways."""
+    """Targets that lead back to the gateway. A request would go round until `Via` has too many entries."""
     for name, upstream in config.upstreams.items():
         for position, target in enumerate(upstream.targets):
             if any(_is_ourselves(target, listen) for listen in config.gateway.listen):
@@ -150,7 +151,7 @@ def _ourselves(config: Config) -> Iterator[Problem]:
 
 
 def _verifiers(config: Config) -> Iterator[Problem]:
-    """Verifiers that take one another's tokens."""
+    """Verifiers that accept one another's tokens, and placeholders in what they expect."""
     for (first, one), (second, other) in combinations(config.jwt.items(), 2):
         shared = {secret.value for secret in one.secret} & {secret.value for secret in other.secret}
         if shared and not _are_apart(one, other):
@@ -168,8 +169,8 @@ def _are_apart(one: Jwt, other: Jwt) -> bool:
 
 
 _LONGEST_KEPT = 75.0
-"""Seconds that nginx keeps an idle connection (its `keepalive_timeout`), the longest of the usual servers: Node,
-uvicorn and Apache keep one for 5, gunicorn for 2."""
+"""Seconds for which nginx keeps an idle connection (`keepalive_timeout`), the longest of the usual servers: Node,
+uvicorn and Apache keep one for 5 s, gunicorn for 2 s."""
 
 
 def _upstreams(config: Config) -> Iterator[Problem]:
@@ -190,7 +191,7 @@ def _upstreams(config: Config) -> Iterator[Problem]:
 
 
 def _route(config: Config, route: Route) -> Iterator[Problem]:
-    """Paths of these warnings begin below the route."""
+    """Warnings about one route; their key paths begin below it."""
     yield from _prefix(config, route)
     yield from _rewrite(route, (route.case or config.gateway.case) == "ignore")
     yield from _header_values("request_headers", route.request_headers)
@@ -236,7 +237,7 @@ _SCHEMES = ("ws", "wss")
 
 
 def _upgrade(route: Route) -> Iterator[Problem]:
-    """Of an `upgrade` that is written: protocols that no client asks for, or cannot ask for here."""
+    """Protocols in an `upgrade` that is written which no client asks for, or cannot ask for on this route."""
     for protocol in route.upgrade:
         if protocol in _SCHEMES or (protocol != _WEBSOCKET and nearest(protocol, (_WEBSOCKET,))):
             what = f"{quoted(protocol)} is not what clients ask for in Upgrade"
@@ -276,8 +277,8 @@ _STAYS_ENCODED = frozenset(("%2F", "%5C", "%25"))
 
 
 def _encoded(route: Route, pattern: str, folds: bool) -> Iterator[Problem]:
-    """A pattern is matched on what routes are matched on (`policy.paths`): all decoded, but for three signs, and the
-    digits of those in capitals."""
+    """Encoded octets that a pattern can never match. It is matched on the path as routes are (`policy.paths`): decoded,
+    except for the slash, the backslash and the percent sign, which are encoded in capitals."""
     for found in _ENCODED.finditer(_CLASS.sub(lambda found: "." * len(found[0]), pattern)):
         text = found[0]
         decoded = _decoded(text)
@@ -294,7 +295,8 @@ def _encoded(route: Route, pattern: str, folds: bool) -> Iterator[Problem]:
 
 
 def _decoded(text: str) -> str:
-    """Encoded octets as the path has them; those that are no text on their own are not printable here either."""
+    """Encoded octets as the matched path has them. Octets that are not UTF-8 become characters that are not
+    printable."""
     codes = [text[at : at + 3].upper() for at in range(0, len(text), 3)]
     octets = b"".join(code.encode() if code in _STAYS_ENCODED else bytes.fromhex(code[1:]) for code in codes)
     return octets.decode(errors="surrogateescape")
@@ -304,7 +306,7 @@ _PLACEHOLDER = re.compile(r"\$\{\w+\}|\$\w+|\{[a-z][a-z_.]*\}|\{\{.*?\}\}|%[A-Z_
 
 
 def _literal(path: tuple[Key, ...], value: str, kind: str) -> Iterator[Problem]:
-    """Variables and placeholders, which others replace."""
+    """Variables and placeholders, which other products replace and rawgate does not."""
     found = _PLACEHOLDER.search(value)
     if found is not None:
         yield _warning(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
@@ -332,7 +334,7 @@ def _cors(config: Config, route: Route, cors: Cors) -> Iterator[Problem]:
 
 
 def _credential_field(config: Config, route: Route) -> str:
-    """The field in which the route's credential comes, or ""."""
+    """The field in which clients send the route's credential, or ""."""
     kind, _, name = route.auth.partition(".")
     if kind == "api_keys" and name in config.api_keys:
         return config.api_keys[name].header
@@ -340,8 +342,8 @@ def _credential_field(config: Config, route: Route) -> str:
 
 
 def _detours_by_case(config: Config) -> Iterator[Problem]:
-    """A route that asks for a credential, and an open one that takes its path in other letters to the same service. A
-    service that ignores case (Express by default, IIS, some file systems) then serves it to everybody."""
+    """Routes with a credential whose path, in other letters, matches an open route to the same service. A service that
+    ignores case (Express by default, IIS, some file systems) then serves it to everybody."""
     for position, route in enumerate(config.routes):
         if route.auth == "none" or route.case is not None or config.gateway.case == "ignore":
             continue

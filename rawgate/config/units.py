@@ -1,7 +1,7 @@
-"""Durations, sizes and counts: how they are written and what is refused.
+"""Readers of durations, sizes and counts.
 
-A number in a file has its unit beside it, because 30 means seconds to one reader and milliseconds to another. In a
-Python configuration plain numbers are seconds and octets, as in the model.
+In a file each number has its unit beside it, because 30 means seconds to one reader and milliseconds to another. In a
+Python configuration, plain numbers are seconds and octets, as in the model.
 """
 
 import re
@@ -56,7 +56,7 @@ def size(constraint: Size, value: object, context: Context) -> int:
 
 
 def count(constraint: Count, value: object, context: Context) -> int:
-    """A whole number in the range of the constraint. A boolean is none."""
+    """A whole number in the range of the constraint. A boolean is refused."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidError(
             f"{shown(value)} is not a whole number", expected=constraint.expected, meant=_count_meant(constraint, value)
@@ -67,7 +67,7 @@ def count(constraint: Count, value: object, context: Context) -> int:
 
 
 def duration_text(seconds: float) -> str:
-    """The shortest way to write it: 90 s is "90s", 3,600 s is "1h"."""
+    """A duration in its shortest notation: 90 s is "90s", 3,600 s is "1h"."""
     milliseconds = round(seconds * 1000)
     for unit, length in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds and milliseconds % length == 0:
@@ -76,7 +76,7 @@ def duration_text(seconds: float) -> str:
 
 
 def size_text(octets: int) -> str:
-    """The shortest way to write it in whole units."""
+    """A size in its shortest notation in whole units."""
     for unit in ("GiB", "MiB", "KiB"):
         if octets and octets % _OCTETS[unit] == 0:
             return f"{octets // _OCTETS[unit]}{unit}"
@@ -84,7 +84,7 @@ def size_text(octets: int) -> str:
 
 
 def _plain(constraint: Duration | Size, value: object, context: Context) -> int | float:
-    """A number without unit, where one is possible."""
+    """A number without unit, where the context allows it."""
     # The comparison is false for NaN too.
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_HUGE < value < _HUGE:
         raise InvalidError(
@@ -108,8 +108,8 @@ _PARTS = re.compile(r"(?:([0-9]{1,6})h)?\s*(?:([0-9]{1,6})m(?:in)?)?\s*(?:([0-9]
 
 
 def _duration_meant(value: str) -> str:
-    """The duration that other notations mean: "5 sec", "1.5s", "1m30s", "1d"; of a number alone, both that it may be.
-    None for zero, which is "off" elsewhere."""
+    """The duration that was meant by "5 sec", "1.5s", "1m30s" or "1d"; for a number alone, both that it may mean. ""
+    for zero, which means "off" in other products."""
     found = _LOOSE_DURATION.fullmatch(value)
     if found is None:
         parts = _PARTS.fullmatch(value)
@@ -131,7 +131,7 @@ def _duration_meant(value: str) -> str:
 
 
 def _size_meant(value: str) -> str:
-    """The size that other notations mean: "10MB", "10m", "1.5 GiB"; none for zero, which is "unlimited" elsewhere."""
+    """The size that was meant by "10MB", "10m" or "1.5 GiB"; "" for zero, which means "unlimited" in other products."""
     match = _LOOSE_SIZE.fullmatch(value)
     if match is None or not float(match[1]):
         return ""
@@ -141,6 +141,6 @@ def _size_meant(value: str) -> str:
 
 
 def _count_meant(constraint: Count, value: object) -> str:
-    """ "100" and 100.0."""
+    """The number that was meant by "100" or 100.0, or ""."""
     found = re.fullmatch(r"([0-9]{1,9})(?:\.0)?", str(value)) if isinstance(value, str | float) else None
     return found[1] if found and constraint.least <= int(found[1]) <= constraint.most else ""
