@@ -40,8 +40,9 @@ A test in the configuration:
 claims take any JSON value, so that the body of a token can be pasted: { sub = "alice", groups = ["a"] }. Dates
 in them are not looked at. A credential in headers is checked where neither claims nor api_key stand in for it.
 In expect, path and headers are those that the upstream gets; of a request that the gateway answers itself,
-headers are those of its answer. A header expected as "" must not be there. No upstream is needed, secrets are
-as for `run`. Exit status 0 when all pass, else 1.
+headers are those of its answer. A header expected as "" must not be there. No upstream is needed, so a request
+that is forwarded has no status: expect its route or path. Secrets are as for `run`. Exit status 0 when all pass,
+else 1.
 """
 WIDTH = 36
 """Columns of what was expected, beside what was got; a longer one moves the other to its right."""
