@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
 from rawgate.config.model import Config
-from rawgate.offline.page import Page, wants_colour
+from rawgate.offline.page import Page, put, wants_colour
 from rawgate.serve.load import Loaded
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ def add(commands: "Commands") -> None:
 
 def _call(arguments: argparse.Namespace) -> int:
     loaded, report = try_config(arguments.config)
+    notes = Page(sys.stderr.fileno())
     for warning in loaded.warnings:
-        sys.stderr.write(f"{warning}\n")
+        notes.line(warning)
     if not report.failed:
         is_bad = bool(loaded.warnings) and arguments.strict
-        sys.stdout.write(f"{arguments.config}: {_verdict(loaded, is_bad=is_bad)}; {_found(loaded.config)}\n")
+        put(sys.stdout.fileno(), f"{arguments.config}: {_verdict(loaded, is_bad=is_bad)}; {_found(loaded.config)}")
         return int(is_bad)
     fd = sys.stderr.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))

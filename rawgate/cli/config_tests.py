@@ -61,6 +61,7 @@ def _call(arguments: argparse.Namespace) -> int:
     page.line(summary(report))
     if report.unreached:
         page.line(f"no test reaches: {', '.join(report.unreached)}")
+    page.end()
     return 1 if report.failed else 0
 
 

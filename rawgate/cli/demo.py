@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rawgate.cli.arguments import command
 from rawgate.config.samples import sample_text
 from rawgate.demo.session import play_tour, stay_open
-from rawgate.offline.page import Page, wants_colour
+from rawgate.offline.page import Page, put, wants_colour
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands
@@ -40,7 +40,7 @@ def _port(text: str) -> int:
 
 def _call(arguments: argparse.Namespace) -> int:
     if arguments.config:
-        sys.stdout.write(sample_text("demo"))
+        put(sys.stdout.fileno(), sample_text("demo").rstrip("\n"))
         return 0
     fd = sys.stdout.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))

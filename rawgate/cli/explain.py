@@ -83,4 +83,5 @@ def _call(arguments: argparse.Namespace) -> int:
         page.line(msgspec.json.format(msgspec.json.encode(explanation)).decode())
     else:
         show(page, explanation)
+    page.end()
     return 0

@@ -11,6 +11,7 @@ import sys
 
 from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.errors import ConfigError, RawgateError
+from rawgate.offline.page import Page
 
 COMMANDS = {
     "run": "run",
@@ -35,8 +36,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     words = sys.argv[1:] if argv is None else argv
+    # Nothing that a person is told may change the exit status: `2>&1 | head` is a usual thing to do.
+    notes = Page(sys.stderr.fileno())
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        sys.stderr.write(f"rawgate: {_no_command(words[0])}\n")
+        notes.line(f"rawgate: {_no_command(words[0])}")
         return 2
     wanted = words[:1] if words and words[0] in COMMANDS else list(COMMANDS)
     for command in wanted:
@@ -48,11 +51,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(arguments.call(arguments))
     except ConfigError as error:
-        sys.stderr.write("".join(f"{line}\n" for line in error.lines))
+        for line in error.lines:
+            notes.line(line)
         if len(error.lines) > 1:
-            sys.stderr.write(f"rawgate: {len(error.lines)} problems; nothing was started\n")
+            notes.line(f"rawgate: {len(error.lines)} problems; nothing was started")
     except RawgateError as error:
-        sys.stderr.write(f"rawgate: {error}\n")
+        notes.line(f"rawgate: {error}")
     return 1
 
 

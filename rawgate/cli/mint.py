@@ -13,6 +13,7 @@ from rawgate.cli.arguments import add_config, command
 from rawgate.config.command_line import duration, secret
 from rawgate.config.invalid import InvalidError
 from rawgate.offline.mint import MintError, mint_token
+from rawgate.offline.page import Page, put
 from rawgate.serve.clock import Calendar, RequestIds
 from rawgate.serve.load import load_gate
 
@@ -68,7 +69,7 @@ def _call(arguments: argparse.Namespace) -> int:
         raise MintError(f"--key: {error}") from None
     claims = {"sub": arguments.sub, **dict(arguments.claim)}
     minted = mint_token(loaded, arguments.name, claims, arguments.ttl, key, time())
-    sys.stdout.write(f"{minted.token}\n")
+    put(sys.stdout.fileno(), minted.token)
     if minted.warning:
-        sys.stderr.write(f"rawgate: {minted.warning}\n")
+        Page(sys.stderr.fileno()).line(f"rawgate: {minted.warning}")
     return 0

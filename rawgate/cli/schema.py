@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import command
 from rawgate.config.schema import config_schema
+from rawgate.offline.page import put
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands
@@ -26,5 +27,5 @@ def add(commands: "Commands") -> None:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    sys.stdout.write(json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n")
+    put(sys.stdout.fileno(), json.dumps(config_schema(), indent=2, ensure_ascii=False))
     return 0

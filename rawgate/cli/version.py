@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rawgate import __version__
 from rawgate.cli.arguments import command
+from rawgate.offline.page import put
 from rawgate.policy.signing import openssl_version
 
 if TYPE_CHECKING:
@@ -33,5 +34,5 @@ def _call(arguments: argparse.Namespace) -> int:
         "msgspec": version("msgspec"),
         "platform": platform.platform(),
     }
-    sys.stdout.write("".join(f"{name:<13} {found}\n" for name, found in inside.items()))
+    put(sys.stdout.fileno(), "\n".join(f"{name:<13} {found}" for name, found in inside.items()))
     return 0

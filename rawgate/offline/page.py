@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from rawgate.errors import RawgateError
+
 WIDTH = 100
 
 Style = Literal["bold", "dim", "green", "yellow", "red", "cyan"]
@@ -15,12 +17,17 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
     return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
-class Page:
-    """Lines on a descriptor, which stays the caller's. Without anybody to read them, lines are lost, not an error."""
+class OutputError(RawgateError):
+    """What was asked for could not be written: one sentence that says why."""
 
-    def __init__(self, fd: int, *, colour: bool) -> None:
+
+class Page:
+    """Lines on a descriptor, which stays the caller's. Writing never raises; `end` tells whether something was lost."""
+
+    def __init__(self, fd: int, *, colour: bool = False) -> None:
         self._fd = fd
         self._colour = colour
+        self._failure = ""
 
     def paint(self, text: str, *styles: Style) -> str:
         if not (self._colour and styles and text.strip()):
@@ -29,12 +36,26 @@ class Page:
 
     def line(self, text: str = "") -> None:
         """Write a line now: the next one may be a while off."""
-        data = f"{text}\n".encode()
+        data = f"{text}\n".encode("utf-8", "backslashreplace")
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
-        except OSError:
-            return  # e.g. `rawgate demo | head`
+        except BrokenPipeError:
+            return  # `| head`: its reader has had enough, and that is no error
+        except OSError as error:
+            self._failure = os.strerror(error.errno) if error.errno else str(error)
+
+    def end(self) -> None:
+        """All is written. Raises OutputError when it is not, though there was a reader for it: the disk is full."""
+        if self._failure:
+            raise OutputError(f"the output cannot be written: {self._failure}")
+
+
+def put(fd: int, text: str) -> None:
+    """Write a text, and the end of its last line. Raises OutputError."""
+    page = Page(fd)
+    page.line(text)
+    page.end()
 
 
 def visible(text: str) -> str:

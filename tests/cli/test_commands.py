@@ -80,6 +80,71 @@ def on_terminal(directory: Path, *arguments: str, **environ: str) -> str:
     return written.decode()
 
 
+PRINTING = [
+    ("check",),
+    ("explain", "GET", "/open"),
+    ("explain", "GET", "/open", "--json"),
+    ("schema",),
+    ("test",),
+    ("token", "main", "--sub", "alice", "--ttl", "1m"),
+    ("version",),
+]
+
+
+def printing(directory: Path, stdout: int, *arguments: str) -> tuple[int, str]:
+    """Exit status, and what was said on stderr."""
+    (directory / "rawgate.toml").write_text(CONFIG)
+    done = subprocess.run(
+        [*command(), *arguments],
+        cwd=directory,
+        env=environment({}),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_what_cannot_be_written_is_said(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        said = printing(tmp_path, full, *arguments)
+    finally:
+        os.close(full)
+    assert said == (1, "rawgate: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        assert printing(tmp_path, theirs, *arguments) == (0, "")
+    finally:
+        os.close(theirs)
+
+
+def test_nobody_reads_the_warnings_of_a_good_configuration(tmp_path: Path) -> None:
+    (tmp_path / "rawgate.toml").write_text(CONFIG.replace('prefix = "/open"', 'prefix = "/open/"'))
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = subprocess.run(
+            [*command(), "check"],
+            cwd=tmp_path,
+            env=environment({}),
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(theirs)
+    assert (done.returncode, b"good, with 1 warning" in done.stdout) == (0, True)
+
+
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 65536)
