@@ -148,12 +148,16 @@ async def until_stopped(service: Service, stop: Stop, say: Callable[[str], None]
         await _within(timeouts.pre_stop, stop.at_once)
     service.drain(stop.over.set)
     if not stop.over.is_set():
-        say(f"draining: {len(service.connections.open)} connections, at most {timeouts.drain:g} s")
+        say(f"draining: {_connections(len(service.connections.open))}, at most {timeouts.drain:g} s")
         await _within(timeouts.drain, stop.over)
     left = await service.cut()
     if left:
-        say(f"cut {left} connections")
+        say(f"cut {_connections(left)}")
     return 1 if stop.at_once.is_set() else 0
+
+
+def _connections(count: int) -> str:
+    return f"{count} connection{'s' * (count != 1)}"
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:

@@ -151,7 +151,7 @@ def test_when_the_time_to_drain_is_over_the_rest_is_ended_and_said(tmp_path: Pat
             stream.rest()
             assert stream.ended == FIN
         gateway.wait_end(0)
-        assert "rawgate: cut 1 connections" in gateway.said
+        assert "rawgate: cut 1 connection" in gateway.said
         assert [(line["reason"], line["status"]) for line in gateway.log] == [("draining", 200 if begun else 503)]
         gate.opened.set()
 
