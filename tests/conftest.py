@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import current_thread, main_thread
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +12,21 @@ from hypothesis import HealthCheck, settings
 # A busy machine is no finding: nothing here fails because it took long.
 settings.register_profile("rawgate", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("rawgate")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_makes_the_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """pytest's factory is not made for threads: called at the same time it now and then gives up. A test that starts
+    threads makes their folders before, or always fails."""
+    make = tmp_path_factory.mktemp
+
+    def mktemp(basename: str, numbered: bool = True) -> Path:
+        assert current_thread() is main_thread(), "make the folders of threads before the threads"
+        return make(basename, numbered)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tmp_path_factory, "mktemp", mktemp)
+        yield
 
 
 @pytest.fixture(scope="session")

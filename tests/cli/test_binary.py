@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import configs
 from harness.gateway import Gateway
 from harness.upstream import Upstream, replying
 from harness.wire_reader import Stream, read_response
@@ -22,18 +23,6 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]  # compiling takes 
 
 ROOT = Path(__file__).parents[2]
 
-OPEN_ROUTE = """\
-[gateway]
-listen = ["127.0.0.1:0"]
-
-[upstreams.users]
-targets = ["http://127.0.0.1:9"]
-
-[[routes]]
-prefix = "/"
-upstream = "users"
-auth = "none"
-"""
 
 # A configuration in Python sees the modules as they are.
 NAMES_LOADERS = """\
@@ -111,7 +100,7 @@ def test_the_demo_passes_with_nothing_around_it(binary: Path, empty: Path) -> No
 
 
 def test_text_is_utf_8_and_python_s_own_variables_are_not_read(binary: Path, tmp_path: Path) -> None:
-    (tmp_path / "ü.toml").write_text(OPEN_ROUTE, "utf-8")
+    (tmp_path / "ü.toml").write_text(configs.one_route("http://127.0.0.1:9"), "utf-8")
     odd = {
         "LC_ALL": "C",
         "PYTHONHOME": "/nowhere",
@@ -146,7 +135,7 @@ class Binary(Gateway):
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch, binary: Path, tmp_path: Path, empty: Path) -> Gateway:
     config = tmp_path / "rawgate.toml"
-    config.write_text(OPEN_ROUTE)
+    config.write_text(configs.one_route("http://127.0.0.1:9"))
     return Binary(monkeypatch, binary, config, empty)
 
 
@@ -207,7 +196,7 @@ def test_modules_in_memory_hold_no_descriptors(
     binary: Path, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "open.toml"
-    config.write_text(OPEN_ROUTE)
+    config.write_text(configs.one_route("http://127.0.0.1:9"))
     gateway = Binary(monkeypatch, binary, config, empty)
     try:
         held = [str(entry.readlink()) for entry in Path(f"/proc/{gateway.pid}/fd").iterdir()]

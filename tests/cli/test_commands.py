@@ -9,37 +9,32 @@ from pathlib import Path
 
 import pytest
 
+from harness import configs
 from harness.gateway import command
 
 pytestmark = pytest.mark.process
 
 SECRETS = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
-CONFIG = """\
-[gateway]
-listen = ["127.0.0.1:0"]
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-[api_keys.partners]
-header = "x-api-key"
-keys = "env:API_KEYS"
-[upstreams.users]
-targets = ["http://127.0.0.1:9"]
-[[routes]]
-prefix = "/api/users"
-upstream = "users"
-rewrite = "/v2/users"
-auth = "jwt.main"
-rate_limit = { max = 100, window = "60s" }
-[[routes]]
-prefix = "/open"
-upstream = "users"
-auth = "none"
+CONFIG = (
+    configs.gateway()
+    + configs.jwt()
+    + configs.api_keys("partners", "x-api-key", "API_KEYS")
+    + configs.upstream("users", "http://127.0.0.1:9")
+    + configs.route(
+        "/api/users",
+        "users",
+        'rewrite = "/v2/users"',
+        'rate_limit = { max = 100, window = "60s" }',
+        auth="jwt.main",
+    )
+    + configs.route("/open", "users")
+    + """\
 [[tests]]
 request = "GET /api/users/7?x=1"
 claims = { sub = "alice" }
 expect = { route = "/api/users", path = "/v2/users/7?x=1", headers = { X-User-Id = "alice" } }
 """
+)
 FAILING = CONFIG + '[[tests]]\nrequest = "GET /api/users"\nexpect = { status = 403, reason = "auth_missing" }\n'
 
 

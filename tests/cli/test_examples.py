@@ -38,10 +38,10 @@ def blocks(language: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
-def test_an_example_passes_its_own_tests(surroundings: Path, capsys: pytest.CaptureFixture[str], example: Path) -> None:
+def test_an_example_passes_its_own_tests(surroundings: Path, capfd: pytest.CaptureFixture[str], example: Path) -> None:
     copy = shutil.copy(example, surroundings)
     assert main(["check", str(copy)]) == 0
-    assert re.search(r"[3-9] tests passed", capsys.readouterr().out)
+    assert re.search(r"[3-9] tests passed", capfd.readouterr().out)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])

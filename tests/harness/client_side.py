@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from harness.checked import CheckedConnection
 from harness.fake_loop import FakeLoop, FakeTransport
-from harness.ports import FakeUpstream
+from harness.ports import FakeUpstream, plain_response
 from rawgate import errors
-from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, ResponseHead, RouteOptions
+from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, RouteOptions
 from rawgate.net.listener import ClientConnections, ListenerOptions
 from rawgate.observe.access_log import AccessLog, Record
 from rawgate.relay.endpoints import Place
@@ -92,7 +92,7 @@ class World:
             return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
         request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
         upgrade = b"echo" if head.upgrade else b""
-        return Forward(TERMS, request, plain, lambda name: True, upgrade, "an-id", "someone")
+        return Forward(TERMS, request, plain_response, lambda name: True, upgrade, "an-id", "someone")
 
     def client(self, address: str = "192.0.2.7") -> "Client":
         return Client(self, address)
@@ -116,12 +116,6 @@ class World:
 
 
 TERMS = RouteOptions("a-route", "users", None, 10_000)
-
-
-def plain(forward: Forward, head: ResponseHead) -> bytes:
-    return b"".join(
-        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
-    )
 
 
 class Client:

@@ -3,7 +3,7 @@
 from math import inf
 
 from rawgate.errors import Reason
-from rawgate.message import Octets
+from rawgate.message import Forward, Octets, ResponseHead
 from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Waiter
@@ -115,3 +115,10 @@ class FakeWaiter(Waiter):
 
     def make_way(self, now: float) -> None:
         self.ways.append(now)
+
+
+def plain_response(forward: Forward, head: ResponseHead) -> bytes:
+    """The head for the client, as it came: what a `Forward` has where no rule changes it."""
+    return b"".join(
+        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
+    )

@@ -4,45 +4,30 @@ from pathlib import Path
 
 import pytest
 
+from harness import configs
 from rawgate.config.load import load
 from rawgate.errors import ConfigError
 from rawgate.offline.config_tests import FORWARDED, Difference, Report, run_tests
 from rawgate.serve.load import compile_draft
 
 ENVIRON = {"JWT_SECRET": "a secret of more than 32 octets, for these tests", "API_KEYS": "acme:key-0123456789abcdef"}
-CONFIG = """\
-[gateway]
-listen = ["127.0.0.1:0"]
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-[api_keys.partners]
-header = "x-api-key"
-keys = "env:API_KEYS"
-[upstreams.users]
-targets = ["http://127.0.0.1:9"]
-[[routes]]
-prefix = "/hooks"
-host = "hooks.test"
-upstream = "users"
-auth = "api_keys.partners"
-[[routes]]
-prefix = "/api/users"
-methods = ["GET"]
-upstream = "users"
-rewrite = "/v2/users"
-auth = "jwt.main"
-rate_limit = { max = 1, window = "1h" }
-[[routes]]
-prefix = "/open"
-upstream = "users"
-auth = "none"
-[[routes]]
-prefix = "/shop"
-upstream = "users"
-auth = "none"
-cors = { origins = ["https://shop.test"], methods = ["PUT"] }
-"""
+CONFIG = (
+    configs.gateway()
+    + configs.jwt()
+    + configs.api_keys("partners", "x-api-key", "API_KEYS")
+    + configs.upstream("users", "http://127.0.0.1:9")
+    + configs.route("/hooks", "users", 'host = "hooks.test"', auth="api_keys.partners")
+    + configs.route(
+        "/api/users",
+        "users",
+        'methods = ["GET"]',
+        'rewrite = "/v2/users"',
+        'rate_limit = { max = 1, window = "1h" }',
+        auth="jwt.main",
+    )
+    + configs.route("/open", "users")
+    + configs.route("/shop", "users", 'cors = { origins = ["https://shop.test"], methods = ["PUT"] }')
+)
 
 
 def report(directory: Path, *tests: str, config: str = CONFIG) -> Report:

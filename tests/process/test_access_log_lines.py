@@ -17,6 +17,7 @@ from threading import Event
 import pytest
 from msgspec import Struct
 
+from harness import configs
 from harness.gateway import Gateway, Line, running
 from harness.tokens import SECRET, token
 from harness.upstream import Connection, Upstream, free_port, response
@@ -24,69 +25,38 @@ from harness.wire_reader import Cut, Message, Stream, read_response, read_respon
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-timeouts = {{ head = "500ms", body = "500ms", drain = "5s" }}
-limits = {{ head = "2KiB", target = "1KiB", body = "100B" }}
+PATIENT = 'response_timeout = "20s"'
+UPSTREAMS = {
+    "stage": [PATIENT, 'tunnel_idle = "800ms"'],
+    "aged": ['tunnel_max_age = "800ms"'],
+    "slow": ['response_timeout = "300ms"'],
+    "narrow": ["max_connections = 1", "queue = 0", PATIENT],
+    "queueing": ["max_connections = 1", "queue = 1", 'queue_timeout = "300ms"', PATIENT],
+    "nobody": [],
+}
+"""To each leads a route of its name."""
 
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
 
-[upstreams.stage]
-targets = ["{target}"]
-response_timeout = "20s"
-tunnel_idle = "800ms"
+def text(lane: str, target: str) -> str:
+    parts = [
+        configs.gateway(
+            f'parser = "{lane}"',
+            'timeouts = { head = "500ms", body = "500ms", drain = "5s" }',
+            'limits = { head = "2KiB", target = "1KiB", body = "100B" }',
+        ),
+        configs.jwt(),
+    ]
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for name, lines in UPSTREAMS.items():
+        parts.append(configs.upstream(name, nobody if name == "nobody" else target, *lines))
+        parts.append(configs.route(f"/{name}", name, f'name = "{name}"'))
+    parts += [
+        configs.route("/locked", "stage", 'name = "locked"', auth="jwt.main"),
+        configs.route("/limited", "stage", 'name = "limited"', 'rate_limit = { max = 1, window = "1h" }'),
+        configs.route("/read", "stage", 'name = "read"', 'methods = ["GET"]'),
+    ]
+    return "".join(parts)
 
-[upstreams.aged]
-targets = ["{target}"]
-tunnel_max_age = "800ms"
-
-[upstreams.slow]
-targets = ["{target}"]
-response_timeout = "300ms"
-
-[upstreams.narrow]
-targets = ["{target}"]
-max_connections = 1
-queue = 0
-response_timeout = "20s"
-
-[upstreams.queueing]
-targets = ["{target}"]
-max_connections = 1
-queue = 1
-queue_timeout = "300ms"
-response_timeout = "20s"
-
-[upstreams.nobody]
-targets = ["http://127.0.0.1:{nobody}"]
-
-{routes}
-
-[[routes]]
-name = "locked"
-prefix = "/locked"
-upstream = "stage"
-auth = "jwt.main"
-
-[[routes]]
-name = "limited"
-prefix = "/limited"
-upstream = "stage"
-auth = "none"
-rate_limit = {{ max = 1, window = "1h" }}
-
-[[routes]]
-name = "read"
-prefix = "/read"
-methods = ["GET"]
-upstream = "stage"
-auth = "none"
-"""
-
-ROUTE = '[[routes]]\nprefix = "/{name}"\nname = "{name}"\nupstream = "{name}"\nauth = "none"\n'
 
 FIELDS = [
     "time",
@@ -387,10 +357,7 @@ class Played:
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
     stage = Stage()
     with Upstream(stage.script) as upstream:
-        names = ("stage", "aged", "slow", "narrow", "queueing", "nobody")
-        routes = "\n".join(ROUTE.format(name=name) for name in names)
-        config = CONFIG.format(target=upstream.target, nobody=free_port(), routes=routes)
-        config = config.replace("[gateway]", f'[gateway]\nparser = "{request.param}"', 1)
+        config = text(request.param, upstream.target)
         with running(tmp_path_factory.mktemp("log"), config, {"JWT_SECRET": SECRET}) as gateway, ExitStack() as sockets:
             scenery = Scenery(gateway, upstream, sockets)
 
@@ -457,27 +424,15 @@ def test_duration_covers_the_wait(played: Played, scene: str, at_least: float) -
     assert line["durationMs"] >= at_least
 
 
-CROWDED = """
-[gateway]
-listen = ["127.0.0.1:0"]
-limits = {{ connections = 1 }}
-
-[upstreams.stage]
-targets = ["{target}"]
-
-[[routes]]
-prefix = "/"
-upstream = "stage"
-auth = "none"
-"""
-
-
 def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Refused before a request was read: the line has neither method nor path."""
     stage = Stage()
     with (
         Upstream(stage.script) as upstream,
-        running(tmp_path_factory.mktemp("crowded"), CROWDED.format(target=upstream.target)) as gateway,
+        running(
+            tmp_path_factory.mktemp("crowded"),
+            configs.one_route(upstream.target, gateway_has=["limits = { connections = 1 }"]),
+        ) as gateway,
         ExitStack() as sockets,
     ):
         first = Client(Scenery(gateway, upstream, sockets))

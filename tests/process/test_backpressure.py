@@ -17,6 +17,7 @@ from threading import Event, Thread
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 
 pytestmark = [
@@ -41,21 +42,6 @@ PATTERN = bytes(range(251)) * 1050
 TWICE = PATTERN * 2
 PIECE = 64 * 1024
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-limits = {{ body = "2GiB" }}
-timeouts = {{ drain = "100ms" }}
-
-[upstreams.one]
-targets = ["http://127.0.0.1:{port}"]
-response_timeout = "60s"
-
-[[routes]]
-prefix = "/x"
-upstream = "one"
-auth = "none"
-"""
 
 UPGRADE = b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 
@@ -211,7 +197,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listening.settimeout(PATIENCE)
-        text = CONFIG.format(port=listening.getsockname()[1])
+        text = configs.one_route(
+            f"http://127.0.0.1:{listening.getsockname()[1]}",
+            gateway_has=['limits = { body = "2GiB" }', 'timeouts = { drain = "100ms" }'],
+            upstream_has=['response_timeout = "60s"'],
+        )
         yield Stage(stack.enter_context(running(tmp_path, text)), listening)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import configs
 from harness.examples import ENVIRON, EXAMPLES, write_keys
 from harness.gateway import command
 
@@ -38,27 +39,20 @@ def test_an_example_passes_its_own_tests(folder: Path, name: str) -> None:
     assert re.search(r"[3-9] tests passed", done.stdout)
 
 
-CONFIG = """\
-[gateway]
-listen = ["127.0.0.1:8080"]
-trusted_proxies = ["10.0.0.0/8"]
-
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-
-[upstreams.users]
-targets = ["http://127.0.0.1:3001"]
-
-[[routes]]
-prefix = "/api/users"
-upstream = "users"
-rewrite = "/v2/users"
-auth = "jwt.main"
-rate_limit = { max = 10, window = "60s" }
-cors = { origins = ["https://app.example"], methods = ["GET"] }
-request_headers = { remove = ["X-Debug"], set = { X-Gateway = "here" } }
-"""
+CONFIG = (
+    configs.gateway('trusted_proxies = ["10.0.0.0/8"]')
+    + configs.jwt()
+    + configs.upstream("users", "http://127.0.0.1:3001")
+    + configs.route(
+        "/api/users",
+        "users",
+        'rewrite = "/v2/users"',
+        'rate_limit = { max = 10, window = "60s" }',
+        'cors = { origins = ["https://app.example"], methods = ["GET"] }',
+        'request_headers = { remove = ["X-Debug"], set = { X-Gateway = "here" } }',
+        auth="jwt.main",
+    )
+)
 
 
 @pytest.fixture(scope="module")

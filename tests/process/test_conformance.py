@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness import configs
 from harness.cases import Case, Run, Stage, addresses, play, read_cases
 from harness.gateway import Line, running
 from harness.upstream import Upstream
@@ -29,24 +30,18 @@ CASES = {case.id: case for case in read_cases(Path(__file__).parents[1] / "cases
 LANES = ("fast", "h11")
 AT_ONCE = 24
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-parser = "{lane}"
-half_close = "serve"
-timeouts = {{ head = "2s", body = "2s", send = "5s", keep_alive = "20s", drain = "5s" }}
 
-[upstreams.stage]
-targets = ["{target}"]
-response_timeout = "2s"
-idle_timeout = "2s"
-max_connections = 2000
+def config(lane: str, target: str) -> str:
+    return configs.one_route(
+        target,
+        gateway_has=[
+            f'parser = "{lane}"',
+            'half_close = "serve"',
+            'timeouts = { head = "2s", body = "2s", send = "5s", keep_alive = "20s", drain = "5s" }',
+        ],
+        upstream_has=['response_timeout = "2s"', 'idle_timeout = "2s"', "max_connections = 2000"],
+    )
 
-[[routes]]
-prefix = "/"
-upstream = "stage"
-auth = "none"
-"""
 
 # ── what must reach the upstream when a case is forwarded: (method, target, body) each ──
 
@@ -363,7 +358,7 @@ class Outcome:
         stage.runs = {source.encode(): run for run, source in parts}
         with (
             Upstream(stage.script, patience=4.0) as upstream,
-            running(directory, CONFIG.format(lane=lane, target=upstream.target)) as gateway,
+            running(directory, config(lane, upstream.target)) as gateway,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
             list(pool.map(lambda part: play(gateway, *part), (part for part in parts if not _alone(part[0]))))

@@ -12,27 +12,18 @@ from threading import Event
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, silent
 from harness.wire_reader import Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:{port}"]
-parser = "{parser}"
-"""
 
-ROUTE = """
-[upstreams.u{number}]
-targets = ["{target}"]
+def numbered(number: int, target: str) -> str:
+    """An upstream, and the route that leads to it."""
+    return configs.upstream(f"u{number}", target) + configs.route(f"/{number}", f"u{number}")
 
-[[routes]]
-prefix = "/{number}"
-upstream = "u{number}"
-auth = "none"
-"""
 
 TESTS = 40
 """That need an upstream, at least."""
@@ -86,8 +77,8 @@ Served = tuple[Gateway, list[tuple[int, Upstream]]]
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with ExitStack() as stack:
         upstreams = [(number, stack.enter_context(Upstream(silent))) for number in range(TESTS)]
-        text = CONFIG.format(parser=request.param, port=0)
-        text += "".join(ROUTE.format(number=number, target=upstream.target) for number, upstream in upstreams)
+        text = configs.gateway(f'parser = "{request.param}"')
+        text += "".join(numbered(number, upstream.target) for number, upstream in upstreams)
         yield stack.enter_context(running(tmp_path_factory.mktemp("intermediary"), text)), upstreams
 
 
@@ -134,7 +125,7 @@ def test_too_many_gateways_of_this_name_are_a_loop(stage: Stage, members: int) -
 
 def test_a_gateway_that_is_its_own_upstream_ends_the_loop(tmp_path: Path) -> None:
     port = free_port()
-    text = CONFIG.format(parser="fast", port=port) + ROUTE.format(number=0, target=f"http://127.0.0.1:{port}")
+    text = configs.gateway(listen=f"127.0.0.1:{port}") + numbered(0, f"http://127.0.0.1:{port}")
     with running(tmp_path, text) as gateway, gateway.connect() as sock:
         sock.sendall(b"GET /0 HTTP/1.1\r\nHost: h\r\n\r\n")
         answer = read_response(Stream.of(sock))

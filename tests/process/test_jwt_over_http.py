@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness import configs
 from harness.gateway import Gateway, running
 from harness.tokens import SECRET, encoded, signed, token
 from harness.upstream import OK, Upstream, replying
@@ -17,25 +18,7 @@ from harness.wire_reader import Message, Stream, read_response
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-issuer = "https://issuer.test"
-audience = "api"
-leeway = "0s"
-
-[upstreams.service]
-targets = ["{target}"]
-
-[[routes]]
-prefix = "/"
-upstream = "service"
-auth = "jwt.main"
-"""
+JWT = configs.jwt('issuer = "https://issuer.test"', 'audience = "api"', 'leeway = "0s"')
 
 FAR = 4_000_000_000
 HS256 = b'{"alg":"HS256"}'
@@ -87,7 +70,12 @@ class Service:
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("jwt")
     with Upstream(replying(OK)) as upstream:
-        config = CONFIG.format(target=upstream.target).replace("[gateway]", f'[gateway]\nparser = "{request.param}"', 1)
+        config = (
+            configs.gateway(f'parser = "{request.param}"')
+            + JWT
+            + configs.upstream("service", upstream.target)
+            + configs.route("/", "service", auth="jwt.main")
+        )
         with running(directory, config, {"JWT_SECRET": SECRET}) as gateway:
             yield Service(gateway, upstream)
 

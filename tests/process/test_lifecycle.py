@@ -12,27 +12,12 @@ from threading import Event
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, command, running
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
-
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:{port}"]
-limits = {{ {limits} }}
-timeouts = {{ {timeouts} }}
-
-[upstreams.one]
-targets = ["{target}"]
-response_timeout = "20s"
-
-[[routes]]
-prefix = "/"
-upstream = "one"
-auth = "none"
-"""
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 OPTIONS = b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -40,7 +25,12 @@ OPTIONS = b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def config(target: str = "http://127.0.0.1:9", *, port: int = 0, limits: str = "", timeouts: str = "") -> str:
-    return CONFIG.format(target=target, port=port, limits=limits, timeouts=timeouts)
+    return configs.one_route(
+        target,
+        listen=f"127.0.0.1:{port}",
+        gateway_has=[f"limits = {{ {limits} }}", f"timeouts = {{ {timeouts} }}"],
+        upstream_has=['response_timeout = "20s"'],
+    )
 
 
 class Gate:
@@ -279,8 +269,8 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_if_one_address_cannot_be_had_none_is_served(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        both = f'"127.0.0.1:0", "127.0.0.1:{taken.getsockname()[1]}"'
-        done = start(tmp_path, write(tmp_path, config().replace('"127.0.0.1:0"', both)))
+        both = ["127.0.0.1:0", f"127.0.0.1:{taken.getsockname()[1]}"]
+        done = start(tmp_path, write(tmp_path, configs.one_route("http://127.0.0.1:9", listen=both)))
     assert done.returncode == 1
     assert "pid" not in done.stderr, "the ready line"
     assert "Traceback" not in done.stderr
@@ -292,8 +282,8 @@ def test_a_bad_configuration_is_reported_whole_and_nothing_listens(tmp_path: Pat
     assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
     assert [line.split(": ")[:2] for line in lines[:-1]] == [
-        ["rawgate.toml:4", "gateway.limits.headers"],
-        ["rawgate.toml:5", "gateway.timeouts.haed"],
+        ["rawgate.toml:3", "gateway.limits.headers"],
+        ["rawgate.toml:4", "gateway.timeouts.haed"],
     ]
     assert lines[-1] == "rawgate: 2 problems; nothing was started"
 
@@ -415,17 +405,7 @@ config = Config(
     routes=[Route(prefix="/", upstream="one", auth="none", rewrite=rewrite)],
 )
 """
-SENSELESS = """
-[gateway]
-listen = ["127.0.0.1:0"]
-[upstreams.one]
-targets = ["http://127.0.0.1:9"]
-[[routes]]
-prefix = "/"
-upstream = "one"
-auth = "none"
-rewrite = { pattern = '(.*)', to = '/\\1' }
-"""
+SENSELESS = configs.one_route("http://127.0.0.1:9") + "rewrite = { pattern = '(.*)', to = '/\\1' }"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from threading import Event
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Upstream, replying, response
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response
@@ -24,26 +25,14 @@ from rawgate.config.model import Limits, Timeouts
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-{setting}
 
-[upstreams.a]
-targets = ["{target}"]
-response_timeout = "20s"
-
-[[routes]]
-prefix = "/limited"
-upstream = "a"
-auth = "none"
-rate_limit = {{ max = 1, window = "1h" }}
-
-[[routes]]
-prefix = "/"
-upstream = "a"
-auth = "none"
-"""
+def config(target: str, setting: str = "") -> str:
+    return (
+        configs.gateway(setting)
+        + configs.upstream("a", target, 'response_timeout = "20s"')
+        + configs.route("/limited", "a", 'rate_limit = { max = 1, window = "1h" }')
+        + configs.route("/", "a")
+    )
 
 
 class Held:
@@ -251,16 +240,16 @@ SCENES = {
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
-    def perform(setting: str, play: Play) -> None:
+    def perform(directory: Path, setting: str, play: Play) -> None:
         held = Held()
         with ExitStack() as stack:
             upstream = stack.enter_context(Upstream(held))
-            text = CONFIG.format(setting=setting, target=upstream.target)
-            gateway = stack.enter_context(running(tmp_path_factory.mktemp("limits"), text))
+            text = config(upstream.target, setting)
+            gateway = stack.enter_context(running(directory, text))
             play(Scene(gateway, upstream, held, stack))
 
     with ThreadPoolExecutor(len(SCENES)) as pool:
-        yield {name: pool.submit(perform, *scene) for name, scene in SCENES.items()}
+        yield {name: pool.submit(perform, tmp_path_factory.mktemp(name), *scene) for name, scene in SCENES.items()}
 
 
 @pytest.mark.parametrize("key", SCENES)
@@ -284,7 +273,7 @@ def test_out_of_descriptors_it_serves_on(tmp_path: Path) -> None:
     held = Held()
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(held))
-        text = CONFIG.format(setting="", target=upstream.target)
+        text = config(upstream.target)
         gateway = stack.enter_context(running(tmp_path, text, descriptors=FEW))
         gateway.wait_said(f"warning: {FEW} descriptors cannot hold 10,000 clients and 256 upstream connections")
         sockets = [stack.enter_context(gateway.connect()) for _ in range(2)]
@@ -334,7 +323,7 @@ def state(pid: int) -> str:
 def test_a_request_whose_client_is_gone_before_it_was_accepted_is_not_served(tmp_path: Path) -> None:
     """Its octets can still be read, but not its address: it would pass by every limit for addresses, and the log."""
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
-        text = CONFIG.format(setting="", target=upstream.target)
+        text = config(upstream.target)
         gateway = stack.enter_context(running(tmp_path, text))
         gateway.signal(signal.SIGSTOP)
         for _ in range(3):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import configs
 from harness.gateway import Gateway, running
 from harness.upstream import OK, Upstream, replying
 from harness.wire_reader import FIN, Message, Stream, read_response
@@ -25,43 +26,6 @@ MIB = 1024 * 1024
 LARGE = 32 * MIB
 """Far more than socket buffers hold: a client that sends it all is read to the end, or stuck."""
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-limits = {{ body = "1KiB", head = "4KiB" }}
-timeouts = {{ drain = "1s" }}
-
-[api_keys.main]
-header = "x-key"
-keys = "env:KEYS"
-
-[upstreams.a]
-targets = ["{target}"]
-
-[[routes]]
-prefix = "/locked"
-upstream = "a"
-auth = "api_keys.main"
-body = "64MiB"
-
-[[routes]]
-prefix = "/limited"
-upstream = "a"
-auth = "none"
-rate_limit = {{ max = 1, window = "1h" }}
-body = "64MiB"
-
-[[routes]]
-prefix = "/read"
-upstream = "a"
-auth = "none"
-methods = ["GET"]
-
-[[routes]]
-prefix = "/small"
-upstream = "a"
-auth = "none"
-"""
 
 # status, reason, target, further field lines
 REFUSALS = [
@@ -86,7 +50,15 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(replying(OK)))
-        text = CONFIG.format(target=upstream.target)
+        text = (
+            configs.gateway('limits = { body = "1KiB", head = "4KiB" }', 'timeouts = { drain = "1s" }')
+            + configs.api_keys("main", "x-key", "KEYS")
+            + configs.upstream("a", upstream.target)
+            + configs.route("/locked", "a", 'body = "64MiB"', auth="api_keys.main")
+            + configs.route("/limited", "a", 'rate_limit = { max = 1, window = "1h" }', 'body = "64MiB"')
+            + configs.route("/read", "a", 'methods = ["GET"]')
+            + configs.route("/small", "a")
+        )
         env = {"KEYS": "me:a-key-of-the-tests"}
         gateway = stack.enter_context(running(tmp_path_factory.mktemp("lingering"), text, env))
         with gateway.connect() as sock:  # uses up what /limited lets through

@@ -21,6 +21,7 @@ from typing import Self, cast
 import pytest
 import uvloop
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, Line, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response, silent
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
@@ -37,29 +38,20 @@ pytestmark = pytest.mark.process
 
 MIB = 1024 * 1024
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-limits = {{ body = "64MiB" }}
-timeouts = {{ {timeouts} }}
-"""
 
-UPSTREAM = """
-[upstreams.u{number}]
-targets = [{targets}]
-{options}
+def gateway_of(timeouts: str) -> str:
+    return configs.gateway('limits = { body = "64MiB" }', f"timeouts = {{ {timeouts} }}")
 
-[[routes]]
-prefix = "/{number}/small"
-upstream = "u{number}"
-auth = "none"
-body = "64KiB"
 
-[[routes]]
-prefix = "/{number}"
-upstream = "u{number}"
-auth = "none"
-"""
+def numbered(number: int, targets: list[str], options: str = "") -> str:
+    """An upstream, and the routes that lead to it."""
+    name = f"u{number}"
+    return (
+        configs.upstream(name, targets, options)
+        + configs.route(f"/{number}/small", name, 'body = "64KiB"')
+        + configs.route(f"/{number}", name)
+    )
+
 
 # kind → options of its upstreams, how many of them there are
 KINDS = {
@@ -152,7 +144,7 @@ def post(path: str, octets: int, *fields: str, method: str = "POST") -> bytes:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, dict[str, list[tuple[str, Upstream]]]]]:
-    text = CONFIG.format(timeouts='drain = "1s"')
+    text = gateway_of('drain = "1s"')
     free: dict[str, list[tuple[str, Upstream]]] = {}
     number = 0
     with ExitStack() as stack:
@@ -160,7 +152,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
             for _ in range(count):
                 upstream = stack.enter_context(Upstream(silent))
                 free.setdefault(kind, []).append((f"/{number}", upstream))
-                text += UPSTREAM.format(number=number, targets=f'"{upstream.target}"', options=options)
+                text += numbered(number, [upstream.target], options)
                 number += 1
         yield stack.enter_context(running(tmp_path_factory.mktemp("losses"), text)), free
 
@@ -258,11 +250,9 @@ def test_an_upstream_that_cannot_be_reached(stage: Stage, tmp_path: Path, kind: 
     with ExitStack() as stack:
         port = free_port() if kind == "refused" else stack.enter_context(swallowing())
         up = stack.enter_context(Upstream(replying(OK)))
-        dead = f'"http://127.0.0.1:{port}"'
+        dead = f"http://127.0.0.1:{port}"
         options = 'connect_timeout = "200ms"'
-        text = CONFIG.format(timeouts='drain = "1s"')
-        text += UPSTREAM.format(number=0, targets=dead, options=options)
-        text += UPSTREAM.format(number=1, targets=f'{dead}, "{up.target}"', options=options)
+        text = gateway_of('drain = "1s"') + numbered(0, [dead], options) + numbered(1, [dead, up.target], options)
         gateway = stack.enter_context(running(tmp_path, text))
         client = stack.enter_context(Client(gateway))
         status, reason = (502, "upstream_connect_failed") if kind == "refused" else (504, "upstream_timeout")
@@ -454,8 +444,8 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
     """A gateway that has little patience with its clients."""
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(replying(response(bytes(16 * MIB)))))
-        text = CONFIG.format(timeouts='head = "100ms", body = "150ms", send = "150ms", keep_alive = "100ms"')
-        text += UPSTREAM.format(number=0, targets=f'"{upstream.target}"', options="")
+        text = gateway_of('head = "100ms", body = "150ms", send = "150ms", keep_alive = "100ms"')
+        text += numbered(0, [upstream.target])
         yield stack.enter_context(running(tmp_path_factory.mktemp("strict"), text)), upstream
 
 

@@ -9,42 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from harness import configs
 from harness.gateway import Gateway, running
 from harness.upstream import Upstream, replying, response
 from harness.wire_reader import Message, Stream, read_response
 
 pytestmark = pytest.mark.process
-
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-parser = "{lane}"
-
-[upstreams.service]
-targets = ["{target}"]
-max_connections = 1
-
-[[routes]]
-prefix = "/open"
-upstream = "service"
-rewrite = "/"
-auth = "none"
-
-[[routes]]
-prefix = "/locked"
-upstream = "service"
-auth = "jwt.main"
-
-[[routes]]
-prefix = "/read"
-methods = ["GET", "HEAD"]
-upstream = "service"
-auth = "none"
-
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-"""
 
 
 class Request(Struct, frozen=True):
@@ -112,7 +82,14 @@ class Service:
 @pytest.fixture(scope="module", params=["fast", "h11"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with Upstream(replying(echo)) as upstream:
-        config = CONFIG.format(lane=request.param, target=upstream.target)
+        config = (
+            configs.gateway(f'parser = "{request.param}"')
+            + configs.jwt()
+            + configs.upstream("service", upstream.target, "max_connections = 1")
+            + configs.route("/open", "service", 'rewrite = "/"')
+            + configs.route("/locked", "service", auth="jwt.main")
+            + configs.route("/read", "service", 'methods = ["GET", "HEAD"]')
+        )
         with running(tmp_path_factory.mktemp("pipelines"), config, {"JWT_SECRET": "s" * 32}) as gateway:
             yield Service(gateway, upstream)
             # Whatever was played, one connection served it all: none was in doubt. (One that carries a trailer is; that

@@ -24,6 +24,7 @@ import aiohttp
 import httpx
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import free_port
 from harness.wire_reader import FIN, Message, Stream, read_response
@@ -124,24 +125,6 @@ def old_server() -> Iterator[int]:
 
 # ── the gateways: one for each lane, in front of the same servers ──
 
-GATEWAY = """
-[gateway]
-listen = ["127.0.0.1:0", "[::1]:0", "unix:gateway.sock"]
-parser = "{lane}"
-timeouts = {{ drain = "1s" }}
-"""
-
-ROUTE = """
-[upstreams.{name}]
-targets = [{targets}]
-
-[[routes]]
-prefix = "/{name}"
-rewrite = "/"
-upstream = "{name}"
-auth = "none"
-"""
-
 
 class House:
     """All of it: `ports` of the servers by name, `gateways` by lane."""
@@ -169,9 +152,10 @@ def house(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         targets["several"] = [*targets["node"], *targets["other"], f"http://127.0.0.1:{free_port()}"]
         house = House(ports)
         for lane in ("fast", "h11"):
-            text = GATEWAY.format(lane=lane)
+            listen = ("127.0.0.1:0", "[::1]:0", "unix:gateway.sock")
+            text = configs.gateway(f'parser = "{lane}"', 'timeouts = { drain = "1s" }', listen=listen)
             for name, found in targets.items():
-                text += ROUTE.format(name=name, targets=", ".join(f'"{target}"' for target in found))
+                text += configs.upstream(name, found) + configs.route(f"/{name}", name, 'rewrite = "/"')
             house.gateways[lane] = stack.enter_context(running(tmp_path_factory.mktemp(lane), text))
         yield house
 

@@ -10,25 +10,12 @@ from threading import Event, Thread
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Upstream
 from harness.wire_reader import Message, Stream, read_response
 
 pytestmark = pytest.mark.process
-
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-
-[upstreams.a]
-targets = ["http://127.0.0.1:{port}"]
-{settings}
-
-[[routes]]
-prefix = "/"
-upstream = "a"
-auth = "none"
-"""
 
 PLANTED = b"GET /planted HTTP/1.1\r\nHost: h\r\nX-User-Id: root\r\n\r\n"
 POST = b"POST /post HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(PLANTED) + PLANTED
@@ -82,11 +69,11 @@ def ask(gateway: Gateway, octets: bytes) -> Message:
 
 
 def test_a_service_that_reads_no_bodies_gives_nobody_an_answer_to_a_planted_request(tmp_path: Path) -> None:
-    with careless() as (port, handler), running(tmp_path, CONFIG.format(port=port, settings="")) as gateway:
+    with careless() as (port, handler), running(tmp_path, configs.one_route(f"http://127.0.0.1:{port}")) as gateway:
         assert ask(gateway, POST).body == b"/post"
         assert handler.arrived.wait(PATIENCE)
         said = gateway.wait_said("sent octets that belong to no request")
-        assert f"upstream a: 127.0.0.1:{port}" in said
+        assert f"upstream one: 127.0.0.1:{port}" in said
         for _ in range(5):
             assert ask(gateway, POST).body == b"/post"
             assert [ask(gateway, GET).body for _ in range(3)] == [b"/get"] * 3
@@ -102,7 +89,7 @@ def test_after_bodiless_is_said_by_nobody_and_keeps_connections_apart(tmp_path: 
 
     with (
         Upstream(script) as upstream,
-        running(tmp_path, CONFIG.format(port=upstream.port, settings='reuse = "after-bodiless"')) as gateway,
+        running(tmp_path, configs.one_route(upstream.target, upstream_has=['reuse = "after-bodiless"'])) as gateway,
     ):
         for octets in (GET, GET, POST, GET, POST):
             assert ask(gateway, octets).status == 200
@@ -128,7 +115,7 @@ def test_a_post_is_not_sent_on_a_connection_that_has_ended(tmp_path: Path, how: 
 
     with (
         Upstream(script) as upstream,
-        running(tmp_path, CONFIG.format(port=upstream.port, settings="")) as gateway,
+        running(tmp_path, configs.one_route(upstream.target)) as gateway,
         gateway.connect() as sock,
     ):
         stream = Stream.of(sock)

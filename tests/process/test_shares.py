@@ -9,26 +9,13 @@ from select import select
 
 import pytest
 
+from harness import configs
 from harness.gateway import Gateway, running
 from harness.upstream import OK, Connection, Upstream, response
 from harness.wire_reader import Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-timeouts = {{ drain = "100ms" }}
-
-[upstreams.a]
-targets = ["{target}"]
-{settings}
-
-[[routes]]
-prefix = "/"
-upstream = "a"
-auth = "none"
-"""
 FEW = 'max_connections = 16\nqueue = 8\nqueue_timeout = "{}"\nresponse_timeout = "60s"'
 CROWD = 16 + 8 + 2
 
@@ -81,7 +68,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def start(settings: str) -> Stage:
             upstream = stack.enter_context(Upstream(script))
-            text = CONFIG.format(target=upstream.target, settings=settings)
+            text = configs.one_route(
+                upstream.target, gateway_has=['timeouts = { drain = "100ms" }'], upstream_has=[settings]
+            )
             return Stage(stack.enter_context(running(tmp_path, text)), upstream, stack)
 
         yield start

@@ -11,27 +11,20 @@ from threading import Event
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Upstream, response
 
 pytestmark = pytest.mark.process
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-timeouts = {{ send = "400ms", drain = "100ms" }}
-limits = {{ body_rate = "{rate}" }}
 
-[upstreams.a]
-targets = ["{target}"]
-idle_timeout = "400ms"
-response_timeout = "400ms"
+def impatient(target: str, body_rate: str) -> str:
+    return configs.one_route(
+        target,
+        gateway_has=['timeouts = { send = "400ms", drain = "100ms" }', f'limits = {{ body_rate = "{body_rate}" }}'],
+        upstream_has=['idle_timeout = "400ms"', 'response_timeout = "400ms"'],
+    )
 
-[[routes]]
-prefix = "/"
-upstream = "a"
-auth = "none"
-"""
 
 SIZE = 6_000_000
 PIECE = 20_000
@@ -86,7 +79,7 @@ POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % SIZE
 def test_a_steady_reader_is_served(tmp_path: Path) -> None:
     with (
         Upstream(large) as upstream,
-        running(tmp_path, CONFIG.format(target=upstream.target, rate="240B")) as gateway,
+        running(tmp_path, impatient(upstream.target, "240B")) as gateway,
         ask(gateway, GET) as sock,
     ):
         assert take(sock, SIZE) >= SIZE
@@ -96,7 +89,7 @@ def test_a_steady_reader_is_served(tmp_path: Path) -> None:
 def test_a_reader_below_the_least_rate_is_cut(tmp_path: Path) -> None:
     with (
         Upstream(large) as upstream,
-        running(tmp_path, CONFIG.format(target=upstream.target, rate="20MiB")) as gateway,
+        running(tmp_path, impatient(upstream.target, "20MiB")) as gateway,
         ask(gateway, GET) as sock,
     ):
         with pytest.raises(ConnectionResetError):
@@ -107,7 +100,7 @@ def test_a_reader_below_the_least_rate_is_cut(tmp_path: Path) -> None:
 def test_a_service_that_takes_an_upload_steadily_is_waited_for(tmp_path: Path) -> None:
     with (
         Upstream(slow) as upstream,
-        running(tmp_path, CONFIG.format(target=upstream.target, rate="240B")) as gateway,
+        running(tmp_path, impatient(upstream.target, "240B")) as gateway,
         ask(gateway, POST + bytes(SIZE)) as sock,
     ):
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -19,6 +19,7 @@ import pytest
 import websockets.asyncio.client
 import websockets.asyncio.server
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import OK, Connection, Script, Upstream, replying, response, silent
 from harness.websocket_clients import CLIENTS, HEARD, converse
@@ -29,32 +30,10 @@ pytestmark = pytest.mark.process
 
 NODE = Path(__file__).parent / "servers"
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-parser = "{parser}"
-"""
-
-SERVICE = """
-[upstreams.{name}]
-targets = ["http://127.0.0.1:{port}"]
-max_connections = 1100
-response_timeout = "20s"
-{options}
-
-[[routes]]
-prefix = "/{name}"
-upstream = "{name}"
-auth = "none"
-"""
-
 
 def service(name: str, port: int, options: str = "") -> str:
-    return SERVICE.format(name=name, port=port, options=options)
-
-
-def configured(parser: str = "fast") -> str:
-    return CONFIG.format(parser=parser)
+    lines = ("max_connections = 1100", 'response_timeout = "20s"', options)
+    return configs.upstream(name, f"http://127.0.0.1:{port}", *lines) + configs.route(f"/{name}", name)
 
 
 # ── libraries ──
@@ -95,7 +74,7 @@ def test_a_conversation(request: pytest.FixtureRequest, tmp_path: Path, client: 
     """8 MiB in one message, many small ones, in several frames, pings and closes from both sides, compressed."""
     node: str = request.getfixturevalue("node") if "ws" in {client, server} else ""
     serving: AbstractContextManager[int] = node_server(node) if server == "ws" else SERVERS[server]()
-    with serving as port, running(tmp_path, configured() + service("a", port)) as gateway:
+    with serving as port, running(tmp_path, configs.gateway() + service("a", port)) as gateway:
         host, listening = gateway.address
         if client == "ws":
             heard = node_client(node, host, listening, "/a")
@@ -150,7 +129,7 @@ def test_a_thousand_tunnels_at_once(tmp_path: Path) -> None:
         await asyncio.gather(*(ask(number, connection) for number, connection in enumerate(connections)))
         await asyncio.gather(*(connection.close() for connection in connections))
 
-    with in_a_loop(start) as port, running(tmp_path, configured() + service("a", port)) as gateway:
+    with in_a_loop(start) as port, running(tmp_path, configs.gateway() + service("a", port)) as gateway:
         host, listening = gateway.address
         asyncio.run(talk(f"ws://{host}:{listening}/a"))
         assert len(gateway.wait_lines(tunnels, status=101, reason="ok")) == tunnels
@@ -161,63 +140,23 @@ def test_a_thousand_tunnels_at_once(tmp_path: Path) -> None:
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket")
 
-KEYS = """
-[api_keys.main]
-header = "x-key"
-keys = "env:KEYS"
-"""
 
-# One upstream, and the routes that lead to it: each test has one that nobody has used yet.
-ROUTES = """
-[upstreams.u{number}]
-targets = ["http://127.0.0.1:{port}"]
+def numbered(number: int, target: str) -> str:
+    """One upstream, and the routes that lead to it: each test has one that nobody has used yet."""
+    root, name = f"/{number}", f"u{number}"
+    return (
+        configs.upstream(name, target)
+        + configs.upstream(f"idle{number}", target, 'tunnel_idle = "200ms"')
+        + configs.upstream(f"aged{number}", target, 'tunnel_max_age = "500ms"')
+        + configs.route(f"{root}/idle", f"idle{number}")
+        + configs.route(f"{root}/aged", f"aged{number}")
+        + configs.route(f"{root}/locked", name, auth="api_keys.main")
+        + configs.route(f"{root}/limited", name, 'rate_limit = { max = 1, window = "1h" }')
+        + configs.route(f"{root}/named", name, 'upgrade = ["websocket", "irc"]')
+        + configs.route(f"{root}/none", name, "upgrade = []")
+        + configs.route(root, name)
+    )
 
-[upstreams.idle{number}]
-targets = ["http://127.0.0.1:{port}"]
-tunnel_idle = "200ms"
-
-[upstreams.aged{number}]
-targets = ["http://127.0.0.1:{port}"]
-tunnel_max_age = "500ms"
-
-[[routes]]
-prefix = "/{number}/idle"
-upstream = "idle{number}"
-auth = "none"
-
-[[routes]]
-prefix = "/{number}/aged"
-upstream = "aged{number}"
-auth = "none"
-
-[[routes]]
-prefix = "/{number}/locked"
-upstream = "u{number}"
-auth = "api_keys.main"
-
-[[routes]]
-prefix = "/{number}/limited"
-upstream = "u{number}"
-auth = "none"
-rate_limit = {{ max = 1, window = "1h" }}
-
-[[routes]]
-prefix = "/{number}/named"
-upstream = "u{number}"
-auth = "none"
-upgrade = ["websocket", "irc"]
-
-[[routes]]
-prefix = "/{number}/none"
-upstream = "u{number}"
-auth = "none"
-upgrade = []
-
-[[routes]]
-prefix = "/{number}"
-upstream = "u{number}"
-auth = "none"
-"""
 
 TESTS = 48
 """That need an upstream, at least."""
@@ -277,8 +216,8 @@ Served = tuple[Gateway, list[tuple[int, Upstream]]]
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with ExitStack() as stack:
         upstreams = [(number, stack.enter_context(Upstream(silent))) for number in range(TESTS)]
-        text = configured(request.param) + KEYS
-        text += "".join(ROUTES.format(number=number, port=upstream.port) for number, upstream in upstreams)
+        text = configs.gateway(f'parser = "{request.param}"') + configs.api_keys("main", "x-key", "KEYS")
+        text += "".join(numbered(number, upstream.target) for number, upstream in upstreams)
         directory = tmp_path_factory.mktemp("upgrade")
         gateway = stack.enter_context(running(directory, text, {"KEYS": "me:a-key-of-the-tests"}))
         yield gateway, upstreams
@@ -506,7 +445,7 @@ def test_only_a_token_that_the_route_names_is_offered(
 
 
 def test_h2c_cannot_be_named(tmp_path: Path) -> None:
-    text = configured() + service("a", 1) + 'upgrade = ["h2c"]\n'
+    text = configs.gateway() + service("a", 1) + 'upgrade = ["h2c"]\n'
     with pytest.raises(AssertionError, match="h2c"), running(tmp_path, text):
         pass
 

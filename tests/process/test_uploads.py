@@ -14,6 +14,7 @@ from threading import Thread
 
 import pytest
 
+from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.wire_reader import Stream, read_response
 
@@ -22,20 +23,6 @@ pytestmark = pytest.mark.process
 CLIENTS = 8
 SIZES = (130_000, 128 * 1024, 700_000, 9_000_000)
 """The largest is more than the kernel keeps of what is sent: only then does anything have to wait in the gateway."""
-
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-
-[upstreams.one]
-targets = ["http://127.0.0.1:{port}"]
-response_timeout = "60s"
-
-[[routes]]
-prefix = "/"
-upstream = "one"
-auth = "none"
-"""
 
 
 def serve(listener: socket.socket) -> None:
@@ -85,7 +72,10 @@ def test_each_upload_arrives_as_it_was_sent(tmp_path: Path) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
         accepting = Thread(target=serve, args=(listener,), daemon=True)
         accepting.start()
-        gateway = stack.enter_context(running(tmp_path, CONFIG.format(port=listener.getsockname()[1])))
+        target = "http://127.0.0.1:{}".format(*listener.getsockname()[1:])
+        gateway = stack.enter_context(
+            running(tmp_path, configs.one_route(target, upstream_has=['response_timeout = "60s"']))
+        )
         with ThreadPoolExecutor(CLIENTS) as pool:
             outcomes = list(pool.map(lambda seed: upload(gateway, seed), range(CLIENTS), timeout=PATIENCE * 4))
         assert outcomes == [[True] * len(SIZES)] * CLIENTS

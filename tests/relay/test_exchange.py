@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness.ports import FakeClient, FakeUpstream
+from harness.ports import FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
-from rawgate.message import CHUNKED, Forward, RequestHead, ResponseHead, RouteOptions
+from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
 from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import (
     ANSWERED,
@@ -46,12 +46,6 @@ CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 Make = Callable[[], tuple["World", FakeUpstream | None]]
-
-
-def plain_response(forward: Forward, head: ResponseHead) -> bytes:
-    return b"".join(
-        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
-    )
 
 
 class World:

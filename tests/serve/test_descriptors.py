@@ -6,30 +6,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from harness import configs
 from rawgate.config.load import load
 from rawgate.config.model import Config
 from rawgate.net.listener import REFUSED
 from rawgate.serve import descriptors
 
-CONFIG = """
-[gateway]
-listen = ["127.0.0.1:0"]
-limits = { connections = 1000 }
-
-[upstreams.a]
-targets = ["http://127.0.0.1:1"]
-max_connections = 100
-
-[upstreams.b]
-targets = ["http://127.0.0.1:2"]
-max_connections = 200
-max_tunnels = 30
-
-[[routes]]
-prefix = "/"
-upstream = "a"
-auth = "none"
-"""
+CONFIG = (
+    configs.gateway("limits = { connections = 1000 }")
+    + configs.upstream("a", "http://127.0.0.1:1", "max_connections = 100")
+    + configs.upstream("b", "http://127.0.0.1:2", "max_connections = 200", "max_tunnels = 30")
+    + configs.route("/", "a")
+)
 
 WANTED = 1330 + REFUSED + descriptors.RESERVE
 

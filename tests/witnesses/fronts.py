@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from harness import configs
 from harness.gateway import running
 from harness.tokens import SECRET, token
 from harness.upstream import free_port
@@ -33,42 +34,23 @@ METHODS = ", ".join(f'"{method}"' for method in CHANGING)
 
 
 def rawgate_config(server: Server, port: int, parser: str) -> str:
-    text = f"""
-[gateway]
-listen = ["{LOCAL}:0"]
-parser = "{parser}"
-{server.settings}
-
-[jwt.main]
-algorithm = "HS256"
-secret = "env:JWT_SECRET"
-
-[api_keys.partners]
-header = "x-api-key"
-keys = "env:API_KEYS"
-
-[upstreams.witness]
-targets = ["http://{LOCAL}:{port}"]
-"""
+    text = (
+        configs.gateway(f'parser = "{parser}"', server.settings, listen=f"{LOCAL}:0")
+        + configs.jwt()
+        + configs.api_keys("partners", "x-api-key", "API_KEYS")
+        + configs.upstream("witness", f"http://{LOCAL}:{port}")
+    )
     for site, name in closed_hosts():
-        text += route(site, "/", "jwt.main", f'host = "{name}"')
-    text += route("admin", "/admin", "jwt.main")
-    text += route("change", "/items", "jwt.main", f"methods = [{METHODS}]")
-    text += route("items", "/items", "none")
-    text += route("partner", "/partner", "api_keys.partners")
-    return text + route("open", "/", "none")
+        text += route(site, "/", f'host = "{name}"', auth="jwt.main")
+    text += route("admin", "/admin", auth="jwt.main")
+    text += route("change", "/items", f"methods = [{METHODS}]", auth="jwt.main")
+    text += route("items", "/items")
+    text += route("partner", "/partner", auth="api_keys.partners")
+    return text + route("open", "/")
 
 
-def route(name: str, prefix: str, auth: str, more: str = "") -> str:
-    return f"""
-[[routes]]
-name = "{name}"
-prefix = "{prefix}"
-upstream = "witness"
-upstream_host = "pass"
-auth = "{auth}"
-{more}
-"""
+def route(name: str, prefix: str, *lines: str, auth: str = "none") -> str:
+    return configs.route(prefix, "witness", f'name = "{name}"', 'upstream_host = "pass"', *lines, auth=auth)
 
 
 @contextmanager

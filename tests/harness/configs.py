@@ -1,0 +1,57 @@
+"""TOML for the gateways that tests start.
+
+A test says what it is about, as lines of TOML that a user would write; what every configuration needs is here: a port
+of loopback that the system picks, routes that ask for no credential.
+
+    one_route(target)                       all that comes goes to one upstream
+    gateway() + upstream(…) + route(…)      the parts, for more than that
+
+Texts whose lines or faults are themselves the subject stand whole in the tests of `config` and `cli`.
+"""
+
+import json
+from collections.abc import Sequence
+
+
+def one_route(
+    *targets: str,
+    listen: str | Sequence[str] = "127.0.0.1:0",
+    gateway_has: Sequence[str] = (),
+    upstream_has: Sequence[str] = (),
+) -> str:
+    """Whatever the path, without a credential, to the upstream `one`. Lines for the route may follow."""
+    return gateway(*gateway_has, listen=listen) + upstream("one", targets, *upstream_has) + route("/", "one")
+
+
+def gateway(*lines: str, listen: str | Sequence[str] = "127.0.0.1:0") -> str:
+    """`listen`: one address or several."""
+    return _table("[gateway]", f"listen = {_strings(listen)}", *lines)
+
+
+def upstream(name: str, targets: str | Sequence[str], *lines: str) -> str:
+    """`targets`: one URL or several."""
+    return _table(f"[upstreams.{name}]", f"targets = {_strings(targets)}", *lines)
+
+
+def route(prefix: str, to: str, *lines: str, auth: str = "none") -> str:
+    """`to`: the upstream's name."""
+    return _table("[[routes]]", f'prefix = "{prefix}"', f'upstream = "{to}"', f'auth = "{auth}"', *lines)
+
+
+def jwt(*lines: str) -> str:
+    """`jwt.main`, which checks tokens with the secret in the environment."""
+    return _table("[jwt.main]", 'algorithm = "HS256"', 'secret = "env:JWT_SECRET"', *lines)
+
+
+def api_keys(name: str, header: str, variable: str) -> str:
+    """Keys from a variable of the environment."""
+    return _table(f"[api_keys.{name}]", f'header = "{header}"', f'keys = "env:{variable}"')
+
+
+def _table(*lines: str) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _strings(values: str | Sequence[str]) -> str:
+    """An array as TOML writes it."""
+    return json.dumps([values] if isinstance(values, str) else values)
