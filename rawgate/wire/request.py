@@ -216,6 +216,10 @@ _OTHER_PROTOCOLS = (
     (b"PROXY ", "This looks like the PROXY protocol, which is not expected here."),
     (b"\r\n\r\n", "The PROXY protocol's second version starts so, and is not expected here."),
     (b"PRI * HTTP/2", "This looks like HTTP/2, which is not served."),
+    (b"SSH-", "This looks like SSH: this port speaks plain HTTP."),
+    (b"\x05", "This looks like SOCKS: this port speaks plain HTTP."),
+    (b"\x04\x01", "This looks like SOCKS: this port speaks plain HTTP."),
+    (b"\x01\x01\x00\x01", "This looks like FastCGI: this port speaks plain HTTP."),
 )
 
 
@@ -262,7 +266,8 @@ def _check_request_line(line: bytes, rules: RequestRules) -> None:
     if found is None:
         odd = _NOT_IN_A_LINE.search(line)
         if odd:
-            raise _malformed(f"The request line holds the octet 0x{odd[0][0]:02X}, which a target has percent-encoded.")
+            what = f"the octet 0x{odd[0][0]:02X}, which stands in none (in a target it is percent-encoded)"
+            raise _malformed(f"The request line holds {what}.")
         raise _malformed("The request line is not `method SP target SP HTTP-version`.")
     method, target, major = found.groups()
     # A higher minor version is read, and sent on, as 1.1 (RFC 9110 section 2.5).
