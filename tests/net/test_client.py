@@ -108,6 +108,17 @@ def test_a_client_that_sends_too_far_ahead_waits_until_its_requests_are_served(w
     assert client.transport.is_reading()
 
 
+def test_a_client_that_sends_ahead_and_resets_is_noticed_while_it_is_served(world: World) -> None:
+    """What it sent ahead is held and reading goes on, since a reset is not seen while it is paused."""
+    client = world.client().get()
+    upstream = world.upstream()
+    client.get()
+    assert client.transport.reading
+    client.transport.breaks()
+    assert upstream.was_reset
+    assert world.logged("status", "reason") == [(499, "client_gone")]
+
+
 def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(world: World) -> None:
     """Own replies cost nothing but the memory for them."""
     client = world.client().get(b"/own")

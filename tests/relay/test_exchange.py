@@ -143,6 +143,14 @@ def test_a_bodiless_request_goes_up_and_its_answer_comes_down() -> None:
     assert upstream.owner is None
 
 
+def test_a_connection_rests_for_no_longer_than_its_upstream_keeps_it() -> None:
+    w = World(keep_alive=55.0)
+    upstream = w.connected()
+    w.down(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok")
+    assert w.pool.idle == 1
+    assert upstream.retire_at == w.now + 4.0
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_the_answer_may_come_in_any_pieces(size: int) -> None:
     whole = CHUNKED_HEAD + b"5;x=y\r\nhello\r\n3\r\nyou\r\n0\r\nX-T: v\r\n\r\n"

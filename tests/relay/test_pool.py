@@ -115,6 +115,17 @@ def test_retire_takes_the_old_ones_off_the_list() -> None:
     assert f.pool.idle == 1
 
 
+@pytest.mark.parametrize(("now", "retired"), [(9.0, False), (10.0, True)])
+def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_room(now: float, retired: bool) -> None:
+    """Those to a target whose turn it is not, too."""
+    f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1, keep_alive=10.0)
+    _, old = f.lease(target=0)
+    f.pool.release(old, 0.0)
+    got = f.pool.acquire(FakeWaiter(), now)
+    assert (got, old.closed) == ((None, True) if retired else (old, False))
+    assert (f.pool.idle, f.pool.size, len(f.dials)) == (0, 1, int(retired))
+
+
 def test_at_the_limit_requests_queue_in_order_and_then_are_refused() -> None:
     f = Fixture(max_connections=1, queue=2)
     _, upstream = f.lease()
