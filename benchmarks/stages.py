@@ -31,7 +31,7 @@ from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
 from rawgate.net.client import ClientConnection
 from rawgate.net.listener import ClientConnections, ListenerOptions
-from rawgate.net.upstream import Upstream
+from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.policy import paths
@@ -241,14 +241,14 @@ class _Side(Port):
     def buffered(self) -> int:
         return 0
 
-    def unsent(self) -> int:
+    def write_backlog(self) -> int:
         return 0
 
 
 class _Client(_Side, ClientPort):
     last = False
 
-    def bulk(self) -> None: ...
+    def expect_large_body(self) -> None: ...
     def arm(self, due: float) -> None: ...
     def attach(self, flow: Flow) -> None: ...
     def finished(self, flow: Flow) -> None: ...
@@ -321,10 +321,10 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
     all requests, then all answers.
     """
     loop = asyncio.new_event_loop()
-    upstreams: list[Upstream] = []
+    upstreams: list[UpstreamConnection] = []
 
     def dial(pool: Pool, waiter: Waiter) -> None:
-        upstream = Upstream(pool, pool.endpoints.all[0], scene.response_rules(fast=True))
+        upstream = UpstreamConnection(pool, pool.endpoints.all[0], scene.response_rules(fast=True))
         upstream.connection_made(_Transport())
         upstreams.append(upstream)
         loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())

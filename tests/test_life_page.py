@@ -30,7 +30,7 @@ from harness.tokens import SECRET, token
 from harness.values import contents
 from rawgate.config import model
 from rawgate.errors import REASONS
-from rawgate.net.upstream import Upstream
+from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import AccessLog
 from rawgate.relay.phases import TABLE
 from rawgate.serve.load import load_gate
@@ -130,7 +130,9 @@ async def _relay(
     dialed = asyncio.Event()
     connections: dict[tuple[str, int], FakeTransport] = {}
 
-    async def connect(factory: Callable[[], Upstream], host: str, port: int) -> tuple[FakeTransport, Upstream]:
+    async def connect(
+        factory: Callable[[], UpstreamConnection], host: str, port: int
+    ) -> tuple[FakeTransport, UpstreamConnection]:
         protocol = factory()
         connections[host, port] = FakeTransport(turns, protocol)
         dialed.set()

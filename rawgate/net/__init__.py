@@ -6,12 +6,14 @@
     replies     replies of our own, and each request's log record
     timer       one lazy timer per connection
     listener    the book of client connections, and what they share
-    upstream    the services' side: one protocol per connection, the sweep
+    buffer_budget     what all client connections together hold in memory
+    buffered_reading  large uploads without a copy
+
+    upstream    the services' side: one protocol per connection, and the reaper of idle ones
     dialing     opens these: which address of which target is tried when
     names       look-ups of host names, in threads
-    holdings    what all client connections together hold in memory
-    intake      large uploads without a copy
-    transports  what both ask of a transport
+
+    transports  what both sides ask of a transport
 
 The two sides do not import each other. They meet in `relay.ports`, which both implement.
 """

@@ -20,14 +20,14 @@ from typing import Final, cast
 from rawgate import errors
 from rawgate.errors import Reason, RequestError
 from rawgate.message import NO_BODY, Forward, LocalReply, Octets, Peer, Pending, RequestHead
-from rawgate.net import intake
-from rawgate.net.holdings import MUCH
+from rawgate.net import buffered_reading
+from rawgate.net.buffer_budget import WORTH_ACCOUNTING
 from rawgate.net.inbound import Inbound
 from rawgate.net.listener import ClientConnections
 from rawgate.net.replies import CurrentRequest
 from rawgate.net.states import BUSY, CLOSED, CLOSING, FULL, HEAD, IDLE, LINGERING, NEXT, PENDING, State
 from rawgate.net.timer import LazyTimer
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, unsent
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, write_backlog
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.pace import Pace
@@ -54,10 +54,11 @@ class ClientConnection(ClientPort):
     """One client connection: to the loop an `asyncio.Protocol`, by what it can do."""
 
     __slots__ = (
+        "_accounted",
+        "_check_every",
         "_connections",
         "_due",
-        "_entered",
-        "_exchange",
+        "_flow",
         "_forget",
         "_full",
         "_inbound",
@@ -65,7 +66,6 @@ class ClientConnection(ClientPort):
         "_pending",
         "_reader",
         "_request",
-        "_shortest",
         "_state",
         "_timer",
         "_transport",
@@ -83,20 +83,18 @@ class ClientConnection(ClientPort):
         self._reader = RequestReader(connections.request_rules)
         self._timer = LazyTimer(connections.loop, self._expire)
         self._state: State = IDLE
-        self._exchange: Flow | None = None
+        self._flow: Flow | None = None
         self._pending: Pending | None = None
         self._forget: Callable[[], None] | None = None
         self.last = False  # no further request will be served here
         self._full = False  # the client takes less than is written to it
-        self._entered = False  # in the book of what is held
+        self._accounted = False  # in the book of what is held
         self._pace = Pace(0, 0.0)  # while it is full or closing: how fast it takes what is buffered
         self._due = inf  # when the present state, unless busy, has lasted long enough
-        self._shortest = inf  # while busy: how often to ask the exchange
+        self._check_every = inf  # while busy: how often to ask the flow
 
     def __repr__(self) -> str:
-        return (
-            f"<ClientConnection {self.peer.text} {self._state} held={len(self._inbound.held)} {self._exchange or ''}>"
-        )
+        return f"<ClientConnection {self.peer.text} {self._state} held={len(self._inbound.held)} {self._flow or ''}>"
 
     # ── the loop's callbacks ──
 
@@ -134,29 +132,29 @@ class ClientConnection(ClientPort):
         elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
             self._hold(data)
 
-    def take(self, view: memoryview) -> None:
-        """Octets of a large body (see `intake`); whatever comes in its place is taken as usual."""
-        exchange = self._exchange
-        if exchange is None or self._state is not BUSY or not self._wants_body():
-            intake.end(self, self._transport)
+    def view_received(self, view: memoryview) -> None:
+        """Octets of a large body (see `net.buffered_reading`); whatever comes in its place is taken as usual."""
+        flow = self._flow
+        if flow is None or self._state is not BUSY or not self._wants_body():
+            buffered_reading.end(self, self._transport)
             self.data_received(bytes(view))
         elif self._inbound.paused or self._inbound.held:
             self._hold(bytes(view))
         else:
-            upstream = exchange.upstream
+            upstream = flow.upstream
             self._deliver(view, monotonic())
             if upstream is not None and upstream.buffered():
-                self._connections.room.renew()
+                self._connections.shared_buffer.renew()
             if not self._wants_body():
-                intake.end(self, self._transport)
+                buffered_reading.end(self, self._transport)
 
     def eof_received(self) -> bool:
         """FIN. The client is gone (see `relay.exchange`): what it waits for is given up, and nothing that it sent ahead
         is sent on. Or, with `half_close`, all that was sent before is still answered."""
         self._inbound.ended = True
-        state, exchange = self._state, self._exchange
-        if exchange is not None:
-            if not exchange.client_fin(monotonic()):
+        state, flow = self._state, self._flow
+        if flow is not None:
+            if not flow.client_fin(monotonic()):
                 self._pass_eof()
         elif state is HEAD:
             self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
@@ -173,25 +171,25 @@ class ClientConnection(ClientPort):
         self._set_state(CLOSED)
         self._timer.close()
         self._forget_pending()
-        if self._exchange is not None and ends:
-            self._exchange.client_eof(monotonic())
-        if self._exchange is not None:
-            self._exchange.client_lost(monotonic())
-        if self._entered:
-            self._connections.holdings.enter(self, 0)
+        if self._flow is not None and ends:
+            self._flow.client_eof(monotonic())
+        if self._flow is not None:
+            self._flow.client_lost(monotonic())
+        if self._accounted:
+            self._connections.buffers.account(self, 0)
         self._connections.leave(self)
 
     def pause_writing(self) -> None:
         self._full = True
-        self.enter()
-        if self._exchange is not None:
-            self._exchange.client_is_full(monotonic())
+        self.account()
+        if self._flow is not None:
+            self._flow.client_is_full(monotonic())
 
     def resume_writing(self) -> None:
         self._full = False
-        self.enter()
-        if self._exchange is not None:
-            self._exchange.client_has_room(monotonic())
+        self.account()
+        if self._flow is not None:
+            self._flow.client_has_room(monotonic())
         elif self._state is FULL:
             self._rest(monotonic())
             self._inbound.read_on()
@@ -201,9 +199,9 @@ class ClientConnection(ClientPort):
     def write(self, data: Octets) -> None:
         self._transport.write(data)
 
-    def bulk(self) -> None:
+    def expect_large_body(self) -> None:
         if self._state is BUSY:
-            intake.begin(self, self._transport, self._connections.room)
+            buffered_reading.begin(self, self._transport, self._connections.shared_buffer)
 
     def write_eof(self) -> None:
         if self._state is CLOSED:
@@ -215,13 +213,13 @@ class ClientConnection(ClientPort):
 
     def pause(self) -> None:
         self._inbound.paused = True
-        self.enter()
+        self.account()
 
     def resume(self) -> None:
         inbound = self._inbound
         inbound.paused = False
-        if self._entered:
-            self.enter()
+        if self._accounted:
+            self.account()
         if inbound.held:
             self._deliver(inbound.take(), monotonic())
         if inbound.ended:
@@ -237,8 +235,8 @@ class ClientConnection(ClientPort):
     def buffered(self) -> int:
         return self._transport.get_write_buffer_size()
 
-    def unsent(self) -> int:
-        return 0 if self._state is CLOSED else unsent(self._transport)
+    def write_backlog(self) -> int:
+        return 0 if self._state is CLOSED else write_backlog(self._transport)
 
     def date(self) -> bytes:
         return self._connections.date()
@@ -247,20 +245,20 @@ class ClientConnection(ClientPort):
         self._timer.arm(due)
 
     def attach(self, flow: Flow) -> None:
-        self._exchange = flow
+        self._flow = flow
 
-    def finished(self, exchange: Flow) -> None:
+    def finished(self, flow: Flow) -> None:
         """The exchange is over: one log line, then the next request or the end of the connection."""
-        self._exchange = None
-        if self._entered:
-            self.enter()
-        self._request.log(exchange)
+        self._flow = None
+        if self._accounted:
+            self.account()
+        self._request.log(flow)
         if self._state is not BUSY:
             return
-        if exchange.keep_open:
-            self._rest(exchange.over_at)
-        elif exchange.linger or self._inbound.held:
-            self._linger(exchange.over_at)
+        if flow.keep_open:
+            self._rest(flow.over_at)
+        elif flow.linger or self._inbound.held:
+            self._linger(flow.over_at)
         else:
             self.close()
 
@@ -313,8 +311,8 @@ class ClientConnection(ClientPort):
         if head is not None:
             self._request.head = head
             self._inbound.held = rest = reader.rest
-            if self._entered or len(rest) > MUCH:
-                self.enter()
+            if self._accounted or len(rest) > WORTH_ACCOUNTING:
+                self.account()
             self._decide(head, now)
         elif reader.started:
             self._due = self._request.began + self._connections.options.head_timeout
@@ -345,12 +343,12 @@ class ClientConnection(ClientPort):
             return
         pool, shortest = connections.pools[forward.options.upstream]
         own = forward.options.response_timeout
-        self._shortest = shortest if own is None else min(shortest, own)
+        self._check_every = shortest if own is None else min(shortest, own)
         self._state = BUSY
         self._inbound.paused = True  # until there is a connection to send the body to
         exchange = Exchange(self, pool, forward, head, connections.client_options, now)
-        self._exchange = exchange
-        self._timer.arm(now + self._shortest)
+        self._flow = exchange
+        self._timer.arm(now + self._check_every)
         exchange.start(now)
 
     def _reply(self, local: LocalReply, head: RequestHead, now: float) -> None:
@@ -401,47 +399,47 @@ class ClientConnection(ClientPort):
 
     def _deliver(self, data: Octets, now: float) -> None:
         """Octets of a body (or of a tunnel); what lies beyond its end is held."""
-        exchange = self._exchange
-        if exchange is not None and exchange.wants_body:
-            data = exchange.client_data(data, now)
+        flow = self._flow
+        if flow is not None and flow.wants_body:
+            data = flow.client_data(data, now)
         if data:
             self._hold(bytes(data))
 
     def _wants_body(self) -> bool:
-        return self._exchange is not None and self._exchange.wants_body
+        return self._flow is not None and self._flow.wants_body
 
     def _hold(self, data: bytes) -> None:
         inbound = self._inbound
         inbound.hold(data)
-        if self._entered or len(inbound.held) > MUCH:
-            self.enter()
+        if self._accounted or len(inbound.held) > WORTH_ACCOUNTING:
+            self.account()
 
     def _pass_eof(self) -> None:
         """The exchange learns of the client's FIN in its place: after all that was sent before it."""
-        exchange = self._exchange
-        if exchange is not None and self._inbound.is_at_end() and not exchange.client_ended:
-            exchange.client_eof(monotonic())
+        flow = self._flow
+        if flow is not None and self._inbound.is_at_end() and not flow.client_ended:
+            flow.client_eof(monotonic())
 
     # ── what is held ──
 
-    def enter(self) -> None:
+    def account(self) -> None:
         """Enter in the book what this connection holds."""
         octets = len(self._inbound.held) + self._reader.size
         if self._state is not CLOSED:
             octets += self._transport.get_write_buffer_size()
-        upstream = None if self._exchange is None else self._exchange.upstream
+        upstream = None if self._flow is None else self._flow.upstream
         if upstream is not None:
             octets += upstream.buffered()
-        self._entered = octets > 0
-        self._connections.holdings.enter(self, octets)
+        self._accounted = octets > 0
+        self._connections.buffers.account(self, octets)
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """All connections together hold too much, and this one holds most: it ends, and its request has its line."""
-        state, exchange = self._state, self._exchange
+        state, flow = self._state, self._flow
         self._set_state(CLOSING)
         self._inbound.held = b""
-        if exchange is not None:
-            exchange.client_lost(monotonic(), HELD_TOO_MUCH)
+        if flow is not None:
+            flow.client_lost(monotonic(), HELD_TOO_MUCH)
         elif state is PENDING:
             self._forget_pending(HELD_TOO_MUCH)
         reset_transport(self._transport)
@@ -459,8 +457,8 @@ class ClientConnection(ClientPort):
             return
         self._set_state(LINGERING)
         self._inbound.held = b""
-        if self._entered:
-            self.enter()
+        if self._accounted:
+            self.account()
         self._transport.write_eof()
         self._inbound.read_on()
         self._due = now + (min(span, REFUSED_LINGER) if self._connections.draining else span)
@@ -476,7 +474,7 @@ class ClientConnection(ClientPort):
 
     def _await_sending(self, now: float) -> None:
         """What is unsent has `send_timeout` to shrink."""
-        self._pace = Pace(self.unsent(), now)
+        self._pace = Pace(self.write_backlog(), now)
         self._due = now + self._connections.client_options.send_timeout
         self._timer.arm(self._due)
 
@@ -490,8 +488,8 @@ class ClientConnection(ClientPort):
         now = monotonic()
         stuck = self.buffered() > 0
         state = self._state
-        if self._exchange is not None:
-            self._exchange.give_up(errors.DRAINING, now)
+        if self._flow is not None:
+            self._flow.give_up(errors.DRAINING, now)
         elif state is HEAD or state is PENDING:
             self._stop_waiting()
             self._refuse(errors.DRAINING, now)
@@ -504,11 +502,11 @@ class ClientConnection(ClientPort):
 
     def _expire(self) -> None:
         now = monotonic()
-        exchange = self._exchange
-        if exchange is not None:
-            due = exchange.expire(now)
-            if self._exchange is not None:
-                self._timer.arm(min(due, now + self._shortest))
+        flow = self._flow
+        if flow is not None:
+            due = flow.expire(now)
+            if self._flow is not None:
+                self._timer.arm(min(due, now + self._check_every))
                 return
         elif now >= self._due:
             self._overdue(now)
@@ -525,7 +523,7 @@ class ClientConnection(ClientPort):
             self._refuse(errors.KEYS_UNAVAILABLE, now)
         elif state is CLOSING or state is FULL:
             options = self._connections.client_options
-            if self._pace.look(self.unsent(), now) and self._pace.keeps(options.body_rate, now):
+            if self._pace.look(self.write_backlog(), now) and self._pace.keeps(options.body_rate, now):
                 self._due = now + options.send_timeout
             else:
                 reset_transport(self._transport)

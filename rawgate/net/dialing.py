@@ -22,7 +22,7 @@ from typing import Any, cast
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
 from rawgate.net.names import LookUpError, Names, why_not
 from rawgate.net.transports import protocol_of
-from rawgate.net.upstream import Upstream
+from rawgate.net.upstream import UpstreamConnection
 from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.wire import ResponseRules
@@ -39,7 +39,7 @@ class Attempt:
 
     __slots__ = ("began", "upstream")
 
-    def __init__(self, upstream: Upstream, began: float) -> None:
+    def __init__(self, upstream: UpstreamConnection, began: float) -> None:
         self.upstream = upstream
         self.began = began
 
@@ -83,7 +83,7 @@ class Dialer:
                 return
         pool.dial_failed(waiter, reason, monotonic(), detail)
 
-    async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> Upstream:
+    async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
         """A connection to an endpoint. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
         host, port = endpoint.place.host, endpoint.place.port
         try:
@@ -92,14 +92,14 @@ class Dialer:
         except TimeoutError:
             raise TimeoutError("its name is still being looked up") from None
         addresses = pool.endpoints.addresses(endpoint, turn, found, monotonic())
-        candidates = [Upstream(pool, endpoint, self._rules, address) for address in addresses]
+        candidates = [UpstreamConnection(pool, endpoint, self._rules, address) for address in addresses]
         if len(candidates) > 1:
             return await self._race(candidates, port, ends)
         async with asyncio.timeout(ends - monotonic()):
             await self._connect(candidates[0], port)
         return candidates[0]
 
-    async def _race(self, candidates: list[Upstream], port: int, ends: float) -> Upstream:
+    async def _race(self, candidates: list[UpstreamConnection], port: int, ends: float) -> UpstreamConnection:
         """As `_reach`, for an endpoint with several addresses: the first connection that there is."""
         delay = min(ATTEMPT_DELAY, (ends - monotonic()) / len(candidates))
         attempts: dict[asyncio.Task[None], Attempt] = {}
@@ -132,7 +132,7 @@ class Dialer:
                 task.cancel()
                 attempt.upstream.abandon()
 
-    async def _connect(self, upstream: Upstream, port: int) -> None:
+    async def _connect(self, upstream: UpstreamConnection, port: int) -> None:
         """Raises OSError."""
         transport, _ = await self._loop.create_connection(partial(protocol_of, upstream), upstream.address, port)
         if transport.is_closing():

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from rawgate.message import Decide, Peer
-from rawgate.net import intake
-from rawgate.net.holdings import UNENTERED, Holdings
+from rawgate.net import buffered_reading
+from rawgate.net.buffer_budget import UNACCOUNTED, BufferBudget
 from rawgate.observe.line import Record
 from rawgate.relay.exchange import RATE_SPAN
 from rawgate.relay.flow import ClientOptions
@@ -55,8 +55,8 @@ class Connection(Protocol):
     peer: Peer
     last: bool
 
-    def enter(self) -> None:
-        """Enter in `holdings` what it holds."""
+    def account(self) -> None:
+        """Enter in `buffers` what it holds."""
 
     def drain(self) -> None:
         """The gateway ends: what has begun is served, what has not is closed."""
@@ -98,15 +98,15 @@ class ClientConnections:
         self.client_options = client_options
         self.request_rules = request_rules
         # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
-        self.pools = {name: (pool, _shortest(pool, client_options)) for name, pool in pools.items()}
-        self.room = intake.Room()
+        self.pools = {name: (pool, _shortest_deadline(pool, client_options)) for name, pool in pools.items()}
+        self.shared_buffer = buffered_reading.SharedBuffer()
         self.winding_down = False
         self.draining = False
         self.open: set[Connection] = set()  # those that were let in
         self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
         self.idle: dict[Connection, None] = {}  # the longest idle first
         self.by_address: dict[str, int] = {}
-        self.holdings = Holdings(options.buffers, loop.call_soon)
+        self.buffers = BufferBudget(options.buffers, loop.call_soon)
         self.emptied: Callable[[], None] | None = None
 
     def admit(self, connection: Connection) -> bool:
@@ -154,9 +154,9 @@ class ClientConnections:
     def tidy(self) -> None:
         """Every few seconds: find what is held in portions too small to be entered at once, when there may be enough of
         them to matter."""
-        if len(self.open) * UNENTERED > self.holdings.limit:
+        if len(self.open) * UNACCOUNTED > self.buffers.limit:
             for connection in self.open:
-                connection.enter()
+                connection.account()
 
     def wind_down(self) -> None:
         """Serve on, new connections too; each response says `Connection: close`."""
@@ -179,7 +179,7 @@ class ClientConnections:
             connection.give_up()
 
 
-def _shortest(pool: Pool, client: ClientOptions) -> float:
+def _shortest_deadline(pool: Pool, client: ClientOptions) -> float:
     options = pool.options
     spans = [options.response_timeout, options.idle_timeout, options.tunnel_idle, options.tunnel_max_age]
     spans += [client.body_timeout, client.send_timeout]

@@ -21,7 +21,7 @@ LOW_WATER = 16 * 1024
 UNIX = Peer("unix", "unix")
 """The other end of any Unix socket."""
 
-GLANCE = 12
+STATUS_OCTETS = 12
 """Octets of a response that tell its status: "HTTP/1.1 408"."""
 
 LAST_READ = 256 * 1024
@@ -70,7 +70,7 @@ def reset_transport(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def unsent(transport: asyncio.Transport) -> int:
+def write_backlog(transport: asyncio.Transport) -> int:
     """Octets written that have not been acknowledged: what the loop buffers, and what the kernel holds (TIOCOUTQ, also
     called SIOCOUTQ: tcp(7)). Of a Unix socket: what the peer has not read, counted with the kernel's own overhead."""
     sock = transport.get_extra_info("socket")
@@ -82,7 +82,7 @@ def unsent(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + held
 
 
-def stirring(transport: asyncio.Transport) -> bytes | None:
+def read_unasked(transport: asyncio.Transport) -> bytes | None:
     """What has come that the loop has not read: None is nothing, b"" the end or a loss; anything else is taken away.
     Does not wait."""
     sock = transport.get_extra_info("socket")
@@ -96,14 +96,14 @@ def stirring(transport: asyncio.Transport) -> bytes | None:
     if not look.poll(0):
         return None
     try:
-        return os.read(descriptor, GLANCE)
+        return os.read(descriptor, STATUS_OCTETS)
     except BlockingIOError:
         return None
     except OSError:
         return b""
 
 
-def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+def read_left(transport: asyncio.Transport) -> Iterator[bytes]:
     """What had come on a connection that is lost, and was not read: for `connection_lost`, while the socket is open.
 
     A loop that fails to write gives the connection up without another look. But a peer that answers early, and closes

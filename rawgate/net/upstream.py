@@ -1,6 +1,6 @@
 """The upstream's side of the asyncio shell: one protocol per connection, one sweep per process.
 
-A connection knows whose octets it carries (`exchange`), and that is all it decides. Idle connections belong to their
+A connection knows whose octets it carries (`flow`), and that is all it decides. Idle connections belong to their
 pool; an octet, a FIN or a reset that comes while nobody is being served takes the connection out of it.
 """
 
@@ -10,22 +10,22 @@ from time import monotonic
 from typing import cast
 
 from rawgate.message import Octets
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, reset_transport, stirring, unread, unsent
+from rawgate.net.transports import HIGH_WATER, LOW_WATER, read_left, read_unasked, reset_transport, write_backlog
 from rawgate.relay.endpoints import ANY, Endpoint
 from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
-SWEEP_EVERY = 5.0
+REAP_EVERY = 5.0
 """Seconds between looks for idle upstream connections that have grown too old. `Pool` never leases such a one; the
 sweep only gives the descriptors back."""
 
 
-class Upstream(UpstreamPort):
+class UpstreamConnection(UpstreamPort):
     """One connection to an upstream: to the loop an `asyncio.Protocol`, by what it can do."""
 
-    __slots__ = ("_ends", "_served", "exchange", "lost", "pool", "transport")
+    __slots__ = ("_closed_for_eof", "_served", "flow", "lost", "pool", "transport")
 
     transport: asyncio.Transport
 
@@ -34,23 +34,23 @@ class Upstream(UpstreamPort):
         self.endpoint = endpoint
         self.address = address
         self.reader = ResponseReader(rules)
-        self.exchange: Flow | None = None
+        self.flow: Flow | None = None
         self.rested_at = self.retire_at = 0.0
         self.used = False
         self.carried = self.bodies = False
         self.lost = False
         self._served = False
-        self._ends = False  # closed by `write_eof`, since its transport cannot half-close
+        self._closed_for_eof = False  # closed by `write_eof`, since its transport cannot half-close
 
     def __repr__(self) -> str:
-        state = "lost" if self.lost else "idle" if self.exchange is None else "leased"
-        return f"<Upstream {self.pool.options.name} {self.endpoint.place.authority} {state}>"
+        state = "lost" if self.lost else "idle" if self.flow is None else "leased"
+        return f"<UpstreamConnection {self.pool.options.name} {self.endpoint.place.authority} {state}>"
 
     # ── the port ──
 
-    def attach(self, exchange: Flow | None) -> None:
-        self.exchange = exchange
-        if exchange is not None:
+    def attach(self, flow: Flow | None) -> None:
+        self.flow = flow
+        if flow is not None:
             self.used, self._served = self._served, True
 
     def write(self, data: Octets) -> None:
@@ -63,7 +63,7 @@ class Upstream(UpstreamPort):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
-            self._ends = True
+            self._closed_for_eof = True
             self.transport.close()
 
     def pause(self) -> None:
@@ -77,11 +77,11 @@ class Upstream(UpstreamPort):
     def buffered(self) -> int:
         return self.transport.get_write_buffer_size()
 
-    def unsent(self) -> int:
-        return 0 if self.lost else unsent(self.transport)
+    def write_backlog(self) -> int:
+        return 0 if self.lost else write_backlog(self.transport)
 
     def is_spoilt(self) -> bool:
-        came = b"" if self.lost else stirring(self.transport)
+        came = b"" if self.lost else read_unasked(self.transport)
         if came:
             self._suspect(came)
         return came is not None
@@ -116,9 +116,9 @@ class Upstream(UpstreamPort):
         self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
 
     def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is not None:
-            exchange.upstream_data(data, monotonic())
+        flow = self.flow
+        if flow is not None:
+            flow.upstream_data(data, monotonic())
         else:
             # An answer to nothing: whatever it is, it is not for the next client.
             self._suspect(data)
@@ -132,41 +132,41 @@ class Upstream(UpstreamPort):
             self.pool.suspect(self.endpoint)
 
     def eof_received(self) -> bool:
-        exchange = self.exchange
-        if exchange is None:
+        flow = self.flow
+        if flow is None:
             self.pool.lost(self)
             self.close()
             return False
-        exchange.upstream_eof(monotonic())
-        return self.exchange is not None
+        flow.upstream_eof(monotonic())
+        return self.flow is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
-        exchange = self.exchange
-        if exchange is None:
+        flow = self.flow
+        if flow is None:
             self.pool.lost(self)
         else:
-            exchange.upstream_ends()
-            for data in unread(self.transport):
-                exchange.upstream_data(data, monotonic())
-                exchange = self.exchange
-                if exchange is None:
+            flow.upstream_ends()
+            for data in read_left(self.transport):
+                flow.upstream_data(data, monotonic())
+                flow = self.flow
+                if flow is None:
                     return
-            if self._ends and exc is None:
-                exchange.upstream_eof(monotonic())
-            if self.exchange is not None:
-                exchange.upstream_lost(monotonic())
+            if self._closed_for_eof and exc is None:
+                flow.upstream_eof(monotonic())
+            if self.flow is not None:
+                flow.upstream_lost(monotonic())
 
     def pause_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_is_full(monotonic())
+        if self.flow is not None:
+            self.flow.upstream_is_full(monotonic())
 
     def resume_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_has_room(monotonic())
+        if self.flow is not None:
+            self.flow.upstream_has_room(monotonic())
 
 
-class Sweep:
+class IdleReaper:
     """Closes idle upstream connections that have grown too old, every few seconds, until stopped. `chores`: what else
     is done then."""
 
@@ -174,7 +174,7 @@ class Sweep:
         self._loop = loop
         self._pools = tuple(pools)
         self._chores = chores
-        self._timer = loop.call_later(SWEEP_EVERY, self._run)
+        self._timer = loop.call_later(REAP_EVERY, self._run)
 
     def _run(self) -> None:
         now = monotonic()
@@ -183,7 +183,7 @@ class Sweep:
                 upstream.close()
         for chore in self._chores:
             chore()
-        self._timer = self._loop.call_later(SWEEP_EVERY, self._run)
+        self._timer = self._loop.call_later(REAP_EVERY, self._run)
 
     def stop(self) -> None:
         self._timer.cancel()

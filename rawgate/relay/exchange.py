@@ -208,7 +208,7 @@ class Exchange(Flow, Waiter):
         self.upload = Upload(reader, forward, body == CHUNKED, now)
         self.wants_body = True
         if body >= LARGE:
-            self.client.bulk()
+            self.client.expect_large_body()
         if not self.upstream_full:
             self.client.resume()
 
@@ -599,7 +599,7 @@ class Exchange(Flow, Waiter):
         if self.upstream_full:
             return self.upstream_takes(now)
         if self.phase is AWAITING and self.bytes_in:
-            return self._takes_request(upstream.unsent(), now)
+            return self._takes_request(upstream.write_backlog(), now)
         return False
 
     def _takes_request(self, left: int, now: float) -> bool:

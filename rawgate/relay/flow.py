@@ -162,7 +162,7 @@ class Flow(ABC):
     def client_is_full(self, now: float) -> None:
         """More is written to the client than it takes: the upstream waits."""
         self.since = now
-        self.client_pace = Pace(self.client.unsent(), now)
+        self.client_pace = Pace(self.client.write_backlog(), now)
         if self.upstream is not None:
             self.upstream.pause()
 
@@ -196,7 +196,7 @@ class Flow(ABC):
         self.upstream_full = True
         self.since = now
         if self.upstream is not None:
-            self.upstream_pace = Pace(self.upstream.unsent(), now)
+            self.upstream_pace = Pace(self.upstream.write_backlog(), now)
         self.client.pause()
 
     def upstream_has_room(self, now: float) -> None:
@@ -233,12 +233,12 @@ class Flow(ABC):
 
     def client_takes(self, pace: Pace, least: int, now: float) -> bool:
         """Whether the client has taken some of what was written to it, and `least` octets a second on the whole."""
-        return pace.look(self.client.unsent(), now) and pace.keeps(least, now)
+        return pace.look(self.client.write_backlog(), now) and pace.keeps(least, now)
 
     def upstream_takes(self, now: float) -> bool:
         """Whether a full upstream has taken some of what was written to it."""
         pace, upstream = self.upstream_pace, self.upstream
-        return pace is not None and upstream is not None and pace.look(upstream.unsent(), now)
+        return pace is not None and upstream is not None and pace.look(upstream.write_backlog(), now)
 
     # ── endings ──
 

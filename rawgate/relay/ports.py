@@ -50,7 +50,7 @@ class Port(ABC):
         """Octets written that the kernel has not taken yet: they are in our memory."""
 
     @abstractmethod
-    def unsent(self) -> int:
+    def write_backlog(self) -> int:
         """Octets written that the peer's system has not taken yet: the same, and what the kernel holds. A system call,
         for deadlines that want to know about progress."""
 
@@ -68,7 +68,7 @@ class ClientPort(Port):
         """The value of a Date field for now, for a reply of our own."""
 
     @abstractmethod
-    def bulk(self) -> None:
+    def expect_large_body(self) -> None:
         """Much of one body is coming from this side: it may be handed over as views."""
 
     @abstractmethod

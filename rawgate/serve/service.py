@@ -17,7 +17,7 @@ from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
 from rawgate.net.listener import ClientConnections, ListenerOptions, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
-from rawgate.net.upstream import Sweep
+from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, keep_quiet
@@ -90,7 +90,7 @@ class Service:
         self._memory = Memory(trim_of_this_system())
         self._closed = 0  # client connections that held too much, not told yet
         self._quiet_until = 0.0
-        self._sweep = Sweep(loop, self._pools.values(), self._tidy, self._names.refresh)
+        self._reaper = IdleReaper(loop, self._pools.values(), self._tidy, self._names.refresh)
 
     async def listen(self, elsewhere: str) -> None:
         """Open every address of `gateway.listen`. `elsewhere`: how another one is chosen, for the StartError."""
@@ -126,17 +126,17 @@ class Service:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def _tidy(self) -> None:
-        """Look after memory; see `net.holdings`."""
-        connections, holdings = self.connections, self.connections.holdings
+        """Look after memory; see `net.buffer_budget`."""
+        connections, buffers = self.connections, self.connections.buffers
         connections.tidy()
         rest = CONNECTION * len(connections.open)
-        self._memory.look(holdings.total + rest, holdings.peak + rest)
-        self._closed += holdings.closed
-        holdings.renew()
+        self._memory.look(buffers.total + rest, buffers.peak + rest)
+        self._closed += buffers.closed
+        buffers.renew()
         if self._closed and self._loop.time() >= self._quiet_until:
             self._quiet_until = self._loop.time() + SELDOM
             self._report(
-                f"clients left more unread or unsent than gateway.limits.buffers ({holdings.limit:,} octets in all): "
+                f"clients left more unread or unsent than gateway.limits.buffers ({buffers.limit:,} octets in all): "
                 f"the connections that held most were closed, {self._closed:,} of them"
             )
             self._closed = 0
@@ -162,7 +162,7 @@ class Service:
     def close(self) -> None:
         """Let go of all that is open, but for client connections."""
         self._stop_listening()
-        self._sweep.stop()
+        self._reaper.stop()
         self._dial.cancel()
         self._names.close()
         for pool in self._pools.values():

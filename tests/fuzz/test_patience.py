@@ -35,7 +35,7 @@ def answer(shell: Shell, chance: Mutator) -> None:
     """Each service that has a whole request begins its answer; to HEAD without a body, which would be taken for the
     next answer."""
     for end in shell.upstreams:
-        exchange, arrived = recorded(end).exchange, recorded(end).arrived
+        exchange, arrived = recorded(end).flow, recorded(end).arrived
         is_awaiting = exchange is not None and exchange.phase is AWAITING
         if exchange is not None and is_awaiting and not end.outbox and exchange.forward.request_id not in arrived:
             head, empty, body = chance.pick(ANSWERED).partition(b"\r\n\r\n")

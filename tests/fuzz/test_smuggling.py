@@ -36,7 +36,7 @@ def answer_all(shell: Shell) -> None:
 
 
 def waits(end: End) -> bool:
-    exchange = recorded(end).exchange
+    exchange = recorded(end).flow
     return exchange is not None and exchange.phase is AWAITING and not end.gone
 
 

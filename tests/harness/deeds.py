@@ -86,7 +86,7 @@ def a_dial_fails(shell: Shell, chance: Mutator) -> None:
 
 def an_upstream_answers(shell: Shell, chance: Mutator) -> None:
     upstream = _some(shell.upstreams, chance)
-    if upstream is not None and recorded(upstream).exchange is not None:
+    if upstream is not None and recorded(upstream).flow is not None:
         upstream.outbox += chance.pick(ANSWERS)
         upstream.advance(_octets(chance))
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from rawgate.net.intake import Intake
+from rawgate.net.buffered_reading import BufferedReading
 from rawgate.net.transports import Callbacks
 
 
@@ -113,7 +113,7 @@ class FakeTransport(asyncio.Transport):
         self.lost = False
         self.reading = True
         self._loop = loop
-        self._protocol: Callbacks | Intake = protocol
+        self._protocol: Callbacks | BufferedReading = protocol
         self._peername = peername
         self._closing = False
         self._ending = False
@@ -154,29 +154,29 @@ class FakeTransport(asyncio.Transport):
         while self._unread and self.reading and not self._closing:
             data = self._unread.pop(0)
             if data:
-                if isinstance(self._protocol, Intake):
+                if isinstance(self._protocol, BufferedReading):
                     self._fill(self._protocol, data)
                 else:
                     self._protocol.data_received(data)
             elif not self._protocol.eof_received():
                 self.close()
 
-    def _fill(self, intake: Intake, data: bytes) -> None:
+    def _fill(self, reading: BufferedReading, data: bytes) -> None:
         """Put octets where the protocol wants them; what does not fit comes next. Then, unless that place is left to
         others, put something else there."""
-        view = intake.get_buffer(-1)
+        view = reading.get_buffer(-1)
         count = min(len(data), len(view))
         if data[count:]:
             self._unread.insert(0, data[count:])
         view[:count] = data[:count]
-        intake.buffer_updated(count)
-        if intake.get_buffer(-1) is view:
+        reading.buffer_updated(count)
+        if reading.get_buffer(-1) is view:
             view[:count] = b"!" * count
 
     # ── asyncio.Transport ──
 
     def set_protocol(self, protocol: object) -> None:
-        self._protocol = cast("asyncio.Protocol | Intake", protocol)
+        self._protocol = cast("asyncio.Protocol | BufferedReading", protocol)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"socket": self.socket, "peername": self._peername}.get(name, default)

@@ -17,15 +17,15 @@ class FakePort(Port):
         self.paused = False
         self.was_reset = False
         self.eof_sent = False
-        self.bulky = False
+        self.expects_large_body = False
         self.backlog = 0
 
     def write(self, data: Octets) -> None:
         assert data, "an empty write"
         self.sent += data
 
-    def bulk(self) -> None:
-        self.bulky = True
+    def expect_large_body(self) -> None:
+        self.expects_large_body = True
 
     def write_eof(self) -> None:
         self.eof_sent = True
@@ -42,7 +42,7 @@ class FakePort(Port):
     def buffered(self) -> int:
         return self.backlog
 
-    def unsent(self) -> int:
+    def write_backlog(self) -> int:
         return self.backlog
 
 

@@ -23,7 +23,7 @@ from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
 from rawgate.net.listener import ClientConnections, ListenerOptions
 from rawgate.net.transports import Callbacks
-from rawgate.net.upstream import Sweep, Upstream
+from rawgate.net.upstream import IdleReaper, UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
@@ -174,7 +174,7 @@ class End(FakeTransport):
         super().abort()
 
 
-class RecordedUpstream(Upstream):
+class RecordedUpstream(UpstreamConnection):
     """Keeps what arrived for which request, and what was sent when something had come that belongs to nobody."""
 
     def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules) -> None:
@@ -184,15 +184,15 @@ class RecordedUpstream(Upstream):
         self.misused = b""
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is None:
+        if self.flow is None:
             self.stirred = True
         else:
-            name = self.exchange.forward.request_id
+            name = self.flow.forward.request_id
             self.arrived[name] = self.arrived.get(name, b"") + data
         super().data_received(data)
 
     def eof_received(self) -> bool:
-        self.stirred |= self.exchange is None
+        self.stirred |= self.flow is None
         return super().eof_received()
 
     def write(self, data: Octets) -> None:
@@ -284,7 +284,7 @@ class Shell:
             client_options=ClientOptions(trailer_octets=200, trailer_fields=4),
             request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
         )
-        self.sweep = Sweep(loop, [self.pool], self.connections.tidy)
+        self.reaper = IdleReaper(loop, [self.pool], self.connections.tidy)
 
     def write(self, record: Record) -> None:
         """The log (`net.listener.RecordSink`)."""
@@ -340,8 +340,8 @@ class Shell:
 
     def served(self, end: End) -> str:
         """The id of the request that this upstream connection serves, or ""."""
-        exchange = recorded(end).exchange
-        return "" if exchange is None else exchange.forward.request_id
+        flow = recorded(end).flow
+        return "" if flow is None else flow.forward.request_id
 
     # ── inside ──
 

@@ -56,17 +56,17 @@ def miscounts(shell: Shell) -> Iterator[str]:
     """What the books of pool and connections say, and is not so; at any time."""
     pool, connections = shell.pool, shell.connections
     live = [recorded(end) for end in shell.upstreams if not end.is_closing()]
-    busy = [upstream.exchange for upstream in live if upstream.exchange is not None]
+    busy = [upstream.flow for upstream in live if upstream.flow is not None]
     tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
     if pool.leased != len(busy) - tunnels:
         yield f"leased: {pool!r}, {live}"
     if not tunnels <= pool.tunnels <= pool.options.max_tunnels:
         yield f"tunnels: {pool!r}, {live}"
-    if pool.idle != sum(upstream.exchange is None for upstream in live):
+    if pool.idle != sum(upstream.flow is None for upstream in live):
         yield f"idle: {pool!r}, {live}"
     if pool.size > pool.options.max_connections or pool.size != pool.slots.taken:
         yield f"too many, or not counted: {pool!r}, {pool.slots}"
-    gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.exchange is None]
+    gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.flow is None]
     if gone:
         yield f"at rest where nothing is any more: {gone}"
     if len(connections.open) + len(connections.refused) != sum(not client.lost for client in shell.clients):
@@ -87,8 +87,8 @@ def _left_open(shell: Shell) -> Iterator[str]:
     connections = shell.connections
     if connections.open or connections.refused or connections.idle or connections.by_address:
         yield f"client connections are left: {connections.open} {connections.refused}"
-    if connections.holdings.total:
-        yield f"{connections.holdings.total} octets are in the book"
+    if connections.buffers.total:
+        yield f"{connections.buffers.total} octets are in the book"
     if shell.pending:
         yield "a decision is still waited for"
     for end in [*shell.clients, *shell.upstreams]:
@@ -96,7 +96,7 @@ def _left_open(shell: Shell) -> Iterator[str]:
             yield f"left open: {end.protocol!r}"
     if shell.connections.draining and not shell.emptied:
         yield "the end was not told"
-    if len(shell.loop.timers) > 1:  # the sweep's
+    if len(shell.loop.timers) > 1:  # the reaper's
         yield f"timers are left: {[timer.callback for timer in shell.loop.timers]}"
 
 

@@ -136,16 +136,16 @@ def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(worl
 
 
 def test_what_is_held_is_in_the_book_until_it_is_let_go(world: World) -> None:
-    holdings = world.connections.holdings
+    buffers = world.connections.buffers
     client = world.client().get(b"/own")
     client.transport.falls_behind(100_000)
-    assert holdings.total == 100_000
+    assert buffers.total == 100_000
     client.send(request(b"GET", b"/own") * 1000)
-    assert holdings.total > 120_000
+    assert buffers.total > 120_000
     assert not client.transport.reading, "at once: its answers are not taken"
     client.transport.takes()
     world.loop.run()
-    assert (holdings.total, client.transport.reading) == (0, True)
+    assert (buffers.total, client.transport.reading) == (0, True)
 
 
 def test_an_ordinary_request_is_in_no_book(world: World) -> None:
@@ -153,7 +153,7 @@ def test_an_ordinary_request_is_in_no_book(world: World) -> None:
     world.upstream()
     client.send(b"llo" + request(b"GET", b"/own"))
     client.answer()
-    assert world.connections.holdings.peak == 0
+    assert world.connections.buffers.peak == 0
 
 
 def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
@@ -161,10 +161,10 @@ def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
     upstream = world.upstream()
     upstream.backlog = 70_000
     world.exchange.upstream_is_full(world.loop.now)
-    assert world.connections.holdings.total == 70_000
+    assert world.connections.buffers.total == 70_000
     upstream.backlog = 0
     world.exchange.upstream_has_room(world.loop.now)
-    assert world.connections.holdings.total == 0
+    assert world.connections.buffers.total == 0
     assert not client.transport.lost
 
 
@@ -187,7 +187,7 @@ def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make
     assert world.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
     assert len(world.log.kept) == 1
     assert ("gateway.limits.buffers" in world.log.kept[0].detail) is (path != b"/own")
-    assert world.connections.holdings.total == 0
+    assert world.connections.buffers.total == 0
     assert world.pool.leased == 0
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from harness.fake_loop import FakeLoop, FakeTransport
-from rawgate.net.transports import unsent
+from rawgate.net.transports import write_backlog
 
 
 class Nobody(asyncio.Protocol):
@@ -42,20 +42,20 @@ def transport(sock: socket.socket) -> FakeTransport:
 def test_what_the_kernel_holds_is_unsent_until_the_peer_takes_it(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     end = transport(ours)
-    assert unsent(end) == 0
+    assert write_backlog(end) == 0
     sent = 0
     with contextlib.suppress(BlockingIOError):
         while True:
             sent += ours.send(bytes(65536))
-    before = unsent(end)
+    before = write_backlog(end)
     assert before > 65536
     end.backlog = 1000
-    assert unsent(end) == before + 1000
+    assert write_backlog(end) == before + 1000
     theirs.settimeout(10)
     while sent:
         sent -= len(theirs.recv(65536))
     # All of it was read, and so it was acknowledged; on loopback that has happened by then, or does so at once.
-    assert any(unsent(end) == 1000 for _ in range(100_000))
+    assert any(write_backlog(end) == 1000 for _ in range(100_000))
 
 
 def test_a_socket_that_is_gone_holds_nothing() -> None:
@@ -63,5 +63,5 @@ def test_a_socket_that_is_gone_holds_nothing() -> None:
     sock.close()
     end = transport(sock)
     end.backlog = 5
-    assert unsent(end) == 5
-    assert unsent(transport(cast("socket.socket", None))) == 0
+    assert write_backlog(end) == 5
+    assert write_backlog(transport(cast("socket.socket", None))) == 0

@@ -16,7 +16,7 @@ from harness.ports import FakeClient
 from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteOptions
 from rawgate.net import upstream as module
-from rawgate.net.upstream import SWEEP_EVERY, Sweep, Upstream
+from rawgate.net.upstream import REAP_EVERY, IdleReaper, UpstreamConnection
 from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import ClientOptions
@@ -40,7 +40,7 @@ class World:
             lambda _, waiter: self.waiters.append(waiter),
         )
         self.clients: list[FakeClient] = []
-        self.upstreams: list[Upstream] = []
+        self.upstreams: list[UpstreamConnection] = []
         self.upgrade = b""
         self.transports: list[FakeTransport] = []
 
@@ -64,7 +64,7 @@ class World:
         return exchange
 
     def connect(self, waiter: Waiter) -> None:
-        upstream = Upstream(self.pool, self.pool.endpoints.all[0], RULES)
+        upstream = UpstreamConnection(self.pool, self.pool.endpoints.all[0], RULES)
         self.upstreams.append(upstream)
         self.transports.append(FakeTransport(self.loop, upstream))
         self.pool.dialed(waiter, upstream, self.loop.now)
@@ -278,7 +278,7 @@ def test_a_full_upstream_pauses_the_client_and_a_full_client_the_upstream(world:
     assert [*reading, transport.reading] == [False, True]
     transport.falls_behind(100_000)
     assert world.clients[0].paused
-    assert world.upstreams[0].unsent() == 100_000
+    assert world.upstreams[0].write_backlog() == 100_000
     transport.takes()
     assert not exchange.upstream_full
 
@@ -327,22 +327,22 @@ def test_the_representation_says_in_which_state_it_is(world: World) -> None:
     states.append(repr(upstream))
     transport.breaks()
     states.append(repr(upstream))
-    assert states == [f"<Upstream users a:1 {state}>" for state in ("leased", "idle", "lost")]
+    assert states == [f"<UpstreamConnection users a:1 {state}>" for state in ("leased", "idle", "lost")]
 
 
-# ── the sweep ──
+# ── the reaper of idle connections ──
 
 
 def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(world: World) -> None:
-    sweep = Sweep(cast("asyncio.AbstractEventLoop", world.loop), [world.pool])
+    reaper = IdleReaper(cast("asyncio.AbstractEventLoop", world.loop), [world.pool])
     world.exchange()
     transport = world.transports[0]
     transport.receives(OK)
-    world.upstreams[0].retire_at = world.loop.now + 2 * SWEEP_EVERY - 1
-    world.loop.passes(SWEEP_EVERY)
+    world.upstreams[0].retire_at = world.loop.now + 2 * REAP_EVERY - 1
+    world.loop.passes(REAP_EVERY)
     assert not transport.lost
-    world.loop.passes(SWEEP_EVERY)
+    world.loop.passes(REAP_EVERY)
     assert transport.was_closed
     assert world.pool.size == 0
-    sweep.stop()
+    reaper.stop()
     assert world.loop.timers == []

@@ -1,7 +1,7 @@
 """Many large uploads at once to services that take them slowly: each arrives as it was sent.
 
-All client connections of a process read large bodies into the same place (`net.intake`): here one's octets must never
-come into another's body, whoever is slow.
+All client connections of a process read large bodies into the same place (`net.buffered_reading`): here one's octets
+must never come into another's body, whoever is slow.
 """
 
 import hashlib

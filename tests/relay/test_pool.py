@@ -120,7 +120,7 @@ def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_ro
     """Those to a target whose turn it is not, too."""
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1, keep_alive=10.0)
     _, old = f.lease(target=0)
-    f.pool.release(old, 0.0)
+    f.release(old, 0.0)
     got = f.pool.acquire(FakeWaiter(), now)
     assert (got, old.closed) == ((None, True) if retired else (old, False))
     assert (f.pool.idle, f.pool.size, len(f.dials)) == (0, 1, int(retired))

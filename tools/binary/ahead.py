@@ -49,9 +49,9 @@ COMPILED = tuple(
         ),
         *(
             "net/client",
-            "net/holdings",
+            "net/buffer_budget",
             "net/inbound",
-            "net/intake",
+            "net/buffered_reading",
             "net/listener",
             "net/replies",
             "net/states",

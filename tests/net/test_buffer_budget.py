@@ -4,38 +4,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.fake_loop import FakeLoop
-from rawgate.net.holdings import WELL_BELOW, Holdings
+from rawgate.net.buffer_budget import WELL_BELOW, BufferBudget
 
 
 class Holder:
     """One that is written down when it has to go. Some enter once more on their way out, as real ones do."""
 
-    def __init__(self, book: Holdings, gone: list["Holder"]) -> None:
+    def __init__(self, book: BufferBudget, gone: list["Holder"]) -> None:
         self.book = book
         self.gone = gone
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         self.gone.append(self)
-        self.book.enter(self, 0)
+        self.book.account(self, 0)
 
 
 class World:
     def __init__(self, limit: int, holders: int) -> None:
         self.loop = FakeLoop()
-        self.book = Holdings(limit, self.loop.call_soon)
+        self.book = BufferBudget(limit, self.loop.call_soon)
         self.gone: list[Holder] = []
         self.holders = [Holder(self.book, self.gone) for _ in range(holders)]
 
-    def enter(self, *octets: int) -> None:
+    def account(self, *octets: int) -> None:
         for holder, held in zip(self.holders, octets, strict=True):
-            self.book.enter(holder, held)
+            self.book.account(holder, held)
         self.loop.run()
 
 
 def test_the_sum_is_that_of_what_was_entered_last() -> None:
     w = World(100, 2)
-    w.enter(30, 40)
-    w.enter(50, 0)
+    w.account(30, 40)
+    w.account(50, 0)
     assert (w.book.total, w.book.peak) == (50, 90)
     w.book.renew()
     assert w.book.peak == 50
@@ -43,17 +43,17 @@ def test_the_sum_is_that_of_what_was_entered_last() -> None:
 
 def test_nobody_goes_while_it_is_not_too_much() -> None:
     w = World(100, 2)
-    w.enter(60, 40)
+    w.account(60, 40)
     assert w.gone == []
 
 
 def test_those_that_hold_most_go_until_it_is_well_below() -> None:
     w = World(160, 5)
-    w.enter(10, 50, 30, 50, 40)
+    w.account(10, 50, 30, 50, 40)
     assert w.gone == [w.holders[1]]
     assert w.book.total == 130 <= 160 * WELL_BELOW
     assert w.book.closed == 1
-    w.enter(10, 0, 90, 90, 80)
+    w.account(10, 0, 90, 90, 80)
     assert w.gone[1:] == [w.holders[2], w.holders[3]]
     w.book.renew()
     assert w.book.closed == 0
@@ -61,7 +61,7 @@ def test_those_that_hold_most_go_until_it_is_well_below() -> None:
 
 def test_nobody_goes_in_the_middle_of_what_it_does() -> None:
     w = World(100, 1)
-    w.book.enter(w.holders[0], 101)
+    w.book.account(w.holders[0], 101)
     assert w.gone == []
     w.loop.run()
     assert w.gone == w.holders
@@ -69,8 +69,8 @@ def test_nobody_goes_in_the_middle_of_what_it_does() -> None:
 
 def test_who_has_let_go_in_time_stays() -> None:
     w = World(100, 2)
-    w.book.enter(w.holders[0], 101)
-    w.book.enter(w.holders[0], 20)
+    w.book.account(w.holders[0], 101)
+    w.book.account(w.holders[0], 20)
     w.loop.run()
     assert w.gone == []
 
@@ -80,7 +80,7 @@ def test_it_is_never_too_much_after_a_turn_of_the_loop(entries: list[tuple[int, 
     w = World(100, 5)
     held = [0] * 5
     for number, octets in entries:
-        w.book.enter(w.holders[number], octets)
+        w.book.account(w.holders[number], octets)
         held[number] = octets
         w.loop.run()
         for holder in w.gone:

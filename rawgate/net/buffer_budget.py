@@ -2,9 +2,9 @@
 
 A connection holds octets that it has read and could not hand on, and octets that were written to it, or to its
 upstream, and that the kernel has not taken. Each is bounded: about `limits.head` and one read of the loop (256 KiB) on
-the way in, 64 KiB and one piece on the way out, 1 MiB of an upload (`intake`); but 10,000 times that is more than a
-machine may have. So the sum has a limit too. Beyond it the connections that hold most are reset, until the sum is well
-below.
+the way in, 64 KiB and one piece on the way out, 1 MiB of an upload (`net.buffered_reading`); but 10,000 times that is
+more than a machine may have. So the sum has a limit too. Beyond it the connections that hold most are reset, until the
+sum is well below.
 
 Connections enter what they hold when that becomes much: when they hold back octets, when a side is full, when it has
 room again. An ordinary request enters nothing. What is less than that is looked for now and then
@@ -16,10 +16,10 @@ from typing import Final, Protocol
 
 from rawgate.net.transports import HIGH_WATER
 
-MUCH: Final = 16 * 1024
+WORTH_ACCOUNTING: Final = 16 * 1024
 """Octets held back with a request from which on they are entered at once."""
 
-UNENTERED = HIGH_WATER + 2 * MUCH
+UNACCOUNTED = HIGH_WATER + 2 * WORTH_ACCOUNTING
 """Octets that a connection may hold without having entered them: unsent, unread, and of a head."""
 
 WELL_BELOW = 7 / 8
@@ -29,11 +29,11 @@ WELL_BELOW = 7 / 8
 class Holder(Protocol):
     """A connection that holds something."""
 
-    def shed(self) -> None:
+    def evict(self) -> None:
         """End at once, and let go of everything."""
 
 
-class Holdings:
+class BufferBudget:
     """The book.
 
     total   octets that are held, as far as they were entered
@@ -51,7 +51,7 @@ class Holdings:
         self._of: dict[Holder, int] = {}
         self._relieving = False
 
-    def enter(self, holder: Holder, octets: int) -> None:
+    def account(self, holder: Holder, octets: int) -> None:
         """What a connection holds now; 0: nothing."""
         self.total += octets - self._of.pop(holder, 0)
         if octets:
@@ -67,9 +67,9 @@ class Holdings:
         for holder in sorted(self._of, key=self._of.__getitem__, reverse=True):
             if self.total <= self.limit * WELL_BELOW:
                 return
-            self.enter(holder, 0)
+            self.account(holder, 0)
             self.closed += 1
-            holder.shed()
+            holder.evict()
 
     def renew(self) -> None:
         """Begin a new time of counting."""

@@ -1,9 +1,9 @@
-"""Large bodies taken into one room: what arrives is what was sent, whoever holds on to a piece of it."""
+"""Large bodies read into one shared buffer: what arrives is what was sent, whoever holds on to a piece of it."""
 
 import pytest
 
 from harness.shell import LARGE, End, Shell, clocked
-from rawgate.net.intake import ROOM, Intake
+from rawgate.net.buffered_reading import BUFFER_OCTETS, BufferedReading
 
 BODY = bytes(range(256)) * 8
 HEAD = b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -11,12 +11,12 @@ SMALL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NEXT = b"GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 
-def reads_into_the_room(end: End) -> bool:
-    return isinstance(end.reading_into, Intake)
+def reads_into_the_shared_buffer(end: End) -> bool:
+    return isinstance(end.reading_into, BufferedReading)
 
 
 def test_the_bodies_here_are_large() -> None:
-    assert LARGE < len(BODY) < ROOM
+    assert LARGE < len(BODY) < BUFFER_OCTETS
 
 
 @pytest.mark.parametrize("step", [1, 100, 701, 5000])
@@ -26,24 +26,24 @@ def test_a_body_goes_up_whole_and_the_next_request_is_read_as_usual(step: int) -
         client.outbox = HEAD + BODY + NEXT
         client.advance(len(HEAD))
         upstream = shell.dialed(shell.dials[0], stalled=False)
-        assert reads_into_the_room(client)
+        assert reads_into_the_shared_buffer(client)
         while client.outbox:
             client.advance(step)
         assert upstream.sent.endswith(b"\r\n\r\n" + BODY)
         upstream.outbox = SMALL
         upstream.advance(len(SMALL))
-        assert not reads_into_the_room(client)
+        assert not reads_into_the_shared_buffer(client)
         assert upstream.sent.count(b"GET /next ") == 1
 
 
 def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:
-    """The room is renewed, so the next octets do not come over those that still wait to be sent."""
+    """The buffer is renewed, so the next octets do not come over those that still wait to be sent."""
     with clocked(Shell(fast=True)) as shell:
         client = shell.connect()
         client.outbox = HEAD + BODY
         client.advance(len(HEAD))
         shell.dialed(shell.dials[0], stalled=True)
-        first = shell.connections.room.view
+        first = shell.connections.shared_buffer.view
         client.advance(900)
-        assert shell.connections.room.view is not first
+        assert shell.connections.shared_buffer.view is not first
         assert bytes(first[:900]) == BODY[:900]

@@ -16,64 +16,64 @@ from typing import Protocol, cast
 
 from rawgate.net.transports import Callbacks, protocol_of
 
-ROOM = 1024 * 1024
+BUFFER_OCTETS = 1024 * 1024
 """Octets read at once, and the most that a stalled upstream makes us keep of an upload."""
 
 
-class Room:
+class SharedBuffer:
     """Where the octets of one read lie until they are handed on."""
 
     __slots__ = ("view",)
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(ROOM))
+        self.view = memoryview(bytearray(BUFFER_OCTETS))
 
     def renew(self) -> None:
         """Leave what lies here to whoever holds on to it."""
-        self.view = memoryview(bytearray(ROOM))
+        self.view = memoryview(bytearray(BUFFER_OCTETS))
 
 
-class Owner(Callbacks, Protocol):
+class ViewReceiver(Callbacks, Protocol):
     """The protocol whose connection it is."""
 
-    def take(self, view: memoryview) -> None:
+    def view_received(self, view: memoryview) -> None:
         """Octets of the connection. They are there until this returns."""
 
 
-class Intake:
+class BufferedReading:
     """In the owner's place at its transport, from `begin` to `end`. All but reading stays the owner's."""
 
-    __slots__ = ("_owner", "_room")
+    __slots__ = ("_buffer", "_receiver")
 
-    def __init__(self, owner: Owner, room: Room) -> None:
-        self._owner = owner
-        self._room = room
+    def __init__(self, receiver: ViewReceiver, buffer: SharedBuffer) -> None:
+        self._receiver = receiver
+        self._buffer = buffer
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._room.view
+        return self._buffer.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._owner.take(self._room.view[:nbytes])
+        self._receiver.view_received(self._buffer.view[:nbytes])
 
     def eof_received(self) -> bool | None:
-        return self._owner.eof_received()
+        return self._receiver.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._owner.connection_lost(exc)
+        self._receiver.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._owner.pause_writing()
+        self._receiver.pause_writing()
 
     def resume_writing(self) -> None:
-        self._owner.resume_writing()
+        self._receiver.resume_writing()
 
 
-def begin(owner: Owner, transport: asyncio.Transport, room: Room) -> None:
+def begin(receiver: ViewReceiver, transport: asyncio.Transport, buffer: SharedBuffer) -> None:
     """Read into the room from now on."""
     # Not a subclass of asyncio's: only what it can do is asked for.
-    transport.set_protocol(cast("asyncio.BaseProtocol", Intake(owner, room)))
+    transport.set_protocol(cast("asyncio.BaseProtocol", BufferedReading(receiver, buffer)))
 
 
-def end(owner: Owner, transport: asyncio.Transport) -> None:
+def end(receiver: ViewReceiver, transport: asyncio.Transport) -> None:
     """Give the owner `bytes` again."""
-    transport.set_protocol(protocol_of(owner))
+    transport.set_protocol(protocol_of(receiver))
