@@ -1,14 +1,15 @@
-"""What all client connections together hold in our memory, and who has to go when that is too much.
+"""A budget for the octets that all client connections hold in memory, and the eviction of those that hold most.
 
-A connection holds octets that it has read and could not hand on, and octets that were written to it, or to its
-upstream, and that the kernel has not taken. Each is bounded: about `limits.head` and one read of the loop (256 KiB) on
-the way in, 64 KiB and one piece on the way out, 1 MiB of an upload (`net.buffered_reading`); but 10,000 times that is
-more than a machine may have. So the sum has a limit too. Beyond it the connections that hold most are reset, until the
-sum is well below.
+A connection holds two kinds of octets: those that it has read and could not hand on, and those that were written to it,
+or to its upstream, and that the kernel has not taken. Both are bounded for each connection: about `limits.head` and one
+read of the loop (256 KiB) on the way in, 64 KiB and one piece on the way out, 1 MiB of an upload
+(`net.buffered_reading`). But 10,000 times that is more than a machine may have, so the sum has a limit too. Beyond it
+the connections that hold most are reset, until the sum is well below the limit. (Envoy has an overload action that does
+the same: `reset_high_memory_stream`.)
 
-Connections enter what they hold when that becomes much: when they hold back octets, when a side is full, when it has
-room again. An ordinary request enters nothing. What is less than that is looked for now and then
-(`ClientConnections.tidy`).
+A connection accounts for its octets when they become many: when it holds back octets, when a side is full, when that
+side has room again. An ordinary request accounts for nothing, and costs nothing here. `ClientConnections.tidy` looks
+for smaller portions now and then.
 """
 
 from collections.abc import Callable
@@ -17,33 +18,33 @@ from typing import Final, Protocol
 from rawgate.net.transports import HIGH_WATER
 
 WORTH_ACCOUNTING: Final = 16 * 1024
-"""Octets held back with a request from which on they are entered at once."""
+"""A connection that holds back more octets than this, behind a request, accounts for them at once."""
 
 UNACCOUNTED = HIGH_WATER + 2 * WORTH_ACCOUNTING
-"""Octets that a connection may hold without having entered them: unsent, unread, and of a head."""
+"""Octets that a connection may hold without having accounted for them: written, read, and of a head."""
 
 WELL_BELOW = 7 / 8
-"""Of the limit: where closing ends, so that it does not begin again with the next octets."""
+"""The share of the limit at which eviction ends, so that it does not begin again with the next octets."""
 
 
 class Holder(Protocol):
-    """A connection that holds something."""
+    """A connection that holds octets."""
 
     def evict(self) -> None:
-        """End at once, and let go of everything."""
+        """End at once, and let go of all octets."""
 
 
 class BufferBudget:
-    """The book.
+    """Adds up what connections account for.
 
-    total   octets that are held, as far as they were entered
-    peak    the most that it has been since `renew`
-    closed  connections that had to go since `renew`
+    total   octets that are held, as far as they were accounted for
+    peak    the highest `total` since `renew`
+    closed  connections that were evicted since `renew`
     """
 
     def __init__(self, limit: int, later: Callable[[Callable[[], None]], object]) -> None:
-        """later: calls in another turn of the loop. Whoever enters something is in the middle of handing octets on,
-        and must not be ended there."""
+        """limit: octets. later: calls a function in another turn of the loop (`call_soon`): a connection that accounts
+        for octets is in the middle of handing them on, and must not be ended there."""
         self.limit = limit
         self.total = self.peak = 0
         self.closed = 0
@@ -52,7 +53,7 @@ class BufferBudget:
         self._relieving = False
 
     def account(self, holder: Holder, octets: int) -> None:
-        """What a connection holds now; 0: nothing."""
+        """A connection holds so many octets now. 0 takes it out of the book."""
         self.total += octets - self._of.pop(holder, 0)
         if octets:
             self._of[holder] = octets
@@ -72,6 +73,6 @@ class BufferBudget:
             holder.evict()
 
     def renew(self) -> None:
-        """Begin a new time of counting."""
+        """Begin to count `peak` and `closed` anew."""
         self.peak = self.total
         self.closed = 0

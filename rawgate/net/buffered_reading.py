@@ -1,14 +1,15 @@
-"""Large uploads without a copy: asyncio's buffered kind of protocol, put in place of the client's own while it pays.
+"""Large uploads without a copy: asyncio's buffered protocol takes the place of the client's own while a body comes.
 
-An ordinary protocol is given a new `bytes` for every read: up to 256 KiB copied out of the loop's buffer, once for each
-piece of a body that only passes through. A buffered one says where to read to. Here all connections of a process read
-into one *room*: the loop asks for it, reads, and reports, one connection at a time, and the upstream's transport hands
-a piece to the kernel before `write` returns. What the kernel does not take stays with that transport, and with it the
-room: the next read gets a new one.
+An ordinary protocol is given a new `bytes` for each read: up to 256 KiB are copied out of the loop's buffer, for each
+piece of a body that only passes through. A buffered protocol says where the loop shall read to. Here all connections of
+a process read into one shared buffer. That is safe because the loop asks for the buffer, reads, and reports, one
+connection at a time, and because the upstream's transport hands a piece to the kernel before `write` returns. What the
+kernel does not take stays with that transport, and so does the buffer: the next read gets a new one.
 
-1 MiB uploads beside nginx, CPU time a MiB, nine rounds: 1.53 times nginx's as before; with a room of 256 KiB 1.68, of
-512 KiB 1.43, of 1 MiB 1.20: what it saves is system calls and wake-ups. Answers gain nothing (0.96 both ways, whatever
-the room), since a service sends in smaller pieces; they are read as before, like heads, small bodies, chunks, tunnels.
+1 MiB uploads beside nginx, CPU time for a MiB, nine rounds: 1.53 times nginx's with ordinary reading; with a buffer of
+256 KiB 1.68 times, of 512 KiB 1.43, of 1 MiB 1.20. What it saves is system calls and wake-ups. Responses gain nothing
+(0.96 with both kinds, whatever the buffer), since a service sends smaller pieces. So responses are read in the ordinary
+way, and so are heads, small bodies, chunks, and tunnels.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from typing import Protocol, cast
 from rawgate.net.transports import Callbacks, protocol_of
 
 BUFFER_OCTETS = 1024 * 1024
-"""Octets read at once, and the most that a stalled upstream makes us keep of an upload."""
+"""Octets that one read takes at most, and the most of an upload that a stalled upstream makes us keep."""
 
 
 class SharedBuffer:
-    """Where the octets of one read lie until they are handed on."""
+    """The octets of one read, until they are handed on."""
 
     __slots__ = ("view",)
 
@@ -29,19 +30,20 @@ class SharedBuffer:
         self.view = memoryview(bytearray(BUFFER_OCTETS))
 
     def renew(self) -> None:
-        """Leave what lies here to whoever holds on to it."""
+        """Take a new buffer; a transport still holds views of the old one."""
         self.view = memoryview(bytearray(BUFFER_OCTETS))
 
 
 class ViewReceiver(Callbacks, Protocol):
-    """The protocol whose connection it is."""
+    """A protocol that can take views."""
 
     def view_received(self, view: memoryview) -> None:
-        """Octets of the connection. They are there until this returns."""
+        """Octets of the connection. The view is valid only during the call."""
 
 
 class BufferedReading:
-    """In the owner's place at its transport, from `begin` to `end`. All but reading stays the owner's."""
+    """Stands in for the receiver at its transport, from `begin` to `end`. Hands views to it, and passes all other
+    callbacks on."""
 
     __slots__ = ("_buffer", "_receiver")
 
@@ -69,11 +71,11 @@ class BufferedReading:
 
 
 def begin(receiver: ViewReceiver, transport: asyncio.Transport, buffer: SharedBuffer) -> None:
-    """Read into the room from now on."""
-    # Not a subclass of asyncio's: only what it can do is asked for.
+    """Read into the buffer from now on."""
+    # A cast for the type checker: the loop recognises a buffered protocol by its `get_buffer`.
     transport.set_protocol(cast("asyncio.BaseProtocol", BufferedReading(receiver, buffer)))
 
 
 def end(receiver: ViewReceiver, transport: asyncio.Transport) -> None:
-    """Give the owner `bytes` again."""
+    """Give the receiver `bytes` again."""
     transport.set_protocol(protocol_of(receiver))

@@ -4,10 +4,10 @@ It reads heads, asks `decide` about each, and hands a request that is to be forw
 request at a time; what the client sends ahead (pipelining) is held, in order, until its turn comes. `net.states` says
 which states a connection has, and which may follow which.
 
-One class of many methods, since all of them move the one state: the loop's seven callbacks, the eleven of the port that
-an exchange sees, the steps of a request, and the ways in which a connection ends. What does not need the state is
-elsewhere: octets held (`net.inbound`), the timer (`net.timer`), own replies and records (`net.replies`), and the book
-of all connections (`net.listener`).
+`ClientConnection` is one class of many methods because all of them move one state: the loop's seven callbacks, the
+twelve methods of the port that an exchange sees, the steps of a request, and the ways in which a connection ends. What
+does not need the state is elsewhere: octets held (`net.inbound`), the timer (`net.timer`), own replies and records
+(`net.replies`), and the book of all connections (`net.listener`).
 """
 
 import asyncio
@@ -35,23 +35,28 @@ from rawgate.relay.ports import ClientPort
 from rawgate.wire import RequestReader
 
 LINGER = 5.0
-"""Seconds for which a client that is still sending may go on after the last reply. Closing a socket with unread octets
-resets it, and the reset could overtake the reply."""
+"""Seconds for which we read and drop what a client still sends after the last response on its connection.
+
+A close while octets are unread makes the kernel send a reset, and the reset can overtake the response: RFC 9112
+section 9.6 asks for this wait. nginx's `lingering_timeout` is 5 s too, but starts anew with each read, for up to 30 s
+(`lingering_time`); Go's server waits half a second. Ours is 5 s in all: a client that sends on is not paid for longer.
+"""
 
 REFUSED_LINGER = 1.0
-"""The same for a connection that is one too many. It has read nothing of ours yet, and at most a head is on its way."""
+"""The same for a connection over the limit. That client has sent a head at most, and each such connection costs a
+descriptor at a time when descriptors are short."""
 
 HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
-"""Detail of `client_gone`, where it is us who ended it."""
+"""Detail of `client_gone` where the gateway ended the connection."""
 
 
 def protocol_factory(connections: ClientConnections) -> Callable[[], asyncio.Protocol]:
-    """What `create_server` calls for each new connection."""
+    """Returns what `create_server` calls for each new connection."""
     return lambda: protocol_of(ClientConnection(connections))
 
 
 class ClientConnection(ClientPort):
-    """One client connection: to the loop an `asyncio.Protocol`, by what it can do."""
+    """One client connection. The loop duck-types it as an `asyncio.Protocol`; an exchange sees a `ClientPort`."""
 
     __slots__ = (
         "_accounted",
@@ -87,11 +92,11 @@ class ClientConnection(ClientPort):
         self._pending: Pending | None = None
         self._forget: Callable[[], None] | None = None
         self.last = False  # no further request will be served here
-        self._full = False  # the client takes less than is written to it
-        self._accounted = False  # in the book of what is held
-        self._pace = Pace(0, 0.0)  # while it is full or closing: how fast it takes what is buffered
-        self._due = inf  # when the present state, unless busy, has lasted long enough
-        self._check_every = inf  # while busy: how often to ask the flow
+        self._full = False  # the transport buffers more than HIGH_WATER for the client
+        self._accounted = False  # the budget knows of octets that this connection holds
+        self._pace = Pace(0, 0.0)  # in the states full and closing: how fast the client takes what is buffered
+        self._due = inf  # deadline of the present state; a busy connection has its flow's instead
+        self._check_every = inf  # seconds between two looks at the flow's deadline
 
     def __repr__(self) -> str:
         return f"<ClientConnection {self.peer.text} {self._state} held={len(self._inbound.held)} {self._flow or ''}>"
@@ -104,7 +109,7 @@ class ClientConnection(ClientPort):
         self._inbound = Inbound(self._transport, self._connections.request_rules.head)
         peer = peer_of(self._transport)
         if peer is None:
-            # Nobody could say whose requests these are: not the limiter, not the log.
+            # Without an address neither the limiter nor the log could say whose requests these are.
             self._state = CLOSING
             self._transport.abort()
             return
@@ -131,9 +136,11 @@ class ClientConnection(ClientPort):
             self._deliver(data, monotonic())
         elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
             self._hold(data)
+        # Otherwise the last response is out (linger, closing): the octets are dropped.
 
     def view_received(self, view: memoryview) -> None:
-        """Octets of a large body (see `net.buffered_reading`); whatever comes in its place is taken as usual."""
+        """Octets of a large body, in the shared buffer (see `net.buffered_reading`). Where no body is wanted any more,
+        reading is the ordinary kind again, and these octets are handled as if it had read them."""
         flow = self._flow
         if flow is None or self._state is not BUSY or not self._wants_body():
             buffered_reading.end(self, self._transport)
@@ -144,13 +151,15 @@ class ClientConnection(ClientPort):
             upstream = flow.upstream
             self._deliver(view, monotonic())
             if upstream is not None and upstream.buffered():
+                # The upstream's transport holds on to the view: the next read needs another buffer.
                 self._connections.shared_buffer.renew()
             if not self._wants_body():
                 buffered_reading.end(self, self._transport)
 
     def eof_received(self) -> bool:
-        """FIN. The client is gone (see `relay.exchange`): what it waits for is given up, and nothing that it sent ahead
-        is sent on. Or, with `half_close`, all that was sent before is still answered."""
+        """FIN. It means that the client is gone (see `relay.exchange`): the gateway gives up what the client waits for,
+        and sends nothing on that the client sent ahead. With `half_close`, FIN is only the end of what the client
+        sends, and all requests before it are served."""
         self._inbound.ended = True
         state, flow = self._state, self._flow
         if flow is not None:
@@ -163,10 +172,11 @@ class ClientConnection(ClientPort):
             self.close()
         elif state is IDLE or state is LINGERING:
             self.close()
+        # False would make the loop close the transport before the responses are out.
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # A tunnel's `write_eof` had to close, and all was sent before that: this is the client's end, and no loss.
+        # `write_eof` had to close the transport of a tunnel, and all was sent before: the client's end, and no loss.
         ends = self._state is CLOSING and exc is None
         self._set_state(CLOSED)
         self._timer.close()
@@ -204,6 +214,7 @@ class ClientConnection(ClientPort):
             buffered_reading.begin(self, self._transport, self._connections.shared_buffer)
 
     def write_eof(self) -> None:
+        # `close` leaves the flow in place: `connection_lost` will tell it of the end.
         if self._state is CLOSED:
             return
         if self._transport.can_write_eof():
@@ -248,16 +259,17 @@ class ClientConnection(ClientPort):
         self._flow = flow
 
     def finished(self, flow: Flow) -> None:
-        """The exchange is over: one log line, then the next request or the end of the connection."""
+        """The flow is over: its record is written, then the next request has its turn, or the connection ends."""
         self._flow = None
         if self._accounted:
             self.account()
         self._request.log(flow)
         if self._state is not BUSY:
-            return
+            return  # the connection is ending already; that is why the flow is over
         if flow.keep_open:
             self._rest(flow.over_at)
         elif flow.linger or self._inbound.held:
+            # The client was still sending, or had sent ahead: a close could reset the connection.
             self._linger(flow.over_at)
         else:
             self.close()
@@ -265,14 +277,15 @@ class ClientConnection(ClientPort):
     # ── one request after the other ──
 
     def _rest(self, now: float) -> None:
-        """Between requests."""
+        """A request is over, or the connection is new: wait for the next request."""
         connections = self._connections
         if self._full:
-            # Or a client that asks and asks and never reads would have us remember all the responses.
+            # Otherwise a client that asks and never reads would make us keep all of its responses.
             self._state = FULL
             self._inbound.stop_reading()
             self._await_sending(now)
         elif self._inbound.held:
+            # In the loop's next turn: a long pipeline must not recurse, nor hold up all other connections.
             self._state = NEXT
             connections.loop.call_soon(self._next)
         elif self._inbound.ended or self.last:
@@ -284,7 +297,7 @@ class ClientConnection(ClientPort):
             self._timer.arm(self._due)
 
     def _next(self) -> None:
-        """Take up what the client sent ahead."""
+        """Read what the client sent ahead."""
         if self._state is not NEXT:
             return
         now = monotonic()
@@ -293,15 +306,16 @@ class ClientConnection(ClientPort):
         self._read(held, now)
         self._inbound.read_on()
         if self._inbound.ended and (self._state is IDLE or self._state is HEAD):
+            # FIN came while these octets were held; nothing is left before it now.
             self.eof_received()
 
     def _begin(self, now: float) -> None:
-        """The first octet of a request."""
+        """The first octet of a request is here."""
         self._set_state(HEAD)
         self._request.begin(now)
 
     def _read(self, data: bytes, now: float) -> None:
-        """Octets of a head, perhaps of more than that."""
+        """Read octets of a head; what follows the head may be among them."""
         reader = self._reader
         try:
             head = reader.feed(data)
@@ -315,9 +329,11 @@ class ClientConnection(ClientPort):
                 self.account()
             self._decide(head, now)
         elif reader.started:
+            # The deadline counts from the first octet of the head: dripping does not postpone it.
             self._due = self._request.began + self._connections.options.head_timeout
             self._timer.arm(self._due)
         else:
+            # Nothing but the empty lines that a client may send before a request (RFC 9112 section 2.2).
             self._rest(now)
 
     def _decide(self, head: RequestHead, now: float) -> None:
@@ -337,7 +353,7 @@ class ClientConnection(ClientPort):
     def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
         connections = self._connections
         if self._inbound.ended and not connections.client_options.half_close:
-            # It was sent ahead, and its client has gone.
+            # The request was sent ahead, and its client has gone meanwhile.
             self._request.abandon(forward.request_id, forward.client_id, route=forward.options.route)
             self.close()
             return
@@ -352,7 +368,8 @@ class ClientConnection(ClientPort):
         exchange.start(now)
 
     def _reply(self, local: LocalReply, head: RequestHead, now: float) -> None:
-        """A reply of our own. The body of a request that is not forwarded is not read to its end."""
+        """Write policy's reply. The body of a request that is not forwarded is not read to its end, so a request with
+        a body is the last one on its connection."""
         bodiless = head.body == NO_BODY
         keep = bodiless and not head.close and not self.last
         self._request.reply(local, keep=keep)
@@ -364,7 +381,8 @@ class ClientConnection(ClientPort):
             self.close()
 
     def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
-        """Something that never became a decision: a malformed head, a deadline, a limit of the gateway."""
+        """Reply to what never became a decision (a malformed head, a deadline, a limit of the gateway), and end the
+        connection: where the next request begins is unknown, or unwanted."""
         self._request.refuse(reason, detail)
         self._linger(now, linger)
 
@@ -383,7 +401,7 @@ class ClientConnection(ClientPort):
         self._forget = self._pending = None
 
     def _forget_pending(self, detail: str = "") -> None:
-        """The client is gone; whether a decision was waited for shows here."""
+        """The client is gone: if a decision was awaited, forget it, and write the request's record."""
         if self._pending is not None:
             request_id, client_id = self._pending.request_id, self._pending.client_id
             self._stop_waiting()
@@ -398,7 +416,7 @@ class ClientConnection(ClientPort):
     # ── octets ──
 
     def _deliver(self, data: Octets, now: float) -> None:
-        """Octets of a body (or of a tunnel); what lies beyond its end is held."""
+        """Hand octets of a body, or of a tunnel, to the flow; what lies beyond the body's end is held."""
         flow = self._flow
         if flow is not None and flow.wants_body:
             data = flow.client_data(data, now)
@@ -415,15 +433,15 @@ class ClientConnection(ClientPort):
             self.account()
 
     def _pass_eof(self) -> None:
-        """The exchange learns of the client's FIN in its place: after all that was sent before it."""
+        """Tell the flow of the client's FIN in its place: after all that was sent before it."""
         flow = self._flow
         if flow is not None and self._inbound.is_at_end() and not flow.client_ended:
             flow.client_eof(monotonic())
 
-    # ── what is held ──
+    # ── memory ──
 
     def account(self) -> None:
-        """Enter in the book what this connection holds."""
+        """Tell the budget how many octets this connection holds: read and unused, or written and not taken."""
         octets = len(self._inbound.held) + self._reader.size
         if self._state is not CLOSED:
             octets += self._transport.get_write_buffer_size()
@@ -434,7 +452,7 @@ class ClientConnection(ClientPort):
         self._connections.buffers.account(self, octets)
 
     def evict(self) -> None:
-        """All connections together hold too much, and this one holds most: it ends, and its request has its line."""
+        """All connections together hold too much, and this one holds most: reset it. Its request has its record."""
         state, flow = self._state, self._flow
         self._set_state(CLOSING)
         self._inbound.held = b""
@@ -451,7 +469,7 @@ class ClientConnection(ClientPort):
         self._state = state
 
     def _linger(self, now: float, span: float = LINGER) -> None:
-        """The last reply is out; see `LINGER`."""
+        """The last response is out: half-close, and drop what the client still sends; see `LINGER`."""
         if self._inbound.ended or not self._transport.can_write_eof():
             self.close()
             return
@@ -465,7 +483,7 @@ class ClientConnection(ClientPort):
         self._timer.arm(self._due)
 
     def close(self) -> None:
-        """No more is read; what is buffered is sent first."""
+        """Close after what is buffered has been sent. Nothing more is read."""
         if self._state is CLOSED:
             return
         self._set_state(CLOSING)
@@ -473,18 +491,20 @@ class ClientConnection(ClientPort):
         self._transport.close()
 
     def _await_sending(self, now: float) -> None:
-        """What is unsent has `send_timeout` to shrink."""
+        """The client has `send_timeout` to take some of what is buffered; then `_overdue` looks at its pace."""
         self._pace = Pace(self.write_backlog(), now)
         self._due = now + self._connections.client_options.send_timeout
         self._timer.arm(self._due)
 
     def drain(self) -> None:
-        """The gateway ends: what has begun is served, what has not is closed."""
+        """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
+        is set."""
         if self._state is IDLE or self._state is LINGERING:
             self.close()
 
     def give_up(self) -> None:
-        """The gateway ends now. A request that has no answer yet is given one; half an answer is cut."""
+        """The gateway ends now. A request without a response is replied to with 503; half a response is cut. A client
+        that had not taken what was written before is reset, since nobody will wait for it."""
         now = monotonic()
         stuck = self.buffered() > 0
         state = self._state
@@ -501,6 +521,7 @@ class ClientConnection(ClientPort):
     # ── time ──
 
     def _expire(self) -> None:
+        """The timer fired. It may have been armed for something that is over: find out what is due now."""
         now = monotonic()
         flow = self._flow
         if flow is not None:
@@ -514,6 +535,7 @@ class ClientConnection(ClientPort):
             self._timer.arm(self._due)
 
     def _overdue(self, now: float) -> None:
+        """The present state has lasted too long."""
         state = self._state
         self._due = inf
         if state is HEAD:
@@ -523,6 +545,7 @@ class ClientConnection(ClientPort):
             self._refuse(errors.KEYS_UNAVAILABLE, now)
         elif state is CLOSING or state is FULL:
             options = self._connections.client_options
+            # A slow reader that takes some, and as much as `body_rate` asks for, is not late.
             if self._pace.look(self.write_backlog(), now) and self._pace.keeps(options.body_rate, now):
                 self._due = now + options.send_timeout
             else:

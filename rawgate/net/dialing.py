@@ -1,12 +1,14 @@
-"""Opens upstream connections: which address of which endpoint is tried when, and what is done when none answers.
+"""Opens upstream connections: which address of which endpoint is tried when, and what happens when none connects.
 
-A dial goes through the endpoints of its upstream, from the one whose turn it is, and stops at the first that answers;
-each gets an equal part of the time that is left. An endpoint has a name, and a name has addresses. They are tried as
-"Happy Eyeballs" says (RFC 8305): the next one when the one before has failed, or has not answered for `ATTEMPT_DELAY`;
-then it goes on trying, and the first that answers wins. So an address that swallows our SYNs costs a quarter of a
-second, not the `connect_timeout`, and after that it is left out for a while (see `relay.endpoints`).
+A dial goes through the endpoints of its upstream, beginning with the one whose turn it is, and stops at the first that
+accepts. Each endpoint gets an equal part of the time that is left. An endpoint has a name, and a name has addresses.
+They are tried as "Happy Eyeballs" says (RFC 8305 section 5): the next one starts when the one before has failed, or has
+not connected within `ATTEMPT_DELAY`. Earlier attempts go on meanwhile, and the first connection wins. So an address
+that swallows our SYNs costs a quarter of a second, not the whole `connect_timeout`, and is then left out for a while
+(see `relay.endpoints`).
 
-One Task per dial, and one per attempt where there are several addresses.
+There is one Task per dial, and one per attempt where an endpoint has several addresses. These are the only Tasks where
+requests flow.
 """
 
 import asyncio
@@ -31,11 +33,11 @@ ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while one has not answered (RFC 8305 section 8, Connection Attempt Delay)."""
 
 OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
-"""A dial that fails so is our own failure."""
+"""Errors of the gateway's own process: it has no descriptor left. No endpoint is to blame."""
 
 
 class Attempt:
-    """One that is under way."""
+    """One attempt to connect, under way."""
 
     __slots__ = ("began", "upstream")
 
@@ -54,17 +56,18 @@ class Dialer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, pool: Pool, waiter: Waiter) -> None:
-        # Asked now, not when the Task begins: of many dials that are started at once, each has a turn of its own.
+        # The order is asked for now, and not when the Task begins: many dials may start at once, and each needs a turn
+        # of its own.
         self._start(self._dial(pool, waiter, pool.endpoints.order(monotonic())))
 
     def cancel(self) -> None:
-        """The gateway ends: nobody waits for these any more."""
+        """The gateway ends: end all dials."""
         for task in self._tasks:
             task.cancel()
 
     async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[Endpoint, int]]) -> None:
-        """Try the endpoints in turn. Each gets an equal part of the time that is left, so that one that swallows our
-        SYN does not use up the time of the others."""
+        """Try the endpoints in turn. Each gets an equal part of the time that is left: one that swallows our SYNs must
+        not use up the time of the others."""
         ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
         for position, (endpoint, turn) in enumerate(order):
@@ -84,7 +87,7 @@ class Dialer:
         pool.dial_failed(waiter, reason, monotonic(), detail)
 
     async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
-        """A connection to an endpoint. Raises LookUpError, OSError; TimeoutError when there is none at `ends`."""
+        """Connect to one endpoint. Raises LookUpError, OSError; TimeoutError when there is no connection at `ends`."""
         host, port = endpoint.place.host, endpoint.place.port
         try:
             async with asyncio.timeout(ends - monotonic()):
@@ -100,7 +103,7 @@ class Dialer:
         return candidates[0]
 
     async def _race(self, candidates: list[UpstreamConnection], port: int, ends: float) -> UpstreamConnection:
-        """As `_reach`, for an endpoint with several addresses: the first connection that there is."""
+        """Connect to the first of several addresses that accepts. Raises like `_reach`."""
         delay = min(ATTEMPT_DELAY, (ends - monotonic()) / len(candidates))
         attempts: dict[asyncio.Task[None], Attempt] = {}
         coming = deque(candidates)
@@ -117,7 +120,7 @@ class Dialer:
                     attempt = attempts.pop(task)
                     error = cast("Exception | None", task.exception())
                     if error is None:
-                        # Timers are not exact: nearly all of its time is enough.
+                        # Blame those that had their full delay. Timers are not exact, so nine tenths of it count.
                         _blame(attempts.values(), monotonic() - 0.9 * delay, "no answer, while another address answers")
                         return attempt.upstream
                     if not _is_ours(error):
@@ -136,7 +139,8 @@ class Dialer:
         """Raises OSError."""
         transport, _ = await self._loop.create_connection(partial(protocol_of, upstream), upstream.address, port)
         if transport.is_closing():
-            # It ended between the handshake and this turn of the loop: nobody was attached to be told.
+            # The connection ended between the handshake and this turn of the loop, when no flow was attached to hear
+            # of it.
             raise ConnectionResetError(errno.ECONNRESET, "closed as soon as it was open")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -148,17 +152,17 @@ class Dialer:
     def _forget(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            # An attempt that fails after the race is over: asyncio wants somebody to have looked.
+            # Fetch the error of an attempt that failed after the race: asyncio warns of errors that nobody fetched.
             task.exception()
 
 
 def _is_ours(error: BaseException) -> bool:
-    """No endpoint is to blame, and no other would do better."""
+    """Whether the gateway itself is at fault: no endpoint is to blame, and another one would not do better."""
     return isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS
 
 
 def _reason(error: Exception) -> Reason:
-    """The reason code of a failed dial. A mistake of ours is shown to people too."""
+    """The reason code of a failed dial. An error that is no network error is a bug: people see its traceback."""
     if isinstance(error, TimeoutError):
         return UPSTREAM_TIMEOUT
     if _is_ours(error):
@@ -169,7 +173,8 @@ def _reason(error: Exception) -> Reason:
 
 
 def _blame(attempts: Iterable[Attempt], began_by: float, why: str) -> None:
-    """Leave these addresses out for a while, but for those that had less time than each is given."""
+    """Leave the addresses of these attempts out for a while, except of those that began after `began_by`: they had less
+    time than each attempt is due."""
     for attempt in attempts:
         if attempt.began <= began_by:
             upstream = attempt.upstream

@@ -1,7 +1,7 @@
 """The book of client connections, and what they share.
 
-It lets a new connection in or not, knows which one has been idle longest, and winds all of them down. What a connection
-does is its own affair (`net.client`).
+The book admits or refuses a new connection, knows which one has been idle longest, and ends all of them when the
+gateway ends. What happens on a connection is in `net.client`.
 """
 
 import asyncio
@@ -18,12 +18,21 @@ from rawgate.relay.pool import Pool
 from rawgate.wire import RequestRules
 
 REFUSED = 256
-"""Connections over the limit that may linger at once: one more, and the oldest of them is closed. So refusing holds few
-descriptors, however many connections come."""
+"""Connections over the limit that may wait at once until their client has read its 503; one more closes the oldest of
+them. So refusing costs few descriptors, however many connections come: `serve.descriptors` counts these in. HAProxy,
+beyond its `maxconn`, leaves new connections in the kernel's queue instead, and their clients hear nothing."""
 
 
 class ListenerOptions:
-    """What the configuration says about client connections. Seconds, counts, octets; `per_address` None: no limit."""
+    """What the configuration says about client connections.
+
+    head_timeout  seconds from the first octet of a head to its end, however it drips. 10, as in the haproxy.cfg
+                  that many distributions ship (`timeout http-request`); Apache's mod_reqtimeout gives 20, nginx 60
+    keep_alive    seconds that a connection may be idle; 75, as in nginx
+    connections   how many may be open at once
+    per_address   how many of them one address may have; None: no limit
+    buffers       octets that all of them together may hold in memory (see `net.buffer_budget`)
+    """
 
     __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "per_address")
 
@@ -43,10 +52,10 @@ class ListenerOptions:
 
 
 class RecordSink(Protocol):
-    """Where finished requests are reported: the access log, or whatever else wants to know."""
+    """Takes the record of each finished request: the access log, or the demo."""
 
     def write(self, record: Record) -> None:
-        """Take one. Must neither block nor raise: it is called where requests flow."""
+        """Take one. It must neither block nor raise: the event loop calls it for each request."""
 
 
 class Connection(Protocol):
@@ -56,10 +65,10 @@ class Connection(Protocol):
     last: bool
 
     def account(self) -> None:
-        """Enter in `buffers` what it holds."""
+        """Tell the budget how many octets it holds."""
 
     def drain(self) -> None:
-        """The gateway ends: what has begun is served, what has not is closed."""
+        """The gateway drains: close, unless a request has begun."""
 
     def give_up(self) -> None:
         """The gateway ends now."""
@@ -97,7 +106,7 @@ class ClientConnections:
         self.options = options
         self.client_options = client_options
         self.request_rules = request_rules
-        # For each pool, the shortest time in which anything of an exchange can become due: how often to look.
+        # With each pool, the shortest of the times that a flow can wait for: how often to ask a flow what is due.
         self.pools = {name: (pool, _shortest_deadline(pool, client_options)) for name, pool in pools.items()}
         self.shared_buffer = buffered_reading.SharedBuffer()
         self.winding_down = False
@@ -110,7 +119,8 @@ class ClientConnections:
         self.emptied: Callable[[], None] | None = None
 
     def admit(self, connection: Connection) -> bool:
-        """Enter a new connection in the book. False: there are too many; it takes nobody's place, and may not stay."""
+        """Enter a new connection in the book. False: there are too many, and the connection must be refused; it does
+        not count against any limit."""
         address = connection.peer.address
         if self._has_room(address):
             self.open.add(connection)
@@ -128,7 +138,8 @@ class ClientConnections:
         if options.per_address is not None and self.by_address.get(address, 0) >= options.per_address:
             return False
         if len(self.open) >= options.connections:
-            # The longest idle keep-alive connection makes room; a client must expect that it closes at any time.
+            # The connection that has been idle longest makes room: RFC 9112 section 9.5 lets a server close an idle
+            # connection at any time, and a client must be ready for it.
             oldest = next(iter(self.idle), None)
             if oldest is None:
                 return False
@@ -136,7 +147,7 @@ class ClientConnections:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """Take a connection that is gone out of the book."""
         if connection in self.open:
             self.open.discard(connection)
             address = connection.peer.address
@@ -152,20 +163,21 @@ class ClientConnections:
             self.emptied()
 
     def tidy(self) -> None:
-        """Every few seconds: find what is held in portions too small to be entered at once, when there may be enough of
-        them to matter."""
+        """Every few seconds: account for portions that are too small to be accounted at once. Only when there are so
+        many connections that the sum of such portions can exceed the budget."""
         if len(self.open) * UNACCOUNTED > self.buffers.limit:
             for connection in self.open:
                 connection.account()
 
     def wind_down(self) -> None:
-        """Serve on, new connections too; each response says `Connection: close`."""
+        """Serve on, new connections included; each response says `Connection: close`."""
         self.winding_down = True
         for connection in self.open:
             connection.last = True
 
     def drain(self, emptied: Callable[[], None]) -> None:
-        """Serve what has begun, close the rest; `emptied` is called when the last connection is gone."""
+        """Serve the requests that have begun, and close all other connections. Calls `emptied` when the last connection
+        is gone."""
         self.wind_down()
         self.draining = True
         self.emptied = emptied

@@ -1,10 +1,12 @@
-"""Looks up the addresses of host names, so that nobody waits for a name that is not theirs.
+"""Looks up the addresses of host names, in threads, so that no request waits for a name that is not its own.
 
-- Look-ups of one name that is being looked up already are that one. An answer is remembered, and looked up anew every
-  `REFRESH` seconds while the gateway runs; meanwhile the old one is used. So only a first answer is ever waited for.
-- The system's look-up (getaddrinfo(3)) blocks, for as long as name servers are silent. Each has a thread of its own: a
-  slow one holds up none of the others. They are daemons: the process ends without them.
-- When it fails, the last good answer stays, for a day at most, and the operator is told; and again when it works.
+- One look-up per name at a time: whoever asks meanwhile waits for that one. Its answer is remembered, and looked up
+  anew every `REFRESH` seconds while the gateway runs. The old answer is used until the new one is here, so only the
+  very first is ever waited for.
+- The system's look-up (getaddrinfo(3)) blocks for as long as name servers are silent. Each look-up has a thread of its
+  own, so a slow one holds up none of the others. The threads are daemons: the process can end without them.
+- When a look-up fails, the last good answer stays in use, for a day at most. The operator is told when a name begins to
+  fail, and when it works again.
 - What is an address already needs no look-up.
 """
 
@@ -20,20 +22,23 @@ from threading import Thread
 from time import monotonic
 
 REFRESH = 10.0
-"""Seconds that an answer is used before the next is asked for: getaddrinfo(3) does not tell what the name servers said.
-HAProxy's `hold valid` is as long, Envoy's strict DNS asks every 5 s, nginx only when it starts."""
+"""Seconds for which an answer is used before the name is looked up again: getaddrinfo(3) does not tell the time to live
+that name servers gave. HAProxy's `hold valid` is as long, Envoy's strict DNS asks every 5 s, nginx only when it
+starts."""
 
 RETRY = 1.0
-"""Seconds for which a failure is the answer for who asks next, if there is no better one (HAProxy: `timeout retry`)."""
+"""Seconds after a failure in which nobody causes another look-up (HAProxy: `timeout retry`)."""
 
 KEPT = 86_400.0
-"""Seconds for which a good answer is used while there is no new one: RFC 8767 section 5, at least a day."""
+"""Seconds for which a good answer is used while look-ups fail. RFC 8767 section 5 (stale answers) suggests one to three
+days."""
 
 THREADS = 128
-"""Look-ups at once; more names than these take turns."""
+"""Look-ups at once. If there are more names, the others wait their turn."""
 
 LookUp = Callable[[str], tuple[str, ...]]
-"""Addresses of a name, the best first; blocks. Raises OSError, or whatever else the name deserves."""
+"""Name → its addresses, the best first. It blocks. It may raise OSError, or anything else that a name can cause (a
+UnicodeError)."""
 
 
 class LookUpError(Exception):
@@ -67,13 +72,13 @@ class Names:
         self._closed = False
 
     def watch(self, hosts: Iterable[str]) -> None:
-        """Begin to look these up, before anybody asks: a name that is not there is told at the start."""
+        """Begin to look these up before anybody asks, so that the operator hears of a missing name at the start."""
         for host in hosts:
             if not _is_address(host):
                 self._begin(host)
 
     async def addresses(self, host: str) -> tuple[str, ...]:
-        """Those of a host: at least one. Raises LookUpError."""
+        """The addresses of a host: at least one. Raises LookUpError."""
         known = self._names.get(host)
         if known is None:
             if _is_address(host):
@@ -83,21 +88,21 @@ class Names:
             if known.under_way is None and monotonic() - known.tried_at >= RETRY:
                 self._begin(host)
             if known.under_way is not None:
-                # Who gives up waiting does not end it for the others.
+                # Shielded: one dial that gives up must not end the look-up for the others.
                 await asyncio.shield(known.under_way)
             if monotonic() - known.found_at >= KEPT:
                 raise LookUpError(known.failure)
         return known.addresses
 
     def refresh(self) -> None:
-        """Every few seconds: look up anew what was last looked up long ago, or in vain."""
+        """Every few seconds: look up again each name whose answer is old, or whose last look-up failed."""
         now = monotonic()
         for host, known in self._names.items():
             if now - known.tried_at >= (RETRY if known.failure else REFRESH):
                 self._begin(host)
 
     def close(self) -> None:
-        """Nobody waits for these any more."""
+        """The gateway ends: start no more look-ups, and ignore what the running ones find."""
         self._closed = True
         self._in_line.clear()
 
@@ -117,16 +122,16 @@ class Names:
             self._threads += 1
             try:
                 Thread(target=self._run, args=(host,), name=f"look-up {host}", daemon=True).start()
-            except RuntimeError as error:  # the system has no thread for us
+            except RuntimeError as error:  # the system refuses another thread
                 self._loop.call_soon(self._ended, host, (), str(error))
 
     def _run(self, host: str) -> None:
-        """In a thread."""
+        """Look one name up. Runs in a thread."""
         found: tuple[str, ...] = ()
         try:
             found = self._look_up(host)
             failure = "" if found else "no such name"
-        except Exception as error:  # noqa: BLE001 - whatever it is, who waits must not be lost
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             failure = why_not(error)
         # The loop may have ended meanwhile.
         with contextlib.suppress(RuntimeError):
@@ -159,7 +164,7 @@ class Names:
 
 
 def system_look_up(host: str) -> tuple[str, ...]:
-    """As this system finds names, in the order of RFC 6724, families taking turns."""
+    """Look a name up as this system does (getaddrinfo(3), RFC 6724 order), then let address families take turns."""
     found: dict[str, int] = {}
     for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         zone = f"%{place[3]}" if len(place) == 4 and place[3] else ""
@@ -168,8 +173,8 @@ def system_look_up(host: str) -> tuple[str, ...]:
 
 
 def interleaved(found: dict[str, int]) -> tuple[str, ...]:
-    """Addresses, given with their families, so that families take turns (RFC 8305 section 4): when one leads nowhere,
-    the next attempt is not one of the same."""
+    """Addresses in an order in which families take turns (RFC 8305 section 4): when one family leads nowhere, the next
+    attempt is not one of the same."""
     families = dict.fromkeys(found.values())
     columns = [[address for address, its in found.items() if its == family] for family in families]
     return tuple(address for address in chain.from_iterable(zip_longest(*columns)) if address is not None)

@@ -12,7 +12,7 @@ from time import monotonic
 
 
 class LazyTimer:
-    """Calls `expire` at the nearest of the deadlines that it was given, or earlier; never after `close`."""
+    """Calls `expire` at the nearest of the deadlines that it was given, or earlier. Never after `close`."""
 
     __slots__ = ("_armed_at", "_expire", "_handle", "_loop")
 
@@ -37,8 +37,8 @@ class LazyTimer:
             self._expire()
 
     def close(self) -> None:
-        """Never fire again. The timer lets go of its owner, which holds the timer: the two would stay in memory until
-        the garbage collector finds the cycle, and that is called rarely (`serve.run`)."""
+        """Never fire again, and let go of the owner. The owner holds the timer, so the two are a reference cycle until
+        then, and the garbage collector looks for cycles rarely (`serve.run`)."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -1,4 +1,8 @@
-"""What both sides of the shell ask of a transport."""
+"""What both sides of the shell ask of a transport and its socket.
+
+asyncio's transports hide the socket. Some questions only the socket can answer: whether octets have come that the loop
+has not read, and how much of what was written the peer has acknowledged. A reset is also an option of the socket.
+"""
 
 import asyncio
 import contextlib
@@ -14,28 +18,31 @@ from typing import Protocol, cast
 from rawgate.message import Peer
 
 HIGH_WATER = 64 * 1024
-"""Octets buffered for a slow peer before the other side is paused; it goes on at `LOW_WATER`."""
+"""Octets buffered for a slow peer at which the other side is paused. asyncio's own default, stated here because the
+budget of buffers counts with it."""
 
 LOW_WATER = 16 * 1024
+"""Octets at which the paused side goes on: a quarter, as in asyncio."""
 
 UNIX = Peer("unix", "unix")
-"""The other end of any Unix socket."""
+"""The peer of any Unix socket: such a peer has no address."""
 
 STATUS_OCTETS = 12
-"""Octets of a response that tell its status: "HTTP/1.1 408"."""
+"""As many octets of a response as tell its status: "HTTP/1.1 408"."""
 
 LAST_READ = 256 * 1024
-"""Octets that are read at once of a connection that is lost; at most `LAST_READS` times: more than a receive buffer."""
+"""Octets that are read at once of a connection that is lost."""
 
 LAST_READS = 64
+"""How often that is done at most: 16 MiB in all, more than a receive buffer (tcp_rmem) holds by default."""
 
 _COUNT = struct.Struct("i")
 _RESET = struct.pack("ii", 1, 0)
 
 
 class Callbacks(Protocol):
-    """What a loop calls. Ours are no subclasses of `asyncio.Protocol`: they are ports (see `relay.ports`), and compiled
-    ahead of time a class can have one base only."""
+    """What a loop calls. Our classes are no subclasses of `asyncio.Protocol`: they are ports already (`relay.ports`),
+    and a class that is compiled ahead of time can have one base only."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
 
@@ -51,15 +58,16 @@ class Callbacks(Protocol):
 
 
 def protocol_of(callbacks: Callbacks) -> asyncio.Protocol:
-    """The same object, as the loop's methods are declared to take it: of it they only ask what it can do."""
+    """A cast for the type checker; the loop duck-types protocols."""
     return cast("asyncio.Protocol", callbacks)
 
 
 def reset_transport(transport: asyncio.Transport) -> None:
     """Close with a TCP reset: SO_LINGER with a time of 0 (socket(7)), then abort.
 
-    A connection that is closing already is reset if that drops octets which are still to be sent: behind them a FIN
-    would say that they were all. If nothing is left to send, its FIN is on its way and says the truth.
+    A connection that is closing already is reset only if octets are still buffered, which the abort drops: a FIN in
+    their place would tell the peer that it has everything. If nothing is buffered, FIN is on its way, and says the
+    truth.
     """
     if transport.get_write_buffer_size() or not transport.is_closing():
         sock = transport.get_extra_info("socket")
@@ -71,20 +79,24 @@ def reset_transport(transport: asyncio.Transport) -> None:
 
 
 def write_backlog(transport: asyncio.Transport) -> int:
-    """Octets written that have not been acknowledged: what the loop buffers, and what the kernel holds (TIOCOUTQ, also
-    called SIOCOUTQ: tcp(7)). Of a Unix socket: what the peer has not read, counted with the kernel's own overhead."""
+    """Octets that were written and not acknowledged: those in the loop's buffer, and those in the kernel's (TIOCOUTQ,
+    also called SIOCOUTQ: tcp(7)). For a Unix socket the kernel counts what the peer has not read, with its own
+    overhead."""
     sock = transport.get_extra_info("socket")
     held = 0
     if sock is not None:
-        # A socket that is gone, or a system that does not tell: then what we hold must do.
+        # A socket that is gone, or a system that does not tell: then the loop's buffer is all that is known.
         with contextlib.suppress(OSError, ValueError):
             (held,) = _COUNT.unpack(ioctl(sock.fileno(), TIOCOUTQ, _COUNT.pack(0)))
     return transport.get_write_buffer_size() + held
 
 
 def read_unasked(transport: asyncio.Transport) -> bytes | None:
-    """What has come that the loop has not read: None is nothing, b"" the end or a loss; anything else is taken away.
-    Does not wait."""
+    """Read what has come and the loop has not read yet. None: nothing; b"": the end, or a loss. Never waits.
+
+    For an idle connection, whose peer has no reason to send. The octets are lost to the loop, so the connection must
+    not be used after anything but None.
+    """
     sock = transport.get_extra_info("socket")
     if transport.is_closing():
         return b""
@@ -104,10 +116,11 @@ def read_unasked(transport: asyncio.Transport) -> bytes | None:
 
 
 def read_left(transport: asyncio.Transport) -> Iterator[bytes]:
-    """What had come on a connection that is lost, and was not read: for `connection_lost`, while the socket is open.
+    """Read what had come on a connection that is lost: for `connection_lost`, while the socket is still open.
 
-    A loop that fails to write gives the connection up without another look. But a peer that answers early, and closes
-    with octets of ours unread, resets behind its answer: that lies in the socket, and a reset does not take it away.
+    A loop whose write fails gives the connection up without reading once more. But a peer that responds early, and
+    closes while octets of ours are unread, sends a reset behind its response. The response lies in the socket, and on
+    Linux the reset does not remove it.
     """
     sock = transport.get_extra_info("socket")
     if sock is None:
@@ -123,8 +136,8 @@ def read_left(transport: asyncio.Transport) -> Iterator[bytes]:
 
 
 def peer_of(transport: asyncio.Transport) -> Peer | None:
-    """The other end: address and port, without an IPv6 zone. None when it is gone: a client may have reset its
-    connection before it was accepted, and what it sent before that can still be read."""
+    """Address and port of the other end, without an IPv6 zone. None: the connection was reset before it was accepted.
+    What the client had sent before that could still be read."""
     name = transport.get_extra_info("peername")
     if isinstance(name, tuple):
         address, port = name[0].partition("%")[0], name[1]

@@ -1,7 +1,8 @@
-"""The upstream's side of the asyncio shell: one protocol per connection, one sweep per process.
+"""The upstream's side of the asyncio shell: one protocol per connection, and one reaper per process.
 
-A connection knows whose octets it carries (`flow`), and that is all it decides. Idle connections belong to their
-pool; an octet, a FIN or a reset that comes while nobody is being served takes the connection out of it.
+A connection knows which flow it carries, and hands everything that comes to that flow. An idle connection belongs to
+its pool. An octet, a FIN or a reset on an idle connection takes it out of the pool: a request must not be sent where
+nobody reads any more, and octets that nobody asked for must never become the response to the next client.
 """
 
 import asyncio
@@ -18,12 +19,16 @@ from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
 REAP_EVERY = 5.0
-"""Seconds between looks for idle upstream connections that have grown too old. `Pool` never leases such a one; the
-sweep only gives the descriptors back."""
+"""Seconds between two rounds of the reaper. `Pool` never leases a connection that has been idle too long, so this
+decides only how soon its descriptor is free."""
 
 
 class UpstreamConnection(UpstreamPort):
-    """One connection to an upstream: to the loop an `asyncio.Protocol`, by what it can do."""
+    """One connection to an upstream. The loop duck-types it as an `asyncio.Protocol`; a flow sees an `UpstreamPort`.
+
+    flow  the exchange or tunnel that it carries; None while it is idle
+    lost  the loop has called `connection_lost`
+    """
 
     __slots__ = ("_closed_for_eof", "_served", "flow", "lost", "pool", "transport")
 
@@ -94,7 +99,7 @@ class UpstreamConnection(UpstreamPort):
         if self.lost:
             return
         if self.transport.get_write_buffer_size():
-            # The answer is here already: an upstream that does not take the rest of its request will not be waited for.
+            # The response is here already: nobody waits for an upstream that does not take the rest of its request.
             reset_transport(self.transport)
         else:
             self.transport.close()
@@ -104,7 +109,7 @@ class UpstreamConnection(UpstreamPort):
             reset_transport(self.transport)
 
     def abandon(self) -> None:
-        """Nobody wants it any more: end the connection, if there is one yet."""
+        """A dial that lost its race, or was cancelled: end the connection, if there is one yet."""
         transport = getattr(self, "transport", None)
         if transport is not None:
             transport.abort()
@@ -120,14 +125,15 @@ class UpstreamConnection(UpstreamPort):
         if flow is not None:
             flow.upstream_data(data, monotonic())
         else:
-            # An answer to nothing: whatever it is, it is not for the next client.
+            # A response to nothing: whatever it is, it is not for the next client.
             self._suspect(data)
             self.pool.lost(self)
             self.reset()
 
     def _suspect(self, came: bytes) -> None:
-        """Octets that nobody asked for. RFC 9112 section 9.5 lets a server say 408 before it closes an idle
-        connection."""
+        """Octets came that nobody asked for. Behind a request with a body they may be a second response to it, which
+        says something about the upstream; see `Pool.suspect`. A 408 says nothing: by it a server
+        that has waited in vain announces that it closes the connection (RFC 9110 section 15.5.9)."""
         if self.bodies and not came.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):
             self.pool.suspect(self.endpoint)
 
@@ -138,6 +144,7 @@ class UpstreamConnection(UpstreamPort):
             self.close()
             return False
         flow.upstream_eof(monotonic())
+        # True keeps our half open: what the flow still writes must go out.
         return self.flow is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,6 +153,7 @@ class UpstreamConnection(UpstreamPort):
         if flow is None:
             self.pool.lost(self)
         else:
+            # A response may lie in the socket that the loop did not read before it gave up.
             flow.upstream_ends()
             for data in read_left(self.transport):
                 flow.upstream_data(data, monotonic())
@@ -153,6 +161,7 @@ class UpstreamConnection(UpstreamPort):
                 if flow is None:
                     return
             if self._closed_for_eof and exc is None:
+                # We closed it for want of a half-close, and all was sent before: an end, and no loss.
                 flow.upstream_eof(monotonic())
             if self.flow is not None:
                 flow.upstream_lost(monotonic())
@@ -167,8 +176,8 @@ class UpstreamConnection(UpstreamPort):
 
 
 class IdleReaper:
-    """Closes idle upstream connections that have grown too old, every few seconds, until stopped. `chores`: what else
-    is done then."""
+    """Every few seconds, until stopped: closes upstream connections that have been idle too long. chores: called after
+    that, each time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pools: Iterable[Pool], *chores: Callable[[], None]) -> None:
         self._loop = loop
