@@ -43,7 +43,7 @@ from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules, reply, request_head, response_tail
 
 INPUTS = 1000
@@ -128,7 +128,7 @@ class Scene:
         path.write_text(filled((FILES / "rawgate" / file).read_text(), values))
         draft = load(path, {"JWT_SECRET": secret.decode()})
         problems = list(draft.problems)
-        date = Calendar()
+        date = HttpDate()
         gate = None
         if draft.config is not None:
             gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems, warnings=[])
@@ -221,7 +221,7 @@ def write(bench: Bench, forwards: Sequence[Forward], responses: Sequence[Respons
     bench.add("write request head", lambda forward: request_head(forward.head, 0, False, b""), forwards)
     heads = [forward.on_response(response) for forward, response in zip(forwards, responses, strict=True)]
     bench.add("write response head", lambda head: head + response_tail(80, 80, b""), heads)
-    date = Calendar()()
+    date = HttpDate()()
     reason = errors.RATE_LIMITED
     bench.add(
         "write reply, 429",

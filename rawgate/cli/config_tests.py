@@ -11,7 +11,7 @@ from rawgate.cli.arguments import add_config, command
 from rawgate.config.load import load
 from rawgate.offline.config_tests import Report, Result, run_tests
 from rawgate.offline.page import Page, visible, wants_colour
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def try_config(path: Path) -> tuple[Loaded, Report]:
     """Load a configuration and run its tests. Raises ConfigError."""
     draft = load(path, os.environ)
     new_id = RequestIds()
-    loaded = compile_draft(draft, new_id=new_id, date=Calendar())
+    loaded = compile_draft(draft, new_id=new_id, date=HttpDate())
     return loaded, run_tests(loaded, draft.line, new_id=new_id, wall=time())
 
 

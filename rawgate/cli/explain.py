@@ -16,7 +16,7 @@ from rawgate.message import Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.page import Page, wants_colour
 from rawgate.offline.sample import request_octets
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import load_gate
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _address(text: str) -> str:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    new_id, date = RequestIds(), Calendar()
+    new_id, date = RequestIds(), HttpDate()
     loaded = load_gate(arguments.config, os.environ, new_id=new_id, date=date)
     octets = request_octets(arguments.method, arguments.url, arguments.fields)
     peer = Peer(arguments.peer, arguments.peer)

@@ -14,7 +14,7 @@ from rawgate.config.command_line import duration, secret
 from rawgate.config.invalid import InvalidError
 from rawgate.offline.mint import MintError, mint_token
 from rawgate.offline.page import Page, put
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import load_gate
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _claim(text: str) -> tuple[str, object]:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    loaded = load_gate(arguments.config, os.environ, new_id=RequestIds(), date=Calendar())
+    loaded = load_gate(arguments.config, os.environ, new_id=RequestIds(), date=HttpDate())
     try:
         key = None if arguments.key is None else secret(arguments.key, os.environ)
     except InvalidError as error:

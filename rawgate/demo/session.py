@@ -23,9 +23,9 @@ from rawgate.demo.tour import show_chapter, show_end, show_heading, show_step
 from rawgate.net.listener import RecordSink
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.run import Stop, run_on_uvloop, until_stopped
+from rawgate.serve.run import ShutdownSignals, run_on_uvloop, until_stopped
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say
 
@@ -45,12 +45,12 @@ def stay_open(page: Page, port: int) -> int:
 
 
 async def _stay(page: Page, port: int) -> int:
-    stop = Stop(asyncio.get_running_loop())
+    signals = ShutdownSignals(asyncio.get_running_loop())
     credentials, lines = Credentials(), LiveLog(page)
     async with _open(credentials, port, lines) as service:
         show_quickstart(page, service.urls[0], credentials)
         lines.heading()
-        status = await until_stopped(service, stop, say)
+        status = await until_stopped(service, signals, say)
     say("stopped")
     return status
 
@@ -78,17 +78,17 @@ async def _play(page: Page, port: int) -> int:
 @contextlib.asynccontextmanager
 async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIterator[Service]:
     """Services and, before them, the gateway, for as long as the block lasts."""
-    date, new_id = Calendar(), RequestIds()
+    date, new_id = HttpDate(), RequestIds()
     async with services() as ports:
         loaded = _load(credentials.variables, ports, port, new_id, date)
         async with serving(
-            loaded, log, new_id=new_id, date=date, elsewhere="choose another one with --port (0: any free one)"
+            loaded, log, new_id=new_id, date=date, hint="choose another one with --port (0: any free one)"
         ) as service:
             yield service
 
 
 def _load(
-    environ: Mapping[str, str], ports: Mapping[str, int], port: int, new_id: RequestIds, date: Calendar
+    environ: Mapping[str, str], ports: Mapping[str, int], port: int, new_id: RequestIds, date: HttpDate
 ) -> Loaded:
     """The demo's configuration, with the ports of here and now."""
     draft = load_content(Path("demo.toml"), sample_text("demo").encode(), environ)

@@ -44,7 +44,7 @@ FILE_WRITE = 64 * 1024
 SELDOM = 60.0  # seconds between two reports that it cannot be written
 
 
-def keep_quiet(text: str) -> None:
+def ignore(text: str) -> None:
     """For logs that nobody watches."""
 
 
@@ -52,7 +52,7 @@ class AccessLog:
     """`fd` stays the caller's: it is neither changed nor closed. `capacity`: records that may wait. `report` is told,
     in lines, what the operator should know: by the log's thread, and at the end by whoever closes it."""
 
-    def __init__(self, fd: int, capacity: int = 65536, report: Callable[[str], None] = keep_quiet) -> None:
+    def __init__(self, fd: int, capacity: int = 65536, report: Callable[[str], None] = ignore) -> None:
         self._fd = fd
         self._tell = report
         self._is_told = False  # that writing fails, as it still does

@@ -27,7 +27,7 @@ Report = Callable[[str, str], None]
 """`(what it is about, one line)`: what is about one thing may be told as seldom as the reader likes."""
 
 
-def keep_quiet(about: str, text: str) -> None:
+def ignore(about: str, text: str) -> None:
     """For gates that serve nobody: what fails there is shown as the verdict."""
 
 
@@ -285,7 +285,7 @@ def compile_gate(
     date: Callable[[], bytes],
     problems: list[Problem],
     warnings: list[Problem],
-    report: Report = keep_quiet,
+    report: Report = ignore,
 ) -> Gate | None:
     """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them; what
     rarely means what it says is appended to `warnings`.

@@ -145,7 +145,7 @@ Dial = Callable[["Pool", Waiter], None]
 """Starts a dial in the background that ends in `Pool.dialed` or `Pool.dial_failed`; never calls back at once."""
 
 
-def keep_quiet(text: str) -> None:
+def ignore(text: str) -> None:
     """For pools that nobody watches."""
 
 
@@ -173,7 +173,7 @@ class Pool:
         self,
         options: UpstreamOptions,
         dial: Dial,
-        report: Callable[[str], None] = keep_quiet,
+        report: Callable[[str], None] = ignore,
         slots: Quota | None = None,
         queue: Quota | None = None,
     ) -> None:

@@ -1,10 +1,10 @@
-"""What wires the rooms together. The only door to uvloop.
+"""Wires the rooms together and serves. The only door to uvloop.
 
 load         a configuration file → a gate that decides, or every finding at once
-clock        time of day and request ids, for the rooms that may not read them
-service      listening sockets, pools, client connections: `serving`, for `run` and for the demo
+clock        the Date field and request ids, for the rooms that may not read clocks
+service      listening sockets, pools, client connections: `serving`, used by `run` and by the demo
 run          one process from start to end: signals, drain, exit status
-memory       gives back to the system what has been let go
-telling      what a person is told, so that it cannot fail what is served
-descriptors  how many connections the process can hold
+memory       gives freed memory back to the system
+telling      messages for a person, which can neither fail nor delay what is served
+descriptors  how many connections the process can hold, and how many its configuration may ask for
 """

@@ -1,4 +1,4 @@
-"""Time and random octets, as the rooms that may not read them are given them."""
+"""Time and random octets for the rooms that may read neither: they are given these objects, and call them."""
 
 from email.utils import formatdate
 from os import urandom
@@ -6,8 +6,11 @@ from time import time
 
 
 class RequestIds:
-    """128 random bits as 32 hexadecimal digits, a call. The kernel is asked for many at a time: a system call per
-    request would cost as much as routing it. One per process: two that share a buffer would share ids."""
+    """Each call returns 128 random bits as 32 hexadecimal digits: as long as a trace id (W3C Trace Context).
+
+    The kernel is asked for 256 ids at a time, since a system call per request would cost as much as routing it. Each
+    process needs an object of its own: two processes that share the buffer would share ids.
+    """
 
     __slots__ = ("_at", "_digits")
 
@@ -24,8 +27,9 @@ class RequestIds:
         return self._digits[at : at + 32]
 
 
-class Calendar:
-    """The value of a Date field (IMF-fixdate, RFC 9110 section 5.6.7), formatted once per second."""
+class HttpDate:
+    """Each call returns the value of a Date field for now (IMF-fixdate, RFC 9110 section 5.6.7). It is formatted once
+    per second."""
 
     __slots__ = ("_date", "_second")
 

@@ -1,9 +1,9 @@
 """How many descriptors the process may hold, and how many its configuration can ask for.
 
-The usual soft limit is 1,024, and each request in flight takes two: a client's and an upstream's. So the limit is
-raised as far as this process may raise it. When even that is too low nothing is refused at start: the configured limits
-are what may come, not what will. But it is said, since out of descriptors new connections are closed unanswered, and
-requests that need another upstream connection are told 503.
+The usual soft limit is 1,024, and each request in flight takes two descriptors: a client's and an upstream's. So the
+soft limit is raised to the hard one, as Go's runtime does. If even that is too low, the gateway starts all the same:
+the configured limits say what may come, not what will. But the operator is told, since a process without descriptors
+closes new connections without a response, and replies with 503 where it needs another upstream connection.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from rawgate.config.model import Config
 from rawgate.net.listener import REFUSED
 
 RESERVE = 64
-"""For all else: listening sockets, the loop, the log, name resolution, modules being loaded."""
+"""Descriptors for everything else: listening sockets, the loop, the log, name resolution, modules being loaded."""
 
 
 def raise_limit() -> int | None:
-    """Raise the limit as far as it goes. Returns what it is now; None: unlimited."""
+    """Raise the soft limit to the hard one. Returns the limit as it is then; None: unlimited."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # macOS refuses "unlimited" here; then it stays as it was.
+        # macOS refuses "unlimited" as a soft limit; then the limit stays as it was.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -28,20 +28,21 @@ def raise_limit() -> int | None:
 
 
 def wanted(config: Config) -> int:
-    """Descriptors in use when every configured limit is reached."""
+    """How many descriptors are in use when every configured limit is reached."""
     return config.gateway.limits.connections + _upstream_connections(config) + REFUSED + RESERVE
 
 
 def _upstream_connections(config: Config) -> int:
-    """Of all upstreams. Tunnels come on top of the others, but no more of them than there are clients. Only those count
-    that somebody asked for: `max_tunnels` left out means that there is no limit, not that as many are wanted."""
+    """How many upstream connections there can be. Tunnels come on top of `max_connections`, but there are never more of
+    them than clients. `max_tunnels` counts only where it is written: left out, it means "no limit", and nobody asked
+    for that many."""
     upstreams = config.upstreams.values()
     tunnels = sum(upstream.max_tunnels or 0 for upstream in upstreams)
     return sum(upstream.max_connections for upstream in upstreams) + min(tunnels, config.gateway.limits.connections)
 
 
 def shortage(config: Config, limit: int | None) -> str:
-    """One sentence for the operator when the limit may be too low, else ""."""
+    """One sentence for the operator if the limit may be too low, else ""."""
     most = wanted(config)
     if limit is None or limit >= most:
         return ""

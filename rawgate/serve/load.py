@@ -1,4 +1,4 @@
-"""From a configuration file to a gate that decides: every finding of every room, at once."""
+"""From a configuration file to a gate that decides. Reports the findings of all rooms at once."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,14 +9,16 @@ from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
-from rawgate.policy.compile import Report, compile_gate, keep_quiet
+from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate
 from rawgate.wire import RequestRules
 
 
 class Loaded(Struct, frozen=True):
-    """A configuration that can be served, and the gate compiled from it. `warnings`: a line for each thing in it that
-    rarely means what it says."""
+    """A configuration that can be served, and the gate that was compiled from it.
+
+    warnings  a line for each setting that is allowed, and that rarely means what its author wants
+    """
 
     config: Config
     gate: Gate
@@ -29,16 +31,17 @@ def load_gate(
     *,
     new_id: Callable[[], str],
     date: Callable[[], bytes],
-    report: Report = keep_quiet,
+    report: Report = ignore,
 ) -> Loaded:
     """Read and compile `path`. Raises ConfigError with one line per finding."""
     return compile_draft(load(path, environ), new_id=new_id, date=date, report=report)
 
 
 def compile_draft(
-    draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes], report: Report = keep_quiet
+    draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes], report: Report = ignore
 ) -> Loaded:
-    """Compile what was read. Raises ConfigError with one line per finding, those of reading included."""
+    """Compile a configuration that was read. Raises ConfigError with one line per finding; the findings of reading are
+    among them."""
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
@@ -52,7 +55,7 @@ def compile_draft(
 
 
 def request_rules(loaded: Loaded) -> RequestRules:
-    """What a configuration asks of a request head."""
+    """The rules by which request heads are read: the configured limits, and the fields that the gate asks for."""
     limits, gate = loaded.config.gateway.limits, loaded.gate
     fast = loaded.config.gateway.parser == "fast"
     return RequestRules(

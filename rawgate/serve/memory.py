@@ -1,23 +1,23 @@
-"""Gives memory back to the system when much of it has been let go.
+"""Gives memory back to the system after a peak.
 
-glibc keeps what is freed below something that is still in use: after 1,000 connections that had held 340 MiB in all,
-it kept them. `malloc_trim(3)` returns every page that is free, wherever it lies. It walks through all of the heap, so
-it is called when that is worth it, and when it is quiet: when no more is being let go. Where the C library has no such
-function (musl, macOS) nothing is done.
+glibc returns freed memory only from the top of its heap: after 1,000 connections that had held 340 MiB in all, it kept
+all of that. `malloc_trim(3)` returns every free page, wherever it lies. It walks through the whole heap, so it is
+called only when that is worth it, and only once the amount held has stopped falling. Where the C library has no such
+function (musl, macOS), nothing is done.
 """
 
 import ctypes
 from collections.abc import Callable
 
 WORTH = 16 * 1024 * 1024
-"""Octets that must have been let go."""
+"""Octets that must have been freed since the peak."""
 
 CONNECTION = 16 * 1024
-"""Octets that a connection is taken for, beside what it holds: its objects, and memory that went through it."""
+"""An estimate of the octets that a connection costs beside what it holds: its objects, and what passed through it."""
 
 
 def trim_of_this_system() -> Callable[[], object] | None:
-    """`malloc_trim(0)`, if there is one."""
+    """`malloc_trim(0)`, or None where there is no such function."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
@@ -26,16 +26,17 @@ def trim_of_this_system() -> Callable[[], object] | None:
 
 
 class Memory:
-    """Watches what is held, and trims."""
+    """Watches how much is held, and trims after a peak."""
 
     def __init__(self, trim: Callable[[], object] | None) -> None:
         self._trim = trim
         self._most = self._last = 0
 
     def look(self, held: int, peak: int) -> None:
-        """Octets that are held now, and the most since the last look. To be called every few seconds."""
+        """To be called every few seconds. held: octets that are held now; peak: the most since the last call."""
         self._most = max(self._most, peak)
         falling, self._last = held < self._last, held
+        # Not while it still falls: one walk through the heap at the end does for all. Not while half of it is in use.
         if falling or self._most - held < WORTH or held > self._most // 2:
             return
         self._most = held

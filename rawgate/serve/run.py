@@ -2,9 +2,10 @@
 
     load → listen → serve → (SIGTERM, SIGINT, SIGQUIT) → pre_stop → drain → exit 0
 
-From the signal on each response says `Connection: close`. `pre_stop` keeps serving, so that a load balancer can learn
-that this process is going. Draining closes the listening sockets and idle connections, and gives what has begun `drain`
-seconds; what is left then is reset. A second signal ends the process at once.
+From the signal on, each response says `Connection: close`. During `pre_stop` the process still accepts connections, so
+that a load balancer can learn that it is going (Kubernetes: the `preStop` hook). Draining closes the listening sockets
+and idle connections, and gives the requests that have begun `drain` seconds. What is left then is cut. A second signal
+ends the process at once.
 """
 
 import asyncio
@@ -23,18 +24,19 @@ import uvloop
 from rawgate.config.model import Config
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve import descriptors
-from rawgate.serve.clock import Calendar, RequestIds
+from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import Loaded, load_gate
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say, unfailing
 
 GC_THRESHOLDS = (10_000, 50, 1_000)
+"""`gc.set_threshold`, instead of CPython's (700, 10, 10): see `_serve`."""
 
-SELDOM = 1.0
-"""Seconds between two reports about one route's failing rewrite: with every request, they would be a flood."""
+REPORT_EVERY = 1.0
+"""Seconds between two reports about one thing, such as a route's failing rewrite: one per request would be a flood."""
 
 LOG_CLOSE_TIMEOUT = 5.0
-"""Seconds that a reader of the log has to take what is left at the end."""
+"""Seconds that the reader of the log has at the end to take what is left."""
 
 
 def run(path: Path, environ: Mapping[str, str]) -> int:
@@ -45,8 +47,8 @@ def run(path: Path, environ: Mapping[str, str]) -> int:
 
 
 def _run(path: Path, environ: Mapping[str, str], stdout: int) -> int:
-    calendar, new_id = Calendar(), RequestIds()
-    loaded = load_gate(path, environ, new_id=new_id, date=calendar, report=Seldom(say, monotonic))
+    date, new_id = HttpDate(), RequestIds()
+    loaded = load_gate(path, environ, new_id=new_id, date=date, report=Throttled(say, monotonic))
     for warning in loaded.warnings:
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
@@ -55,19 +57,20 @@ def _run(path: Path, environ: Mapping[str, str], stdout: int) -> int:
     log = AccessLog(stdout, report=say)
     log.start()
     try:
-        return run_on_uvloop(_serve(loaded, calendar, new_id, log))
+        return run_on_uvloop(_serve(loaded, date, new_id, log))
     finally:
         log.close(LOG_CLOSE_TIMEOUT)
 
 
 def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine to its end, on an event loop of its own. Returns what it returns."""
+    """Run a coroutine to its end on an event loop of its own. Returns its result."""
     with contextlib.closing(uvloop.new_event_loop()) as loop:
         return loop.run_until_complete(coroutine)
 
 
-class Seldom:
-    """Says one thing a second about each route or limit, and with the next one how many it kept to itself."""
+class Throttled:
+    """A `Report` that passes on one line a second about each route or limit, and says with the next line how many it
+    left out."""
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
         self._say = say
@@ -76,40 +79,41 @@ class Seldom:
 
     def __call__(self, about: str, text: str) -> None:
         now = self._clock()
-        until, kept = self._quiet.get(about, (-SELDOM, 0))
+        until, kept = self._quiet.get(about, (-REPORT_EVERY, 0))
         if now < until:
             self._quiet[about] = (until, kept + 1)
             return
-        self._quiet[about] = (now + SELDOM, 0)
+        self._quiet[about] = (now + REPORT_EVERY, 0)
         self._say(f"{text} ({kept} more since the last report)" if kept else text)
 
 
-async def _serve(loaded: Loaded, calendar: Calendar, new_id: RequestIds, log: AccessLog) -> int:
+async def _serve(loaded: Loaded, date: HttpDate, new_id: RequestIds, log: AccessLog) -> int:
     loop = asyncio.get_running_loop()
-    stop = Stop(loop)
-    ignore(loop, say)
-    async with serving(loaded, log, new_id=new_id, date=calendar, report=say) as service:
+    signals = ShutdownSignals(loop)
+    ignore_other_commands(loop, say)
+    async with serving(loaded, log, new_id=new_id, date=date, report=say) as service:
         for url in service.urls:
             say(f"listening on {url}")
-        # What is loaded stays: the collector need not look at it again.
+        # What is loaded now stays loaded: take it out of the collector's sight.
         gc.collect()
         gc.freeze()
-        # Nearly nothing here is part of a cycle, so the collector finds little; but a full collection over 5,000 open
-        # connections took 205 ms, in which nobody is served. Young objects are looked at as before, old ones rarely.
+        # Nearly nothing that is made per request is part of a cycle, so the collector finds little. But a full
+        # collection over 5,000 open connections took 205 ms, in which nobody was served. So old objects are looked at
+        # rarely.
         gc.set_threshold(*GC_THRESHOLDS)
         say(f"ready; {_count(loaded.config)}")
-        status = await until_stopped(service, stop, say)
+        status = await until_stopped(service, signals, say)
     say("stopped")
     return status
 
 
-class Stop:
-    """SIGTERM, SIGINT and SIGQUIT (nginx's word for it), heard from the moment that this is made: before anybody is
-    told that the gateway is there.
+class ShutdownSignals:
+    """SIGTERM, SIGINT and SIGQUIT (with which nginx ends gracefully) as events. It must be made before anybody is told
+    that the gateway is there: a signal that comes earlier ends the process without draining.
 
-    asked    the process shall end
-    at_once  it was told so twice
-    over     nothing is left to wait for
+    asked    the first signal came: the process shall end
+    at_once  a second one came
+    over     nothing is left to wait for: the last connection has gone, or a second signal came
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -129,31 +133,32 @@ IGNORED = {
     signal.SIGUSR1: "there is no log file to open again; see Rotation in operating.md",
     signal.SIGUSR2: "a running program cannot be replaced; start another one",
 }
-"""Signals that other servers take as commands, and that would end a process which does not expect them."""
+"""Signals that other servers take as commands. Unhandled, each of them would end the process."""
 
 
-def ignore(loop: asyncio.AbstractEventLoop, say: Callable[[str], None]) -> None:
-    """Let these pass, and say so."""
+def ignore_other_commands(loop: asyncio.AbstractEventLoop, say: Callable[[str], None]) -> None:
+    """Ignore these signals, and tell the operator so."""
     for number, why in IGNORED.items():
         loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
 
 
-async def until_stopped(service: Service, stop: Stop, say: Callable[[str], None]) -> int:
-    """Serve until told to stop, then come to an end as the configuration says. Returns the exit status."""
+async def until_stopped(service: Service, signals: ShutdownSignals, say: Callable[[str], None]) -> int:
+    """Serve until told to stop, then wind down as the configuration says. Returns the exit status: 1 after a
+    second signal, which cuts the requests that are left."""
     timeouts = service.config.gateway.timeouts
-    await stop.asked.wait()
+    await signals.asked.wait()
     service.wind_down()
     if timeouts.pre_stop:
         say(f"stopping in {timeouts.pre_stop:g} s")
-        await _within(timeouts.pre_stop, stop.at_once)
-    service.drain(stop.over.set)
-    if not stop.over.is_set():
+        await _within(timeouts.pre_stop, signals.at_once)
+    service.drain(signals.over.set)
+    if not signals.over.is_set():
         say(f"draining: {_connections(len(service.connections.open))}, at most {timeouts.drain:g} s")
-        await _within(timeouts.drain, stop.over)
+        await _within(timeouts.drain, signals.over)
     left = await service.cut()
     if left:
         say(f"cut {_connections(left)}")
-    return 1 if stop.at_once.is_set() else 0
+    return 1 if signals.at_once.is_set() else 0
 
 
 def _connections(count: int) -> str:
@@ -161,7 +166,7 @@ def _connections(count: int) -> str:
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:
-    """Wait for the event, but not longer."""
+    """Wait for the event, for so long at most."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()

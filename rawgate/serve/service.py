@@ -1,7 +1,7 @@
 """A loaded configuration while it is served: listening sockets, pools, the book of client connections.
 
-Everything that serves does so through `serving`: `run`, and the demo. They differ in where records go and in what they
-tell a person, so both are handed in or left to them.
+Both that serve, `run` and the demo, do so through `serving`. They differ in where records go and in what a person is
+told, so both of these are parameters.
 """
 
 import asyncio
@@ -20,15 +20,17 @@ from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, keep_quiet
+from rawgate.relay.pool import Pool, UpstreamOptions, ignore
 from rawgate.serve.load import Loaded, request_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.wire import ResponseRules
 
 BACKLOG = 4096
+"""Connections that the kernel has accepted and we have not (listen(2)). The kernel cuts it to `net.core.somaxconn`,
+which is 4096 since Linux 5.4; nginx asks for 511. A full queue drops SYNs, and clients wait a second to try again."""
 
-SELDOM = 60.0
-"""Seconds between two reports of one kind of trouble."""
+REPORT_EVERY = 60.0
+"""Seconds between two reports of evicted connections."""
 
 
 class StartError(RawgateError):
@@ -36,9 +38,9 @@ class StartError(RawgateError):
 
 
 class Service:
-    """What is open while a configuration is served. `serving` makes and ends one.
+    """Everything that is open while a configuration is served. `serving` makes and ends it.
 
-    urls  where it listens, in the order of `gateway.listen`: "http://127.0.0.1:8080", "unix:PATH"
+    urls  the addresses, in the order of `gateway.listen`: "http://127.0.0.1:8080", "unix:PATH"
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Service:
         log: RecordSink,
         new_id: Callable[[], str],
         date: Callable[[], bytes],
-        report: Callable[[str], None] = keep_quiet,
+        report: Callable[[str], None] = ignore,
         look_up: LookUp = system_look_up,
     ) -> None:
         config, gate = loaded.config, loaded.gate
@@ -88,18 +90,18 @@ class Service:
         )
         self._report = report
         self._memory = Memory(trim_of_this_system())
-        self._closed = 0  # client connections that held too much, not told yet
+        self._closed = 0  # client connections that were evicted and not reported yet
         self._quiet_until = 0.0
         self._reaper = IdleReaper(loop, self._pools.values(), self._tidy, self._names.refresh)
 
-    async def listen(self, elsewhere: str) -> None:
-        """Open every address of `gateway.listen`. `elsewhere`: how another one is chosen, for the StartError."""
+    async def listen(self, hint: str) -> None:
+        """Open every address of `gateway.listen`. hint: how a person chooses another address, for the StartError."""
         for listen in self.config.gateway.listen:
             try:
                 server, url = await self._open(listen)
             except OSError as error:
                 where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
-                raise StartError(f"cannot listen on {where}: {_advice(listen, error, elsewhere)}") from error
+                raise StartError(f"cannot listen on {where}: {_advice(listen, error, hint)}") from error
             self._servers.append(server)
             self.urls.append(url)
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
@@ -117,7 +119,8 @@ class Service:
         return server, f"http://{_authority(listen.host, port)}"
 
     async def _leave_to_others(self, path: str) -> None:
-        """uvloop takes the name of a Unix socket from whoever serves it. One that nobody serves is a leftover."""
+        """Refuse the name of a Unix socket that another process serves: uvloop would take it over without a word. A
+        socket that nobody serves is a leftover, and uvloop may replace it."""
         try:
             transport, _ = await self._loop.create_unix_connection(asyncio.Protocol, path)
         except OSError:
@@ -126,7 +129,7 @@ class Service:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
     def _tidy(self) -> None:
-        """Look after memory; see `net.buffer_budget`."""
+        """Every few seconds: look after memory; see `net.buffer_budget` and `serve.memory`."""
         connections, buffers = self.connections, self.connections.buffers
         connections.tidy()
         rest = CONNECTION * len(connections.open)
@@ -134,7 +137,7 @@ class Service:
         self._closed += buffers.closed
         buffers.renew()
         if self._closed and self._loop.time() >= self._quiet_until:
-            self._quiet_until = self._loop.time() + SELDOM
+            self._quiet_until = self._loop.time() + REPORT_EVERY
             self._report(
                 f"clients left more unread or unsent than gateway.limits.buffers ({buffers.limit:,} octets in all): "
                 f"the connections that held most were closed, {self._closed:,} of them"
@@ -142,11 +145,12 @@ class Service:
             self._closed = 0
 
     def wind_down(self) -> None:
-        """Serve on, and let each response say that it is the last one on its connection."""
+        """Serve on, but let each response say that it is the last one on its connection."""
         self.connections.wind_down()
 
     def drain(self, emptied: Callable[[], None]) -> None:
-        """Take no new connections; serve what has begun. `emptied` is called when the last connection is gone."""
+        """Accept no new connections, and serve the requests that have begun. Calls `emptied` when the last connection
+        is gone."""
         self._stop_listening()
         self.connections.drain(emptied)
 
@@ -155,12 +159,12 @@ class Service:
         left = len(self.connections.open)
         self.connections.abort()
         if left:
-            # One more turn of the loop, so that each of them writes its log line.
+            # One more turn of the loop, in which each of them learns of its loss and writes its record.
             await asyncio.sleep(0)
         return left
 
     def close(self) -> None:
-        """Let go of all that is open, but for client connections."""
+        """Close everything that is open, except client connections."""
         self._stop_listening()
         self._reaper.stop()
         self._dial.cancel()
@@ -187,17 +191,20 @@ async def serving(
     *,
     new_id: Callable[[], str],
     date: Callable[[], bytes],
-    elsewhere: str = "change gateway.listen",
-    report: Callable[[str], None] = keep_quiet,
+    hint: str = "change gateway.listen",
+    report: Callable[[str], None] = ignore,
 ) -> AsyncIterator[Service]:
-    """Serve for as long as the block lasts. Raises StartError when an address cannot be had.
+    """Serve while the block lasts. Raises StartError when an address cannot be opened.
 
-    `new_id`, `date`: those that the gate was compiled with. `report` is told what the operator should know, in lines.
-    What is still open at the end is cut.
+    new_id, date  the functions that the gate was compiled with
+    hint          how a person chooses another address, for the StartError
+    report        is told, line by line, what the operator should know
+
+    Connections that are still open at the end are cut.
     """
     service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report)
     try:
-        await service.listen(elsewhere)
+        await service.listen(hint)
         yield service
     finally:
         await service.cut()
@@ -206,8 +213,9 @@ async def serving(
 
 @contextlib.contextmanager
 def _made_with(mode: int | None) -> Iterator[None]:
-    """What is made meanwhile has this mode from its first moment: a `chmod` would come after somebody could connect.
-    The umask is the whole process's, in which nothing else makes files at that time."""
+    """Files that are made during the block have this mode from their first moment. A `chmod` afterwards would be too
+    late: somebody could have connected. The umask belongs to the whole process, and nothing else makes files at that
+    time."""
     if mode is None:
         yield
         return
@@ -242,18 +250,19 @@ def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOpti
     )
 
 
-def _advice(listen: Listen, error: OSError, elsewhere: str) -> str:
-    """The system's words, and what to do."""
+def _advice(listen: Listen, error: OSError, hint: str) -> str:
+    """The system's words for an error, and what a person can do about it. 98 and 48 are EADDRINUSE, on Linux and on
+    macOS."""
     said = os.strerror(error.errno) if error.errno else str(error)
     match error:
         case OSError(errno=98 | 48) if listen.path:
-            return f"{said}; something else has this name: remove it, or {elsewhere}"
+            return f"{said}; something else has this name: remove it, or {hint}"
         case _ if listen.path:
             return f"{said}; its folder must be there, and the user who starts rawgate must be allowed to write to it"
         case PermissionError():
             return f"{said}; ports under 1024 need privileges: take a higher one, or give CAP_NET_BIND_SERVICE"
         case OSError(errno=98 | 48):
-            return f"{said}; another program has this port: stop it, or {elsewhere}"
+            return f"{said}; another program has this port: stop it, or {hint}"
     return f"{said}; is this an address of this host?"
 
 

@@ -1,9 +1,10 @@
-"""What a person is told, on stderr: nothing that serves may fail, or wait, because nobody takes it.
+"""Messages for a person, on stderr. They must neither fail nor delay what is served, whoever reads them.
 
-The reader of stderr may have gone (`2>&1 | head`) or stalled, its disk may be full. Python's own stream raises then, in
-whatever was serving; it keeps what it could not write, and the exit status becomes 120 because of that; a stalled
-reader holds up the event loop. So while a gateway serves, `sys.stderr` is a stream that drops what is not taken.
-Tracebacks go there too. So does what a configuration's own code prints: stdout belongs to the log.
+The reader of stderr may have gone (`2>&1 | head`), may have stalled, or its disk may be full. Python's own stream then
+does three bad things: it raises in whatever code was serving; it keeps what it could not write, which makes the exit
+status 120; and it blocks the event loop while the reader is stalled. So while a gateway serves, `sys.stderr` is a
+stream that drops what is not taken at once. Tracebacks go there too. So does what a configuration's own code prints,
+since stdout belongs to the log.
 """
 
 import contextlib
@@ -14,12 +15,12 @@ import sys
 from collections.abc import Iterator
 
 PIECE = 4096
-"""Octets that a pipe takes without blocking once it is said to be writable: PIPE_BUF (pipe(7))."""
+"""Octets that a pipe takes without blocking once poll(2) calls it writable: PIPE_BUF (pipe(7))."""
 
 
 class Unfailing(io.TextIOBase):
-    """A text stream to a descriptor, which stays the caller's. Writing never raises and never waits; what is not taken
-    at once is lost."""
+    """A text stream to a descriptor. The caller keeps the descriptor, and closes it. Writing never raises and never
+    waits: what is not taken at once is lost."""
 
     encoding = "utf-8"
 
@@ -44,14 +45,14 @@ class Unfailing(io.TextIOBase):
 
 @contextlib.contextmanager
 def unfailing() -> Iterator[None]:
-    """For as long as the block lasts, all that is printed goes to stderr, and cannot fail."""
+    """While the block lasts, everything that is printed goes to stderr by a stream that cannot fail."""
     stream = Unfailing(sys.stderr.fileno())
     with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
         yield
 
 
 def say(text: str) -> None:
-    """Tell the operator, in one line."""
+    """Tell the operator something, in one line."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"rawgate: {text}\n")
         sys.stderr.flush()
