@@ -1,13 +1,13 @@
-"""Who is at the other end, when proxies may stand between.
+"""The client's address, when proxies may stand between.
 
-The socket's peer is a fact. All else about a client's address is hearsay, believed only from a peer in
-`trusted_proxies`: then X-Forwarded-For is walked from the right, the end that the nearest proxy wrote, for as long as
-the address found is itself a trusted proxy's. The first that is not is the client. Walking from the left would take
-whatever the client wrote there.
+The address of the socket's peer is a fact. All other addresses come from header fields, which are believed only if the
+peer is in `trusted_proxies`. Then X-Forwarded-For is read from the right, where the nearest proxy has written, as long
+as the addresses are those of trusted proxies. The first other address is the client's. (nginx does so with
+`real_ip_recursive on`.) From the left one would read what the client itself has written.
 
-An entry that is no address stops the walk: what stands left of it was vouched for by nobody. An empty one says nothing
-(RFC 9110 section 5.6.1.2).
-A Unix socket's peer has no address: all of them are trusted, or none.
+An entry that is no address ends the walk, because no trusted proxy vouches for the entries left of it. An empty entry
+says nothing (RFC 9110 section 5.6.1.2). The peer of a Unix socket has no address: all such peers are trusted, or none,
+as with nginx's `set_real_ip_from unix:`.
 """
 
 import re
@@ -19,25 +19,28 @@ from typing import Final
 from rawgate.config.model import Trusted
 
 _REMEMBERED = 4096
+"""Addresses that each look-up remembers; some 400 octets each."""
 _HOST_BITS = 64
 
 MOST_HOPS = 16
-"""Trusted proxies that a request may have passed: the last of them is then taken for the client."""
+"""Entries of X-Forwarded-For that are read; if all are trusted proxies, the last one read is the client. Real chains
+have one to four. nginx reads them all; a head of 16 KiB has room for two thousand."""
 
 _PORT = re.compile(r"(?:\[([^\]]*)\]|([0-9.]+))(?::[0-9]{1,5})?").fullmatch
 
 
 NOWHERE = b"unknown"
-"""RFC 7239 section 6.2."""
+"""The forwarding fields' word for a peer without an address (RFC 7239 section 6.2)."""
 
 
 class PeerAddress:
-    """One address on the way.
+    """The address of the peer, of a proxy before it, or of the client.
 
-    address  its usual text form; an IPv4-mapped IPv6 address as IPv4
+    address  in its usual text form; an IPv4-mapped IPv6 address as IPv4
     octets   the same for a header field; NOWHERE for a Unix socket
-    trusted  whether it is a trusted proxy's
-    bucket   whom a limiter counts: "ip:" and the address, of IPv6 the /64, which is what one customer commonly has
+    trusted  it is the address of a trusted proxy
+    bucket   the key under which a limiter counts it: "ip:" and the address. Of IPv6 it is the /64, the smallest network
+             that a customer gets (RFC 6177), or one customer could use up a limit 2**64 times
     """
 
     __slots__ = ("address", "bucket", "octets", "trusted")
@@ -56,7 +59,7 @@ ClientOf = Callable[[PeerAddress, dict[bytes, bytes]], PeerAddress]
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """An address, with a port or not; None for anything else, zones ("%eth0") included."""
+    """Read an address with or without a port. None for all other text, also for a zone ("%eth0")."""
     text = text.strip(" \t")
     ported = _PORT(text)
     if ported is not None:
@@ -74,13 +77,13 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 def _bucket(address: IPv4Address | IPv6Address) -> str:
     if isinstance(address, IPv4Address):
         return f"ip:{address}"
-    # As an IPv6Network would say it, for a tenth of its price.
+    # The text of an IPv6Network, which would cost ten times as much.
     return f"ip:{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"
 
 
 def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None) -> tuple[PeerOf, ClientOf]:
-    """The two questions about addresses, with `gateway.trusted_proxies` and `gateway.client_ip_header` built in.
-    Both remember a bounded number of addresses."""
+    """The two look-ups for `gateway.trusted_proxies` and `gateway.client_ip_header`. Both remember a bounded number of
+    addresses."""
 
     networks = [network for network in trusted if not isinstance(network, str)]
     nowhere = "unix" in trusted
@@ -92,7 +95,7 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
         is_trusted = any(address.version == network.version and address in network for network in networks)
         return PeerAddress(str(address), str(address).encode(), is_trusted, _bucket(address))
 
-    # Not as decorators: those of inner functions are passed over when this is compiled ahead of time.
+    # Called, not written as a decorator: mypyc ignores decorators of inner functions.
     listed = lru_cache(_REMEMBERED)(read)
     peer_of = lru_cache(_REMEMBERED)(
         lambda address: listed(address) or PeerAddress(address, NOWHERE, nowhere and address == "unix", f"ip:{address}")

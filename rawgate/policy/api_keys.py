@@ -1,15 +1,15 @@
-"""API keys: a shared secret in a header field stands for a name.
+"""API keys: a secret in a header field identifies a caller by name.
 
-The table knows SHA-256 digests only: the keys themselves are forgotten at load, so no log, dump or debugger shows
-one. Looking up by digest also makes timing useless to a guesser: how far two digests agree says nothing about how far
-two keys do, since nobody can steer a digest. No salt and no slow hash: these are random strings, not passwords that
-people chose, which is why short ones are warned of.
+The table holds SHA-256 digests only. The keys themselves are forgotten at load, so no log, dump or debugger can show
+one. The look-up by digest also makes timing useless for guessing: how many octets two digests share says nothing about
+their keys. There is no salt and no slow hash, because keys are random strings and not passwords that people chose; a
+key that is short enough to guess gets a warning.
 
-The text that lists them: entries separated by commas or line ends; a line that starts with # is a comment.
+The keys are listed in a text: entries are separated by commas or line ends; a line that starts with # is a comment.
 
     name:KEY            a named key; the same name on several keys is a rotation
-    name:sha256:HEX64   the same, without showing the key even here
-    KEY                 without a colon; its name is "key-" and the first 8 hex digits of its digest
+    name:sha256:HEX64   a named key, given by its digest
+    KEY                 a key without a colon; its name is "key-" and the first 8 hex digits of its digest
 """
 
 from hashlib import sha256
@@ -20,7 +20,7 @@ from rawgate.errors import Problem
 from rawgate.message import Identity
 
 SHORTEST = 16
-"""Characters below which a key is warned of: 16 of base64 are 96 bits, beyond any guessing over a network."""
+"""Characters; a shorter key gets a warning. 16 characters of base64 are 96 bits, too many to guess over a network."""
 
 _QUOTES = ("'", '"', "`")
 
@@ -48,11 +48,11 @@ class ApiKeyTable:
 
     @property
     def names(self) -> frozenset[str]:
-        """Whose keys these are."""
+        """The names of all keys."""
         return frozenset(identity.name for identity in self._names.values())
 
     def lookup(self, key: bytes) -> Identity | None:
-        """Whose key it is (the field's whole value), or None."""
+        """The identity of a key (the whole value of the field), or None."""
         return self._names.get(sha256(key).digest())
 
 
@@ -63,7 +63,7 @@ def _entries(text: str) -> list[str]:
 
 
 def _read(entry: str) -> tuple[str, bytes] | str:
-    """(name, digest), or what is wrong with the entry, in words that repeat nothing of it."""
+    """(name, digest), or the fault of the entry as the end of a sentence, which never repeats the entry."""
     name, colon, key = entry.partition(":")
     if not colon:
         key = name
@@ -72,7 +72,7 @@ def _read(entry: str) -> tuple[str, bytes] | str:
         return "has quotes around it, which clients would have to send (expected none)"
     if not _name(name):
         return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
-    if name == "sha256":  # a digest that lost its name would pass for a key
+    if name == "sha256":  # else a digest without a name would be read as a key
         return "has no name before sha256: (expected name:sha256:HEX64)"
     if colon and _labelled(key):
         digest = key.partition(":")[2]
@@ -89,7 +89,7 @@ def _read(entry: str) -> tuple[str, bytes] | str:
 
 
 def _doubt(entry: str) -> str:
-    """Why an entry is one to worry about, or ""."""
+    """What is suspicious about an entry that can be read, or ""."""
     name, colon, key = entry.partition(":")
     if _labelled(key):
         return ""
@@ -106,8 +106,8 @@ def _doubt(entry: str) -> str:
 
 
 def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: list[Problem]) -> ApiKeyTable | None:
-    """The table of `[api_keys.NAME]`, or None and what is wrong with its keys. `warnings`: which of them are weak, or
-    look like something else. Entries are counted from 1."""
+    """The table of `[api_keys.NAME]`, or None. Faults are appended to `problems`; keys that are weak or look like
+    something else to `warnings`. Both count the entries from 1."""
     path = ("api_keys", name, "keys")
     names: dict[bytes, Identity] = {}
     faults: list[str] = []

@@ -1,7 +1,7 @@
-"""From a configuration to a `Gate`: everything that can be known at load is made here (closures, byte strings, tables).
+"""From a configuration to a `Gate`. All that can be computed at load is computed here: closures, octets, tables.
 
-What `gate` composes is compiled by the other modules, each its own part; this one reads the configuration, hands each
-its share, and appends a Problem for all that does not fit.
+Each module of this room compiles its own part. This one reads the configuration, gives each module its share, and
+appends a Problem for each fault.
 """
 
 import re
@@ -24,15 +24,15 @@ from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, com
 from rawgate.policy.router import Entry, compile_router
 
 Report = Callable[[str, str], None]
-"""`(what it is about, one line)`: what is about one thing may be told as seldom as the reader likes."""
+"""`(subject, one line of text)`. The receiver may leave out lines when one subject has too many."""
 
 
 def ignore(about: str, text: str) -> None:
-    """For gates that serve nobody: what fails there is shown as the verdict."""
+    """A `Report` that drops its lines, for gates that only explain: there the decision itself shows the fault."""
 
 
 def compile_limiters(capacity: int, report: Report) -> Limiters:
-    """`capacity`: keys of each kind. `report` is told when live ones have to be forgotten."""
+    """`capacity`: counters of each kind. `report` gets a line when live ones have to be forgotten."""
 
     def telling(kind: str) -> Callable[[int], object]:
         return lambda count: report(
@@ -56,7 +56,7 @@ def _too_large(route: Route, limit: int) -> str:
 
 
 def _written_by_cors(route: Route) -> frozenset[bytes]:
-    """The names of fields that only CORS writes on the route."""
+    """The names of the fields that `cors` writes on the route."""
     return frozenset() if route.cors is None else cors.RESPONSE_FIELDS
 
 
@@ -66,7 +66,7 @@ def _for_route(report: Report, name: str) -> Callable[[str], None]:
 
 
 class _Compiler:
-    """What compiling the routes of one configuration shares."""
+    """The values that the routes of one configuration share while they are compiled."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class _Compiler:
         self.response_removable = headers.removable_names(route.response_headers for route in config.routes)
 
     def _compile_credentials(self) -> None:
-        """Every verifier and table, used or not: all errors are told at once."""
+        """Compile all verifiers and tables, also those that no route uses, so that one run reports all faults."""
         for name, jwt in self.config.jwt.items():
             where: tuple[Key, ...] = ("jwt", name, "jwks")
             jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.warnings)
@@ -133,7 +133,7 @@ class _Compiler:
         return entries
 
     def check_tests(self) -> None:
-        """The keys that the configuration's own tests name: only what was read of the secrets can tell."""
+        """Check the API key names in [[tests]]; they are known only after the keys have been read."""
         tables = [credential.by for credential in self.credentials.values()]
         names = [name for table in tables if isinstance(table, ApiKeyTable) for name in table.names]
         for position, test in enumerate(self.config.tests):
@@ -145,7 +145,7 @@ class _Compiler:
         self.problems.append(Problem(where, message))
 
     def _prefix(self, text: str, where: tuple[Key, ...]) -> bytes:
-        """The same for what is matched, which is without parameters."""
+        """A configured prefix, or b"" and a Problem. It has no parameters, since routes are matched without them."""
         path = self._path(text, where)
         if path and b";" in paths.match_key(path):
             self._problem(where, f"{text!r} has parameters, which are not matched (expected a path without ;)")
@@ -153,7 +153,7 @@ class _Compiler:
         return path
 
     def _path(self, text: str, where: tuple[Key, ...]) -> bytes:
-        """A configured path as it is matched and sent, or b"" and a Problem."""
+        """A configured path as it is sent, or b"" and a Problem."""
         path = paths.configured_path(text)
         if self.normalise(path).path == path and paths.sendable(path):
             return path
@@ -184,8 +184,8 @@ class _Compiler:
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
             rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
             report=_for_route(self.report, name),
-            # With several targets the first one's authority speaks for all, as the name of an nginx upstream does:
-            # the head is written before a target is chosen, and a retry at another target sends the same head.
+            # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
+            # the head is written before a target is chosen, and a retry sends the same head to another target.
             up=headers.compile_up(
                 upstream.targets[0].authority.encode(),
                 route.request_headers,
@@ -214,16 +214,17 @@ class _Compiler:
         return self.credentials.get(route.auth)
 
     def _folds(self, route: Route) -> bool:
-        """Whether the route takes letters in either case."""
+        """Whether the route ignores the case of letters."""
         return (route.case or self.config.gateway.case) == "ignore"
 
     def _untrusted(self, route: Route) -> headers.Untrusted:
-        """What only trusted proxies may say here: another method, too, where the method selects the route."""
+        """The fields that are accepted from trusted proxies only. Where the method selects the route, those that
+        override the method are among them."""
         by_method = (route.host, route.prefix) in self.by_method
         return self.untrusted.with_overrides() if by_method else self.untrusted
 
     def _withheld(self, route: Route) -> frozenset[bytes]:
-        """The credential's field, when the route keeps it from the upstream."""
+        """The name of the field with the credential, if the route does not forward it."""
         kind, _, name = route.auth.partition(".")
         forwards = kind == "jwt" if route.forward_credentials is None else route.forward_credentials
         if forwards or kind == "none":
@@ -287,18 +288,18 @@ def compile_gate(
     warnings: list[Problem],
     report: Report = ignore,
 ) -> Gate | None:
-    """The gate of a configuration, or None when it has problems, which are appended to `problems`, all of them; what
-    rarely means what it says is appended to `warnings`.
+    """The gate of a configuration, or None if it has faults. All faults are appended to `problems`; settings that
+    probably do not mean what they say are appended to `warnings`.
 
     new_id  → 32 hexadecimal digits of 128 random bits: a request's id
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
-    report  is told, in one line, when a route's own pattern or code fails while requests are served, and when limits
-            forget
+    report  takes a line of text when the pattern or the function of a route fails while requests are served, and when
+            limits have to forget live counters
     """
     found = len(problems)
     compiler = _Compiler(config, date, report, problems, warnings)
     router = compile_router(compiler.entries(), problems)
-    # Asked of an otherwise good configuration only: a table that could not be read may be the one with that name.
+    # Only if there is no other fault: a table that could not be read may hold the name.
     if not problems:
         compiler.check_tests()
     if len(problems) > found:

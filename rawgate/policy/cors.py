@@ -1,15 +1,15 @@
 """Cross-origin requests (the Fetch standard, section "HTTP-CORS protocol"), answered for the upstream.
 
-On a route with `cors` the gateway alone speaks CORS: it answers preflights, before authentication because browsers
-send no credential with them, and on all other answers, its own refusals too, it replaces what the upstream says.
-On a route without `cors` nothing is touched.
+On a route with `cors` only the gateway speaks CORS. It answers preflights, before authentication, because browsers send
+no credential with them. On all other responses, also its own refusals, it replaces the CORS fields of the upstream. On
+a route without `cors` these fields pass untouched.
 
-A preflight from an origin that is not allowed gets 204 without a single allowing field, as rs/cors does: the browser
-then refuses in its own words. (Envoy would pass it on; nginx has no opinion.) One from an allowed origin gets the lists
-of what is allowed in any case: where a method or a field is missing from them, the browser says which.
+A preflight from an origin that is not allowed gets 204 without any Access-Control field, as rs/cors replies; the
+browser then refuses the request and tells its developer why. (Envoy passes such a preflight to the upstream.) A
+preflight from an allowed origin always gets the full lists. If they lack the method or a field, the browser says which.
 
-A page may read few fields of an answer unless they are exposed. Those that the gateway itself writes always are: what
-is the use of `Retry-After` to a page that cannot read it?
+A page may read only a few fields of a response unless they are exposed. The fields that the gateway itself writes are
+always exposed: a page that gets a 429 needs `Retry-After`.
 """
 
 from typing import Final
@@ -18,12 +18,13 @@ from rawgate.config.model import Cors
 
 OWN_FIELDS = ("X-Request-Id", "Retry-After")
 LIMIT_FIELDS = ("RateLimit", "RateLimit-Policy", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
-"""Those of a route with a limit."""
+"""The fields that the gateway writes on a route with a limit."""
 
 _SHOWN = 64
 _PREFLIGHT_VARY = b"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
 MOST_ASKED = 256
-"""Members of a list of fields that a preflight asks for: what is behind them counts as one, which no field is."""
+"""Members of Access-Control-Request-Headers that are read. The rest of a longer list counts as one member, which is no
+field name, so the preflight is refused."""
 
 RESPONSE_FIELDS = frozenset(
     b"access-control-" + name
@@ -37,18 +38,18 @@ RESPONSE_FIELDS = frozenset(
         b"max-age",
     )
 )
-"""What an upstream may say itself, and what is removed on routes with `cors`."""
+"""The CORS fields of a response. On a route with `cors` those of the upstream are removed."""
 REQUEST_FIELDS = frozenset((b"origin", b"access-control-request-method", b"access-control-request-headers"))
 
 
 class CorsPolicy:
-    """One route's, compiled. Field lines are whole, with CRLF.
+    """The `cors` of one route, compiled to field lines, each with its CRLF.
 
     origins    origin → the lines that allow it
-    wildcard   the lines for every origin, b"" when only `origins` are allowed
-    refusal    the lines for all others
-    expose     what pages may read: a line of answers that are no preflight's
-    preflight  the further lines of a preflight from an allowed origin, without Allow-Headers
+    wildcard   the lines if every origin is allowed, else b""
+    refusal    the lines for an origin that is not allowed
+    expose     the Expose-Headers line, which only preflights lack
+    preflight  further lines of the reply to a preflight from an allowed origin, without Allow-Headers
     """
 
     __slots__ = ("allow_headers", "expose", "headers", "methods", "origins", "preflight", "refusal", "wildcard")
@@ -74,18 +75,18 @@ class CorsPolicy:
         self.allow_headers: Final = allow_headers
 
     def fields(self, parsed: dict[bytes, bytes]) -> bytes:
-        """For an answer that is not a preflight's, from the request's fields."""
+        """The lines of a response to a request with these fields that is no preflight."""
         return self.wildcard or self.origins.get(parsed.get(b"origin", b""), self.refusal)
 
     def preflight_fields(self, parsed: dict[bytes, bytes]) -> tuple[bytes, str]:
-        """The lines of a preflight's answer, and why the browser will refuse, or "". `parsed` holds the request's
+        """The lines of the reply to a preflight, and why the browser will refuse the request, or "". `parsed` must hold
         Origin and Access-Control-Request-Method."""
         origin, method = parsed[b"origin"], parsed[b"access-control-request-method"]
         allowed = self.wildcard or self.origins.get(origin)
         if not allowed:
             return _PREFLIGHT_VARY, f"{_shown(origin)} is not in cors.origins"
         asked = parsed.get(b"access-control-request-headers", b"").lower()
-        # The list is as long as our own at most, but for repeats and empty members.
+        # A list without repeats and empty members is no longer than our own, unless it names a field that is not in it.
         pieces = asked.split(b",", MOST_ASKED)
         names = [name for piece in pieces if (name := piece.strip(b" \t"))]
         origin_lines = allowed.replace(b"Vary: Origin\r\n", b"").replace(self.expose, b"")
@@ -101,8 +102,8 @@ def _shown(octets: bytes) -> str:
 
 
 def compile_cors(cors: Cors, limited: bool) -> CorsPolicy:
-    """`cors` as configured: origins compared octet by octet, methods too, field names in any case. `limited`: the route
-    has a limit."""
+    """The policy of one route. Origins and methods are compared octet by octet, field names in any case. `limited`: the
+    route has a limit."""
     credentials = b"Access-Control-Allow-Credentials: true\r\n" if cors.credentials else b""
     vary = b"Vary: Origin\r\n"
     names = ", ".join(cors.headers).encode()
@@ -114,7 +115,7 @@ def compile_cors(cors: Cors, limited: bool) -> CorsPolicy:
             origin.encode(): b"Access-Control-Allow-Origin: %b\r\n%b%b%b" % (origin.encode(), credentials, expose, vary)
             for origin in cors.origins
         },
-        # The same for everyone, so caches need not tell origins apart.
+        # All origins get the same response, so it needs no `Vary: Origin`.
         wildcard=b"Access-Control-Allow-Origin: *\r\n" + expose if "*" in cors.origins else b"",
         refusal=vary,
         expose=expose,

@@ -1,23 +1,23 @@
-"""What to do with a request: all policies, composed, in one order.
+"""The decision on a request: all policies, in one order.
 
     1 request id, loop       RFC 9110 section 7.6.3
-    2 path                   400; `OPTIONS *` is answered
+    2 path                   400; `OPTIONS *` gets a reply
     3 route                  404, 405
-    4 CORS preflight, Max-Forwards   answered for the upstream
+    4 CORS preflight, Max-Forwards   get a reply here
     5 body size              413
     6 authenticate           401
     7 limit                  429
-    8 rewrite                500 when the route's own rewrite makes nonsense
+    8 rewrite                500 if the rewrite of the route makes no path that can be sent
     9 fields                 → Forward
 
-The order is a promise. What needs no credential comes before the credential is looked at; who may not come in is not
-counted; all steps before the limit are pure, so that a decision may be asked for again from the start.
+The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
+is not counted by a limit. The steps before the limit change nothing, so `decide` may start again from the top.
 
 `compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 
-The steps are attributes of `Gate`, `CompiledRoute`, `Credential` and `Limit`, and `compose` makes a `decide` of them:
-who wants to watch a decision, or to put something else in a step's place, wraps that step and composes again. So there
-is one order of steps, here, and nobody has to repeat it.
+The steps are attributes of `Gate`, `CompiledRoute`, `Credential` and `Limit`; `compose` makes `decide` of them. To
+watch a decision or to replace a step, wrap that step and compose again, as `offline` does. So the order of the steps is
+written once, here.
 """
 
 from collections.abc import Callable
@@ -59,11 +59,11 @@ from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
-"""`(parsed fields, wall)` → who is calling, or why that is not known."""
+"""`(parsed fields, wall)` → the caller, or the reason of the refusal."""
 Verify = Callable[[bytes, float], Identity | Reason]
-"""`(token, wall)` → whom it speaks for, or why for nobody."""
+"""`(token, wall)` → the caller, or the reason of the refusal."""
 Lookup = Callable[[bytes], Identity | None]
-"""An API key → whose it is."""
+"""An API key → the caller, or None for an unknown key."""
 Hit = Callable[[str, float], tuple[bool, int, int]]
 """`(client, now)` → (admitted, remaining, reset), as `limiter.Rule.hit`."""
 Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
@@ -73,10 +73,10 @@ Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 class Credential:
     """How a route authenticates.
 
-    by        what verifies
-    check     the step itself
-    missing   field lines of a 401 when no credential was sent (RFC 9110 section 11.6.1)
-    invalid   field lines of any other 401 (RFC 6750 section 3.1)
+    by        the verifier or key table
+    check     the step
+    missing   field lines of a 401 for a request without a credential (RFC 9110 section 11.6.1)
+    invalid   field lines of every other 401 (RFC 6750 section 3.1)
     """
 
     __slots__ = ("by", "check", "invalid", "missing")
@@ -89,14 +89,15 @@ class Credential:
 
 
 _LIMIT_LINES = 8192
+"""Pairs that are remembered for one route: 3 to 4 MB."""
 
 
 class LimitLines(dict[tuple[int, int], bytes]):
     """(remaining, reset) → the lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones.
 
-    Remembered for a few thousand pairs: a limit of 100 in a minute has no more, and putting four numbers into a text
-    takes as long as counting the request. A window is told in whole seconds (the draft has no others), rounded up, and
-    as long as a request may be counted: a sixteenth longer than the limit's. Who keeps to that keeps to ours.
+    A few thousand pairs are remembered: a limit of 100 in a minute has no more, and formatting four numbers takes as
+    long as counting the request. The window in `w` is as long as a request may be counted, a sixteenth longer than the
+    limit's own. The draft has whole seconds only; we round up, so a client that obeys the fields obeys the limit.
     """
 
     __slots__ = ("_form",)
@@ -121,9 +122,9 @@ class LimitLines(dict[tuple[int, int], bytes]):
 class Limit:
     """How a route limits.
 
-    hit          counts a client who is known by a credential
-    hit_address  counts one who is known by an address
-    fields       `fields[remaining, reset]` are the lines that tell the client
+    hit          counts a client that authenticated
+    hit_address  counts a client by its address
+    fields       `fields[remaining, reset]` → the field lines for the client
     """
 
     __slots__ = ("fields", "hit", "hit_address")
@@ -135,8 +136,8 @@ class Limit:
 
 
 class Limiters:
-    """The counters of all routes. Addresses have places of their own: whoever has many of them, as anybody with IPv6 or
-    a botnet has, pushes out nobody who is known by a credential."""
+    """The counters of all routes. Addresses have a capacity of their own: a client with very many of them, as IPv6 or a
+    botnet gives, cannot push out the counters of authenticated clients."""
 
     __slots__ = ("addresses", "credentials")
 
@@ -146,18 +147,18 @@ class Limiters:
 
     @property
     def evicted(self) -> int:
-        """How many live keys were forgotten: while it is 0, every limit keeps its promise."""
+        """How many live counters were forgotten. While this is 0, every limit is exact."""
         return self.credentials.evicted + self.addresses.evicted
 
 
 class CompiledRoute:
-    """A route, ready: each step that depends on it. None: the route does not have that step.
+    """The steps that depend on a route. A step that is None is skipped.
 
-    keeps_slash       the path may hold an encoded slash
-    keeps_parameters  the path may have parameters with which it would come to another route
-    own          field lines of the gateway's own replies, and of the answers: what `response_headers` set
-    report       is told, in one line, when the route's own pattern or code fails
-    upgrades     lower-cased protocol names that may tunnel
+    keeps_slash       accept a path with an encoded slash
+    keeps_parameters  accept a path that would select another route if its parameters counted
+    own          field lines that `response_headers` sets on our own replies
+    report       takes a line of text when the pattern or the function of the route fails
+    upgrades     lower-cased names of the protocols that may tunnel
     """
 
     __slots__ = (
@@ -228,15 +229,15 @@ class CompiledRoute:
 
 
 class Gate:
-    """A configuration, ready.
+    """A compiled configuration: `decide`, and what its neighbours need to know.
 
-    wanted           request field names for `wire` to put into `parsed`
-    protected        request field names that Connection may not name
-    removable        request field names that policy may remove, for `wire` to say where they stand
+    wanted           names of request fields that `wire` puts into `parsed`
+    protected        names of request fields that Connection may not name
+    removable        names of request fields whose positions `wire` puts into `removable`
     methods          methods that routes name
-    response_wanted, response_removable  the same for responses
-    limiters         all routes' counters; `limiters.evicted` says whether their promise held
-    credentials      "jwt.NAME" or "api_keys.NAME" → how it is checked, whether or not a route uses it
+    response_wanted, response_removable  as `wanted` and `removable`, for responses
+    limiters         the counters of all routes
+    credentials      "jwt.NAME" or "api_keys.NAME" → its check, also if no route uses it
     peer_of, client_of, normalise, router  the steps that depend on no route
     """
 
@@ -288,20 +289,21 @@ class Gate:
 
 
 def preflight_route(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> CompiledRoute | None:
-    """The route whose `cors` answers this OPTIONS request: the one of the method that the browser asks about. None for
-    an ordinary OPTIONS request."""
+    """The route whose `cors` replies to this OPTIONS request: the route of the method that the browser asks about. None
+    if the request is no preflight or that route has no `cors`."""
     method = parsed.get(b"access-control-request-method")
     if method is None or b"origin" not in parsed:
         return None
     route = group.methods.get(method, group.other)
     if route is None and b"OPTIONS" not in group.methods:
-        # No route takes the method: any that speaks of origins can say so.
+        # No route takes the method; the first route with `cors` refuses it.
         return next((other for other in group.methods.values() if other.cors is not None), None)
     return route if route is not None and route.cors is not None else None
 
 
 def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
-    """The first protocol offered (RFC 9110 section 7.8: in the client's order) whose name the route allows, or b""."""
+    """The first offered protocol whose name the route allows, or b"". The client's order is its preference (RFC 9110
+    section 7.8)."""
     for piece in offered.split(b","):
         protocol = piece.strip(b" \t")
         if protocol.partition(b"/")[0].lower() in allowed:
@@ -312,11 +314,11 @@ def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
 def compose(
     peer_of: PeerOf, client_of: ClientOf, normalise: paths.Normalise, find: Find, new_id: Callable[[], str]
 ) -> Decide:
-    """`decide`, of the steps that depend on no route; `find` leads to the others."""
+    """Make `decide` of the steps that depend on no route; `find` returns the routes with the other steps."""
     trusted_request_id, is_loop = headers.trusted_request_id, headers.is_loop
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
-        # 1. Who is calling, as far as addresses say; whose request id; how often it was here.
+        # 1. The addresses, the request id, and whether the request loops.
         parsed = head.parsed
         sender = peer_of(peer.address)
         client = client_of(sender, parsed) if sender.trusted else sender
@@ -330,7 +332,7 @@ def compose(
         if not target.path:
             return _refuse_target(head, target, request_id, client.address)
 
-        # 3. The route, 4. and what of OPTIONS is answered here.
+        # 3. The route. 4. Replies to OPTIONS.
         group = find(head.authority, target.key)
         if group is None:
             return _refuse(NO_ROUTE, b"", "", "", request_id, client.address)
@@ -361,18 +363,18 @@ def _serve(
     now: float,
     wall: float,
 ) -> Decision:
-    """The steps that depend on the route. `doubt`: why it does not take this path, or ""."""
+    """The steps that depend on the route. `doubt`: why the route refuses this path, or ""."""
     options = route.options
     caller, bucket, user = client.address, client.bucket, ""
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
-    # 5. What it brings. A chunked body is counted as it comes.
+    # 5. The body. `relay` counts a chunked one while it arrives.
     if head.body > options.body_limit:
         return _refuse(BODY_TOO_LARGE, fields, options.too_large, options.route, request_id, caller)
 
-    # 6. Who it is.
+    # 6. The caller.
     if route.credential is not None:
         found = route.credential.check(head.parsed, wall)
         if not isinstance(found, Identity):
@@ -382,7 +384,7 @@ def _serve(
             caller = user = found.name
             bucket = f"{found.kind}:{user}"
 
-    # 7. How often.
+    # 7. The limit.
     if route.limit is not None:
         hit = route.limit.hit if user else route.limit.hit_address
         admitted, remaining, reset = hit(bucket, now)
@@ -391,7 +393,7 @@ def _serve(
             fields += b"Retry-After: %d\r\n" % reset
             return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller)
 
-    # 8. Where to, 9. and as what.
+    # 8. The path for the upstream. 9. The fields.
     path = target.path
     if route.rewrite is not None:
         sent = route.rewrite(path, target.key)
@@ -415,8 +417,8 @@ def _serve(
 def _doubt(
     route: CompiledRoute, group: Group[CompiledRoute], target: paths.Normal, plain: Group[CompiledRoute] | None
 ) -> str:
-    """Why a route does not take a path that can be read in two ways, or "". `plain`: where the path leads when its
-    parameters are taken for a part of it."""
+    """Why a route refuses a path that can be read in two ways, or "". `plain`: the routes of the path if its parameters
+    are a part of it."""
     if target.flaw == paths.ENCODED_SLASH and not route.keeps_slash:
         return target.flaw
     is_detour = plain is None or plain.first != group.first
@@ -424,15 +426,16 @@ def _doubt(
 
 
 def _fields_of_405(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> bytes:
-    """What goes with the reply that none of these routes takes the method: what the first one sets, and what lets a
-    browser read it; there the first one that speaks of origins decides."""
+    """Field lines of a 405, which no route of the group decides alone: `response_headers` of the first route, and the
+    CORS lines of the first route that has `cors`."""
     routes = list(group.methods.values())
     cors = next((route.cors for route in routes if route.cors is not None), None)
     return (b"" if cors is None else cors.fields(parsed)) + routes[0].own
 
 
 def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, caller: str) -> LocalReply:
-    """A target without a path: `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7), which is us."""
+    """Reply to a target without a valid path. `OPTIONS *` asks about the server itself (RFC 9110 section 9.3.7), here
+    the gateway."""
     if head.target == b"*" and head.method == b"OPTIONS":
         return LocalReply(204, OK, b"Allow: %b\r\n" % ANY_METHOD, "", "", request_id, caller)
     return _refuse(BAD_REQUEST, b"", target.flaw, "", request_id, caller)
@@ -441,7 +444,7 @@ def _refuse_target(head: RequestHead, target: paths.Normal, request_id: str, cal
 def _reply_to_options(
     head: RequestHead, group: Group[CompiledRoute], request_id: str, caller: str
 ) -> LocalReply | None:
-    """What of OPTIONS is answered here: preflights, and requests that may go no further."""
+    """The reply to a preflight, and to a request whose Max-Forwards is 0 (RFC 9110 section 7.6.2). None for others."""
     parsed = head.parsed
     asked = preflight_route(group, parsed)
     if asked is not None and asked.cors is not None:
@@ -462,7 +465,7 @@ def _reply_to_options(
 
 
 def _with_forwards_counted(head: RequestHead) -> RequestHead:
-    """The same request with one forward less, if it counts them."""
+    """The same request with its Max-Forwards, if any, one less."""
     left = headers.next_max_forwards(head.parsed.get(b"max-forwards", b""))
     return head.with_parsed({**head.parsed, b"max-forwards": left}) if left else head
 
@@ -474,7 +477,7 @@ def _refuse(
 
 
 def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
-    """A bearer token (RFC 6750). `verify` is the verifier's own, or what stands in its place."""
+    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it."""
 
     def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
         value = parsed.get(b"authorization")
@@ -491,7 +494,7 @@ def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
 
 
 def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
-    """An API key. `lookup` is the table's own, or what stands in its place."""
+    """A credential by API key. `lookup` is `table.lookup` or a wrapper of it."""
     header = table.header
 
     def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:

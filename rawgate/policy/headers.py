@@ -1,32 +1,33 @@
 """Which fields travel, up to the upstream and down to the client.
 
-A field is in one of three groups, settled at load:
+Each field is in one of three groups, which are settled at load:
 
-    the hop's     Connection, framing, Expect …: removed and written by `wire`; of them only Host is written here
-    named         those that some policy reads, replaces or removes: in `parsed`, written again here if they pass
+    of the hop    Connection, framing, Expect …: `wire` removes and writes them; this module writes only Host
+    parsed        some policy reads, replaces or removes them; this module writes those again that pass
     all others    `passthrough`: raw lines, in order, sent on as one piece
 
-Named fields on the way up, and who is believed:
+Parsed fields on the way up:
 
-    X-User-Id, X-Auth-By                ours alone: removed from everyone, then set for a verified caller
+    X-User-Id, X-Auth-By                removed from every request, then set for a verified caller
     X-Request-Id, X-Forwarded-*, and
-    whatever else services believe      a trusted proxy's pass; all others' are removed, then ours are set
-    X-HTTP-Method-Override              likewise, where the method selects the route
-    Authorization, API keys             pass where the route does not use them, or forwards them
+    all others that services trust      pass from a trusted proxy; else they are removed, then ours are set
+    X-HTTP-Method-Override              the same, on routes that the method selects
+    Authorization, API keys             pass if the route does not use them, or forwards them
     Via                                 ours is appended (RFC 9110 section 7.6.3)
-    Proxy                               never passes: CGI programs take it for HTTP_PROXY
+    Proxy                               never passes: CGI programs read it as HTTP_PROXY
 
-Most of what services believe is only ever removed. Such names are not parsed but *removable*, as are those that some
-route sets or removes (see `removable_names`): `wire` says where they stand among the `passthrough` lines.
+Most fields that services trust are only ever removed. They are not parsed but *removable*, like the fields that some
+route sets or removes (see `removable_names`): `wire` tells their positions among the `passthrough` lines.
 
-One name has many spellings. CGI, WSGI and their heirs make one variable of `X-User-Id`, `X_User_Id` and, some of them,
-`X.User~Id`. So names are compared as `message.READ_AS` has them, and a trusted proxy's field passes only as it is
-spelled in the lists below: `wire` has dropped the aliases of all names that are read, and here those of the
-removable ones go.
+One name has many spellings. CGI and WSGI make the same variable of `X-User-Id` and `X_User_Id`, some servers also of
+`X.User~Id`. So names are compared as `message.READ_AS` translates them. A trusted proxy's field passes only in the
+spelling of the lists below: `wire` drops other spellings of the parsed names, and this module those of the removable
+names.
 
-On the way down, a Location that only makes sense behind the gateway is turned back (`compile_turn_back`).
+On the way down, a Location that is valid only behind the gateway is turned back (`compile_turn_back`).
 
-A route's own rules come last: what they set or remove is dropped as received, then the fields that they set are added.
+The rules of a route come last: received fields that they set or remove are dropped, then the fields that they set are
+added.
 """
 
 import re
@@ -44,9 +45,11 @@ FORWARDING = frozenset((b"forwarded", b"x-real-ip")) | frozenset(
 )
 _IDENTITY_FIELDS = frozenset((b"x-user-id", b"x-auth-by"))
 GATEWAY_FIELDS = _IDENTITY_FIELDS | {b"x-request-id", b"via"} | FORWARDING
-"""What the gateway itself says to an upstream. A client may not have it removed by naming it in Connection."""
+"""The fields that the gateway itself sends to an upstream. Connection may not name them, so no client can remove
+them."""
 REQUEST_NAMES = GATEWAY_FIELDS | frozenset((b"authorization", b"proxy", b"max-forwards"))
-"""Named on the way up in every configuration; key headers, the client address header and CORS come on top."""
+"""The request fields that every configuration parses. Those of API keys, of the client address and of CORS come on
+top."""
 
 OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
 """Fields by which Rails, Express, Spring, Symfony, ASP.NET and others serve another method than the request's."""
@@ -82,8 +85,8 @@ _NOT_IN_TRAILERS = frozenset(
     b"upgrade".split()
 )
 
-# Fields of the gateway's own replies that no route sets there: the gateway has its own, or they speak of the content
-# (RFC 9110 section 8) or place (section 10.2.2) of an answer that this one is not.
+# Fields that no route sets on the gateway's own replies: the gateway writes its own, or they describe the content
+# (RFC 9110 section 8) or the place (section 10.2.2) of the upstream's response.
 _NOT_ON_LOCAL_REPLIES = frozenset(
     b"allow cache-control content-disposition content-encoding content-language content-location content-range "
     b"content-type date etag expires last-modified location retry-after www-authenticate x-request-id".split()
@@ -103,10 +106,10 @@ _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
 _rawgate_members = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall
 MOST_GATEWAYS = 8
-"""How often a request may pass gateways of this name. Not once: an outer and an inner rawgate are no loop, and they
-cannot be told apart by the name. A real loop reaches any number."""
+"""Gateways named `rawgate` that a request may pass. More than one: nested gateways share the name without being a loop.
+A loop exceeds any number. (nginx and Envoy look for no loops.)"""
 _MOST_FORWARDS = 6
-"""Digits of Max-Forwards that are counted; more of them are cut to the largest such number."""
+"""Digits of Max-Forwards. A larger number becomes the largest with so many digits: no chain is that long."""
 
 
 def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
@@ -114,7 +117,7 @@ def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _overridden(rules: HeaderRules) -> frozenset[bytes]:
-    """The lower-cased names that a route sets or removes."""
+    """The lower-cased names that the rules set or remove."""
     return frozenset(name.lower().encode() for name in (*rules.set, *rules.remove))
 
 
@@ -123,7 +126,8 @@ def _read_as(names: Iterable[bytes]) -> frozenset[bytes]:
 
 
 class Untrusted:
-    """What only a trusted proxy may say. Names as READ_AS has them; `families` are how the names of a family begin."""
+    """The request fields that only a trusted proxy may send. `names` and `families`, beginnings of names, are
+    translated by READ_AS."""
 
     __slots__ = ("families", "names")
 
@@ -133,21 +137,21 @@ class Untrusted:
 
     @property
     def removable(self) -> frozenset[bytes]:
-        """For `wire` to watch."""
+        """The names for `wire`, families with a "*"."""
         return self.names | {family + b"*" for family in self.families}
 
     def holds(self, name: bytes) -> bool:
-        """Of a name as READ_AS has it."""
+        """Whether a name, translated by READ_AS, is one of these."""
         return name in self.names or name.startswith(self.families)
 
     def with_overrides(self) -> "Untrusted":
-        """The same for a path whose routes are selected by method."""
+        """The same and OVERRIDES, for a path whose routes are selected by method."""
         return Untrusted(self.names | OVERRIDES, self.families)
 
 
 def compile_untrusted(configured: Iterable[str]) -> Untrusted:
-    """The fields that services believe by default, and those that `gateway.untrusted_headers` names; "X-Team-*" stands
-    for all that begin so."""
+    """The fields that services trust by default, and those of `gateway.untrusted_headers`, where "X-Team-*" stands for
+    all names with that beginning."""
     names = [name.lower().encode() for name in configured]
     families = (*_UNTRUSTED_FAMILIES, *(name for name in names if name.endswith(b"*")))
     alone = _TRUSTED_BY_SERVICES.union(FORWARDING, (name for name in names if not name.endswith(b"*")))
@@ -155,13 +159,13 @@ def compile_untrusted(configured: Iterable[str]) -> Untrusted:
 
 
 def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Lower-cased name → the end of the line before, and how its own starts."""
+    """Lower-cased name → the CRLF of the line before, the name as it is sent, and a colon."""
     return {name: b"\r\n" + _SPELLINGS.get(name, name.title()) + b": " for name in names}
 
 
 def own_lines(rules: HeaderRules, written: frozenset[bytes]) -> bytes:
-    """What a route sets on answers, as far as it belongs on the gateway's own replies. `written`: lower-cased names of
-    further fields that the gateway writes there itself."""
+    """The field lines that a route sets on the gateway's own replies: those of `rules` without the fields that speak of
+    the upstream's response. `written`: lower-cased names of further fields that the gateway writes there itself."""
     return _lines(field for field in rules.set.items() if _belongs(field[0], written))
 
 
@@ -170,18 +174,19 @@ def _belongs(name: str, written: frozenset[bytes]) -> bool:
 
 
 def trusted_request_id(parsed: dict[bytes, bytes]) -> str:
-    """The request id that a trusted proxy sent, or "" when there is none that can be logged as it is."""
+    """The request id that a trusted proxy sent, or "" if there is none or it is not fit for a log."""
     value = parsed.get(b"x-request-id")
     return value.decode() if value is not None and _request_id(value) else ""
 
 
 def is_loop(via: bytes) -> bool:
-    """Whether a request with this Via has passed gateways of this name too often."""
+    """Whether Via names MOST_GATEWAYS or more gateways of this name."""
     return via.count(b"rawgate") >= MOST_GATEWAYS and len(_rawgate_members(via)) >= MOST_GATEWAYS
 
 
 def next_max_forwards(value: bytes) -> bytes | None:
-    """RFC 9110 section 7.6.2: Max-Forwards, one less; b"" when the request goes no further; None when malformed."""
+    """Max-Forwards, one less (RFC 9110 section 7.6.2). b"" if it is 0, so the request goes no further; None if it is
+    malformed."""
     if not value.isdigit():
         return None
     digits = value.lstrip(b"0")
@@ -193,8 +198,9 @@ def next_max_forwards(value: bytes) -> bytes | None:
 def compile_trailer_filter(
     parsed_names: frozenset[bytes], rules: HeaderRules, untrusted: Untrusted
 ) -> Callable[[bytes], bool]:
-    """→ may a client's trailer field of this lower-cased name pass: what is no field of ours, of routing, framing or
-    authentication, nor one that the route sets or removes. Of trailers nobody is believed."""
+    """Make `passes(lower-cased name)`: whether a client's trailer field may pass. Refused are the fields of the
+    gateway, of routing, framing and authentication, those that the route sets or removes, and the untrusted ones, also
+    from trusted proxies: they write theirs before the body."""
     refused = _read_as(parsed_names | _NOT_IN_TRAILERS | _overridden(rules))
 
     def passes(name: bytes) -> bool:
@@ -205,12 +211,13 @@ def compile_trailer_filter(
 
 
 def removable_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
-    """Lower-cased names, for `wire` to watch, that any of these rules sets or removes."""
+    """The lower-cased names that any of these rules sets or removes; `wire` tells their positions."""
     return frozenset().union(*map(_overridden, rules))
 
 
 def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
-    """The lines that pass: those that are not `dropped`, nor untrusted unless a trusted proxy spelled them well."""
+    """The lines that pass: without those in `dropped`, and without untrusted ones unless a trusted proxy sent them in
+    their usual spelling."""
     keep = [True] * len(head.passthrough)
     for index, name in head.removable:
         plain = name.translate(READ_AS)
@@ -219,7 +226,7 @@ def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, tr
 
 
 def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
-    """The lines of an upstream's answer that the route's rules leave."""
+    """The lines of a response that the rules of the route neither set nor remove."""
     gone = {index for index, name in head.removable if name in dropped}
     return [line for index, line in enumerate(head.passthrough) if index not in gone]
 
@@ -227,10 +234,10 @@ def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
 def _extended_forwarding(
     parsed: dict[bytes, bytes], peer: bytes, scheme: str, authority: bytes, prefix: bytes
 ) -> list[bytes]:
-    """Our forwarding fields behind a trusted proxy: its list and its prefix go on, the rest only where it said
-    nothing, and an empty value says nothing."""
+    """Our forwarding fields behind a trusted proxy. Its X-Forwarded-For and X-Forwarded-Prefix are extended; the others
+    are added only if it sent none, or empty ones."""
     earlier = parsed.get(b"x-forwarded-for", b"").rstrip(b", \t")
-    # A proxy on a Unix socket has no address to add, and whoever reads the list from the right would stop there.
+    # A proxy on a Unix socket has no address to add, and readers of the list would stop at `unknown`.
     lines = [_FORWARDED_FOR, peer if not earlier else earlier if peer == _NOWHERE else earlier + b", " + peer]
     told = parsed.get(b"x-forwarded-proto")
     lines += (_FORWARDED_PROTO, told) if told else (_PROTO[scheme],)
@@ -266,13 +273,13 @@ def compile_up(
 ) -> Up:
     """The way up of one route.
 
-    host       the upstream's authority: the Host field, unless `pass_host` and the client named one
+    host       the authority of the upstream, for Host
+    pass_host  send the client's own Host instead, if it sent one
     parsed_names  all names that policy asked for
-    withheld   those of them that this route keeps from its upstream: credentials that it has used
+    withheld   those that this route does not forward: credentials that it has used
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
-    verified_by what verifies the callers of this route, as its `auth` names it, or "": a subject is unique only within
-               its issuer
-    prefix     what stands before the path that the upstream sees in the one that the client sees, or b""
+    verified_by  the `auth` of the route, sent in X-Auth-By because a subject is unique only within its issuer; or ""
+    prefix     the beginning of the client's paths that the upstream's paths lack, or b""
     """
     overridden = _overridden(rules)
     dropped = _read_as(overridden)
@@ -335,7 +342,7 @@ def compile_up(
 
 
 TurnBack = Callable[[bytes, bytes], bytes]
-"""`(Location, head that was sent up)` → what the client gets."""
+"""`(Location, head that was sent to the upstream)` → the Location for the client."""
 
 _ABSOLUTE = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//([^/?#\\]*)(.*)", re.DOTALL).fullmatch
 _dots = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:[/?#]|$)").search
@@ -343,13 +350,14 @@ _LINE_END = b"\r\n"
 
 
 def replaced_prefix(prefix: bytes, replacement: bytes) -> bytes:
-    """What a service must put before its paths to get the client's: of "/api/users" replaced by "/users" it is "/api",
-    of one replaced by "/" all of it. Where one is no end of the other there is no such text; then all of it, too."""
+    """The text that a service must put before its paths to get those of the client. If "/users" replaces "/api/users"
+    it is "/api"; if "/" replaces it, all of it. If the prefix does not end in the replacement, no text is right, and
+    the whole prefix is the best guess."""
     return prefix.rstrip(b"/").removesuffix(replacement.rstrip(b"/"))
 
 
 def _one_slash(path: bytes) -> bytes:
-    """What begins with two of them would be another host, and browsers read a backslash as one."""
+    """The path with one slash at its start. Two would start a host, and browsers read a backslash as a slash."""
     return b"/" + path.lstrip(b"/\\")
 
 
@@ -358,16 +366,18 @@ def _is_under(path: bytes, stem: bytes) -> bool:
 
 
 def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: bytes) -> TurnBack:
-    """As nginx's `proxy_redirect default`, and Apache's ProxyPassReverse, which takes paths too.
+    """Turns a Location of the upstream back into the client's terms, as nginx's `proxy_redirect default` does. A
+    Location that is only a path is turned, too, as in Apache's ProxyPassReverse.
 
-    authorities         the upstream's: a Location there loses scheme and host
-    prefix, replacement  as they are configured, or both b"": a path under the replacement is put under the prefix
+    authorities         of the upstream: a Location with one of them loses scheme and host
+    prefix, replacement  as configured, or both b"": a path under the replacement is moved under the prefix
     """
     own = frozenset(name for authority in authorities for name in (authority, authority.removesuffix(b":80")))
     new, old = prefix.rstrip(b"/"), replacement.rstrip(b"/")
 
     def turned(path: bytes) -> bytes:
-        # A service that reads X-Forwarded-Prefix has put it there itself: of two readings the longer prefix is right.
+        # A service that reads X-Forwarded-Prefix has put the prefix there itself; then the longer match is the right
+        # one.
         theirs = len(new) > len(old) and _is_under(path, new)
         if new == old or theirs or not _is_under(path, old) or _dots(path):
             return path
@@ -384,7 +394,7 @@ def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: 
         host = authority.lower()
         if (scheme or b"http").lower() == b"http" and host.removesuffix(b":80") in own:
             return _one_slash(turned(path))
-        # A port that goes without saying is written by some services all the same.
+        # Some services write the default port of the scheme.
         port = b":443" if (scheme or b"").lower() == b"https" else b":80"
         if host and host.removesuffix(port) == _forwarded_host(sent).removesuffix(port):
             return location[: absolute.start(3)] + turned(path)
@@ -394,7 +404,7 @@ def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: 
 
 
 def _forwarded_host(sent: bytes) -> bytes:
-    """The host by which the client knows the gateway, as the upstream was told it."""
+    """The host that the client used for the gateway, from the X-Forwarded-Host that was sent to the upstream."""
     _, label, rest = sent.partition(_FORWARDED_HOST)
     return rest.partition(_LINE_END)[0].lower() if label else b""
 
@@ -409,10 +419,10 @@ def compile_down(
 ) -> Down:
     """The way down of one route.
 
-    removed    names that this route takes out of every answer, because they are told by the gateway or by nobody
+    removed    names that this route removes from every response: the gateway writes them itself, or hides them
     parsed_names  all names that `ResponseHead.parsed` may hold
-    turn_back  makes the client's form of a Location, or None
-    written    as in `own_lines`, which are in `Forward.fields`
+    turn_back  turns a Location back, or None
+    written    as in `own_lines`; those lines are in `Forward.fields`
     """
     overridden = _overridden(rules)
     labels = _labels(parsed_names - removed - overridden)
@@ -423,17 +433,17 @@ def compile_down(
         parsed, status = head.parsed, head.status
         passthrough = _without(head, overridden) if head.removable else head.passthrough
         lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if passthrough else b"", b"\r\n".join(passthrough)]
-        # Interim answers and a switch of protocols go as they are: what we add belongs to the final answer.
+        # Interim responses and a 101 pass as they are: our fields belong to the final response.
         if status < 200:
             lines.append(b"\r\n")
             return b"".join(lines)
-        # With 200, a Location leads nowhere (RFC 9110 section 10.2.2).
+        # With 200, a Location is no redirect (RFC 9110 section 10.2.2).
         if status > 200 and turn_back is not None and b"location" in parsed:
             parsed = {**parsed, b"location": turn_back(parsed[b"location"], forward.head)}
         for name in parsed:
             if name in labels:
                 lines += (labels[name], parsed[name])
-        # RFC 9110 section 6.6.1: a recipient with a clock adds the Date that an answer lacks.
+        # RFC 9110 section 6.6.1: a recipient with a clock adds a Date to a response that has none.
         if adds_date and b"date" not in parsed:
             lines += (b"\r\nDate: ", date())
         lines += (b"\r\nX-Request-Id: ", forward.request_id.encode(), b"\r\n", forward.fields, fixed)

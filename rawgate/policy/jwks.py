@@ -1,11 +1,11 @@
 """JSON Web Key Sets: a document in, the RSA keys that may verify RS256 out (RFC 7517).
 
-A set is often shared by many readers, and its issuer changes it when it likes. So a key that is of no use here never
-takes down the others: it is passed over. Keys that say that they are for another purpose are normal, and nobody is
-told; those that are meant for us but cannot be used are told as `warnings`, and so is a private key: whoever can read
-the file could sign. A set in which no key can be used is an error.
+Many readers share a set, and its issuer may change it at any time. So a key that cannot be used here is skipped and the
+others are kept. A key for another purpose is normal and is skipped in silence. A key that is meant for RS256 but cannot
+be used gives a warning, and so does a private key: who can read the file could sign. A set without a usable key is an
+error.
 
-How strong a key must be is not decided here but beside the algorithm, for keys from every source alike.
+`jwt` decides how strong a key must be, because the same rule holds for keys from every source.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -27,7 +27,7 @@ class _KeySet(Struct):
 
 
 def _said(jwk: Jwk, name: str, otherwise: object) -> object:
-    """A member's value. Some issuers write null for what they do not say."""
+    """The value of a member, or `otherwise` if it is absent or null, as some issuers write absent members."""
     value = jwk.get(name)
     return otherwise if value is None else value
 
@@ -36,7 +36,8 @@ _OURS = {"kty": "RSA", "use": "sig", "alg": "RS256"}
 
 
 def _other_purpose(jwk: Jwk) -> str:
-    """What a key says of itself, or leaves out, by which it is not meant to verify RS256; "" for one that may be."""
+    """The member that shows that a key is not meant to verify RS256, as the end of a sentence; "" if it may be. An
+    absent member, but for `kty`, allows it."""
     for name, ours in _OURS.items():
         value = _said(jwk, name, ours) if name != "kty" else jwk.get(name)
         if value != ours:
@@ -51,8 +52,8 @@ _MOST = 8
 
 
 def _number(value: object) -> int | None:
-    """A Base64urlUInt (RFC 7518 section 2), or None: it has one spelling, which encoding it again must give. Padding,
-    which some issuers write, changes nothing."""
+    """Read a Base64urlUInt (RFC 7518 section 2); None if it is malformed. A number has one spelling only, which
+    encoding it again must give; padding, which some issuers add, is ignored."""
     if not isinstance(value, str) or not value.isascii():
         return None
     text = value.rstrip("=").encode()
@@ -66,7 +67,7 @@ def _number(value: object) -> int | None:
 
 
 def _public_key(jwk: Jwk) -> RSAPublicKey | str:
-    """The key, or what is wrong with it."""
+    """The key, or its fault as the end of a sentence."""
     modulus, exponent = _number(jwk.get("n")), _number(jwk.get("e"))
     if modulus is None or exponent is None:
         return "has no n or e, or not in base64url"
@@ -84,7 +85,7 @@ def _parse(document: bytes) -> list[object] | None:
 
 
 def _read(jwk: object) -> tuple[str | None, RSAPublicKey] | str:
-    """(`kid`, key), or why it cannot be used."""
+    """(`kid`, key), or the fault of the key as the end of a sentence."""
     if not isinstance(jwk, dict):
         return "is not a JSON object"
     if "d" in jwk:  # the private part of RSA, EC and OKP keys alike (RFC 7518 section 6, RFC 8037 section 2)
@@ -122,10 +123,8 @@ def _no_set(document: bytes) -> str:
 def read_jwks(
     document: bytes, path: tuple[Key, ...], problems: list[Problem], warnings: list[Problem]
 ) -> list[tuple[str | None, RSAPublicKey]]:
-    """The usable keys of a set, in its order, as (`kid` or None, key). What is wrong with the set is added to
-    `problems` at `path`, which keys of it are passed over to `warnings`.
-
-    Positions in messages count from 1, as a reader of the document would.
+    """The usable keys of a set, in its order, as (`kid` or None, key). A fault of the set is appended to `problems` at
+    `path`; a warning for each key that is skipped to `warnings`. Messages count the keys from 1.
     """
     jwks = _parse(document)
     if jwks is None:

@@ -1,28 +1,30 @@
-"""JSON Web Tokens: one verifier is one key set, one algorithm, one set of expectations (RFC 7519, 7515, 8725).
+"""JSON Web Tokens. One verifier has one key set, one algorithm and one set of expected claims (RFC 7519, 7515, 8725).
 
-    token ─▶ remembered? ─▶ three parts ─▶ header ─▶ signature ─▶ claims ─▶ is it time? ─▶ Identity
-               yes: is it time? ─▶ Identity                        any step that fails ─▶ Reason
+    token ─▶ remembered? ─▶ three parts ─▶ header ─▶ signature ─▶ claims ─▶ valid now? ─▶ Identity
+               yes: valid now? ─▶ Identity                        any step that fails ─▶ Reason
 
 Rules that it keeps
-- The verifier, not the token, says which algorithm is used; the header is only checked to agree (RFC 8725 section 3.1).
-  An `alg` of another name, "none" among them, is a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
-- Signature first, then claims: who cannot sign learns nothing about what a good token would say.
-- Nothing in a token leads anywhere: `jku`, `x5u`, `jwk`, `typ` and `zip` are not looked at, `kid` is only compared.
-- A forged token costs little more than a signature: no limit stands before this step. Of a header, which nobody has
-  signed yet, no value is converted that is not used, and a longer one than HEADER is not read at all.
-- One token, one spelling: an encoding that decodes to the same octets by another text is refused, or the memory below
-  and every deny-list behind the gateway could be walked around.
-- Refusing is returning a Reason. What the JSON and signature libraries raise is caught where it is raised; no input
-  of any size or depth may raise out of `verify`.
+- The verifier determines the algorithm, not the token; the header must only agree (RFC 8725 section 3.1). A token with
+  another `alg`, also "none", has a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
+- The signature is checked before the claims, so a caller who cannot sign learns nothing about the expected claims.
+- A token cannot make the gateway fetch or trust anything: `jku`, `x5u`, `jwk`, `typ` and `zip` are ignored, and `kid`
+  is only compared.
+- A forged token costs little more than a signature check, because no limit comes before this step. Of a header, which
+  is not verified yet, only the values that are used are converted, and a header longer than HEADER is not read at all.
+- A token has one spelling. Another text that decodes to the same octets is refused, or clients could get around the
+  memory below and around deny-lists behind the gateway.
+- A refusal is a returned Reason. Exceptions of the JSON and signature libraries are caught where they are raised; no
+  input of any size or depth makes `verify` raise.
 
-Which key. Keys from `secret` and `public_key` have no names: a list of them is a rotation, tried in order, and `kid`
-is not consulted (issuers always send one, and there is nothing to compare it with). So too for a JWKS that names none
-of its keys. A JWKS with names is strict: the `kid` selects, an unknown one selects nothing, and a token without one
-is taken only if the set holds a single key. Several keys of one name are tried in order.
+Which key. Keys from `secret` and `public_key` have no names. A list of them is a rotation: they are tried in order, and
+`kid` is ignored (issuers always send one, but there is nothing to compare it with). The same holds for a JWKS that
+names none of its keys. In a JWKS with names the `kid` selects: an unknown one selects no key, and a token without one
+is accepted only if the set holds a single key. Several keys with the same name are tried in order.
 
-The memory. A signature costs more than all the rest, and clients send a token many times, so tokens that verified are
-remembered: whole token → who, from when, until when. Only the clock is asked again, each time, so a remembered token
-dies at its `exp` and not at its eviction. The memory belongs to the verifier: when keys change, both are made anew.
+The memory. The signature check costs more than all other steps, and clients send a token many times, so verified tokens
+are remembered: whole token → identity, valid from, valid until. The time is checked at each request, so a remembered
+token expires at its `exp`, whether or not it is still remembered. The memory belongs to the verifier: new keys come
+with a new verifier and an empty memory.
 """
 
 import json
@@ -65,43 +67,44 @@ Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
 
 MEMORY = 16 * 1024 * 1024
-"""Octets that the remembered tokens of one verifier may take: about 24,000 tokens of 300 octets."""
+"""Octets for the remembered tokens of one verifier: about 24,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
+by default, which is less than the clients of one busy gateway."""
 
 TOKEN_MEMORABLE = 8 * 1024
-"""Octets. Longer tokens verify like all others but are not remembered, so that few cannot displace many."""
+"""Octets. Longer tokens are verified but not remembered, so that a few of them cannot displace many others."""
 
 ENTRY_OVERHEAD = 352
-"""Octets that an entry takes at most besides token and name: its places in dict and queue, Admission, Identity, str and
-float objects (tracemalloc, 20,000 to 60,000 tokens come and gone)."""
+"""Octets that an entry takes at most besides token and name, for its places in dict and queue and for its objects
+(tracemalloc, after 20,000 to 60,000 tokens have come and gone)."""
 
 HEADER = 4096
-"""Octets of a header's JSON. Usual ones have 30 to 100; some issuers send a chain of certificates along (`x5c`)."""
+"""Octets of the JSON of a header. Most have 30 to 100; some issuers add a chain of certificates (`x5c`)."""
 
 OBJECTS = 256
-"""Opening braces in a header or in claims. Looking for doubled members costs by the object: six thousand empty ones
-cost as much as ten requests. Tokens with a role or a permission in each object stay well below."""
+"""Opening braces in a header or in claims. The search for duplicate members takes time for each object: six thousand
+empty ones take as long as ten requests. Tokens with an object for each role or permission stay well below."""
 
 HEADERS = 64
-"""Header parts remembered. An issuer's tokens differ in claims and share a handful of headers, one for each key."""
+"""Header parts that are remembered. The tokens of an issuer share a few headers, one for each key."""
 
 SUBJECT = 255
-"""Octets of UTF-8 that a `sub` may have."""
+"""Octets of a `sub` in UTF-8. OpenID Connect Core section 2 allows 255 characters of ASCII."""
 
 DATE = 2**53
-"""No date lies beyond this many seconds: up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
+"""Seconds; a date beyond is refused. Up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
 
 SECRET = 32
-"""Octets an HS256 secret must have: as many as the hash's output (RFC 7518 section 3.2)."""
+"""Octets that an HS256 secret must have at least: as many as the output of the hash (RFC 7518 section 3.2)."""
 
 MODULUS = 2048
-"""Bits an RS256 key must have (RFC 7518 section 3.3)."""
+"""Bits that an RS256 key must have at least (RFC 7518 section 3.3)."""
 
 LARGEST_MODULUS, LARGE_MODULUS, LARGE_EXPONENT = 16384, 3072, 64
 """Bits beyond which OpenSSL verifies nothing: of a modulus, and of the exponent beside a modulus that is large."""
 
 
 class Admission:
-    """What a verified token is good for: `identity`, when `since` <= now < `until` (Unix seconds, leeway included)."""
+    """A verified token: it is valid for `identity` while `since` <= now < `until` (Unix seconds, leeway included)."""
 
     __slots__ = ("identity", "since", "until")
 
@@ -112,11 +115,12 @@ class Admission:
 
 
 class Reading:
-    """What a token says of itself; nothing of it is to be believed.
+    """The contents of a token, whether or not it is valid. Nothing of it may be trusted.
 
-    header, claims  their members, of claims those that are used here; None when they are no JSON object in base64url
-    candidates      how many keys the header may mean
-    signer          position of the key whose signature this is, in the configuration's order; None: no candidate's
+    header, claims  their members, of the claims those that `verify` reads; None if they are no JSON object in base64url
+    candidates      number of keys that the header may mean
+    signer          position, in the order of the configuration, of the key that made the signature; None: no candidate
+                    did
     """
 
     __slots__ = ("candidates", "claims", "header", "signer")
@@ -131,11 +135,11 @@ class Reading:
 
 
 class TokenMemory:
-    """Whole token → Admission, at most `capacity` octets; the one remembered first is forgotten first.
+    """Whole token → Admission, at most `capacity` octets. The oldest entry is forgotten first.
 
-    Order of insertion and not of use: a lookup then changes nothing and costs one hash, and a token in steady use
-    that is forgotten is verified once more. The order has a queue of its own: removing the first entry of a dict again
-    and again makes it search an ever longer run of holes, and an OrderedDict takes half as long again.
+    The order is that of insertion, not of use, so a look-up changes nothing and costs one hash; a token in steady use
+    that is forgotten is verified once more. The order is kept in a queue of its own, because a dict whose first entry
+    is removed again and again searches an ever longer run of holes, and an OrderedDict takes half as long again.
     """
 
     __slots__ = ("_admissions", "_order", "capacity", "octets", "recall")
@@ -170,30 +174,29 @@ class TokenMemory:
         return len(token) + 4 * len(admission.identity.name) + ENTRY_OVERHEAD
 
 
-# Base64url (RFC 4648 section 5), without padding (RFC 7515 section 2). One pass over the whole token turns its alphabet
-# into the standard one, and what may not be in a token into NUL: if none is there, all is well.
+# Base64url (RFC 4648 section 5), without padding (RFC 7515 section 2). One `translate` over the whole token turns its
+# alphabet into the standard one and all octets that a token may not hold into NUL.
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _STANDARD = _ALPHABET.replace(b"-_", b"+/")
 _TO_STANDARD = bytes(dict(zip(_ALPHABET + b".", _STANDARD + b".", strict=True)).get(octet, 0) for octet in range(256))
 _NUL: Final = 0
-# By length modulo 4: the characters that may come last, whose unused low bits are zero (RFC 4648 section 3.5), and the
-# padding that the standard decoder wants. A rest of 1 stands for no octets at all.
+# By length modulo 4: the characters that may come last, which are those whose unused low bits are zero (RFC 4648
+# section 3.5), and the padding that the standard decoder needs. No text has a length of 1 modulo 4.
 _LAST = (_STANDARD, b"", _STANDARD[::16], _STANDARD[::4])
 _PADDING = (b"", b"", b"==", b"=")
 
 
 def _octets(standard: bytes) -> bytes | None:
-    """Decode characters of the standard alphabet, or NUL; None if they are not the one way to write what they stand
-    for."""
+    """Decode a text of the standard alphabet and NUL. None if it holds NUL or is not the one spelling of its octets."""
     rest = len(standard) & 3
     if not standard or standard[-1] not in _LAST[rest] or _NUL in standard:
         return None
     return a2b_base64(standard + _PADDING[rest])
 
 
-# JSON (RFC 8259), strict where RFCs leave a choice: UTF-8 only (RFC 8725 section 3.7), no duplicate members (RFC 7515
-# section 4, RFC 7519 section 4), numbers that are numbers.
+# JSON (RFC 8259), strict where RFCs allow a choice: UTF-8 only (RFC 8725 section 3.7), no duplicate members (RFC 7515
+# section 4, RFC 7519 section 4), no NaN or Infinity.
 
 
 def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -203,20 +206,20 @@ def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
     return table
 
 
-# msgspec takes 12 µs for a number such as 1e308, where Python takes 0.1.
+# The hook: msgspec itself takes 12 µs for a number such as 1e308, Python 0.1.
 _decode: Callable[[bytes], object] = Decoder(float_hook=float).decode
 _split_object: Callable[[bytes], dict[str, Raw]] = Decoder(dict[str, Raw]).decode
 _decode_text: Callable[[Raw], str] = Decoder(str).decode
-# Numbers stay text: a thousand of them would take longer to convert than ten requests.
+# Numbers stay text: converting a thousand of them would take longer than ten requests.
 _look_for_duplicates = json.JSONDecoder(object_pairs_hook=_unique, parse_float=str, parse_int=str).decode
 
 
 def _json_object(text: bytes | None) -> dict[str, object] | None:
-    """The members of a JSON object; None for anything else, however long or deep.
+    """The members of a JSON object; None for all other text, however long or deep.
 
-    msgspec reads four times as fast as the standard library but keeps the last of two members silently. An object of n
-    members is written with n - 1 commas; more of them, or more braces, may be lists, objects and strings within, or a
-    duplicate. Only then is it read again by the one who can tell.
+    msgspec reads four times as fast as the standard library, but silently keeps the last of two members with one name.
+    An object of n members has n - 1 commas and one brace. More of them come from lists, objects or strings inside, or
+    from a duplicate; only then does the standard library read the text again, which finds duplicates.
     """
     if text is None:
         return None
@@ -232,17 +235,18 @@ def _json_object(text: bytes | None) -> dict[str, object] | None:
 
 
 def _may_repeat(text: bytes, members: int) -> bool:
-    """Whether a JSON object in which that many members were found may hold more."""
+    """Whether a JSON object that gave this many members may have held duplicates."""
     return text.count(b",") + text.count(b"{") != members
 
 
 def _members(text: bytes) -> dict[str, Raw] | None:
-    """The same, values as they are written: one that is not used is not converted. None for too many objects, too."""
+    """The members of a JSON object with their values unconverted. None for all other text, and for more than OBJECTS
+    objects."""
     if text.count(b"{") > OBJECTS:
         return None
     try:
         members = _split_object(text)
-        # What is not converted is not checked for UTF-8 either.
+        # msgspec checks only converted values for UTF-8.
         if not text.isascii() or (_may_repeat(text, len(members)) and not _is_flat_and_whole(text, members)):
             _look_for_duplicates(text.decode())
     except (ValueError, RecursionError):
@@ -251,7 +255,7 @@ def _members(text: bytes) -> dict[str, Raw] | None:
 
 
 def _is_flat_and_whole(text: bytes, members: dict[str, Raw]) -> bool:
-    """Whether these members, written without a blank, are all of a text in which no object is within another."""
+    """Whether these members, written without blanks, make up the whole text, and no value is an object."""
     size = sum(map(len, members)) + sum(map(len, members.values()))
     # Each member has two quotes, a colon, and a comma or a brace behind it; one brace stands before all.
     return text.count(b"{") == 1 and size + 4 * len(members) + 1 == len(text)
@@ -261,8 +265,8 @@ _USED = ("sub", "iss", "aud", "exp", "nbf", "iat")
 
 
 def _claims(text: bytes | None) -> dict[str, object] | None:
-    """Those of a payload's members that are used here; NaN, which is nothing that a claim may be, stands for one that
-    cannot be converted: a number without end, half a character."""
+    """The members of a payload that are used here. NaN, which no claim may be, stands for a value that cannot be
+    converted: a number beyond all bounds, half a character."""
     members = None if text is None else _members(text)
     if members is None:
         return None
@@ -280,7 +284,7 @@ def _converted(value: Raw) -> object:
 
 
 def _text(value: Raw | None) -> str | None:
-    """A JSON string; None for anything else."""
+    """A JSON string; None for all other values."""
     if value is None:
         return None
     try:
@@ -290,7 +294,7 @@ def _text(value: Raw | None) -> str | None:
 
 
 def _date(value: object) -> float:
-    """A NumericDate as Unix seconds; NaN for what is none: a bool, a string, a number without end."""
+    """A NumericDate as Unix seconds; NaN for all other values, among them bools, strings and numbers beyond DATE."""
     if (type(value) is int or type(value) is float) and -DATE <= value <= DATE:
         return value
     return nan
@@ -298,8 +302,8 @@ def _date(value: object) -> float:
 
 _hexadecimal = pattern(rb"(?:[0-9A-Fa-f]{2})+").fullmatch
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
-"""General categories (Unicode section 4.5) of what nobody sees, or what changes how the rest is seen: control and
-format characters, surrogates, separators of lines and paragraphs."""
+"""General categories (Unicode section 4.5) of invisible characters and of those that change how others look: control
+and format characters, surrogates, separators of lines and paragraphs."""
 
 
 def _hides(sub: str) -> bool:
@@ -307,11 +311,11 @@ def _hides(sub: str) -> bool:
 
 
 def _is_fit(sub: str) -> bool:
-    """May it stand in a header field and in a log: 1 to 255 octets, no control or format character, no blank at either
-    end."""
+    """Whether a subject may stand in a header field and in a log: 1 to 255 octets, no control or format character, no
+    blank at either end."""
     return (
         0 < len(sub) <= SUBJECT
-        and (sub.isprintable() or not _hides(sub))  # the first is the quick answer for nearly all names
+        and (sub.isprintable() or not _hides(sub))  # the first test is quick and decides nearly all
         and not sub[0].isspace()
         and not sub[-1].isspace()
         and (sub.isascii() or len(sub.encode()) <= SUBJECT)
@@ -319,7 +323,7 @@ def _is_fit(sub: str) -> bool:
 
 
 def _unfit(sub: str) -> str:
-    """What is wrong with one that is not fit."""
+    """The fault of a subject that is not fit."""
     if not sub:
         return "sub is empty"
     if _hides(sub):
@@ -333,7 +337,8 @@ _NOBODY = Identity("sub", "")
 
 
 def identity_of(claims: Mapping[str, object]) -> Identity | Reason:
-    """Whom verified claims speak for, with an empty name where there is no `sub`; or what is wrong with the `sub`."""
+    """The identity in verified claims, with an empty name if there is no `sub`; or the reason that refuses the
+    `sub`."""
     if "sub" not in claims:
         return _NOBODY
     sub = claims["sub"]
@@ -343,7 +348,7 @@ def identity_of(claims: Mapping[str, object]) -> Identity | Reason:
 
 
 def _is_audiences(aud: object) -> bool:
-    """RFC 7519 section 4.1.3: text, or a list of texts."""
+    """Whether an `aud` is text or a list of texts (RFC 7519 section 4.1.3)."""
     return isinstance(aud, str) or (isinstance(aud, list) and all(isinstance(audience, str) for audience in aud))
 
 
@@ -379,9 +384,9 @@ class JwtVerifier:
         self._recall = self.memory.recall
 
     def verify(self, token: bytes, wall: float) -> Identity | Reason:
-        """Who the token speaks for at `wall` (Unix seconds), or why it speaks for nobody.
+        """The identity that the token proves at `wall` (Unix seconds), or the reason of the refusal.
 
-        A token without `sub` gives an Identity with an empty name. Never raises.
+        The identity of a token without `sub` has an empty name. Never raises.
         """
         admission = self._recall(token)
         if admission is None:
@@ -389,7 +394,7 @@ class JwtVerifier:
             if isinstance(found, Reason):
                 return found
             admission = found
-            # One that is not good now is not kept: expired tokens are still well signed, and could fill the memory.
+            # An expired token still has a good signature, so expired tokens could fill the memory.
             if found.since <= wall < found.until:
                 self.memory.keep(token, found)
         if admission.since <= wall < admission.until:
@@ -397,7 +402,8 @@ class JwtVerifier:
         return AUTH_EXPIRED if wall >= admission.until else AUTH_NOT_YET_VALID
 
     def read(self, token: bytes) -> Reading:
-        """What a token says and which key signed it, whatever `verify` makes of it: for people, never for decisions."""
+        """The contents of a token and the key that signed it, whether or not `verify` accepts it. For people, never for
+        decisions."""
         parts = token.translate(_TO_STANDARD).split(b".", 3)
         header, payload, signature = (_octets(part) for part in (*parts, b"", b"", b"")[:3])
         selected = self._select(parts[0])
@@ -412,8 +418,8 @@ class JwtVerifier:
         )
 
     def _examine(self, token: bytes) -> Admission | Reason:
-        """Everything about a token that does not depend on the time (RFC 7519 section 7.2)."""
-        # Three parts of the alphabet's characters with dots between (RFC 7515 section 7.1).
+        """Verify all of a token that does not depend on the time (RFC 7519 section 7.2)."""
+        # Three parts in base64url with dots between them (RFC 7515 section 7.1).
         standard = token.translate(_TO_STANDARD)
         parts = standard.split(b".", 3)
         if len(parts) != 3 or _NUL in standard:
@@ -436,7 +442,7 @@ class JwtVerifier:
         return AUTH_BAD_SIGNATURE
 
     def _select(self, part: bytes) -> tuple[Check, ...] | Reason:
-        """The keys that a token with this header may be signed with."""
+        """The keys with which a token with this header may be signed."""
         octets = _octets(part)
         if octets is None or len(octets) > HEADER:
             return AUTH_MALFORMED
@@ -465,14 +471,14 @@ class JwtVerifier:
         return self._named.get(name, AUTH_UNKNOWN_KEY)
 
     def _remember_header(self, part: bytes, checks: tuple[Check, ...]) -> None:
-        """Called once a signature over it was good, so that only who holds a key decides what is in here."""
+        """Remember the header of a token with a good signature. So only the holder of a key can fill this memory."""
         if part not in self._headers:
             if len(self._headers) == HEADERS:
                 self._headers.clear()
             self._headers[part] = checks
 
     def _admit(self, payload: bytes) -> Admission | Reason:
-        """The claims of a token whose signature is good (RFC 7519 section 4.1)."""
+        """Verify the claims of a token with a good signature (RFC 7519 section 4.1)."""
         claims = _claims(_octets(payload))
         if claims is None:
             return AUTH_MALFORMED
@@ -489,7 +495,7 @@ class JwtVerifier:
         return self._within(claims, identity)
 
     def _is_audience(self, claims: dict[str, object]) -> bool:
-        """Section 4.1.3: who does not find itself in `aud`, when there is one, must refuse the token."""
+        """Whether the token is for us. A verifier that is not in `aud` must refuse the token (section 4.1.3)."""
         if "aud" not in claims:
             return self._audience is None or self._audience == "*"
         aud = claims["aud"]
@@ -500,7 +506,8 @@ class JwtVerifier:
         return isinstance(aud, list) and (self._audience in aud or (self._audience == "*" and any(aud)))
 
     def _within(self, claims: dict[str, object], identity: Identity) -> Admission | Reason:
-        """Sections 4.1.4 to 4.1.6. Absent and null differ: null is a value, and no date."""
+        """The time from `exp` and `nbf` (sections 4.1.4 to 4.1.6). null is not the same as absent: it is a value that
+        is no date."""
         since, until = -inf, inf
         if "exp" in claims:
             exp = _date(claims["exp"])
@@ -521,13 +528,13 @@ class JwtVerifier:
 
 
 def _hs256(secret: bytes) -> Check:
-    # Hashing the key's pads once and copying that state takes a third of the time of a new HMAC for each token.
+    # Copying the state with the key takes a third of the time of a new HMAC for each token.
     primed = HMAC(secret, SHA256())
 
     def check(signed: bytes, signature: bytes) -> bool:
         mac = primed.copy()
         mac.update(signed)
-        # In constant time (RFC 7518 section 3.2); False for another length.
+        # In constant time (RFC 7518 section 3.2); False if the lengths differ.
         return compare_digest(mac.finalize(), signature)
 
     return check
@@ -553,12 +560,12 @@ _NOTATIONS = {
     "base64": bytes(octet if octet in _STANDARD else 0 for octet in range(256)),
     "base64url": bytes(0 if octet in b"." else _TO_STANDARD[octet] for octet in range(256)),
 }
-"""Octets of each notation → the standard alphabet's, or NUL."""
+"""Notation → a table that turns its alphabet into the standard one, and all other octets into NUL."""
 
 
 def secret_octets(secret: Secret, encoding: str) -> bytes | str:
-    """What tokens are signed with, or why it cannot be read; `encoding` as `secret_encoding`. Base64 with or without
-    its padding, on one line or on several, as `openssl` writes it."""
+    """The octets of a secret, or its fault as a sentence. `encoding` as `secret_encoding`; base64 may be without
+    padding and on several lines, as `openssl` writes it."""
     if encoding == "text":
         return secret.value
     written = b"".join(secret.value.split())
@@ -576,7 +583,7 @@ def secret_octets(secret: Secret, encoding: str) -> bytes | str:
 
 
 def _secret_fault(value: bytes) -> str | None:
-    """Why these octets cannot be an HS256 secret; they are never shown."""
+    """Why these octets cannot be an HS256 secret, or None. The text never shows them."""
     if not value.strip():
         return "this secret is blank"
     if len(value) < SECRET:
@@ -609,7 +616,7 @@ def _secret_doubt(value: bytes) -> str:
 
 
 def _read_pem(value: bytes) -> RSAPublicKey | str:
-    """The public key in a PEM text, or why there is none."""
+    """The public key in a PEM text, or the fault of the text as a sentence."""
     # Of all that an environment file or a chart makes of line ends, only this is not read by OpenSSL.
     value = value.replace(b"\\r", b"").replace(b"\\n", b"\n")
     if b"PRIVATE KEY-----" in value:
@@ -647,7 +654,7 @@ def _no_pem(value: bytes) -> str:
 
 
 def _paths(base: tuple[Key, ...], secrets: Sequence[Secret]) -> list[tuple[Key, ...]]:
-    """Where each of them stands in the file: a single one may be written without brackets."""
+    """The key path of each secret; a single one may stand in the file without brackets."""
     return [base] if len(secrets) == 1 else [(*base, position) for position in range(len(secrets))]
 
 
@@ -714,11 +721,11 @@ def compile_verifier(
     problems: list[Problem],
     warnings: list[Problem],
 ) -> JwtVerifier | None:
-    """The verifier of `[jwt.NAME]`, or None and what is wrong with its keys. `warnings`: which keys are passed over,
-    and which secrets look like something else.
+    """The verifier of `[jwt.NAME]`, or None. Faults of its keys are appended to `problems`; keys of a set that are
+    skipped, and secrets that look like something else, to `warnings`.
 
-    `jwks_keys` are the keys read from `spec.jwks`, as (kid or None, key), or empty. When they could not be read, that
-    has been reported where they were read, and is not said again here.
+    `jwks_keys` are the keys from `spec.jwks` as (kid or None, key). If that set could not be read, they are empty and
+    the fault has been reported before.
     """
     before = len(problems)
     if spec.algorithm == "HS256":

@@ -1,40 +1,42 @@
-"""How often a client may call: a sliding window that means what it says.
+"""How often a client may call: an exact sliding window.
 
-**The promise.** For every rule and client, in no interval of length `window`, wherever it starts and with both its ends
-counted, are more than `maximum` requests admitted. A request that is refused takes nothing, and is told after how many
-whole seconds a retry is admitted if that client sends nothing in between.
+**The promise.** For every rule and client, no interval of length `window` has more than `maximum` admitted requests,
+wherever the interval starts; both its ends belong to it. A refused request is not counted. It gets the number of whole
+seconds after which a retry is admitted, if that client sends nothing in between.
 
-**The window.** Time is cut into sub-windows of `window / 16`. A request is counted in the sub-window it falls in, and a
-sub-window is released as a whole once it lies wholly outside the trailing window. So 17 counters are enough, 16 whole
-sub-windows and the one in progress, and an admitted request takes up its place for at least `window` and at most 17/16
-of it. That last sixteenth is what constant memory costs: a log of timestamps wastes nothing but grows with `maximum`.
-An estimate from two counters, or one counter that starts again at fixed borders, admits up to twice `maximum` around
-such a border.
+**The window.** Time is divided into sub-windows of `window / 16`. Each request is counted in its sub-window. A
+sub-window is released as a whole once all of it lies outside the trailing window. So 17 counters are enough: 16 whole
+sub-windows and the current one. An admitted request counts for at least `window` and at most 17/16 of it. The last
+sixteenth is the price of constant memory; a log of timestamps would be free of it but grows with `maximum`. Two cheaper
+ways were rejected, because both admit up to twice `maximum` around a border: one counter that restarts at fixed
+borders, and an estimate from the counters of two windows. nginx's `limit_req` is a leaky bucket, which has no such
+promise per window.
 
-**One integer is the ring.** The 17 counters are the digits of one integer, the sub-window in progress lowest; its base
-B is a power of two greater than `maximum + 1`:
+**One integer is the ring.** The 17 counters are the digits of one integer; the lowest digit is the current sub-window.
+The base B is a power of two greater than `maximum + 1`:
 
-    time goes on by n sub-windows      shift left by n digits, cut off all beyond the 17th
-    how many are counted               the sum of the digits, which is counts mod (B - 1), as in "casting out nines";
-                                       it is at most `maximum`, so it never reaches B - 1
-    age of the oldest that counts      the bit length tells the highest digit that is not 0
+    n sub-windows pass                 shift left by n digits and cut off all beyond the 17th
+    number of counted requests         the sum of the digits, which is counts mod (B - 1), as in "casting out nines"; it
+                                       is at most `maximum`, so it never reaches B - 1
+    age of the oldest that counts      the bit length gives the highest digit that is not 0
 
-Nothing is walked over, however long a client was silent. What is the same for all clients of a rule, the number of the
-sub-window in progress and the starts of the next 17, is worked out once for each sub-window and shared.
+There is no loop over sub-windows, however long a client was silent. The values that all clients of a rule share, the
+number of the current sub-window and the starts of the next 17, are computed once for each sub-window.
 
-**Rounding.** The promise is about the very floats that are handed in. A sixteenth of a float is exact; CPython's `//`
-gives the exact floor while quotients stay below 2**50 (it divides what `fmod`, which is exact, leaves over); the start
-of a sub-window is the first float that lies in it. A `window` of 0.25 s after 10**9 s of uptime is well inside.
+**Rounding.** The promise holds for the exact values of the floats that are given. A sixteenth of a float is exact.
+CPython's `//` gives the exact floor while quotients stay below 2**50, because it divides after subtracting the
+remainder of `fmod`, which is exact. The start of a sub-window is the first float that lies in it. A `window` of 0.25 s
+after 10**9 s of uptime is well within these bounds.
 
 **Memory.** One `Limiter` for all rules of a process holds at most `capacity` keys (rule, client). A key takes 240 to
 340 octets, its 16-letter name and its place in the dictionary included (tracemalloc, CPython 3.11, 100,000 keys,
-`maximum` 100; the upper end after keys have come and gone at capacity). When all places are taken, a key with nothing
-left in its window goes first. When all are live the one idle for longest goes, and `evicted` counts it: the promise
+`maximum` 100; the upper end after keys have come and gone at capacity). At capacity, a key without counted requests is
+removed first. If all keys have some, the key that is idle for longest is removed and counted in `evicted`: the promise
 holds while that count is 0. Each rule keeps its keys in the order of their last admitted request. Within one rule that
 is also the order in which they become empty, so the first keys of all rules show whether there is an empty one. A
-refused request does not move its key: that would break the order.
+refused request does not move its key, because that would break the order.
 
-Knows no clock (`now` is handed in), nothing of routes and nothing of header fields.
+This module knows no clock (`now` is an argument), no routes and no header fields.
 """
 
 from collections import OrderedDict
@@ -46,12 +48,12 @@ COUNTERS = SUBWINDOWS + 1
 
 
 class Tally:
-    """What is remembered of one client under one rule.
+    """The state of one client under one rule. Times are monotonic seconds.
 
-    counts    the 17 counters as digits, the sub-window in progress lowest
-    current   number of the sub-window in progress when that client was last heard of
-    free      how many more may be admitted until `release`
-    release   when the oldest sub-window that counts anything is released
+    counts    the 17 counters as digits, the current sub-window lowest
+    current   number of the sub-window that was current at the client's last request
+    free      how many more requests may be admitted before `release`
+    release   when the oldest sub-window with counted requests is released
     admitted  when the last request was admitted
     """
 
@@ -129,7 +131,7 @@ class Rule:
             self._tallies.move_to_end(client)
         release = tally.release
         reset = ceil(release - now)
-        # Difference and sum are rounded, either way: `reset` is the least number whose sum is not before the release.
+        # Difference and sum are rounded. `reset` must be the least whole number whose sum is not before the release.
         if now + reset < release:
             reset += 1
         elif now + (reset - 1) >= release and reset > 1:
@@ -137,12 +139,12 @@ class Rule:
         return admitted, free, reset
 
     def _turn(self, now: float) -> None:
-        """Make the sub-window that `now` lies in the current one."""
+        """Make the sub-window of `now` the current one."""
         current = int(now // self._width)
         self._current = current
         self._begin = self._start(current)
         self._end = self._start(current + 1)
-        # By the age of a sub-window: when it is released.
+        # Age of a sub-window → when it is released.
         self._releases = tuple(self._start(current - age + COUNTERS) for age in range(COUNTERS))
 
     def _start(self, subwindow: int) -> float:
@@ -157,11 +159,11 @@ class Rule:
         return tally
 
     def _advance(self, tally: Tally) -> None:
-        """Go on to the current sub-window: release those that now lie outside."""
+        """Move to the current sub-window and release those that now lie outside the window."""
         passed = self._current - tally.current
-        # A shift over years of silence would build a huge integer only to cut it off.
+        # After years of silence the shift would build a huge integer, so it is left out.
         counts = (tally.counts << passed * self._digit) & self._mask if passed < COUNTERS else 0
-        # Where no counts are left, the request at hand is admitted and becomes the oldest: `| 1` stands for it.
+        # If no counts are left, this request is admitted and becomes the oldest: `| 1` stands for it.
         age = ((counts | 1).bit_length() - 1) // self._digit
         tally.counts = counts
         tally.current = self._current
@@ -169,11 +171,11 @@ class Rule:
         tally.release = self._releases[age]
 
     def idle_since(self) -> float:
-        """When the client that is idle for longest was last admitted (seconds); infinity without clients."""
+        """When the client that is idle for longest was last admitted, in seconds; infinity without clients."""
         return next(iter(self._tallies.values())).admitted if self._tallies else inf
 
     def has_empty(self, now: float) -> bool:
-        """Whether the client that is idle for longest has nothing left in its window."""
+        """Whether the client that is idle for longest has no counted requests any more."""
         if not self._tallies:
             return False
         if not self._begin <= now < self._end:
@@ -191,8 +193,8 @@ class Rule:
 class Limiter:
     """The keys of all rules of a process, at most `capacity` (≥ 1).
 
-    `evicted` counts the keys that were forgotten although they were live: while it is 0, every rule keeps its promise.
-    `tell` is called with that count when it begins, and each time that it is ten times as much.
+    `evicted` counts the keys that were removed although they had counted requests. While it is 0, every rule keeps its
+    promise. `tell` is called with this count at 1, 10, 100 and so on.
     """
 
     __slots__ = ("_places", "_rules", "_tell", "_tell_at", "capacity", "evicted")
@@ -220,7 +222,7 @@ class Limiter:
         return rule
 
     def reserve(self, now: float) -> None:
-        """Take the place of a key that its rule is about to add; where none is left, another key gives up its own."""
+        """Make room for a key that a rule is about to add; at capacity, remove another key."""
         if self._places:
             self._places -= 1
             return

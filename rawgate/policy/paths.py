@@ -1,30 +1,30 @@
 """One reading of a request path, for the gateway and for the upstream alike.
 
-A path that the gateway reads one way and an upstream another way is a hole: the route that asked for a credential is
-not the one whose resource is served. So every path is normalised once, before matching, and what was matched is what
-is forwarded. Where two readers could still differ, the path is refused.
+If the gateway reads a path in one way and an upstream in another, there is a hole: the route that checks the credential
+is not the route of the resource that is served. So each path is normalised once, before matching, and the normalised
+path is forwarded. A path that two readers could still read differently is refused.
 
-    target ──▶ path │ query         the query, all after the first "?", travels as it came
+    target ──▶ path │ query         the query, all after the first "?", passes as received
     path   ──▶ decode what never needed encoding  (RFC 3986 section 6.2.2.2: unreserved characters)
            ──▶ merge slashes                      (as nginx does; `merge_slashes = false` turns it off)
            ──▶ resolve dot segments               (section 5.2.4, but a climb above the root is refused)
 
-Slashes at the start are merged in any case: what follows two of them may be taken for a host (section 3.2). Other
-percent-encoded octets stay as they are, the case of their digits too. Normalising twice changes nothing.
+Slashes at the start are always merged, because a reader may take the text behind two of them for a host (section 3.2).
+Other percent-encoded octets stay as they are, also the case of their digits. Normalising twice changes nothing.
 
-Two spellings may remain of one resource ("%40" and "@", "%c3" and "%C3"). They are not rewritten, because an upstream
-may have signed or stored one of them, but they must not select different routes. Hence `Normal.key`: the path with
-all octets decoded except "/", "\\" and "%" themselves. Routes are matched on the key.
+Two spellings of one resource may remain ("%40" and "@", "%c3" and "%C3"). They are not rewritten, because an upstream
+may have signed or stored one of them, but they must select the same route. So routes are matched on `Normal.key`: the
+path with all octets decoded except "/", "\\" and "%".
 
-An encoded slash stays encoded in the key: a route that keeps it (`encoded_slash = "keep"`) trusts its upstream to read
-it as part of a name, not as a slash.
+An encoded slash stays encoded in the key. A route that accepts it (`encoded_slash = "keep"`) trusts its upstream to
+read it as part of a name.
 
-Segments may carry parameters (section 3.3: "/admin;v=1"). Java's servers cut them off before they look for a servlet,
-others know nothing of them. The key is without them; `Normal.plain_key` has them. Where these two lead to different
-routes, a server of one kind would serve what the gateway judged as the other: the path is refused, unless the route of
-the key says that it knows (`path_parameters = "keep"`).
+Segments may have parameters (section 3.3: "/admin;v=1"). Java servers cut them off before they look for a servlet;
+other servers take them for a part of the name. `Normal.key` is without parameters, `Normal.plain_key` with them. If the
+two select different routes, one kind of server would serve another resource than the gateway has judged. Then the path
+is refused, unless the route of the key accepts it (`path_parameters = "keep"`).
 
-Reading costs by the encoded octet and by the segment, so their number is bounded, far from what clients send.
+Each encoded octet and each segment costs time, so their numbers are bounded, far above what clients send.
 """
 
 import re
@@ -35,20 +35,20 @@ ENCODED_SLASH = "The path holds an encoded slash or backslash, which this route 
 PARAMETERS = "The path's parameters (;…) may lead to another route, which this one does not take."
 
 MOST_ENCODED = 1024
-"""Percent-encoded octets in a path: as many as the longest object key of S3 has octets."""
+"""Percent-encoded octets in a path. An object key of S3 has at most 1024 octets, all of which may be encoded."""
 
 MOST_SEGMENTS = 256
-"""Segments in a path that has to be normalised."""
+"""Segments in a path that needs normalising; real paths have a dozen. nginx bounds only the head."""
 
 
 class Normal:
-    """A target, read.
+    """A request target after reading.
 
-    path   normalised, as it is matched and forwarded; b"" when the target is refused
-    key    what routes are compared with: see above; the same as `path` when that holds neither "%" nor ";"
+    path   normalised, as it is forwarded; b"" if the target is refused
+    key    as it is matched, see above; the same as `path` if that holds neither "%" nor ";"
     query  with its "?", or b""
-    flaw   "" when all is well; with a path, ENCODED_SLASH or PARAMETERS: for the route to judge; else why the target is
-           refused
+    flaw   without a path: why the target is refused. With a path: ENCODED_SLASH or PARAMETERS, which the route may
+           accept, or ""
     plain_key  the key with the parameters of its segments
     """
 
@@ -68,8 +68,8 @@ _HEX = rb"[0-9A-Fa-f]"
 
 
 def _marking(unfit: bytes) -> bytes:
-    """A table for `translate` that changes each octet which is not visible ASCII, or `unfit`. RFC 3986 allows fewer in
-    a target; browsers send some of the others ("|", "[", "^") as they are, and no reader takes them for a delimiter."""
+    """A table for `translate` that changes each octet that is not visible ASCII or is in `unfit`. RFC 3986 forbids
+    more, but browsers send some of those octets ("|", "[", "^") unencoded, and no reader takes them for a delimiter."""
     return bytes(octet if 0x20 < octet < 0x7F and octet not in unfit else octet ^ 0x80 for octet in range(256))
 
 
@@ -85,8 +85,8 @@ _UNSENDABLE = (
 _BAD_QUERY = re.compile(rb"[^!-~]|#")
 _ENCODED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _SLASHES = re.compile(rb"//+")
-# Between slashes of any spelling. Some servers cut ";parameters" off a segment before they resolve dots, and some
-# decode slashes before: for them these are dot segments, for the gateway they are not.
+# Some servers cut ";parameters" off a segment or decode slashes before they resolve dot segments. For them these are
+# dot segments, for the gateway they are not.
 _HIDDEN_DOTS = re.compile(rb"(?:/|%2[Ff]|%5[Cc])\.\.?(?=;|%3[Bb]|%2[Ff]|%5[Cc])|(?:%2[Ff]|%5[Cc])\.\.?(?=/|\Z)")
 _DOT_SEGMENT = re.compile(rb"/\.\.?(?=/|\Z)")
 _ENCODED_DOT = re.compile(rb"%2[Ee]")
@@ -106,7 +106,8 @@ def _cases(digit: bytes) -> set[bytes]:
     return {digit, digit.upper()}
 
 
-# Digits → what stands for them. Those that stay as they are are not in the first; the second has all octets.
+# Two hexadecimal digits → the octets in their place. The first table lacks the octets that stay encoded in a path; the
+# second holds all.
 _DECODED = {digits: bytes((octet,)) for octet in _UNRESERVED for digits in _spellings(octet)}
 _DECODED_FOR_KEY = {
     digits: b"%%%02X" % octet if octet in _STAYS_IN_KEY else bytes((octet,))
@@ -116,15 +117,14 @@ _DECODED_FOR_KEY = {
 
 
 def _decode(path: bytes, table: dict[bytes, bytes]) -> bytes:
-    """Replace each percent-encoded octet that the table knows. By pieces: a pattern with a function costs twice as
-    much."""
+    """Replace each percent-encoded octet that is in the table. `re.sub` with a function would take twice as long."""
     pieces = path.split(b"%")
     decoded = [table.get(piece[:2], b"%" + piece[:2]) + piece[2:] for piece in pieces[1:]]
     return pieces[0] + b"".join(decoded)
 
 
 def match_key(path: bytes) -> bytes:
-    """What routes compare of a normalised path without parameters: see the theory above."""
+    """The key of a normalised path without parameters, see above."""
     return _decode(path, _DECODED_FOR_KEY)
 
 
@@ -145,7 +145,7 @@ def _resolve(path: bytes) -> bytes:
 
 
 def _flaw(path: bytes, query: bytes) -> str:
-    """Why this target cannot be read in one way only, or ""."""
+    """Why readers could read this target in different ways, or ""."""
     if path[:1] != b"/":
         return "The request target does not start with a slash."
     if _BAD_QUERY.search(query):
@@ -157,14 +157,14 @@ def _flaw(path: bytes, query: bytes) -> str:
 
 
 def _excess(path: bytes) -> str:
-    """What there is too much of in a path that has to be normalised, or ""."""
+    """Which bound a path that needs normalising exceeds, or ""."""
     if path.count(b"%") > MOST_ENCODED:
         return f"The path holds more than {MOST_ENCODED} percent-encoded octets."
     return f"The path has more than {MOST_SEGMENTS} segments." if path.count(b"/") > MOST_SEGMENTS else ""
 
 
 def _without_parameters(key: bytes, merge_slashes: bool) -> bytes:
-    """The key as a server reads it that cuts parameters off; the same object when there are none."""
+    """The key without parameters; the same object if there are none."""
     if b";" not in key:
         return key
     bare = _PARAMETERS.sub(b"", key)
@@ -198,11 +198,11 @@ def _refused(flaw: str) -> Normal:
 
 
 def compile_normaliser(merge_slashes: bool) -> Normalise:
-    """→ `normalise(target)`, for an origin-form target (RFC 9112 section 3.2.1), path and query. Raises nothing."""
+    """Make `normalise(target)`, for a target in origin-form (RFC 9112 section 3.2.1). It raises nothing."""
 
     def normalise(target: bytes) -> Normal:
-        # Most targets: nothing encoded, no empty segment, no segment that starts with a dot. (`find`, because `in` with
-        # more than one octet raises an exception inside CPython first, and costs four times as much.)
+        # Most targets have nothing encoded, no empty segment and no segment that starts with a dot. `find` and not
+        # `in`: for more than one octet `in` first raises an exception inside CPython, and takes four times as long.
         path, mark, query = target.partition(b"?")
         if (
             path[:1] == b"/"
@@ -218,10 +218,10 @@ def compile_normaliser(merge_slashes: bool) -> Normalise:
 
 
 def sendable(path: bytes) -> bool:
-    """Whether what a rewrite returned can be sent as the path of an origin-form target.
+    """Whether the result of a rewrite can be sent as the path of a target in origin-form.
 
-    No query or fragment, nothing but visible ASCII, "%" only as an encoded octet that is no control character, no dot
-    segment in any spelling. A leading "//" is refused too: a reader may take what follows for a host.
+    It may hold no query or fragment, only visible ASCII, "%" only in an encoded octet that is no control character, and
+    no dot segment in any spelling. It may not start with "//", behind which a reader may see a host.
     """
     if path[:2] == b"//" or b"?" in path or _flaw(path, b""):
         return False
@@ -230,7 +230,7 @@ def sendable(path: bytes) -> bool:
 
 
 def configured_path(text: str) -> bytes:
-    """A path from the configuration as it would arrive: characters beyond ASCII percent-encoded as UTF-8."""
+    """A path of the configuration as clients send it: characters beyond ASCII as percent-encoded UTF-8."""
     return "".join(
         char if char.isascii() else "".join(f"%{octet:02X}" for octet in char.encode()) for char in text
     ).encode()

@@ -1,8 +1,8 @@
-r"""Patterns for rewrites, and whether one of them can run away.
+r"""Patterns for rewrites: which of them can run away.
 
-CPython's `re` looks for a match by trying: at each choice it takes the first way, and when that fails further on it
-comes back and takes the next. One path of a few KiB can then cost minutes, while every other client of the gateway
-waits. Whether a pattern can do that is known from the pattern alone, so it is asked once, at load.
+CPython's `re` finds a match by backtracking: at each choice it takes the first way, and if that fails later it returns
+and takes the next. One path of a few KiB can then take minutes, while all other clients of the gateway wait. Whether a
+pattern can do so follows from the pattern alone, so it is checked once, at load.
 
     text ──▶ parse    a tree of single characters, sequences, choices and repeats
          ──▶ _Wiring  an automaton with one state for each character of the pattern (Glushkov's), which is in that state
@@ -11,27 +11,27 @@ waits. Whether a pattern can do that is known from the pattern alone, so it is a
                       an "a" in two ways, by the inner repeat and by the outer one
          ──▶ verdict
 
-The attempts of `re` on a text are the ways through this automaton. When a text fails, all of them are tried; so the
-time is linear if, and only if, the number of ways to a state stays below a bound, however long the text is. It does
-not in two cases, and in no other:
+The attempts of `re` on a text are the ways through this automaton. If a text does not match, all ways are tried. So the
+time is linear if, and only if, the number of ways to a state stays below a bound, however long the text is. There are
+two cases, and no other, in which it does not:
 
     exponential   a state comes back to itself in two ways on one text:             (a|a)*  (\w+/?)*
     polynomial    two states come back to themselves on one text, and on that same
                   text the first also leads to the second:                          \d+\d+  (.*)/(.*)\.json
 
-The second is harmless where no failure makes `re` come back: after "/a/(.*)/" the last ".*" of "/a/(.*)/(.*)" takes
-whatever is left. To know this exactly, each state is joined with the set of states from which the rest of the text
-would be accepted; a state in its own set is left at the first follower that is in its set, too. These sets are those of
-the automaton read backwards. A nested repeat is refused even where nothing fails after it: it has no use, and one
-character more in the pattern makes it run away.
+The second case is harmless if nothing can fail after the second state: in "/a/(.*)/(.*)" the last ".*" takes the rest
+of any text, so `re` never returns. To decide this exactly, each state is joined with the set of states from which the
+rest of the text would be accepted. A state in its own set is left at the first follower that is in its set, too. These
+sets are the states of the automaton that reads backwards. A nested repeat is refused even if nothing can fail after it:
+it has no use, and one more character in the pattern makes it run away.
 
-Last, the bound itself: (a?){30} is only ever matched in finitely many ways, but these are more than 100 million.
+The bound itself is the last check: (a?){30} matches in finitely many ways, but these are more than 100 million.
 
-Characters: those that a path has once it is decoded, without ASCII controls (`paths` refuses them). Those that all of a
-pattern's classes treat alike are one letter here, and `re` itself says which class takes which.
+The characters are those of a decoded path without ASCII controls, which `paths` refuses. Characters that all classes of
+a pattern treat alike are one letter here; `re` itself tells which class takes which character.
 
-Repeats with a count are written out; one like {1,64}, with a wide span, is judged as if it had no upper end, but never
-trusted to go on, because it ends somewhere.
+Repeats with a count are written out. A repeat with a wide span such as {1,64} is treated as if it had no upper end, but
+is never trusted to continue, because it does end.
 
 Sources: N. Weideman, B. van der Merwe, M. Berglund, B. Watson, "Analyzing matching time behavior of backtracking
 regular expression matchers by using ambiguity of NFA" (CIAA 2016): the two criteria for matchers that try in order,
@@ -70,7 +70,7 @@ class Choice(Struct, frozen=True):
 
 
 class Repeat(Struct, frozen=True):
-    """`most` None: without end."""
+    """`least` to `most` times; `most` None: without end."""
 
     part: "Node"
     least: int
@@ -82,11 +82,11 @@ Node = One | Sequence | Choice | Repeat
 
 
 class NotTakenError(Exception):
-    """Says what of a pattern is not taken in rewrites, as the end of a sentence that starts with it."""
+    """A pattern is not allowed in rewrites. The message is the end of a sentence that starts with the pattern."""
 
 
 _DEEPEST = 20
-"""Groups within groups; a reader gives up long before."""
+"""Levels of nested groups; real patterns have two or three."""
 
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[dDwWsSafnrtv]|[^0-9A-Za-z])", re.DOTALL)
@@ -111,7 +111,7 @@ def _unjudged(what: str) -> NotTakenError:
 
 
 class _Parser:
-    """For text that `re` has compiled: what `re` refuses is not looked for again."""
+    """Reads a pattern that `re` has compiled, so it need not look for faults that `re` refuses."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -136,7 +136,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
     def _ends(self) -> bool:
-        """Past an anchor at the end of a branch, if there is one."""
+        """Skip an anchor at the end of a branch, if there is one."""
         for anchor in ("$", "\\Z"):
             after = self.at + len(anchor)
             if self.text.startswith(anchor, self.at) and self.text[after : after + 1] in ("", "|"):
@@ -204,7 +204,7 @@ def parse(text: str) -> Node:
 # The automaton
 
 _ACCEPT = -1
-# Beyond these a pattern is not judged: a second of work at load, some thousand times the usual.
+# A pattern beyond these bounds is refused unjudged. They allow a second of work at load, some thousand times the usual.
 _MOST_STATES = 400
 _MOST_VISITS = 2_000
 _MOST_FOLLOWERS = 1_000
@@ -213,15 +213,16 @@ _WRITTEN_OUT = 8
 """Up to this span, a repeat {m,n} is written out; a wider one is a loop."""
 
 _Way = tuple[int, bool]
-"""A state that may come next, and whether it surely may: a wide {m,n} may have used up its count."""
+"""A state that may come next, and whether it always may. After a wide {m,n} it may not, once the count is used up."""
 
 
 class _TooLargeError(Exception):
-    """The work would be out of proportion: the pattern cannot be judged."""
+    """The pattern is too large to be judged."""
 
 
 class _Wiring:
-    """The states of a tree: `ones[state]` is the character that state 1, 2 … has read, state 0 has read nothing."""
+    """The automaton of a tree. `ones[state]` is the character that a state from 1 on has read; state 0 has read
+    nothing."""
 
     def __init__(self, tree: Node) -> None:
         self.ones: list[One] = [One("", 0)]
@@ -233,7 +234,7 @@ class _Wiring:
             raise _TooLargeError
 
     def _enter(self, node: Node, after: list[_Way]) -> list[_Way]:
-        """The ways into `node`, when `after` are the ways on from its end."""
+        """The ways into `node`. `after` are the ways that lead on from its end."""
         self._visits += 1
         if self._visits > _MOST_VISITS or len(self.ones) > _MOST_STATES or len(after) > _MOST_FOLLOWERS:
             raise _TooLargeError
@@ -311,7 +312,7 @@ def _beyond_ascii(text: str) -> Iterator[str]:
 
 
 def _letters(text: str, ones: list[One], flags: re.RegexFlag) -> dict[str, frozenset[int]]:
-    """A character for all that are treated alike → the states that read it."""
+    """One character for all that are treated alike → the states that read it."""
     taken_by = {one.text: re.compile(one.text, flags) for one in ones[1:]}
     letters: dict[frozenset[str], str] = {}
     for char in (*_ASCII, *_beyond_ascii(text)):
@@ -325,13 +326,13 @@ def _letters(text: str, ones: list[One], flags: re.RegexFlag) -> dict[str, froze
 # Ways through it
 
 _Step = tuple[str, int]
-"""A letter, and the number of the set of states that accept what comes after it."""
+"""A letter, and the number of the set of states that accept the rest of the text behind it."""
 _Graph = list[dict[_Step, list[int]]]
-"""For each node the steps that can be taken, and the nodes that `re` tries then."""
+"""For each node: step → the nodes that `re` tries after it."""
 
 
 class _Effort:
-    """How much more may be done before the pattern counts as too large."""
+    """The work that is left before the pattern counts as too large."""
 
     def __init__(self, left: int = 200_000) -> None:
         self.left = left
@@ -343,7 +344,7 @@ class _Effort:
 
 
 def _plain(wiring: _Wiring, letters: dict[str, frozenset[int]]) -> _Graph:
-    """Every way, as if the end always failed. Its nodes are the states."""
+    """The graph of all ways, as if the end always failed. Its nodes are the states."""
     read: list[list[str]] = [[] for _ in (*wiring.follow, _ACCEPT)]
     for char, takers in letters.items():
         for state in takers:
@@ -359,7 +360,8 @@ def _plain(wiring: _Wiring, letters: dict[str, frozenset[int]]) -> _Graph:
 
 
 class _Looking:
-    """The ways that `re` tries, which knows nothing of what is ahead: but who counts them does.
+    """The graph of the ways that `re` tries. `re` does not look ahead; this graph does, to tell when a try must
+    succeed.
 
     graph   its nodes are pairs of a state and a set of states that accept the rest
     places  (state, number of the set) → node
@@ -422,7 +424,8 @@ class _Looking:
 
 
 _Walker = tuple[int, ...]
-"""Nodes that walkers are at who read one text; for two that started together, 1 last once they have parted."""
+"""The nodes of two or three walkers that read the same text. Of two that started together, a last item of 1 says that
+they have parted."""
 
 
 def _word(start: _Walker, goal: Callable[[_Walker], bool], onward: "_Onward", effort: _Effort) -> str | None:
@@ -452,7 +455,7 @@ def _told(start: _Walker, here: _Walker, came: dict[_Walker, tuple[_Walker, str]
 
 
 def _two(graph: _Graph) -> _Onward:
-    """Two walkers, (node, node, parted): where they may be after one letter more."""
+    """Two walkers, (node, node, parted) → where they may be one letter later."""
 
     def onward(here: _Walker) -> Iterator[tuple[str, _Walker]]:
         one, other, parted = here
@@ -482,7 +485,7 @@ def _three(graph: _Graph) -> _Onward:
 
 
 def _reach(graph: _Graph) -> list[set[int]]:
-    """Of each node those that one letter or more leads to."""
+    """Node → the nodes to which one letter or more lead."""
     nexts = [{node for tried in steps.values() for node in tried} for steps in graph]
     reached = []
     for start in nexts:
@@ -538,7 +541,7 @@ class _Judge:
         self.loops = [state for state, reached in enumerate(self.reach) if state in reached]
 
     def verdict(self) -> str:
-        """What is wrong, or ""."""
+        """The fault of the pattern as the end of a sentence, or ""."""
         if not self._ambiguous():
             return ""
         found = self._within_a_loop()
@@ -602,7 +605,7 @@ class _Judge:
 
 
 def danger(text: str, flags: re.RegexFlag = re.NOFLAG) -> str:
-    """Why a pattern that `re` compiles is not taken, as the end of a sentence that starts with it; or ""."""
+    """Why a pattern that `re` compiles is refused, as the end of a sentence that starts with it; or ""."""
     try:
         return _Judge(text, parse(text), flags).verdict()
     except NotTakenError as found:
@@ -656,8 +659,8 @@ def matches_below(text: str, prefix: str, flags: re.RegexFlag = re.NOFLAG, *, go
 def compile_pattern(
     text: str, where: tuple[Key, ...], problems: list[Problem], *, folds: bool = False
 ) -> re.Pattern[str] | None:
-    """`where` is the pattern's key path; `folds`: it matches letters in either case. Problems: it does not compile, or
-    it can run away."""
+    """Compile a pattern. `where`: its key path; `folds`: it ignores the case of letters. None and a Problem if it does
+    not compile or can run away."""
     flags = re.IGNORECASE if folds else re.NOFLAG
     try:
         with warnings.catch_warnings():

@@ -1,24 +1,24 @@
 """The path that the upstream sees.
 
-Three kinds, each compiled once into `rewrite(path, key) -> path`, which raises nothing; in place of a result that
-cannot be sent it returns why, as a str:
+There are three kinds. Each is compiled once into `rewrite(path, key) -> path`, which raises nothing; if the result
+cannot be sent, it returns the reason as a str instead:
 
     "/v2/users"                      replaces the prefix; the rest is kept, with neither a doubled nor a lost slash
-    { pattern = "…", to = "…" }      the whole path must match; a path that does not match stays as it is
+    { pattern = "…", to = "…" }      applies if the pattern matches the whole path; other paths stay as they are
     a function (Python only)         gets and returns the path as text
 
-The query is never touched. What a pattern or a function returns is checked again, because it can put together what
-the gateway would have refused from a client ("/a(.*)" to "/b/\\1" makes "/b/.." of "/a.."). A swapped prefix needs no
-check: two normal pieces joined at a slash are normal.
+The query never changes. The result of a pattern or a function is checked again, because it can be a path that the
+gateway refuses from a client ("/a(.*)" to "/b/\\1" makes "/b/.." of "/a.."). A replaced prefix needs no check: two
+normalised pieces joined at a slash are normalised.
 
-A prefix and a pattern are compared with the key, as routes are: with "%40" in place of "@", a client would choose
-whether its path is rewritten. What is kept of the path, behind a prefix or in a group, is sent as it came. So where the
-two differ, an end of it in the key is looked up in the path (`_places`):
+A prefix and a pattern are compared with the key, as routes are. Otherwise a client could avoid the rewrite by sending
+"%40" for "@". The part of the path that is kept, behind a prefix or in a group, is sent as received. So if path and key
+differ, `_places` finds the position in the path that belongs to a position in the key:
 
-    path   / a p i ; v = 1 / / c a f %C3%A9 / 7       three differences: octets that are encoded in the path,
-    key    / a p i         /   c a f  C3 A9 / 7       parameters and repeated slashes that the key is without
+    path   / a p i ; v = 1 / / c a f %C3%A9 / 7       three differences: the path holds encoded octets, and
+    key    / a p i         /   c a f  C3 A9 / 7       parameters and repeated slashes that the key lacks
 
-What the key is without belongs to what stands before it: parameters to their segment, a slash to the first of its run.
+Text that the key lacks belongs to the text before it: parameters to their segment, a slash to the first of its run.
 """
 
 import re
@@ -29,15 +29,15 @@ from rawgate.config.model import Rewriter
 from rawgate.errors import Key, Problem
 
 Rewrite = Callable[[bytes, bytes], bytes | str]
-"""`(path, key)` of a `paths.Normal` → the path to send, or in words why there is none."""
+"""`(path, key)` of a `paths.Normal` → the path to send; a str says why there is none."""
 Check = Callable[[bytes], bool]
 
 _REFERENCE = re.compile(r"\\(?:g<(\w+)>|([1-9][0-9]?)|.?)")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]|[?#]")
 
 _DECODED = rb"%(?!2[Ff]|5[Cc]|25)[0-9A-Fa-f]{2}"
-# Does the key lack parameters, does it lack repeated slashes → what in the path the key has otherwise. Each is one
-# octet of the key; parameters alone are none.
+# (the key lacks parameters, it lacks repeated slashes) → the pieces of the path that the key has in another form. Each
+# piece is one octet of the key, but parameters alone are none.
 _DIFFERENCES = {
     (False, False): re.compile(_DECODED),
     (False, True): re.compile(rb"//+|" + _DECODED),
@@ -50,14 +50,15 @@ _SLASH = 0x2F
 
 
 def _places(path: bytes, key: bytes, wanted: list[int]) -> list[int]:
-    """Where in `path` those octets of `key` stand whose positions are `wanted`, in rising order; its length is the end.
+    """The positions in `path` of the octets at the positions `wanted` of `key`, in rising order. The length of `key`
+    stands for the end of `path`.
 
-    Either all parameters are missing or none, and so are repeated slashes."""
+    The key lacks all parameters or none, and likewise all repeated slashes or none."""
     semicolons = path.count(b";") + path.count(b"%3B") + path.count(b"%3b")
     differences = _DIFFERENCES[key.count(b";") < semicolons, b"//" not in key]
     places: list[int] = []
     left = [position for position in reversed(wanted) if position < len(key)]
-    at = read = 0  # the same place, in the path and in the key
+    at = read = 0  # the same place in the path and in the key
     for found in differences.finditer(path):
         if not left:
             break
@@ -84,7 +85,7 @@ def compile_swap(prefix: bytes, replacement: bytes) -> Rewrite:
     def strip(path: bytes, key: bytes) -> bytes:
         rest = path[length:] if path == key else _behind(stem, path, key)
         if len(rest) > 1:
-            # What follows two slashes at the start may be read as a host.
+            # A reader may take the text behind two slashes at the start for a host.
             return rest if rest[1] != _SLASH else b"/" + rest.lstrip(b"/")
         return replacement
 
@@ -92,9 +93,10 @@ def compile_swap(prefix: bytes, replacement: bytes) -> Rewrite:
 
 
 def _behind(stem: bytes, path: bytes, key: bytes) -> bytes:
-    """What follows the prefix `stem` of `key`, in `path`."""
+    """The part of `path` behind the prefix `stem` of `key`."""
     length = len(stem)
-    # Most paths differ behind it only. (A semicolon could be one of a parameter here and an encoded one there.)
+    # Most paths differ from the key behind the prefix only. But a semicolon in the stem may be an encoded one in the
+    # key and the start of a parameter in the path.
     if path[:length] == stem and path[length : length + 1] == b"/" and b";" not in stem:
         return path[length:]
     return path[_places(path, key, [length])[0] :]
@@ -107,8 +109,9 @@ def compile_regex(
     check: Check,
     problems: list[Problem],
 ) -> Rewrite | None:
-    """`pattern`: one that cannot run away. `where`: the key path of `to`. Problems: `to` does not start with a slash,
-    holds a bad escape, names a group that the pattern does not have, or never makes a path that can be sent."""
+    """Rewrite by `pattern`, which must be one that cannot run away. `where`: the key path of `to`. A Problem if `to`
+    does not start with a slash, holds a bad escape, names a group that the pattern lacks, or never makes a path that
+    can be sent."""
     found = len(problems)
     literals, groups = _template(to, pattern, where, problems)
     unfit = "" if len(problems) > found else _unfit(to, literals, check)
@@ -141,8 +144,8 @@ def compile_regex(
 
 
 _GROUP = "41"
-"""Makes the best of what stands beside it: it ends an encoded octet, and a name that begins with dots. A template that
-is bad with it is bad with any text."""
+"""A text for all groups of a template that is most likely to give a valid path: it completes an encoded octet, and
+makes a name of dots. A template that is invalid with it is invalid with every text."""
 
 
 def _unfit(to: str, literals: list[str], check: Check) -> str:
@@ -157,7 +160,7 @@ def _unfit(to: str, literals: list[str], check: Check) -> str:
 
 
 def _as_they_came(matched: re.Match[str], groups: list[int], path: bytes, key: bytes) -> list[str]:
-    """The groups of a match in the key, as the path spells them."""
+    """The groups of a match in the key, in the spelling of the path."""
     text = matched.string
     spans = [matched.span(group) for group in groups]
     ends = sorted({0, *(end for span in spans for end in span if end >= 0)})
@@ -172,7 +175,7 @@ def _as_they_came(matched: re.Match[str], groups: list[int], path: bytes, key: b
 def _template(
     text: str, pattern: re.Pattern[str], where: tuple[Key, ...], problems: list[Problem]
 ) -> tuple[list[str], list[int]]:
-    """`text` as literals and, between them, group numbers."""
+    """Split `text` into literals and the group numbers between them."""
     literals: list[str] = []
     groups: list[int] = []
     end = 0
@@ -191,7 +194,7 @@ def _template(
 
 
 def compile_function(function: Rewriter, check: Check) -> Rewrite:
-    """A Python configuration's own function. Whatever it does, the request gets an answer."""
+    """Rewrite by a function of a configuration in Python. Whatever the function does, the request gets a reply."""
     code = getattr(function, "__code__", None)
     file = "" if code is None else code.co_filename
     home = "" if code is None else f" at {file}:{code.co_firstlineno}"
@@ -210,7 +213,7 @@ def compile_function(function: Rewriter, check: Check) -> Rewrite:
 
 
 def _place(error: BaseException, file: str) -> str:
-    """The last line of this file that it came through: what is called there may be anybody's."""
+    """The last line of the configuration's file in the traceback, not the line in a library that it called."""
     place, trace = "", error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:
@@ -220,7 +223,7 @@ def _place(error: BaseException, file: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """On one line, not too long, whatever it is."""
+    """Any value as text: on one line, not too long."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - its code, too, is from outside

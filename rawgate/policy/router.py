@@ -1,21 +1,21 @@
 """Which route a request is for.
 
-Routes are tried in order; host and path select the first match. Routes with the same host and prefix are a *group*:
-within a group the method selects, in order again. When none fits, the answer is 405 with what the group takes, never
-a wider prefix: a wider route would be a way round the narrower one's rules.
+Routes are tried in order; host and path select the first match. Routes with the same host and prefix are a *group*, in
+which the method selects, again in order. If no route of the group takes the method, the reply is 405 with the methods
+of the group. A route with a wider prefix is not tried: it would be a way round the rules of the narrower one.
 
 A prefix matches whole segments: "/api/users" takes "/api/users" and "/api/users/7", not "/api/usersX". A trailing
-slash is part of it: "/api/" takes "/api/" and what lies below, not "/api". "/" takes everything. With `case = "ignore"`
-it takes them in either case of letters (those of ASCII: others are percent-encoded, and compared as octets).
+slash is part of it: "/api/" takes "/api/" and all paths below, not "/api". "/" takes every path. With `case = "ignore"`
+the case of ASCII letters does not matter; other letters are percent-encoded and compared as octets.
 
-Listing GET admits HEAD (RFC 9110 section 9.1: a general-purpose server supports both), unless a route of the group
-lists HEAD itself.
+A route that lists GET also takes HEAD, unless a route of the group lists HEAD itself (RFC 9110 section 9.1: a
+general-purpose server supports both).
 
-"In order" is compiled away. A route that an earlier group covers can never be reached and is refused at load, so of
-the prefixes that match a path the longest is always the first. Each host has a tree of segments, and a look-up walks
-down as far as the path goes: its cost grows with the depth of the prefixes, not with their number or the path's length.
-Routes that ignore case have a tree of their own, of lower-cased segments; where both trees have an answer, the one that
-comes first in the configuration counts.
+The order is resolved at load. A route that an earlier group covers could never be reached and is refused, so the
+longest of the prefixes that match a path is always the first. Each host has a tree of segments. A look-up walks down
+the tree along the path; its cost grows with the depth of the prefixes, not with their number or the length of the path.
+Routes that ignore case have a second tree, of lower-cased segments. If both trees hold a match, the one that comes
+first in the configuration is selected.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from rawgate.errors import Problem
 
 Plan = TypeVar("Plan")
 ANY_METHOD = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-"""`Allow` where no route restricts the method: the registered ones that make sense here; others are taken too."""
+"""`Allow` where no route restricts the method: the common registered methods. Others are taken as well."""
 
 
 class Group(Generic[Plan]):
@@ -37,7 +37,7 @@ class Group(Generic[Plan]):
     methods  method → plan
     other    the plan for all other methods, or None
     allow    the value of an Allow field
-    first    the position of its first route in the configuration
+    first    the position in the configuration of its first route
     """
 
     __slots__ = ("allow", "first", "methods", "other")
@@ -65,8 +65,13 @@ class _Node(Generic[Plan]):
 
 
 class Entry(Generic[Plan]):
-    """A route with its place in the configuration, its prefix as it is matched (see `paths.match_key`; lower-cased when
-    it ignores case), and what to do when it is selected."""
+    """A route as the router takes it.
+
+    index   its position in the configuration
+    prefix  as it is matched (see `paths.match_key`), lower-cased if the route ignores case
+    plan    the value that a match returns
+    folds   the route ignores case
+    """
 
     __slots__ = ("folds", "index", "plan", "prefix", "route")
 
@@ -79,7 +84,7 @@ class Entry(Generic[Plan]):
 
 
 class Cell(Generic[Plan]):
-    """A group and where it stands. `first` is its first route; `folds`: it ignores case."""
+    """A group with its host and prefix. `first` is its first route; `folds`: it ignores case."""
 
     __slots__ = ("first", "folds", "group", "host", "prefix")
 
@@ -93,7 +98,7 @@ class Cell(Generic[Plan]):
 
 class Router(Generic[Plan]):
     """`find(authority, key)` → the group of a path, or None; `authority` as received, `key` as in `paths.Normal`.
-    `cells` lists what it was made of, in order."""
+    `cells` holds all groups, in the order of the configuration."""
 
     def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
         self.cells = cells
@@ -113,7 +118,7 @@ def _earlier(one: Group[Plan] | None, other: Group[Plan] | None) -> Group[Plan] 
 
 
 class Forest(Generic[Plan]):
-    """The trees of all hosts, of cells that compare segments in one way."""
+    """The trees of all hosts, for the cells that ignore case or for those that do not."""
 
     __slots__ = ("_default", "_depth", "_hosts")
 
@@ -124,7 +129,7 @@ class Forest(Generic[Plan]):
         self._hosts = {host: _tree([cell for cell in cells if cell.host in (host, b"")]) for host in hosts}
 
     def find(self, authority: bytes, key: bytes) -> Group[Plan] | None:
-        """`key` in the spelling of the cells' prefixes."""
+        """The group of a path, or None. For cells that ignore case, `key` must be lower-cased."""
         node = self._hosts.get(host_of(authority), self._default) if self._hosts else self._default
         for segment in key.split(b"/", self._depth)[1:]:
             child = node.children.get(segment)
@@ -135,8 +140,8 @@ class Forest(Generic[Plan]):
 
 
 def host_of(authority: bytes) -> bytes:
-    """The host of an authority, lower-cased, without port and without the root's dot ("a.test." is "a.test"); an IPv6
-    address in its one usual form (RFC 5952)."""
+    """The host of an authority, lower-cased, without port and final dot ("a.test." is "a.test"); an IPv6 address in its
+    canonical form (RFC 5952)."""
     if authority[:1] == b"[":
         return _ipv6(authority[1 : authority.find(b"]")])
     return authority.lower().partition(b":")[0].removesuffix(b".")
@@ -146,7 +151,7 @@ def host_of(authority: bytes) -> bytes:
 def _ipv6(text: bytes) -> bytes:
     try:
         return b"[%b]" % IPv6Address(text.decode("latin-1")).compressed.encode()
-    except AddressValueError:  # none that `wire` lets through
+    except AddressValueError:  # `wire` lets no such authority through
         return b""
 
 
@@ -155,7 +160,7 @@ def _segments(prefix: bytes) -> list[bytes]:
 
 
 def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
-    """The tree of one host. Cells that an earlier one covers for this host are left out: they lose there."""
+    """The tree of one host, without the cells that an earlier cell covers for this host."""
     placed: list[Cell[Plan]] = []
     for cell in cells:
         if not any(_covers(earlier.prefix, cell.prefix) for earlier in placed):
@@ -173,7 +178,7 @@ def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
 
 
 def _hides(earlier: Cell[Plan], later: Cell[Plan]) -> bool:
-    """Whether no request can reach a cell because of one that stands before it."""
+    """Whether an earlier cell takes all requests that a later one could take."""
     if earlier.host not in (later.host, b""):
         return False
     if later.folds and not earlier.folds and earlier.prefix.lower() != earlier.prefix.upper():
@@ -182,7 +187,7 @@ def _hides(earlier: Cell[Plan], later: Cell[Plan]) -> bool:
 
 
 def _covers(wide: bytes, narrow: bytes) -> bool:
-    """Whether every path that `narrow` takes is one that `wide` takes."""
+    """Whether the prefix `wide` takes every path that the prefix `narrow` takes."""
     return narrow == wide or narrow.startswith(wide if wide.endswith(b"/") else wide + b"/")
 
 
@@ -193,7 +198,7 @@ def _unreachable(entry: Entry[Plan], earlier: Route, how: str) -> Problem:
 
 
 def _fill(group: Group[Plan], entries: Sequence[Entry[Plan]], problems: list[Problem]) -> None:
-    """Give the methods of one host and prefix to its routes, in order."""
+    """Assign the methods of one host and prefix to its routes, in order."""
     open_route: Route | None = None
     for entry in entries:
         fresh = [method.encode() for method in entry.route.methods or () if method.encode() not in group.methods]
@@ -212,7 +217,7 @@ def _fill(group: Group[Plan], entries: Sequence[Entry[Plan]], problems: list[Pro
 
 
 def _allow_order(methods: dict[bytes, Plan]) -> list[bytes]:
-    """The listed order, HEAD beside its GET."""
+    """The methods as listed, HEAD behind GET."""
     names = [method for method in methods if method != b"HEAD"]
     if b"HEAD" in methods:
         names.insert(names.index(b"GET") + 1 if b"GET" in names else 0, b"HEAD")
@@ -220,8 +225,8 @@ def _allow_order(methods: dict[bytes, Plan]) -> list[bytes]:
 
 
 def compile_router(entries: Sequence[Entry[Plan]], problems: list[Problem]) -> Router[Plan]:
-    """The router of these entries, which stand in the configuration's order. Each that no request can reach is a
-    Problem at ("routes", its index)."""
+    """The router of these entries, which must be in the order of the configuration. A route that no request can reach
+    is a Problem at ("routes", its index)."""
     members: dict[tuple[bytes, bytes, bool], list[Entry[Plan]]] = {}
     for entry in entries:
         host = host_of((entry.route.host or "").encode())

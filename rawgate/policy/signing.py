@@ -21,11 +21,11 @@ from rawgate.errors import RawgateError
 
 
 class SigningError(RawgateError):
-    """This key cannot sign: one sentence, which shows nothing of the key."""
+    """The key cannot sign. The message is one sentence, which shows nothing of the key."""
 
 
 class Signer:
-    """`sign(octets)` → their signature. `kid`: the name that a key set has for this key, or None."""
+    """A key that signs: `sign(octets)` → the signature. `kid`: the name of the key in its key set, or None."""
 
     __slots__ = ("algorithm", "kid", "sign")
 
@@ -36,12 +36,13 @@ class Signer:
 
 
 def hs256(secret: bytes) -> Signer:
-    """A shared secret."""
+    """A signer with a shared secret."""
     return Signer("HS256", lambda octets: digest(secret, octets, "sha256"))
 
 
 def rs256(pem: bytes, published: Sequence[tuple[str | None, RSAPublicKey]] = ()) -> Signer:
-    """A private RSA key in PEM form, without passphrase; `published` is the key set that may name it. SigningError."""
+    """A signer with a private RSA key, in PEM form without passphrase. `published`: the keys of a set as (`kid`, key);
+    its `kid` for this key is used. Raises SigningError."""
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
@@ -58,7 +59,7 @@ def rs256(pem: bytes, published: Sequence[tuple[str | None, RSAPublicKey]] = ())
 
 
 def mint(signer: Signer, claims: Mapping[str, object]) -> bytes:
-    """The signed token."""
+    """A token with these claims, signed."""
     header = {"alg": signer.algorithm, "typ": "JWT"} | ({} if signer.kid is None else {"kid": signer.kid})
     signed = _part(encode(header)) + b"." + _part(encode(claims))
     return signed + b"." + _part(signer.sign(signed))
@@ -70,5 +71,5 @@ def _part(octets: bytes) -> bytes:
 
 
 def openssl_version() -> str:
-    """The library under `cryptography`, in its own words: "OpenSSL 3.0.13 30 Jan 2024"."""
+    """The version of the library under `cryptography`: "OpenSSL 3.0.13 30 Jan 2024"."""
     return backend.openssl_version_text()
