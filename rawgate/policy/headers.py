@@ -106,8 +106,8 @@ _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
 _rawgate_members = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall
 MOST_GATEWAYS = 8
-"""Gateways named `rawgate` that a request may pass. More than one: nested gateways share the name without being a loop.
-A loop exceeds any number. (nginx and Envoy look for no loops.)"""
+"""A request is refused if its Via names so many gateways called `rawgate`. More than one, since nested gateways share
+the name without being a loop; a loop reaches any number."""
 _MOST_FORWARDS = 6
 """Digits of Max-Forwards. A larger number becomes the largest with so many digits: no chain is that long."""
 
