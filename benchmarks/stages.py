@@ -30,7 +30,8 @@ from rawgate.config.load import load
 from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
 from rawgate.net.client import ClientConnection
-from rawgate.net.listener import ClientConnections, ListenerOptions
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
@@ -284,11 +285,11 @@ def relay(
 
     client, port = _Client(), _Upstream(scene.response_rules(fast=True))
     pool = Pool(UpstreamOptions(name="bench", places=(Place(host="127.0.0.1", port=1),)), dial)
-    options = ClientOptions()
+    options, rules = ClientOptions(), scene.response_rules(fast=True)
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
         forward, head, octets = given
-        one = Exchange(client, pool, forward, head, options, 0.0)
+        one = Exchange(client, pool, forward, head, options, rules, 0.0)
         one.start(0.0)
         one.upstream_data(octets, 0.0)
 
@@ -332,15 +333,18 @@ def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers
     descriptor = os.open(os.devnull, os.O_WRONLY)
     connections = ClientConnections(
         loop=loop,
-        decide=scene.gate.decide,
         date=scene.date,
         new_id=RequestIds(),
-        pools={"service": Pool(UpstreamOptions(name="service", places=(Place(host="127.0.0.1", port=1),)), dial)},
         # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
         log=AccessLog(descriptor, capacity=0),
-        options=ListenerOptions(),
-        client_options=ClientOptions(),
-        request_rules=scene.request_rules(fast=True),
+        generation=Generation(
+            scene.gate.decide,
+            scene.request_rules(fast=True),
+            scene.response_rules(fast=True),
+            {"service": Pool(UpstreamOptions(name="service", places=(Place(host="127.0.0.1", port=1),)), dial)},
+            ListenerOptions(),
+            ClientOptions(),
+        ),
     )
     clients = [ClientConnection(connections) for _ in range(CONNECTIONS)]
     for client, head in zip(clients, heads, strict=False):

@@ -5,6 +5,7 @@
     inbound     the octets of a client that wait, and whether more are read
     replies     replies of our own, and each request's log record
     timer       one lazy timer per connection
+    generation  all that a reload may change, as one value
     listener    the book of client connections, and what they share
     buffer_budget     what all client connections together hold in memory
     buffered_reading  large uploads without a copy

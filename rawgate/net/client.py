@@ -66,6 +66,7 @@ class ClientConnection(ClientPort):
         "_flow",
         "_forget",
         "_full",
+        "_generation",
         "_inbound",
         "_pace",
         "_pending",
@@ -85,7 +86,8 @@ class ClientConnection(ClientPort):
 
     def __init__(self, connections: ClientConnections) -> None:
         self._connections = connections
-        self._reader = RequestReader(connections.request_rules)
+        self._generation = connections.generation
+        self._reader = RequestReader(self._generation.request_rules)
         self._timer = LazyTimer(connections.loop, self._expire)
         self._state: State = IDLE
         self._flow: Flow | None = None
@@ -106,7 +108,7 @@ class ClientConnection(ClientPort):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self._inbound = Inbound(self._transport, self._connections.request_rules.head)
+        self._inbound = Inbound(self._transport, self._generation.request_rules.head)
         peer = peer_of(self._transport)
         if peer is None:
             # Without an address neither the limiter nor the log could say whose requests these are.
@@ -167,7 +169,7 @@ class ClientConnection(ClientPort):
                 self._pass_eof()
         elif state is HEAD:
             self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
-        elif state is PENDING and not self._connections.client_options.half_close:
+        elif state is PENDING and not self._generation.client_options.half_close:
             self._forget_pending()
             self.close()
         elif state is IDLE or state is LINGERING:
@@ -293,7 +295,7 @@ class ClientConnection(ClientPort):
         else:
             self._state = IDLE
             connections.idle[self] = None
-            self._due = now + connections.options.keep_alive
+            self._due = now + connections.generation.options.keep_alive
             self._timer.arm(self._due)
 
     def _next(self) -> None:
@@ -310,8 +312,14 @@ class ClientConnection(ClientPort):
             self.eof_received()
 
     def _begin(self, now: float) -> None:
-        """The first octet of a request is here."""
+        """The first octet of a request is here: from now on the request is under the present generation."""
         self._set_state(HEAD)
+        generation = self._connections.generation
+        if generation is not self._generation and not self._reader.size:
+            self._generation = generation
+            self._reader = RequestReader(generation.request_rules)
+            self._request.reader = self._reader
+            self._inbound.limit = generation.request_rules.head
         self._request.begin(now)
 
     def _read(self, data: bytes, now: float) -> None:
@@ -330,7 +338,7 @@ class ClientConnection(ClientPort):
             self._decide(head, now)
         elif reader.started:
             # The deadline counts from the first octet of the head: dripping does not postpone it.
-            self._due = self._request.began + self._connections.options.head_timeout
+            self._due = self._request.began + self._generation.options.head_timeout
             self._timer.arm(self._due)
         else:
             # Nothing but the empty lines that a client may send before a request (RFC 9112 section 2.2).
@@ -338,7 +346,7 @@ class ClientConnection(ClientPort):
 
     def _decide(self, head: RequestHead, now: float) -> None:
         try:
-            decision = self._connections.decide(head, self.peer, now, self._request.wall)
+            decision = self._generation.decide(head, self.peer, now, self._request.wall)
         except Exception:  # noqa: BLE001 - a mistake in policy must reach the client as a 500, and people as a traceback
             traceback.print_exc()
             self._refuse(errors.INTERNAL, now)
@@ -351,18 +359,18 @@ class ClientConnection(ClientPort):
             self._wait_for(decision, now)
 
     def _forward(self, forward: Forward, head: RequestHead, now: float) -> None:
-        connections = self._connections
-        if self._inbound.ended and not connections.client_options.half_close:
+        generation = self._generation
+        if self._inbound.ended and not generation.client_options.half_close:
             # The request was sent ahead, and its client has gone meanwhile.
             self._request.abandon(forward.request_id, forward.client_id, route=forward.options.route)
             self.close()
             return
-        pool, shortest = connections.pools[forward.options.upstream]
+        pool, shortest = generation.pools[forward.options.upstream]
         own = forward.options.response_timeout
         self._check_every = shortest if own is None else min(shortest, own)
         self._state = BUSY
         self._inbound.paused = True  # until there is a connection to send the body to
-        exchange = Exchange(self, pool, forward, head, connections.client_options, now)
+        exchange = Exchange(self, pool, forward, head, generation.client_options, generation.response_rules, now)
         self._flow = exchange
         self._timer.arm(now + self._check_every)
         exchange.start(now)
@@ -390,7 +398,7 @@ class ClientConnection(ClientPort):
 
     def _wait_for(self, pending: Pending, now: float) -> None:
         self._state = PENDING
-        self._due = now + self._connections.options.head_timeout
+        self._due = now + self._generation.options.head_timeout
         self._timer.arm(self._due)
         self._pending = pending
         self._forget = pending.subscribe(self._ready)
@@ -493,7 +501,7 @@ class ClientConnection(ClientPort):
     def _await_sending(self, now: float) -> None:
         """The client has `send_timeout` to take some of what is buffered; then `_overdue` looks at its pace."""
         self._pace = Pace(self.write_backlog(), now)
-        self._due = now + self._connections.client_options.send_timeout
+        self._due = now + self._generation.client_options.send_timeout
         self._timer.arm(self._due)
 
     def drain(self) -> None:
@@ -544,7 +552,7 @@ class ClientConnection(ClientPort):
             self._stop_waiting()
             self._refuse(errors.KEYS_UNAVAILABLE, now)
         elif state is CLOSING or state is FULL:
-            options = self._connections.client_options
+            options = self._generation.client_options
             # A slow reader that takes some, and as much as `body_rate` asks for, is not late.
             if self._pace.look(self.write_backlog(), now) and self._pace.keeps(options.body_rate, now):
                 self._due = now + options.send_timeout

@@ -14,17 +14,17 @@ import asyncio
 class Inbound:
     """One client's octets that wait, and the place of its FIN among them.
 
+    limit   octets that may be held while reading goes on
     held    octets that have come and that nobody has used
     paused  the exchange takes no octets of a body for now
     ended   the client has sent FIN; `held` comes before it
     """
 
-    __slots__ = ("_limit", "_reading", "_transport", "ended", "held", "paused")
+    __slots__ = ("_reading", "_transport", "ended", "held", "limit", "paused")
 
     def __init__(self, transport: asyncio.Transport, limit: int) -> None:
-        """limit: octets that may be held while reading goes on."""
         self._transport = transport
-        self._limit = limit
+        self.limit = limit
         self._reading = True
         self.held = b""
         self.paused = False
@@ -33,7 +33,7 @@ class Inbound:
     def hold(self, data: bytes) -> None:
         """Keep these behind what is held."""
         self.held += data
-        if len(self.held) > self._limit:
+        if len(self.held) > self.limit:
             self.stop_reading()
 
     def take(self) -> bytes:
@@ -53,6 +53,6 @@ class Inbound:
 
     def read_on(self) -> None:
         """Read again, unless too much is held. Not for a transport that is gone."""
-        if not self._reading and len(self.held) <= self._limit:
+        if not self._reading and len(self.held) <= self.limit:
             self._reading = True
             self._transport.resume_reading()

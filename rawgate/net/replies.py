@@ -23,16 +23,17 @@ class CurrentRequest:
     began  monotonic seconds of its first octet
     wall   the same, as the time of day: Unix seconds
     head   None until it is whole
+    reader  what reads it
     """
 
-    __slots__ = ("_connections", "_peer", "_reader", "_transport", "began", "head", "wall")
+    __slots__ = ("_connections", "_peer", "_transport", "began", "head", "reader", "wall")
 
     def __init__(
         self, connections: ClientConnections, transport: asyncio.Transport, reader: RequestReader, peer: Peer
     ) -> None:
         self._connections = connections
         self._transport = transport
-        self._reader = reader
+        self.reader = reader
         self._peer = peer
         self.began = self.wall = 0.0
         self.head: RequestHead | None = None
@@ -105,7 +106,7 @@ class CurrentRequest:
                 local.request_id,
                 self._method(),
                 b"" if head is None else head.authority,
-                self._reader.line[1] if head is None else head.target,
+                self.reader.line[1] if head is None else head.target,
                 local.route,
                 local.client_id,
                 local.status,
@@ -125,4 +126,4 @@ class CurrentRequest:
 
     def _method(self) -> bytes:
         """Of a head that is not whole: as far as its first line has been read."""
-        return self._reader.line[0] if self.head is None else self.head.method
+        return self.reader.line[0] if self.head is None else self.head.method

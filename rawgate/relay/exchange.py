@@ -47,7 +47,17 @@ from rawgate.relay.phases import (
 from rawgate.relay.pool import Pool, Waiter
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.relay.tunnel import Tunnel
-from rawgate.wire import CONNECTION, Body, Transfer, body_octets, body_reader, reply, request_head, response_tail
+from rawgate.wire import (
+    CONNECTION,
+    Body,
+    ResponseRules,
+    Transfer,
+    body_octets,
+    body_reader,
+    reply,
+    request_head,
+    response_tail,
+)
 
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """RFC 9110 section 9.2.2, without TRACE, which never gets here."""
@@ -120,6 +130,7 @@ class Exchange(Flow, Waiter):
     __slots__ = (
         "_interim",
         "_promised",
+        "_response_rules",
         "_response_seen",
         "_retried",
         "careful",
@@ -135,9 +146,11 @@ class Exchange(Flow, Waiter):
         forward: Forward,
         head: RequestHead,
         client_options: ClientOptions,
+        response_rules: ResponseRules,
         now: float,
     ) -> None:
         super().__init__(client, pool, forward, head, client_options, now)
+        self._response_rules = response_rules
         self.careful = head.body != NO_BODY or head.method not in IDEMPOTENT  # see `pool.Waiter`
         self.upload: Upload | None = None
         self.download: Transfer | None = None
@@ -198,6 +211,7 @@ class Exchange(Flow, Waiter):
         self.since = self.leased_at = now
         self.upstream_full = False
         upstream.attach(self)
+        upstream.reader.read_by(self._response_rules)
         forward, body = self.forward, head.body
         upstream.write(request_head(forward.head, body, head.expect, forward.upgrade, b"content-length" in head.parsed))
         if body == NO_BODY:

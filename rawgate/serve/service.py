@@ -15,7 +15,8 @@ from rawgate.config.model import Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
-from rawgate.net.listener import ClientConnections, ListenerOptions, RecordSink
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
@@ -70,23 +71,26 @@ class Service:
         }
         self.connections = ClientConnections(
             loop=loop,
-            decide=gate.decide,
             date=date,
             new_id=new_id,
-            pools=self._pools,
             log=log,
-            options=ListenerOptions(
-                timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
+            generation=Generation(
+                gate.decide,
+                request_rules(loaded),
+                rules,
+                self._pools,
+                ListenerOptions(
+                    timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
+                ),
+                ClientOptions(
+                    timeouts.body,
+                    timeouts.send,
+                    limits.body_rate,
+                    limits.head,
+                    limits.headers,
+                    config.gateway.half_close == "serve",
+                ),
             ),
-            client_options=ClientOptions(
-                timeouts.body,
-                timeouts.send,
-                limits.body_rate,
-                limits.head,
-                limits.headers,
-                config.gateway.half_close == "serve",
-            ),
-            request_rules=request_rules(loaded),
         )
         self._report = report
         self._memory = Memory(trim_of_this_system())

@@ -65,6 +65,12 @@ class ResponseReader:
         self._scan = HeadScan(rules.scan)
         self.rest = b""
 
+    def read_by(self, rules: ResponseRules) -> None:
+        """The next response is read by these. Not while an unfinished head is here."""
+        if rules is not self._rules:
+            self._rules = rules
+            self._scan = HeadScan(rules.scan)
+
     @property
     def started(self) -> bool:
         """Whether octets of an unfinished head are here."""

@@ -12,12 +12,13 @@ from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, RouteOptions
-from rawgate.net.listener import ClientConnections, ListenerOptions
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections
 from rawgate.observe.access_log import AccessLog, Record
 from rawgate.relay.endpoints import Place
 from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
-from rawgate.wire import RequestRules
+from rawgate.wire import RequestRules, ResponseRules
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HEAD_LIMIT = 1024
@@ -70,14 +71,17 @@ class World:
         )
         self.connections = ClientConnections(
             loop=cast("asyncio.AbstractEventLoop", self.loop),
-            decide=self._decide,
             date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
             new_id=lambda: "own-id",
-            pools={"users": self.pool},
             log=self.log,
-            options=options,
-            client_options=ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
-            request_rules=RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
+            generation=Generation(
+                self._decide,
+                RequestRules(HEAD_LIMIT, 100, 512, frozenset(), frozenset(), True),
+                ResponseRules(HEAD_LIMIT, 100, frozenset(), True),
+                {"users": self.pool},
+                options,
+                ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
+            ),
         )
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:

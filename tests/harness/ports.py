@@ -10,6 +10,8 @@ from rawgate.relay.pool import Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
+RULES = ResponseRules(16384, 100, frozenset(), True)
+
 
 class FakePort(Port):
     def __init__(self) -> None:
@@ -73,7 +75,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         super().__init__()
         self.endpoint = endpoint
         self.address = address
-        self.reader = ResponseReader(ResponseRules(16384, 100, frozenset(), True))
+        self.reader = ResponseReader(RULES)
         self.rested_at = self.retire_at = 0.0
         self.used = used
         self.carried = self.bodies = False

@@ -21,7 +21,8 @@ from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Ta
 from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
-from rawgate.net.listener import ClientConnections, ListenerOptions
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import IdleReaper, UpstreamConnection
 from rawgate.observe.line import Record
@@ -275,14 +276,17 @@ class Shell:
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.connections = ClientConnections(
             loop=loop,
-            decide=self._decide,
             date=lambda: DATE,
             new_id=_new_id,
-            pools={"stage": self.pool},
             log=self,
-            options=ListenerOptions(connections=connections, buffers=buffers),
-            client_options=ClientOptions(trailer_octets=200, trailer_fields=4),
-            request_rules=RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
+            generation=Generation(
+                self._decide,
+                RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
+                self.response_rules,
+                {"stage": self.pool},
+                ListenerOptions(connections=connections, buffers=buffers),
+                ClientOptions(trailer_octets=200, trailer_fields=4),
+            ),
         )
         self.reaper = IdleReaper(loop, [self.pool], self.connections.tidy)
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.checked import clocked_by
 from harness.client_side import HEAD_TIMEOUT, KEEP_ALIVE, World
-from rawgate.net.listener import ListenerOptions
+from rawgate.net.generation import ListenerOptions
 
 
 @pytest.fixture

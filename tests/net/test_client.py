@@ -22,7 +22,7 @@ from harness.values import Alike
 from rawgate.errors import REASONS
 from rawgate.message import Octets
 from rawgate.net.client import LINGER
-from rawgate.net.listener import ListenerOptions
+from rawgate.net.generation import ListenerOptions
 from rawgate.observe.access_log import Record
 from rawgate.relay.flow import Flow
 

@@ -9,9 +9,10 @@ from harness.client_side import (
     World,
     request,
 )
+from harness.quotas import Shared
 from rawgate.net import listener
 from rawgate.net.client import REFUSED_LINGER
-from rawgate.net.listener import ListenerOptions
+from rawgate.net.generation import ListenerOptions
 
 Make = Callable[..., World]
 
@@ -43,6 +44,22 @@ def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> 
     first.answer()
     assert first.statuses == [200]
     assert world.client().get(b"/own").statuses == [404]
+
+
+def test_connections_are_counted_for_all_processes_together(make: Make) -> None:
+    quotas: list[Shared] = []
+    one, other = make(), make()
+    for world in (one, other):
+        world.connections.slots = Shared(2, quotas)
+    clients = [one.client().get(b"/wait"), other.client().get(b"/own")]
+    assert [quota.taken for quota in quotas] == [1, 1]
+    assert one.client().statuses == [503], "the idle one belongs to the other process"
+    other.client().get(b"/wait")
+    other.loop.run()
+    assert clients[1].transport.lost, "it has made room for another one of its own process"
+    assert [quota.taken for quota in quotas] == [1, 1]
+    clients[0].transport.breaks()
+    assert [quota.taken for quota in quotas] == [0, 1]
 
 
 def test_the_refused_take_nobody_s_place(make: Make) -> None:

@@ -57,7 +57,7 @@ class World:
             "id",
             "someone",
         )
-        exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientOptions(), self.loop.now)
+        exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientOptions(), RULES, self.loop.now)
         exchange.start(self.loop.now)
         if self.waiters:
             self.connect(self.waiters.pop())

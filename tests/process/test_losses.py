@@ -28,11 +28,12 @@ from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read
 from rawgate import errors
 from rawgate.message import Decision, LocalReply, Peer, RequestHead
 from rawgate.net.client import protocol_factory
-from rawgate.net.listener import ClientConnections, ListenerOptions
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections
 from rawgate.net.transports import reset_transport
 from rawgate.observe.access_log import AccessLog, Record
 from rawgate.relay.flow import ClientOptions
-from rawgate.wire import RequestRules
+from rawgate.wire import RequestRules, ResponseRules
 
 pytestmark = pytest.mark.process
 
@@ -879,14 +880,17 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
         loop = asyncio.get_running_loop()
         connections = ClientConnections(
             loop=loop,
-            decide=keys.decide,
             date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
             new_id=lambda: "own-id",
-            pools={},
             log=log,
-            options=ListenerOptions(head_timeout=0.05 if outcome == "late" else PATIENCE),
-            client_options=ClientOptions(),
-            request_rules=RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
+            generation=Generation(
+                keys.decide,
+                RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
+                ResponseRules(16384, 100, frozenset(), True),
+                {},
+                ListenerOptions(head_timeout=0.05 if outcome == "late" else PATIENCE),
+                ClientOptions(),
+            ),
         )
         server = await loop.create_server(protocol_factory(connections), "127.0.0.1", 0)
         gone = asyncio.Event()

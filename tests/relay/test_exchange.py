@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.ports import FakeClient, FakeUpstream, plain_response
+from harness.ports import RULES, FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
@@ -83,7 +83,7 @@ class World:
             "someone",
             address=address,
         )
-        self.first = Exchange(self.client, self.pool, self.forward, head, client or ClientOptions(), self.now)
+        self.first = Exchange(self.client, self.pool, self.forward, head, client or ClientOptions(), RULES, self.now)
 
     def dial(self, pool: Pool, waiter: Waiter) -> None:
         self.dials.append(waiter)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harness.ports import FakeUpstream, FakeWaiter
+from harness.quotas import Shared
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
 from rawgate.relay.endpoints import UNHEALTHY_FOR, Endpoint, Place
 from rawgate.relay.pool import Outcomes, Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import UpstreamPort
-from rawgate.relay.quota import Quota
 
 Names = tuple[tuple[str, int], ...]
 
@@ -581,32 +581,6 @@ def test_every_use_of_a_connection_has_an_outcome() -> None:
 
 
 # ── slots that processes share ──
-
-
-class Shared(Quota):
-    """Slots of two pools that stand for two processes: each has one of these, over one count."""
-
-    everybody: "list[Shared]"
-
-    def __init__(self, limit: int, everybody: "list[Shared]") -> None:
-        super().__init__(limit)
-        self.everybody = everybody
-        everybody.append(self)
-        self.freed: Callable[[], None] | None = None
-
-    def take(self) -> bool:
-        if sum(one.taken for one in self.everybody) >= self.limit:
-            return False
-        self.taken += 1
-        return True
-
-    def on_free(self, freed: Callable[[], None]) -> None:
-        self.freed = freed
-
-    def wake(self) -> None:
-        """The loop of this process hears that another has given something back."""
-        assert self.freed is not None
-        self.freed()
 
 
 def test_a_waiter_gets_the_slot_that_another_process_frees() -> None:

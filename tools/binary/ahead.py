@@ -52,6 +52,7 @@ COMPILED = tuple(
             "net/buffer_budget",
             "net/inbound",
             "net/buffered_reading",
+            "net/generation",
             "net/listener",
             "net/replies",
             "net/states",

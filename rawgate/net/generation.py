@@ -1,0 +1,89 @@
+"""All that a reload may change, as one value that never changes: a reload puts another one in its place.
+
+A client connection takes the present generation at the first octet of each request, and keeps it until that request is
+over. An upstream connection reads each response by the rules of the request that it answers. So no head is read by one
+configuration and decided by another: a field that a new configuration removes is found from the first request on that
+begins under it, on connections that are older too.
+
+nginx gets the same by new worker processes, and lets the old ones serve their connections to the end; an open
+connection there never sees the new configuration.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from rawgate.message import Decide
+from rawgate.relay.exchange import RATE_SPAN
+from rawgate.relay.flow import ClientOptions
+from rawgate.relay.pool import Pool
+from rawgate.wire import RequestRules, ResponseRules
+
+
+class ListenerOptions:
+    """What the configuration says about client connections.
+
+    head_timeout  seconds from the first octet of a head to its end, however it drips. 10, as in the haproxy.cfg
+                  that many distributions ship (`timeout http-request`); Apache's mod_reqtimeout gives 20, nginx 60
+    keep_alive    seconds that a connection may be idle; 75, as in nginx
+    connections   how many may be open at once
+    per_address   how many of them one address may have; None: no limit
+    buffers       octets that all of them together may hold in memory (see `net.buffer_budget`)
+    """
+
+    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "per_address")
+
+    def __init__(
+        self,
+        head_timeout: float = 10.0,
+        keep_alive: float = 75.0,
+        connections: int = 10_000,
+        per_address: int | None = None,
+        buffers: int = 256 * 1024 * 1024,
+    ) -> None:
+        self.head_timeout: Final = head_timeout
+        self.keep_alive: Final = keep_alive
+        self.connections: Final = connections
+        self.per_address: Final = per_address
+        self.buffers: Final = buffers
+
+
+class Generation:
+    """One configuration, ready to serve.
+
+    decide          see `rawgate.message`
+    request_rules   by which request heads are read
+    response_rules  by which response heads are read
+    pools           upstream's name → its pool, and how often to ask a flow of it what is due: the shortest of the times
+                    that such a flow can wait for, in seconds
+    options         of client connections
+    client_options  of flows, about their clients
+    """
+
+    __slots__ = ("client_options", "decide", "options", "pools", "request_rules", "response_rules")
+
+    def __init__(
+        self,
+        decide: Decide,
+        request_rules: RequestRules,
+        response_rules: ResponseRules,
+        pools: Mapping[str, Pool],
+        options: ListenerOptions,
+        client_options: ClientOptions,
+    ) -> None:
+        self.decide: Final = decide
+        self.request_rules: Final = request_rules
+        self.response_rules: Final = response_rules
+        self.pools: Final = {name: (pool, _shortest_deadline(pool, client_options)) for name, pool in pools.items()}
+        self.options: Final = options
+        self.client_options: Final = client_options
+
+
+def _shortest_deadline(pool: Pool, client: ClientOptions) -> float:
+    options = pool.options
+    spans = [options.response_timeout, options.idle_timeout, options.tunnel_idle, options.tunnel_max_age]
+    spans += [client.body_timeout, client.send_timeout]
+    if client.body_rate:
+        spans.append(RATE_SPAN)
+    if options.total_timeout is not None:
+        spans.append(options.total_timeout)
+    return min(spans)

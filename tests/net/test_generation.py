@@ -1,0 +1,151 @@
+"""A reload under connections that stay open: which configuration reads a head, and which one decides about it.
+
+The gates, connections, exchanges and pools are the real ones; sockets, time and the log are made up.
+"""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from harness.checked import CheckedConnection
+from harness.fake_loop import FakeLoop, FakeTransport
+from rawgate.config.model import Config, Gateway, HeaderRules, Limits, Route, Target, Upstream
+from rawgate.errors import Problem
+from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.listener import ClientConnections
+from rawgate.net.upstream import UpstreamConnection
+from rawgate.observe.line import Record
+from rawgate.policy.compile import compile_gate
+from rawgate.relay.endpoints import Place
+from rawgate.relay.flow import ClientOptions
+from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.wire import RequestRules, ResponseRules
+
+DATE = b"Thu, 01 Jan 1970 00:00:00 GMT"
+REQUEST = b"GET /a HTTP/1.1\r\nHost: h\r\nX-Team: red\r\nX-Other: o\r\n\r\n"
+RESPONSE = b"HTTP/1.1 200 OK\r\nX-Inner: i\r\nX-Shown: s\r\nContent-Length: 2\r\n\r\nok"
+UP, DOWN = HeaderRules(remove=("x-team",)), HeaderRules(remove=("x-inner",))
+
+
+class Serving:
+    """One client and one service, whose connections stay open."""
+
+    def __init__(self, *, fast: bool) -> None:
+        self.fast = fast
+        self.loop = FakeLoop()
+        self.records: list[Record] = []
+        self.pool = Pool(UpstreamOptions(name="u", places=(Place(host="a", port=1),)), self._dial)
+        self.services: list[FakeTransport] = []
+        self.connections = ClientConnections(
+            loop=cast("asyncio.AbstractEventLoop", self.loop),
+            date=lambda: DATE,
+            new_id=lambda: "0" * 32,
+            log=self,
+            generation=self.generation(),
+        )
+        self.client = FakeTransport(self.loop, CheckedConnection(self.connections), ("192.0.2.7", 5000))
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
+
+    def generation(
+        self, up: HeaderRules | None = None, down: HeaderRules | None = None, head: int = 16384, connections: int = 100
+    ) -> Generation:
+        """A configuration whose one route has these rules."""
+        problems: list[Problem] = []
+        route = Route(
+            prefix="/",
+            upstream="u",
+            auth="none",
+            request_headers=up or HeaderRules(),
+            response_headers=down or HeaderRules(),
+        )
+        config = Config(
+            gateway=Gateway(listen=(), limits=Limits(head=head)),
+            upstreams={"u": Upstream(targets=(Target("a", 1, "a"),))},
+            routes=(route,),
+        )
+        gate = compile_gate(config, new_id=lambda: "0" * 32, date=lambda: DATE, problems=problems, warnings=[])
+        assert gate is not None, problems
+        return Generation(
+            gate.decide,
+            RequestRules(head, 100, 8192, gate.wanted, gate.protected, self.fast, gate.removable, gate.methods),
+            ResponseRules(head, 100, gate.response_wanted, self.fast, gate.response_removable),
+            {"u": self.pool},
+            ListenerOptions(connections=connections),
+            ClientOptions(),
+        )
+
+    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+        generation = self.connections.generation
+        upstream = UpstreamConnection(pool, pool.endpoints.all[0], generation.response_rules)
+        self.services.append(FakeTransport(self.loop, upstream, ("198.51.100.1", 1)))
+        pool.dialed(waiter, upstream, self.loop.now)
+
+    def asks(self, octets: bytes = REQUEST) -> None:
+        self.client.receives(octets)
+        self.loop.run()
+
+    def answers(self, octets: bytes = RESPONSE) -> None:
+        self.services[0].receives(octets)
+        self.loop.run()
+
+    def exchanges(self) -> tuple[bytes, bytes]:
+        """What the service got, and what the client got, of one whole exchange."""
+        before = (len(self.services[0].sent) if self.services else 0, len(self.client.sent))
+        self.asks()
+        self.answers()
+        return self.services[0].sent[before[0] :], self.client.sent[before[1] :]
+
+
+@pytest.fixture(params=["fast", "h11"])
+def serving(request: pytest.FixtureRequest) -> Serving:
+    return Serving(fast=request.param == "fast")
+
+
+def test_a_field_that_is_newly_removed_goes_on_connections_that_are_open(serving: Serving) -> None:
+    up, down = serving.exchanges()
+    assert (b"X-Team: red" in up, b"X-Inner: i" in down) == (True, True)
+    serving.connections.renew(serving.generation(UP, DOWN))
+    up, down = serving.exchanges()
+    assert (b"X-Team" in up, b"X-Inner" in down) == (False, False)
+    assert (b"X-Other: o" in up, b"X-Shown: s" in down) == (True, True)
+    assert len(serving.services) == 1, "the connection to the service is the same"
+
+
+def test_a_request_that_has_begun_stays_under_the_configuration_that_it_began_with(serving: Serving) -> None:
+    serving.asks(REQUEST[:20])
+    serving.connections.renew(serving.generation(UP, DOWN))
+    serving.asks(REQUEST[20:])
+    assert b"X-Team: red" in serving.services[0].sent
+    serving.answers()
+    assert b"X-Inner: i" in serving.client.sent
+
+
+def test_a_request_that_was_sent_ahead_is_under_the_configuration_of_its_turn(serving: Serving) -> None:
+    serving.asks(REQUEST + REQUEST)
+    serving.connections.renew(serving.generation(UP, DOWN))
+    serving.answers()
+    serving.answers()
+    assert serving.services[0].sent.count(b"X-Team: red") == 1
+    assert serving.client.sent.count(b"X-Inner: i") == 1
+    assert serving.client.sent.count(b"200 OK") == 2
+
+
+def test_new_limits_hold_for_the_next_request_and_the_next_connection(serving: Serving) -> None:
+    serving.exchanges()
+    serving.connections.renew(serving.generation(head=len(REQUEST) - 1, connections=1))
+    second = FakeTransport(serving.loop, CheckedConnection(serving.connections), ("192.0.2.8", 5000))
+    serving.loop.run()
+    assert serving.client.lost, "the idle one has made room"
+    second.receives(REQUEST)
+    serving.loop.run()
+    assert second.sent.startswith(b"HTTP/1.1 431 ")
+
+
+def test_an_empty_line_ahead_belongs_to_the_request_behind_it(serving: Serving) -> None:
+    serving.asks(b"\r\n")
+    serving.connections.renew(serving.generation(UP, DOWN))
+    serving.asks(b"\r\n")
+    assert b" 400 " in serving.client.sent, "one is ignored, a second one is not: a reload makes no difference"
