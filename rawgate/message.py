@@ -12,8 +12,9 @@ at run time. Values are compared by identity, never by their fields. Two shorter
   of the instructions of a request. Structs stay where msgspec itself reads or writes them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from rawgate.errors import Reason
 
@@ -301,16 +302,43 @@ class LocalReply:
         self.note: Final = note
 
 
-class Pending(Protocol):
-    """A decision that waits for something, such as a key set. `net` stops reading and asks again when `ready` is
-    called."""
+class Pending(ABC):
+    """A decision that waits for something: a key set that is being fetched, a limit that is counted elsewhere. `net`
+    serves nothing else on that connection meanwhile.
 
-    request_id: str
-    client_id: str
+    It carries its own continuation, so what was decided and counted before it is not decided or counted again. It is a
+    base class for the reason that `relay.ports` gives; so a module with an implementation is compiled ahead of time
+    too, since no interpreted class can inherit from a native one.
 
+    request_id, client_id, route, fields   as in `LocalReply`: the request keeps them, however it ends
+    deadline  monotonic seconds; nobody waits for longer
+    reason    how the request ends then: a refusal (status 400 or more)
+    """
+
+    __slots__ = ("client_id", "deadline", "fields", "reason", "request_id", "route")
+
+    def __init__(
+        self, deadline: float, reason: Reason, request_id: str, client_id: str, route: str = "", fields: bytes = b""
+    ) -> None:
+        self.deadline: Final = deadline
+        self.reason: Final = reason
+        self.request_id: Final = request_id
+        self.client_id: Final = client_id
+        self.route: Final = route
+        self.fields: Final = fields
+
+    @abstractmethod
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        """Call `ready` once, after this call has returned, when `decide` may be asked again. Returns a function that
-        cancels the call."""
+        """Call `ready` once, after this call has returned, when `resume` may be asked. Returns a function that cancels
+        the call: nobody waits any more."""
+
+    @abstractmethod
+    def resume(self, now: float, wall: float) -> "Decision":
+        """The decision, or what it waits for next. `now` and `wall` as for `Decide`; asked once, after `ready`."""
+
+    def refused(self, reason: Reason) -> LocalReply:
+        """The reply to the same request if it ends with this reason instead of the decision."""
+        return LocalReply(reason.status, reason, self.fields, "", self.route, self.request_id, self.client_id)
 
 
 Decision = Forward | LocalReply | Pending

@@ -14,7 +14,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import Final, cast
 
 from rawgate import errors
@@ -344,12 +344,20 @@ class ClientConnection(ClientPort):
             # Nothing but the empty lines that a client may send before a request (RFC 9112 section 2.2).
             self._rest(now)
 
-    def _decide(self, head: RequestHead, now: float) -> None:
+    def _decide(self, head: RequestHead, now: float, pending: Pending | None = None) -> None:
+        """Ask for the decision, and act on it. pending: the decision has waited, and goes on from there."""
         try:
-            decision = self._generation.decide(head, self.peer, now, self._request.wall)
+            if pending is None:
+                decision = self._generation.decide(head, self.peer, now, self._request.wall)
+            else:
+                decision = pending.resume(now, time())
         except Exception:  # noqa: BLE001 - a mistake in policy must reach the client as a 500, and people as a traceback
             traceback.print_exc()
-            self._refuse(errors.INTERNAL, now)
+            if pending is None:
+                self._refuse(errors.INTERNAL, now)
+            else:
+                self.last = True
+                self._reply(pending.refused(errors.INTERNAL), head, now)
             return
         if isinstance(decision, Forward):
             self._forward(decision, head, now)
@@ -398,28 +406,37 @@ class ClientConnection(ClientPort):
 
     def _wait_for(self, pending: Pending, now: float) -> None:
         self._state = PENDING
-        self._due = now + self._generation.options.head_timeout
+        self._due = pending.deadline
         self._timer.arm(self._due)
         self._pending = pending
-        self._forget = pending.subscribe(self._ready)
+        self._forget = pending.subscribe(lambda: self._ready(pending))
 
-    def _stop_waiting(self) -> None:
+    def _ready(self, pending: Pending) -> None:
+        """What the decision waited for is here. Said late, or twice, it is nothing: nobody waits for that any more."""
+        head = self._request.head
+        if pending is self._pending and head is not None:
+            self._forget = self._pending = None
+            self._decide(head, monotonic(), pending)
+
+    def _stop_waiting(self) -> Pending | None:
+        """Wait no more. Returns what was waited for."""
+        pending = self._pending
         if self._forget is not None:
             self._forget()
         self._forget = self._pending = None
+        return pending
 
     def _forget_pending(self, detail: str = "") -> None:
         """The client is gone: if a decision was awaited, forget it, and write the request's record."""
-        if self._pending is not None:
-            request_id, client_id = self._pending.request_id, self._pending.client_id
-            self._stop_waiting()
-            self._request.abandon(request_id, client_id, detail=detail)
+        pending = self._stop_waiting()
+        if pending is not None:
+            self._request.abandon(pending.request_id, pending.client_id, route=pending.route, detail=detail)
 
-    def _ready(self) -> None:
-        head = self._request.head
-        if self._state is PENDING and head is not None:
-            self._forget = self._pending = None
-            self._decide(head, monotonic())
+    def _refuse_pending(self, now: float, reason: Reason | None = None) -> None:
+        """The decision does not come. reason: why; None: its own reason."""
+        pending, head = self._stop_waiting(), self._request.head
+        if pending is not None and head is not None:
+            self._reply(pending.refused(reason or pending.reason), head, now)
 
     # ── octets ──
 
@@ -516,11 +533,13 @@ class ClientConnection(ClientPort):
         now = monotonic()
         stuck = self.buffered() > 0
         state = self._state
+        self.last = True
         if self._flow is not None:
             self._flow.give_up(errors.DRAINING, now)
-        elif state is HEAD or state is PENDING:
-            self._stop_waiting()
+        elif state is HEAD:
             self._refuse(errors.DRAINING, now)
+        elif state is PENDING:
+            self._refuse_pending(now, errors.DRAINING)
         if stuck:
             self.reset()
         else:
@@ -549,8 +568,7 @@ class ClientConnection(ClientPort):
         if state is HEAD:
             self._refuse(errors.HEAD_TIMEOUT, now)
         elif state is PENDING:
-            self._stop_waiting()
-            self._refuse(errors.KEYS_UNAVAILABLE, now)
+            self._refuse_pending(now)
         elif state is CLOSING or state is FULL:
             options = self._generation.client_options
             # A slow reader that takes some, and as much as `body_rate` asks for, is not late.

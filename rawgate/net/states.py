@@ -3,7 +3,7 @@
     idle      between requests; closed silently when `keep_alive` is over      → head, closing, closed
     head      part of a request head is here; 408 when it does not end in time → idle, next, pending, busy, full,
                                                                                  linger, closing, closed
-    pending   `decide` waits for something; it is asked again when told        → idle, next, busy, full, linger,
+    pending   the decision waits for something, with a deadline of its own     → idle, next, busy, full, linger,
                                                                                  closing, closed
     busy      an exchange is under way, and knows what it waits for            → idle, next, full, linger, closing,
                                                                                  closed

@@ -11,7 +11,8 @@
     9 fields                 → Forward
 
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
-is not counted by a limit. The steps before the limit change nothing, so `decide` may start again from the top.
+is not counted by a limit. A step that has to wait returns a `Pending`, which goes on after that step: no step runs
+twice for one request.
 
 `compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 

@@ -53,5 +53,6 @@ def clocked_by(clock: Callable[[], float], wall: Callable[[], float] | None = No
     with ExitStack() as stack:
         for module in (client, dialing, replies, timer, upstream):
             stack.enter_context(mock.patch.object(module, "monotonic", clock))
-        stack.enter_context(mock.patch.object(replies, "time", wall or clock))
+        for module in (client, replies):
+            stack.enter_context(mock.patch.object(module, "time", wall or clock))
         yield

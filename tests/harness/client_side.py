@@ -11,6 +11,7 @@ from harness.checked import CheckedConnection
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeUpstream, plain_response
 from rawgate import errors
+from rawgate.errors import Reason
 from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, RouteOptions
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
@@ -38,18 +39,34 @@ class Records(AccessLog):
         self.kept.append(record)
 
 
+WAIT = 4.0
+"""Seconds for which a decision is waited for."""
+
+
 class Waiting(Pending):
-    """A decision that is not made yet."""
+    """A decision that is not made yet: what comes of it is made when it is asked for.
 
-    request_id = "waiting"
-    client_id = "someone"
+    ready    who is told that it is here; empty when nobody waits
+    resumed  (now, wall) of each time that it was asked
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float, becomes: Callable[[], Decision], reason: Reason) -> None:
+        super().__init__(deadline, reason, "waiting", "someone", "a-route", b"X-Route: yes\r\n")
         self.ready: list[Callable[[], None]] = []
+        self.resumed: list[tuple[float, float]] = []
+        self._becomes = becomes
 
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
         self.ready.append(ready)
         return self.ready.clear
+
+    def resume(self, now: float, wall: float) -> Decision:
+        self.resumed.append((now, wall))
+        return self._becomes()
+
+    def comes(self) -> None:
+        """What it waits for is here."""
+        self.ready.pop()()
 
 
 class World:
@@ -60,9 +77,9 @@ class World:
         self.log = Records()
         self.dials: list[Waiter] = []
         self.upstreams: list[FakeUpstream] = []
-        self.waiting = Waiting()
+        self.waits: list[Waiting] = []  # all that there were: requests for `/wait…`
+        self.reason = errors.QUEUE_TIMEOUT  # how they end if nothing comes
         self.decides = 0
-        self.open = False  # what `/wait` waits for
         self.pool = Pool(
             UpstreamOptions(
                 name="users", places=(Place(host="a", port=1),), response_timeout=RESPONSE_TIMEOUT, **upstream
@@ -86,17 +103,21 @@ class World:
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         self.decides += 1
-        if head.target == b"/own":
-            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
-        if head.target == b"/broken":
+        return self._outcome(head, head.target, "an-id")
+
+    def _outcome(self, head: RequestHead, path: bytes, request_id: str) -> Decision:
+        """`/wait/own` becomes what `/own` is, `/wait/wait/own` waits twice."""
+        if path.startswith(b"/wait"):
+            then = path.removeprefix(b"/wait") or b"/x"
+            self.waits.append(Waiting(self.loop.now + WAIT, lambda: self._outcome(head, then, "waiting"), self.reason))
+            return self.waits[-1]
+        if path == b"/own":
+            return LocalReply(404, errors.NO_ROUTE, b"", "", "", request_id, "someone")
+        if path == b"/broken":
             raise ZeroDivisionError("a mistake in policy")
-        if head.target.startswith(b"/wait") and not self.open:
-            return self.waiting
-        if head.target == b"/wait-own":
-            return LocalReply(404, errors.NO_ROUTE, b"", "", "", "an-id", "someone")
-        request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
+        request = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, path)
         upgrade = b"echo" if head.upgrade else b""
-        return Forward(TERMS, request, plain_response, lambda name: True, upgrade, "an-id", "someone")
+        return Forward(TERMS, request, plain_response, lambda name: True, upgrade, request_id, "someone")
 
     def client(self, address: str = "192.0.2.7") -> "Client":
         return Client(self, address)
@@ -107,6 +128,16 @@ class World:
         self.upstreams.append(upstream)
         self.pool.dialed(self.dials.pop(0), upstream, self.loop.now)
         return upstream
+
+    @property
+    def waiting(self) -> Waiting:
+        """The newest."""
+        return self.waits[-1]
+
+    @property
+    def awaited(self) -> int:
+        """How many decisions are waited for."""
+        return sum(len(waiting.ready) for waiting in self.waits)
 
     @property
     def exchange(self) -> Flow:

@@ -35,6 +35,7 @@ REQUESTS = (
     _request(b"GET /locked"),
     _request(b"POST /locked", b"Content-Length: %d" % len(_SMUGGLED), body=_SMUGGLED),
     _request(b"GET /wait"),
+    _request(b"GET /wait/twice"),
     _request(b"OPTIONS *"),
     b"GET /a HTTP/1.0\r\n\r\n",
     b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",

@@ -19,7 +19,7 @@ from harness.checked import CheckedConnection, clocked_by
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
 from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
-from rawgate.errors import UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
+from rawgate.errors import QUEUE_TIMEOUT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
@@ -210,14 +210,18 @@ class Dial(Struct, eq=False):
     timer: FakeTimer
 
 
+WAIT = 7.0
+"""Seconds for which a decision is waited for."""
+
+
 class Waiting(Pending):
-    """A decision that is put off until `Shell.open_the_gate`."""
+    """A decision of the gate that is withheld until `Shell.open_the_gate`, `waits` times."""
 
-    client_id = "somebody"
-
-    def __init__(self, shell: "Shell") -> None:
-        self.request_id = _new_id()
+    def __init__(self, shell: "Shell", decision: Decision, waits: int) -> None:
+        super().__init__(shell.loop.now + WAIT, QUEUE_TIMEOUT, decision.request_id, decision.client_id)
         self._shell = shell
+        self._decision = decision
+        self._waits = waits
 
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
         self._shell.pending[self] = ready
@@ -226,6 +230,9 @@ class Waiting(Pending):
             self._shell.pending.pop(self, None)
 
         return forget
+
+    def resume(self, now: float, wall: float) -> Decision:
+        return Waiting(self._shell, self._decision, self._waits - 1) if self._waits > 1 else self._decision
 
 
 class Decided(Struct, eq=False):
@@ -243,7 +250,7 @@ class Shell:
     dials               under way; the test's to end
     records             the log
     decided             heads that were accepted, in order
-    pending             decisions that are put off: requests for /wait
+    pending             decisions that are put off: requests for /wait; for /wait/twice, twice
     """
 
     def __init__(
@@ -259,7 +266,6 @@ class Shell:
         self.pending: dict[Waiting, Callable[[], None]] = {}
         self.emptied = False
         self._gate = gate
-        self._open = False
         options = UpstreamOptions(
             name="stage",
             places=(Place(host="stage", port=80),),
@@ -321,8 +327,7 @@ class Shell:
         self.loop.run()
 
     def open_the_gate(self) -> None:
-        """What /wait waits for is here."""
-        self._open = True
+        """What is waited for is here."""
         for waiting in list(self.pending):
             self.pending.pop(waiting)()
         self.loop.run()
@@ -350,11 +355,10 @@ class Shell:
     # ── inside ──
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
-        if head.target == b"/wait" and not self._open:
-            return Waiting(self)
         decision = self._gate.decide(head, peer, now, wall)
         self.decided.append(Decided(head, decision, peer.text))
-        return decision
+        waits = 2 if head.target == b"/wait/twice" else int(head.target == b"/wait")
+        return Waiting(self, decision, waits) if waits else decision
 
     def _dial(self, pool: Pool, waiter: Waiter) -> None:
         endpoint = pool.endpoints.order(self.loop.now)[0][0]

@@ -13,13 +13,15 @@ from harness.client_side import (
     OK,
     RESPONSE_TIMEOUT,
     SEND_TIMEOUT,
+    WAIT,
     World,
     request,
 )
 from harness.fake_loop import FakeTransport
 from harness.ports import FakeUpstream
 from harness.values import Alike
-from rawgate.errors import REASONS
+from rawgate import errors
+from rawgate.errors import REASONS, Reason
 from rawgate.message import Octets
 from rawgate.net.client import LINGER
 from rawgate.net.generation import ListenerOptions
@@ -456,7 +458,7 @@ def test_fin_while_a_request_is_served_gives_it_up(world: World, body: int, dial
 def test_fin_while_a_decision_is_waited_for_gives_it_up(world: World) -> None:
     client = world.client().get(b"/wait").send(b"")
     assert client.transport.was_closed
-    assert world.waiting.ready == []
+    assert world.awaited == 0
     assert world.logged("reason", "status") == [("client_gone", 499)]
 
 
@@ -554,46 +556,138 @@ def test_lingering_ends(world: World) -> None:
 
 # ── a decision that waits ──
 
+WAITED_FOR: dict[str, tuple[bytes, int, tuple[str, str, int]]] = {
+    "forward": (b"/wait", 200, ("waiting", "ok", 200)),
+    "own reply": (b"/wait/own", 404, ("waiting", "no_route", 404)),
+    "another wait": (b"/wait/wait", 200, ("waiting", "ok", 200)),
+    "mistake": (b"/wait/broken", 500, ("waiting", "internal", 500)),
+}
 
-def test_a_pending_decision_is_asked_for_again_when_it_is_ready(world: World) -> None:
+
+@pytest.mark.parametrize("case", WAITED_FOR)
+def test_a_decision_that_waited_goes_on_from_there(world: World, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path, status, line = WAITED_FOR[case]
+    client = world.client().get(path)
+    assert client.statuses == []
+    while world.awaited:
+        world.loop.passes(1)
+        world.waiting.comes()
+        assert world.waits[0].resumed == [(1001.0, 1001.0)]
+    world.loop.run()
+    if world.dials:
+        world.upstream()
+        client.answer()
+    assert client.statuses == [status]
+    assert world.logged("request_id", "reason", "status") == [line]
+    assert world.decides == 1
+    assert (b"X-Request-Id: waiting\r\n" in client.transport.sent) == (case not in {"forward", "another wait"})
+    assert ("ZeroDivisionError: a mistake in policy" in capsys.readouterr().err) == (case == "mistake")
+    assert client.transport.lost == (case == "mistake")
+
+
+def test_requests_behind_a_decision_that_waits_are_served_after_it(world: World) -> None:
     client = world.client().get(b"/wait").get(b"/own")
     assert client.statuses == []
-    world.open = True
-    world.waiting.ready.pop()()
+    world.waiting.comes()
     world.upstream()
     client.answer()
     assert client.statuses == [200, 404]
     assert world.logged("reason") == [("ok",), ("no_route",)]
 
 
-def test_a_decision_may_wait_again(world: World) -> None:
-    client = world.client().get(b"/wait")
-    world.waiting.ready.pop()()
-    assert (world.decides, len(world.waiting.ready)) == (2, 1)
-    world.loop.passes(HEAD_TIMEOUT)
-    assert client.statuses == [503]
+def test_each_wait_has_a_deadline_of_its_own(world: World) -> None:
+    client = world.client().get(b"/wait/wait")
+    world.loop.passes(WAIT - 1)
+    world.waiting.comes()
+    world.loop.passes(WAIT - 1)
+    assert (client.statuses, world.awaited) == ([], 1)
+    world.loop.passes(1)
+    assert (client.statuses, world.awaited) == ([503], 0)
 
 
-def test_a_decision_that_never_comes_is_refused_and_forgotten(world: World) -> None:
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        (errors.KEYS_UNAVAILABLE, b"Retry-After: 1\r\n"),
+        (errors.QUEUE_TIMEOUT, b"Retry-After: 1\r\n"),
+        (errors.UPSTREAM_TIMEOUT, b""),
+    ],
+)
+def test_a_decision_that_never_comes_ends_with_its_own_reason(world: World, reason: Reason, line: bytes) -> None:
+    world.reason = reason
     client = world.client().get(b"/wait")
-    world.loop.passes(HEAD_TIMEOUT)
+    world.loop.passes(WAIT)
+    sent = client.transport.sent
+    assert (client.statuses, b"Retry-After" in sent, line in sent) == ([reason.status], bool(line), True)
+    assert b"X-Request-Id: waiting\r\n" in sent
+    assert b"X-Route: yes\r\n" in sent
+    assert world.awaited == 0
+    assert world.logged("request_id", "client_id", "route", "reason", "status", "duration") == [
+        ("waiting", "someone", "a-route", reason.code, reason.status, WAIT)
+    ]
+    client.get(b"/own")
+    assert client.statuses == [reason.status, 404]
+
+
+def test_the_body_of_a_request_whose_decision_never_comes_is_not_read(world: World) -> None:
+    client = world.client().send(request(b"POST", b"/wait", b"Content-Length: 5") + b"hello")
+    world.loop.passes(WAIT)
     assert client.statuses == [503]
-    assert b"Retry-After: 1\r\n" in client.transport.sent
-    assert world.waiting.ready == []
-    assert world.logged("reason", "status", "duration") == [("keys_unavailable", 503, HEAD_TIMEOUT)]
+    assert b"Connection: close\r\n" in client.transport.sent
+    assert client.transport.eof_sent
+
+
+@pytest.mark.parametrize("late", ["after the reply", "after another wait", "after the client"])
+def test_what_nobody_waits_for_any_more_is_nothing(world: World, late: str) -> None:
+    """`ready` is called once. Whoever calls it late all the same does no harm."""
+    client = world.client().get(b"/wait/wait/own")
+    ready = world.waiting.ready[0]
+    if late == "after another wait":
+        ready()
+    elif late == "after the reply":
+        world.loop.passes(WAIT)
+    else:
+        client.transport.breaks()
+    before = (client.transport.sent, len(world.log.kept), world.awaited)
+    ready()
+    world.loop.run()
+    assert (client.transport.sent, len(world.log.kept), world.awaited) == before
+    assert [len(waiting.resumed) for waiting in world.waits] == ([1, 0] if late == "after another wait" else [0])
 
 
 def test_a_client_that_leaves_is_not_waited_for(world: World) -> None:
     world.client().get(b"/wait").transport.breaks()
-    assert world.waiting.ready == []
-    assert world.logged("reason", "status", "request_id", "client_id") == [("client_gone", 499, "waiting", "someone")]
+    assert world.awaited == 0
+    assert world.logged("reason", "status", "request_id", "client_id", "route") == [
+        ("client_gone", 499, "waiting", "someone", "a-route")
+    ]
+
+
+def test_draining_waits_for_a_decision(world: World) -> None:
+    client = world.client().get(b"/wait/own")
+    world.connections.drain(lambda: None)
+    world.waiting.comes()
+    world.loop.run()
+    assert client.statuses == [404]
+    assert b"Connection: close\r\n" in client.transport.sent
+    assert client.transport.was_closed
+
+
+def test_at_the_end_of_draining_a_decision_is_given_up(world: World) -> None:
+    client = world.client().get(b"/wait")
+    world.connections.drain(lambda: None)
+    world.connections.abort()
+    world.loop.run()
+    assert b"X-Request-Id: waiting\r\n" in client.transport.sent
+    assert b"Connection: close\r\n" in client.transport.sent
+    assert world.logged("request_id", "reason", "status") == [("waiting", "draining", 503)]
+    assert (world.awaited, client.transport.was_closed) == (0, True)
 
 
 def test_a_half_closed_client_is_still_answered_when_the_decision_comes(make: Make) -> None:
     world = make(half_close=True)
     client = world.client().get(b"/wait").send(b"")
-    world.open = True
-    world.waiting.ready.pop()()
+    world.waiting.comes()
     world.upstream()
     client.answer()
     assert client.statuses == [200]
@@ -703,5 +797,5 @@ def test_a_lost_connection_leaves_nothing_behind(world: World, state: str, octet
     client.transport.breaks()
     assert (world.connections.open, world.connections.idle, world.connections.by_address) == (set(), {}, {})
     assert world.loop.timers == []
-    assert world.waiting.ready == []
+    assert world.awaited == 0
     assert " closed " in repr(client.protocol)

@@ -162,7 +162,7 @@ def test_at_the_end_of_draining_what_has_no_answer_is_told_so_and_half_an_answer
     assert client.statuses == statuses
     assert (client.transport.was_reset, client.transport.was_closed) == (reset, not reset)
     assert world.logged("reason", "status") == [line]
-    assert world.waiting.ready == []
+    assert world.awaited == 0
     assert world.loop.timers == []
     assert empty.said == 1
 

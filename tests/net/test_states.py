@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from harness.checked import CheckedConnection, IllegalMoveError
-from harness.client_side import HEAD_TIMEOUT, KEEP_ALIVE, OK, SEND_TIMEOUT, Client, World, request
+from harness.client_side import KEEP_ALIVE, OK, SEND_TIMEOUT, WAIT, Client, World, request
 from rawgate.net import states
 from rawgate.net.states import BUSY, CLOSED, TABLE
 
@@ -41,8 +41,7 @@ def test_a_move_that_is_not_in_the_table_is_found(world: World) -> None:
 
 def allowed(world: World) -> None:
     """What a decision waits for is here."""
-    world.open = True
-    world.waiting.ready.pop()()
+    world.waiting.comes()
     world.loop.run()
 
 
@@ -127,24 +126,35 @@ def waits_and_is_forwarded(world: World, client: Client) -> None:
 
 
 def waits_and_is_replied_to(world: World, client: Client) -> None:
-    client.get(b"/wait-own")
+    client.get(b"/wait/own")
     allowed(world)
 
 
 def waits_and_asks_ahead(world: World, client: Client) -> None:
-    client.get(b"/wait-own").send(OWN)
+    client.get(b"/wait/own").send(OWN)
     allowed(world)
 
 
 def waits_and_never_reads(world: World, client: Client) -> None:
     falls_behind(client)
-    client.get(b"/wait-own")
+    client.get(b"/wait/own")
     allowed(world)
 
 
 def waits_in_vain(world: World, client: Client) -> None:
     client.get(b"/wait")
-    world.loop.passes(HEAD_TIMEOUT)
+    world.loop.passes(WAIT)
+
+
+def waits_in_vain_with_a_body(world: World, client: Client) -> None:
+    client.send(request(b"POST", b"/wait", b"Content-Length: 5"))
+    world.loop.passes(WAIT)
+
+
+def waits_twice(world: World, client: Client) -> None:
+    client.get(b"/wait/wait")
+    allowed(world)
+    allowed(world)
 
 
 def waits_and_ends(world: World, client: Client) -> None:
@@ -205,7 +215,9 @@ LIVES: dict[Life, str] = {
     waits_and_is_replied_to: "idle head pending idle",
     waits_and_asks_ahead: "idle head pending next head idle",
     waits_and_never_reads: "idle head idle head pending full",
-    waits_in_vain: "idle head pending linger",
+    waits_in_vain: "idle head pending idle",
+    waits_in_vain_with_a_body: "idle head pending linger",
+    waits_twice: "idle head pending busy",
     waits_and_ends: "idle head pending closing closed",
     waits_and_resets: "idle head pending closed",
     is_served_and_has_asked_ahead: "idle head busy next head idle",

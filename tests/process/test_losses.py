@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Self, cast
 
 import pytest
@@ -26,7 +27,7 @@ from harness.gateway import PATIENCE, Gateway, Line, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response, silent
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 from rawgate import errors
-from rawgate.message import Decision, LocalReply, Peer, RequestHead
+from rawgate.message import Decision, LocalReply, Pending
 from rawgate.net.client import protocol_factory
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
@@ -840,14 +841,11 @@ class Records(AccessLog):
         self.reasons.append(record.reason)
 
 
-class Keys:
+class Keys(Pending):
     """What the decision waits for: it arrives when the test says so."""
 
-    request_id = "an-id"
-    client_id = "someone"
-
-    def __init__(self) -> None:
-        self.here = False
+    def __init__(self, patience: float) -> None:
+        super().__init__(monotonic() + patience, errors.KEYS_UNAVAILABLE, "an-id", "someone")
         self.asked = asyncio.Event()
         self.forgotten = asyncio.Event()
         self._ready: list[Callable[[], None]] = []
@@ -858,12 +856,11 @@ class Keys:
         return self.forgotten.set
 
     def arrive(self) -> None:
-        self.here = True
         for ready in self._ready:
             ready()
 
-    def decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
-        return LocalReply(204, errors.OK, b"", "", "", "an-id", "someone") if self.here else self
+    def resume(self, now: float, wall: float) -> Decision:
+        return LocalReply(204, errors.OK, b"", "", "", "an-id", "someone")
 
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -876,7 +873,7 @@ Loop = Callable[[], asyncio.AbstractEventLoop]
 )
 def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: str) -> None:
     async def scene() -> None:
-        keys, log = Keys(), Records()
+        keys, log = Keys(0.05 if outcome == "late" else PATIENCE), Records()
         loop = asyncio.get_running_loop()
         connections = ClientConnections(
             loop=loop,
@@ -884,11 +881,11 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
             new_id=lambda: "own-id",
             log=log,
             generation=Generation(
-                keys.decide,
+                lambda head, peer, now, wall: keys,
                 RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
                 ResponseRules(16384, 100, frozenset(), True),
                 {},
-                ListenerOptions(head_timeout=0.05 if outcome == "late" else PATIENCE),
+                ListenerOptions(head_timeout=PATIENCE),
                 ClientOptions(),
             ),
         )

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.json import decode
 
 from rawgate.config.model import Config, Route
-from rawgate.errors import KEYS_UNAVAILABLE, OK
+from rawgate.errors import OK
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.offline.explain.authentication import account
@@ -194,7 +194,7 @@ def _verdict(case: _Case) -> Verdict:
     if isinstance(decision, Forward):
         return Verdict("forward", None, OK.code, OK.public, "", ())
     if not isinstance(decision, LocalReply):
-        return Verdict("wait", None, KEYS_UNAVAILABLE.code, KEYS_UNAVAILABLE.public, KEYS_UNAVAILABLE.detail, ())
+        return Verdict("wait", None, decision.reason.code, decision.reason.public, decision.reason.detail, ())
     reason = decision.reason
     octets = reply(
         decision.status,
@@ -257,6 +257,4 @@ def _log(case: _Case) -> LogLine:
 
 
 def _route_name(decision: Decision) -> str:
-    if isinstance(decision, Forward):
-        return decision.options.route
-    return decision.route if isinstance(decision, LocalReply) else ""
+    return decision.options.route if isinstance(decision, Forward) else decision.route
