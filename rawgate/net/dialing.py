@@ -141,6 +141,7 @@ class Dialer:
         if transport.is_closing():
             # The connection ended between the handshake and this turn of the loop, when no flow was attached to hear
             # of it.
+            upstream.pool.endpoints.closed_at_once(upstream.endpoint, upstream.address)
             raise ConnectionResetError(errno.ECONNRESET, "closed as soon as it was open")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

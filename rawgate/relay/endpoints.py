@@ -6,7 +6,8 @@ started: a dial that is still under way has had its turn, so a burst is spread a
 
 What could not be reached is left out for `UNHEALTHY_FOR` seconds, which means that it is tried after all others. The
 operator is told when something goes, with the reason, and when it comes back; of one that comes and goes all the time,
-once in `UNHEALTHY_FOR`.
+once in `UNHEALTHY_FOR`. What accepts a connection and closes it without a word is left out in the same way, and stays
+so until it responds to a request: that it accepts the next connection says nothing.
 
 Endpoints may come and go while requests flow (`Endpoints.retarget`). One that stays keeps its connections and what is
 known of it. One that goes serves what it has been given, and nothing new.
@@ -61,12 +62,16 @@ class Place:
 
 
 class Standing:
-    """Whether something could be reached when that was last tried."""
+    """Whether something could be reached when that was last tried.
 
-    __slots__ = ("_is_told", "_quiet_until", "down_until")
+    is_mute  it accepts connections, and closes them without a word
+    """
+
+    __slots__ = ("_is_told", "_quiet_until", "down_until", "is_mute")
 
     def __init__(self) -> None:
         self.down_until = 0.0
+        self.is_mute = False
         self._is_told = False  # that it is gone
         self._quiet_until = -inf
 
@@ -80,9 +85,16 @@ class Standing:
 
     def answered(self) -> bool:
         """It could be. Returns whether to tell."""
+        if self.is_mute:
+            return False
         self.down_until = 0.0
         was_told, self._is_told = self._is_told, False
         return was_told
+
+    def spoke(self) -> bool:
+        """It has responded on a new connection. Returns whether to tell."""
+        was_mute, self.is_mute = self.is_mute, False
+        return was_mute and self.answered()
 
 
 class Endpoint:
@@ -184,9 +196,11 @@ class Endpoints:
                 return at
         return (self._turn + 1) % count
 
-    def is_only(self, endpoint: Endpoint, now: float) -> bool:
-        """Whether no other endpoint is up."""
-        return all(other.standing.down_until > now for other in self.all if other is not endpoint)
+    def is_only(self, endpoint: Endpoint, address: str, now: float) -> bool:
+        """Whether no other endpoint is up, and no other address of this one."""
+        others = [other.standing for other in self.all if other is not endpoint]
+        others += [standing for other, standing in endpoint.by_address.items() if other != address]
+        return all(other.down_until > now for other in others)
 
     # ── what dials find ──
 
@@ -210,6 +224,39 @@ class Endpoints:
         standing = endpoint.by_address.get(address)
         if standing is not None and len(endpoint.addresses) > 1 and standing.failed(now) and not endpoint.is_gone:
             self._tell(f"{endpoint.place.authority} at {address} cannot be reached: {why}")
+
+    def closed_at_once(self, endpoint: Endpoint, address: str) -> None:
+        """A dial has failed although the connection was accepted: the next one that is accepted says nothing."""
+        standing = self._standing(endpoint, address)
+        if standing is not None:
+            standing.is_mute = True
+
+    def was_mute(self, endpoint: Endpoint, address: str, now: float) -> None:
+        """A new connection ended without a word. The address is left out; when no other is up, the endpoint is."""
+        standing = self._standing(endpoint, address)
+        if standing is None:
+            return
+        self._leave_out(endpoint, standing, "" if standing is endpoint.standing else f" at {address}", now)
+        if all(endpoint.by_address[other].down_until > now for other in endpoint.addresses):
+            self._leave_out(endpoint, endpoint.standing, "", now)
+
+    def _leave_out(self, endpoint: Endpoint, standing: Standing, at: str, now: float) -> None:
+        standing.is_mute = True
+        if standing.failed(now) and not endpoint.is_gone:
+            self._tell(f"{endpoint.place.authority}{at} closes new connections without a word")
+
+    def _standing(self, endpoint: Endpoint, address: str) -> Standing | None:
+        """What is to blame for a connection to this address: the address where there are others, else the endpoint.
+        None: the name has that address no longer."""
+        return endpoint.standing if len(endpoint.addresses) < 2 else endpoint.by_address.get(address)
+
+    def spoke(self, endpoint: Endpoint, address: str) -> None:
+        """An endpoint has responded on a new connection to this address."""
+        if endpoint.standing.spoke():
+            self._tell(f"{endpoint.place.authority} responds again")
+        standing = endpoint.by_address.get(address)
+        if standing is not None and standing.spoke():
+            self._tell(f"{endpoint.place.authority} at {address} responds again")
 
     def answered(self, endpoint: Endpoint, address: str) -> None:
         """An endpoint could be reached, at this address."""

@@ -13,8 +13,8 @@ A FIN from the client while its request is being served means that it is gone, s
 configuration says that it is a half-close (`half_close`).
 
 A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
-the upstream may just have closed it for idleness), or there is another endpoint; the method is idempotent; not one
-octet of a response was seen; not one octet of the body has been consumed.
+the upstream may just have closed it for idleness), or another endpoint or address is up; the method is idempotent; not
+one octet of a response was seen; not one octet of the body has been consumed.
 """
 
 from math import inf
@@ -321,6 +321,8 @@ class Exchange(Flow, Waiter):
             head = reader.feed(data, self.head.method)
             if head is None:
                 return
+            if not upstream.used:
+                self.pool.endpoints.spoke(upstream.endpoint, upstream.address)
             data = reader.rest
             if head.status >= 200:
                 self._final_head(head, data, now)
@@ -453,21 +455,22 @@ class Exchange(Flow, Waiter):
         if self.phase is UPLOADING:
             self._end_upload(now, detail=NOT_TAKEN)
             return
-        wordless = not (self._response_seen or (self.upload is not None and self.upload.begun))
+        wordless = not self._response_seen
         if wordless and not upstream.used:
-            self.pool.endpoints.failed(upstream.endpoint, "it closed a new connection without a word", now)
+            self.pool.endpoints.was_mute(upstream.endpoint, upstream.address, now)
         if wordless and self._may_retry(upstream, now):
             self._retry(upstream, now)
         else:
             self._fail(errors.UPSTREAM_RESET if self.status == 0 else errors.UPSTREAM_CUT, now)
 
     def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
-        """Whether a request of which nothing is lost may be sent again. A new connection that ends so says that the
-        endpoint is broken: then only to another one."""
+        """Whether a request that met no word may be sent again. A new connection that ends so says that the endpoint
+        is broken, or this address of it: then only to another one."""
         return (
             not self._retried
             and self.head.method in IDEMPOTENT
-            and (upstream.used or not self.pool.endpoints.is_only(upstream.endpoint, now))
+            and not (self.upload is not None and self.upload.begun)
+            and (upstream.used or not self.pool.endpoints.is_only(upstream.endpoint, upstream.address, now))
         )
 
     def _retry(self, upstream: UpstreamPort, now: float) -> None:

@@ -27,8 +27,9 @@ Rules it keeps
   and takes it for a request: somebody else's client chose it. Its connections are not used after a body from then on.
 - A request that is sent again keeps its slot and gets a new connection in it, even at the limit: a used one may be as
   dead as the one that it had.
-- An endpoint that accepts and closes without a word has failed, as one that refuses has. One that does not answer in
-  time on a used connection casts doubt on its idle ones from which nothing has come since: they are closed.
+- An address that accepts and closes without a word has failed, as one that refuses has, until it responds. An endpoint
+  that does not answer in time on a used connection casts doubt on its idle ones from which nothing has come since: they
+  are closed.
 - A connection whose state is in doubt is never put back: `done` is told to keep it only by an exchange that has seen
   the whole response, and nothing after it.
 - A connection to an endpoint that is gone ends with the exchange that has it.

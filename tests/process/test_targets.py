@@ -19,6 +19,7 @@ from harness.wire_reader import Stream, read_response
 pytestmark = pytest.mark.process
 
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
 
 CONFIG = """
 import socket
@@ -41,7 +42,7 @@ def getaddrinfo(host, *arguments, **others):
 socket.getaddrinfo = getaddrinfo
 
 config = Config(
-    gateway=Gateway(listen=["127.0.0.1:0"]),
+    gateway=Gateway(listen=["127.0.0.1:0"], parser="{lane}"),
     upstreams={{name: Upstream(targets=targets, {options}) for name, targets in {upstreams}.items()}},
     routes=[Route(prefix=f"/{{name}}", upstream=name, auth="none") for name in {upstreams}],
 )
@@ -50,16 +51,27 @@ config = Config(
 
 @contextmanager
 def serving(
-    folder: Path, names: dict[str, list[str]], options: str = "max_connections=256", **upstreams: list[str]
+    folder: Path,
+    names: dict[str, list[str]],
+    options: str = "max_connections=256",
+    lane: str = "fast",
+    **upstreams: list[str],
 ) -> Iterator[Gateway]:
-    text = CONFIG.format(names=names, upstreams=upstreams, options=options)
+    text = CONFIG.format(names=names, upstreams=upstreams, options=options, lane=lane)
     with running(folder, text, name="gateway.py") as gateway:
         yield gateway
 
 
-def get(gateway: Gateway, path: str) -> int:
+def closing(connection: Connection) -> None:
+    """Reads a request, and closes without a word."""
+    connection.request()
+
+
+def get(gateway: Gateway, path: str, body: bytes = b"") -> int:
+    """The status of a GET, or of a POST with this body."""
+    head = POST % len(body) if body else GET
     with gateway.connect() as sock:
-        sock.sendall(GET.replace(b"/x", path.encode()))
+        sock.sendall(head.replace(b"/x", path.encode()) + body)
         answer = read_response(Stream.of(sock))
         assert answer is not None
         return answer.status
@@ -128,7 +140,7 @@ def test_a_slow_look_up_harms_no_other_name_and_not_the_end(tmp_path: Path) -> N
             "quick": [f"http://quick.test:{upstream.port}"],
         }
         options = 'connect_timeout="300ms"'
-        with serving(tmp_path, {"quick.test": ["127.0.0.1"]}, options, **targets) as gateway:
+        with serving(tmp_path, {"quick.test": ["127.0.0.1"]}, options, "fast", **targets) as gateway:
             waiting = [get(gateway, f"/slow{number}") for number in range(2)]
             assert get(gateway, "/quick") == 200
             assert waiting == [504, 504]
@@ -151,3 +163,29 @@ def test_a_target_that_goes_is_told_with_the_reason_and_when_it_comes_back(tmp_p
                 assert get(gateway, "/alone") == 200
                 gateway.wait_said(f"upstream alone: 127.0.0.1:{port} can be reached again")
         assert len([line for line in gateway.said if "cannot be reached" in line]) == 3
+
+
+@pytest.mark.parametrize("lane", ["fast", "h11"])
+@pytest.mark.parametrize("body", [b"", b"hello"])
+def test_an_address_that_closes_without_a_word_is_told_once_and_the_others_serve(
+    tmp_path: Path, lane: str, body: bytes
+) -> None:
+    """One with a body that has been taken cannot be sent again: it costs at most one request, since each address has
+    its turn."""
+    said = "closes new connections without a word"
+    with (
+        Upstream(closing) as bad,
+        Upstream(replying(OK), host="127.0.0.2", port=bad.port) as good,
+        serving(
+            tmp_path,
+            {"users.test": ["127.0.0.1", "127.0.0.2"]},
+            lane=lane,
+            users=[f"http://users.test:{bad.port}"],
+        ) as gateway,
+    ):
+        statuses = [get(gateway, "/users", body) for _ in range(10)]
+        gateway.stop()
+    assert statuses.count(200) >= (9 if body else 10)
+    assert len(good.requests) == statuses.count(200)
+    assert len([line for line in gateway.said if said in line or "cannot be reached" in line]) == 1
+    assert not [line for line in gateway.said if "again" in line]

@@ -126,3 +126,70 @@ def test_an_address_is_told_where_there_are_others(found: tuple[str, ...], count
     of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
     of.answered(of.all[0], "10.0.0.1")
     assert said == ["a:80 at 10.0.0.1 cannot be reached: timed out", "a:80 at 10.0.0.1 can be reached again"][:count]
+
+
+# ── what can be reached, and says nothing ──
+
+
+def test_a_mute_target_is_left_out_until_it_responds() -> None:
+    of, said = endpoints(2)
+    first, second = of.all
+    of.was_mute(first, ANY, 0.0)
+    of.answered(first, ANY)
+    assert firsts(of, 2, 1.0) == [1, 1], "that it accepts another connection says nothing"
+    of.was_mute(first, ANY, 3 * UNHEALTHY_FOR)
+    of.spoke(second, ANY)
+    of.spoke(first, ANY)
+    of.spoke(first, ANY)
+    assert set(firsts(of, 2, 3 * UNHEALTHY_FOR)) == {0, 1}
+    assert said == ["a:80 closes new connections without a word", "a:80 responds again"]
+
+
+def test_a_mute_address_is_left_out_alone_and_the_endpoint_when_all_are_mute() -> None:
+    of, said = endpoints(2)
+    first = of.all[0]
+    of.addresses(first, 0, FOUND, 0.0)
+    of.was_mute(first, FOUND[1], 0.0)
+    of.answered(first, FOUND[1])
+    assert of.addresses(first, 1, FOUND, 1.0)[-1] == FOUND[1]
+    assert set(firsts(of, 2, 1.0)) == {0, 1}
+    for address in FOUND:
+        of.was_mute(first, address, 1.0)
+    assert firsts(of, 2, 2.0) == [1, 1]
+    assert len(said) == len(FOUND) + 1, "once of each, and of the endpoint"
+    of.spoke(first, FOUND[1])
+    assert of.addresses(first, 0, FOUND, 2.0)[0] == FOUND[1]
+    assert set(firsts(of, 2, 2.0)) == {0, 1}
+    assert said[0] == "a:80 at ::1 closes new connections without a word"
+    assert said[-2:] == ["a:80 responds again", "a:80 at ::1 responds again"]
+
+
+def test_the_only_address_of_a_name_is_its_endpoint() -> None:
+    of, said = endpoints(2)
+    first = of.all[0]
+    of.addresses(first, 0, FOUND[:1], 0.0)
+    of.was_mute(first, FOUND[0], 0.0)
+    assert firsts(of, 2, 1.0) == [1, 1]
+    assert said == ["a:80 closes new connections without a word"]
+
+
+def test_an_address_that_the_name_has_no_longer_says_nothing_of_the_others() -> None:
+    of, said = endpoints(2)
+    first = of.all[0]
+    of.addresses(first, 0, FOUND, 0.0)
+    of.was_mute(first, "10.9.9.9", 0.0)
+    of.closed_at_once(first, "10.9.9.9")
+    assert set(firsts(of, 2, 1.0)) == {0, 1}
+    assert said == []
+
+
+def test_one_that_closes_within_the_dial_is_not_back_when_the_next_dial_succeeds() -> None:
+    of, said = endpoints(2)
+    first = of.all[0]
+    of.closed_at_once(first, ANY)
+    of.failed(first, "closed as soon as it was open", 0.0)
+    of.answered(first, ANY)
+    of.was_mute(first, ANY, 2 * UNHEALTHY_FOR)
+    assert said == ["a:80 cannot be reached: closed as soon as it was open"]
+    of.spoke(first, ANY)
+    assert said[1:] == ["a:80 responds again"]

@@ -14,7 +14,7 @@ from harness.ports import RULES, FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
-from rawgate.relay.endpoints import Place
+from rawgate.relay.endpoints import ANY, Place
 from rawgate.relay.exchange import (
     ANSWERED,
     INTERIM_LIMIT,
@@ -833,7 +833,7 @@ def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: st
     w = World(method, pool=two(dials)).start()
     w.pool.dialed(dials.pop(), w.port(0), w.now)
     w.exchange.upstream_lost(w.now) if how == "lost" else w.exchange.upstream_eof(w.now)
-    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], w.now), "it is tried last"
+    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY, w.now), "it is tried last"
     assert bool(dials) is again
     if not again:
         assert w.outcome() == (errors.UPSTREAM_RESET, 502)
@@ -844,18 +844,37 @@ def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: st
     assert not dials
 
 
-def test_a_target_that_says_something_or_was_given_a_body_has_not_failed() -> None:
+@pytest.mark.parametrize("said", [b"HTT", b""])
+def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_not(said: bytes) -> None:
     dials: list[Waiter] = []
-    for said in (b"HTT", b""):
-        w = World(b"PUT", 5, pool=two(dials)).start()
-        w.pool.dialed(dials.pop(), w.port(0), w.now)
-        if said:
-            w.down(said)
-        else:
-            w.up(b"h")
+    w = World(b"PUT", 5, pool=two(dials)).start()
+    w.pool.dialed(dials.pop(), w.port(0), w.now)
+    w.up(b"h")
+    if said:
+        w.down(said)
+    w.exchange.upstream_lost(w.now)
+    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY, w.now) is (not said)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+    assert not dials
+
+
+def test_an_address_that_closes_a_new_connection_without_a_word_is_left_out_until_it_responds() -> None:
+    dials: list[Waiter] = []
+    one = UpstreamOptions(name="u", places=(Place(host="a", port=1),))
+    w = World(pool=Pool(one, lambda _, waiter: dials.append(waiter))).start()
+    endpoint, addresses = w.pool.endpoints.all[0], ("10.0.0.1", "10.0.0.2")
+    w.pool.endpoints.addresses(endpoint, 0, addresses, w.now)
+    for address in addresses:
+        w.pool.dialed(dials.pop(), FakeUpstream(endpoint, address=address), w.now)
         w.exchange.upstream_lost(w.now)
-        assert not w.pool.endpoints.is_only(w.pool.endpoints.all[1], w.now)
-        assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502), "the next address once"
+    assert not dials
+    assert w.pool.endpoints.is_only(endpoint, addresses[0], w.now)
+    w = World(pool=w.pool).start()
+    w.pool.dialed(dials.pop(), FakeUpstream(endpoint, address=addresses[0]), w.now)
+    assert w.pool.endpoints.is_only(endpoint, addresses[1], w.now), "that it accepts says nothing"
+    w.down(OK_HEAD + b"ok")
+    assert not w.pool.endpoints.is_only(endpoint, addresses[1], w.now)
 
 
 def at_rest(w: World, *since: float) -> list[FakeUpstream]:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from harness.ports import FakeUpstream, FakeWaiter
 from harness.quotas import Shared
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
-from rawgate.relay.endpoints import UNHEALTHY_FOR, Endpoint, Place
+from rawgate.relay.endpoints import ANY, UNHEALTHY_FOR, Endpoint, Place
 from rawgate.relay.pool import Outcomes, Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import UpstreamPort
 
@@ -221,8 +221,8 @@ def test_whether_there_is_another_target(count: int, down: tuple[int, ...], only
     f = Fixture(targets=tuple((str(number), 1) for number in range(count)))
     for target in down:
         f.pool.endpoints.failed(f.endpoint(target), "x", 0.0)
-    assert f.pool.endpoints.is_only(f.endpoint(), 1.0) is only
-    assert f.pool.endpoints.is_only(f.endpoint(), UNHEALTHY_FOR) is (count == 1)
+    assert f.pool.endpoints.is_only(f.endpoint(), ANY, 1.0) is only
+    assert f.pool.endpoints.is_only(f.endpoint(), ANY, UNHEALTHY_FOR) is (count == 1)
 
 
 TWO = (("a", 1), ("b", 2))
