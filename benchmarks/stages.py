@@ -29,7 +29,7 @@ from rawgate import errors
 from rawgate.config.load import load
 from rawgate.config.model import Config, Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
-from rawgate.net.client import ClientConnection
+from rawgate.net.client import SURE_TO_FIT, ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
@@ -248,6 +248,9 @@ class _Side(Port):
 
 class _Client(_Side, ClientPort):
     last = False
+    waited_from = SURE_TO_FIT
+
+    def flush(self) -> None: ...
 
     def expect_large_body(self) -> None: ...
     def arm(self, due: float) -> None: ...

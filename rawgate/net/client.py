@@ -46,6 +46,10 @@ REFUSED_LINGER = 1.0
 """The same for a connection over the limit. That client has sent a head at most, and each such connection costs a
 descriptor at a time when descriptors are short."""
 
+SURE_TO_FIT: Final = 16 * 1024
+"""Octets of a response for which there is room in the kernel while the client reads: what a socket's send buffer has at
+first (tcp(7), tcp_wmem)."""
+
 HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
 """Detail of `client_gone` where the gateway ended the connection."""
 
@@ -64,6 +68,7 @@ class ClientConnection(ClientPort):
         "_connections",
         "_due",
         "_flow",
+        "_flushing",
         "_forget",
         "_full",
         "_generation",
@@ -94,7 +99,11 @@ class ClientConnection(ClientPort):
         self._pending: Pending | None = None
         self._forget: Callable[[], None] | None = None
         self.last = False  # no further request will be served here
-        self._full = False  # the transport buffers more than HIGH_WATER for the client
+        # A client that has been sent more than is sure to fit, or sends ahead, may have left octets in the kernel: from
+        # then on the end of each of its responses is looked at.
+        self.waited_from = SURE_TO_FIT
+        self._full = False  # the transport buffers more than HIGH_WATER for the client, or anything while it is flushed
+        self._flushing = False  # the transport tells when it buffers nothing
         self._accounted = False  # the budget knows of octets that this connection holds
         self._pace = Pace(0, 0.0)  # in the states full and closing: how fast the client takes what is buffered
         self._due = inf  # deadline of the present state; a busy connection has its flow's instead
@@ -193,12 +202,16 @@ class ClientConnection(ClientPort):
 
     def pause_writing(self) -> None:
         self._full = True
+        self.waited_from = 0
         self.account()
         if self._flow is not None:
             self._flow.client_is_full(monotonic())
 
     def resume_writing(self) -> None:
         self._full = False
+        if self._flushing:
+            self._flushing = False
+            self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         self.account()
         if self._flow is not None:
             self._flow.client_has_room(monotonic())
@@ -210,6 +223,14 @@ class ClientConnection(ClientPort):
 
     def write(self, data: Octets) -> None:
         self._transport.write(data)
+
+    def flush(self) -> None:
+        self.waited_from = 0
+        # asyncio and uvloop write at once: what the transport buffers is what the kernel did not take. (uvloop before
+        # 0.22 writes at the end of the loop's turn, and tells then.)
+        if self._state is BUSY and self._transport.get_write_buffer_size():
+            self._flushing = True
+            self._transport.set_write_buffer_limits(0)
 
     def expect_large_body(self) -> None:
         if self._state is BUSY:
@@ -303,6 +324,7 @@ class ClientConnection(ClientPort):
         if self._state is not NEXT:
             return
         now = monotonic()
+        self.waited_from = 0
         held = self._inbound.take()
         self._begin(now)
         self._read(held, now)

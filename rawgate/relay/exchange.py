@@ -425,6 +425,8 @@ class Exchange(Flow, Waiter):
                 self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._promised, carried)
             else:
                 self.close_upstream(now)
+        if self.bytes_out >= self.client.waited_from:
+            self.client.flush()
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
         else:
@@ -528,6 +530,8 @@ class Exchange(Flow, Waiter):
         self.keep_open = self.keep_open and not self.wants_body
         self.wants_body = False
         self.reason, self.detail = reason, detail
+        if self.bytes_out >= self.client.waited_from:
+            self.client.flush()
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
         else:

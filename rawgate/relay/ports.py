@@ -4,8 +4,8 @@ They are base classes and no protocols of typing: compiled ahead of time, a call
 name costs as much as making a small object.
 
 Nothing behind a port calls back while a port method runs, with two exceptions: `ClientPort.resume` may hand over octets
-that were held back, and `write` may say `…_is_full`. All methods may be called on a connection that is already lost:
-they then do nothing.
+that were held back, and `write` and `flush` may say `…_is_full`. All methods may be called on a connection that is
+already lost: they then do nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -58,10 +58,18 @@ class Port(ABC):
 class ClientPort(Port):
     """The client's side. The connection outlives the exchange: only the shell closes it, after `finished`."""
 
-    __slots__ = ("last",)
+    __slots__ = ("last", "waited_from")
 
     last: bool
     """No further request will be served on this connection (the gateway drains)."""
+    waited_from: int
+    """Octets of a response's body from which on the exchange flushes at its end. With fewer the kernel has room for it,
+    as far as one can know without looking."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Nothing more will be written for now. If the kernel has not taken all, say `client_is_full` where that has
+        not been said, and `client_has_room` when it has."""
 
     @abstractmethod
     def date(self) -> bytes:

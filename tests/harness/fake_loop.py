@@ -101,6 +101,7 @@ class FakeTransport(asyncio.Transport):
     eof_sent  half-closed
     half_closes  whether it can be; TLS transports cannot
     lost      the connection is gone, and the protocol knows
+    limits    octets of backlog at which the protocol is told; (0, …) alone does something by itself
     """
 
     def __init__(self, loop: FakeLoop, protocol: Callbacks, peername: object = ("192.0.2.7", 5000)) -> None:
@@ -112,6 +113,7 @@ class FakeTransport(asyncio.Transport):
         self.half_closes = True
         self.lost = False
         self.reading = True
+        self.limits: tuple[int | None, int | None] = (None, None)
         self._loop = loop
         self._protocol: Callbacks | BufferedReading = protocol
         self._peername = peername
@@ -182,7 +184,9 @@ class FakeTransport(asyncio.Transport):
         return {"socket": self.socket, "peername": self._peername}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
+        self.limits = high, low
+        if high == 0 and self.backlog:
+            self._protocol.pause_writing()
 
     def get_write_buffer_size(self) -> int:
         return self.backlog

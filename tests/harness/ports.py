@@ -56,6 +56,12 @@ class FakeClient(FakePort, ClientPort):
         self.tunnel: Flow | None = None
         self.armed: list[float] = []
         self.paused = True
+        self.waited_from = 1
+        self.flushed = 0
+
+    def flush(self) -> None:
+        """What the kernel has not taken then is the test's to say, before the end: `client_is_full`."""
+        self.flushed += 1
 
     def date(self) -> bytes:
         return b"Thu, 01 Jan 1970 00:00:00 GMT"

@@ -21,6 +21,7 @@ from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Ta
 from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import QUEUE_TIMEOUT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
+from rawgate.net import client
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.transports import Callbacks
@@ -42,6 +43,9 @@ LARGE = 700
 
 HIGH, LOW = 600, 100
 """Octets that a peer may leave untaken before the other side is paused, and at which it goes on."""
+
+SURE_TO_FIT = 60
+"""Octets of a response's body from which on its end is waited for."""
 
 QUIET = 1500.0
 """Seconds after which nothing may be left: longer than every deadline, one after the other."""
@@ -87,7 +91,7 @@ class End(FakeTransport):
         self.heard = b""
         self._full = False
         self._broken = False
-        self._low = LOW
+        self._high, self._low = HIGH, LOW
         super().__init__(loop, protocol, peername)
 
     # ── what the peer does ──
@@ -155,16 +159,17 @@ class End(FakeTransport):
             self._end(ConnectionResetError())
         elif self.stalled:
             self.backlog += len(data)
-            if self.backlog > HIGH and not self._full:
-                self._full = True
-                self._protocol.pause_writing()
+            self._pause_if_full()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        if high == 0:
-            self._low = 0
-            if self.backlog and not self._full:
-                self._full = True
-                self._protocol.pause_writing()
+        """Those that are asked for stand for the shell's own, which are smaller; 0 is 0."""
+        self._high, self._low = (0, 0) if high == 0 else (HIGH, LOW)
+        self._pause_if_full()
+
+    def _pause_if_full(self) -> None:
+        if self.backlog > self._high and not self._full:
+            self._full = True
+            self._protocol.pause_writing()
 
     def resume_reading(self) -> None:
         super().resume_reading()
@@ -388,5 +393,9 @@ def forwards(shell: Shell) -> dict[str, Decided]:
 @contextmanager
 def clocked(shell: Shell) -> Iterator[Shell]:
     """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
-    with clocked_by(shell.loop.clock), mock.patch.object(exchange, "LARGE", LARGE):
+    with (
+        clocked_by(shell.loop.clock),
+        mock.patch.object(exchange, "LARGE", LARGE),
+        mock.patch.object(client, "SURE_TO_FIT", SURE_TO_FIT),
+    ):
         yield shell

@@ -25,6 +25,7 @@ from rawgate.errors import REASONS, Reason
 from rawgate.message import Octets
 from rawgate.net.client import LINGER
 from rawgate.net.generation import ListenerOptions
+from rawgate.net.transports import HIGH_WATER, LOW_WATER
 from rawgate.observe.access_log import Record
 from rawgate.relay.flow import Flow
 
@@ -799,3 +800,52 @@ def test_a_lost_connection_leaves_nothing_behind(world: World, state: str, octet
     assert world.loop.timers == []
     assert world.awaited == 0
     assert " closed " in repr(client.protocol)
+
+
+# ── when a response has been handed on ──
+
+BIG = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_response_that_waits_in_the_transport_is_not_over(world: World, ahead: bool) -> None:
+    """A large one, or any behind another that its client may not have read."""
+    client = world.client().get()
+    world.upstream()
+    if ahead:
+        client.get()
+        client.answer()
+    client.transport.backlog = 100
+    client.answer(*([] if ahead else [BIG]))
+    world.loop.run()
+    assert world.logged("status") == [(200,)] * ahead
+    assert world.pool.leased == 0
+    world.loop.passes(2.0)
+    client.transport.takes()
+    world.loop.run()
+    assert world.logged("status") == [(200,)] * (1 + ahead)
+    assert world.log.kept[-1].duration >= 2.0
+    assert client.transport.limits == (HIGH_WATER, LOW_WATER)
+
+
+def test_a_response_that_the_kernel_took_is_over_at_once(world: World) -> None:
+    client = world.client().get()
+    world.upstream()
+    client.answer(BIG)
+    assert world.logged("status") == [(200,)]
+    assert client.transport.limits == (HIGH_WATER, LOW_WATER)
+
+
+@pytest.mark.parametrize("takes", [0, ENOUGH])
+def test_who_takes_nothing_of_what_waits_is_gone(world: World, takes: int) -> None:
+    client = world.client().get()
+    world.upstream()
+    client.transport.backlog = 60_000
+    client.answer(BIG)
+    world.loop.passes(SEND_TIMEOUT - 1)
+    client.transport.backlog -= takes
+    world.loop.passes(1)
+    assert world.logged("status", "reason") == ([] if takes else [(499, "client_gone")])
+    assert client.transport.was_reset is not bool(takes)
+    world.loop.passes(SEND_TIMEOUT)
+    assert client.transport.was_reset
