@@ -1,4 +1,12 @@
-"""`rawgate check`: can this configuration be served, and does it do what its own [[tests]] say?"""
+"""`rawgate check`: can this configuration be served, and does it do what its own [[tests]] say?
+
+As `nginx -t` does, it also reads the files that the configuration names (keys, secrets). As `envoy --mode validate`, it
+opens no listener and sends nothing, so it is safe beside a gateway that serves. Only `run` finds an address in use.
+
+The result is one line: on stdout when the configuration is good or refused by --strict, on stderr when a test failed.
+Warnings go to stderr in both cases. A warning does not change the exit status, since a deployment must not stop at a
+configuration that worked yesterday; --strict is for a pipeline that wants that.
+"""
 
 import argparse
 import os
@@ -9,7 +17,6 @@ from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
 from rawgate.config.model import Config
 from rawgate.offline.page import Page, put, wants_colour
-from rawgate.serve.load import Loaded
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands
@@ -37,29 +44,30 @@ def _call(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         notes.line(warning)
     if not report.failed:
-        is_bad = bool(loaded.warnings) and arguments.strict
-        put(sys.stdout.fileno(), f"{arguments.config}: {_verdict(loaded, is_bad=is_bad)}; {_found(loaded.config)}")
-        return int(is_bad)
+        is_refused = bool(loaded.warnings) and arguments.strict
+        result = _verdict(len(loaded.warnings), is_refused=is_refused)
+        put(sys.stdout.fileno(), f"{arguments.config}: {result}; {_counts(loaded.config)}")
+        return int(is_refused)
     fd = sys.stderr.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))
-    for result in report.failed:
-        show(page, arguments.config, result)
+    for failed in report.failed:
+        show(page, arguments.config, failed)
     page.line(f"{arguments.config}: {summary(report)}")
     return 1
 
 
-def _verdict(loaded: Loaded, *, is_bad: bool) -> str:
-    count = len(loaded.warnings)
+def _verdict(count: int, *, is_refused: bool) -> str:
     warnings = f"{count} warning{'s' * (count != 1)}"
-    return f"refused for {warnings}" if is_bad else f"good, with {warnings}" if count else "good"
+    return f"refused for {warnings}" if is_refused else f"good, with {warnings}" if count else "good"
 
 
-def _found(config: Config) -> str:
+def _counts(config: Config) -> str:
+    """`2 routes, 1 upstream, …`: a route that is missing, because its file was not the one meant, shows here."""
     counts = {
         "route": len(config.routes),
         "upstream": len(config.upstreams),
         "verifier": len(config.jwt) + len(config.api_keys),
         "test": len(config.tests),
     }
-    found = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    return f"{found} passed" if config.tests else found
+    listed = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    return f"{listed} passed" if config.tests else listed

@@ -1,4 +1,10 @@
-"""`rawgate test`: the configuration's own [[tests]]."""
+"""`rawgate test`: the configuration's own [[tests]], one line each, then a count.
+
+All goes to stdout: the report is what was asked for. `check` runs the same tests and shows only those that failed.
+
+Status 0 also when there are no tests. pytest has a status of its own for that (5), because there it usually means a
+mistyped path; a configuration without tests is an ordinary one, and the last line says that there are none.
+"""
 
 import argparse
 import os
@@ -45,7 +51,8 @@ that is forwarded has no status: expect its route or path. Secrets are as for `r
 else 1.
 """
 WIDTH = 36
-"""Columns of what was expected, beside what was got; a longer one moves the other to its right."""
+"""Columns of an expected value. A longer value moves what was got further to the right; it is not cut, since the
+difference may be at its end."""
 
 
 def add(commands: "Commands") -> None:
@@ -67,6 +74,7 @@ def _call(arguments: argparse.Namespace) -> int:
 
 def try_config(path: Path) -> tuple[Loaded, Report]:
     """Load a configuration and run its tests. Raises ConfigError."""
+    # The draft, since it knows the line of each test in the file.
     draft = load(path, os.environ)
     new_id = RequestIds()
     loaded = compile_draft(draft, new_id=new_id, date=HttpDate())
@@ -74,7 +82,7 @@ def try_config(path: Path) -> tuple[Loaded, Report]:
 
 
 def show(page: Page, path: Path, result: Result) -> None:
-    """One test; of a failed one, what was expected beside what came."""
+    """Write one test, and below a failed one each difference: expected, then got."""
     request = visible(result.request)
     if not result.differences:
         page.line(f"{page.paint('✓', 'green')} {request}")

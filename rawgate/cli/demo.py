@@ -1,4 +1,8 @@
-"""`rawgate demo`: the gateway with services behind it, to look at and to try."""
+"""`rawgate demo`: the gateway with services behind it, to look at and to try.
+
+--once is also the test of an installation: it needs no network, no file and no free port that is known beforehand, and
+its exit status says whether every response was as expected.
+"""
 
 import argparse
 import os
@@ -19,6 +23,7 @@ EXAMPLES = """\
   rawgate demo --config > rawgate.toml  a configuration to start from
 """
 PORT = 8080
+"""The port that stays the same from one start to the next: commands are pasted from the shell's history."""
 
 
 def add(commands: "Commands") -> None:
@@ -33,6 +38,7 @@ def add(commands: "Commands") -> None:
 
 
 def _port(text: str) -> int:
+    # int() alone would take "-1", "8_0" and digits of other scripts.
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text} is not a port (expected 0 to 65535)")
     return int(text)
@@ -40,11 +46,12 @@ def _port(text: str) -> int:
 
 def _call(arguments: argparse.Namespace) -> int:
     if arguments.config:
-        put(sys.stdout.fileno(), sample_text("demo").rstrip("\n"))
+        put(sys.stdout.fileno(), sample_text("demo").rstrip("\n"))  # `put` ends the last line
         return 0
     fd = sys.stdout.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))
     port: int | None = arguments.port
     if arguments.once:
+        # Nobody types this port, so any free one will do, and a second tour can run beside the first.
         return play_tour(page, port or 0)
     return stay_open(page, PORT if port is None else port)

@@ -1,4 +1,9 @@
-"""`rawgate explain`: what the gateway would do with one request, and why."""
+"""`rawgate explain`: what the gateway would do with one request, and why.
+
+The arguments are curl's, so that a command that failed can be turned into a question: method, URL, -H. The exit status
+is 0 for a request that would be refused too, as curl's is for a 404 without --fail: the question was answered. A script
+reads `.verdict` of --json.
+"""
 
 import argparse
 import os
@@ -63,6 +68,7 @@ def add(commands: "Commands") -> None:
 
 
 def _address(text: str) -> str:
+    """An IP address in its canonical form, as a socket reports it; "unix" for a client on a Unix socket."""
     try:
         return str(ip_address(text))
     except ValueError:
@@ -72,6 +78,7 @@ def _address(text: str) -> str:
 
 
 def _call(arguments: argparse.Namespace) -> int:
+    # Time stands still at 0 on the limiter's clock, which has counted nothing yet. `wall` is real: tokens expire by it.
     new_id, date = RequestIds(), HttpDate()
     loaded = load_gate(arguments.config, os.environ, new_id=new_id, date=date)
     octets = request_octets(arguments.method, arguments.url, arguments.fields)

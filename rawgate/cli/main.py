@@ -1,7 +1,10 @@
-"""argv → a call. One module a command; each adds its parser and says what to call. Only the module of the command that
-is asked for is imported: `run` would otherwise start half as fast, for what it never uses.
+"""The console script: finds the command, calls it, and turns errors into lines on stderr and an exit status.
 
-Exit status: 0 done, 1 the configuration, the start or what was checked failed, 2 the command line is wrong.
+Each command's module adds its parser, which holds the function to call. Only the module of the command that was asked
+for is imported, since importing all of them would double the time that `run` takes to start.
+
+Every error that a person can cause is a RawgateError, and is shown as a sentence. Any other exception is a bug, and its
+traceback is left to be seen. The package's docstring explains streams and exit statuses.
 """
 
 import argparse
@@ -27,7 +30,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console script. `argv` without the program's name; None: the process's own."""
+    """Run one command and return the exit status. `argv` is without the program's name; None means sys.argv."""
     _open_standard_streams()
     parser = argparse.ArgumentParser(
         prog="rawgate",
@@ -36,21 +39,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     words = sys.argv[1:] if argv is None else argv
-    # Nothing that a person is told may change the exit status: `2>&1 | head` is a usual thing to do.
+    # A Page, because its writing never raises: a closed stderr (`2>&1 | head`) must not change the exit status.
     notes = Page(sys.stderr.fileno())
+    # Before argparse, which would list all commands where one suggestion is wanted.
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         notes.line(f"rawgate: {_no_command(words[0])}")
         return 2
+    # `rawgate --help` lists every command, so it needs the parsers of all.
     wanted = words[:1] if words and words[0] in COMMANDS else list(COMMANDS)
     for command in wanted:
         importlib.import_module(f"rawgate.cli.{COMMANDS[command]}").add(commands)
     if not words:
+        # Help that nobody asked for is usage: on stderr, with the status of a wrong command line.
         parser.print_help(sys.stderr)
         return 2
     arguments = parser.parse_args(words)
     try:
         return int(arguments.call(arguments))
     except ConfigError as error:
+        # All findings at once, each `file:line: …` as compilers write it: editors jump to such lines.
         for line in error.lines:
             notes.line(line)
         if len(error.lines) > 1:
@@ -61,19 +68,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """One that the process was started without (`<&-`) is /dev/null. Else what is opened next, be it somebody's
-    connection, would get its number and all that is printed."""
+    """Open /dev/null for each of 0, 1 and 2 that the process was started without (`rawgate run 2>&-`).
+
+    open(2) returns the lowest free number. Without this, the next socket could become descriptor 2, and a client would
+    receive what is written to stderr. The C library does the same for setuid programs.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number (open(2)): this one
+            os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _no_command(word: str) -> str:
-    """What to say to a first word that is none of the commands: the name of a configuration is a usual one."""
+    """What to say to a first word that is no command. Often it is a configuration, where `run` was left out."""
     if word.endswith((".toml", ".py")):
         return f"{quoted(word)} is not a command; to serve it: rawgate run {word}"
     meant = nearest(word, COMMANDS)

@@ -1,4 +1,9 @@
-"""`rawgate token`: a JWT to try a configuration with."""
+"""`rawgate token`: a JWT to try a configuration with.
+
+The token alone goes to stdout, so that `$(rawgate token …)` is the token. A token that the gateway would refuse is
+minted all the same, with status 0 and a warning on stderr: an expired or a foreign token is what one needs to see a
+401.
+"""
 
 import argparse
 import os
@@ -52,6 +57,7 @@ def _lifetime(text: str) -> float:
 
 
 def _claim(text: str) -> tuple[str, object]:
+    """NAME=VALUE. The value is JSON where it parses as JSON, else text, so that plain words need no quotes."""
     name, sign, value = text.partition("=")
     if not name or not sign:
         raise argparse.ArgumentTypeError(f"{text!r} is not a claim (expected NAME=VALUE)")
@@ -67,6 +73,7 @@ def _call(arguments: argparse.Namespace) -> int:
         key = None if arguments.key is None else secret(arguments.key, os.environ)
     except InvalidError as error:
         raise MintError(f"--key: {error}") from None
+    # A --claim may replace `sub` too: how the gateway reads an odd subject can be tried.
     claims = {"sub": arguments.sub, **dict(arguments.claim)}
     minted = mint_token(loaded, arguments.name, claims, arguments.ttl, key, time())
     put(sys.stdout.fileno(), minted.token)

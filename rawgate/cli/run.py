@@ -1,4 +1,9 @@
-"""`rawgate run`: serve a configuration."""
+"""`rawgate run`: serve a configuration, in the foreground.
+
+Unlike nginx it never forks into the background and writes no pid file: systemd and containers supervise the process
+that they started. The access log goes to stdout and messages to stderr; `operating.md` describes both. The status is 0
+after SIGTERM or SIGINT, 1 when the configuration cannot be served or a second signal has cut requests off.
+"""
 
 import argparse
 import os

@@ -1,4 +1,8 @@
-"""`rawgate schema`: the configuration's JSON Schema, for editors."""
+"""`rawgate schema`: the configuration's JSON Schema, for editors.
+
+Printed by the program that will read the configuration, so that schema and program are of one version; nothing has to
+be fetched from a web address.
+"""
 
 import argparse
 import json
@@ -27,5 +31,6 @@ def add(commands: "Commands") -> None:
 
 
 def _call(arguments: argparse.Namespace) -> int:
+    # Indented and with readable characters: people keep this file in a repository and read its diffs.
     put(sys.stdout.fileno(), json.dumps(config_schema(), indent=2, ensure_ascii=False))
     return 0

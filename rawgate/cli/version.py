@@ -1,4 +1,8 @@
-"""`rawgate version`: what is inside."""
+"""`rawgate version`: the versions of all that a request passes through, as `nginx -V` and `haproxy -vv` show them.
+
+OpenSSL's version is that of the library inside `cryptography`, which verifies the signatures; the system's own may be
+another one.
+"""
 
 import argparse
 import platform
@@ -27,7 +31,7 @@ def _call(arguments: argparse.Namespace) -> int:
     inside = {
         "rawgate": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
-        # Written out: what packs a program into one file looks for these calls.
+        # One call with a literal name each: PyInstaller finds these calls in the source and packs the metadata.
         "uvloop": version("uvloop"),
         "h11": version("h11"),
         "cryptography": f"{version('cryptography')} ({openssl_version()})",

@@ -75,6 +75,11 @@ def on_terminal(directory: Path, *arguments: str, **environ: str) -> str:
     return written.decode()
 
 
+def test_explain_shows_what_the_client_is_told(tmp_path: Path) -> None:
+    done = rawgate(tmp_path, "explain", "GET", "/api/users/7", "-H", "Authorization: Bearer x")
+    assert re.search(r"✗ 401 auth_malformed; the client is told auth_invalid$", done.stdout, re.MULTILINE)
+
+
 PRINTING = [
     ("check",),
     ("explain", "GET", "/open"),
