@@ -1,6 +1,6 @@
-"""What the gateway tells its operator.
+"""The access log: one line of JSON for each finished request.
 
-model       what a line holds
-line        one finished request → one line of JSON. No I/O
-access_log  a bounded queue and the thread that writes it out
+model       the fields of a line, in the promised order
+line        Record → Line → JSON. No I/O
+access_log  a bounded queue, and the thread that writes it out
 """

@@ -1,12 +1,12 @@
-"""What a line of the log holds, in this order. Apart from what makes lines, which is compiled ahead of time: the
-compiler passes over `rename`."""
+"""The fields of a log line, in the promised order. They stand apart from `line`, which is compiled ahead of time,
+because the compiler ignores `rename`."""
 
 from msgspec import Struct
 
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
-    """The promised fields in the promised order; `request_id` is written as `requestId`, and so on. Of them `detail` is
-    left out when it is empty."""
+    """One finished request. Names are written in camelCase: `request_id` is `requestId`. An empty `detail` is left
+    out."""
 
     time: str
     request_id: str
@@ -29,7 +29,7 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
 
 
 class Dropped(Struct, frozen=True, gc=False):
-    """The line that stands for others which could not be written."""
+    """A line that says how many others could not be written."""
 
     time: str
     reason: str
