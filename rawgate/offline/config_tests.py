@@ -1,7 +1,9 @@
-"""The configuration's own `[[tests]]`: each request is written, read and decided as a client's would be, without an
-upstream. Only the credential is not real: where the route checks one, the test's `claims` or `api_key` stand in for it,
-as if they had been verified. What comes after a good credential is what these tests are about. A test that has neither
-is judged by what it sends.
+"""Runs the configuration's own `[[tests]]`.
+
+Each request is written as octets, then read and decided as a client's would be. No upstream is asked. Only the
+credential is not real: where the route checks one, the test's `claims` or `api_key` take its place as if they had been
+verified, because what happens after a good credential is what these tests are about. A test without either is decided
+by the fields that it sends.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,11 +28,11 @@ PEER = Peer("127.0.0.1", "127.0.0.1")
 """Where the tests' requests come from."""
 
 FORWARDED = "none: the request is forwarded (expect its route or path instead)"
-"""What stands for the status of a request that is sent on: the upstream gives it one, and no upstream is asked here."""
+"""Shown in place of the status of a forwarded request: its status would come from the upstream, and none is asked."""
 
 
 class Difference(Struct, frozen=True):
-    """What did not come as expected: "route", "path", "status", "reason" or a field's name."""
+    """One expectation that was not met. `what`: "route", "path", "status", "reason", or the name of a field."""
 
     what: str
     expected: str
@@ -38,8 +40,12 @@ class Difference(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """One test. `line`: in the configuration file; `differences` is empty when it passed; `route`: where its request
-    came to, or ""."""
+    """The result of one test.
+
+    line         of the test in the configuration file
+    route        the route that was selected, or ""
+    differences  empty when the test passed
+    """
 
     request: str
     line: int
@@ -48,7 +54,7 @@ class Result(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """All tests, in order, and the names of the routes that none of their requests came to."""
+    """All results, in the order of the file. `unreached`: names of the routes that no test's request selected."""
 
     results: tuple[Result, ...]
     unreached: tuple[str, ...]
@@ -60,7 +66,11 @@ class Report(Struct, frozen=True):
 
 
 class _Got(Struct, frozen=True):
-    """What became of a request. `status` None: the request is forwarded; `fields` as in `Expect.headers`."""
+    """The decision about a request, in the terms of a test's `expect`.
+
+    status  None: the request is forwarded
+    fields  a head's first line and its fields: of the request that the upstream gets, or of the gateway's own response
+    """
 
     route: str
     path: str
@@ -72,12 +82,13 @@ class _Got(Struct, frozen=True):
 def run_tests(
     loaded: Loaded, line_of: Callable[[tuple[Key, ...]], int], *, new_id: Callable[[], str], wall: float
 ) -> Report:
-    """`line_of` as `Draft.line`; `wall`: Unix seconds. Counts in the gate's limiter: not for one that serves."""
+    """Run them all. `line_of`: `Draft.line`; `wall`: Unix seconds. Not for a gate that serves: its limiter counts."""
     config = loaded.config
     gap = 2 * max((route.rate_limit.window for route in config.routes if route.rate_limit), default=1.0)
     results = []
     for position, test in enumerate(config.tests):
-        # Each test has a time of its own, at which no limit remembers the one before.
+        # Each test runs at a time of its own, two of the longest windows after the test before, so that no limit
+        # remembers that one: the order of the tests does not matter.
         got = _got(loaded, test, position * gap, wall, new_id)
         differences = tuple(_differences(test.expect, got))
         results.append(Result(test.request, line_of(("tests", position)), got.route, differences))
@@ -100,7 +111,7 @@ def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[
 
 
 def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
-    """The gate's `decide`, with what `test` says in the place of every route's check of a credential."""
+    """The gate's `decide`, in which the test's `claims` or `api_key` replace every route's check of a credential."""
 
     def changed(route: CompiledRoute) -> CompiledRoute:
         if route.credential is None:
@@ -134,7 +145,7 @@ def _outcome(decision: Decision) -> _Got:
         path = decision.head.split(b" ", 2)[1].decode("latin-1")
         return _Got(decision.options.route, path, None, "ok", decision.head)
     if isinstance(decision, LocalReply):
-        # A first line, as a head has one.
+        # `field_lines` skips the first line of a head, so there must be one.
         return _Got(decision.route, "", decision.status, decision.reason.code, b"\r\n" + decision.fields)
     raise TypeError(f"{decision!r} is not decided")
 
@@ -155,7 +166,7 @@ def _differences(expect: Expect, got: _Got) -> Iterator[Difference]:
         name = field.name.lower()
         fields[name] = f"{fields[name]}, {field.value}" if name in fields else field.value
     for name, value in expect.headers.items():
-        # An expected "" is met by a field that is not there: that is how a test says that one must not travel.
+        # "" stands for a field that is absent: a test says so that a field must not reach the upstream.
         found = fields.get(name.lower(), "")
         if value != found:
             yield Difference(name, value, found)

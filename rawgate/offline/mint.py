@@ -1,4 +1,4 @@
-"""A token for one of the configuration's verifiers, for trying things out, and what the gateway would say to it."""
+"""Mints a token for one of the configuration's verifiers, and asks that verifier whether it would accept it."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ from rawgate.serve.load import Loaded
 
 
 class MintError(RawgateError):
-    """No token can be made: one sentence that says why and what to do."""
+    """No token can be made. One sentence: why, and what to do."""
 
 
 class Minted(Struct, frozen=True):
-    """The token, and why the gateway would refuse it now: "" when it would not."""
+    """A token. `warning`: why the gateway would refuse it now; "" when it would accept it."""
 
     token: str
     warning: str
@@ -26,10 +26,12 @@ class Minted(Struct, frozen=True):
 def mint_token(
     loaded: Loaded, name: str, claims: Mapping[str, object], lifetime: float, key: Secret | None, wall: float
 ) -> Minted:
-    """A token for `[jwt.NAME]`: `claims` on top of what the configuration asks for.
+    """A token for `[jwt.NAME]`, with the issuer and audience that the configuration expects.
 
-    lifetime  seconds from `wall` (Unix seconds) to its end; below zero for one that is over
-    key       an RS256 private key in PEM form
+    claims    added to those, or in their place: that is how a token with a wrong issuer is made
+    lifetime  seconds from `wall` to the expiry; negative for a token that has expired
+    key       the RS256 private key in PEM form; None for HS256, whose secret the configuration has
+    wall      Unix seconds
     Raises MintError, SigningError.
     """
     spec = loaded.config.jwt.get(name)

@@ -1,4 +1,9 @@
-"""How commands look: at most 100 columns, colour only where it is wanted, nothing that a terminal would obey."""
+"""The output of commands: lines of at most 100 columns, colour only where it is wanted, no control characters from
+outside.
+
+Lines are written with write(2), past Python's buffered stream. So a line is out before the next one is computed, and an
+error is known where it happens; the interpreter's own flush at exit would turn it into status 120.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -13,16 +18,16 @@ _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "green": "32", "yellow": "3
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Colour only for a person: on a terminal that has it, unless NO_COLOR is set (no-color.org: and not empty)."""
+    """Whether to colour: on a terminal that can, unless NO_COLOR is set and not empty (no-color.org)."""
     return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
 class OutputError(RawgateError):
-    """What was asked for could not be written: one sentence that says why."""
+    """The output could not be written. One sentence: why."""
 
 
 class Page:
-    """Lines on a descriptor, which stays the caller's. Writing never raises; `end` tells whether something was lost."""
+    """Writes lines to a descriptor, which stays the caller's. Writing never raises; `end` reports what went wrong."""
 
     def __init__(self, fd: int, *, colour: bool = False) -> None:
         self._fd = fd
@@ -35,31 +40,33 @@ class Page:
         return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
 
     def line(self, text: str = "") -> None:
-        """Write a line now: the next one may be a while off."""
+        """Write a line at once, since the next one may take a while."""
         data = f"{text}\n".encode("utf-8", "backslashreplace")
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except BrokenPipeError:
-            return  # `| head`: its reader has had enough, and that is no error
+            return  # `| head`: the reader has seen enough, which is no error
         except OSError as error:
             self._failure = os.strerror(error.errno) if error.errno else str(error)
 
     def end(self) -> None:
-        """All is written. Raises OutputError when it is not, though there was a reader for it: the disk is full."""
+        """Call it last. Raises OutputError when a line was lost for another reason than a reader that left: a full
+        disk."""
         if self._failure:
             raise OutputError(f"the output cannot be written: {self._failure}")
 
 
 def put(fd: int, text: str) -> None:
-    """Write a text, and the end of its last line. Raises OutputError."""
+    """Write a whole text and a final line feed. Raises OutputError."""
     page = Page(fd)
     page.line(text)
     page.end()
 
 
 def visible(text: str) -> str:
-    """The same text, with what is not printable written out: a request may hold what a terminal would obey."""
+    """The text with unprintable characters escaped. A request may hold escape sequences, which a terminal would
+    obey."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
@@ -68,7 +75,7 @@ def cut(text: str, width: int) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Three digits, more or less."""
+    """`0.42 ms`, `4.2 ms`, `42 ms`: two or three digits, so that a column of them can be compared."""
     spent = seconds * 1000
     return f"{spent:.{2 if spent < 1 else 1 if spent < 10 else 0}f} ms"
 
@@ -78,7 +85,7 @@ def status_style(status: int) -> Style:
 
 
 def flow(parts: Iterable[str], width: int) -> list[str]:
-    """Parts side by side, in as few lines as they need; none is broken, and none longer than `width`."""
+    """Parts side by side, on as few lines as possible. A part is never split; one that is too long is cut."""
     lines: list[str] = []
     for part in parts:
         whole = cut(part, width)

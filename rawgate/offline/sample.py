@@ -1,6 +1,6 @@
-"""A request that nobody sent: written as a client would write it, read as the listener would read it.
+"""A made-up request: written as a client would write it, then read as the listener would read it.
 
-So what the wire refuses is refused here too, by the same reader, in the configured lane.
+The reader is the gateway's own, in the configured lane. So a head that the gateway refuses is refused here as well.
 """
 
 import re
@@ -17,12 +17,16 @@ from rawgate.wire import RequestReader
 _WHOLE_URL = re.compile(r"(?si:https?)://([^/?#]*)([^#]*)(?:#.*)?").fullmatch
 
 HOST = "localhost"
-"""The Host of a request that names none."""
+"""The Host field's value where neither the URL nor a field gives one."""
 
 
 def request_octets(method: str, url: str, fields: Sequence[str] = ()) -> bytes:
-    """A request head. `url` with http:// or https:// is taken apart as clients do it, into Host and path; anything
-    else is the request target as it stands. `fields`: "Name: value" lines, sent as they are; a Host among them wins."""
+    """The octets of a request head.
+
+    url     http:// or https:// is split as clients do it, into Host and request target; anything else is the request
+            target as it stands, so that `*` and odd spellings can be tried
+    fields  "Name: value" lines, sent as they are; a Host among them replaces the one from `url`
+    """
     host, target = HOST, url
     whole = _WHOLE_URL(url)
     if whole is not None:
@@ -35,18 +39,18 @@ def request_octets(method: str, url: str, fields: Sequence[str] = ()) -> bytes:
 
 
 class Refused(Struct, frozen=True):
-    """A request that never became one: why, and what the log says of its line (method and target)."""
+    """A head that the reader refused. `line`: method and target as the log shows them."""
 
     error: RequestError
     line: tuple[bytes, bytes]
 
 
 def read_request(loaded: Loaded, octets: bytes) -> RequestHead | Refused:
-    """The head, or why it is refused."""
+    """Read a head in the configured lane."""
     reader = RequestReader(request_rules(loaded))
     try:
         head = reader.feed(octets)
     except RequestError as error:
         return Refused(error, reader.line)
-    # The listener would wait for the rest, and then no longer.
+    # Incomplete: the listener would wait for the rest until `head_timeout`.
     return Refused(RequestError(HEAD_TIMEOUT, HEAD_TIMEOUT.detail), reader.line) if head is None else head

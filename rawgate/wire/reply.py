@@ -30,7 +30,7 @@ PHRASES = {
 }
 
 
-class Problem(Struct, frozen=True, gc=False, rename="camel"):
+class ProblemDetails(Struct, frozen=True, gc=False, rename="camel"):
     """The members of a problem document; `reason` and `requestId` are extensions (RFC 9457 section 3.2)."""
 
     type: str
@@ -47,7 +47,7 @@ _encode = Encoder().encode
 def problem(reason: Reason, detail: str, request_id: str) -> bytes:
     """The problem document of a refusal. `detail` replaces the reason's sentence when not empty."""
     return _encode(
-        Problem(
+        ProblemDetails(
             "about:blank",
             PHRASES.get(reason.status, ""),
             reason.status,

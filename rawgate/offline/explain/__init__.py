@@ -1,12 +1,12 @@
 """`rawgate explain`: what the gateway would do with one request, and why, as a value.
 
-    watch           the gate's own decision, each step noting what it was given and what it found
-    model           the value: a promise to programs (`--json`)
-    paths           the path as services may read it, and the rule that rewrote it
-    routes          why each route was selected or lost
-    authentication  step by step through a credential
-    fields          what becomes of the fields; what may be shown of them
-    explanation     everything together: `explain`
+    explanation     `explain`: one request, decided and explained
+    watch           the gate's own decision; each step records its arguments and its result
+    model           the explanation as a value: a promise to programs (`--json`)
+    paths           the ways in which services may read the path, and the rule that rewrote it
+    routes          why each route was selected or not
+    authentication  each step of verifying a credential
+    fields          which fields travel, which do not, and which values may be shown
 
-The decision is the gate's. What is added are words for what its steps found, and facts to put beside them.
+The gate decides. The modules here put what its steps found into words, and add facts beside them.
 """

@@ -1,6 +1,8 @@
-"""Step by step through a credential. The verdict is the verifier's; the steps are the facts that it looked at, in its
-order: those before the one that failed were good, those after it were not looked at. No key, no secret and no signature
-is shown, and what a token says is shown although nobody has vouched for it: the reader is the operator.
+"""Explains how a credential was verified, step by step.
+
+The verifier decides. The steps are the facts that it checks, in its order: those before the failed one passed, those
+after it were not checked. Keys, secrets and signatures are never shown. Claims are shown even where no signature
+vouches for them, since the reader is the operator and not the client.
 """
 
 from msgspec import Struct
@@ -19,7 +21,7 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import Identity
-from rawgate.offline.explain.model import Authentication, Step
+from rawgate.offline.explain.model import Authentication, Check
 from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.jwks import read_jwks
 from rawgate.policy.jwt import DATE, JwtVerifier, Reading, rsa_fault
@@ -29,7 +31,7 @@ _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class _Fact(Struct, frozen=True):
-    """`about` is what a refusal points at."""
+    """One checked fact, in words. `about`: the name by which `_fault` finds it."""
 
     about: str
     text: str
@@ -53,7 +55,13 @@ def account(
     found: Identity | Reason,
     wall: float,
 ) -> Authentication:
-    """`auth` as the route names it; `presented`: the token or key, or None; `found`: the verdict; `wall`: Unix time."""
+    """The steps of one verification.
+
+    auth       the route's key of that name
+    presented  the token or key that was sent, or None
+    found      what the verifier returned
+    wall       Unix seconds
+    """
     if isinstance(by, JwtVerifier):
         steps = _token_steps(config.jwt[auth.partition(".")[2]], by, presented, found, wall)
     else:
@@ -63,21 +71,21 @@ def account(
     return Authentication(auth, steps, "", "", found.code)
 
 
-def _key_steps(table: ApiKeyTable, presented: bytes | None, found: Identity | Reason) -> tuple[Step, ...]:
+def _key_steps(table: ApiKeyTable, presented: bytes | None, found: Identity | Reason) -> tuple[Check, ...]:
     header = table.header.decode()
     if presented is None:
-        return (Step(False, f"no {header} field"),)
-    there = Step(True, f"a key of {len(presented)} octets in {header}")
+        return (Check(False, f"no {header} field"),)
+    there = Check(True, f"a key of {len(presented)} octets in {header}")
     if isinstance(found, Identity):
-        return (there, Step(True, f"it is the key of {found.name}"))
-    return (there, Step(False, "it is nobody's in this table"))
+        return (there, Check(True, f"it is the key of {found.name}"))
+    return (there, Check(False, "it is nobody's in this table"))
 
 
 def _token_steps(
     spec: Jwt, verifier: JwtVerifier, presented: bytes | None, found: Identity | Reason, wall: float
-) -> tuple[Step, ...]:
+) -> tuple[Check, ...]:
     if presented is None:
-        return (Step(False, "no bearer token in Authorization"),)
+        return (Check(False, "no bearer token in Authorization"),)
     reading = verifier.read(presented)
     facts = [
         _Fact("form", f"a bearer token of {len(presented)} octets in Authorization, in {_parts(presented)}"),
@@ -85,12 +93,12 @@ def _token_steps(
         *_claim_facts(spec, reading, wall),
     ]
     if isinstance(found, Identity):
-        return tuple(Step(True, fact.text) for fact in facts)
+        return tuple(Check(True, fact.text) for fact in facts)
     at = [fact.about for fact in facts].index(_fault(found, reading, presented))
     if found.code == AUTH_BAD_CLAIM.code:
         facts[at] = _Fact(facts[at].about, f"{facts[at].text}: {found.note}")
     return tuple(
-        Step(True if position < at else False if position == at else None, fact.text)
+        Check(True if position < at else False if position == at else None, fact.text)
         for position, fact in enumerate(facts)
     )
 
@@ -127,7 +135,7 @@ def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
 
 
 def _no_key(spec: Jwt, header: dict[str, object], origin: str) -> str:
-    """Why no key fits a token's header."""
+    """Why no key can verify a token with this header."""
     algorithm, kid = header.get("alg"), header.get("kid")
     if isinstance(algorithm, str) and algorithm != spec.algorithm:
         return f"alg {_word(algorithm)}, this verifier takes {spec.algorithm}"
@@ -145,13 +153,13 @@ _KIDS = 8
 
 
 def _word(text: str) -> str:
-    """A name from a token or a key set: plain where it is one, else as JSON."""
+    """A name from a token or a key set: as it is where that cannot be misread, else as JSON."""
     is_plain = text.isprintable() and text == text.strip() != "" and "," not in text and len(text) <= _SHOWN
     return text if is_plain else _text(text)
 
 
 def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:
-    """In the verifier's order."""
+    """The claims in the order in which the verifier checks them."""
     claims = reading.claims
     if claims is None:
         return [_Fact("claims", "claims: no JSON object in base64url, or one with a doubled member")]
@@ -172,7 +180,7 @@ def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:
 
 
 def _fault(reason: Reason, reading: Reading, token: bytes) -> str:
-    """Which of the facts a refusal is about."""
+    """The fact (`_Fact.about`) that a refusal is about."""
     if reason is AUTH_BAD_SIGNATURE:
         return "signature" if reading.candidates else "key"
     if reason.code == AUTH_BAD_CLAIM.code:
@@ -187,7 +195,7 @@ def _fault(reason: Reason, reading: Reading, token: bytes) -> str:
         return "signature"
     if reading.claims is None:
         return "claims"
-    return "expiry"  # one that is required and missing
+    return "expiry"  # required and missing
 
 
 def _members(table: dict[str, object], names: tuple[str, ...]) -> str:
@@ -199,7 +207,7 @@ def _value(claims: dict[str, object], name: str) -> str:
 
 
 def _text(value: object) -> str:
-    """A value from a token, short: as JSON, so that text and number differ."""
+    """A value from a token, shortened, as JSON: "7" and 7 must look different."""
     text = encode(value).decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 

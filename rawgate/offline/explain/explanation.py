@@ -1,4 +1,4 @@
-"""Everything together: one request, decided by the gate, explained part by part."""
+"""`explain`: one request, decided by the gate and explained part by part."""
 
 from collections.abc import Callable
 
@@ -15,6 +15,7 @@ from rawgate.offline.explain.model import (
     Asked,
     Authentication,
     Client,
+    Destination,
     Explanation,
     Fields,
     Limiting,
@@ -22,7 +23,6 @@ from rawgate.offline.explain.model import (
     PathRead,
     Rewriting,
     RouteTried,
-    Target,
     Verdict,
 )
 from rawgate.offline.explain.paths import readings, rewrite_rule
@@ -34,8 +34,12 @@ from rawgate.wire import reply
 
 
 class _Case(Struct, frozen=True):
-    """One request and what was decided. `line`: method and target; `head` None: it never became one; `wall`: Unix
-    seconds."""
+    """One request and the decision about it.
+
+    line  method and target
+    head  None: the reader refused the octets
+    wall  Unix seconds
+    """
 
     loaded: Loaded
     octets: bytes
@@ -53,7 +57,7 @@ class _Case(Struct, frozen=True):
 
     @property
     def route(self) -> Route | None:
-        """The selected one."""
+        """The selected route."""
         name = _route_name(self.decision)
         return next((route for route in self.config.routes if (route.name or route.prefix) == name), None)
 
@@ -68,7 +72,7 @@ def explain(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
 ) -> Explanation:
-    """`octets`: a whole request head. Counts one request in the gate's own limiter."""
+    """Explain a request. `octets`: a whole head. The gate's limiter counts the request."""
     decide, trace = watch(loaded.gate, new_id)
     head = read_request(loaded, octets)
     if isinstance(head, Refused):
@@ -171,13 +175,13 @@ def _fields(case: _Case) -> Fields | None:
     return travelling(case.config, case.route, case.octets, case.head, case.decision, trusted=trusted)
 
 
-def _target(case: _Case) -> Target | None:
+def _target(case: _Case) -> Destination | None:
     decision = case.decision
     if not isinstance(decision, Forward):
         return None
     name = decision.options.upstream
     spec = case.config.upstreams[name]
-    return Target(
+    return Destination(
         upstream=name,
         targets=tuple(f"http://{target.authority}" for target in spec.targets),
         request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
@@ -211,7 +215,7 @@ def _verdict(case: _Case) -> Verdict:
 
 
 def _log(case: _Case) -> LogLine:
-    """The line itself, less what only a real exchange can know."""
+    """The log line, made by the log's own encoder, without what only a real exchange can know."""
     decision, (method, target) = case.decision, case.line
     verdict = _verdict(case)
     upstream = decision.options.upstream if isinstance(decision, Forward) else ""

@@ -1,4 +1,8 @@
-"""Field lines: what becomes of the request's on the way up, and what may be shown of a value."""
+"""Which fields travel to the upstream, which do not and why, and which values may be shown.
+
+The upstream's head is the gate's own. Comparing it with the client's head shows what was removed, added and kept; the
+reasons are then found by name.
+"""
 
 from collections import Counter
 
@@ -14,17 +18,17 @@ _CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
 
 
 def field_lines(head: bytes) -> list[Field]:
-    """The fields of a head, its first line left out; values without the blanks around them."""
+    """The fields of a head, without its first line. Blanks around values are removed (RFC 9112 section 5)."""
     found = []
     for line in head.partition(b"\r\n\r\n")[0].removesuffix(b"\r\n").split(b"\r\n")[1:]:
         name, colon, value = line.partition(b":")
-        # Whatever a line without a colon holds, it may be a credential.
+        # A line without a colon is not shown, since it may hold a credential.
         found.append(Field(as_text(name), as_text(value.strip(b" \t"))) if colon else Field("…", "no colon"))
     return found
 
 
 def as_text(octets: bytes) -> str:
-    """What was sent, for people: UTF-8 where it is that, as names beyond ASCII are; else octet by octet."""
+    """Octets as text for people: UTF-8 where they are UTF-8, else one character an octet (ISO-8859-1)."""
     try:
         return octets.decode()
     except UnicodeDecodeError:
@@ -34,7 +38,7 @@ def as_text(octets: bytes) -> str:
 def travelling(
     config: Config, route: Route, octets: bytes, head: RequestHead, forward: Forward, *, trusted: bool
 ) -> Fields:
-    """The request's fields against those of the head that the upstream gets. `trusted`: a trusted proxy sent it."""
+    """Compare the client's fields with those that the upstream gets. `trusted`: a trusted proxy sent the request."""
     sent = request_head(forward.head, head.body, head.expect, forward.upgrade, b"content-length" in head.parsed)
     before, after = field_lines(octets), field_lines(sent)
     stays, travels = Counter(map(_same, after)), Counter(map(_same, before))
@@ -53,12 +57,12 @@ def travelling(
 
 
 def credentials(config: Config) -> frozenset[str]:
-    """Lower-cased names of fields whose values are nobody's business."""
+    """Lower-cased names of the fields whose values are never shown."""
     return _CREDENTIALS | {table.header for table in config.api_keys.values()}
 
 
 def masked(field: Field, hidden: frozenset[str]) -> Field:
-    """The field with a credential cut down to its scheme."""
+    """The field, with a credential's value replaced; of Authorization the scheme stays, as in `Bearer …`."""
     name = _plain(field.name.strip())
     if name not in hidden:
         return field
@@ -71,7 +75,7 @@ def _same(field: Field) -> tuple[str, str]:
 
 
 def _split(fields: list[Field], others: Counter[tuple[str, str]]) -> tuple[list[Field], list[Field]]:
-    """Those that are not among the others, and those that are, each as often as it is there."""
+    """The fields that are not in `others`, and those that are. A field counts as often as it occurs there."""
     alone, shared = [], []
     for field in fields:
         if others[_same(field)]:
@@ -83,7 +87,7 @@ def _split(fields: list[Field], others: Counter[tuple[str, str]]) -> tuple[list[
 
 
 def _plain(name: str) -> str:
-    """A name as others may read it."""
+    """A name as lenient services read it: "_" as "-", in lower case (`READ_AS`)."""
     return name.encode("latin-1", "replace").translate(READ_AS).decode()
 
 
@@ -91,7 +95,7 @@ _PROXYS = "only a trusted proxy may say this"
 
 
 def _why(field: Field, config: Config, route: Route, head: RequestHead, trusted: bool) -> str:
-    """Who keeps it from travelling, as far as its name tells."""
+    """Why a field does not travel, as far as its name tells."""
     name, plain = field.name.lower(), _plain(field.name)
     rules = route.request_headers
     if plain in {_plain(overridden) for overridden in (*rules.set, *rules.remove)}:

@@ -1,5 +1,5 @@
-"""The shape of an explanation. Names and meanings are a promise to programs: `rawgate explain --json` writes these in
-camelCase. A part that the decision did not reach, or that the route does not have, is null.
+"""An explanation as a value. `rawgate explain --json` writes it, names in camelCase, so names and meanings are a
+promise to programs. A part is null when the decision did not reach it, or when the route does not have it.
 """
 
 from typing import Literal
@@ -8,23 +8,23 @@ from msgspec import Struct
 
 
 class Field(Struct, frozen=True):
-    """A field line. `why`: for one that does not travel, where it stays."""
+    """A field line. `why`: the reason, for a field that does not travel."""
 
     name: str
     value: str
     why: str = ""
 
 
-class Step(Struct, frozen=True):
-    """One thing that was looked at. `passed` null: it was not decided on."""
+class Check(Struct, frozen=True):
+    """One check of a credential. `passed` null: an earlier check failed, so this one was not made."""
 
     passed: bool | None
     text: str
 
 
 class Asked(Struct, frozen=True, rename="camel"):
-    """The request as it was read. `octets`: of its head; `body`: octets, "chunked", or 0. Values of `fields` that are
-    credentials are cut."""
+    """The request as it was read. `octets`: size of its head; `body`: octets, "chunked", or 0. Credentials among the
+    values of `fields` are masked."""
 
     method: str
     target: str
@@ -36,16 +36,16 @@ class Asked(Struct, frozen=True, rename="camel"):
 
 
 class Client(Struct, frozen=True, rename="camel"):
-    """Who is at the other end. `trusted`: the peer is a trusted proxy, and `address` is what it says."""
+    """The client. `trusted`: the peer is a trusted proxy, so that `address` is what it forwarded."""
 
     peer: str
     trusted: bool
     address: str
 
 
-class Reading(Struct, frozen=True):
-    """The path as a service may read it, and the route that takes it so, or "". `reader`: one that cuts parameters off
-    (what routes are selected by), one that keeps them, or one that knows no letter case."""
+class PathReading(Struct, frozen=True):
+    """The path as a service may read it. `route`: the route that this reading selects, or "". `reader`: a service that
+    removes path parameters (routes are selected by this reading), one that keeps them, or one that ignores case."""
 
     reader: Literal["without parameters", "with parameters", "in either case"]
     path: str
@@ -53,18 +53,18 @@ class Reading(Struct, frozen=True):
 
 
 class PathRead(Struct, frozen=True, rename="camel"):
-    """The path. `normalised` is empty where `flaw` says why it is refused. `readings`: where services may read it in
-    more ways than one; those by letter case only where they lead to another route."""
+    """The path. `normalised` is empty when the path is refused; `flaw` says why. `readings`: the ways in which services
+    may read it, where there are several; a reading that ignores case only where it selects another route."""
 
     received: str
     normalised: str
     query: str
     flaw: str
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[PathReading, ...] = ()
 
 
 class RouteTried(Struct, frozen=True, rename="camel"):
-    """One route. `outcome`: what it lost by, or "selected"; `why` in words."""
+    """One route. `outcome`: "selected", or what excluded it; `why`: the same in words."""
 
     name: str
     outcome: Literal["selected", "host", "prefix", "method", "earlier"]
@@ -72,18 +72,18 @@ class RouteTried(Struct, frozen=True, rename="camel"):
 
 
 class Authentication(Struct, frozen=True, rename="camel"):
-    """`verifier` as in the route's `auth`; `kind` and `name` of who is calling, empty when that is not known; `reason`
-    the code of the refusal, empty when there is none."""
+    """How the credential was verified. `verifier`: the route's `auth`; `kind` and `name` of the caller, empty when
+    unknown; `reason`: code of the refusal, or ""."""
 
     verifier: str
-    steps: tuple[Step, ...]
+    steps: tuple[Check, ...]
     kind: str
     name: str
     reason: str
 
 
 class Limiting(Struct, frozen=True, rename="camel"):
-    """The rule, whom it counts, and its answer to a first request: seconds for `window` and `reset`."""
+    """The rate limit as a first request meets it. `key`: whom it counts; `window` and `reset` in seconds."""
 
     rule: str
     key: str
@@ -95,8 +95,8 @@ class Limiting(Struct, frozen=True, rename="camel"):
 
 
 class Rewriting(Struct, frozen=True, rename="camel"):
-    """The path before and after; `sent` is empty when it cannot be sent. `rule`: in the configuration's words;
-    `matched` false: its pattern does not match, and the path is sent as it is."""
+    """The path before and after the rewrite. `sent` is empty when the result cannot be sent. `rule`: as the
+    configuration has it; `matched` false: its pattern does not match, and the path is sent as it came."""
 
     path: str
     sent: str
@@ -105,7 +105,7 @@ class Rewriting(Struct, frozen=True, rename="camel"):
 
 
 class Fields(Struct, frozen=True, rename="camel"):
-    """What becomes of the request's fields on the way up, and what the answer gets on the way down."""
+    """The request's fields on the way to the upstream. `answer`: fields that the gateway adds to the response."""
 
     removed: tuple[Field, ...]
     added: tuple[Field, ...]
@@ -113,8 +113,9 @@ class Fields(Struct, frozen=True, rename="camel"):
     answer: tuple[Field, ...]
 
 
-class Target(Struct, frozen=True, rename="camel"):
-    """Where it goes. Seconds; `total_timeout` null: none. `upgrade`: the protocol that may be switched to, or ""."""
+class Destination(Struct, frozen=True, rename="camel"):
+    """Where the request is sent. Timeouts in seconds; `total_timeout` null: none. `upgrade`: the protocol that the
+    connection may switch to, or ""."""
 
     upstream: str
     targets: tuple[str, ...]
@@ -127,9 +128,9 @@ class Target(Struct, frozen=True, rename="camel"):
 
 
 class Verdict(Struct, frozen=True, rename="camel"):
-    """`action`: "forward"; "answer" when the gateway replies itself; "wait" when it needs keys that are not here.
-    `status` null: the upstream's. `reason` as the log says it, `public_reason` as the reply does; `detail` is the
-    operator's, of which the reply may say less; `fields` are the reply's."""
+    """The decision. `action`: "forward"; "answer" when the gateway responds itself; "wait" when keys are still missing.
+    `status` null: the upstream decides. `reason` is the log's code, `public_reason` the response's; `detail` is for the
+    operator, and the response may say less; `fields` are the response's."""
 
     action: Literal["forward", "answer", "wait"]
     status: int | None
@@ -140,7 +141,8 @@ class Verdict(Struct, frozen=True, rename="camel"):
 
 
 class LogLine(Struct, frozen=True, rename="camel"):
-    """What can be known now of the log line. `status` null: the upstream's; `reason` if the upstream does its part."""
+    """The log line as far as it is known now. `status` null: the upstream decides. `reason` assumes that the upstream
+    responds."""
 
     method: str
     path: str
@@ -153,7 +155,7 @@ class LogLine(Struct, frozen=True, rename="camel"):
 
 
 class Explanation(Struct, frozen=True, rename="camel"):
-    """Everything about one request, in the order in which it is decided."""
+    """One request explained: its parts in the order in which the gateway decides them."""
 
     request: Asked
     client: Client | None
@@ -163,6 +165,6 @@ class Explanation(Struct, frozen=True, rename="camel"):
     limit: Limiting | None
     rewrite: Rewriting | None
     fields: Fields | None
-    target: Target | None
+    target: Destination | None
     verdict: Verdict
     log: LogLine

@@ -1,5 +1,5 @@
-"""The path: how services may read it, and by which rule it was rewritten. The gate's own router and patterns are asked
-again; nothing that was decided depends on it.
+"""The path: how services may read it, and which rule rewrote it. The gate's own router and patterns are asked once
+more, after the decision, which does not depend on the results.
 """
 
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rawgate.config.model import Config, RegexRewrite, Route
 from rawgate.message import RequestHead
 from rawgate.offline.explain.fields import as_text
-from rawgate.offline.explain.model import Reading
+from rawgate.offline.explain.model import PathReading
 from rawgate.policy.paths import Normal
 from rawgate.policy.patterns import compile_pattern
 from rawgate.policy.router import Cell, Router
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from rawgate.policy.gate import CompiledRoute
 
 
-def readings(router: "Router[CompiledRoute]", normal: Normal, head: RequestHead) -> tuple[Reading, ...]:
-    """The ways in which services may read a path, where there is more than one."""
-    found: list[Reading] = []
+def readings(router: "Router[CompiledRoute]", normal: Normal, head: RequestHead) -> tuple[PathReading, ...]:
+    """The ways in which services may read a path; empty where all read it alike."""
+    found: list[PathReading] = []
     if normal.key != normal.plain_key:
         found += [
-            Reading("without parameters", as_text(normal.key), _taken_by(router, normal.key, head)),
-            Reading("with parameters", as_text(normal.plain_key), _taken_by(router, normal.plain_key, head)),
+            PathReading("without parameters", as_text(normal.key), _taken_by(router, normal.key, head)),
+            PathReading("with parameters", as_text(normal.plain_key), _taken_by(router, normal.plain_key, head)),
         ]
     lower = normal.key.lower()
     other = _taken_by(_without_case(router), lower, head)
     if other != _taken_by(router, normal.key, head):
-        found.append(Reading("in either case", as_text(lower), other))
+        found.append(PathReading("in either case", as_text(lower), other))
     return tuple(found)
 
 
@@ -38,12 +38,12 @@ def _taken_by(router: "Router[CompiledRoute]", key: bytes, head: RequestHead) ->
 
 
 def _without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":
-    """The same routes for a reader to whom all letters are small."""
+    """The same routes for a service that ignores case."""
     return Router([Cell(cell.host, cell.prefix.lower(), cell.group, cell.first, folds=True) for cell in router.cells])
 
 
 def rewrite_rule(config: Config, route: Route, normal: Normal) -> tuple[str, bool]:
-    """A route's rewrite in words, and whether it took this path."""
+    """A route's rewrite in words, and whether it applies to this path."""
     rule = route.rewrite
     if isinstance(rule, str):
         return f"{rule} in place of {route.prefix}", True

@@ -1,5 +1,8 @@
-"""Every route, in the configuration's order, and what became of it. The router is asked again about one route at a
-time, with its host or its prefix alone, so that each of the two is judged by the code that routes."""
+"""Every route, in the configuration's order: selected, or what excluded it.
+
+To find that out, a router is made of the one route alone, first with its host only, then with its prefix only. So the
+answer comes from the code that routes requests, not from a copy of its rules.
+"""
 
 from collections.abc import Iterable
 
@@ -18,7 +21,7 @@ def tried_routes(
     head: RequestHead,
     selected: str,
 ) -> tuple[RouteTried, ...]:
-    """`searched`: authority and key; `group` is what the router found for them; `selected`: a route's name, or ""."""
+    """`searched`: authority and key; `group`: what the router found for them; `selected`: name of the route, or ""."""
     cells = {plan.options.route: cell for cell in router.cells for plan in _plans(cell.group)}
     return tuple(_tried(route, cells[_name(route)], searched, group, head, selected) for route in routes)
 
@@ -58,6 +61,6 @@ def _name(route: Route) -> str:
 
 
 def _where(route: Route, *, folds: bool) -> str:
-    """Host, prefix and methods, as far as they were written."""
+    """Methods, host and prefix of a route, as far as the configuration gives them."""
     methods = "" if route.methods is None else f"{', '.join(route.methods)} "
     return f"{methods}{route.host or ''}{route.prefix}{', in either case' if folds else ''}"

@@ -1,5 +1,7 @@
-"""A decision, watched: the gate's own steps, composed as the gate composes them, each noting what it was given and what
-it found. Nothing is decided here, and nothing is decided twice.
+"""Records what each step of a decision was given and what it returned.
+
+The steps are the gate's own, composed by the gate's own function; each is wrapped in one that writes to a `Trace`. So
+nothing is decided here, nothing is decided twice, and a gate that serves pays nothing for it.
 """
 
 from collections.abc import Callable
@@ -17,14 +19,19 @@ from rawgate.policy.router import Group
 
 
 class Trace(Struct):
-    """What the steps of one decision were given and found. None: that step was not reached.
+    """Arguments and results of the steps of one decision. None: the step was not reached.
 
-    peer, client  the peer, and who stands behind it
-    normal        the path
-    searched      authority and key that the router was asked for first; `group` is what it found
-    credential    the selected route's; `presented` the token or key that was checked; `found` the outcome
-    bucket        whom the limiter counted; `hit` its answer
-    rewritten     the path that the route's rewrite made; b"" for one that cannot be sent
+    peer        the socket's peer
+    client      the client behind trusted proxies, or the peer
+    normal      the normalised path
+    searched    authority and key of the router's first search
+    group       the result of that search
+    credential  the selected route's check
+    presented   the token or key that was checked
+    found       the result of the check
+    bucket      the key under which the limiter counted
+    hit         the limiter's result
+    rewritten   the path after the route's rewrite; b"" when it cannot be sent
     """
 
     peer: PeerAddress | None = None
@@ -41,7 +48,7 @@ class Trace(Struct):
 
 
 def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
-    """`decide` as `gate` has it, for one decision, and what that decision will leave. It counts in `gate.limiters`."""
+    """An instrumented `decide` for one call, and the Trace that the call fills in. It counts in the gate's limiter."""
     trace = Trace()
 
     def peer_of(address: str) -> PeerAddress:
@@ -67,7 +74,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
 
 
 def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
-    """The same routes with other steps."""
+    """The group with each route replaced by `change(route)`."""
     other = None if group.other is None else change(group.other)
     return Group({method: change(route) for method, route in group.methods.items()}, other, group.allow, group.first)
 
