@@ -1,16 +1,17 @@
 """`rawgate demo`: the gateway with services behind it, and a tour that checks what it shows.
 
-    credentials   the demo's own secrets, and tokens signed with them
-    messages      as much HTTP/1.1 as the two ends need; the gateway is between them and knows nothing of this
-    services      the services behind the gateway: good, streaming, slow, dead
-    client        one request through a real socket
-    check         what a step expects, what came back, where they differ
-    steps         the tour, as data
-    tour          how a step looks on a terminal
-    live_log      a finished request as one readable line
+    session       `play_tour` and `stay_open`: gateway, services and client together
+    steps         the tour as data
+    check         a step, what it expects, and how the outcome differs
+    tour          a step on a terminal
+    live_log      a finished request as one line for a person
     quickstart    a token, and commands to try
-    session       everything together: `play_tour`, `stay_open`
+    client        sends one request through a real socket
+    services      the services behind the gateway: quick, streaming, slow, dead
+    messages      the little HTTP/1.1 that client and services need
+    credentials   secrets for one run, and tokens signed with them
 
-The gateway is the one that `rawgate run` serves with (`serve.service`), on the configuration that
-`rawgate demo --config` prints; only the ports are others. All of it lives in one process and one event loop.
+The gateway is `serve.service`, as in `rawgate run`, with the configuration that `rawgate demo --config` prints; only
+the ports differ. Everything runs in one process and one event loop, so the demo needs nothing installed and leaves
+nothing behind.
 """

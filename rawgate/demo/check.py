@@ -1,4 +1,8 @@
-"""What a step of the tour expects, what came of it, and where the two differ."""
+"""A step of the tour: what it expects, what the outcome was, and where the two differ.
+
+Three witnesses are asked: the response, the gateway's log record, and the service, which tells in its response what it
+received. A gateway that only pretended to forward would satisfy the first two.
+"""
 
 import json
 import re
@@ -14,18 +18,19 @@ from rawgate.observe.line import Record
 
 
 class Expectation(Struct, frozen=True, kw_only=True):
-    """What a step must come to. What is not named is not looked at.
+    """What must be true of a step's outcome. A member that keeps its default is not checked, but for `reason`.
 
-    statuses  of each request, in order: a step may send its request several times; the rest is about the last one
-    reason    the log's word
-    route     the log's route
-    detail    the sentence that the caller gets, when it is the gateway's own
-    fields    field of the answer → regular expression for its whole value; None: it is not there
-    saw       the request line, without version, that the service got
-    headers   field (lower-cased) that the service got → its value; None: it did not get it
-    payload   the body that the service got
-    pieces    at least so many, each on its own
-    apart     seconds between the first and the last of them, at least
+    statuses  status of each response, in order; a step may send its request several times, and all other members are
+              about the last response
+    reason    the reason code in the log
+    route     the route in the log
+    detail    the sentence in the gateway's own response
+    fields    field of the response → regular expression for its whole value; None: the field is absent
+    saw       method and target that the service received
+    headers   field (lower-cased) that the service received → its value; None: the field was absent
+    payload   the body that the service received
+    pieces    the body arrives in at least so many pieces
+    apart     at least so many seconds between the first piece and the last
     """
 
     statuses: tuple[int, ...]
@@ -41,7 +46,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One stop of the tour. `why`: what a person should take from it, in a line or two."""
+    """One step of the tour. `why`: what it shows, in a line or two."""
 
     title: str
     request: Request
@@ -50,7 +55,8 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True):
-    """What came of a step. `record`: what the gateway logged of the last request, None if nothing."""
+    """What happened in a step. `reply`: the last response; `record`: the gateway's log record of it, None if
+    missing."""
 
     statuses: tuple[int, ...]
     reply: Reply
@@ -58,12 +64,12 @@ class Outcome(Struct, frozen=True):
 
 
 def seen(reply: Reply) -> dict[str, Any]:
-    """What the service says that it saw; empty when the answer is not a service's."""
+    """What the service received, as it reports it. Empty when the response is not a service's."""
     return _document(reply, "application/json")
 
 
 def problem(reply: Reply) -> dict[str, Any]:
-    """What the gateway says that is wrong; empty when it does not say so."""
+    """The gateway's problem details (RFC 9457). Empty when the response is not the gateway's."""
     return _document(reply, "application/problem+json")
 
 
@@ -73,8 +79,8 @@ def _document(reply: Reply, kind: str) -> dict[str, Any]:
 
 
 def check(expected: Expectation, outcome: Outcome) -> list[str]:
-    """Every way in which the outcome is not what was expected."""
-    return [*_answer(expected, outcome), *_record(expected, outcome), *_service(expected, outcome)]
+    """A sentence for each difference between outcome and expectation."""
+    return [*_response(expected, outcome), *_record(expected, outcome), *_service(expected, outcome)]
 
 
 def _differs(what: str, got: object, wanted: object) -> Iterator[str]:
@@ -82,13 +88,14 @@ def _differs(what: str, got: object, wanted: object) -> Iterator[str]:
         yield f"{what} is {got}, not {wanted}"
 
 
-def _answer(expected: Expectation, outcome: Outcome) -> Iterator[str]:
+def _response(expected: Expectation, outcome: Outcome) -> Iterator[str]:
     yield from _differs("status", _listed(outcome.statuses), _listed(expected.statuses))
     refused = REASONS[expected.reason].status >= 400
-    told = problem(outcome.reply)
-    yield from _differs("the caller's reason", told.get("reason"), REASONS[expected.reason].public if refused else None)
+    details = problem(outcome.reply)
+    public = REASONS[expected.reason].public if refused else None
+    yield from _differs("the caller's reason", details.get("reason"), public)
     if expected.detail:
-        yield from _differs("the caller's detail", told.get("detail"), expected.detail)
+        yield from _differs("the caller's detail", details.get("detail"), expected.detail)
     fields, arrivals = outcome.reply.head.fields, outcome.reply.arrivals
     for name, pattern in expected.fields.items():
         value = fields.get(name.lower())
@@ -114,14 +121,14 @@ def _record(expected: Expectation, outcome: Outcome) -> Iterator[str]:
 
 
 def _service(expected: Expectation, outcome: Outcome) -> Iterator[str]:
-    told = seen(outcome.reply)
+    report = seen(outcome.reply)
     if expected.saw:
-        yield from _differs("the service's request", told.get("saw"), expected.saw)
+        yield from _differs("the service's request", report.get("saw"), expected.saw)
     for name, value in expected.headers.items():
-        yield from _differs(f"the service's {name}", told.get("fields", {}).get(name), value)
+        yield from _differs(f"the service's {name}", report.get("fields", {}).get(name), value)
     if expected.payload is not None:
         wanted = {"octets": len(expected.payload), "sha256": sha256(expected.payload).hexdigest()}
-        yield from _differs("the service's body", told.get("body"), wanted)
+        yield from _differs("the service's body", report.get("body"), wanted)
 
 
 def _listed(statuses: tuple[int, ...]) -> str:

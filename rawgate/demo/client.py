@@ -1,4 +1,7 @@
-"""The tour's client: one request through a real socket, and all that came back."""
+"""The tour's client: sends one request through a real socket and reads the whole response.
+
+It is no library's client, because those refuse to send what the tour is about: two lengths, or a path with dots.
+"""
 
 import asyncio
 import contextlib
@@ -12,15 +15,15 @@ from rawgate.errors import RawgateError, ResponseError
 from rawgate.wire import LAST_CHUNK, chunk
 
 PATIENCE = 5.0
-"""Seconds after which no answer counts as none."""
+"""Seconds to wait for a whole response."""
 
 
 class ClientError(RawgateError):
-    """There was no answer."""
+    """There was no whole response. One sentence: why."""
 
 
 class Field(Struct, frozen=True):
-    """A field of a request; `shown` stands for a value that says nothing to a person."""
+    """A field of a request. `shown`: what to print in place of a value that means nothing to a person."""
 
     name: str
     value: str
@@ -28,11 +31,11 @@ class Field(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A request as it is sent: nothing is added but Host, and nothing is checked.
+    """A request as it is sent. Only Host is added, and nothing is checked.
 
-    content  the body; its Content-Length is added
-    body     instead: the octets behind the head, framing and all, in the pieces in which they are written
-    about    what the body is, for a person
+    content  the body; a Content-Length is added for it
+    body     in place of `content`: the octets after the head, framing included, one write for each piece
+    about    a description of the body, to print
     """
 
     method: str = "GET"
@@ -50,7 +53,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Reply(Struct, frozen=True):
-    """What came back. `arrivals`: seconds from the request to each piece of the body."""
+    """A response. `arrivals`: seconds from sending the request to each piece of the body."""
 
     head: Head
     body: bytes
@@ -58,12 +61,12 @@ class Reply(Struct, frozen=True):
 
 
 def chunked(pieces: Iterable[bytes]) -> tuple[bytes, ...]:
-    """A body of unknown length."""
+    """A chunked body, each piece a chunk (RFC 9112 section 7.1)."""
     return (*map(chunk, pieces), LAST_CHUNK)
 
 
 async def send(url: str, request: Request) -> Reply:
-    """Send a request to "http://HOST:PORT" on a connection of its own. Raises ClientError if no whole answer comes."""
+    """Send a request to "http://HOST:PORT" on a connection of its own. Raises ClientError."""
     authority = url.removeprefix("http://")
     host, _, port = authority.rpartition(":")
     try:

@@ -1,4 +1,5 @@
-"""Secrets that live as long as the demo, and tokens signed with them."""
+"""Secrets for one run of the demo, and tokens signed with them. A secret that the package shipped would soon be found
+in somebody's production."""
 
 from secrets import token_hex
 from time import time
@@ -9,9 +10,9 @@ HOUR = 3600
 
 
 class Credentials:
-    """A secret for tokens and a key for a partner, made up anew each time.
+    """A secret for tokens and an API key, both random.
 
-    variables  those that the demo's configuration names
+    variables  the environment that the demo's configuration reads them from
     """
 
     def __init__(self) -> None:
@@ -20,11 +21,11 @@ class Credentials:
         self.variables = {"JWT_SECRET": self._secret, "API_KEYS": f"acme:{self.api_key}"}
 
     def token(self, subject: str, lasts: int = HOUR) -> str:
-        """A token that the gateway accepts for `lasts` seconds from now; with fewer than none, it has expired."""
+        """A token that the gateway accepts. `lasts`: seconds from now to its expiry; negative for an expired one."""
         return _token(subject, lasts, self._secret)
 
     def forged(self, subject: str) -> str:
-        """The same, signed by somebody who does not know the secret."""
+        """A token signed with another secret."""
         return _token(subject, HOUR, token_hex(32))
 
 

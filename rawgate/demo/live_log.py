@@ -1,4 +1,4 @@
-"""A finished request as one line for a person. The log of `rawgate run` is JSON, and has more."""
+"""A finished request as one line for a person. `rawgate run` writes JSON instead, with more fields."""
 
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page, cut, milliseconds, status_style, visible
@@ -11,11 +11,12 @@ COLUMNS = (
     ("client", 9),
     ("route → upstream", 19),
 )
-"""Names and widths; the duration comes last."""
+"""Headings and widths, 92 columns in all. The duration follows."""
 
 
 class LiveLog:
-    """Shows each record as it comes. A terminal that has been stopped (Ctrl-S) stops the demo with it."""
+    """Shows each record at once, from the event loop: a terminal that is stopped (Ctrl-S) stops the demo too. For a
+    person that is right; the access log, which must never do so, writes from a thread."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -29,7 +30,7 @@ class LiveLog:
 
 
 def live_line(page: Page, record: Record) -> str:
-    """method, path, status, reason, client, where it went, how long it took."""
+    """One record under the headings of COLUMNS."""
     status, reason = record.status, record.reason
     path = record.target.partition(b"?")[0].decode("latin-1")
     way = f"{record.route or '–'} → {record.upstream}" if record.upstream else record.route or "–"

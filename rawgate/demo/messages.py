@@ -1,4 +1,5 @@
-"""As much HTTP/1.1 as the demo's own client and services need. They are friendly to each other: the reader trusts."""
+"""The little HTTP/1.1 that the demo's client and services need. They trust each other, so heads are not validated; the
+gateway between them does not use this module."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,19 +12,20 @@ from rawgate.wire import body_reader
 
 
 class Head(Struct, frozen=True):
-    """The head of a message. `fields`: lower-cased name → value, lines of one name joined with ", "."""
+    """The head of a message. `start`: request line or status line; `fields`: lower-cased name → value, the values of
+    equal names joined with ", "."""
 
     start: str
     fields: dict[str, str]
 
     @property
     def status(self) -> int:
-        """Of a response."""
+        """The status code. Only for a response."""
         return int(self.start.split(" ")[1])
 
 
 async def read_head(reader: asyncio.StreamReader) -> Head | None:
-    """The next head, or None when the other side has closed before it was complete."""
+    """Read the next head. None: the other side closed the connection before the head was complete."""
     try:
         octets = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -38,12 +40,12 @@ async def read_head(reader: asyncio.StreamReader) -> Head | None:
 
 
 def request_body(head: Head) -> int:
-    """How the body of a request is delimited, as in `RequestHead.body`."""
+    """The framing of a request's body, as in `RequestHead.body`."""
     return CHUNKED if "transfer-encoding" in head.fields else int(head.fields.get("content-length", "0"))
 
 
 def response_body(head: Head) -> int:
-    """How the body of a response to anything but HEAD is delimited, as in `ResponseHead.body`."""
+    """The framing of a response's body, as in `ResponseHead.body`. Not for a response to HEAD."""
     if head.status < 200 or head.status in (204, 304):
         return NO_BODY
     if "transfer-encoding" in head.fields:
@@ -52,7 +54,7 @@ def response_body(head: Head) -> int:
 
 
 async def payloads(reader: asyncio.StreamReader, body: int) -> AsyncIterator[bytes]:
-    """The payload of a body, in the pieces in which it comes. Raises ResponseError when it breaks off."""
+    """The payload of a body, piece by piece as it arrives. Raises ResponseError when it ends too early."""
     read = body_reader(body, ResponseError, strict=False)
     while not read.done:
         data = await reader.read(65536)

@@ -1,4 +1,4 @@
-"""What the demo prints for a person to try: a token, and commands with the status that each will get."""
+"""What the demo prints for a person to try: a token, and commands with the status that each gets."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from rawgate.offline.page import Page, status_style
 
 
 class Try(Struct, frozen=True):
-    """A command. `status`: what it gets, the last one where it sends several requests. `why`: what it shows."""
+    """A command to paste. `status`: of its last response; `why`: what it shows."""
 
     status: int
     why: str
@@ -15,7 +15,7 @@ class Try(Struct, frozen=True):
 
 
 def tries(url: str, credentials: Credentials) -> tuple[Try, ...]:
-    """Commands for any shell, with $TOKEN where the token belongs."""
+    """curl commands for any shell. They read the token from $TOKEN, so that each line stays short enough to read."""
     bearer = '-H "Authorization: Bearer $TOKEN"'
     key = f'-H "X-Api-Key: {credentials.api_key}"'
     return (

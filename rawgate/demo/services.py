@@ -1,8 +1,8 @@
 """The services behind the demo's gateway, each on a free port of 127.0.0.1.
 
-users, payments, webhooks   answer with what they saw of the request, as JSON
+users, payments, webhooks   respond with what they received, as JSON
 ticker                      streams a few events, with pauses
-reports                     takes longer than anyone waits
+reports                     takes longer than the gateway waits
 legacy                      is dead: its port is taken, and nobody listens there
 """
 
@@ -22,7 +22,7 @@ TICKS = 5
 TICK_EVERY = 0.15
 """Seconds between two events of the ticker."""
 REPORT_TAKES = 5.0
-"""Seconds that a report takes: more than `upstreams.reports.response_timeout`."""
+"""Seconds until a report is ready: more than `upstreams.reports.response_timeout`."""
 
 Answer = Callable[[Head, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 """Reads the body of a request and writes the response."""
@@ -30,7 +30,7 @@ Answer = Callable[[Head, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 @contextlib.asynccontextmanager
 async def services() -> AsyncIterator[dict[str, int]]:
-    """Run all of them for as long as the block lasts: name → port."""
+    """Run all services while the block lasts. Yields name → port."""
     answers: dict[str, Answer] = {
         "users": partial(_echo, "users", "200 OK"),
         "payments": partial(_echo, "payments", "201 Created"),
@@ -40,7 +40,7 @@ async def services() -> AsyncIterator[dict[str, int]]:
     }
     connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
     async with contextlib.AsyncExitStack() as stack:
-        # Bound, so that nobody else gets this port, and not listening, so that connections to it are refused.
+        # Bound, so that no other process gets the port; not listening, so that connections to it are refused.
         dead = stack.enter_context(socket.socket())
         dead.bind(("127.0.0.1", 0))
         ports = {"legacy": dead.getsockname()[1]}
@@ -62,7 +62,7 @@ async def _serve(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    """One connection from the gateway, until either side closes it."""
+    """Serve one connection from the gateway until either side closes it."""
     task = asyncio.current_task()
     if task is not None:
         connections[task] = writer
@@ -72,7 +72,7 @@ async def _serve(
             await answer(request, reader, writer)
             await writer.drain()
     except (OSError, MessageError):
-        pass  # the gateway has given this request up
+        pass  # the gateway gave the request up and closed the connection
     finally:
         writer.close()
 
@@ -80,7 +80,7 @@ async def _serve(
 async def _echo(
     service: str, status: str, request: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Answer with what was seen. The Server field is there for the gateway to take away."""
+    """Respond with what was received. The Server field is there for the gateway to remove."""
     if request.fields.get("expect") == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     digest, octets = sha256(), 0
@@ -112,7 +112,7 @@ async def _tick(request: Head, reader: asyncio.StreamReader, writer: asyncio.Str
 
 
 async def _dawdle(request: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer late, or not at all when the gateway has hung up by then."""
+    """Respond late, or not at all once the gateway has closed the connection."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(REPORT_TAKES):
             await reader.read(1)

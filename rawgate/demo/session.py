@@ -1,4 +1,4 @@
-"""Services and gateway together, and what may be done with them: be shown around, or stay and try."""
+"""Runs services and gateway together, for a tour (`play_tour`) or for a person to try (`stay_open`)."""
 
 import asyncio
 import contextlib
@@ -31,16 +31,16 @@ from rawgate.serve.telling import say
 
 HOST = "127.0.0.1"
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 def play_tour(page: Page, port: int) -> int:
-    """Play every step and show it. Returns the exit status: 0 when each came out as expected. Raises StartError."""
+    """Play and show every step. Returns the exit status: 0 when every outcome was as expected. Raises StartError."""
     return run_on_uvloop(_play(page, port))
 
 
 def stay_open(page: Page, port: int) -> int:
-    """Show what to try, then each decision until told to stop. Returns the exit status. Raises StartError."""
+    """Show what to try, then each finished request until a signal comes. Returns the exit status. Raises StartError."""
     return run_on_uvloop(_stay(page, port))
 
 
@@ -77,7 +77,7 @@ async def _play(page: Page, port: int) -> int:
 
 @contextlib.asynccontextmanager
 async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIterator[Service]:
-    """Services and, before them, the gateway, for as long as the block lasts."""
+    """Run the services and the gateway in front of them while the block lasts."""
     date, new_id = HttpDate(), RequestIds()
     async with services() as ports:
         loaded = _load(credentials.variables, ports, port, new_id, date)
@@ -90,7 +90,7 @@ async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIt
 def _load(
     environ: Mapping[str, str], ports: Mapping[str, int], port: int, new_id: RequestIds, date: HttpDate
 ) -> Loaded:
-    """The demo's configuration, with the ports of here and now."""
+    """The demo's configuration, with the ports that the services got."""
     draft = load_content(Path("demo.toml"), sample_text("demo").encode(), environ)
     if draft.config is not None:
         draft = structs.replace(draft, config=_moved(draft.config, ports, port))
@@ -107,7 +107,7 @@ def _moved(config: Config, ports: Mapping[str, int], port: int) -> Config:
 
 
 async def _take(page: Page, step: Step, url: str, records: "Records") -> bool:
-    """Play one step and show it. Returns whether it came out as expected."""
+    """Play and show one step. Returns whether its outcome was as expected."""
     statuses: list[int] = []
     try:
         for _ in step.expected.statuses:
@@ -124,10 +124,10 @@ async def _take(page: Page, step: Step, url: str, records: "Records") -> bool:
 
 
 class Records:
-    """What the gateway has logged, by request id."""
+    """A log that keeps its records, by request id."""
 
     PATIENCE = 1.0
-    """Seconds that a record may come after its answer."""
+    """Seconds to wait for a record: the gateway logs after the last octet is sent, so the client may be faster."""
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}

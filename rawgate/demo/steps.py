@@ -1,4 +1,4 @@
-"""The tour as data: what is sent, what must come back, and what to take from it."""
+"""The tour as data: what each step sends, what it expects, and what it shows."""
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ from rawgate.demo.credentials import Credentials
 from rawgate.demo.services import TICK_EVERY, TICKS
 
 UPLOAD = tuple(bytes([65 + number]) * 16384 for number in range(16))
-"""A body of 256 KiB, in pieces as a client might produce them."""
+"""A body of 256 KiB in 16 pieces: more than one read of a socket, so that it cannot pass by luck."""
 SHOP = "https://shop.example"
 MISSING = 'Bearer realm="rawgate"'
 INVALID = 'Bearer realm="rawgate", error="invalid_token"'
@@ -22,7 +22,7 @@ class Chapter(Struct, frozen=True):
 
 
 def tour(credentials: Credentials) -> tuple[Chapter, ...]:
-    """The whole of it, in order. Few steps depend on earlier ones: only the limit counts."""
+    """All chapters, in order. Steps are independent of each other, except that the limit counts requests."""
     alice = _bearer(credentials.token("alice"), "alice's token")
     key = Field("X-Api-Key", credentials.api_key, "<acme's key>")
     return (

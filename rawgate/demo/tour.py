@@ -1,4 +1,4 @@
-"""The tour on a page: a step is its lines in, seen, out and logged, and why."""
+"""Shows the tour: for each step what was sent, what the service saw, what came back, what was logged, and why."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -9,12 +9,13 @@ from rawgate.observe.line import Record
 from rawgate.offline.page import WIDTH, Page, cut, flow, milliseconds, status_style, visible
 
 MARGIN = 26
-"""Where the right-hand column begins."""
-ROOM = WIDTH - MARGIN
+"""Columns for the title."""
+COLUMN = WIDTH - MARGIN
+"""Columns for the lines at its right."""
 
 
 def show_heading(page: Page, url: str) -> None:
-    """What there is to see, and how to read it."""
+    """The heading, with a legend of the signs."""
     page.line(page.paint(f"A gateway on {url}, and six services behind it.", "bold"))
     page.line("→ what a client sends  ⇢ what the service sees of it  ← what comes back  ≡ what the gateway logs")
     page.line()
@@ -26,7 +27,7 @@ def show_chapter(page: Page, title: str) -> None:
 
 
 def show_step(page: Page, step: Step, outcome: Outcome | None, faults: list[str]) -> None:
-    """A step: what went in, what came of it, why; and what is wrong with that."""
+    """One step. `outcome` None: there was no response; `faults`: what differs from the expectation."""
     mark = page.paint("✗", "red", "bold") if faults else page.paint("✓", "green")
     title = page.paint(step.title, "bold")
     lead = f" {mark} {title}{' ' * (MARGIN - 5 - len(step.title))}"
@@ -35,12 +36,12 @@ def show_step(page: Page, step: Step, outcome: Outcome | None, faults: list[str]
             page.line(f"{lead}{page.paint(sign, 'cyan')} {line}")
             lead, sign = " " * (MARGIN - 2), " "
     for fault in faults:
-        page.line(f"{lead}{page.paint(cut(f'✗ {fault}', ROOM + 2), 'red')}")
+        page.line(f"{lead}{page.paint(cut(f'✗ {fault}', COLUMN + 2), 'red')}")
     page.line()
 
 
 def show_end(page: Page, results: list[bool], seconds: float) -> None:
-    """How many steps came out as expected, and what to do next."""
+    """How many outcomes were as expected, and what to do next."""
     count, good = len(results), sum(results)
     if good == count:
         page.line(page.paint(f"All {count} answers are what they should be ({seconds:.1f} s).", "green", "bold"))
@@ -50,15 +51,15 @@ def show_end(page: Page, results: list[bool], seconds: float) -> None:
 
 
 def _rows(page: Page, step: Step, outcome: Outcome | None) -> Iterator[tuple[str, list[str]]]:
-    """The lines of a step, by the sign that they stand behind."""
-    yield "→", flow(_sent(step.request), ROOM)
+    """The lines of a step, each group with its sign."""
+    yield "→", flow(_sent(step.request), COLUMN)
     if outcome is None:
         return
     if step.expected.saw:
-        yield "⇢", flow(_seen(step, outcome), ROOM)
+        yield "⇢", flow(_seen(step, outcome), COLUMN)
     yield "←", _came_back(page, step, outcome)
     yield "≡", [_logged(page, outcome.record)]
-    yield " ", [page.paint(line, "dim") for line in wrap(step.why, ROOM)]
+    yield " ", [page.paint(line, "dim") for line in wrap(step.why, COLUMN)]
 
 
 def _sent(request: Request) -> list[str]:
@@ -68,40 +69,40 @@ def _sent(request: Request) -> list[str]:
 
 
 def _seen(step: Step, outcome: Outcome) -> list[str]:
-    """What the service tells of what the step is about."""
-    told = seen(outcome.reply)
-    fields = told.get("fields", {})
-    parts = [f"{told.get('service', 'nobody')}: {told.get('saw', 'nothing')}"]
+    """What the service received, as far as the step checks it."""
+    report = seen(outcome.reply)
+    fields = report.get("fields", {})
+    parts = [f"{report.get('service', 'nobody')}: {report.get('saw', 'nothing')}"]
     for name in step.expected.headers:
         spelled = name.title()
         parts.append(f"{spelled}: {fields[name]}" if name in fields else f"no {spelled}")
-    if step.expected.payload is not None and told:
-        parts.append(f"{told['body']['octets']:,} octets")
+    if step.expected.payload is not None and report:
+        parts.append(f"{report['body']['octets']:,} octets")
     return [visible(part) for part in parts]
 
 
 def _came_back(page: Page, step: Step, outcome: Outcome) -> list[str]:
-    """Statuses, the gateway's own reason, what was expected of the fields, and when the pieces of a stream came."""
+    """Statuses, the gateway's reason, the fields that the step checks, and when the pieces of a stream came."""
     expected, reply = step.expected, outcome.reply
     phrase = reply.head.start.partition(" ")[2].partition(" ")[2] if len(outcome.statuses) == 1 else ""
     statuses = [str(status) for status in outcome.statuses]
     first = " ".join([*statuses, phrase]).rstrip()
-    told = problem(reply)
-    parts = [str(told["reason"])] if told else []
+    details = problem(reply)
+    parts = [str(details["reason"])] if details else []
     for name in expected.fields:
         value = reply.head.fields.get(name.lower())
         parts.append(f"no {name}" if value is None else f"{name}: {value}")
     if expected.pieces:
         parts.append(f"a piece after {', '.join(f'{moment * 1000:.0f}' for moment in reply.arrivals)} ms")
-    top, *rest = flow([first, *map(visible, parts)], ROOM)
-    if expected.detail and told:
-        rest.append(visible(f"“{told['detail']}”"))
+    top, *rest = flow([first, *map(visible, parts)], COLUMN)
+    if expected.detail and details:
+        rest.append(visible(f"“{details['detail']}”"))
     painted = [page.paint(text, status_style(int(text)), "bold") for text in statuses]
     return [" ".join(painted) + top[len(" ".join(statuses)) :], *rest]
 
 
 def _logged(page: Page, record: Record | None) -> str:
-    """What of the gateway's log line tells what was decided."""
+    """The part of the gateway's log line that shows the decision."""
     if record is None:
         return "nothing"
     colour = status_style(record.status)
