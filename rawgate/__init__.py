@@ -29,6 +29,23 @@ and `tests/test_architecture.py` holds it.
 Each room's own `__init__` maps its modules. `wire`, `policy` and `relay` do no I/O and read no clock: octets, time and
 random numbers are handed in. That is why nearly everything here can be tested as a table or as a script of octets.
 
+The core
+--------
+What every request passes through, in reading order. All other modules are for the start, for special bodies, for
+switched protocols, or for one command. `tools/core` counts the lines: it is a long evening's read.
+
+1. The values, and what can go wrong: `errors`, `message`.
+2. Octets to heads, and back: `wire.scan`, `wire.fields`, `wire.fast_lane`, `wire.request`, `wire.response`,
+   `wire.body`, `wire.transfer`, `wire.write`.
+3. The decision. Begin with the last, which composes the others: `policy.paths`, `policy.router`, `policy.addresses`,
+   `policy.jwt`, `policy.limiter`, `policy.rewrite`, `policy.headers`, `policy.gate`.
+4. The exchange: `relay.ports`, `relay.phases`, `relay.quota`, `relay.turns`, `relay.endpoints`, `relay.pool`,
+   `relay.pace`, `relay.flow`, `relay.exchange`.
+5. The client's side: `net.states`, `net.timer`, `net.transports`, `net.inbound`, `net.replies`, `net.listener`,
+   `net.client`.
+6. The upstream's side: `net.names`, `net.dialing`, `net.upstream`.
+7. The log line: `observe.line`, `observe.access_log`.
+
 Life of a request
 -----------------
 `life-of-a-request.md`, beside this file, follows one through all rooms. In short:
@@ -36,12 +53,12 @@ Life of a request
 1. `net.client.ClientConnection.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
    `message.RequestHead`, or raises `errors.RequestError`: then our own reply, and the connection ends.
 2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.LocalReply`, or a `message.Pending`.
-3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: idle, dialed by
-   `net.dialing.Dialer`, or after a wait in the queue.
-4. `relay.exchange.Exchange.leased` writes the head; `client_data` sends the body up, `upstream_data` brings the answer
-   down, as they come; a full side pauses the other one. `relay/phases.svg` draws the phases.
-5. `net.client.ClientConnection.finished` writes one record to `observe.access_log.AccessLog`; the next request's turn
-   comes.
+3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: an idle one, one that
+   `net.dialing.Dialer` dials, or the next that becomes free.
+4. `relay.exchange.Exchange.leased` writes the head. `client_data` sends the body up and `upstream_data` brings the
+   response down, as they come; a side that is full pauses the other one. `relay/phases.svg` draws the phases.
+5. `net.client.ClientConnection.finished` writes one record to `observe.access_log.AccessLog`, and the connection waits
+   for its next request.
 """
 
 __version__ = "0.1.0"

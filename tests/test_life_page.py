@@ -35,6 +35,7 @@ from rawgate.observe.access_log import AccessLog
 from rawgate.relay.phases import TABLE
 from rawgate.serve.load import load_gate
 from rawgate.serve.service import Service
+from tools.core import core_modules
 
 PAGE = (Path(__file__).parents[1] / "rawgate/life-of-a-request.md").read_text("utf-8")
 
@@ -193,6 +194,21 @@ def test_the_steps_are_in_order(run: Run) -> None:
     assert len(wanted) > 30
     assert missing(wanted, run.recorder.names) == []
     assert "wire.h11_lane.parse_request" not in run.recorder.names
+
+
+def test_the_core_is_what_the_request_passes_through(run: Run) -> None:
+    """The list in the package's map. A request calls nothing in `errors`, in tables and in declarations of types."""
+    listed = set(core_modules())
+    called = {module_of(name) for name in run.recorder.names}
+    assert called - listed == set()
+    assert listed - called == {"errors", "relay.ports", "relay.phases", "net.states"}
+
+
+def module_of(name: str) -> str:
+    """The module of a function: "wire.scan" of "wire.scan.find_end"; the rooms without modules are modules
+    themselves."""
+    room, rest = name.split(".", 1)
+    return room if room in ("errors", "message") else f"{room}.{rest.partition('.')[0]}"
 
 
 def test_a_step_out_of_order_is_found() -> None:

@@ -4,10 +4,12 @@ import importlib
 import re
 from pathlib import Path
 from pkgutil import resolve_name
+from types import ModuleType
 
 import pytest
 
 import rawgate
+from tools.core import Size, core_modules, size_of, total
 
 PACKAGE = Path(rawgate.__file__).parent
 FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
@@ -31,6 +33,35 @@ def test_the_package_maps_its_rooms() -> None:
     listed = [found[1] for line in lines if (found := re.match(r" {4}(\w+)/? {2,}\S", line))]
     assert set(listed) - {"examples"} == parts(PACKAGE) - {"__main__"}
     assert len(listed) == len(set(listed))
+
+
+def test_the_core_names_modules_once() -> None:
+    core = core_modules()
+    assert len(core) > 20
+    assert len(core) == len(set(core))
+    for name in core:
+        assert isinstance(resolve_name(f"rawgate.{name}"), ModuleType), name
+
+
+SOURCE = '''"""A module.
+
+Of three lines of text."""
+
+A = 1  # a line of code
+"""What A is."""
+
+
+class B:
+    # Why it is so.
+    def c(self) -> str:
+        return """no
+docstring"""
+'''
+
+
+def test_code_and_explanation_are_told_apart() -> None:
+    assert size_of(SOURCE) == Size(code=5, explaining=4, functions=1)
+    assert total({"a": Size(1, 2, 3), "b": Size(10, 20, 30)}) == Size(11, 22, 33)
 
 
 def test_the_package_names_what_exists() -> None:
