@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.binary.ahead import COMPILED
+from tools.binary.aot import COMPILED
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawgate"

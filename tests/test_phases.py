@@ -77,10 +77,10 @@ def _lost_arrow(table: Moves) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_new_phase, "the phase resting has no place in the drawing: give it one in PLACES"),
-        (_lost_phase, "the drawing has a place for awaiting, and the table no such phase: take it out of PLACES"),
-        (_new_arrow, "the arrow from awaiting to awaiting has no way in the drawing: give it one in WAYS"),
-        (_lost_arrow, "the drawing has a way from awaiting to tunnel, and the table none: take it out of WAYS"),
+        (_new_phase, "the phase resting has no box in the drawing: give it one in BOXES"),
+        (_lost_phase, "the drawing has a box for awaiting, and the table no such phase: take it out of BOXES"),
+        (_new_arrow, "the arrow from awaiting to awaiting is not in the drawing: add it to ARROWS"),
+        (_lost_arrow, "the drawing has an arrow from awaiting to tunnel, and the table none: take it out of ARROWS"),
     ],
 )
 def test_a_table_that_does_not_fit_the_layout(change: Any, message: str) -> None:
@@ -101,10 +101,10 @@ def _box(place: Any) -> tuple[float, float, float, float]:
 
 def test_nothing_overlaps() -> None:
     """No arrow runs through a box, no box or label lies upon a box. A label's letters are taken for 7.5 units wide."""
-    boxes = {name: _box(place) for name, place in TOOL["PLACES"].items()}
+    boxes = {name: _box(place) for name, place in TOOL["BOXES"].items()}
     things = dict(boxes)
     for (start, end), events in TOOL["arrows"](TABLE).items():
-        way = TOOL["WAYS"][start, end]
+        way = TOOL["ARROWS"][start, end]
         x, y = way.label
         half = 3.75 * max(map(len, events))
         left = x if way.anchor == "start" else x - half

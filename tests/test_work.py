@@ -16,9 +16,9 @@ from rawgate.message import Peer
 from rawgate.policy.gate import Gate
 from rawgate.serve.load import load_gate, request_rules
 from rawgate.wire import RequestReader, RequestRules
+from tools.costing.configuration import ENVIRONMENT, configuration, write_keys
+from tools.costing.gateway import PROXY, STRANGER
 from tools.costing.grammar import FIELDS, HEAD, PLAIN, TARGET, Production, Request, productions
-from tools.costing.setting import ENVIRONMENT, configuration, write_keys
-from tools.costing.stage import PROXY, STRANGER
 
 MOST = 24
 """Plain requests of the h11 lane, to which every odd head goes: 84,000 bytecodes, about a millisecond."""

@@ -1,10 +1,10 @@
-"""A part of the demo's terminal session, drawn as SVG.
+"""Draws a part of the demo's terminal session as SVG.
 
-`rawgate demo --once` is played on a pseudo-terminal, so that it writes in colour, and some of its steps become text in
-a window. The drawing needs nothing from outside: no font file, no script; it has colours for light and dark pages.
-Each stretch of text is told how wide it is (`textLength`), so columns line up in any fixed-width font.
+`rawgate demo --once` is played on a pseudo-terminal, so that it writes in colour, and some of its steps are drawn as
+text in a window. The drawing refers to nothing outside: no font file, no script. It has colours for light and dark
+pages. Each stretch of text has its width (`textLength`), so columns line up in any fixed-width font.
 
-Times, ports and ids differ from run to run. `--check` compares everything but those.
+Times, ports and ids differ from run to run. `--check` compares everything else.
 """
 
 import argparse
@@ -23,15 +23,14 @@ FILE = Path(__file__).parents[1] / "rawgate/demo.svg"
 COMMAND = ("rawgate", "demo", "--once")
 
 STEPS = ("A forged token", "A good token", "A false identity", "Over the limit", "Two lengths")
-"""The steps to show, by their titles and in this order: who may come in, what the service sees, how often, and bad
-framing."""
+"""Titles of the steps to show, in this order: credentials, what the service sees, a limit, and bad framing."""
 
 CELL, LINE, GAP = 8, 19, 11
 """Width of a character, height of a line and of an empty line, in units of the drawing."""
 COLUMNS = 100
-"""The session's own width."""
+"""Width of the session, in characters."""
 MARGIN, BAR = 24, 38
-"""Around the text; the height of the window's title bar."""
+"""Space around the text, and the height of the window's title bar."""
 
 # SGR parameters (ECMA-48) that the demo uses → classes of the style below.
 CLASSES = {"1": "bold", "2": "dim", "31": "red", "32": "green", "33": "yellow", "36": "cyan"}
@@ -42,9 +41,9 @@ VARYING = (
     (r"(Retry-After: |;t=)\d+", r"\1N"),
     (r"\b[0-9a-f]{32}\b", "ID"),
 )
-"""What differs from run to run, and what stands for it when two runs are compared."""
+"""Patterns for what differs from run to run, and what replaces it before two runs are compared."""
 
-# Plain colours first, for readers of SVG that know no media queries.
+# Plain colours first, for programs that ignore media queries.
 STYLE = """
   .window { fill: #ffffff; stroke: #d0d7de; }
   .bar { fill: #f3f6fa; }
@@ -76,7 +75,7 @@ STYLE = """
 
 
 class Span(Struct, frozen=True):
-    """A stretch of one line in one style. `column`: of its first character, from 0. `style`: classes, "" for none."""
+    """Part of a line in one style. `column`: of its first character, from 0; `style`: CSS classes, or ""."""
 
     column: int
     text: str
@@ -87,11 +86,11 @@ Row = tuple[Span, ...]
 
 
 class SessionError(Exception):
-    """The session cannot be drawn: one sentence that says why."""
+    """The session cannot be drawn. One sentence: why."""
 
 
 def play() -> str:
-    """What the demo writes to a terminal. Raises SessionError when one of its answers is not what it should be."""
+    """What the demo writes to a terminal. Raises SessionError when the demo fails."""
     master, slave = pty.openpty()
     environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
     with subprocess.Popen([sys.executable, "-m", *COMMAND], stdout=slave, env=environ) as demo:  # noqa: S603
@@ -104,7 +103,7 @@ def play() -> str:
 
 
 def _pieces(master: int) -> Iterator[bytes]:
-    """All that comes. Linux reports the end of a pseudo-terminal as an error (EIO)."""
+    """Read to the end, which Linux reports as an error on a pseudo-terminal (EIO)."""
     while True:
         try:
             piece = os.read(master, 65536)
@@ -116,7 +115,7 @@ def _pieces(master: int) -> Iterator[bytes]:
 
 
 def row(line: str) -> Row:
-    """A line with control sequences → its spans. Blanks at either end of a span are left to its neighbours."""
+    """A line with control sequences → its spans, without the blanks at either end of each."""
     spans: list[Span] = []
     column, style = 0, ""
     for number, piece in enumerate(re.split(r"\x1b\[([\d;]*)m", line)):
@@ -139,7 +138,7 @@ def text_of(row: Row) -> str:
 
 
 def chosen(session: str, titles: Sequence[str]) -> list[Row]:
-    """The rows to draw: the heading, the steps of these titles, the last word. Raises SessionError."""
+    """The rows to draw: the heading, the steps with these titles, the last line. Raises SessionError."""
     blocks = [list(map(row, block.split("\n"))) for block in session.strip("\n").split("\n\n")]
     steps = {block[0][1].text: block for block in blocks if len(block[0]) > 1}
     for title in titles:
@@ -182,7 +181,7 @@ def _text(span: Span, y: int) -> str:
 
 
 def comparable(drawing: str) -> str:
-    """The drawing without what differs from run to run. A number's length moves what comes after it, so no places."""
+    """The drawing without what differs from run to run. Positions go too: a longer number moves what follows it."""
     drawing = re.sub(r' (?:x|y|textLength)="\d+"', "", drawing)
     for pattern, instead in VARYING:
         drawing = re.sub(pattern, instead, drawing)

@@ -1,8 +1,8 @@
-"""The state diagram of `rawgate.relay.phases`, drawn from its table as SVG.
+"""Draws the state diagram of `rawgate.relay.phases` as SVG, from its table.
 
-The table says which arrows there are and what stands on them. Where a phase stands, and which way an arrow takes, is
-chosen by hand, below: nine phases are few enough for that, and a person places them better than an algorithm. What the
-table has and the layout has not, or the other way round, is an error: the drawing never shows less than the truth.
+The table gives the arrows and their labels. Positions of phases and paths of arrows are chosen by hand, below: nine
+phases are few enough for that, and a person places them better than an algorithm. A phase or an arrow that is in the
+table only, or in the layout only, is an error, so the drawing cannot differ from the table.
 """
 
 import argparse
@@ -24,8 +24,8 @@ Point = tuple[int, int]
 Table = Mapping[Phase, Mapping[Event, Phase]]
 
 
-class Place(Struct, frozen=True):
-    """Where a phase stands: the middle of its box, its size, and a few words on what goes on in it."""
+class Box(Struct, frozen=True):
+    """The box of a phase: its centre, its size, and a few words on what happens in the phase."""
 
     x: int
     y: int
@@ -34,8 +34,8 @@ class Place(Struct, frozen=True):
     height: int = 56
 
 
-class Way(Struct, frozen=True):
-    """How an arrow goes: its corners from box to box, where its words stand, and on which side of that point."""
+class Arrow(Struct, frozen=True):
+    """The path of an arrow: its corners from box to box, and the position and alignment of its label."""
 
     points: tuple[Point, ...]
     label: Point
@@ -43,7 +43,7 @@ class Way(Struct, frozen=True):
 
 
 class LayoutError(Exception):
-    """The table and the layout do not fit: one sentence that says what to change."""
+    """Table and layout differ. One sentence: what to change."""
 
 
 # Rows, from above: a loss while the response is awaited; tunnel; the usual way; flushing; early; losses before that.
@@ -52,45 +52,45 @@ RETRY = 160
 DONE = 1200
 """The left side of the last box."""
 
-PLACES = {
-    "leasing": Place(140, MAIN, ("waiting for a connection",)),
-    "sending": Place(380, MAIN, ("the request goes up",)),
-    "awaiting": Place(620, MAIN, ("the upstream works",)),
-    "relaying": Place(860, MAIN, ("the response comes down",)),
-    "tunnel": Place(860, UP, ("octets, both ways",)),
-    "flushing": Place(1030, HELD, ("a slow client", "takes the rest"), width=120, height=64),
-    "early": Place(860, EARLY, ("both ways go on",)),
-    "uploading": Place(1105, EARLY, ("the rest goes up",), width=120),
-    "done": Place(1240, 280, ("outcome", "is known"), width=80, height=500),
+BOXES = {
+    "leasing": Box(140, MAIN, ("waiting for a connection",)),
+    "sending": Box(380, MAIN, ("the request goes up",)),
+    "awaiting": Box(620, MAIN, ("the upstream works",)),
+    "relaying": Box(860, MAIN, ("the response comes down",)),
+    "tunnel": Box(860, UP, ("octets, both ways",)),
+    "flushing": Box(1030, HELD, ("a slow client", "takes the rest"), width=120, height=64),
+    "early": Box(860, EARLY, ("both ways go on",)),
+    "uploading": Box(1105, EARLY, ("the rest goes up",), width=120),
+    "done": Box(1240, 280, ("outcome", "is known"), width=80, height=500),
 }
 
-WAYS = {
-    ("leasing", "sending"): Way(((215, MAIN), (305, MAIN)), (257, MAIN - 10)),
-    ("sending", "awaiting"): Way(((455, MAIN), (545, MAIN)), (497, MAIN - 10)),
-    ("awaiting", "relaying"): Way(((695, MAIN), (785, MAIN)), (737, MAIN - 10)),
-    ("relaying", "done"): Way(((935, MAIN), (DONE, MAIN)), (1142, MAIN - 10)),
+ARROWS = {
+    ("leasing", "sending"): Arrow(((215, MAIN), (305, MAIN)), (257, MAIN - 10)),
+    ("sending", "awaiting"): Arrow(((455, MAIN), (545, MAIN)), (497, MAIN - 10)),
+    ("awaiting", "relaying"): Arrow(((695, MAIN), (785, MAIN)), (737, MAIN - 10)),
+    ("relaying", "done"): Arrow(((935, MAIN), (DONE, MAIN)), (1142, MAIN - 10)),
     # Back to the start: one rail for both.
-    ("sending", "leasing"): Way(((380, 212), (380, RETRY), (140, RETRY), (140, 212)), (260, RETRY - 10)),
-    ("awaiting", "leasing"): Way(((580, 212), (580, RETRY), (140, RETRY), (140, 212)), (480, RETRY - 10)),
-    ("awaiting", "tunnel"): Way(((660, 212), (660, UP), (785, UP)), (722, UP - 10)),
-    ("tunnel", "done"): Way(((935, UP), (DONE, UP)), (1142, UP - 10)),
-    ("relaying", "flushing"): Way(((860, 268), (860, HELD - 14), (970, HELD - 14)), (912, HELD - 24)),
-    ("early", "flushing"): Way(((860, 402), (860, HELD + 14), (970, HELD + 14)), (912, HELD + 34)),
-    ("flushing", "done"): Way(((1090, HELD), (DONE, HELD)), (1142, HELD - 10)),
-    ("sending", "early"): Way(((420, 268), (420, EARLY), (785, EARLY)), (602, EARLY - 10)),
-    ("early", "relaying"): Way(((820, 402), (820, 268)), (812, 340), "end"),
-    ("early", "uploading"): Way(((935, EARLY), (1045, EARLY)), (990, EARLY - 10)),
-    ("relaying", "uploading"): Way(((935, 262), (1094, 262), (1094, 402)), (1015, 258)),
-    ("uploading", "flushing"): Way(((1065, 402), (1065, 367)), (1010, 390)),
-    ("uploading", "done"): Way(((1165, EARLY), (DONE, EARLY)), (1142, EARLY - 36)),
-    ("early", "done"): Way(((860, 458), (860, 485), (DONE, 485)), (995, 478)),
+    ("sending", "leasing"): Arrow(((380, 212), (380, RETRY), (140, RETRY), (140, 212)), (260, RETRY - 10)),
+    ("awaiting", "leasing"): Arrow(((580, 212), (580, RETRY), (140, RETRY), (140, 212)), (480, RETRY - 10)),
+    ("awaiting", "tunnel"): Arrow(((660, 212), (660, UP), (785, UP)), (722, UP - 10)),
+    ("tunnel", "done"): Arrow(((935, UP), (DONE, UP)), (1142, UP - 10)),
+    ("relaying", "flushing"): Arrow(((860, 268), (860, HELD - 14), (970, HELD - 14)), (912, HELD - 24)),
+    ("early", "flushing"): Arrow(((860, 402), (860, HELD + 14), (970, HELD + 14)), (912, HELD + 34)),
+    ("flushing", "done"): Arrow(((1090, HELD), (DONE, HELD)), (1142, HELD - 10)),
+    ("sending", "early"): Arrow(((420, 268), (420, EARLY), (785, EARLY)), (602, EARLY - 10)),
+    ("early", "relaying"): Arrow(((820, 402), (820, 268)), (812, 340), "end"),
+    ("early", "uploading"): Arrow(((935, EARLY), (1045, EARLY)), (990, EARLY - 10)),
+    ("relaying", "uploading"): Arrow(((935, 262), (1094, 262), (1094, 402)), (1015, 258)),
+    ("uploading", "flushing"): Arrow(((1065, 402), (1065, 367)), (1010, 390)),
+    ("uploading", "done"): Arrow(((1165, EARLY), (DONE, EARLY)), (1142, EARLY - 36)),
+    ("early", "done"): Arrow(((860, 458), (860, 485), (DONE, 485)), (995, 478)),
     # Losses: each before a final head; the way to the end passes outside of all others.
-    ("leasing", "done"): Way(((140, 268), (140, RAIL), (DONE, RAIL)), (150, 390), "start"),
-    ("sending", "done"): Way(((340, 268), (340, RAIL), (DONE, RAIL)), (350, 390), "start"),
-    ("awaiting", "done"): Way(((620, 212), (620, OVER), (DONE, OVER)), (1142, OVER - 10)),
+    ("leasing", "done"): Arrow(((140, 268), (140, RAIL), (DONE, RAIL)), (150, 390), "start"),
+    ("sending", "done"): Arrow(((340, 268), (340, RAIL), (DONE, RAIL)), (350, 390), "start"),
+    ("awaiting", "done"): Arrow(((620, 212), (620, OVER), (DONE, OVER)), (1142, OVER - 10)),
 }
 
-# Plain colours first, for readers of SVG that know no media queries.
+# Plain colours first, for programs that ignore media queries.
 STYLE = """
   .paper { fill: #ffffff; }
   .box { fill: #f3f6fa; stroke: #8c959f; stroke-width: 1.5; }
@@ -134,17 +134,17 @@ def arrows(table: Table) -> dict[tuple[str, str], list[str]]:
 
 
 def check_layout(table: Table) -> None:
-    """Raise LayoutError when the layout has less than the table, or more."""
+    """Raise LayoutError when the layout lacks something of the table, or has more."""
     phases = {phase.name for phase in table}
     ways = set(arrows(table))
-    for name in sorted(phases - PLACES.keys()):
-        raise LayoutError(f"the phase {name} has no place in the drawing: give it one in PLACES")
-    for name in sorted(PLACES.keys() - phases):
-        raise LayoutError(f"the drawing has a place for {name}, and the table no such phase: take it out of PLACES")
-    for start, end in sorted(ways - WAYS.keys()):
-        raise LayoutError(f"the arrow from {start} to {end} has no way in the drawing: give it one in WAYS")
-    for start, end in sorted(WAYS.keys() - ways):
-        raise LayoutError(f"the drawing has a way from {start} to {end}, and the table none: take it out of WAYS")
+    for name in sorted(phases - BOXES.keys()):
+        raise LayoutError(f"the phase {name} has no box in the drawing: give it one in BOXES")
+    for name in sorted(BOXES.keys() - phases):
+        raise LayoutError(f"the drawing has a box for {name}, and the table no such phase: take it out of BOXES")
+    for start, end in sorted(ways - ARROWS.keys()):
+        raise LayoutError(f"the arrow from {start} to {end} is not in the drawing: add it to ARROWS")
+    for start, end in sorted(ARROWS.keys() - ways):
+        raise LayoutError(f"the drawing has an arrow from {start} to {end}, and the table none: take it out of ARROWS")
 
 
 def draw(table: Table) -> str:
@@ -153,25 +153,25 @@ def draw(table: Table) -> str:
     found = arrows(table)
     lines = [
         *OPENING,
-        *start_lines(PLACES[LEASING.name]),
-        *(f'<path class="way" marker-end="url(#tip)" d="{path(WAYS[name].points)}"/>' for name in found),
+        *start_lines(BOXES[LEASING.name]),
+        *(f'<path class="way" marker-end="url(#tip)" d="{path(ARROWS[name].points)}"/>' for name in found),
     ]
-    for name, place in PLACES.items():
-        lines += box_lines(name, place)
+    for name, box in BOXES.items():
+        lines += box_lines(name, box)
     for ends, events in found.items():
-        lines += label_lines(WAYS[ends], events)
+        lines += label_lines(ARROWS[ends], events)
     return "\n".join([*lines, "</svg>", ""])
 
 
-def start_lines(first: Place) -> Iterator[str]:
-    """The dot from which everything starts, and its arrow."""
+def start_lines(first: Box) -> Iterator[str]:
+    """The initial state: a dot and its arrow."""
     edge = first.x - first.width // 2
     yield f'<circle class="start" cx="{edge - 38}" cy="{first.y}" r="6"/>'
     yield f'<path class="way" marker-end="url(#tip)" d="M{edge - 32} {first.y} {edge} {first.y}"/>'
 
 
 def path(points: tuple[Point, ...]) -> str:
-    """Straight lines with round corners."""
+    """An SVG path of straight lines with rounded corners."""
     pieces = [f"M{points[0][0]} {points[0][1]}"]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         (x1, y1), (x2, y2) = towards(corner, before), towards(corner, after)
@@ -180,27 +180,27 @@ def path(points: tuple[Point, ...]) -> str:
 
 
 def towards(corner: Point, other: Point) -> Point:
-    """The point on the way from a corner where its curve begins. All lines are level or upright."""
+    """The point between a corner and the next one at which the curve begins. All lines are level or upright."""
     x, y = other[0] - corner[0], other[1] - corner[1]
     return (corner[0] + CORNER * ((x > 0) - (x < 0)), corner[1] + CORNER * ((y > 0) - (y < 0)))
 
 
-def box_lines(name: str, place: Place) -> Iterator[str]:
-    """A phase: its box, its name, and what goes on in it."""
-    left, top = place.x - place.width // 2, place.y - place.height // 2
-    yield f'<rect class="box" x="{left}" y="{top}" width="{place.width}" height="{place.height}" rx="8"/>'
-    first = place.y + 5 - 8 * len(place.words)
-    yield f'<text class="phase" x="{place.x}" y="{first}">{escape(name)}</text>'
-    for number, words in enumerate(place.words, 1):
-        yield f'<text class="words" x="{place.x}" y="{first + 3 + 14 * number}">{escape(words)}</text>'
+def box_lines(name: str, box: Box) -> Iterator[str]:
+    """A phase: its box, its name, and a few words below."""
+    left, top = box.x - box.width // 2, box.y - box.height // 2
+    yield f'<rect class="box" x="{left}" y="{top}" width="{box.width}" height="{box.height}" rx="8"/>'
+    first = box.y + 5 - 8 * len(box.words)
+    yield f'<text class="phase" x="{box.x}" y="{first}">{escape(name)}</text>'
+    for number, words in enumerate(box.words, 1):
+        yield f'<text class="words" x="{box.x}" y="{first + 3 + 14 * number}">{escape(words)}</text>'
 
 
-def label_lines(way: Way, events: list[str]) -> Iterator[str]:
-    """The events of an arrow, one below the other, growing upwards from the label's place."""
-    x, y = way.label
+def label_lines(arrow: Arrow, events: list[str]) -> Iterator[str]:
+    """The events of an arrow, one below the other; the last one stands at the label's position."""
+    x, y = arrow.label
     for number, event in enumerate(reversed(events)):
         text = escape(event)
-        yield f'<text class="event" style="text-anchor: {way.anchor}" x="{x}" y="{y - 14 * number}">{text}</text>'
+        yield f'<text class="event" style="text-anchor: {arrow.anchor}" x="{x}" y="{y - 14 * number}">{text}</text>'
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Makes the single file: the launcher, and behind it a zip archive with the standard library, dependencies and rawgate.
 
 `tools/build-binary` runs it with the Python of .venv, whose interpreter and packages go into the file. The modules that
-every request passes through are compiled by mypyc (`ahead.py`); all others travel as CPython's own code.
+every request passes through are compiled by mypyc (`aot.py`); all others travel as CPython's own code.
 """
 
 import importlib.metadata
@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
-from tools.binary.ahead import COMPILED, BuildError, compiled_ahead
+from tools.binary.aot import COMPILED, BuildError, compile_modules
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -27,27 +27,28 @@ LEFT_OUT = {
     "curses", "dbm", "distutils", "ensurepip", "idlelib", "lib-dynload", "lib2to3",
     "pydoc_data", "site-packages", "sqlite3", "test", "tests", "tkinter", "turtle.py", "turtledemo", "venv",
 }  # fmt: skip
-"""Of the standard library: tests, windows, tools of developers, databases. A Python configuration may use the rest."""
+"""Parts of the standard library that are left out: tests, windows, developers' tools, databases. A configuration in
+Python may import the rest."""
 
 LEFT_OUT_SHARED = re.compile(r"_?(test|xx|tk|curses|readline|sqlite|dbm|gdbm|nis$|oss|crypt|ctypes_test|spwd)")
 
 OF_THE_SYSTEM = re.compile(r"(linux-vdso|ld-linux|libc|libm|libdl|librt|libutil|libpthread|libresolv)\b")
-"""Libraries that come with every Linux that has this C library."""
+"""Libraries that belong to the C library, and so are on every system where the file can run."""
 
 STORED = re.compile(
-    r"boot|collections/|encodings/|importlib/|(__future__|_weakrefset|functools|keyword|operator|reprlib|types|warnings)\.|"
+    r"rawgate_loader|collections/|encodings/|importlib/|(__future__|_weakrefset|functools|keyword|operator|reprlib|types|warnings)\.|"
     r"shared/(?!libraries/)[^.]+\."
 )
-"""What is not compressed: what `boot` imports, which comes before `zlib`; and the compiled modules of the dependencies,
-which make up most of the file and are loaded at every start: 0.1 s for 9 MB."""
+"""Entries that are not compressed. The first ones are what `loader` imports before `zlib` is there. The others are the
+compiled modules of the dependencies, most of the file, loaded at every start: decompressing 9 MB takes 0.1 s."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest date that zip knows: the same tree makes the same file."""
+"""The oldest date that zip can hold, for every entry: the same tree makes the same file."""
 
 
 def main(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that it gets there in one step: one that is running is not written to.
+    # Built beside the target and renamed onto it, so that a running file is replaced and never written to.
     with TemporaryDirectory(prefix=".rawgate-", dir=target.parent) as work:
         pack(Path(work), unfinished := compiled_launcher(Path(work, "launcher")))
         unfinished.replace(target)
@@ -55,7 +56,7 @@ def main(target: Path) -> None:
 
 
 def pack(work: Path, launcher: Path) -> None:
-    """Append everything to the launcher."""
+    """Append all entries to the launcher, as a zip archive."""
     entries = dict(sorted(all_entries(work)))
     plain = needed_for_zlib(entries["shared/needs"])
     with ZipFile(launcher, "a") as archive:
@@ -74,7 +75,7 @@ def compiled_launcher(target: Path) -> Path:
     for file in (library, header):
         if not file.exists():
             raise BuildError(f"{file} is missing; on Debian: apt-get install libpython3.11-dev")
-    # Whole, and with its symbols: what extension modules use is not known here.
+    # All of the library, with its symbols, since extension modules may use any of them.
     libpython = ["-Wl,--whole-archive", str(library), "-Wl,--no-whole-archive"]
     flags = " ".join(variable(name) for name in ("LINKFORSHARED", "MODLIBS", "LIBS", "SYSLIBS")).split()
     flags = [statically(flag) for flag in flags if "rpath" not in flag]
@@ -86,19 +87,19 @@ def compiled_launcher(target: Path) -> Path:
 
 
 def statically(flag: str) -> str:
-    """What built-in modules need beyond the C library must not be asked of the target: -lz becomes -l:libz.a."""
+    """The linker flag with a static library in place of a shared one, which the target may lack: -lz → -l:libz.a."""
     name = f"lib{flag.removeprefix('-l')}"
     return f"-l:{name}.a" if flag.startswith("-l") and not OF_THE_SYSTEM.match(name) else flag
 
 
 def stripped(file: Path, target: Path) -> Path:
-    """Without what only a debugger reads: most of what a wheel's modules weigh."""
+    """Write a copy without debugging symbols, which are most of the size of a wheel's modules."""
     call("strip", "--strip-unneeded", "-o", str(target), str(file))
     return target
 
 
 def call(*command: str) -> str:
-    """Run a tool of the compiler's and return what it says."""
+    """Run a program of the compiler's tool chain. Returns its standard output."""
     program = shutil.which(command[0])
     if program is None:
         raise BuildError(f"{command[0]} is missing; on Debian: apt-get install gcc binutils libc-bin")
@@ -115,16 +116,16 @@ Entry = tuple[str, bytes]
 
 def all_entries(work: Path) -> Iterator[Entry]:
     compiler = Compiler(work)
-    yield "boot.pyc", compiler.module(HERE / "boot.py", "boot.py")
+    yield "rawgate_loader.pyc", compiler.module(HERE / "loader.py", "rawgate_loader.py")
     yield "LICENSE", (ROOT / "LICENSE").read_bytes()
     for file in files_of(STDLIB, LEFT_OUT):
         if file.suffix == ".py" or file.name == "LICENSE.txt":
             yield from entry_of(file, str(file.relative_to(STDLIB)), compiler)
-    ahead = compiled_ahead(ROOT, work / "ahead")
+    compiled = compile_modules(ROOT, work / "aot")
     for file in files_of(PACKAGE):
         if file.relative_to(ROOT) not in COMPILED:
             yield from entry_of(file, str(file.relative_to(ROOT)), compiler)
-    shared = ahead | {
+    shared = compiled | {
         file.name.partition(".")[0]: file
         for file in (STDLIB / "lib-dynload").iterdir()
         if not LEFT_OUT_SHARED.match(file.name.partition(".")[0])
@@ -138,7 +139,7 @@ def all_entries(work: Path) -> Iterator[Entry]:
 
 
 class Compiler:
-    """Python source → the content of a .pyc file that is never checked against a source."""
+    """Python source → a .pyc file's content, marked so that it is never compared with a source (PEP 552)."""
 
     def __init__(self, work: Path) -> None:
         self._target = str(work / "module.pyc")
@@ -160,7 +161,7 @@ def files_of(folder: Path, left_out: Collection[str] = ()) -> Iterator[Path]:
 
 
 def entry_of(file: Path, name: str, compiler: Compiler) -> Iterator[Entry]:
-    """A module compiled; anything else, and what stands among examples, as it is."""
+    """A Python module as bytecode; any other file, and the examples, unchanged."""
     if file.suffix == ".py" and "examples" not in file.parts:
         yield f"{name}c", compiler.module(file, name)
     else:
@@ -168,7 +169,7 @@ def entry_of(file: Path, name: str, compiler: Compiler) -> Iterator[Entry]:
 
 
 def dependency_files() -> Iterator[tuple[Path, str]]:
-    """All files of what rawgate requires, and of what that requires, with their names within site-packages."""
+    """All files of rawgate's dependencies, direct and indirect, with their names within site-packages."""
     wanted, seen = ["rawgate"], {"rawgate"}
     while wanted:
         distribution = importlib.metadata.distribution(wanted.pop())
@@ -193,7 +194,7 @@ def is_installed(name: str) -> bool:
 
 
 def belongs(name: str) -> bool:
-    """Modules; METADATA, from which versions are told; licences, which travel with what they are about."""
+    """Whether a file goes into the archive: modules, METADATA (for `rawgate version`), and licences."""
     return name.endswith((".py", ".so", ".dist-info/METADATA")) or (".dist-info/" in name and "LICENSE" in name)
 
 
@@ -214,9 +215,9 @@ def shared_entries(modules: dict[str, Path], work: Path) -> Iterator[Entry]:
 
 
 def needed_libraries(file: Path) -> Iterator[tuple[str, Path]]:
-    """Name and place of each library beyond the C library's, those first that others need."""
+    """Name and path of each library that a module needs beyond the C library's, dependencies first."""
     listed = call("ldd", str(file))
-    # ldd goes breadth-first: what a library needs comes after it.
+    # ldd lists breadth-first, so a library's own dependencies come after it.
     for line in reversed(listed.splitlines()):
         name, arrow, rest = line.strip().partition(" => ")
         if arrow and not OF_THE_SYSTEM.match(name) and not name.startswith("libpython"):
@@ -226,7 +227,7 @@ def needed_libraries(file: Path) -> Iterator[tuple[str, Path]]:
 
 
 def needed_for_zlib(needs: bytes) -> set[str]:
-    """What is read before compressed entries can be. (`zlib` may also be built in.)"""
+    """The entries that are read before `zlib` is there. (`zlib` may also be built in.)"""
     of_zlib = [name for line in needs.decode().splitlines() if line.startswith("zlib ") for name in line.split()[1:]]
     return {"shared/needs", "shared/zlib", *(f"shared/libraries/{name}" for name in of_zlib)}
 

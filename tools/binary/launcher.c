@@ -1,5 +1,5 @@
 /* The program that dist/rawgate is: CPython, linked in, which finds everything else in the zip archive behind its own
- * code. `tools/build-binary` compiles it; `tools/binary/boot.py` is the first Python that runs.
+ * code. `tools/build-binary` compiles it; `tools/binary/loader.py` is the first Python that runs.
  *
  * The archive is opened as /proc/self/exe: that stays this very file even after another one was moved to its place, so
  * that an upgrade cannot pull the modules from under a running gateway.
@@ -32,7 +32,8 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "libraries", NULL, 0, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "rawgate_libraries", NULL, 0, methods,
+                                        NULL, NULL, NULL, NULL};
 
 static PyObject *libraries(void)
 {
@@ -59,7 +60,7 @@ static PyStatus configure(PyConfig *config, int argc, char **argv)
         status = PyConfig_SetString(config, places[i], path);
     PyMem_RawFree(path);
     if (!PyStatus_Exception(status))
-        status = PyConfig_SetString(config, &config->run_command, L"import boot");
+        status = PyConfig_SetString(config, &config->run_command, L"import rawgate_loader");
     if (!PyStatus_Exception(status))
         status = PyConfig_SetBytesArgv(config, argc, argv);
     return status;
@@ -88,7 +89,7 @@ int main(int argc, char **argv)
     PyStatus status = Py_PreInitialize(&before);
     if (PyStatus_Exception(status))
         Py_ExitStatusException(status);
-    if (PyImport_AppendInittab("libraries", libraries) < 0)
+    if (PyImport_AppendInittab("rawgate_libraries", libraries) < 0)
         return 1;
 
     PyConfig config;

@@ -1,10 +1,10 @@
 """Looks for the most expensive request within the limits: `tools/worst --help`.
 
-grammar   what requests are made of, each part at its largest; bodies
-mutation  a request changed by chance, or made of two
-setting   a configuration that turns on every step before a limit
-stage     a gateway with it and its upstream, and the CPU time that requests take
-upstream  what answers behind it, as a process
-search    every production once, then chance, led by what costs most
-__main__  the command
+__main__       the command
+search         measures every production once, then breeds the costliest at random
+grammar        the productions: requests with one part at its largest; bodies
+mutation       a request with a random change, or combined from two
+configuration  a configuration that turns on every step before a limit
+gateway        a gateway with that configuration, and the CPU time that requests take
+upstream       the service behind the gateway, as a process
 """

@@ -4,13 +4,13 @@ import argparse
 import sys
 from random import Random
 
+from tools.costing.gateway import MeasuredGateway, measured_gateway
 from tools.costing.grammar import MIB, Request, bodies, productions
-from tools.costing.search import Find, evolve, founders, judged
-from tools.costing.stage import Stage, staged
+from tools.costing.search import Find, evolve, founders, measured_again
 
 LANES = ("fast", "h11")
 SHOWN = 100
-"""Octets of a line of the worst head that are printed."""
+"""Octets of each line of the worst head that are printed."""
 
 
 def arguments() -> argparse.Namespace:
@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
 
 
 def readable(request: Request) -> str:
-    """The head of such a request, escaped, each line cut."""
+    """The head of a request for a person: escaped, its first lines, each cut."""
     lines = request.head(0).removesuffix(b"\r\n\r\n").split(b"\r\n")
     shown = [_cut(line) for line in lines[:6]]
     if len(lines) > len(shown):
@@ -59,9 +59,9 @@ def show(lane: str, finds: list[Find], plain: float, tried: int, heads: int) -> 
         print(f"the head of {find.production.name}, bred {find.bred} times:\n{readable(find.request)}", flush=True)
 
 
-def show_bodies(stage: Stage) -> None:
-    """After the limiter: shown, not judged."""
-    costs = [(name, stage.cost(request, 3, 3) / len(request.body) * MIB) for name, request in bodies()]
+def show_bodies(gateway: MeasuredGateway) -> None:
+    """Print what bodies cost. They are not held to the bound, since a limiter can refuse their request."""
+    costs = [(name, gateway.cost(request, 3, 3) / len(request.body) * MIB) for name, request in bodies()]
     counted = costs[0][1]
     print(
         f"bodies, not held to the bound, since a limit can refuse them:\n{'CPU µs per MiB':>17}{'× counted':>11}  body"
@@ -71,13 +71,13 @@ def show_bodies(stage: Stage) -> None:
 
 
 def search(lane: str, options: argparse.Namespace) -> float:
-    """Search one lane and print what was found. Returns the worst ratio."""
-    with staged(lane) as stage:
-        finds = founders(stage, productions())
-        finds, tried = evolve(stage, finds, options.seconds, Random(f"{lane} {options.seed}"))  # noqa: S311
-        worst, plain = judged(stage, finds, options.rows)
+    """Search one lane and print the finds. Returns the worst ratio."""
+    with measured_gateway(lane) as gateway:
+        finds = founders(gateway, productions())
+        finds, tried = evolve(gateway, finds, options.seconds, Random(f"{lane} {options.seed}"))  # noqa: S311
+        worst, plain = measured_again(gateway, finds, options.rows)
         show(lane, worst, plain, tried, options.heads)
-        show_bodies(stage)
+        show_bodies(gateway)
         return max((find.ratio for find in worst), default=0.0)
 
 

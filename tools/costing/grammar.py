@@ -1,11 +1,10 @@
-"""What a request can be made of, each part at its largest: the productions from which the search begins.
+"""The productions from which the search begins: requests of which one part is as large as the limits allow.
 
-A request is a value whose parts can be exchanged (`Request`). `octets(number)` writes it down; where MARK or GROUP
-stands, the number is written, so that no two requests of a batch are the same octets and nothing that the gateway
-remembers makes the second one cheap.
+`Request` is a value whose parts can be exchanged. `octets(number)` writes it down, with the number in place of each
+MARK and GROUP: no two requests of a batch are equal, so nothing that the gateway caches makes the second one cheap.
 
-All stay within the default limits: 16 KiB of head, 100 fields, 8 KiB of target. Who outgrows them is cut (`fitted`): a
-refusal for size is cheap, and not what is looked for.
+All stay within the default limits: 16 KiB of head, 100 fields, 8 KiB of target. A request that grows beyond them is cut
+(`fitted`), because a refusal for size is cheap and not what is looked for.
 """
 
 import hmac
@@ -18,8 +17,8 @@ from msgspec.structs import replace
 HEAD, FIELDS, TARGET = 16 * 1024, 100, 8 * 1024
 """Octets, lines, octets."""
 MARK, GROUP = b"\x00", b"\x01"
-"""Stand for the request's number: in eight digits, and in four hexadecimal ones as a group of an IPv6 address. No head
-may hold these octets, so nothing else means them."""
+"""Placeholders for the request's number: in eight decimal digits, and in four hexadecimal ones as a group of an IPv6
+address. No valid head holds these octets, so they cannot mean anything else."""
 SECRET = b"a secret of the gateway whose requests are measured"
 KIDS = ("2026-a", "2026-b", "2026-c", "2026-d")
 MIB = 1024 * 1024
@@ -28,7 +27,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 
 class Token(Struct, frozen=True):
-    """A token in three parts. `signature`: octets, or None for the good one of SECRET."""
+    """A JWT in three parts. `signature`: octets; None: the valid one, made with SECRET."""
 
     header: bytes
     payload: bytes = b'{"sub":"a"}'
@@ -41,8 +40,8 @@ class Token(Struct, frozen=True):
 
 
 class Request(Struct, frozen=True):
-    """A request, or several equal ones in one write (`copies`). `proxied`: it comes through a trusted proxy. `body`: as
-    it is written, its framing included."""
+    """A request. `copies`: so many of it in one write; `proxied`: it comes from a trusted proxy; `body`: with its
+    framing."""
 
     target: bytes = b"/plain"
     fields: Fields = ()
@@ -66,7 +65,7 @@ class Request(Struct, frozen=True):
 
 
 class Production(Struct, frozen=True):
-    """A request that is the largest of its kind. `step`: the step of the gateway that it is meant to keep busy."""
+    """A request that is the largest of its kind. `step`: the step of the gateway that it should make expensive."""
 
     name: str
     step: str
@@ -82,7 +81,7 @@ def _marked(octets: bytes, number: int) -> bytes:
 
 
 def fitted(request: Request) -> Request:
-    """The same, cut to the limits."""
+    """The request, cut to the limits."""
     extra = 1 + (request.token is not None)
     request = replace(request, target=request.target[: TARGET - 8 * request.target.count(MARK)])
     request = replace(request, fields=request.fields[: FIELDS - extra])
@@ -92,7 +91,7 @@ def fitted(request: Request) -> Request:
 
 
 def _shorter(request: Request, over: int) -> Request:
-    """The same with its longest part cut, by what is too much."""
+    """The request with its longest part cut by `over` octets."""
     token = request.token
     sizes = {"target": len(request.target), "host": len(request.host), "method": len(request.method)}
     if token is not None:
@@ -101,7 +100,7 @@ def _shorter(request: Request, over: int) -> Request:
     place = max(range(len(request.fields)), key=lambda index: sum(map(len, request.fields[index])), default=-1)
     if place >= 0 and sum(map(len, request.fields[place])) >= sizes[longest]:
         name, value = request.fields[place]
-        # What is cut may be marks, which are longer when they are written: again, then. A list keeps whole members.
+        # Marks are longer when written, so one cut may not be enough: `fitted` repeats. A list keeps whole members.
         kept = () if len(value) <= over else ((name, value[:-over].rpartition(b",")[0] or value[:-over]),)
         return replace(request, fields=request.fields[:place] + kept + request.fields[place + 1 :])
     left = max(sizes[longest] * 3 // 4, sizes[longest] - over)
@@ -111,17 +110,17 @@ def _shorter(request: Request, over: int) -> Request:
 
 
 def repeated(piece: bytes, octets: int) -> bytes:
-    """The piece as often as it fits in so many octets, its marks written out."""
+    """The piece as often as it fits in so many octets, counting marks as they are written."""
     return piece * (octets // (len(piece) + 7 * piece.count(MARK)))
 
 
 PLAIN = Request(fields=((b"User-Agent", b"worst/1"), (b"Accept", b"*/*")))
-"""What everything is held against: a small request that is forwarded."""
+"""The request to which all others are compared: a small one that is forwarded."""
 
-_ROOM = 15 * 1024
-"""Octets for one large field beside the small ones."""
+_FIELD = 15 * 1024
+"""Octets of one large field, which leaves space for the small ones."""
 _PART = 11 * 1024
-"""Octets for one large part of a token, before base64url makes a third more of them."""
+"""Octets of one large part of a token. Base64url makes them a third longer."""
 _PATH = TARGET - 64
 
 
@@ -172,7 +171,7 @@ def _targets() -> Iterator[Production]:
 
 
 def _field(name: bytes, piece: bytes, start: bytes = b"", **more: object) -> Request:
-    return Request(fields=((name, start + repeated(piece, _ROOM)),), **more)  # type: ignore[arg-type]
+    return Request(fields=((name, start + repeated(piece, _FIELD)),), **more)  # type: ignore[arg-type]
 
 
 _UPGRADE = (b"Connection", b"upgrade")
@@ -192,7 +191,7 @@ def _lists() -> Iterator[Production]:
     yield Production("Connection of distinct names", "head", _distinct(b"Connection", b"a%d,"))
     yield Production("Connection that names what is there", "head", _naming_all())
     for kind, piece in {"members": b"a,", "versions": b"a/b,", "commas": b",", "long": b"a"}.items():
-        upgrade = (b"Upgrade", repeated(piece, _ROOM))
+        upgrade = (b"Upgrade", repeated(piece, _FIELD))
         yield Production(f"Upgrade of {kind}", "head", Request(b"/up", (_UPGRADE, upgrade)))
     yield Production("Via of gateways", "loop", _field(b"Via", b"1.1 rawgate.,"))
     yield Production("Via of blanks", "loop", _field(b"Via", b"a                             ,"))
@@ -202,7 +201,7 @@ def _lists() -> Iterator[Production]:
 def _distinct(name: bytes, form: bytes) -> Request:
     value = b""
     number = 0
-    while len(value) < _ROOM:
+    while len(value) < _FIELD:
         value += form % number
         number += 1
     return Request(fields=((name, value[:-1]),))
@@ -243,27 +242,27 @@ def _addresses() -> Iterator[Production]:
 def _single() -> Iterator[Production]:
     asks = ((b"Origin", b"https://app.example"), (b"Access-Control-Request-Method", b"PUT"))
     for kind, piece in {"names": b"x-a,", "short names": b"a,", "commas": b","}.items():
-        asked = (b"Access-Control-Request-Headers", repeated(piece, _ROOM))
+        asked = (b"Access-Control-Request-Headers", repeated(piece, _FIELD))
         yield Production(f"a preflight for {kind}", "preflight", Request(b"/cors", (*asks, asked), method=b"OPTIONS"))
     names = b",".join(b"x%d" % number for number in range(2200))
     asked = (b"Access-Control-Request-Headers", names)
     yield Production(
         "a preflight for distinct names", "preflight", Request(b"/cors", (*asks, asked), method=b"OPTIONS")
     )
-    yield Production("a long Origin", "cors", Request(b"/cors", ((b"Origin", b"a" * _ROOM),)))
+    yield Production("a long Origin", "cors", Request(b"/cors", ((b"Origin", b"a" * _FIELD),)))
     yield Production("Max-Forwards of digits", "max-forwards", _field(b"Max-Forwards", b"1", method=b"OPTIONS"))
     yield Production("Max-Forwards of zeros", "max-forwards", _field(b"Max-Forwards", b"0", b"1", method=b"OPTIONS"))
     yield Production("Content-Length of zeros", "head", _field(b"Content-Length", b"0"))
     yield Production("Content-Length of digits", "head", _field(b"Content-Length", b"9"))
     hosts = {"letters": b"a", "labels": b"a.", "encoded octets": b"%41", "digits of a port": b"0"}
     for kind, piece in hosts.items():
-        host = b"a:" + repeated(piece, _ROOM) if kind.startswith("digits") else repeated(piece, _ROOM)
+        host = b"a:" + repeated(piece, _FIELD) if kind.startswith("digits") else repeated(piece, _FIELD)
         yield Production(f"a Host of {kind}", "head", Request(host=host))
-    yield Production("a Host in brackets", "head", Request(host=b"[" + repeated(b"1:", _ROOM) + b"]"))
+    yield Production("a Host in brackets", "head", Request(host=b"[" + repeated(b"1:", _FIELD) + b"]"))
     yield Production("a long method", "head", Request(method=b"M" * 60))
     yield Production("a method that the route does not take", "route", Request(b"/few", method=b"DELETE"))
     for key in (b"k", b"the-key-of-partner-"):
-        field = (b"X-Api-Key", repeated(key, _ROOM))
+        field = (b"X-Api-Key", repeated(key, _FIELD))
         yield Production(f"an API key of {key.decode()}", "api key", Request(b"/key", (field,)))
 
 
@@ -277,9 +276,9 @@ def _crowds() -> Iterator[Production]:
     yield Production("fields of one name", "head", _many(b"X-A", b"a" * 140))
     yield Production("fields with underscores", "head", _many(b"x_user_id_#", b"a" * 100))
     yield Production("fields that are ours, spelled otherwise", "head", _many(b"X_Forwarded_For", b"a" * 100))
-    yield Production("watched fields", "fields up", _many(b"X-Forwarded-#", b"a" * 100))
-    yield Production("new watched fields", "fields up", _many(b"X-Forwarded-\x00-#", b"a" * 100))
-    yield Production("watched fields from a proxy", "fields up", _many(b"X-Forwarded-#", b"a" * 100, proxied=True))
+    yield Production("X-Forwarded fields", "fields up", _many(b"X-Forwarded-#", b"a" * 100))
+    yield Production("new X-Forwarded fields", "fields up", _many(b"X-Forwarded-\x00-#", b"a" * 100))
+    yield Production("X-Forwarded fields from a proxy", "fields up", _many(b"X-Forwarded-#", b"a" * 100, proxied=True))
     yield Production("fields that the route removes", "fields up", _many(b"x-odd", b"a" * 100, target=b"/rules"))
     yield Production("fields of blanks", "head", _many(b"X-#", b"a " * 60 + b"a"))
     yield Production("fields without a blank", "head", _many(b"X-#:a", b""))
@@ -369,16 +368,16 @@ def _signatures() -> Iterator[Production]:
     rs256 = b'{"alg":"RS256"}'
     yield Production("three keys for it", "signature", Request(b"/rotated", token=Token(rs256, b'"\x00"', forged)))
     yield Production("three keys, a long payload", "signature", Request(b"/rotated", token=Token(rs256, long, forged)))
-    dots = (b"Authorization", b"Bearer " + repeated(b".", _ROOM))
+    dots = (b"Authorization", b"Bearer " + repeated(b".", _FIELD))
     yield Production("a token of dots", "token", Request(b"/shared", (dots,)))
-    letters = (b"Authorization", b"Bearer " + repeated(b"A", _ROOM))
+    letters = (b"Authorization", b"Bearer " + repeated(b"A", _FIELD))
     yield Production("a token without dots", "token", Request(b"/shared", (letters,)))
-    blanks = (b"Authorization", b"Bearer " + b" " * _ROOM + b"a")
+    blanks = (b"Authorization", b"Bearer " + b" " * _FIELD + b"a")
     yield Production("a token behind blanks", "token", Request(b"/shared", (blanks,)))
 
 
 def _claims() -> Iterator[Production]:
-    """What only who holds a key, or has tokens made, can send."""
+    """Requests that only the holder of a key, or somebody who can have tokens issued, can send."""
     for name, (inside, start, end) in _JSON.items():
         payload = _header(inside, _PART, start, end).replace(b'"alg":"HS256"', b'"sub":"a","exp":4000000000')
         token = Token(b'{"alg":"HS256"}', payload, None)
@@ -389,7 +388,7 @@ def _claims() -> Iterator[Production]:
 
 
 def productions() -> list[Production]:
-    """All of them, within the limits."""
+    """All productions, cut to the limits."""
     makers = (_targets, _lists, _addresses, _single, _crowds, _tokens, _signatures, _claims)
     found = [production for make in makers for production in make()]
     return [replace(production, request=fitted(production.request)) for production in found]
@@ -405,7 +404,7 @@ def _chunked(chunks: bytes, trailers: bytes = b"") -> Request:
 
 
 def bodies() -> list[tuple[str, Request]]:
-    """Requests with a body of about a MiB on the wire; the first is the plain one."""
+    """Requests with a body of about a MiB on the wire. The first is the one to which the others are compared."""
     counted = Request(fields=((b"Content-Length", b"%d" % MIB),), method=b"POST", body=b"x" * MIB)
     large = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     chunks = {

@@ -1,4 +1,4 @@
-"""Chance: one request changed a little, or made of two."""
+"""Random changes: one request changed a little, or combined from two."""
 
 from random import Random
 
@@ -27,7 +27,7 @@ NAMES = (
     *(b"X-Forwarded-For", b"X-Forwarded-\x00", b"X-Request-Id", b"X-Api-Key", b"X-\x00", b"x_odd", b"X-User-Id"),
     *(b"Access-Control-Request-Method", b"Access-Control-Request-Headers", b"Keep-Alive", b"Proxy-Connection"),
 )
-"""Neither Content-Length nor Transfer-Encoding: a request that promises a body and has none is never answered."""
+"""Without Content-Length and Transfer-Encoding: a request that announces a body and sends none is never answered."""
 VALUE_PIECES = (
     *(b",", b", ", b"a,", b"a", b" ", b"1.1 a,", b"upgrade,", b"websocket,", b"a/b,", b"\xff", b"x-a,", b"PUT"),
     *(b"https://app.example", b"10.0.0.1,", b"fd00::" + GROUP + b",", b"[fd00::1]:80,", MARK, b"Bearer ", b"."),
@@ -52,7 +52,7 @@ TARGETS = (
 
 
 def _changed(octets: bytes, pieces: tuple[bytes, ...], random: Random) -> bytes:
-    """A slice repeated, taken out or moved, or a piece put in, once or often."""
+    """A piece inserted (once or often), a slice repeated, a slice removed, or one piece replaced by another."""
     low, high = sorted((random.randrange(len(octets) + 1), random.randrange(len(octets) + 1)))
     often = random.choice((1, 2, 16, 256, 4096))
     match random.randrange(4):
@@ -97,7 +97,7 @@ def _change_token(token: Token, random: Random) -> Token:
 
 
 def mutated(request: Request, random: Random) -> Request:
-    """The same with one part changed."""
+    """The request with one part changed."""
     token = request.token
     match random.randrange(6):
         case 0 if token is not None:
@@ -113,7 +113,7 @@ def mutated(request: Request, random: Random) -> Request:
 
 
 def combined(one: Request, other: Request, random: Random) -> Request:
-    """The first with some parts of the second."""
+    """The first request with some parts of the second."""
     if random.random() < 0.5:
         one = replace(one, fields=one.fields + other.fields if random.random() < 0.5 else other.fields)
     if random.random() < 0.3:
@@ -124,7 +124,7 @@ def combined(one: Request, other: Request, random: Random) -> Request:
 
 
 def child(one: Request, other: Request, random: Random) -> Request:
-    """A request made of one and a little chance, perhaps of two, within the limits."""
+    """The first request, perhaps combined with the second, then mutated, within the limits."""
     made = combined(one, other, random) if random.random() < 0.3 else one
     for _ in range(random.choice((1, 1, 2, 3))):
         made = mutated(made, random)

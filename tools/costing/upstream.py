@@ -1,4 +1,4 @@
-"""The upstream: `python -m tools.costing.upstream` prints its port, then takes each request whole and answers it."""
+"""The upstream: `python -m tools.costing.upstream` prints its port, then reads each request to its end and responds."""
 
 import asyncio
 import re
@@ -8,13 +8,13 @@ import uvloop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n"
 LAST_CHUNK = b"\r\n0\r\n"
-"""Where the end of a chunked body begins. No payload of the grammar holds it."""
+"""The beginning of the end of a chunked body. No payload of the grammar contains it."""
 _length = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)").search
 _chunked = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked").search
 
 
 class Service(asyncio.Protocol):
-    """One connection. `left`: octets of a counted body that are still to come."""
+    """One connection. It reads bodies with Content-Length and chunked ones."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -47,7 +47,7 @@ class Service(asyncio.Protocol):
         self._left = int(length[1]) if length else 0
         self._in_chunks = _chunked(data, 0, end) is not None
         self._answer_if_whole()
-        # An empty chunked body begins with what ends the others, but for the line end before it.
+        # LAST_CHUNK begins with a line end. An empty chunked body has none of its own, so the head's is left to it.
         return data[end + 2 :] if self._in_chunks else data[end + 4 :]
 
     def _chunks(self, data: bytes) -> bytes:

@@ -1,10 +1,10 @@
 """Long fuzz runs: `tools/fuzz --help`.
 
-corpus    messages to begin with, from `tests/cases`
-lanes     what is fuzzed: each lane plays one input and says what is wrong with it
-coverage  the same lanes, led by atheris
 __main__  the command
+lanes     what is fuzzed: each lane makes inputs, plays them and says what is wrong
+corpus    messages to begin with, from `tests/cases`
+coverage  the same lanes, guided by coverage with atheris
 """
 
 NAMES = ("requests", "responses", "chunks", "shell")
-"""The lanes. Named here, since for `coverage` what they import must not have been imported before."""
+"""Names of the lanes. They stand here because `coverage` must instrument what `lanes` imports before it is imported."""

@@ -40,16 +40,16 @@ def arguments() -> argparse.Namespace:
     return chosen
 
 
-def judged(lane: "Lane", octets: bytes) -> str:
-    """The lane's finding; an exception is one."""
+def finding_of(lane: "Lane", octets: bytes) -> str:
+    """The lane's finding, or "". An exception is a finding too."""
     try:
-        return lane.judge(octets)
-    except Exception:  # noqa: BLE001 - whatever it is, it is what fuzzing is for
+        return lane.check(octets)
+    except Exception:  # noqa: BLE001 - any exception is what fuzzing looks for
         return format_exc()
 
 
 def run(name: str, inputs: int, seed: int) -> int:
-    """Play one lane and print its summary line. Returns how many inputs it got wrong."""
+    """Play one lane and print its summary line. Returns the number of findings."""
     from tools.fuzzing.lanes import LANES
 
     lane = LANES[name](Random(f"{name} {seed}"))  # noqa: S311 - repeatable on purpose
@@ -57,7 +57,7 @@ def run(name: str, inputs: int, seed: int) -> int:
     wrong = 0
     for number in range(inputs):
         octets = lane.make()
-        finding = judged(lane, octets)
+        finding = finding_of(lane, octets)
         if finding:
             wrong += 1
             if wrong <= MOST_SHOWN:
@@ -74,9 +74,9 @@ def run(name: str, inputs: int, seed: int) -> int:
 def main() -> int:
     chosen = arguments()
     if chosen.atheris:
-        from tools.fuzzing.coverage import lead
+        from tools.fuzzing.coverage import run_guided
 
-        return lead(chosen.lanes[0], chosen.atheris, chosen.inputs, chosen.seed)
+        return run_guided(chosen.lanes[0], chosen.atheris, chosen.inputs, chosen.seed)
     return 1 if sum([run(name, chosen.inputs, chosen.seed) for name in chosen.lanes]) else 0
 
 

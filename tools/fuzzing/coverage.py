@@ -1,6 +1,6 @@
-"""Lanes led by coverage, with atheris (which is not among the tools that `tools/test` installs).
+"""Runs a lane guided by coverage, with atheris, which `tools/test` does not install.
 
-An input of atheris is taken as it is: it is the head, the body, or the chance of a life.
+An input of atheris is played as it is: it is the head, the body, or, in the lane `shell`, the source of random choices.
 """
 
 import sys
@@ -9,13 +9,13 @@ from pathlib import Path
 from random import Random
 
 SEEDS = 300
-"""Inputs of the lane's own making that an empty corpus begins with."""
+"""Inputs that the lane makes for an empty corpus."""
 
 
-def lead(name: str, directory: str, inputs: int, seed: int) -> int:
-    """Run one lane until a finding, or for so many inputs; ends the process, as atheris does."""
+def run_guided(name: str, directory: str, inputs: int, seed: int) -> int:
+    """Run one lane until the first finding, or for so many inputs. atheris ends the process."""
     try:
-        atheris = import_module("atheris")  # untyped, and rarely there
+        atheris = import_module("atheris")  # untyped, and rarely installed
     except ImportError:
         print("tools/fuzz: --atheris needs it: .venv/bin/pip install atheris", file=sys.stderr)
         return 2
@@ -25,7 +25,7 @@ def lead(name: str, directory: str, inputs: int, seed: int) -> int:
     lane = LANES[name](Random(seed))  # noqa: S311 - repeatable on purpose
 
     def test_one(octets: bytes) -> None:
-        finding = lane.judge(octets)
+        finding = lane.check(octets)
         if finding:
             raise AssertionError(f"{finding}\n  {octets!r}")
 

@@ -1,10 +1,10 @@
-"""What is fuzzed. A lane makes one input, plays it, and says what is wrong: "" when nothing is.
+"""The lanes. A lane makes an input, plays it, and says what is wrong: "" when nothing is.
 
-`requests` and `responses` compare three readings of one head: the reader with the fast lane on, the same with it off
-(h11 then reads every head), and again in pieces. Where the strict reader of the tests, which shares no code with any of
-them, takes the head too, it must see the same framing; and what the gateway would send on must pass that reader.
-`chunks` does the same for chunked bodies, with h11 as the third. `shell` plays whole lives: anything in any order, to
-the whole gateway, on both sides; an input is the octets from which chance is taken.
+`requests` and `responses` read each head three times: with the fast lane, without it (h11 then reads every head), and
+in pieces. All must agree. The strict reader of the tests, which shares no code with them, must see the same framing in
+every head that it accepts, and must accept what the gateway would send on. `chunks` does the same for chunked bodies,
+where h11 reads the whole body. `shell` plays whole sessions: any action in any order, on both sides of the whole
+gateway; an input is the octets from which random choices are taken.
 """
 
 import re
@@ -18,6 +18,7 @@ import h11
 from harness.deeds import DEEDS
 from harness.mutation import Given, Mutator
 from harness.shell import Shell, clocked
+from harness.values import contents
 from harness.verdict import findings, miscounts
 from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_request_head, read_response_head
 from rawgate.errors import BAD_REQUEST, MessageError, RequestError
@@ -35,13 +36,13 @@ from tools.fuzzing import NAMES
 from tools.fuzzing.corpus import messages
 
 HEAD, FIELDS, TARGET = 2048, 24, 256
-"""Limits, small enough to be met."""
+"""Limits, small enough that inputs reach them."""
 
 WANTED = frozenset((b"authorization", b"x-user-id", b"x-request-id", b"x-forwarded-for", b"via", b"date", b"server"))
 PROTECTED = frozenset((b"authorization", b"x-user-id"))
-WATCHED = frozenset((b"x-a", b"cache-control", b"set-cookie", b"x-forwarded-*"))
-REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fast, WATCHED) for fast in (True, False)}
-RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast, WATCHED) for fast in (True, False)}
+REMOVABLE = frozenset((b"x-a", b"cache-control", b"set-cookie", b"x-forwarded-*"))
+REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fast, REMOVABLE) for fast in (True, False)}
+RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast, REMOVABLE) for fast in (True, False)}
 
 _HOP = re.compile(
     rb"(?i)(?:connection|keep-alive|proxy-connection|te|transfer[-_]encoding|content[-_]length|upgrade|host|expect):"
@@ -50,28 +51,28 @@ _HOP = re.compile(
 # Framing fields in a trailer section: the gateway drops them unread, h11 refuses some of their values.
 _DROPPED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding):")
 
-Outcome = tuple[Any, ...]
+Reading = tuple[Any, ...]
 
 
 class Lane(Protocol):
-    """One kind of input. `fast` counts the inputs that the fast lane recognises."""
+    """One kind of input. `fast`: how many inputs the fast lane recognised."""
 
     fast: int
 
     def make(self) -> bytes:
         """The next input."""
 
-    def judge(self, octets: bytes) -> str:
-        """Play it; what is wrong, or ""."""
+    def check(self, octets: bytes) -> str:
+        """Play an input. Returns what is wrong, or ""."""
 
 
 def _cutter(octets: bytes) -> Mutator:
-    """Chance that depends on the input alone, so that an input that was found wrong stays wrong."""
+    """Random choices that depend on the input alone, so that a finding can be reproduced from its input."""
     return Mutator(Random(crc32(octets)))  # noqa: S311 - repeatable on purpose
 
 
-def _read(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], portions: Iterable[bytes]) -> Outcome:
-    """(head, what is behind it), (None,), or (reason, detail)."""
+def _read(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], portions: Iterable[bytes]) -> Reading:
+    """(head, octets after it), (None,) for an incomplete head, or (reason, detail) for a refused one."""
     queue = iter(portions)
     for portion in queue:
         try:
@@ -83,8 +84,13 @@ def _read(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], por
     return (None,)
 
 
+def _agree(one: Reading, other: Reading) -> bool:
+    """Whether two readings are equal. Heads are compared by their fields, since they have no equality of their own."""
+    return [contents(part) for part in one] == [contents(part) for part in other]
+
+
 def _strict(read: Callable[[Stream], Message | None], octets: bytes) -> Message | None:
-    """What the strict reader makes of a head, or None."""
+    """The head as the strict reader sees it; None: it does not accept it."""
     try:
         return read(Stream.of(octets))
     except (Malformed, Cut):
@@ -111,18 +117,18 @@ class Requests:
     def make(self) -> bytes:
         return self._mutator.request()
 
-    def judge(self, octets: bytes) -> str:
+    def check(self, octets: bytes) -> str:
         self.fast += RequestReader(REQUEST_RULES[True]).recognise(octets) is not None
-        whole = self._outcome(True, [octets])
-        if self._outcome(False, [octets]) != whole:
+        whole = self._reading(True, [octets])
+        if not _agree(self._reading(False, [octets]), whole):
             return "the lanes differ"
         cutter = _cutter(octets)
         portions = cutter.portions(octets)
-        if self._outcome(cutter.chance(0.5), portions) != whole:
+        if not _agree(self._reading(cutter.chance(0.5), portions), whole):
             return f"read differently in pieces: {[len(portion) for portion in portions]}"
         return self._sent(whole[0], octets) if isinstance(whole[0], RequestHead) else ""
 
-    def _outcome(self, fast: bool, portions: list[bytes]) -> Outcome:
+    def _reading(self, fast: bool, portions: list[bytes]) -> Reading:
         reader = RequestReader(REQUEST_RULES[fast])
         return _read(reader.feed, lambda: reader.rest, portions)
 
@@ -152,19 +158,19 @@ class Responses:
     def make(self) -> bytes:
         return self._mutator.pick((b"G", b"G", b"G", b"H")) + self._mutator.response()
 
-    def judge(self, octets: bytes) -> str:
+    def check(self, octets: bytes) -> str:
         method, octets = b"HEAD" if octets[:1] == b"H" else b"GET", octets[1:]
         self.fast += ResponseReader(RESPONSE_RULES[True]).recognise(octets, method) is not None
-        whole = self._outcome(True, method, [octets])
-        if self._outcome(False, method, [octets]) != whole:
+        whole = self._reading(True, method, [octets])
+        if not _agree(self._reading(False, method, [octets]), whole):
             return "the lanes differ"
         cutter = _cutter(octets)
         portions = cutter.portions(octets)
-        if self._outcome(cutter.chance(0.5), method, portions) != whole:
+        if not _agree(self._reading(cutter.chance(0.5), method, portions), whole):
             return f"read differently in pieces: {[len(portion) for portion in portions]}"
         return self._sent(whole[0], method, octets) if isinstance(whole[0], ResponseHead) else ""
 
-    def _outcome(self, fast: bool, method: bytes, portions: list[bytes]) -> Outcome:
+    def _reading(self, fast: bool, method: bytes, portions: list[bytes]) -> Reading:
         reader = ResponseReader(RESPONSE_RULES[fast])
         return _read(lambda data: reader.feed(data, method), lambda: reader.rest, portions)
 
@@ -203,7 +209,7 @@ class Chunks:
             (b"", b"", b"GET / HTTP/1.1\r\n", b"\r\n")
         )
 
-    def judge(self, octets: bytes) -> str:
+    def check(self, octets: bytes) -> str:
         whole = _dechunk([octets])
         portions = _cutter(octets).portions(octets)
         if _dechunk(portions) != whole:
@@ -222,7 +228,7 @@ class Chunks:
         return "" if (message.body, stream.unread) == (payload, rest) else "the strict reader reads something else"
 
 
-def _dechunk(portions: list[bytes]) -> Outcome:
+def _dechunk(portions: list[bytes]) -> Reading:
     """("whole", payload, rest, trailers), ("unfinished", payload) or ("refused", detail)."""
     body = ChunkedBody(lambda detail: RequestError(BAD_REQUEST, detail), 1024, 8)
     payload = b""
@@ -237,7 +243,7 @@ def _dechunk(portions: list[bytes]) -> Outcome:
     return "unfinished", payload
 
 
-def _h11_dechunks(octets: bytes, rest: bytes) -> Outcome:
+def _h11_dechunks(octets: bytes, rest: bytes) -> Reading:
     connection = h11.Connection(h11.SERVER, 1 << 20)
     connection.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     connection.receive_data(_DROPPED.sub(b"\r\nx-dropped:", octets) + rest)
@@ -251,8 +257,8 @@ def _h11_dechunks(octets: bytes, rest: bytes) -> Outcome:
     return (payload, connection.trailing_data[0]) if isinstance(event, h11.EndOfMessage) else ("unfinished",)
 
 
-class Lives:
-    """The whole gateway, and everything that may happen to it."""
+class Sessions:
+    """The whole gateway, and everything that clients and upstreams may do to it."""
 
     def __init__(self, random: Random) -> None:
         self.fast = 0
@@ -261,7 +267,7 @@ class Lives:
     def make(self) -> bytes:
         return self._random.randbytes(self._random.randint(20, 400))
 
-    def judge(self, octets: bytes) -> str:
+    def check(self, octets: bytes) -> str:
         given = Given(octets)
         chance = Mutator(given)
         fast = chance.chance(0.7)
@@ -276,5 +282,5 @@ class Lives:
             return "; ".join(findings(shell))
 
 
-_LANES: tuple[Callable[[Random], Lane], ...] = (Requests, Responses, Chunks, Lives)
+_LANES: tuple[Callable[[Random], Lane], ...] = (Requests, Responses, Chunks, Sessions)
 LANES = dict(zip(NAMES, _LANES, strict=True))

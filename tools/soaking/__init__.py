@@ -1,9 +1,10 @@
-"""Wears a gateway out, over loopback, and measures what that does to it.
+"""Strains a gateway over loopback for minutes, and measures its delays, memory and descriptors.
 
-stage    the gateway and its upstream as processes; their memory and descriptors
-service  the upstream: answers, takes uploads, sends without end, resets
-crowd    slow clients: heads and bodies that trickle, answers that are hardly read
-probe    a quick client that measures how long its requests take, in a process of its own
-hoard    clients that ask without end and never read
-breaks   floods of connections, uploads and upstreams that break off
+__main__  the command: `tools/soak --help`
+crowd     slow clients: heads and bodies that trickle, responses that are hardly read
+probe     a quick client that measures how long its requests take, in a process of its own
+hoard     clients that send requests without end and never read
+breaks    floods of connections, uploads and upstreams that break off
+gateway   the gateway and its upstream as processes
+service   the upstream: responds, takes uploads, sends without end, resets
 """

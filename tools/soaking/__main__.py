@@ -1,4 +1,4 @@
-"""The command: which parts, how much of each, and the tables."""
+"""The command behind `tools/soak`: chooses the parts, runs them, prints the tables."""
 
 import argparse
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 
 from tools.soaking import breaks
 from tools.soaking.crowd import Crowd
+from tools.soaking.gateway import Gateway, running
 from tools.soaking.hoard import Hoard
 from tools.soaking.probe import Probe, Times
-from tools.soaking.stage import Gateway, running
 
 MIB = 1024 * 1024
-GIVEN_BACK = 15.0
-"""Seconds in which memory that is free should have gone back to the system."""
+RETURN_TIME = 15.0
+"""Seconds in which the allocator should have returned free memory to the system."""
 ROUNDS = 10
-"""Looks at memory and descriptors during a flood."""
+"""How often memory and descriptors are printed during a flood."""
 
 Batch = Callable[[int], int]
 FLOODS: dict[str, tuple[str, Batch, int]] = {
@@ -27,7 +27,7 @@ PARTS = ("slow", "hoard", *FLOODS)
 
 
 def slow(size: int, seconds: float) -> None:
-    """How long quick clients wait before, beside and after a crowd of slow ones."""
+    """Print how long requests of a quick client take before, during and after a crowd of slow clients."""
     with running() as gateway:
         print(f"\n{size:,} slow clients: a third each trickle a head, trickle a body, hardly read")
         print("        requests  failed   p50 ms   p99 ms   max ms  cpu %   MiB    fds")
@@ -44,11 +44,11 @@ def slow(size: int, seconds: float) -> None:
         quiet = (before.p99 + after.p99) / 2
         print(f"p99 during ÷ mean of p99 before and after: {during.p99 / quiet:.2f}")
         print(f"the crowd opened {opened:,} connections")
-        complain(gateway)
+        print_complaints(gateway)
 
 
 def probed(gateway: Gateway, label: str, seconds: float, crowd: Crowd | None = None) -> Times:
-    """Measure, and print a row."""
+    """Measure for so many seconds and print a row. `crowd`: takes its turns meanwhile."""
     cpu, began = gateway.cpu(), time.monotonic()
     probe = Probe(gateway.port, seconds)
     if crowd is not None:
@@ -64,7 +64,7 @@ def probed(gateway: Gateway, label: str, seconds: float, crowd: Crowd | None = N
 
 
 def hoard(size: int) -> None:
-    """Memory while clients make the gateway hold what they do not read, and when they have gone."""
+    """Print the gateway's memory while clients make it hold what they do not read, and after they have closed."""
     with running() as gateway:
         calm = gateway.descriptors()
         before = gateway.memory()
@@ -83,19 +83,19 @@ def hoard(size: int) -> None:
         crowd.close()
         gateway.settle(calm + 64)
         at_once = gateway.memory()
-        time.sleep(GIVEN_BACK)
-        print(f"MiB when all have closed: {at_once / MIB:.0f}, {GIVEN_BACK:.0f} s later: {gateway.memory() / MIB:.0f}")
-        complain(gateway)
+        time.sleep(RETURN_TIME)
+        print(f"MiB when all have closed: {at_once / MIB:.0f}, {RETURN_TIME:.0f} s later: {gateway.memory() / MIB:.0f}")
+        print_complaints(gateway)
 
 
 def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
-    """Memory and descriptors of the gateway while it is flooded, and when that is over."""
+    """Print the gateway's memory and descriptors during a flood, and the delay of requests after it."""
     with running() as gateway:
         calm = gateway.descriptors()
         print(f"\n{total:,} {title}")
         print(f"{'done':>10}{'seconds':>9}{'MiB':>8}{'fds':>6}   fds after settling; at the start {calm}")
         began, done = time.monotonic(), 0
-        # The pool keeps what it opened: 256 connections of each upstream at most.
+        # Idle upstream connections stay in the pool.
         most = calm + 64
         for number in range(1, ROUNDS + 1):
             while done < total * number // ROUNDS and time.monotonic() < began + seconds:
@@ -107,17 +107,19 @@ def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
                 print(f"the time is over: {done:,} of {total:,}")
                 break
         print(f"p99 afterwards: {Probe(gateway.port, 2).times().p99:.2f} ms")
-        complain(gateway)
+        print_complaints(gateway)
 
 
-def complain(gateway: Gateway) -> None:
-    """Pass on what the gateway said on stderr, which should be nothing."""
+def print_complaints(gateway: Gateway) -> None:
+    """Print the gateway's complaints on stderr. There should be none."""
     for line in gateway.complaints()[:20]:
         print(f"stderr: {line}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="tools/soak", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tools/soak", description="Strain a gateway over loopback; measure delays, memory and descriptors."
+    )
     parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)}; all, if none is named")
     parser.add_argument("--clients", type=int, default=5000, help="slow clients (5000)")
     parser.add_argument("--probe", type=float, default=20.0, help="seconds of each measurement beside them (20)")

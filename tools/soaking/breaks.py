@@ -1,11 +1,11 @@
-"""Floods of things that break off. Each function does one batch, and returns how many that were."""
+"""Connections, uploads and responses that break off. Each function plays one batch and returns its size."""
 
 import contextlib
 import socket
 import struct
 
 BATCH = 50
-"""Connections of a batch, all open at the same time."""
+"""Connections in a batch, all open at the same time."""
 
 _RESET = struct.pack("ii", 1, 0)
 ABORTED = (
@@ -31,7 +31,7 @@ def _reset(sock: socket.socket) -> None:
 
 
 def aborted(port: int) -> int:
-    """Connections that are reset: at once, in a head, while answers are awaited, while one is flowing."""
+    """Connections that the client resets: at once, within a head, before a response, during one."""
     sockets = _connect(port)
     for number, sock in enumerate(sockets):
         sock.sendall(ABORTED[number % len(ABORTED)])
@@ -41,7 +41,7 @@ def aborted(port: int) -> int:
 
 
 def uploads(port: int) -> int:
-    """Uploads that end in their middle, with a reset or with FIN."""
+    """Uploads that the client ends in the middle, in turn with a reset and with FIN."""
     sockets = _connect(port)
     for sock in sockets:
         sock.sendall(UPLOAD)
@@ -57,7 +57,7 @@ def uploads(port: int) -> int:
 
 
 def upstream_resets(port: int) -> int:
-    """Requests whose upstream resets its connection: the client gets a 502, or half an answer and a reset."""
+    """Requests whose upstream resets its connection: the client gets a 502, or half a response and a reset."""
     sockets = _connect(port)
     for number, sock in enumerate(sockets):
         sock.sendall(b"GET /reset/%b HTTP/1.1\r\nHost: a.test\r\n\r\n" % RESETS[number % len(RESETS)])

@@ -1,7 +1,8 @@
-"""Slow clients, a third each: heads that trickle, bodies that trickle, answers that are hardly read.
+"""Slow clients, a third of each kind: heads that trickle, bodies that trickle, responses that are hardly read.
 
-They do just enough not to be cut for it, but for the heads, whose time is limited however they drip: those are told 408
-and come again. No event loop: each client takes its turn, once in two seconds, and never waits.
+Bodies and readers are just fast enough not to be cut off. Heads cannot be: their time is limited however they trickle,
+so these clients get a 408 and connect again. There is no event loop: each client takes a turn every two seconds and
+never blocks.
 """
 
 import socket
@@ -9,25 +10,25 @@ import time
 from collections.abc import Callable
 
 TURN = 2.0
-"""Seconds between two turns of a client."""
+"""Seconds between two turns of one client."""
 SLICES = 1000
-"""The crowd takes its turns in so many parts, to spread them over the time."""
+"""Parts into which a round of turns is divided, to spread it evenly over TURN."""
 
 Move = Callable[[socket.socket, int], object]
 
 
 def head(sock: socket.socket, turn: int) -> None:
-    """A field line a turn, and never the end."""
+    """Sends a field line each turn and never ends the head."""
     sock.send(b"X-Field-%d: some value\r\n" % turn if turn else b"GET /patient HTTP/1.1\r\nHost: a.test\r\n")
 
 
 def body(sock: socket.socket, turn: int) -> None:
-    """300 octets a second of 10 MB: a little more than `limits.body_rate` asks for."""
+    """Sends 300 octets a second of 10 MB: a little more than `limits.body_rate` demands."""
     sock.send(bytes(600) if turn else b"POST /patient HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10000000\r\n\r\n")
 
 
 def reader(sock: socket.socket, turn: int) -> None:
-    """Asks for 1 GiB and takes 2 KiB a second of it."""
+    """Requests 1 GiB and reads 2 KiB a second of it."""
     if turn:
         sock.recv(4096)
     else:
@@ -38,7 +39,7 @@ KINDS: tuple[Move, ...] = (head, body, reader)
 
 
 class SlowClient:
-    """One of them. `opened`: how many connections it has had."""
+    """A slow client. `opened`: how many connections it has made."""
 
     def __init__(self, port: int, move: Move) -> None:
         self.opened = 0
@@ -50,7 +51,7 @@ class SlowClient:
         self.opened += 1
         self._turn = 0
         sock = socket.socket()
-        # A small window, so that what it does not read stays with the gateway.
+        # A small receive window, so that what the client does not read stays in the gateway.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", self._port))
         sock.setblocking(False)
@@ -61,7 +62,7 @@ class SlowClient:
             self._move(self._sock, self._turn)
             self._turn += 1
             if self._move is not reader and self._sock.recv(4096) is not None:
-                raise ConnectionError  # whatever was said, this connection is over
+                raise ConnectionError  # a response or FIN: either way this connection is over
         except BlockingIOError:
             pass
         except OSError:
@@ -73,13 +74,13 @@ class SlowClient:
 
 
 class Crowd:
-    """So many of them, all connected."""
+    """So many slow clients, all connected."""
 
     def __init__(self, port: int, size: int) -> None:
         self.clients = [SlowClient(port, KINDS[number % len(KINDS)]) for number in range(size)]
 
     def act(self, until: Callable[[], bool]) -> None:
-        """Let them take their turns until it is over."""
+        """Take turns, at their pace, until `until()` is true."""
         began, number = time.monotonic(), 0
         while not until():
             for client in self.clients[number % SLICES :: SLICES]:

@@ -1,6 +1,6 @@
-"""A quick client: requests at a fixed rate over a few kept connections, one after the other; how long each took.
+"""A quick client: sends requests at a fixed rate over a few kept-alive connections, and measures how long each takes.
 
-It runs in a process of its own, so that what else this tool does cannot delay it:
+It runs in a process of its own, so that the rest of this tool cannot delay it:
 `python -m tools.soaking.probe PORT SECONDS` prints a line of JSON.
 """
 
@@ -13,7 +13,7 @@ import time
 from msgspec import Struct
 
 RATE = 250
-"""Requests a second: far below what the gateway can do, so that waiting is the slow clients' doing."""
+"""Requests a second: far below the gateway's capacity, so that any delay comes from the slow clients."""
 CONNECTIONS = 8
 REQUEST = b"GET /quick HTTP/1.1\r\nHost: a.test\r\nUser-Agent: probe\r\nAccept: */*\r\n\r\n"
 
@@ -47,7 +47,7 @@ def measure(port: int, seconds: float) -> Times:
 
 
 class Probe:
-    """A measurement under way."""
+    """A measurement that is running in its process."""
 
     def __init__(self, port: int, seconds: float) -> None:
         command = [sys.executable, "-m", "tools.soaking.probe", str(port), str(seconds)]
@@ -58,7 +58,7 @@ class Probe:
         return self._process.poll() is not None
 
     def times(self) -> Times:
-        """Waits for its end."""
+        """Wait for the end of the measurement and return its result."""
         out, _ = self._process.communicate()
         return Times(*json.loads(out))
 

@@ -1,8 +1,10 @@
 """The upstream of all parts, on uvloop: `python -m tools.soaking.service` prints its port and serves until killed.
 
-/large          an answer of 1 GiB, sent as fast as it is taken
-/reset/before   a reset instead of an answer;  /reset/head  in its head;  /reset/body  in its body
-anything else   takes the whole body, and says ok
+/large          a response of 1 GiB, sent as fast as the gateway takes it
+/reset/before   a reset in place of a response
+/reset/head     a reset within the response's head
+/reset/body     a reset within its body
+anything else   reads the whole body, then responds "ok"
 """
 
 import asyncio
@@ -26,7 +28,7 @@ _length = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)").search
 
 
 class Service(asyncio.Protocol):
-    """One connection. Reads Content-Length bodies only: the crowds send no others."""
+    """One connection. It reads bodies with Content-Length only: the clients of this tool send no others."""
 
     def __init__(self) -> None:
         self._head = b""

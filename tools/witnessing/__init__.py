@@ -1,6 +1,6 @@
-"""What applications see behind the gateway: `tools/witness --help`.
+"""Asks applications behind the gateway what they see: `tools/witness --help`.
 
-The servers, the list of spellings and the judgement are those of the tests, in `tests/witnesses`.
+Servers, spellings and the rules for findings are those of the tests, in `tests/witnesses`.
 
 __main__  the command
 """

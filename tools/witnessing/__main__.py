@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--front", action="append", default=[], choices=FRONTS, help="this one; may be given again")
     parser.add_argument("--list", action="store_true", help="the servers, and what they need that is missing here")
     parser.add_argument(
-        "--show", type=int, default=3, metavar="N", help="findings told of each kind and server (%(default)s)"
+        "--show", type=int, default=3, metavar="N", help="findings printed of each kind and server (%(default)s)"
     )
     parser.add_argument("--combined", type=int, default=400, metavar="N", help="combined paths (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="where chance begins (%(default)s)")
@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
 
 
 def fronts(chosen: argparse.Namespace) -> Iterator[tuple[str, Start]]:
-    """Those that were asked for and can run."""
+    """The fronts that were chosen and can run here."""
     for name in chosen.front or FRONTS:
         if missing := front_missing(name):
             print(f"without {name}: {missing}")
@@ -59,7 +59,7 @@ def folder() -> Iterator[Path]:
 
 
 def ask(server: Server, started: dict[str, Start], spellings: Sequence[Spelling]) -> dict[str, list[Finding]]:
-    """Front → what got through it to this server."""
+    """Front → findings: spellings that got through it to what this server guards."""
     found = {}
     with folder() as home, serving(server, home) as port:
         for name, start in started.items():
@@ -74,28 +74,28 @@ def row(server: Server, found: dict[str, list[Finding]]) -> str:
     return f"| {server} | {' | '.join(cells)} |"
 
 
-def listed(servers: Sequence[Server]) -> None:
+def list_servers(servers: Sequence[Server]) -> None:
     for server in servers:
         print(f"{server.name:20}{server.missing() or 'ready'}")
 
 
-def told(name: str, some: list[Finding], most: int) -> None:
-    """The findings, no more than so many of each server and kind."""
+def show_findings(name: str, some: list[Finding], most: int) -> None:
+    """Print the findings of a front, at most `most` of each server and kind."""
     print(f"\nthrough {name}: {len(some)}")
-    told = Counter[tuple[str, str]]()
+    shown = Counter[tuple[str, str]]()
     for one in some:
-        told[one.server, one.spelling.kind] += 1
-        if told[one.server, one.spelling.kind] <= most:
+        shown[one.server, one.spelling.kind] += 1
+        if shown[one.server, one.spelling.kind] <= most:
             print(f"  {one}")
 
 
 def main() -> int:
-    # So that what was started is ended: it has a process group of its own.
+    # SystemExit unwinds the context managers, which end the servers: these have process groups of their own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = arguments()
     servers = [server for server in SERVERS if not chosen.only or server.name in chosen.only]
     if chosen.list:
-        listed(servers)
+        list_servers(servers)
         return 0
     spellings = everything(chosen.combined, chosen.seed)
     started = dict(fronts(chosen))
@@ -118,7 +118,7 @@ def main() -> int:
             through.setdefault(name, []).extend(some)
     for name, some in through.items():
         if name != DIRECT:
-            told(name, some, chosen.show)
+            show_findings(name, some, chosen.show)
     for text in failed:
         print(f"\n{text}")
     return 1 if through.get("rawgate") or failed else 0

@@ -1,5 +1,5 @@
-"""A configuration that turns on all that stands before a limit: credentials of each kind, trusted proxies, CORS,
-rewrites, header rules, Upgrade, many routes and hosts."""
+"""A configuration that turns on every step before a limit: credentials of each kind, trusted proxies, CORS, rewrites,
+header rules, Upgrade, many routes and hosts."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -65,11 +65,11 @@ SPECIAL = {
     "up": 'auth = "none"\nupgrade = ["websocket", "chat"]',
     "few": 'auth = "none"\nmethods = ["GET", "POST"]',
 }
-"""What each route has of its own. Many ordinary ones stand behind them, and one that takes everything."""
+"""Special routes: name → their own lines. Many ordinary routes follow them, and last one that takes everything."""
 
 
 def configuration(lane: str, port: int) -> str:
-    """The text of a configuration, for a folder to which `write_keys` has written."""
+    """The configuration's text, for the folder in which `write_keys` has put the keys."""
     routes = [ROUTE.format(name=name) + own + "\n" for name, own in SPECIAL.items()]
     for number in range(200):
         host = f'host = "h{number % 20}.test"\n' if number % 2 else ""
@@ -88,7 +88,7 @@ def _jwk(kid: str, key: RSAPrivateKey) -> dict[str, str]:
 
 
 def write_keys(folder: Path) -> None:
-    """The key files that it names."""
+    """Write the key files that the configuration names."""
     keys = [generate_private_key(65537, 2048) for _ in KIDS]
     (folder / "keys.json").write_text(json.dumps({"keys": [_jwk(*pair) for pair in zip(KIDS, keys, strict=True)]}))
     for number, key in enumerate(keys[:3]):

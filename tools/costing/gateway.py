@@ -1,4 +1,4 @@
-"""A gateway and its upstream as processes, and the CPU time that requests take of the gateway."""
+"""A gateway and its upstream as processes, and the CPU time that a request takes in the gateway."""
 
 import socket
 import subprocess
@@ -11,24 +11,24 @@ from statistics import median
 
 from harness.gateway import Gateway, running
 from harness.wire_reader import Cut, Stream, read_response
+from tools.costing.configuration import ENVIRONMENT, configuration, write_keys
 from tools.costing.grammar import Request
-from tools.costing.setting import ENVIRONMENT, configuration, write_keys
 
 PATIENCE = 2.0
-"""Seconds without an octet after which an answer will not come."""
+"""Seconds without an octet after which no response is expected any more."""
 STRANGER, PROXY = "127.0.0.2", "127.0.0.1"
-"""Where requests come from; the second is a trusted proxy's address."""
+"""Addresses that requests come from; the second is a trusted proxy's."""
 
 
-class Stage:
-    """A gateway under measurement. `sent`: requests so far, which makes each of them another one."""
+class MeasuredGateway:
+    """A gateway whose CPU time is read. `sent`: requests so far; the number makes each request differ."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.sent = 0
 
     def cpu(self) -> int:
-        """Nanoseconds that all threads of the gateway have run, in user and system mode."""
+        """Nanoseconds of CPU time of all threads of the gateway, user and system."""
         total = 0
         for task in Path(f"/proc/{self._gateway.pid}/task").iterdir():
             with suppress(FileNotFoundError):
@@ -36,13 +36,13 @@ class Stage:
         return total
 
     def batch(self, request: Request, count: int) -> float:
-        """Microseconds of CPU that each of `count` such requests takes, its line in the log included."""
+        """Microseconds of CPU for each of `count` such requests, writing their log lines included."""
         self._gateway.log.clear()
         written = [request.octets(self.sent + number) for number in range(count)]
         self.sent += count
         before = self.cpu()
         answers = self._play(request, written)
-        with suppress(AssertionError):  # who is cut off without an answer may have no line
+        with suppress(AssertionError):  # a request that is cut off without a response may have no line
             self._gateway.wait(lambda: len(self._gateway.log) >= answers, patience=PATIENCE)
         return (self.cpu() - before) / 1000 / count / request.copies
 
@@ -51,14 +51,14 @@ class Stage:
         return median(self.batch(request, count) for _ in range(batches))
 
     def outcome(self, request: Request) -> str:
-        """What became of one such request: status and reason of its log line."""
+        """Status and reason in the log line of one such request."""
         self.batch(request, 1)
         lines = self._gateway.log
         return f"{lines[0]['status']} {lines[0]['reason']}" if lines else "no answer"
 
     def _play(self, request: Request, written: list[bytes]) -> int:
-        """Send them one after the other, on as few connections as the gateway allows. Returns how many were answered,
-        or will have a line in the log for another reason."""
+        """Send them one after the other, on as few connections as the gateway allows. Returns how many log lines to
+        expect."""
         answers = 0
         while written:
             with self._connect(request) as sock:
@@ -74,7 +74,7 @@ class Stage:
 
 
 def _exchange(sock: socket.socket, stream: Stream, request: Request, octets: bytes) -> tuple[int, bool]:
-    """How many answers came, and whether the connection can be used again."""
+    """Returns how many log lines to expect, and whether the connection can be used again."""
     with suppress(OSError):  # refused while it was being sent
         sock.sendall(octets)
     for number in range(request.copies):
@@ -90,8 +90,8 @@ def _exchange(sock: socket.socket, stream: Stream, request: Request, octets: byt
 
 
 @contextmanager
-def staged(lane: str) -> Iterator[Stage]:
-    """A gateway with this parser, and its upstream."""
+def measured_gateway(lane: str) -> Iterator[MeasuredGateway]:
+    """A gateway with this parser lane, and its upstream."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         service = subprocess.Popen([sys.executable, "-m", "tools.costing.upstream"], stdout=subprocess.PIPE, text=True)
@@ -100,4 +100,4 @@ def staged(lane: str) -> Iterator[Stage]:
         write_keys(folder)
         port = int(service.stdout.readline()) if service.stdout else 0
         gateway = stack.enter_context(running(folder, configuration(lane, port), ENVIRONMENT))
-        yield Stage(gateway)
+        yield MeasuredGateway(gateway)

@@ -1,4 +1,4 @@
-"""The gateway and its upstream as processes, and what the gateway takes of the machine."""
+"""The gateway and its upstream as processes; the gateway's CPU time, memory and descriptors."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PATIENCE = 30.0
-"""Seconds for a start, and for connections to be gone after a flood."""
+"""Seconds to wait for a start, and after a flood for connections to be closed."""
 
 CONFIG = """
 [gateway]
@@ -20,8 +20,8 @@ limits = {{ body = "16MiB", connections = 12000 }}
 [upstreams.quick]
 targets = ["http://127.0.0.1:{port}"]
 
-# Each slow upload and download holds an upstream connection: here they have their own pool, so that what is measured is
-# the gateway and not a queue.
+# Each slow upload and download holds an upstream connection. They have a pool of their own, so that quick requests are
+# not measured while they wait in its queue.
 [upstreams.patient]
 targets = ["http://127.0.0.1:{port}"]
 max_connections = 8192
@@ -40,7 +40,7 @@ auth = "none"
 
 
 class Gateway:
-    """A running gateway. `port`: where it listens; `said`: its stderr, a file."""
+    """A running gateway. `port`: where it listens; `said`: the file that holds its stderr."""
 
     def __init__(self, pid: int, port: int, said: Path) -> None:
         self.pid = pid
@@ -56,25 +56,25 @@ class Gateway:
         return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def cpu(self) -> float:
-        """Seconds so far."""
+        """Seconds of CPU time since its start."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / 100
 
     def settle(self, most: int) -> None:
-        """Wait until it holds no more than so many descriptors, or for PATIENCE."""
+        """Wait until it holds at most so many descriptors, for up to PATIENCE."""
         ends = time.monotonic() + PATIENCE
         while self.descriptors() > most and time.monotonic() < ends:
             time.sleep(0.1)
 
     def complaints(self) -> list[str]:
-        """Lines of its stderr that are no report of its start."""
+        """The lines on its stderr, without those that report its start."""
         lines = self.said.read_text().splitlines()
         return [line for line in lines if not re.match(r"rawgate: (listening on|ready|warning)", line)]
 
 
 @contextmanager
 def running() -> Iterator[Gateway]:
-    """A gateway with its upstream. Its log goes nowhere."""
+    """A gateway and its upstream. The access log is discarded."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         service = _start(stack, [sys.executable, "-m", "tools.soaking.service"], stdout=subprocess.PIPE)

@@ -1,0 +1,85 @@
+"""The first Python code of the single file: makes compiled modules importable, then calls rawgate.
+
+zipimport reads Python modules from the archive, but the system loads shared objects from files only. So each shared
+object is copied into a file in memory (memfd_create(2)) when it is first imported. Nothing is written to a disk: there
+is nothing to clean up, however the process ends, and no folder has to be writable or allow execution.
+
+The archive holds them as `shared/DOTTED.NAME`. `shared/libraries/NAME` are the libraries that they need beyond the C
+library, and `shared/needs` says which module needs which. The system's loader accepts a library that is already in
+memory in place of the one that it looks for, because it compares the names inside (DT_SONAME).
+
+The modules that this one imports, and `zlib`, are stored uncompressed, since nothing compressed can be read before
+`zlib`.
+
+Its name in the archive, `rawgate_loader`, and the launcher's module `rawgate_libraries` cannot be taken for a module
+that a configuration in Python imports.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from types import ModuleType
+from zipimport import zipimporter
+
+ARCHIVE = "/proc/self/exe"
+
+load = import_module("rawgate_libraries").load
+"""The launcher's function: loads a shared library and keeps it loaded."""
+
+
+class SharedObjectFinder:
+    """Finds compiled modules in the archive (`sys.meta_path`)."""
+
+    def __init__(self, archive: zipimporter) -> None:
+        self._archive = archive
+        needs = archive.get_data("shared/needs").decode()
+        self._needs = {name: needed for name, *needed in (line.split() for line in needs.splitlines())}
+        self._loaded: set[str] = set()
+        self._copies = 0
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name not in self._needs:
+            return None
+        for library in self._needs[name]:
+            if library not in self._loaded:
+                copy, place = self._in_memory(f"libraries/{library}")
+                load(place)
+                os.close(copy)
+                self._loaded.add(library)
+        loader = MemoryFileLoader(name, *self._in_memory(name))
+        return ModuleSpec(name, loader, origin=loader.path)
+
+    def _in_memory(self, name: str) -> tuple[int, str]:
+        """Copy one entry into memory. Returns the descriptor, and a path to it that is used once only: the system's
+        loader remembers paths, and a descriptor's number is reused after it was closed."""
+        copy = os.memfd_create(name.rpartition("/")[2])
+        content = memoryview(self._archive.get_data(f"shared/{name}"))
+        while content:
+            content = content[os.write(copy, content) :]
+        self._copies += 1
+        return copy, f"/proc/self/{'./' * self._copies}fd/{copy}"
+
+
+class MemoryFileLoader(ExtensionFileLoader):
+    """Loads a module, then closes the descriptor of its file in memory."""
+
+    def __init__(self, name: str, copy: int, path: str) -> None:
+        super().__init__(name, path)
+        self._copy = copy
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        try:
+            return super().create_module(spec)
+        finally:
+            os.close(self._copy)
+
+
+sys.meta_path.append(SharedObjectFinder(zipimporter(ARCHIVE)))
+
+from rawgate.cli.main import main  # noqa: E402 - only now it can be imported
+
+sys.exit(main())
