@@ -9,7 +9,6 @@ their part: `benchmarks/run` measures that.
 """
 
 import argparse
-import asyncio
 import os
 import secrets
 import sys
@@ -18,25 +17,19 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
-from secrets import randbelow, randbits
 from typing import TypeVar
 
 from msgspec import json
-from suite.contenders import FILES, filled
 from suite.tokens import write_tokens
+from whole import CONNECTIONS, Scene, Whole, answer, batches, browser_head, small_head
 
 from rawgate import errors
-from rawgate.config.load import load
-from rawgate.config.model import Config, Jwt
+from rawgate.config.model import Jwt
 from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
-from rawgate.net.client import SURE_TO_FIT, ClientConnection
-from rawgate.net.generation import Generation, ListenerOptions
-from rawgate.net.listener import ClientConnections
-from rawgate.net.upstream import UpstreamConnection
+from rawgate.net.client import SURE_TO_FIT
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.policy import paths
-from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
 from rawgate.relay.endpoints import Endpoint, Place
@@ -45,48 +38,12 @@ from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.serve.clock import HttpDate, RequestIds
-from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules, reply, request_head, response_tail
+from rawgate.wire import RequestReader, ResponseReader, ResponseRules, reply, request_head, response_tail
 
 INPUTS = 1000
 PEER = Peer("127.0.0.1", "127.0.0.1:50412")
 Input = TypeVar("Input")
 Row = tuple[str, float]
-
-BROWSER = (
-    b'Connection: keep-alive\r\nsec-ch-ua: "Chromium";v="126", "Not.A/Brand";v="24"\r\nsec-ch-ua-mobile: ?0\r\n'
-    b'sec-ch-ua-platform: "Linux"\r\nDNT: 1\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, '
-    b"like Gecko) Chrome/126.0 Safari/537.36\r\nAccept: text/html,application/xhtml+xml,application/xml;q=0.9,"
-    b"image/avif,image/webp,*/*;q=0.8\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: navigate\r\n"
-    b"Sec-Fetch-Dest: document\r\nAccept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n"
-)
-
-
-def small_head(token: bytes = b"") -> bytes:
-    """What wrk/plain.lua and wrk/tokens.lua send."""
-    bearer = b"Authorization: Bearer " + token + b"\r\nX-Debug: 1\r\n" if token else b""
-    path = b"/api/users/%d/orders?page=%d&q=%x" % (randbelow(10**6), randbelow(99), randbits(31))
-    return (
-        b"GET " + path + b" HTTP/1.1\r\nHost: bench.test\r\nAccept: application/json\r\nUser-Agent: bench/1.0\r\n"
-        + bearer + b"X-Trace: " + secrets.token_hex(16).encode() + b"\r\n\r\n"
-    )  # fmt: skip
-
-
-def browser_head() -> bytes:
-    """What wrk/browser.lua sends."""
-    cookie = b"Cookie: theme=dark; session=" + secrets.token_hex(16).encode() + b"\r\n"
-    path = b"/shop/%d/orders?page=2" % randbelow(10**6)
-    return b"GET " + path + b" HTTP/1.1\r\nHost: bench.test\r\n" + BROWSER + cookie + b"\r\n"
-
-
-def answer() -> bytes:
-    """What upstream/nginx.conf answers."""
-    ident = secrets.token_hex(16).encode()
-    body = b'{"id":"' + ident + b'","path":"/v2/users/7/orders","user":""}'
-    return (
-        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 02 Jun 2025 10:00:00 GMT\r\nContent-Type: application/json\r\n"
-        b"Content-Length: %d\r\nConnection: keep-alive\r\nX-Answer-Id: %b\r\nX-Powered-By: upstream\r\n"
-        b"Cache-Control: private, max-age=0\r\n\r\n%b" % (len(body), ident, body)
-    )
 
 
 def nanoseconds(function: Callable[[Input], object], inputs: Sequence[Input], repeats: int) -> float:
@@ -118,45 +75,6 @@ class Bench:
     def add(self, name: str, function: Callable[[Input], object], inputs: Sequence[Input], each: float = 1) -> None:
         """`each`: how many times one call does the work."""
         self.rows.append((name, nanoseconds(function, inputs, self._repeats) / each))
-
-
-class Scene:
-    """The configuration of a contender, compiled, with readers of both lanes."""
-
-    def __init__(self, file: str, secret: bytes, directory: Path) -> None:
-        path = directory / file
-        values = {"port": "8080", "upstream": "3001", "parser": "fast", "max": "1000000", "window": "60s"}
-        path.write_text(filled((FILES / "rawgate" / file).read_text(), values))
-        draft = load(path, {"JWT_SECRET": secret.decode()})
-        problems = list(draft.problems)
-        date = HttpDate()
-        gate = None
-        if draft.config is not None:
-            gate = compile_gate(draft.config, new_id=RequestIds(), date=date, problems=problems, warnings=[])
-        if draft.config is None or gate is None or problems:
-            raise SystemExit("\n".join(draft.report(problems)))
-        self.config: Config = draft.config
-        self.gate = gate
-        self.date = date
-
-    def request_rules(self, *, fast: bool) -> RequestRules:
-        limits, gate = self.config.gateway.limits, self.gate
-        return RequestRules(
-            limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.removable
-        )
-
-    def response_rules(self, *, fast: bool) -> ResponseRules:
-        limits = self.config.gateway.limits
-        return ResponseRules(limits.head, limits.headers, self.gate.response_wanted, fast, self.gate.response_removable)
-
-    def requests(self, heads: Sequence[bytes]) -> list[RequestHead]:
-        reader = RequestReader(self.request_rules(fast=True))
-        return [head for octets in heads if (head := reader.feed(octets)) is not None]
-
-    def responses(self, answers: Sequence[bytes]) -> list[ResponseHead]:
-        rules = self.response_rules(fast=True)
-        reader = ResponseReader(rules)
-        return [head for octets in answers if (head := reader.feed(octets, b"GET")) is not None]
 
 
 def wire(bench: Bench, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
@@ -300,76 +218,12 @@ def relay(
     bench.add("exchange, start to end (with response parse, on_response, writes)", exchange, given)
 
 
-class _Transport(asyncio.Transport):
-    """Takes everything at once."""
-
-    def write(self, data: object) -> None: ...
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
-CONNECTIONS = 50
-
-
-async def _turn() -> None:
-    """One turn of the loop: what was to be called soon is called."""
-
-
-def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
-    """All of rawgate's code for a request, both protocols of `net` included, without loop, sockets and log thread.
-
-    Fifty client connections in turn, each with its upstream connection, as they come out of one poll of the loop: first
-    all requests, then all answers.
-    """
-    loop = asyncio.new_event_loop()
-    upstreams: list[UpstreamConnection] = []
-
-    def dial(pool: Pool, waiter: Waiter) -> None:
-        upstream = UpstreamConnection(pool, pool.endpoints.all[0], scene.response_rules(fast=True))
-        upstream.connection_made(_Transport())
-        upstreams.append(upstream)
-        loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())
-
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    connections = ClientConnections(
-        loop=loop,
-        date=scene.date,
-        new_id=RequestIds(),
-        # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
-        log=AccessLog(descriptor, capacity=0),
-        generation=Generation(
-            scene.gate.decide,
-            scene.request_rules(fast=True),
-            scene.response_rules(fast=True),
-            {"service": Pool(UpstreamOptions(name="service", places=(Place(host="127.0.0.1", port=1),)), dial)},
-            ListenerOptions(),
-            ClientOptions(),
-        ),
-    )
-    clients = [ClientConnection(connections) for _ in range(CONNECTIONS)]
-    for client, head in zip(clients, heads, strict=False):
-        client.connection_made(_Transport({"peername": ("127.0.0.1", 50412)}))
-        client.data_received(head)
-    loop.run_until_complete(_turn())
-    for upstream, octets in zip(upstreams, answers, strict=False):
-        upstream.data_received(octets)
-
-    def serve(batch: list[tuple[bytes, bytes]]) -> None:
-        for client, (head, _) in zip(clients, batch, strict=True):
-            client.data_received(head)
-        for upstream, (_, octets) in zip(upstreams, batch, strict=True):
-            upstream.data_received(octets)
-
-    pairs = list(zip(heads, answers, strict=True))
-    batches = [pairs[at : at + CONNECTIONS] for at in range(0, len(pairs), CONNECTIONS)]
-    bench.add(f"whole request, {name}", serve, batches, each=CONNECTIONS)
-    for client in clients:
-        client.connection_lost(None)
-    os.close(descriptor)
-    loop.close()
+def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes]) -> None:
+    turns = iter(heads)
+    given = batches(lambda: (next(turns), answer()), len(heads) // CONNECTIONS)
+    served = Whole(scene, given[0][0])
+    bench.add(f"whole request, {name}", served.serve, given, each=CONNECTIONS)
+    served.close()
 
 
 def log(bench: Bench) -> None:
@@ -416,8 +270,8 @@ def main() -> int:
     full_forwards = decide(bench, "full pipeline, tokens remembered", full, bearing, answers)
     write(bench, full_forwards, full.responses(answers))
     relay(bench, plain, heads, forwards, answers)
-    whole(bench, "plain", plain, heads, answers)
-    whole(bench, "full pipeline, tokens remembered", full, bearing, answers)
+    whole(bench, "plain", plain, heads)
+    whole(bench, "full pipeline, tokens remembered", full, bearing)
     log(bench)
     sys.stdout.write(table(bench.rows) + "\n")
     if arguments.json:

@@ -13,7 +13,8 @@
     page         the HTML page
 
 Beside it: contenders/ (a file for each), upstream/ (the services behind them), wrk/ (scripts) and clients/ (programs
-that do what wrk cannot), stages.py, limiter_compare.py and jwt_compare.py (one function beside another, no server).
+that do what wrk cannot), stages.py, limiter_compare.py and jwt_compare.py (one function beside another, no server),
+whole.py and count.py (a whole request without sockets: its time, its instructions).
 
 Method
 - The servers measured run on one core (`taskset`), the load generator and the upstream on the others.
