@@ -61,7 +61,6 @@ class Flow(ABC):
     over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
     keep_open     the client's connection may serve another request
     linger        the client may still be sending: read on for a while before closing
-    was_reset     the client's connection has been reset
 
     While it lasts:
 
@@ -99,7 +98,6 @@ class Flow(ABC):
         "upstream_full",
         "upstream_pace",
         "wants_body",
-        "was_reset",
     )
 
     def __init__(
@@ -128,7 +126,6 @@ class Flow(ABC):
         self.wants_body = False
         self.keep_open = False
         self.linger = False
-        self.was_reset = False
         self.upstream_full = False
         self.client_ended = False
         self.upstream_ended = False
@@ -254,7 +251,6 @@ class Flow(ABC):
         self.keep_open = False
         is_gone = reason is errors.CLIENT_GONE
         if is_gone or not shows:
-            self.was_reset = True
             self.client.reset()
         self.finish(OVER, reason, now, status=reason.status if is_gone else self.status)
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from harness.fake_loop import FakeLoop, FakeTransport
-from rawgate.net.transports import write_backlog
+from rawgate.net.transports import UNIX, peer_of, write_backlog
 
 
 class Nobody(asyncio.Protocol):
@@ -65,3 +65,19 @@ def test_a_socket_that_is_gone_holds_nothing() -> None:
     end.backlog = 5
     assert write_backlog(end) == 5
     assert write_backlog(transport(cast("socket.socket", None))) == 0
+
+
+def test_who_is_at_the_other_end(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    names = {"socket": ours, "peername": ours.getpeername()}
+    end = transport(ours)
+    end.get_extra_info = lambda name, default=None: names.get(name, default)  # type: ignore[method-assign]
+    peer = peer_of(end)
+    if ours.family == socket.AF_UNIX:
+        assert peer == UNIX
+    else:
+        assert peer is not None
+        assert (peer.address, peer.text) == ("127.0.0.1", f"127.0.0.1:{theirs.getsockname()[1]}")
+        # Reset before it was accepted: the socket has no peer.
+        names["peername"] = None
+        assert peer_of(end) is None

@@ -294,11 +294,17 @@ def test_closing_waits_for_nobody(world: World, backlog: int, reset: bool) -> No
     assert (transport.was_reset, transport.was_closed) == (reset, not reset)
 
 
+def test_little_is_buffered_for_a_service_that_does_not_take_it(world: World) -> None:
+    world.exchange()
+    assert world.transports[0].limits == (64 * 1024, 16 * 1024)
+
+
 def test_what_is_asked_of_a_lost_connection_does_nothing(world: World) -> None:
     world.exchange()
     upstream, transport = world.upstreams[0], world.transports[0]
     transport.breaks()
     sent = transport.sent
+    assert upstream.write_backlog() == 0
     upstream.write(b"x")
     upstream.pause()
     upstream.resume()
@@ -334,7 +340,10 @@ def test_the_representation_says_in_which_state_it_is(world: World) -> None:
 
 
 def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(world: World) -> None:
-    reaper = IdleReaper(cast("asyncio.AbstractEventLoop", world.loop), [world.pool])
+    chores: list[float] = []
+    loop = cast("asyncio.AbstractEventLoop", world.loop)
+    reaper = IdleReaper(loop, [world.pool], lambda: chores.append(world.loop.now))
+    begun = world.loop.now
     world.exchange()
     transport = world.transports[0]
     transport.receives(OK)
@@ -344,5 +353,6 @@ def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(world: World) -
     world.loop.passes(REAP_EVERY)
     assert transport.was_closed
     assert world.pool.size == 0
+    assert chores == [begun + REAP_EVERY, begun + 2 * REAP_EVERY]
     reaper.stop()
     assert world.loop.timers == []

@@ -29,8 +29,9 @@ from rawgate.config.model import (
 )
 from rawgate.errors import CORS_REFUSED, INTERNAL, OK, Problem
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead, ResponseHead
+from rawgate.policy import gate as gate_module
 from rawgate.policy.compile import compile_gate
-from rawgate.policy.gate import Gate, pick_upgrade
+from rawgate.policy.gate import Gate, LimitLines, pick_upgrade
 from rawgate.policy.paths import compile_normaliser
 
 SECRET = b"a secret of more than 32 octets, for tests"
@@ -420,7 +421,9 @@ def test_429_tells_when_to_come_back() -> None:
         "x-ratelimit-reset: 1",
         "Retry-After: 1",
     ]
-    assert response(kept[0], {"ratelimit": b"theirs"})[-5:] == [
+    sent = response(kept[0], {"ratelimit": b"theirs"})
+    assert not any("theirs" in line for line in sent)
+    assert sent[-5:] == [
         'RateLimit: "my \\"route\\"";r=1;t=1',
         *lines(refusal.fields)[1:3],
         "x-ratelimit-remaining: 1",
@@ -436,6 +439,13 @@ def test_a_window_is_told_that_a_client_may_rely_on(window: float, told: int) ->
     for turn in range(50):
         decision = forward(decide(gate, request("/a"), now=100.0 + turn * told))
         assert f'RateLimit-Policy: "/a";q=1;w={told}' in lines(decision.fields)
+
+
+def test_only_so_many_lines_of_a_limit_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_module, "_LIMIT_LINES", 2)
+    limit = LimitLines("a", RateLimit(5, 60.0))
+    assert [limit[number, 1].count(b"x-ratelimit-remaining: %d\r\n" % number) for number in range(4)] == [1] * 4
+    assert set(limit) == {(0, 1), (1, 1)}
 
 
 def test_limits_of_two_routes_are_two() -> None:
@@ -930,6 +940,7 @@ def test_host_passes_when_asked() -> None:
             "doubles the time",
         ),
         ((route("/"), route("/b")), ("routes", 1), "never be reached"),
+        ((route("/b;c"),), ("routes", 0, "prefix"), "has parameters"),
         ((route("/b", auth="jwt.nobody"),), ("routes", 0, "auth"), "names no verifier"),
         ((route("/b", auth="nonsense"),), ("routes", 0, "auth"), "names no verifier"),
         ((Route(prefix="/b", upstream="x", auth="none"),), ("routes", 0, "upstream"), "not an upstream"),
@@ -941,6 +952,11 @@ def test_problems(routes: tuple[Route, ...], path: tuple[str | int, ...], words:
     problems = problems_of(config(*routes))
     assert [problem.path for problem in problems] == [path]
     assert words in problems[0].message
+
+
+def test_routes_that_cannot_be_matched_are_not_compared_with_each_other() -> None:
+    problems = problems_of(config(route("/a//"), route("/b//")))
+    assert [problem.path for problem in problems] == [("routes", 0, "prefix"), ("routes", 1, "prefix")]
 
 
 def test_all_problems_at_once() -> None:

@@ -83,6 +83,11 @@ def up(
     return octets.decode().split("\r\n")[:-1]
 
 
+def test_wire_is_told_which_fields_may_have_to_go() -> None:
+    told = compile_untrusted(["X-Team", "X-Internal-*"]).with_overrides().removable
+    assert {b"x-team", b"x-internal-*", b"x-real-ip", b"x-original-*", b"x-http-method-override"} <= told
+
+
 def test_a_plain_request() -> None:
     assert up(passthrough=[b"User-Agent: curl", b"accept: */*"], user="alice") == [
         "GET /v2?q HTTP/1.1",

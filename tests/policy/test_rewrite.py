@@ -114,6 +114,16 @@ def _fails_twice(path: str) -> str:
     raise _UnshowableError
 
 
+class _TwoLines:
+    def __repr__(self) -> str:
+        return "two\nlines"
+
+
+def test_what_is_shown_stays_on_one_line_and_whole() -> None:
+    said = compile_function(lambda path: cast("str", _TwoLines()), sendable)(b"/a", b"/a")
+    assert str(said).startswith("the rewrite function returned two\\nlines, which is")
+
+
 def test_what_cannot_be_shown_is_a_failure_like_any_other() -> None:
     said = compile_function(_fails_twice, sendable)(b"/a", b"/a")
     assert str(said).startswith("the rewrite function raised a _UnshowableError that cannot be shown at ")

@@ -187,6 +187,12 @@ def test_unreachable_routes_are_problems(routes: list[Route], unreachable: list[
     assert all("can never be reached" in problem.message for problem in problems)
 
 
+@pytest.mark.parametrize(("name", "told"), [("", "'/'"), ("all", "'all'")])
+def test_the_route_that_hides_another_is_told_by_its_name_or_its_prefix(name: str, told: str) -> None:
+    _, (problem,) = router(Route(prefix="/", upstream="users", auth="none", name=name), route("/a"))
+    assert f" the route {told} before it " in problem.message
+
+
 def test_host_of_an_authority() -> None:
     assert host_of(b"A.Test.:80") == b"a.test"
     spellings = [b"[2001:DB8::1]:80", b"[2001:db8:0:0:0:0:0:1]", b"[2001:0db8::0001]", b"[2001:db8::0.0.0.1]:8"]

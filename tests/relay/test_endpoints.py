@@ -107,6 +107,15 @@ def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
     assert said == ["a:80 cannot be reached: connection refused", "a:80 can be reached again"]
 
 
+@pytest.mark.parametrize(("again", "told"), [(UNHEALTHY_FOR - 0.001, False), (UNHEALTHY_FOR, True)])
+def test_one_that_was_back_is_told_again_after_a_while(again: float, told: bool) -> None:
+    of, said = endpoints(1)
+    of.failed(of.all[0], "timed out", 0.0)
+    of.answered(of.all[0], ANY)
+    of.failed(of.all[0], "timed out", again)
+    assert len(said) == 2 + told
+
+
 def test_one_that_comes_and_goes_all_the_time_is_told_seldom_and_truly_in_the_end() -> None:
     of, said = endpoints(1)
     for step in range(100):

@@ -18,6 +18,7 @@ from rawgate.relay.endpoints import ANY, Place
 from rawgate.relay.exchange import (
     ANSWERED,
     INTERIM_LIMIT,
+    LARGE,
     MADE_WAY,
     NOT_SENT,
     NOT_TAKEN,
@@ -718,6 +719,14 @@ def test_a_client_that_trickles_is_refused_and_one_above_the_rate_is_not() -> No
     assert w.exchange.expire(w.now) == w.now + RATE_SPAN
 
 
+def test_the_rate_is_counted_anew_once_the_response_is_whole() -> None:
+    w, _ = sending()
+    w.passes(6.0)
+    w.down(OK_HEAD + b"ok")
+    assert w.exchange.phase is UPLOADING
+    assert w.exchange.expire(w.now) == w.now + RATE_SPAN
+
+
 def test_the_rate_is_not_counted_while_we_do_not_read() -> None:
     w = World(b"POST", 100_000, body_limit=100_000)
     w.connected()
@@ -776,13 +785,36 @@ def test_after_a_100_the_client_has_its_whole_time() -> None:
     assert w.outcome() == (errors.BODY_TIMEOUT, 408)
 
 
+@pytest.mark.parametrize(("octets", "told"), [(LARGE - 1, False), (LARGE, True)])
+def test_a_client_is_told_of_a_large_body(octets: int, told: bool) -> None:
+    w = World(b"POST", octets, body_limit=LARGE)
+    w.connected()
+    assert w.client.expects_large_body is told
+
+
 # ── retry ──
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "careful"), [(b"GET", 0, False), (b"DELETE", 0, False), (b"PUT", 5, True), (b"POST", 0, True)]
+)
+def test_a_request_that_cannot_be_sent_twice_gets_no_connection_that_has_ended(
+    method: bytes, body: int, careful: bool
+) -> None:
+    before = World()
+    upstream = before.connected()
+    before.down(OK_HEAD + b"ok")
+    upstream.spoilt = True
+    World(method, body, pool=before.pool).start()
+    assert upstream.closed is careful
+    assert len(before.dials) == careful
 
 
 def test_a_request_on_a_dead_idle_connection_is_sent_again_once() -> None:
     w = World()
-    w.connected(used=True)
-    w.exchange.upstream_lost(w.now)
+    first = w.connected(used=True)
+    w.exchange.upstream_eof(w.now)
+    assert first.was_reset
     assert w.exchange.phase is LEASING
     assert not w.client.over
     second = w.port(used=True)
@@ -1090,6 +1122,13 @@ def test_a_tunnel_passes_octets_both_ways_and_half_closes() -> None:
     assert (w.exchange.bytes_in, w.exchange.bytes_out) == (4, 13)
     assert not w.exchange.keep_open
     assert w.pool.size == 0
+
+
+def test_a_tunnel_that_is_given_up_is_reset_on_both_sides() -> None:
+    w, upstream = tunnel()
+    w.exchange.give_up(errors.DRAINING, w.now)
+    assert w.outcome() == (errors.DRAINING, 101)
+    assert (w.client.was_reset, upstream.was_reset) == (True, True)
 
 
 def test_a_tunnel_does_not_hold_a_slot_of_the_pool() -> None:

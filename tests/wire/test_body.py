@@ -220,6 +220,13 @@ def test_counted(payload: bytes, behind: bytes, step: int) -> None:
     assert body.rest + data[index:] == behind
 
 
+def test_behind_a_counted_body_there_is_no_payload() -> None:
+    body = CountedBody(2)
+    assert body.feed(b"ok") == b"ok"
+    assert body.feed(b"GET /") == b""
+    assert (body.done, body.rest) == (True, b"GET /")
+
+
 def test_counted_payload_is_not_copied() -> None:
     body = CountedBody(10)
     first, last = b"a" * 4, b"b" * 6

@@ -530,6 +530,14 @@ def test_target_limit(fast: bool, read_request: Read, portionings: Cut) -> None:
         assert read_request(portions, fast, target=7)[0] == (414, "target_too_long")
 
 
+def test_fields_that_concern_the_connection_are_short(fast: bool, read_request: Read) -> None:
+    host, connection = b"Host: a", b"Connection: keep-alive, x-"
+    room = 2048 - len(host) - len(connection)
+    for count, status in ((room, None), (room + 1, 400)):
+        head, _ = read_request([b"\r\n".join([b"GET / HTTP/1.1", host, connection + b"a" * count, b"", b""])], fast)
+        assert (head[0] if isinstance(head, tuple) else None) == status
+
+
 def test_target_limit_comes_before_the_head_limit_and_does_not_wait(fast: bool, read_request: Read) -> None:
     octets = b"GET /" + b"a" * 20000
     assert read_request([octets], fast)[0] == (414, "target_too_long")
