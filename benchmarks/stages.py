@@ -25,7 +25,7 @@ from whole import CONNECTIONS, Scene, Whole, answer, batches, browser_head, smal
 
 from rawgate import errors
 from rawgate.config.model import Jwt
-from rawgate.message import Forward, Octets, Peer, RequestHead, ResponseHead
+from rawgate.message import Forward, LocalReply, Octets, Peer, RequestHead, ResponseHead
 from rawgate.net.client import SURE_TO_FIT
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
@@ -144,8 +144,8 @@ def write(bench: Bench, forwards: Sequence[Forward], responses: Sequence[Respons
     reason = errors.RATE_LIMITED
     bench.add(
         "write reply, 429",
-        lambda forward: reply(429, reason, "", forward.request_id, b"", date=date, head_only=False, connection=b""),
-        forwards,
+        lambda local: reply(local, date=date, head_only=False, connection=b""),
+        [LocalReply(reason.status, reason, b"", "", "", forward.request_id, "") for forward in forwards],
     )
 
 

@@ -271,15 +271,28 @@ Down = Callable[[Forward, ResponseHead], bytes]
 class LocalReply:
     """The decision to reply here, without the upstream.
 
-    status    of a refusal: the status of its reason; 2xx for preflights, `OPTIONS *` and the like
+    status    of a refusal: the status of its reason; 2xx for preflights, `OPTIONS *` and the like; 200–599
     reason    OK, or why the request is refused; the body of a refusal (problem+json) is made from it
     fields    further field lines, each with its CRLF
     detail    replaces the sentence of the reason when not empty
     route     name, or "" when none was selected
     note      for the log and the operator only; the client never sees it
+    body      octets, in place of what would be made from the reason
+    content_type  of `body`, as in Content-Type; b"" for none
     """
 
-    __slots__ = ("client_id", "detail", "fields", "note", "reason", "request_id", "route", "status")
+    __slots__ = (
+        "body",
+        "client_id",
+        "content_type",
+        "detail",
+        "fields",
+        "note",
+        "reason",
+        "request_id",
+        "route",
+        "status",
+    )
 
     def __init__(
         self,
@@ -291,6 +304,8 @@ class LocalReply:
         request_id: str,
         client_id: str,
         note: str = "",
+        body: bytes = b"",
+        content_type: bytes = b"",
     ) -> None:
         self.status: Final = status
         self.reason: Final = reason
@@ -300,6 +315,8 @@ class LocalReply:
         self.request_id: Final = request_id
         self.client_id: Final = client_id
         self.note: Final = note
+        self.body: Final = body
+        self.content_type: Final = content_type
 
 
 class Pending(ABC):

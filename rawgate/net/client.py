@@ -196,6 +196,8 @@ class ClientConnection(ClientPort):
             self._flow.client_eof(monotonic())
         if self._flow is not None:
             self._flow.client_lost(monotonic())
+        if self._full:
+            self._request.cut(errors.CLIENT_GONE)
         if self._accounted:
             self._connections.buffers.account(self, 0)
         self._connections.leave(self)
@@ -215,9 +217,13 @@ class ClientConnection(ClientPort):
         self.account()
         if self._flow is not None:
             self._flow.client_has_room(monotonic())
-        elif self._state is FULL:
+            return
+        self._request.taken()
+        if self._state is FULL:
             self._rest(monotonic())
             self._inbound.read_on()
+        elif self._state is LINGERING:
+            self._linger_for(LINGER, monotonic())
 
     # ── the port ──
 
@@ -410,7 +416,7 @@ class ClientConnection(ClientPort):
         a body is the last one on its connection."""
         bodiless = head.body == NO_BODY
         keep = bodiless and not head.close and not self.last
-        self._request.reply(local, keep=keep)
+        self._write_reply(local, keep=keep)
         if keep:
             self._rest(now)
         elif self._inbound.held or not bodiless:
@@ -421,8 +427,14 @@ class ClientConnection(ClientPort):
     def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
         """Reply to what never became a decision (a malformed head, a deadline, a limit of the gateway), and end the
         connection: where the next request begins is unknown, or unwanted."""
-        self._request.refuse(reason, detail)
+        self._write_reply(self._request.refusal(reason, detail), keep=False)
         self._linger(now, linger)
+
+    def _write_reply(self, local: LocalReply, *, keep: bool) -> None:
+        """Its record is written when the client has taken it: at once, unless it is large and the client slow."""
+        self._request.reply(local, keep=keep)
+        if not self._full:
+            self._request.taken()
 
     # ── a decision that waits ──
 
@@ -507,6 +519,8 @@ class ClientConnection(ClientPort):
             flow.client_lost(monotonic(), HELD_TOO_MUCH)
         elif state is PENDING:
             self._forget_pending(HELD_TOO_MUCH)
+        else:
+            self._request.cut(errors.CLIENT_GONE, HELD_TOO_MUCH)
         reset_transport(self._transport)
 
     # ── endings ──
@@ -526,6 +540,13 @@ class ClientConnection(ClientPort):
             self.account()
         self._transport.write_eof()
         self._inbound.read_on()
+        if self._full:
+            self._await_sending(now)
+        else:
+            self._linger_for(span, now)
+
+    def _linger_for(self, span: float, now: float) -> None:
+        """The client has taken the response, and has so much time to end."""
         self._due = now + (min(span, REFUSED_LINGER) if self._connections.draining else span)
         self._timer.arm(self._due)
 
@@ -546,7 +567,7 @@ class ClientConnection(ClientPort):
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
         is set."""
-        if self._state is IDLE or self._state is LINGERING:
+        if self._state is IDLE or (self._state is LINGERING and not self._full):
             self.close()
 
     def give_up(self) -> None:
@@ -563,6 +584,7 @@ class ClientConnection(ClientPort):
         elif state is PENDING:
             self._refuse_pending(now, errors.DRAINING)
         if stuck:
+            self._request.cut(errors.DRAINING)
             self.reset()
         else:
             self.close()
@@ -591,7 +613,7 @@ class ClientConnection(ClientPort):
             self._refuse(errors.HEAD_TIMEOUT, now)
         elif state is PENDING:
             self._refuse_pending(now)
-        elif state is CLOSING or state is FULL:
+        elif state is CLOSING or state is FULL or (state is LINGERING and self._full):
             options = self._generation.client_options
             # A slow reader that takes some, and as much as `body_rate` asks for, is not late.
             if self._pace.look(self.write_backlog(), now) and self._pace.keeps(options.body_rate, now):

@@ -1,8 +1,8 @@
 """Replies of our own, and the log record of each request: the one place where either is made.
 
-A reply of our own is a `LocalReply`: policy's decision, or a refusal that is made here for what never became a decision
-(a malformed head, a deadline, a limit of the gateway). An exchange that fails writes its own reply (`relay.exchange`),
-since it knows what the client has been sent already; its record is made here too.
+A reply of our own is a `LocalReply`: a decision (a refusal, a page, a redirect), or a refusal that is made here for
+what never became a decision (a malformed head, a deadline, a limit of the gateway). An exchange that fails writes its
+own reply (`relay.exchange`), since it knows what the client has been sent already; its record is made here too.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class CurrentRequest:
     reader  what reads it
     """
 
-    __slots__ = ("_connections", "_peer", "_transport", "began", "head", "reader", "wall")
+    __slots__ = ("_connections", "_octets", "_peer", "_replied", "_transport", "began", "head", "reader", "wall")
 
     def __init__(
         self, connections: ClientConnections, transport: asyncio.Transport, reader: RequestReader, peer: Peer
@@ -37,6 +37,8 @@ class CurrentRequest:
         self._peer = peer
         self.began = self.wall = 0.0
         self.head: RequestHead | None = None
+        self._replied: LocalReply | None = None  # written, and without a record yet
+        self._octets = 0  # of its body
 
     def begin(self, now: float) -> None:
         """Its first octet is here."""
@@ -45,25 +47,40 @@ class CurrentRequest:
         self.head = None
 
     def reply(self, local: LocalReply, *, keep: bool) -> None:
-        """Write a reply of our own, and its record. keep: the connection stays open after it."""
+        """Write a reply of our own. keep: the connection stays open after it. Its record comes with `taken`, or with
+        `cut`, since nobody knows before whether the client gets the reply, nor how long that takes."""
         head = self.head
         out = reply(
-            local.status,
-            local.reason,
-            local.detail,
-            local.request_id,
-            local.fields,
+            local,
             date=self._connections.date(),
             head_only=self._method() == b"HEAD",
             connection=CONNECTION[keep][1 if head is None else head.minor],
         )
+        self._replied, self._octets = local, body_octets(out)
         self._transport.write(out)
-        self._log_reply(local, body_octets(out))
 
-    def refuse(self, reason: Reason, detail: str) -> None:
-        """Reply to what never became a decision. The connection ends after it."""
+    def taken(self) -> None:
+        """The client has taken what was written, but for a rest that is small: if it is a reply of our own, its record
+        is due."""
+        local = self._replied
+        if local is not None:
+            self._replied = None
+            self._log_reply(local, self._octets)
+
+    def cut(self, reason: Reason, detail: str = "") -> None:
+        """The client will not take the rest of a reply of our own, if it has not done so: that is what its record
+        says."""
+        local = self._replied
+        if local is not None:
+            self._replied = None
+            status = reason.status if reason is errors.CLIENT_GONE else local.status
+            ended = LocalReply(status, reason, b"", detail, local.route, local.request_id, local.client_id)
+            self._log_reply(ended, self._octets)
+
+    def refusal(self, reason: Reason, detail: str) -> LocalReply:
+        """The reply to what never became a decision."""
         request_id = self._connections.new_id()
-        self.reply(LocalReply(reason.status, reason, b"", detail, "", request_id, self._peer.address), keep=False)
+        return LocalReply(reason.status, reason, b"", detail, "", request_id, self._peer.address)
 
     def abandon(self, request_id: str, client_id: str, *, route: str = "", detail: str = "") -> None:
         """The client is gone before anything was sent to an upstream: there is a record, and nothing is written."""

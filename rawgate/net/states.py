@@ -11,8 +11,8 @@
               they are read in the loop's next turn                            → head, closing, closed
     full      a request is over, but the client has not taken enough of its
               responses to be served again; nothing is read meanwhile          → idle, next, closing, closed
-    linger    the last response is out, with FIN behind it, but the client may
-              still be sending: what comes is read and dropped                 → closing, closed
+    linger    the last response is written, with FIN behind it, but the client
+              may still be sending: what comes is read and dropped             → closing, closed
     closing   no more is read; what is buffered is being sent                  → closed
     closed    the transport is gone
 

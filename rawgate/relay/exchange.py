@@ -22,7 +22,7 @@ from typing import Final
 
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
-from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, Octets, RequestHead, ResponseHead
+from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
 from rawgate.relay.flow import ClientOptions, Flow
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import (
@@ -667,12 +667,9 @@ class Exchange(Flow, Waiter):
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
         self.keep_open = complete and not broken and not self.head.close and not self.client.last
         self.linger = not complete
+        forward = self.forward
         out = reply(
-            reason.status,
-            reason,
-            detail,
-            self.forward.request_id,
-            self.forward.fields,
+            LocalReply(reason.status, reason, forward.fields, detail, "", forward.request_id, forward.client_id),
             date=self.client.date(),
             head_only=self.head.method == b"HEAD",
             connection=CONNECTION[self.keep_open][self.head.minor],

@@ -12,7 +12,7 @@
         grammar      patterns of RFC 9110 and 9112
 
     a head from policy      write                     →  octets, with this hop's own framing and Connection
-    a reason                reply                     →  octets of a whole reply
+    a reply of our own      reply                     →  its octets, whole
 
 This room does not know routes, clocks, sockets or whose connection it reads. It refuses a message with a
 `MessageError`, which names the broken rule and never repeats what was sent. Both lanes read and refuse alike.

@@ -34,6 +34,8 @@ REQUESTS = (
     _request(b"GET /ws", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13"),
     _request(b"GET /locked"),
     _request(b"POST /locked", b"Content-Length: %d" % len(_SMUGGLED), body=_SMUGGLED),
+    _request(b"GET /page"),
+    _request(b"POST /page", b"Content-Length: 5", body=b"hello"),
     _request(b"GET /wait"),
     _request(b"GET /wait/twice"),
     _request(b"OPTIONS *"),

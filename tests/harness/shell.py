@@ -19,8 +19,8 @@ from harness.checked import CheckedConnection, clocked_by
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
 from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
-from rawgate.errors import QUEUE_TIMEOUT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
-from rawgate.message import Decision, Forward, Octets, Peer, Pending, RequestHead
+from rawgate.errors import OK, QUEUE_TIMEOUT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
+from rawgate.message import Decision, Forward, LocalReply, Octets, Peer, Pending, RequestHead
 from rawgate.net import client
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
@@ -256,6 +256,7 @@ class Shell:
     records             the log
     decided             heads that were accepted, in order
     pending             decisions that are put off: requests for /wait; for /wait/twice, twice
+    page                what /page is replied with, by the gateway itself
     """
 
     def __init__(
@@ -269,6 +270,7 @@ class Shell:
         self.dials: list[Dial] = []
         self.decided: list[Decided] = []
         self.pending: dict[Waiting, Callable[[], None]] = {}
+        self.page = b"page" * 500
         self.emptied = False
         self._gate = gate
         options = UpstreamOptions(
@@ -361,6 +363,18 @@ class Shell:
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         decision = self._gate.decide(head, peer, now, wall)
+        if head.target == b"/page":
+            decision = LocalReply(
+                200,
+                OK,
+                b"",
+                "",
+                "",
+                decision.request_id,
+                decision.client_id,
+                body=self.page,
+                content_type=b"text/plain",
+            )
         self.decided.append(Decided(head, decision, peer.text))
         waits = 2 if head.target == b"/wait/twice" else int(head.target == b"/wait")
         return Waiting(self, decision, waits) if waits else decision

@@ -674,9 +674,11 @@ def test_draining_waits_for_a_decision(world: World) -> None:
     assert client.transport.was_closed
 
 
-def test_at_the_end_of_draining_a_decision_is_given_up(world: World) -> None:
+@pytest.mark.parametrize("drains", [False, True])
+def test_a_decision_is_given_up_when_the_gateway_ends(world: World, drains: bool) -> None:
     client = world.client().get(b"/wait")
-    world.connections.drain(lambda: None)
+    if drains:
+        world.connections.drain(lambda: None)
     world.connections.abort()
     world.loop.run()
     assert b"X-Request-Id: waiting\r\n" in client.transport.sent

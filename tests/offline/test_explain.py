@@ -266,16 +266,7 @@ def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[
         assert (told.verdict.action, told.verdict.status) == ("answer", decision.status)
         assert (told.verdict.reason, told.log.reason) == (decision.reason.code, decision.reason.code)
         assert told.log.route == decision.route
-        whole = reply(
-            decision.status,
-            decision.reason,
-            decision.detail,
-            decision.request_id,
-            decision.fields,
-            date=date(),
-            head_only=False,
-            connection=b"",
-        )
+        whole = reply(decision, date=date(), head_only=False, connection=b"")
         assert list(told.verdict.fields) == field_lines(whole)
         assert selected == ([decision.route] if decision.route else [])
         assert (told.fields, told.target) == (None, None)

@@ -911,3 +911,54 @@ def test_a_pending_decision(factory: Loop, outcome: str, answer: bytes, reason: 
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(asyncio.wait_for(scene(), PATIENCE))
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_large_reply_of_our_own(factory: Loop, last: bool) -> None:
+    """More than all buffers on the way hold: the transport says when the client has taken it, also while it closes."""
+    page = b"0123456789abcdef" * (1 << 20)
+
+    async def scene() -> None:
+        log = Records()
+        loop = asyncio.get_running_loop()
+        connections = ClientConnections(
+            loop=loop,
+            date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
+            new_id=lambda: "own-id",
+            log=log,
+            generation=Generation(
+                lambda head, peer, now, wall: LocalReply(
+                    200, errors.OK, b"", "", "", "an-id", "someone", body=page, content_type=b"text/plain"
+                ),
+                RequestRules(16384, 100, 8192, frozenset(), frozenset(), True),
+                ResponseRules(16384, 100, frozenset(), True),
+                {},
+                ListenerOptions(),
+                ClientOptions(),
+            ),
+        )
+        server = await loop.create_server(protocol_factory(connections), "127.0.0.1", 0)
+        gone = asyncio.Event()
+        connections.emptied = gone.set
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        reader, writer = await asyncio.open_connection(sock=client)
+        for asked in range(1 if last else 2):
+            writer.write(get("/", *(("Connection: close",) if last else ())))
+            assert b"Content-Length: %d\r\n" % len(page) in await reader.readuntil(b"\r\n\r\n")
+            assert len(log.reasons) == asked
+            body = await reader.readexactly(len(page))
+            assert body[-16:] == page[-16:]
+        if last:
+            assert await reader.read() == b""
+        writer.close()
+        await gone.wait()
+        assert log.reasons == ["ok"] * (1 if last else 2)
+        server.close()
+        await server.wait_closed()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(asyncio.wait_for(scene(), PATIENCE))

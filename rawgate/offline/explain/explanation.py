@@ -200,16 +200,7 @@ def _verdict(case: _Case) -> Verdict:
     if not isinstance(decision, LocalReply):
         return Verdict("wait", None, decision.reason.code, decision.reason.public, decision.reason.detail, ())
     reason = decision.reason
-    octets = reply(
-        decision.status,
-        reason,
-        decision.detail,
-        decision.request_id,
-        decision.fields,
-        date=case.date(),
-        head_only=False,
-        connection=b"",
-    )
+    octets = reply(decision, date=case.date(), head_only=False, connection=b"")
     detail = "" if reason is OK else decision.note or decision.detail or reason.detail
     return Verdict("answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)))
 
