@@ -142,6 +142,8 @@ class ClientConnection(ClientPort):
             now = monotonic()
             if state is IDLE:
                 self._begin(now)
+            else:
+                self._request.client_waited = now - self._request.began
             self._read(data, now)
         elif state is BUSY and not self._inbound.paused and not self._inbound.held:
             self._deliver(data, monotonic())
@@ -427,6 +429,8 @@ class ClientConnection(ClientPort):
     def _refuse(self, reason: Reason, now: float, detail: str = "", linger: float = LINGER) -> None:
         """Reply to what never became a decision (a malformed head, a deadline, a limit of the gateway), and end the
         connection: where the next request begins is unknown, or unwanted."""
+        if self._state is HEAD:
+            self._request.client_waited = now - self._request.began
         self._write_reply(self._request.refusal(reason, detail), keep=False)
         self._linger(now, linger)
 

@@ -24,9 +24,21 @@ class CurrentRequest:
     wall   the same, as the time of day: Unix seconds
     head   None until it is whole
     reader  what reads it
+    client_waited  seconds for which the rest of its head was waited for
     """
 
-    __slots__ = ("_connections", "_octets", "_peer", "_replied", "_transport", "began", "head", "reader", "wall")
+    __slots__ = (
+        "_connections",
+        "_octets",
+        "_peer",
+        "_replied",
+        "_transport",
+        "began",
+        "client_waited",
+        "head",
+        "reader",
+        "wall",
+    )
 
     def __init__(
         self, connections: ClientConnections, transport: asyncio.Transport, reader: RequestReader, peer: Peer
@@ -35,7 +47,7 @@ class CurrentRequest:
         self._transport = transport
         self.reader = reader
         self._peer = peer
-        self.began = self.wall = 0.0
+        self.began = self.wall = self.client_waited = 0.0
         self.head: RequestHead | None = None
         self._replied: LocalReply | None = None  # written, and without a record yet
         self._octets = 0  # of its body
@@ -44,6 +56,7 @@ class CurrentRequest:
         """Its first octet is here."""
         self.began = now
         self.wall = time()
+        self.client_waited = 0.0
         self.head = None
 
     def reply(self, local: LocalReply, *, keep: bool) -> None:
@@ -111,6 +124,7 @@ class CurrentRequest:
                 self._peer.text,
                 flow.reason.code,
                 flow.detail,
+                self.client_waited + flow.client_waited,
             )
         )
 
@@ -138,6 +152,7 @@ class CurrentRequest:
                 self._peer.text,
                 local.reason.code,
                 local.note or local.detail,
+                self.client_waited,
             )
         )
 

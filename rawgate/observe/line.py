@@ -23,6 +23,9 @@ METHOD_LIMIT = 64
 NAME_LIMIT = 256  # of names from the configuration, and only where a line would not fit otherwise
 HOST_LIMIT = 255  # what a DNS name may have (RFC 1035 section 2.3.4)
 DETAIL_LIMIT = 256
+NOTICED: Final = 0.001
+"""Seconds for which a client has to be waited for before the line says so: two segments of one request are further
+apart than nothing, and nobody is slow."""
 
 _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
@@ -45,6 +48,7 @@ class Record:
     remote           the socket's peer
     reason           a code from `rawgate.errors`
     detail           more about the reason, in a sentence, or ""; never what was sent
+    client_waited    seconds in which the client was waited for: for the rest of the request, or to take the response
     """
 
     __slots__ = (
@@ -52,6 +56,7 @@ class Record:
         "bytes_in",
         "bytes_out",
         "client_id",
+        "client_waited",
         "detail",
         "duration",
         "ended_at",
@@ -90,6 +95,7 @@ class Record:
         remote: str,
         reason: str,
         detail: str,
+        client_waited: float = 0.0,
     ) -> None:
         self.wall: Final = wall
         self.request_id: Final = request_id
@@ -110,6 +116,7 @@ class Record:
         self.remote: Final = remote
         self.reason: Final = reason
         self.detail: Final = detail
+        self.client_waited: Final = client_waited
 
 
 class LineEncoder:
@@ -126,7 +133,7 @@ class LineEncoder:
 
     def requests(self, records: Sequence[Record]) -> bytes:
         """The lines of these requests. What there was not (an upstream, a connection to it, a
-        response) is null.
+        response) is null; a client that was not slow, and a detail that says nothing, are left out.
 
         All at once: 1.1 µs a line, compiled 0.7, of which encoding takes half; one by one they took 1.9.
         """
@@ -158,6 +165,7 @@ class LineEncoder:
             record.bytes_out,
             record.remote,
             record.reason,
+            _milliseconds(record.client_waited) if record.client_waited >= NOTICED else None,
             record.detail[:DETAIL_LIMIT],
         )
 

@@ -5,8 +5,8 @@ from msgspec import Struct
 
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
-    """One finished request. Names are written in camelCase: `request_id` is `requestId`. An empty `detail` is left
-    out."""
+    """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms` and `detail` are
+    left out when there is nothing to say."""
 
     time: str
     request_id: str
@@ -25,6 +25,7 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     bytes_out: int
     remote: str
     reason: str
+    client_ms: float | None = None
     detail: str = ""
 
 

@@ -23,7 +23,7 @@ from typing import Final
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
-from rawgate.relay.flow import ClientOptions, Flow
+from rawgate.relay.flow import NEVER, ClientOptions, Flow
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import (
     AWAITING,
@@ -194,6 +194,11 @@ class Exchange(Flow, Waiter):
             waits = (phase is SENDING or phase is UPLOADING) and not self.upstream_full and not self._awaits_100()
         return self.since if waits else inf
 
+    def waits_for_client(self) -> bool:
+        """For the rest of the body too, whatever has come of the response."""
+        waits_for_body = self.wants_body and not self.upstream_full and not self._awaits_100()
+        return waits_for_body or self.client_pace is not None
+
     def make_way(self, now: float) -> None:
         """Others wait for the connection, this client's address holds more than its share of them, and this exchange
         waits for its client."""
@@ -225,6 +230,8 @@ class Exchange(Flow, Waiter):
             self.client.expect_large_body()
         if not self.upstream_full:
             self.client.resume()
+        if self.wants_body and self.client_since == NEVER:
+            self.clock_client(now)
 
     def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
         """There is no connection for us. Why is for the log alone: it may name what the client need not know."""
@@ -250,11 +257,17 @@ class Exchange(Flow, Waiter):
             return b""
         if piece:
             upstream.write(piece)
-        return self._request_end(upload, upstream, now) if upload.done else b""
+        if upload.done:
+            return self._request_end(upload, upstream, now)
+        if self.client_since == NEVER:
+            self.clock_client(now)
+        return b""
 
     def _request_end(self, upload: Upload, upstream: UpstreamPort, now: float) -> bytes:
         """The request is whole. Returns what came behind it."""
         self.wants_body = False
+        if self.client_since != NEVER:
+            self.clock_client(now)
         if upload.trailed:
             # aiohttp 3.14 takes the trailers of one request for fields of the next one on that connection.
             self.poolable = False
@@ -342,6 +355,7 @@ class Exchange(Flow, Waiter):
         if head.status == 100 and self.phase is SENDING and self.upload is not None:
             self.upload.confirmed = True
             self.since = now
+            self.clock_client(now)
             self.upload.measure(now)
         self.client.write(self.forward.on_response(head) + response_tail(NO_BODY, -1, b""))
 
@@ -482,6 +496,7 @@ class Exchange(Flow, Waiter):
         self.upload = None
         self.upstream_pace = None
         self.since = now
+        self.clock_client(now)
         self.upstream = None
         upstream.attach(None)
         upstream.reset()
@@ -503,6 +518,7 @@ class Exchange(Flow, Waiter):
             self.detail = NOT_TAKEN
             self.linger = self.wants_body
             self.wants_body = False
+            self.clock_client(now)
             return False
         self.phase = self.phase.moves[RESPONSE_AHEAD]
         self.since = now
@@ -529,6 +545,7 @@ class Exchange(Flow, Waiter):
         self.linger = self.linger or self.wants_body
         self.keep_open = self.keep_open and not self.wants_body
         self.wants_body = False
+        self.clock_client(now)
         self.reason, self.detail = reason, detail
         if self.bytes_out >= self.client.waited_from:
             self.client.flush()

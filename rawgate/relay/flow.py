@@ -59,6 +59,7 @@ class Flow(ABC):
     asked_at, leased_at, head_at, ended_at  monotonic seconds: a connection was asked for; it was there; the final head
                   came; the upstream had done its part; `NEVER` if that did not happen
     over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
+    client_waited  seconds in which it was the client that was waited for: for the rest of its body, or to take octets
     keep_open     the client's connection may serve another request
     linger        the client may still be sending: read on for a while before closing
 
@@ -67,6 +68,7 @@ class Flow(ABC):
     wants_body    octets from the client are to be handed over
     client_pace   while the client is full: how fast it takes what was written
     upstream_pace  while the upstream is full, or still takes a request that is out: the same
+    client_since  monotonic seconds since when the client has been waited for; `NEVER` while it is not
     """
 
     __slots__ = (
@@ -77,6 +79,8 @@ class Flow(ABC):
         "client_ended",
         "client_options",
         "client_pace",
+        "client_since",
+        "client_waited",
         "detail",
         "ended_at",
         "forward",
@@ -121,7 +125,8 @@ class Flow(ABC):
         self.bytes_out = 0
         self.detail = ""
         self.started = self.asked_at = self.over_at = self.since = now
-        self.leased_at = self.head_at = self.ended_at = NEVER
+        self.leased_at = self.head_at = self.ended_at = self.client_since = NEVER
+        self.client_waited = 0.0
         self.upstream: UpstreamPort | None = None
         self.wants_body = False
         self.keep_open = False
@@ -160,6 +165,7 @@ class Flow(ABC):
         """More is written to the client than it takes: the upstream waits."""
         self.since = now
         self.client_pace = Pace(self.client.write_backlog(), now)
+        self.clock_client(now)
         if self.upstream is not None:
             self.upstream.pause()
 
@@ -167,8 +173,20 @@ class Flow(ABC):
         """The client caught up."""
         self.client_pace = None
         self.since = now
+        self.clock_client(now)
         if self.upstream is not None:
             self.upstream.resume()
+
+    def clock_client(self, now: float) -> None:
+        """Whoever is waited for may be another one now: count the client's time. Called when a side turns out to be
+        slow, and when it has caught up; where neither is, nothing is counted."""
+        if self.client_since != NEVER:
+            self.client_waited += now - self.client_since
+        self.client_since = now if self.waits_for_client() else NEVER
+
+    def waits_for_client(self) -> bool:
+        """Whether it is the client that is waited for."""
+        return self.client_pace is not None
 
     # ── from the upstream ──
 
@@ -194,6 +212,7 @@ class Flow(ABC):
         self.since = now
         if self.upstream is not None:
             self.upstream_pace = Pace(self.upstream.write_backlog(), now)
+        self.clock_client(now)
         self.client.pause()
 
     def upstream_has_room(self, now: float) -> None:
@@ -201,6 +220,7 @@ class Flow(ABC):
         self.upstream_full = False
         self.upstream_pace = None
         self.since = now
+        self.clock_client(now)
         if self.wants_body:
             self.client.resume()
 
@@ -256,6 +276,7 @@ class Flow(ABC):
 
     def drop_upstream(self, reason: Reason, now: float) -> None:
         """Leave the upstream, whatever it was doing."""
+        self.clock_client(now)
         if self.ended_at == NEVER:
             self.ended_at = now
         upstream = self.upstream

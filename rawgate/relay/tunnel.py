@@ -28,6 +28,7 @@ class Tunnel(Flow):
         self.upstream_ended = exchange.upstream_ended
         self.upstream_full, self.upstream_pace = exchange.upstream_full, exchange.upstream_pace
         self.client_pace = exchange.client_pace
+        self.client_since, self.client_waited = exchange.client_since, exchange.client_waited
         self.has_tunnel_place = exchange.has_tunnel_place
         self.wants_body = True
 
@@ -71,6 +72,7 @@ class Tunnel(Flow):
     def _end_if_both_have(self, now: float) -> None:
         if self.client_ended and self.upstream_ended:
             self.ended_at = now
+            self.clock_client(now)
             self.close_upstream(now)
             self.finish(RESPONSE_END, errors.OK, now)
 

@@ -96,6 +96,16 @@ def test_a_detail_is_the_last_field_and_there_is_none_without_one() -> None:
     assert len(request(record(detail="x" * 1000))["detail"]) == 256
 
 
+@pytest.mark.parametrize(("waited", "said"), [(0.0, []), (0.0009, []), (0.001, [1.0]), (2.0004567, [2000.457])])
+def test_a_slow_client_is_told_and_none_where_there_was_none(waited: float, said: list[float]) -> None:
+    line = request(record(client_waited=waited, detail="Why."))
+    assert list(line.items())[-2 - len(said) :] == [
+        ("reason", "ok"),
+        *[("clientMs", milliseconds) for milliseconds in said],
+        ("detail", "Why."),
+    ]
+
+
 def test_a_host_is_as_received_and_cut() -> None:
     assert request(record(host=b"A.test:8080"))["host"] == "A.test:8080"
     assert request(record(host=b""))["host"] == ""

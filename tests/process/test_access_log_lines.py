@@ -396,7 +396,7 @@ def test_as_many_lines_as_requests(played: Played) -> None:
 
 def test_fields_in_their_order(played: Played) -> None:
     for line in played.log:
-        assert list(line) == (FIELDS if line.get("detail") is None else [*FIELDS, "detail"])
+        assert list(line) == FIELDS + [name for name in ("clientMs", "detail") if name in line]
 
 
 def test_no_query(played: Played) -> None:
@@ -411,6 +411,8 @@ def test_values_have_their_form(played: Played) -> None:
         assert 0 <= (line["headMs"] or 0) <= (line["upstreamMs"] or 0)
         # Each is rounded by itself.
         assert 0 <= (line["waitMs"] or 0) + (line["upstreamMs"] or 0) <= line["durationMs"] + 0.002
+        if "clientMs" in line:
+            assert 1 <= line["clientMs"] <= line["durationMs"] + 0.002
         assert line["bytesIn"] >= 0
         assert line["bytesOut"] >= 0
 
@@ -422,6 +424,12 @@ def test_values_have_their_form(played: Played) -> None:
 def test_duration_covers_the_wait(played: Played, scene: str, at_least: float) -> None:
     (line,) = played.lines(scene)
     assert line["durationMs"] >= at_least
+
+
+@pytest.mark.parametrize("scene", ["head_timeout", "body_timeout"])
+def test_whom_the_gateway_waited_for_in_vain(played: Played, scene: str) -> None:
+    (line,) = played.lines(scene)
+    assert line["clientMs"] > line["durationMs"] / 2
 
 
 def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:

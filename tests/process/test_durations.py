@@ -14,7 +14,7 @@ from threading import Event
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running
+from harness.gateway import PATIENCE, Gateway, Line, running
 from harness.upstream import OK, Connection, Script, Upstream, response
 from harness.wire_reader import Stream, read_response
 
@@ -134,3 +134,170 @@ def test_a_response_that_is_whole_before_its_request_is_over_when_both_are_taken
         assert reading(Stream.of(sock), 1, b"POST") == size
         line = gateway.line(path="/early")
     assert (line["status"], line["reason"], line["bytesIn"], line["bytesOut"]) == (200, "ok", 10, size)
+
+
+# ── whose time it was ──
+
+LATE = 0.4
+"""Seconds for which somebody keeps the others waiting: here that is what is tested."""
+
+BIG = 16_000_000
+"""Octets of a response that no kernel takes at once."""
+
+
+def keeps_waiting() -> None:
+    Event().wait(LATE)
+
+
+class Stage:
+    """A service that is slow where the path says so, and clients that are slow where their name says so."""
+
+    def __init__(self, serve: Serve) -> None:
+        self.held, self.let_go = Event(), Event()
+        self.gateway, _ = serve(self.script)
+
+    def script(self, connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            match request.target.rpartition(b"/")[2]:
+                case b"late":
+                    keeps_waiting()
+                    connection.send(OK)
+                case b"within":
+                    connection.send(OK[:-1])
+                    keeps_waiting()
+                    connection.send(OK[-1:])
+                case b"big":
+                    connection.send(response(bytes(BIG)))
+                case b"hold":
+                    self.held.set()
+                    assert self.let_go.wait(PATIENCE)
+                    connection.send(OK)
+                case size:
+                    connection.send(response(bytes(int(size))) if size.isdigit() else OK)
+
+    def says(self, sock: socket.socket, *pieces: bytes) -> None:
+        """Send these pieces, late from the second on; read the response."""
+        sock.sendall(pieces[0])
+        for piece in pieces[1:]:
+            keeps_waiting()
+            sock.sendall(piece)
+        assert read_response(Stream.of(sock), pieces[0].partition(b" ")[0]) is not None
+
+
+def post(path: str) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab".encode()
+
+
+def nobody(stage: Stage, sock: socket.socket) -> None:
+    stage.says(sock, post("/nobody") + b"cd")
+
+
+def service_before_its_head(stage: Stage, sock: socket.socket) -> None:
+    stage.says(sock, post("/service_before_its_head/late") + b"cd")
+
+
+def service_within_its_body(stage: Stage, sock: socket.socket) -> None:
+    stage.says(sock, get("/service_within_its_body/within"))
+
+
+def client_within_its_head(stage: Stage, sock: socket.socket) -> None:
+    octets = get("/client_within_its_head")
+    stage.says(sock, octets[:-9], octets[-9:])
+
+
+def client_within_its_body(stage: Stage, sock: socket.socket) -> None:
+    stage.says(sock, post("/client_within_its_body"), b"cd")
+
+
+def client_before_its_body(stage: Stage, sock: socket.socket) -> None:
+    octets = post("/client_before_its_body")
+    stage.says(sock, octets[:-2], b"abcd")
+
+
+def client_takes_its_time(stage: Stage, sock: socket.socket) -> None:
+    sock.sendall(get("/client_takes_its_time/big"))
+    keeps_waiting()
+    assert reading(Stream.of(sock), 1) == BIG
+
+
+def client_takes_its_time_with_little(stage: Stage, _: socket.socket) -> None:
+    size = room() + WAITING
+    with connect_unix(stage.gateway) as sock:
+        sock.sendall(get(f"/client_takes_its_time_with_little/{size}"))
+        keeps_waiting()
+        assert reading(Stream.of(sock), 1) == size
+
+
+def both(stage: Stage, sock: socket.socket) -> None:
+    stage.says(sock, post("/both/late"), b"cd")
+
+
+def pool(stage: Stage, sock: socket.socket) -> None:
+    with stage.gateway.connect() as holder:
+        holder.sendall(get("/hold"))
+        assert stage.held.wait(PATIENCE)
+        sock.sendall(get("/pool"))
+        keeps_waiting()
+        stage.let_go.set()
+        assert reading(Stream.of(sock), 1) == 2
+
+
+def client_leaves_its_body(stage: Stage, sock: socket.socket) -> None:
+    sock.sendall(post("/client_leaves_its_body"))
+    keeps_waiting()
+    sock.close()
+
+
+WAIT, HEAD, UPSTREAM, CLIENT = "waitMs", "headMs", "upstreamMs", "clientMs"
+
+KINDS: dict[Callable[[Stage, socket.socket], None], tuple[set[str], set[str]]] = {
+    service_before_its_head: ({HEAD, UPSTREAM}, {WAIT, CLIENT}),
+    service_within_its_body: ({UPSTREAM}, {WAIT, HEAD, CLIENT}),
+    client_within_its_head: ({CLIENT}, {WAIT, HEAD, UPSTREAM}),
+    client_within_its_body: ({CLIENT, HEAD, UPSTREAM}, {WAIT}),
+    client_before_its_body: ({CLIENT, HEAD, UPSTREAM}, {WAIT}),
+    client_takes_its_time: ({CLIENT}, {WAIT, HEAD}),
+    client_takes_its_time_with_little: ({CLIENT}, {WAIT, HEAD, UPSTREAM}),
+    client_leaves_its_body: ({CLIENT, UPSTREAM}, {WAIT, HEAD}),
+    pool: ({WAIT}, {HEAD, UPSTREAM, CLIENT}),
+    both: ({HEAD, UPSTREAM}, {WAIT}),
+}
+"""Who is slow → the members that hold most of the line's duration, and those that do not."""
+
+
+def logged(gateway: Gateway, name: str) -> Line:
+    """The line whose path begins with this name, waited for."""
+
+    def look() -> Line | None:
+        return next((line for line in gateway.log if line["path"].split("/")[1] == name), None)
+
+    line: Line = gateway.wait(look, f"a line of {name}")
+    return line
+
+
+def test_one_line_says_whether_the_client_the_service_or_the_pool_was_slow(serve: Serve) -> None:
+    stage = Stage(serve)
+    for kind in KINDS:
+        with stage.gateway.connect() as sock:
+            kind(stage, sock)
+        line = logged(stage.gateway, kind.__name__)
+        half = line["durationMs"] / 2
+        most, little = KINDS[kind]
+        holds = {name: (line.get(name) or 0.0) > half for name in (*most, *little)}
+        assert holds == dict.fromkeys(most, True) | dict.fromkeys(little, False), (kind, line)
+
+
+def test_where_both_are_slow_each_has_its_part(serve: Serve) -> None:
+    stage = Stage(serve)
+    with stage.gateway.connect() as sock:
+        both(stage, sock)
+    line = stage.gateway.line(path="/both/late")
+    assert line[HEAD] / 4 < line[CLIENT] < line[HEAD] * 3 / 4
+
+
+def test_where_nobody_is_slow_nothing_is_said_of_the_client(serve: Serve) -> None:
+    """Rather: where its request came whole, and its response fitted. Whether somebody is slow, the machine says too."""
+    stage = Stage(serve)
+    with stage.gateway.connect() as sock:
+        nobody(stage, sock)
+    assert CLIENT not in stage.gateway.line(path="/nobody")

@@ -1,7 +1,7 @@
 """Who is lost, and what is not lost with them: over real sockets, in both lanes.
 
 Requests that are sent again, targets that close without a word, early responses behind which the service resets, cuts
-that send what came, clients that leave; and what the log says of where the time went, and why.
+that send what came, clients that leave; and what the log says of why. (Of where the time went: `test_durations`.)
 """
 
 import socket
@@ -272,46 +272,7 @@ def test_a_half_closed_client_is_served_where_the_configuration_says_so(serve: S
         assert stream.ended == FIN
 
 
-# ── where the time went, and why ──
-
-LATE = 800.0
-"""Milliseconds for which somebody keeps the others waiting."""
-
-
-def test_a_slow_client_a_slow_service_and_a_full_pool_can_be_told_apart(serve: Serve) -> None:
-    waits, big = Event(), response(bytes(16_000_000))
-
-    def script(connection: Connection) -> None:
-        while (request := connection.request()) is not None:
-            if request.target == b"/service":
-                Event().wait(LATE / 1000)
-            if request.target == b"/held":
-                assert waits.wait(PATIENCE)
-            connection.send(big if request.target == b"/client" else OK)
-
-    gateway, (upstream,) = serve(script, options=f'max_connections = 1\nqueue_timeout = "{PATIENCE:g}s"')
-    with gateway.connect() as sock:
-        sock.sendall(get("/client"))
-        stream = Stream.of(sock)
-        assert read_response_head(stream, b"GET") is not None
-        Event().wait(LATE / 1000)
-        assert len(stream.exactly(16_000_000)) == 16_000_000
-    ask(gateway, get("/service"))
-    with gateway.connect() as holder, gateway.connect() as queued:
-        holder.sendall(get("/held"))
-        upstream.wait(lambda: any(request.target == b"/held" for request in upstream.requests))
-        queued.sendall(get("/pool"))
-        Event().wait(LATE / 1000)
-        waits.set()
-        assert read_response(Stream.of(queued), b"GET") is not None
-    slow = {}
-    for path in ("/client", "/service", "/pool"):
-        line = gateway.line(path=path)
-        # Half: a gateway that got the request late has seen less of the wait.
-        assert line["durationMs"] >= LATE / 2
-        slow[path] = (line["waitMs"] >= LATE / 2, line["headMs"] >= LATE / 2)
-    assert slow == {"/client": (False, False), "/service": (False, True), "/pool": (True, False)}
-
+# ── why ──
 
 BAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
 

@@ -1098,6 +1098,101 @@ def test_an_answer_to_the_expectation_ends_the_request() -> None:
     assert w.exchange.detail == ""
 
 
+# ── how long the client was waited for ──
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize(
+    ("deeds", "waited"),
+    [
+        ([], 0.0),
+        (["hello", "answer"], 0.0),
+        (["hello", 5, "answer"], 0.0),
+        ([2, "hello", "answer"], 2.0),
+        (["he", 1, "l", 2, "lo", 5, "answer"], 3.0),
+        (["he", "upstream_is_full", 3, "upstream_has_room", 1, "llo", "answer"], 1.0),
+        (["hello", "upstream_is_full", 3, "upstream_has_room", "answer"], 0.0),
+        (["hello", "half", "client_is_full", 4, "client_has_room", 2, "rest"], 4.0),
+        (["hello", "half", "client_is_full", 1, "rest", 3, "client_has_room"], 4.0),
+        ([1, "hello", 5, "half", "client_is_full", 2, "client_has_room", "rest"], 3.0),
+        (["he", 1, "half", 2, "rest", 3, "llo"], 6.0),
+        (["he", "half", 2, "llo", 3, "rest"], 2.0),
+        (["he", "answer", 1, "upstream_is_full", 3, "l", "upstream_has_room", "lo"], 1.0),
+        (["he", "half", "client_is_full", 1, "rest", 2, "llo", 3, "client_has_room"], 6.0),
+        (["he", "answer", 2, "client_lost"], 2.0),
+        (["he", 2, "client_lost"], 2.0),
+        (["he", 1, "answer and more"], 1.0),
+        (["hello", 3, "client_lost"], 0.0),
+        (["hello", "half", 2, "client_is_full", 3, "client_lost"], 3.0),
+        (["hello", "half", "client_is_full", "rest", 3, "client_lost"], 3.0),
+        (["he", 2, "upstream_lost"], 2.0),
+        ([2, "hello", 5, "upstream_lost"], 2.0),
+    ],
+)
+def test_the_client_s_time_is_counted_while_it_is_waited_for(
+    deeds: list[str | float], waited: float, used: bool
+) -> None:
+    w = World(b"POST", 5)
+    w.connected(used=used)
+    play(w, deeds)
+    assert w.exchange.client_waited == waited
+    assert bool(w.client.over) is bool(deeds)
+
+
+@pytest.mark.parametrize(
+    ("deeds", "waited"),
+    [
+        ([3, "continue", 2, "hello", "answer"], 2.0),
+        ([3, "he", 2, "llo", 1, "answer"], 2.0),
+        ([3, "he", 2, "continue", 1, "llo", "answer"], 3.0),
+        ([3, "answer"], 0.0),
+        ([3, "client_lost"], 0.0),
+    ],
+)
+def test_a_client_that_waits_for_a_100_is_not_waited_for(deeds: list[str | float], waited: float) -> None:
+    w = World(b"POST", 5, expect=True)
+    w.connected()
+    play(w, deeds)
+    w.outcome()
+    assert w.exchange.client_waited == waited
+
+
+def test_the_time_goes_on_where_a_request_is_sent_again() -> None:
+    w = World(b"PUT", 5)
+    w.connected(used=True)
+    play(w, [2, "upstream_lost", 7])
+    w.pool.dialed(w.dials.pop(), w.port(), w.now)
+    play(w, [1, "hello", 4, "answer"])
+    w.outcome()
+    assert w.exchange.client_waited == 3.0
+
+
+def test_a_tunnel_waits_for_a_client_that_does_not_take_its_octets() -> None:
+    w, _ = tunnel()
+    play(w, [2, "client_is_full", 3, "client_has_room", 4, "client_is_full", 5])
+    w.exchange.upstream_eof(w.now)
+    w.exchange.client_eof(w.now)
+    assert w.outcome() == (errors.OK, 101)
+    assert w.exchange.client_waited == 8.0
+
+
+def play(w: World, deeds: list[str | float]) -> None:
+    """Numbers are seconds that pass; of the rest, what is no deed is octets from the client."""
+    octets = {"answer": OK_HEAD + b"ok", "half": OK_HEAD + b"o", "rest": b"k", "continue": CONTINUE}
+    octets["answer and more"] = octets["answer"] + b"more"
+    for deed in deeds:
+        if not isinstance(deed, str):
+            w.now += deed
+        elif deed in octets:
+            w.down(octets[deed])
+        elif "_" in deed:
+            getattr(w.exchange, deed)(w.now)
+        else:
+            w.up(deed.encode())
+
+
 # ── tunnels ──
 
 
