@@ -60,7 +60,7 @@ async def payloads(reader: asyncio.StreamReader, body: int) -> AsyncIterator[byt
         data = await reader.read(65536)
         if not data:
             if body != UNTIL_CLOSE:
-                raise ResponseError("the body broke off")
+                raise ResponseError("The body broke off.")
             return
         payload = bytes(read.feed(data))
         if payload:

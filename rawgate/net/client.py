@@ -50,8 +50,9 @@ SURE_TO_FIT: Final = 16 * 1024
 """Octets of a response for which there is room in the kernel while the client reads: what a socket's send buffer has at
 first (tcp(7), tcp_wmem)."""
 
+LEFT_IN_HEAD: Final = "The client reset the connection within its request head."
 HELD_TOO_MUCH: Final = "All client connections together held more than gateway.limits.buffers, and this one held most."
-"""Detail of `client_gone` where the gateway ended the connection."""
+"""Details of `client_gone`: of a head that ends so, and where the gateway ended the connection."""
 
 
 def protocol_factory(connections: ClientConnections) -> Callable[[], asyncio.Protocol]:
@@ -179,7 +180,7 @@ class ClientConnection(ClientPort):
             if not flow.client_fin(monotonic()):
                 self._pass_eof()
         elif state is HEAD:
-            self._refuse(errors.BAD_REQUEST, monotonic(), "the request head was not complete")
+            self._refuse(errors.BAD_REQUEST, monotonic(), "The request head was not complete.")
         elif state is PENDING and not self._generation.client_options.half_close:
             self._forget_pending()
             self.close()
@@ -191,6 +192,8 @@ class ClientConnection(ClientPort):
     def connection_lost(self, exc: Exception | None) -> None:
         # `write_eof` had to close the transport of a tunnel, and all was sent before: the client's end, and no loss.
         ends = self._state is CLOSING and exc is None
+        if self._state is HEAD:
+            self._abandon_head(LEFT_IN_HEAD)
         self._set_state(CLOSED)
         self._timer.close()
         self._forget_pending()
@@ -440,6 +443,12 @@ class ClientConnection(ClientPort):
         if not self._full:
             self._request.taken()
 
+    def _abandon_head(self, detail: str) -> None:
+        """The connection ends within a head: nobody is left to read a reply, but the attempt has its record, as one
+        that ends by FIN has."""
+        self._request.client_waited = monotonic() - self._request.began
+        self._request.abandon(self._connections.new_id(), self.peer.address, detail=detail)
+
     # ── a decision that waits ──
 
     def _wait_for(self, pending: Pending, now: float) -> None:
@@ -517,6 +526,8 @@ class ClientConnection(ClientPort):
     def evict(self) -> None:
         """All connections together hold too much, and this one holds most: reset it. Its request has its record."""
         state, flow = self._state, self._flow
+        if state is HEAD:
+            self._abandon_head(HELD_TOO_MUCH)
         self._set_state(CLOSING)
         self._inbound.held = b""
         if flow is not None:

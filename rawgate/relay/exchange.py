@@ -349,7 +349,7 @@ class Exchange(Flow, Waiter):
     def _interim_head(self, head: ResponseHead, now: float) -> None:
         self._interim += 1
         if self._interim > INTERIM_LIMIT:
-            raise ResponseError("too many interim responses")
+            raise ResponseError("More interim responses came than the limit.")
         if self.head.minor == 0:
             return  # RFC 9110 section 15.2: never a 1xx to an HTTP/1.0 client
         if head.status == 100 and self.phase is SENDING and self.upload is not None:
@@ -363,7 +363,7 @@ class Exchange(Flow, Waiter):
         """101: a tunnel takes over. RFC 9110 section 7.8: only to a protocol that was offered."""
         offered = self.forward.upgrade
         if not offered or self.phase is not AWAITING or head.upgrade.lower() != offered:
-            raise ResponseError("101 without an upgrade having been asked for")
+            raise ResponseError("The protocol was switched (101), though not to one that the request offered.")
         self.phase = self.phase.moves[SWITCHED]
         tunnel = Tunnel(self, len(data), now)
         self.upstream = None

@@ -851,3 +851,32 @@ def test_who_takes_nothing_of_what_waits_is_gone(world: World, takes: int) -> No
     assert client.transport.was_reset is not bool(takes)
     world.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
+
+
+@pytest.mark.parametrize("began", [b"G", b"GET /x HTTP/1.1\r\nHo"])
+def test_a_reset_within_a_head_is_logged_and_not_replied_to(world: World, began: bytes) -> None:
+    client = world.client().send(began)
+    world.loop.passes(2.0)
+    client.transport.breaks()
+    assert client.transport.sent == b""
+    assert world.logged("status", "reason", "client_waited") == [(499, "client_gone", 2.0)]
+    assert world.log.kept[0].target == (b"/x" if b"/x" in began else b"")
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n"])
+def test_a_reset_before_a_head_is_no_request(world: World, before: bytes) -> None:
+    client = world.client()
+    if before:
+        client.send(before)
+    client.transport.breaks()
+    assert world.log.kept == []
+
+
+def test_a_head_that_holds_too_much_has_its_line(make: Make) -> None:
+    world = make(ListenerOptions(buffers=50_000))
+    client = world.client().send(b"GET /x HTTP/1.1\r\nHo")
+    client.transport.falls_behind(51_000)
+    world.loop.run()
+    assert client.transport.was_reset
+    assert world.logged("status", "reason") == [(499, "client_gone")]
+    assert "gateway.limits.buffers" in world.log.kept[0].detail

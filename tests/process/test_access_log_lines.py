@@ -285,6 +285,12 @@ def client_gone(client: Client) -> int:
     return 499
 
 
+def head_cut(client: Client) -> int:
+    client.sock.sendall(f"GET /stage/a?{HIDDEN} HTTP/1.1\r\nHost: a".encode())
+    client.sock.shutdown(socket.SHUT_WR)
+    return client.status()
+
+
 def tunnel(client: Client, target: str) -> int:
     client.send(f"GET {target}?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket")
     head = read_response_head(client.stream)
@@ -333,10 +339,11 @@ SCENES: dict[Callable[[Client], int], Line] = {
     queue_full: {"status": 503, "route": "narrow", "upstream": "narrow"},
     queue_timeout: {"status": 503, "route": "queueing", "upstream": "queueing"},
     client_gone: FORWARDED | {"status": 499, "path": "/stage/held/silent", "bytesOut": 0},
+    head_cut: UNROUTED | {"status": 400, "method": "GET", "path": "/stage/a", "reason": "bad_request"},
     tunnel_idle: FORWARDED | {"status": 101, "bytesIn": 4, "bytesOut": 4},
     tunnel_max_age: {"status": 101, "route": "aged", "upstream": "aged", "bytesIn": 4, "bytesOut": 4},
 }
-"""Scene → what its line must say, besides the reason, which is the scene's name."""
+"""Scene → what its line must say, besides the reason, which is the scene's name where nothing else is said."""
 
 NAMES = [scene.__name__ for scene in SCENES]
 
@@ -379,7 +386,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("scene", SCENES, ids=NAMES)
 def test_one_line_with_its_reason(played: Played, scene: Callable[[Client], int]) -> None:
     (line,) = played.lines(scene.__name__)
-    told = SCENES[scene] | {"reason": scene.__name__}
+    told = {"reason": scene.__name__} | SCENES[scene]
     assert {name: line[name] for name in told} == told
 
 
@@ -397,6 +404,11 @@ def test_as_many_lines_as_requests(played: Played) -> None:
 def test_fields_in_their_order(played: Played) -> None:
     for line in played.log:
         assert list(line) == FIELDS + [name for name in ("clientMs", "detail") if name in line]
+
+
+def test_details_are_sentences(played: Played) -> None:
+    for line in played.log:
+        assert re.fullmatch(r"[A-Z].*\.", line.get("detail", "None."))
 
 
 def test_no_query(played: Played) -> None:

@@ -5,6 +5,7 @@ that send what came, clients that leave; and what the log says of why. (Of where
 """
 
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -256,6 +257,21 @@ def test_clients_that_leave_free_their_connections(serve: Serve, how: str) -> No
         assert ask(gateway, get("/next")).status == 200
     assert len([request for request in upstream.requests if request.target == b"/gone"]) == 5
     assert {connection.stream.ended for connection in upstream.connections[:5]} == {RESET}
+
+
+@pytest.mark.parametrize("half_close", ["abort", "serve"])
+@pytest.mark.parametrize("began", [b"GE", b"GET /b HTTP/1.1\r\nHost: h"])
+def test_a_client_that_leaves_by_reset_within_a_head_has_its_line(serve: Serve, began: bytes, half_close: str) -> None:
+    """It comes with another request, so that the gateway has read it when that one is responded to."""
+    gateway, _ = serve(replying(OK), gateway=f'half_close = "{half_close}"')
+    with gateway.connect() as sock:
+        sock.sendall(get("/a") + began)
+        assert read_response(Stream.of(sock), b"GET") is not None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line = gateway.line(reason="client_gone")
+    assert (line["status"], line["path"], line["upstream"]) == (499, "/b" if b"/b" in began else "", None)
+    assert line["detail"] == "The client reset the connection within its request head."
+    assert len(gateway.log) == 2
 
 
 def test_a_half_closed_client_is_served_where_the_configuration_says_so(serve: Serve) -> None:
