@@ -75,6 +75,7 @@ class _Compiler:
         report: Report,
         problems: list[Problem],
         warnings: list[Problem],
+        limiters: Limiters | None,
     ) -> None:
         self.config = config
         self.names = route_names(config.routes)
@@ -84,7 +85,7 @@ class _Compiler:
         self.warnings = warnings
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
-        self.limiters = compile_limiters(gateway.limits.limiter_keys, report)
+        self.limiters = compile_limiters(gateway.limits.limiter_keys, report) if limiters is None else limiters
         self.credentials: dict[str, Credential] = {}
         self._compile_credentials()
         self.ip_header = (gateway.client_ip_header or "").lower().encode()
@@ -287,6 +288,7 @@ def compile_gate(
     problems: list[Problem],
     warnings: list[Problem],
     report: Report = ignore,
+    limiters: Limiters | None = None,
 ) -> Gate | None:
     """The gate of a configuration, or None if it has faults. All faults are appended to `problems`; settings that
     probably do not mean what they say are appended to `warnings`.
@@ -295,9 +297,11 @@ def compile_gate(
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
     report  takes a line of text when the pattern or the function of a route fails while requests are served, and when
             limits have to forget live counters
+    limiters  the counters to go on with: those of the gate that this one follows, or that it shares with others. Their
+            capacity stays, whatever `limits.limiter_keys` says. None: counters of its own
     """
     found = len(problems)
-    compiler = _Compiler(config, date, report, problems, warnings)
+    compiler = _Compiler(config, date, report, problems, warnings, limiters)
     router = compile_router(compiler.entries(), problems)
     # Only if there is no other fault: a table that could not be read may hold the name.
     if not problems:

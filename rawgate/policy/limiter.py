@@ -20,7 +20,7 @@ The base B is a power of two greater than `maximum + 1`:
                                        is at most `maximum`, so it never reaches B - 1
     age of the oldest that counts      the bit length gives the highest digit that is not 0
 
-There is no loop over sub-windows, however long a client was silent. The values that all clients of a rule share, the
+There is no loop over sub-windows, however long a client was silent. The values that all clients of a ring share, the
 number of the current sub-window and the starts of the next 17, are computed once for each sub-window.
 
 **Rounding.** The promise holds for the exact values of the floats that are given. A sixteenth of a float is exact.
@@ -28,12 +28,22 @@ CPython's `//` gives the exact floor while quotients stay below 2**50, because i
 remainder of `fmod`, which is exact. The start of a sub-window is the first float that lies in it. A `window` of 0.25 s
 after 10**9 s of uptime is well within these bounds.
 
-**Memory.** One `Limiter` for all rules of a process holds at most `capacity` keys (rule, client). A key takes 240 to
+**Rules change.** A *ring* holds the counters of one name and window, and outlives its rules: a rule is a ring and a
+`maximum`. So a new gate over the same limiter goes on with the counters of the old one, the old one may still decide
+beside it, and a gate that is compiled and not used changes nothing.
+- Another `maximum`: the counters stay, since they say what was admitted, whatever was allowed then. It holds at once; a
+  client that is over a lowered one waits until it is below. The base of a ring only grows. When it does, the counters
+  of all its clients are written anew, once: at most 4 µs for each (CPython 3.11, all 17 counters in use).
+- Another `window`: another ring, in which every client begins anew. Counters of one width say nothing of the borders of
+  another: moved to the nearest ones, they would let too much in or refuse for too long. What the old ring holds is
+  empty after its window, and then goes first.
+
+**Memory.** One `Limiter` for all rings of a process holds at most `capacity` keys (ring, client). A key takes 240 to
 340 octets, its 16-letter name and its place in the dictionary included (tracemalloc, CPython 3.11, 100,000 keys,
 `maximum` 100; the upper end after keys have come and gone at capacity). At capacity, a key without counted requests is
 removed first. If all keys have some, the key that is idle for longest is removed and counted in `evicted`: the promise
-holds while that count is 0. Each rule keeps its keys in the order of their last admitted request. Within one rule that
-is also the order in which they become empty, so the first keys of all rules show whether there is an empty one. A
+holds while that count is 0. Each ring keeps its keys in the order of their last admitted request. Within one ring that
+is also the order in which they become empty, so the first keys of all rings show whether there is an empty one. A
 refused request does not move its key, because that would break the order.
 
 This module knows no clock (`now` is an argument), no routes and no header fields.
@@ -48,63 +58,152 @@ COUNTERS = SUBWINDOWS + 1
 
 
 class Tally:
-    """The state of one client under one rule. Times are monotonic seconds.
+    """The state of one client in one ring. Times are monotonic seconds.
 
     counts    the 17 counters as digits, the current sub-window lowest
+    counted   their sum
     current   number of the sub-window that was current at the client's last request
-    free      how many more requests may be admitted before `release`
     release   when the oldest sub-window with counted requests is released
     admitted  when the last request was admitted
     """
 
-    __slots__ = ("admitted", "counts", "current", "free", "release")
+    __slots__ = ("admitted", "counted", "counts", "current", "release")
 
-    def __init__(self, counts: int, current: int, free: int, release: float, admitted: float) -> None:
-        self.counts = counts
+    def __init__(self, current: int, release: float, admitted: float) -> None:
+        self.counts = 0
+        self.counted = 0
         self.current = current
-        self.free = free
         self.release = release
         self.admitted = admitted
 
 
-class Rule:
-    """At most `maximum` requests of a client in any `window`. Made by `Limiter.rule`."""
+class Ring:
+    """The counters of all clients for one name and window.
+
+    tallies  by client, the longest idle first
+    current  number of the current sub-window, which is `begin` <= now < `end`
+    """
 
     __slots__ = (
         "_base_less_one",
-        "_begin",
-        "_current",
         "_digit",
-        "_end",
         "_limiter",
         "_mask",
         "_releases",
-        "_tallies",
         "_width",
-        "maximum",
+        "begin",
+        "current",
+        "end",
         "name",
+        "tallies",
         "window",
     )
 
-    def __init__(self, limiter: "Limiter", name: str, maximum: int, window: float) -> None:
-        if maximum < 1 or not 0 < window < inf:
-            raise ValueError(f"a rule needs a maximum of at least 1 and a window over 0 s, not {maximum} and {window}")
+    def __init__(self, limiter: "Limiter", name: str, window: float) -> None:
         self.name = name
-        self.maximum = maximum
         self.window = window
+        self.tallies: OrderedDict[str, Tally] = OrderedDict()
         self._limiter = limiter
-        self._tallies: OrderedDict[str, Tally] = OrderedDict()
         self._width = window / SUBWINDOWS
-        self._digit = (maximum + 1).bit_length()
-        self._mask = (1 << self._digit * COUNTERS) - 1
-        self._base_less_one = (1 << self._digit) - 1
-        self._turn(0.0)
+        self._digit = self._mask = self._base_less_one = 0
+        self.turn(0.0)
+
+    def make_room(self, maximum: int) -> None:
+        """Let counters count up to `maximum`."""
+        old, digit = self._digit, (maximum + 1).bit_length()
+        if digit > old:
+            self._digit = digit
+            self._mask = (1 << digit * COUNTERS) - 1
+            self._base_less_one = (1 << digit) - 1
+            for tally in self.tallies.values():
+                tally.counts = _widened(tally.counts, old, digit)
+
+    def turn(self, now: float) -> None:
+        """Make the sub-window of `now` the current one."""
+        current = int(now // self._width)
+        self.current = current
+        self.begin = self._start(current)
+        self.end = self._start(current + 1)
+        # Age of a sub-window → when it is released.
+        self._releases = tuple(self._start(current - age + COUNTERS) for age in range(COUNTERS))
+
+    def _start(self, subwindow: int) -> float:
+        """The first float that lies in that sub-window or after it."""
+        moment = subwindow * self._width
+        return moment if moment // self._width >= subwindow else nextafter(moment, inf)
+
+    def open(self, client: str, now: float) -> Tally:
+        """Counters for a new client."""
+        self._limiter.reserve(now)
+        tally = Tally(self.current, self._releases[0], now)
+        self.tallies[client] = tally
+        return tally
+
+    def advance(self, tally: Tally) -> None:
+        """Move to the current sub-window and release those that now lie outside the window."""
+        passed = self.current - tally.current
+        # After years of silence the shift would build a huge integer, so it is left out.
+        counts = (tally.counts << passed * self._digit) & self._mask if passed < COUNTERS else 0
+        # If no counts are left, this request is admitted and becomes the oldest: `| 1` stands for it.
+        age = ((counts | 1).bit_length() - 1) // self._digit
+        tally.counts = counts
+        tally.current = self.current
+        tally.counted = counts % self._base_less_one
+        tally.release = self._releases[age]
+
+    def release_below(self, maximum: int, tally: Tally) -> float:
+        """When a client that has more than `maximum` counted requests has fewer than that."""
+        left, age = tally.counted, COUNTERS
+        while left >= maximum:
+            age -= 1
+            left -= tally.counts >> age * self._digit & self._base_less_one
+        return self._start(tally.current - age + COUNTERS)
+
+    def idle_since(self) -> float:
+        """When the client that is idle for longest was last admitted, in seconds; infinity without clients."""
+        return next(iter(self.tallies.values())).admitted if self.tallies else inf
+
+    def has_empty(self, now: float) -> bool:
+        """Whether the client that is idle for longest has no counted requests any more."""
+        if not self.tallies:
+            return False
+        if not self.begin <= now < self.end:
+            self.turn(now)
+        tally = next(iter(self.tallies.values()))
+        if tally.current < self.current:
+            self.advance(tally)
+        return not tally.counts
+
+    def forget_idlest(self) -> None:
+        """Forget the client that is idle for longest."""
+        self.tallies.popitem(last=False)
+
+
+def _widened(counts: int, old: int, digit: int) -> int:
+    """The same counters with `digit` bits each in place of `old`."""
+    wide = place = 0
+    while counts:
+        wide |= (counts & (1 << old) - 1) << place
+        counts >>= old
+        place += digit
+    return wide
+
+
+class Rule:
+    """At most `maximum` requests of a client in any window of its ring. Made by `Limiter.rule`."""
+
+    __slots__ = ("_ring", "maximum")
+
+    def __init__(self, ring: Ring, maximum: int) -> None:
+        self._ring = ring
+        self.maximum = maximum
 
     def __len__(self) -> int:
-        return len(self._tallies)
+        return len(self._ring.tallies)
 
     def __repr__(self) -> str:
-        return f"<Rule {self.name}: {self.maximum} in {self.window:g} s, {len(self)} clients>"
+        ring = self._ring
+        return f"<Rule {ring.name}: {self.maximum} in {ring.window:g} s, {len(self)} clients>"
 
     def hit(self, client: str, now: float) -> tuple[bool, int, int]:
         """Count a request of `client` at `now` (seconds of a monotonic clock): (admitted, remaining, reset).
@@ -114,22 +213,26 @@ class Rule:
         if it sent nothing in between. A `now` before an earlier hit of that client counts as the time of that hit;
         `reset` is still what to add to `now`.
         """
-        if not self._begin <= now < self._end:
-            self._turn(now)
-        tally = self._tallies.get(client)
+        ring = self._ring
+        if not ring.begin <= now < ring.end:
+            ring.turn(now)
+        tally = ring.tallies.get(client)
         if tally is None:
-            tally = self._open(client, now)
-        elif tally.current < self._current:
-            self._advance(tally)
-        free = tally.free
+            tally = ring.open(client, now)
+        elif tally.current < ring.current:
+            ring.advance(tally)
+        free = self.maximum - tally.counted
+        release = tally.release
         admitted = free > 0
         if admitted:
             free -= 1
-            tally.free = free
+            tally.counted += 1
             tally.counts += 1
             tally.admitted = now
-            self._tallies.move_to_end(client)
-        release = tally.release
+            ring.tallies.move_to_end(client)
+        elif free < 0:  # counted under a rule that allowed more
+            free = 0
+            release = ring.release_below(self.maximum, tally)
         reset = ceil(release - now)
         # Difference and sum are rounded. `reset` must be the least whole number whose sum is not before the release.
         if now + reset < release:
@@ -138,66 +241,15 @@ class Rule:
             reset -= 1
         return admitted, free, reset
 
-    def _turn(self, now: float) -> None:
-        """Make the sub-window of `now` the current one."""
-        current = int(now // self._width)
-        self._current = current
-        self._begin = self._start(current)
-        self._end = self._start(current + 1)
-        # Age of a sub-window → when it is released.
-        self._releases = tuple(self._start(current - age + COUNTERS) for age in range(COUNTERS))
-
-    def _start(self, subwindow: int) -> float:
-        """The first float that lies in that sub-window or after it."""
-        moment = subwindow * self._width
-        return moment if moment // self._width >= subwindow else nextafter(moment, inf)
-
-    def _open(self, client: str, now: float) -> Tally:
-        self._limiter.reserve(now)
-        tally = Tally(0, self._current, self.maximum, self._releases[0], now)
-        self._tallies[client] = tally
-        return tally
-
-    def _advance(self, tally: Tally) -> None:
-        """Move to the current sub-window and release those that now lie outside the window."""
-        passed = self._current - tally.current
-        # After years of silence the shift would build a huge integer, so it is left out.
-        counts = (tally.counts << passed * self._digit) & self._mask if passed < COUNTERS else 0
-        # If no counts are left, this request is admitted and becomes the oldest: `| 1` stands for it.
-        age = ((counts | 1).bit_length() - 1) // self._digit
-        tally.counts = counts
-        tally.current = self._current
-        tally.free = self.maximum - counts % self._base_less_one
-        tally.release = self._releases[age]
-
-    def idle_since(self) -> float:
-        """When the client that is idle for longest was last admitted, in seconds; infinity without clients."""
-        return next(iter(self._tallies.values())).admitted if self._tallies else inf
-
-    def has_empty(self, now: float) -> bool:
-        """Whether the client that is idle for longest has no counted requests any more."""
-        if not self._tallies:
-            return False
-        if not self._begin <= now < self._end:
-            self._turn(now)
-        tally = next(iter(self._tallies.values()))
-        if tally.current < self._current:
-            self._advance(tally)
-        return not tally.counts
-
-    def forget_idlest(self) -> None:
-        """Forget the client that is idle for longest."""
-        self._tallies.popitem(last=False)
-
 
 class Limiter:
-    """The keys of all rules of a process, at most `capacity` (≥ 1).
+    """The keys of all rings of a process, at most `capacity` (≥ 1).
 
     `evicted` counts the keys that were removed although they had counted requests. While it is 0, every rule keeps its
     promise. `tell` is called with this count at 1, 10, 100 and so on.
     """
 
-    __slots__ = ("_places", "_rules", "_tell", "_tell_at", "capacity", "evicted")
+    __slots__ = ("_places", "_rings", "_tell", "_tell_at", "capacity", "evicted")
 
     def __init__(self, capacity: int, tell: Callable[[int], object] = bool) -> None:
         if capacity < 1:
@@ -207,30 +259,35 @@ class Limiter:
         self._tell = tell
         self._tell_at = 1
         self._places = capacity
-        self._rules: list[Rule] = []
+        self._rings: dict[tuple[str, float], Ring] = {}
 
     def __len__(self) -> int:
         return self.capacity - self._places
 
     def __repr__(self) -> str:
-        return f"<Limiter {len(self)} of {self.capacity} keys, {len(self._rules)} rules, {self.evicted} evicted>"
+        return f"<Limiter {len(self)} of {self.capacity} keys, {len(self._rings)} rings, {self.evicted} evicted>"
 
     def rule(self, name: str, maximum: int, window: float) -> Rule:
-        """A new rule, with clients of its own. `maximum` ≥ 1; `window` in seconds, > 0; ValueError for others."""
-        rule = Rule(self, name, maximum, window)
-        self._rules.append(rule)
-        return rule
+        """A rule over the ring of that name and window, which is made when it is first asked for. `maximum` ≥ 1;
+        `window` in seconds, > 0; ValueError for others."""
+        if maximum < 1 or not 0 < window < inf:
+            raise ValueError(f"a rule needs a maximum of at least 1 and a window over 0 s, not {maximum} and {window}")
+        ring = self._rings.get((name, window))
+        if ring is None:
+            ring = self._rings[name, window] = Ring(self, name, window)
+        ring.make_room(maximum)
+        return Rule(ring, maximum)
 
     def reserve(self, now: float) -> None:
-        """Make room for a key that a rule is about to add; at capacity, remove another key."""
+        """Make room for a key that a ring is about to add; at capacity, remove another key."""
         if self._places:
             self._places -= 1
             return
-        for rule in self._rules:
-            if rule.has_empty(now):
-                rule.forget_idlest()
+        for ring in self._rings.values():
+            if ring.has_empty(now):
+                ring.forget_idlest()
                 return
-        min(self._rules, key=Rule.idle_since).forget_idlest()
+        min(self._rings.values(), key=Ring.idle_since).forget_idlest()
         self.evicted += 1
         if self.evicted == self._tell_at:
             self._tell_at *= 10

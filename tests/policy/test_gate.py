@@ -477,6 +477,32 @@ def test_addresses_push_out_nobody_who_is_known_by_a_credential() -> None:
     assert all("limits.limiter_keys = 10 addresses" in text for text in told)
 
 
+def test_a_new_gate_goes_on_with_the_counters_of_the_old_one() -> None:
+    """Those of a client with a credential and those of an address; a gate that is not used changes nothing."""
+    limited = (route("/a", auth="jwt.main", rate_limit=RateLimit(1, 60.0)), route(rate_limit=RateLimit(1, 60.0)))
+    raised = (route("/a", auth="jwt.main", rate_limit=RateLimit(3, 60.0)), limited[1])
+    old = gate_of(*limited)
+    heads = [request("/a", parsed={"authorization": ALICE}), request()]
+    for head in heads:
+        forward(decide(old, head))
+    same, other, apart = (
+        compile_gate(
+            config(*routes), new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=[], limiters=limiters
+        )
+        for routes, limiters in ((limited, old.limiters), (raised, old.limiters), (limited, None))
+    )
+    assert same is not None
+    assert other is not None
+    assert apart is not None
+    assert same.limiters is old.limiters
+    for gate in (same, old):
+        assert [answer(decide(gate, head)).reason.code for head in heads] == ["rate_limited"] * 2
+        assert b"x-ratelimit-limit: 1\r\n" in answer(decide(gate, heads[0])).fields
+    assert b"x-ratelimit-remaining: 1\r\n" in forward(decide(other, heads[0])).fields
+    for head in heads:
+        forward(decide(apart, head))
+
+
 def test_a_percent_sign_in_a_name_is_only_a_sign() -> None:
     sent = response(decide(gate_of(route(name="100%d", rate_limit=RateLimit(5, 60.0))), request()))
     assert 'RateLimit-Policy: "100%d";q=5;w=64' in sent

@@ -4,6 +4,7 @@ import gc
 import random
 import tracemalloc
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, inf, nextafter, ulp
@@ -358,7 +359,89 @@ class TestKeys:
         rule = limiter.rule("/a", 3, 60.0)
         rule.hit(CLIENT, 0.0)
         assert repr(rule) == "<Rule /a: 3 in 60 s, 1 clients>"
-        assert repr(limiter) == "<Limiter 1 of 10 keys, 1 rules, 0 evicted>"
+        assert repr(limiter) == "<Limiter 1 of 10 keys, 1 rings, 0 evicted>"
+
+
+class TestRulesThatChange:
+    """A rule that is asked for again, as a new gate over the same limiter does."""
+
+    def test_the_counters_are_the_same(self) -> None:
+        limiter = Limiter(10)
+        assert limiter.rule("/a", 2, 16.0).hit(CLIENT, 0.0) == (True, 1, 17)
+        assert limiter.rule("/a", 2, 16.0).hit(CLIENT, 0.0) == (True, 0, 17)
+        assert limiter.rule("/a", 2, 16.0).hit(CLIENT, 16.0) == (False, 0, 1)
+        assert limiter.rule("/a", 2, 16.0).hit(CLIENT, 17.0) == (True, 1, 17)
+        assert len(limiter) == 1
+
+    def test_both_may_be_used_side_by_side(self) -> None:
+        limiter = Limiter(10)
+        old, new = limiter.rule("/a", 3, 16.0), limiter.rule("/a", 1, 16.0)
+        assert [old.hit(CLIENT, 0.0)[:2], new.hit(CLIENT, 0.0)[:2]] == [(True, 2), (False, 0)]
+        assert [old.hit(CLIENT, 0.0)[:2], new.hit(CLIENT, 0.0)[:2]] == [(True, 1), (False, 0)]
+
+    @pytest.mark.parametrize("maximum", [3, 5, 7, 8, 1000, 10**6])
+    def test_a_raised_maximum_counts_what_was_admitted_before(self, maximum: int) -> None:
+        limiter = Limiter(10)
+        old = limiter.rule("/a", 2, 16.0)
+        for now in (0.0, 5.0):
+            assert old.hit(CLIENT, now)[0]
+        new = limiter.rule("/a", maximum, 16.0)
+        assert new.hit(CLIENT, 6.0) == (True, maximum - 3, 11)
+        assert new.hit(CLIENT, 17.0)[1] == maximum - 3
+        assert new.hit(CLIENT, 22.0)[1] == maximum - 3
+        assert old.hit(CLIENT, 22.0) == (False, 0, 12)
+
+    def test_who_is_over_a_lowered_maximum_waits_until_it_is_below(self) -> None:
+        limiter = Limiter(10)
+        old = limiter.rule("/a", 6, 16.0)
+        for now in (0.0, 0.0, 3.0, 4.0, 4.0, 9.0):
+            assert old.hit(CLIENT, now)[0]
+        new = limiter.rule("/a", 3, 16.0)
+        # The two of 0 s, the one of 3 s and the two of 4 s have to go, or three would be left.
+        assert new.hit(CLIENT, 10.0) == (False, 0, 11)
+        assert new.hit(CLIENT, 20.0) == (False, 0, 1)
+        assert new.hit(CLIENT, 21.0) == (True, 1, 5)
+
+    def test_another_window_begins_anew(self) -> None:
+        limiter = Limiter(2)
+        old = limiter.rule("/a", 1, 16.0)
+        assert old.hit(CLIENT, 0.0)[0]
+        new = limiter.rule("/a", 1, 32.0)
+        assert new.hit(CLIENT, 0.0)[0]
+        assert not old.hit(CLIENT, 16.0)[0]
+        assert not new.hit(CLIENT, 33.0)[0]
+        # What the old ring holds has become empty, and goes first.
+        assert new.hit("another", 33.0)[0]
+        assert (len(old), len(new), limiter.evicted) == (0, 2, 0)
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from([0.0, 0.5, 1.0, 3.0, 9.0, 40.0]), st.sampled_from([1, 2, 3, 6, 7, 40])),
+            min_size=1,
+            max_size=60,
+        )
+    )
+    def test_each_decision_keeps_the_maximum_of_its_rule(self, steps: list[tuple[float, int]]) -> None:
+        limiter, admitted, now = Limiter(10), list[float](), 0.0
+        for gap, maximum in steps:
+            now += gap
+            let_in, remaining, reset = limiter.rule("/a", maximum, 16.0).hit(CLIENT, now)
+            if let_in:
+                admitted.append(now)
+                assert sum(now - moment <= 16.0 for moment in admitted) <= maximum
+                assert remaining < maximum
+            else:
+                assert sum(now - moment < 17.0 for moment in admitted) >= maximum
+                later = deepcopy(limiter).rule("/a", maximum, 16.0)
+                assert later.hit(CLIENT, now + reset)[0]
+                assert reset == 1 or not deepcopy(limiter).rule("/a", maximum, 16.0).hit(CLIENT, now + reset - 1)[0]
+
+    def test_impossible_numbers_change_nothing(self) -> None:
+        limiter = Limiter(10)
+        rule = limiter.rule("/a", 1, 16.0)
+        with pytest.raises(ValueError, match="a rule needs"):
+            limiter.rule("/a", 0, 16.0)
+        assert rule.hit(CLIENT, 0.0) == (True, 0, 17)
 
 
 class TestCapacity:
