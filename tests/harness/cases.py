@@ -1,12 +1,12 @@
-"""The conformance cases (`tests/cases/http_cases*.jsonl`) and how one is played against a running gateway.
+"""The conformance cases (`tests/cases/http_cases*.jsonl`), and how one is played against a running gateway.
 
-All cases run at the same time against one gateway with one upstream, each from a loopback address of its own: the
-gateway tells the upstream that address in X-Forwarded-For, and the log has it in `remote`, so what either saw is
-assigned to its case.
+All cases run at the same time against one gateway with one upstream. Each comes from a loopback address of its own,
+which the upstream gets in X-Forwarded-For and the log has in `remote`: by it everything that was seen belongs to its
+case.
 
-`play` is the client. `Stage.script` is the upstream: it answers a case of the request side with a plain 200 and
-`Connection: close`, and one of the response side with the case's octets. What both saw is left in a `Run`; judging it
-is the test's business.
+`play` is the client. `Stage.script` is the upstream: to a case of the request side it responds with a plain 200 and
+`Connection: close`, to one of the response side with the case's octets. A `Run` keeps what both saw; the test checks
+it.
 """
 
 import json
@@ -23,14 +23,15 @@ from harness.upstream import Connection
 from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_response_head
 
 PATIENCE = 8.0
-"""Seconds: longer than each of the gateway's deadlines in these tests. What takes longer hangs."""
+"""Seconds: longer than all deadlines of the gateway in these tests. A wait that takes longer is a hang."""
 
 SMALL = 4096
-"""A case of up to this many octets is sent octet by octet, a longer one in pieces."""
+"""A case of up to so many octets is sent octet by octet, a longer one in pieces of PIECE."""
 
 PIECE = 509
+"""A prime, so that pieces do not end where the gateway's buffers do."""
 
-# Cases that ask for more than one answer.
+# Cases that get more than one response.
 ANSWERS = {
     "ok-pipeline-2-get": 2,
     "ok-pipeline-post-get": 2,
@@ -41,12 +42,12 @@ ANSWERS = {
 }
 
 NOT_HTTP = b"\x00\r\n\r\n"
-"""Sent after an upgrade that was declined: a gateway that still reads HTTP refuses it; a tunnel would pass it on."""
+"""Sent after a declined upgrade: a gateway that still reads HTTP refuses these octets, a tunnel would pass them on."""
 
 
 @dataclass
 class Case:
-    """A row; octets are decoded. In `http_cases_own.jsonl` a row may say more:
+    """A row of the files, its octets decoded. A row of `http_cases_own.jsonl` may have more:
 
     asks       final responses that the client waits for (`answers` in the row; 0: not said)
     forwarded  what must reach the upstream, (method, target, body) each; None: not said
@@ -96,7 +97,7 @@ class Case:
 
 
 def read_cases(directory: Path) -> list[Case]:
-    """All rows: those that were given, and our own."""
+    """The rows of all files."""
     files = sorted(directory.glob("http_cases*.jsonl"))
     return [_case(json.loads(line)) for file in files for line in file.read_text().splitlines()]
 
@@ -133,7 +134,7 @@ def _octets(text: str) -> bytes:
 
 @dataclass
 class Run:
-    """One playing of a case: what the client and the upstream saw.
+    """One run of a case: what the client and the upstream saw.
 
     responses, interim  that the client read; the last response may be incomplete
     octets              all that the client got
@@ -166,7 +167,7 @@ class Run:
 
     @property
     def status(self) -> int:
-        """Of the first final response; 0: none."""
+        """Status of the first final response; 0: there was none."""
         return self.responses[0].status if self.responses else 0
 
     @property
@@ -184,7 +185,7 @@ class Run:
 
 
 def play(gateway: Gateway, run: Run, source: str) -> None:
-    """Play the client's part of a case from the address `source`."""
+    """Play the client of a case from the address `source`."""
     with gateway.connect(source, PATIENCE) as sock:
         stream = Stream.of(sock)
         _send(sock, run.pieces(run.case.sent))
@@ -212,7 +213,7 @@ def _send(sock: socket.socket, pieces: Iterable[bytes]) -> None:
 
 
 def _answer(sock: socket.socket, stream: Stream, run: Run) -> bool:
-    """Read one final response; False when none can follow it."""
+    """Read one final response. Returns False when no other can follow."""
     while (message := read_response_head(stream, run.case.method if not run.responses else b"GET")) is not None:
         if run.case.id == "expect-100" and run.waited:
             run.waited = False
@@ -233,7 +234,7 @@ def _answer(sock: socket.socket, stream: Stream, run: Run) -> bool:
 
 
 def _leave(sock: socket.socket, stream: Stream, run: Run) -> None:
-    """Read to the end: the gateway's, or, where the connection may stay open, ours."""
+    """Read to the end of the connection. Where the gateway may keep it open, shut it down first."""
     if not stream.ended and run.case.conn != "close" and run.responses:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
@@ -247,13 +248,13 @@ def _leave(sock: socket.socket, stream: Stream, run: Run) -> None:
 
 
 class Stage:
-    """The upstream that all runs share."""
+    """The upstream, which all runs share."""
 
     def __init__(self) -> None:
         self.runs: dict[bytes, Run] = {}
 
     def script(self, connection: Connection) -> None:
-        """Play one connection of the gateway's; see `harness.upstream`."""
+        """Play one connection (see `harness.upstream`)."""
         run: Run | None = None
         began = 0
         try:
@@ -275,7 +276,7 @@ class Stage:
 
 
 def _serve(connection: Connection, request: Message, run: Run) -> bool:
-    """Answer one request; False when the connection is to be closed, or is over."""
+    """Respond to one request. Returns False when the connection must be closed, or is over."""
     case = run.case
     if case.id == "resp-ok-early-final-response":
         connection.stream.exactly(len(b"start"))
@@ -306,5 +307,5 @@ def _plain(request: Message, case: Case) -> bytes:
 
 
 def addresses() -> Iterator[str]:
-    """Loopback addresses, each once."""
+    """Distinct loopback addresses."""
     return (f"127.1.{high}.{low}" for high in range(1, 255) for low in range(1, 255))

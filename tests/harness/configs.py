@@ -1,12 +1,12 @@
 """TOML for the gateways that tests start.
 
-A test says what it is about, as lines of TOML that a user would write; what every configuration needs is here: a port
-of loopback that the system picks, routes that ask for no credential.
+A test writes the lines that it is about, as a user would write them. The functions here add what every configuration
+needs: a loopback port that the system picks, and routes without a credential.
 
-    one_route(target)                       all that comes goes to one upstream
-    gateway() + upstream(…) + route(…)      the parts, for more than that
+    one_route(target)                       every request goes to one upstream
+    gateway() + upstream(…) + route(…)      the parts, for anything else
 
-Texts whose lines or faults are themselves the subject stand whole in the tests of `config` and `cli`.
+Tests of `config` and `cli`, which are about the text itself, have whole texts of their own.
 """
 
 import json
@@ -19,7 +19,7 @@ def one_route(
     gateway_has: Sequence[str] = (),
     upstream_has: Sequence[str] = (),
 ) -> str:
-    """Whatever the path, without a credential, to the upstream `one`. Lines for the route may follow."""
+    """Every path goes to the upstream `one`, without a credential. Lines for the route may be appended."""
     return gateway(*gateway_has, listen=listen) + upstream("one", targets, *upstream_has) + route("/", "one")
 
 

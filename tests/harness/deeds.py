@@ -1,7 +1,7 @@
-"""What somebody outside of the gateway may do to it, each as one function of a `Shell` and a source of chance.
+"""What clients, upstreams, time and the operator may do to a gateway: one function for each action.
 
-A deed that is not possible at the moment does nothing. Most octets are good messages, so that lives get far; the others
-are odd.
+Each takes a `Shell` and a source of random choices, and does nothing when the action is impossible at the moment.
+Most octets are good messages, so that sessions get far; the others are odd.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _MOST_CLIENTS = 6
 
 
 def _some(ends: list[End], chance: Mutator) -> End | None:
-    """One of the newest: those are the ones that live."""
+    """One of the newest three, which are likely to be open."""
     return ends[-1 - chance.number(0, min(len(ends), 3) - 1)] if ends else None
 
 
@@ -135,13 +135,13 @@ def what_is_waited_for_is_here(shell: Shell, _: Mutator) -> None:
 
 
 def endpoints_come_and_go(shell: Shell, chance: Mutator) -> None:
-    """The upstream has some of three from now on."""
+    """The upstream's endpoints become one to three of three."""
     ports = [port for port in (80, 81, 82) if chance.chance(0.5)]
     shell.pool.retarget([Place(host="stage", port=port) for port in ports or [80]])
 
 
 def the_gateway_drains(shell: Shell, chance: Mutator) -> None:
-    """Rarely: it ends the fun."""
+    """Seldom, since little can happen after it."""
     if shell.clients and chance.chance(0.1) and not shell.connections.draining:
         shell.drain()
 

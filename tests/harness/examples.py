@@ -1,4 +1,4 @@
-"""The configurations that people copy, and what stands around them."""
+"""The example configurations, and the environment and key files that they need."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -20,14 +20,14 @@ ENVIRON = {
 
 
 def key_set() -> str:
-    """What an identity provider publishes."""
+    """A JWK set, as an identity provider publishes it."""
     numbers = generate_private_key(65537, 2048).public_key().public_numbers()
     modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
     return json.dumps({"keys": [{"kty": "RSA", "kid": "1", "use": "sig", "alg": "RS256", "n": modulus, "e": "AQAB"}]})
 
 
 def write_keys(folder: Path) -> None:
-    """The key files that the examples name."""
+    """Write the key files that the examples name."""
     (folder / "keys").mkdir()
     (folder / "keys/provider.json").write_text(key_set())
     (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")

@@ -1,7 +1,7 @@
-"""The real program as a child process: started with a configuration, awaited, asked for its log, stopped.
+"""The real program as a child process: start it with a configuration, wait for it, read its log, stop it.
 
-Nothing here waits for time to pass. Two threads read what the process writes, line by line, and whoever wants a line
-waits on a condition until it is there; the limit on such a wait only turns a hang into a failure.
+Nothing here sleeps. Two threads read what the process writes, line by line, and a test that needs a line waits on a
+condition until it is there. The limit on such a wait only turns a hang into a failure.
 """
 
 import json
@@ -23,16 +23,16 @@ Line = dict[str, Any]
 """One line of the access log."""
 
 PATIENCE = 20.0
-"""Seconds after which something that should have happened is a failure."""
+"""Seconds to wait for something that must happen."""
 
 
 def command() -> list[str]:
-    """How the program is called: `RAWGATE_BIN` if it is set (a path or name, perhaps with arguments), else this
-    interpreter."""
+    """The command that starts the program: `RAWGATE_BIN` if it is set (a path or name, perhaps with arguments), else
+    this interpreter with `-m rawgate`."""
     words = shlex.split(os.environ.get("RAWGATE_BIN", ""))
     if not words:
         return [sys.executable, "-m", "rawgate"]
-    # It runs in another directory than this process: a relative path must not change its meaning.
+    # The program runs in another directory, where a relative path would mean something else.
     return [str(Path(words[0]).resolve()) if "/" in words[0] else words[0], *words[1:]]
 
 
@@ -101,7 +101,7 @@ class Gateway:
             self.addresses.append(_address(where))
 
     def wait(self, look: Callable[[], Any], what: str = "a condition", patience: float = PATIENCE) -> Any:
-        """The first true value of `look()`, which is asked whenever the process has written something."""
+        """Call `look()` whenever the process has written something, and return its first true value."""
         with self._news:
             self._news.wait_for(lambda: look() or not self._open, patience)
             found = look()
@@ -110,31 +110,31 @@ class Gateway:
         return found
 
     def ready(self) -> None:
-        """Wait until it serves."""
+        """Wait until the gateway serves."""
         self.wait(lambda: any("ready" in line for line in self.said), "the ready line")
 
     def wait_said(self, text: str) -> str:
-        """The first line on stderr that has `text` in it, waited for."""
+        """Wait for a line on stderr that contains `text`, and return the first one."""
         return str(self.wait(lambda: next((line for line in self.said if text in line), None), f"{text!r} on stderr"))
 
     def line(self, **fields: Any) -> Line:
-        """The first log line whose fields are these, waited for: `gateway.line(path="/a", reason="ok")`."""
+        """Wait for a log line with these fields, and return the first one: `gateway.line(path="/a", reason="ok")`."""
         line: Line = self.wait(lambda: next(iter(self.lines(**fields)), None), f"a log line with {fields}")
         return line
 
     def lines(self, **fields: Any) -> list[Line]:
-        """The log lines so far whose fields are these."""
+        """The log lines so far that have these fields."""
         return [line for line in self.log if all(line.get(name) == value for name, value in fields.items())]
 
     def wait_lines(self, count: int, **fields: Any) -> list[Line]:
-        """The log lines whose fields are these, once there are `count`."""
+        """Wait for `count` log lines with these fields, and return them."""
         self.wait(lambda: len(self.lines(**fields)) >= count, f"{count} log lines with {fields}")
         return self.lines(**fields)
 
     # ── its clients and its end ──
 
     def connect(self, source: str = "", timeout: float = PATIENCE) -> socket.socket:
-        """A new client connection that sends each write at once. `source`: the address to come from."""
+        """A new client connection, with TCP_NODELAY. `source`: the client's address."""
         sock = socket.create_connection(self.address, timeout, (source, 0) if source else None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
@@ -143,20 +143,20 @@ class Gateway:
         self.process.send_signal(number)
 
     def wait_end(self, status: int = 0, patience: float = PATIENCE) -> None:
-        """Wait until the process has ended and all that it wrote is here. Its exit status must be `status`."""
+        """Wait until the process has ended and its output has been read. Its exit status must be `status`."""
         found = self.process.wait(patience)
         for thread in self._threads:
             thread.join(patience)
         assert found == status, f"exit status {found}; stderr: {self.said[-30:]}"
 
     def stop(self, status: int = 0) -> list[Line]:
-        """SIGTERM, then as `wait_end`. Returns the whole log."""
+        """Send SIGTERM and wait for the end. Returns the whole log."""
         self.signal()
         self.wait_end(status)
         return self.log
 
     def kill(self) -> None:
-        """The test is over, whatever became of the process."""
+        """Kill the process, if it still runs, and wait for it."""
         self.process.kill()
         self.process.wait()
         for thread in self._threads:
@@ -174,8 +174,8 @@ def _address(where: str) -> tuple[str, int] | tuple[str, str]:
 def running(
     directory: Path, config: str, env: Mapping[str, str] | None = None, descriptors: int = 0, name: str = "rawgate.toml"
 ) -> Iterator[Gateway]:
-    """A gateway that serves `config`, written to `directory`. At the end it must stop when told, with status 0, unless
-    the test has ended it already. `descriptors`: how many it may hold; 0: as many as this process."""
+    """Run a gateway with this configuration, which is written to `directory`. At the end SIGTERM must stop it with
+    status 0, unless the test has ended it. `descriptors`: its limit of open files; 0: this process's."""
     path = directory / name
     path.write_text(config)
     gateway = Gateway(path, env or {}, descriptors)

@@ -1,7 +1,7 @@
-"""Octets that are nearly HTTP/1.1: messages made from the grammar, and damaged where two readers could part.
+"""Octets that are nearly HTTP/1.1: messages made from the grammar, then damaged where two readers could disagree.
 
-Everything is drawn from one `random.Random`. Hypothesis has such a source that it can shrink, a long run has one with a
-seed, and a coverage-guided fuzzer can make one from its input: so the three of them share this engine.
+All choices come from one `random.Random`. Hypothesis has one that it can shrink, a long run has one with a seed, and a
+coverage-guided fuzzer makes one of its input (`Given`), so all three share this module.
 """
 
 from collections.abc import Sequence
@@ -226,7 +226,7 @@ TRAILERS = (
 
 
 class Given(Random):
-    """Chance that was settled beforehand: takes its bits from octets, and is all zeros behind their end."""
+    """Takes its random bits from given octets, and zeros after their end."""
 
     def __init__(self, octets: bytes) -> None:
         super().__init__(0)
@@ -249,7 +249,7 @@ class Given(Random):
 
 
 class Mutator:
-    """Makes octets from one source of chance.
+    """Makes octets from one source of random choices.
 
     corpus  messages to begin with, besides those made from the grammar
     """
@@ -261,7 +261,7 @@ class Mutator:
     # ── chance ──
 
     def chance(self, share: float) -> bool:
-        """True in this share of calls. The simplest source of chance, all zeros, says False."""
+        """True in this share of calls. A source of zeros, to which Hypothesis shrinks, gives False."""
         return self._random.random() >= 1.0 - share
 
     def pick(self, among: Sequence[bytes]) -> bytes:
@@ -273,21 +273,21 @@ class Mutator:
     # ── whole messages ──
 
     def request(self) -> bytes:
-        """A request, more or less."""
+        """A request, often a damaged one."""
         if self._corpus and self.chance(0.4):
             return self.damaged(self.pick(self._corpus))
         start = self.pick(METHODS) + b" " + self.pick(TARGETS) + b" " + self.pick(VERSIONS)
         return self.damaged(self._message(start, [b"Host: a.test"], REQUEST_LINES))
 
     def response(self) -> bytes:
-        """A response, more or less."""
+        """A response, often a damaged one."""
         if self._corpus and self.chance(0.4):
             return self.damaged(self.pick(self._corpus))
         version = self.pick(VERSIONS) if self.chance(0.1) else b"HTTP/1.1"
         return self.damaged(self._message(version + b" " + self.pick(STATUSES), [], RESPONSE_LINES))
 
     def chunked(self, payload: bytes = b"") -> bytes:
-        """A chunked body, mostly right."""
+        """A chunked body, usually a valid one."""
         pieces = []
         for _ in range(self.number(0, 3)):
             data = payload or bytes(b"GET /smuggled HTTP/1.1\r\n\r\n"[: self.number(1, 26)])
@@ -309,7 +309,7 @@ class Mutator:
         return CRLF.join([start, *lines, b"", b""]) + body
 
     def _body(self, lines: list[bytes]) -> bytes:
-        """A body, and the line that frames it."""
+        """A body, and the field line that frames it."""
         kind = self.number(0, 3)
         if kind == 0:
             return b""
@@ -321,7 +321,7 @@ class Mutator:
         return body
 
     def framing_line(self) -> bytes:
-        """A line about framing, in one of the spellings by which readers have been set apart."""
+        """A framing field, in a spelling on which HTTP parsers have disagreed."""
         name = self.pick(FRAMING_NAMES)
         value = self.pick(CODINGS if b"ncoding" in name else NUMBERS)
         return name + self.pick((b": ", b": ", b":", b" : ", b":\t", b":\v", b": \r\n ")) + value
@@ -329,7 +329,7 @@ class Mutator:
     # ── damage ──
 
     def damaged(self, octets: bytes) -> bytes:
-        """With up to three small changes; often with none."""
+        """The octets with up to three small changes, often with none."""
         while self.chance(0.45):
             octets = self._damage(octets)
         return octets
@@ -376,7 +376,7 @@ class Mutator:
     # ── portions ──
 
     def portions(self, octets: bytes) -> list[bytes]:
-        """The same octets in any pieces: whole, a few, or one by one."""
+        """The octets in pieces: whole, a few, or one by one."""
         if self.chance(0.3):
             return [octets]
         if len(octets) < 400 and self.chance(0.15):

@@ -1,4 +1,4 @@
-"""A record of the access log with something in every field, and what a test wants in those that it names."""
+"""A record of the access log: usual values, and a test's own in the fields that it names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The reader that judges the gateway takes what RFC 9112 allows a sender, and nothing else."""
+"""The strict reader accepts what RFC 9112 allows a sender, and nothing else."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""HS256 tokens, made by hand (RFC 7515 section 7.1), good and bad."""
+"""HS256 tokens made by hand (RFC 7515 section 7.1), valid and invalid ones, without rawgate's code."""
 
 import hmac
 import json
@@ -14,7 +14,7 @@ def encoded(octets: bytes) -> str:
 
 
 def signed(header: bytes, payload: bytes, secret: str = SECRET) -> str:
-    """The compact form of these octets, whatever they are."""
+    """A token with exactly these octets as header and payload, correctly signed."""
     text = f"{encoded(header)}.{encoded(payload)}"
     return f"{text}.{encoded(hmac.digest(secret.encode(), text.encode(), 'sha256'))}"
 

@@ -1,12 +1,12 @@
-"""Upstreams that do what a test tells them: raw TCP servers in threads, which keep what arrived.
+"""Upstreams for tests: raw TCP servers in threads, which play a script and keep what arrived.
 
     with Upstream(replying(OK)) as users:
         … targets = ["http://127.0.0.1:{users.port}"] …
     assert [request.target for request in users.requests] == [b"/"]
 
 A script is a function that plays one connection: it reads requests, sends octets, closes or resets. It runs in a thread
-of its own; when it returns, the connection is closed. What a script raises is raised again by `stop`, except that the
-gateway went away, which a script need not expect.
+of its own. When it returns, the connection is closed. `stop` raises what a script raised, except for errors that mean
+that the gateway closed the connection: a script need not expect them.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Self
 from harness.wire_reader import Cut, Message, Stream, read_body, read_request_head
 
 PATIENCE = 20.0
-"""Seconds without an octet after which a connection counts as silent."""
+"""Seconds without an octet after which a connection counts as silent (`wire_reader.SILENT`)."""
 
 
 def response(body: bytes = b"ok", *fields: str, status: str = "200 OK") -> bytes:
@@ -67,7 +67,7 @@ class Connection:
             self._upstream.notify()
 
     def send(self, *pieces: bytes) -> None:
-        """Send each piece with a segment of its own."""
+        """Send each piece in a segment of its own (TCP_NODELAY)."""
         for piece in pieces:
             self.sock.sendall(piece)
 
@@ -75,7 +75,8 @@ class Connection:
         self.sock.shutdown(socket.SHUT_WR)
 
     def wait_end(self) -> str:
-        """Read until the gateway ends the connection, or is silent for too long. How it ended; see `wire_reader`."""
+        """Read until the gateway ends the connection, or is silent for too long. Returns how it ended
+        (`wire_reader`)."""
         self.stream.rest()
         self._upstream.notify()
         return self.stream.ended
@@ -86,7 +87,7 @@ class Connection:
         self.sock.close()
 
     def end(self) -> None:
-        """Wake whoever reads or writes here, and let go."""
+        """Shut the connection down, which wakes a thread that reads or writes."""
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
@@ -137,7 +138,7 @@ class Upstream:
         self._accepting.join(self._patience)
         for connection in self.connections:
             connection.end()
-        # All are daemons, and each wait has an end: a script that is stuck does not hold up the tests after it.
+        # Threads are daemons and each wait has a limit: a script that hangs does not block the tests after it.
         for thread in self._threads:
             thread.join(self._patience)
 
@@ -146,13 +147,13 @@ class Upstream:
             self.news.notify_all()
 
     def wait(self, look: Callable[[], object], what: str = "a condition") -> None:
-        """Wait until `look()` is true; it is asked whenever something arrives."""
+        """Wait until `look()` is true. It is called whenever something arrives."""
         with self.news:
             if not self.news.wait_for(look, self._patience):
                 raise AssertionError(f"{what} did not come; requests: {self.requests[-5:]}")
 
     def wait_requests(self, count: int) -> list[Message]:
-        """The requests, once there are `count`."""
+        """Wait for `count` requests, and return all."""
         self.wait(lambda: len(self.requests) >= count, f"{count} requests")
         return self.requests
 
@@ -193,7 +194,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def replying(answer: bytes | Callable[[Message], bytes]) -> Script:
-    """Answers every request of a connection, until the gateway closes it."""
+    """A script that responds to every request, until the gateway closes the connection."""
 
     def script(connection: Connection) -> None:
         while (request := connection.request()) is not None:
@@ -203,7 +204,7 @@ def replying(answer: bytes | Callable[[Message], bytes]) -> Script:
 
 
 def once(*pieces: bytes, close: bool = True) -> Script:
-    """Reads one request, sends the pieces, then closes, or waits for the gateway to close."""
+    """A script that reads one request, sends the pieces, then closes, or waits for the gateway to close."""
 
     def script(connection: Connection) -> None:
         if connection.request() is not None:
@@ -215,7 +216,7 @@ def once(*pieces: bytes, close: bool = True) -> Script:
 
 
 def silent(connection: Connection) -> None:
-    """Takes what comes and never answers."""
+    """A script that reads everything and never responds."""
     connection.wait_end()
 
 

@@ -1,10 +1,11 @@
-"""Values of rawgate compared by what they hold. They themselves are compared by identity (see `rawgate.message`)."""
+"""Comparing values of rawgate by their fields. The values themselves are compared by identity (see
+`rawgate.message`)."""
 
 from typing import Any
 
 
 def contents(value: object) -> Any:
-    """A value's fields by name, and those of the values in it; anything else as it is."""
+    """A rawgate value as a dictionary of its fields, nested values too; any other value unchanged."""
     kind = type(value)
     if not kind.__module__.startswith("rawgate.") or "__slots__" not in vars(kind):
         return value
@@ -12,7 +13,7 @@ def contents(value: object) -> Any:
 
 
 class Alike:
-    """Equal to each value of the same class with equal fields: `assert read(octets) == Alike(RequestHead(…))`."""
+    """Equals every value of the same class with equal fields: `assert read(octets) == Alike(RequestHead(…))`."""
 
     def __init__(self, value: object) -> None:
         self.kind = type(value)

@@ -1,9 +1,9 @@
-"""What must be true of a `Shell` after all is over, whatever its clients and services did.
+"""What must be true of a `Shell`, whatever its clients and services did.
 
-Everything that the gateway sent is read with the strict reader, which shares no code with it. Upwards: each connection
-carries whole requests, one after the other, each of them one that was decided on, none made up, none twice but for a
-retry. Downwards: each client got one response for each line of the log, in that order, with that status, and nothing
-else; or it was cut, and then nothing follows. Nothing is left open.
+Everything that the gateway sent is read with the strict reader, which shares no code with it. To the upstream each
+connection carries whole requests, one after the other; each was decided on, none is made up, and none is there twice,
+except for a retry. To the client goes one response for each log line, in the lines' order and with their status, and
+nothing else; a response that was cut is the last. In the end nothing is left open.
 """
 
 from collections.abc import Generator, Iterator
@@ -27,7 +27,7 @@ from rawgate.relay.phases import TUNNEL
 
 
 class Line:
-    """A record of the log, with names."""
+    """A log record as these checks need it, short in a message."""
 
     def __init__(self, record: Record) -> None:
         self.id, self.method, self.target = record.request_id, record.method, record.target
@@ -39,7 +39,7 @@ class Line:
 
 
 def findings(shell: Shell) -> list[str]:
-    """All that is wrong, each in a phrase; for a shell that has settled."""
+    """All that is wrong, a phrase each. The gateway must have settled."""
     lines = [Line(record) for record in shell.records]
     found = list(_left_open(shell))
     found += _logged(shell, lines)
@@ -53,7 +53,7 @@ def findings(shell: Shell) -> list[str]:
 
 
 def miscounts(shell: Shell) -> Iterator[str]:
-    """What the books of pool and connections say, and is not so; at any time."""
+    """Where the counters of pool and connections are wrong. May be asked at any time."""
     pool, connections = shell.pool, shell.connections
     live = [recorded(end) for end in shell.upstreams if not end.is_closing()]
     busy = [upstream.flow for upstream in live if upstream.flow is not None]
@@ -77,7 +77,7 @@ def remote(client: End) -> str:
     return "{}:{}".format(*client.get_extra_info("peername"))
 
 
-# ── what is left ──
+# ── what is left open ──
 
 
 def _left_open(shell: Shell) -> Iterator[str]:
@@ -115,7 +115,7 @@ def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
 
 
 def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
-    """One upstream connection."""
+    """What is wrong with the requests on one upstream connection."""
     parsed = forwards(shell)
     stream = Stream.of(upstream.sent)
     if recorded(upstream).misused:
@@ -147,13 +147,13 @@ def _id(message: Message) -> str:
 
 
 def _is_tunnel(upstream: End, request: Message) -> bool:
-    """Whether the upstream took up the offer of this request: no HTTP follows."""
+    """Whether the upstream switched protocols for this request, so that no HTTP follows."""
     octets = recorded(upstream).arrived.get(_id(request), b"")
     return bool(request.values(b"upgrade")) and b" 101 " in octets
 
 
 def _has_more(upstream: End, request: Message) -> bool:
-    """Whether octets came behind the answer to this request, where the strict reader can tell."""
+    """Whether octets came after the response to this request, where the strict reader can tell."""
     stream = Stream.of(recorded(upstream).arrived.get(_id(request), b""))
     try:
         read_response(stream, request.method)
@@ -163,7 +163,7 @@ def _has_more(upstream: End, request: Message) -> bool:
 
 
 def _is_known(message: Message, parsed: dict[str, Decided]) -> Iterator[str]:
-    """A head that went up is one that was decided on."""
+    """What is wrong with a head that was sent up, beside the decision about it."""
     decided = parsed.get(_id(message))
     if decided is None or not isinstance(decided.decision, Forward):
         yield f"nobody asked for {message.raw!r}"
@@ -175,7 +175,7 @@ def _is_known(message: Message, parsed: dict[str, Decided]) -> Iterator[str]:
 
 
 def _same_body(shell: Shell, message: Message, decided: Decided | None) -> Iterator[str]:
-    """A body that went up is the one that the client sent, where the strict reader can tell."""
+    """Where a body that was sent up differs from the client's, as far as the strict reader can tell."""
     if decided is None:
         return
     position = [one for one in shell.decided if one.peer == decided.peer].index(decided)
@@ -199,14 +199,14 @@ def asked(shell: Shell, peer: str) -> list[Message]:
             found.append(message)
             read_body(stream, message)
     except (Malformed, Cut) as error:
-        # A body that the strict reader refuses may be good for all that (it takes no chunk extension).
+        # A body that the strict reader refuses may be valid nevertheless: it takes no chunk extension.
         if found and not found[-1].complete and isinstance(error, Malformed):
             found.pop()
     return found
 
 
 def _repeated(shell: Shell) -> Iterator[str]:
-    """A request goes up once; a second time only when it may be sent again, and the first connection was lost."""
+    """Requests that were sent up twice, although the first connection was good or its response had begun."""
     seen: dict[str, list[End]] = {}
     for upstream in shell.upstreams:
         for name in _names(upstream):
@@ -234,7 +234,7 @@ def _names(upstream: End) -> Iterator[str]:
 
 
 def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
-    """One client connection, and its lines of the log."""
+    """What is wrong with one client connection, beside its log lines."""
     stream = Stream.of(client.sent)
     for position, line in enumerate(lines):
         last = position == len(lines) - 1
@@ -257,7 +257,8 @@ def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
 
 
 def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generator[str, None, bool | None]:
-    """Read the response of one line. Returns whether the connection must end here; None: the rest is not HTTP."""
+    """Read the response that belongs to a line. Returns whether the connection must end after it; None: no HTTP
+    follows."""
     gone = line.reason == CLIENT_GONE.code
     message = yield from _final_head(stream, line)
     if message is None:
@@ -279,7 +280,7 @@ def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generato
 
 
 def _final_head(stream: Stream, line: Line) -> Generator[str, None, Message | None]:
-    """The head behind the interim ones."""
+    """Read interim heads and the final one."""
     while (message := read_response_head(stream, line.method)) is not None:
         if message.status >= 200 or message.status == 101:
             break
@@ -289,7 +290,7 @@ def _final_head(stream: Stream, line: Line) -> Generator[str, None, Message | No
 
 
 def _whole(shell: Shell, line: Line, message: Message) -> Iterator[str]:
-    """A response that the client must take for whole."""
+    """What is wrong with a response that looks whole to the client."""
     if line.reason == UPSTREAM_CUT.code:
         yield f"{line}: cut, but the client cannot know"
     if len(message.body) != line.bytes_out:
@@ -299,7 +300,7 @@ def _whole(shell: Shell, line: Line, message: Message) -> Iterator[str]:
 
 
 def _as_answered(shell: Shell, line: Line, message: Message) -> Iterator[str]:
-    """A whole response is the one that the upstream sent, where the strict reader can tell."""
+    """Where a whole response differs from the upstream's, as far as the strict reader can tell."""
     octets = [recorded(end).arrived[line.id] for end in shell.upstreams if line.id in recorded(end).arrived]
     stream = Stream.of(octets[-1])
     try:

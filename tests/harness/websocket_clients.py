@@ -1,4 +1,4 @@
-"""WebSocket clients of three libraries behind one small interface, and the conversation that every client has.
+"""WebSocket clients of three libraries behind one interface, and a conversation that each of them has with a server.
 
     client = CLIENTS["wsproto"]("127.0.0.1", port, "/path")
     told = converse(CLIENTS["wsproto"], "127.0.0.1", port, "/path")
@@ -32,9 +32,9 @@ from wsproto.extensions import PerMessageDeflate
 from harness.websocket_servers import joined
 
 PATIENCE = 20.0
-"""Seconds without an answer that are a failure."""
+"""Seconds to wait for an answer."""
 LARGE = random.Random(4).randbytes(8 * 1024 * 1024)  # noqa: S311 - no secret
-"""More than all buffers on the way hold; it does not get smaller by compression."""
+"""Larger than all buffers on the way together, and random, so that compression does not shorten it."""
 MANY = 500
 """Messages that are sent before the first echo is read."""
 
@@ -44,23 +44,23 @@ Closed = tuple[int, str]
 
 
 class Client(Protocol):
-    """One connection. `extensions`: what was agreed on, as the header says it or the library names it."""
+    """One connection. `extensions`: those agreed on, as the library reports them."""
 
     extensions: str
 
     def send(self, message: str | bytes) -> None: ...
     def send_fragments(self, pieces: Sequence[str]) -> bool:
-        """One message in several frames. False: this library cannot."""
+        """Send one message in several frames. False: this library cannot."""
 
     def receive(self) -> str | bytes: ...
     def ping(self) -> None:
-        """And wait for the pong."""
+        """Send a ping and wait for the pong."""
 
     def close(self, code: int, reason: str) -> Closed:
-        """What the server said to it."""
+        """Close. Returns the server's code and reason."""
 
     def closed(self) -> Closed:
-        """Wait until the server closes."""
+        """Wait until the server closes. Returns its code and reason."""
 
 
 Connect = Callable[[str, int, str], Client]
@@ -230,11 +230,11 @@ HEARD = {
     "closed by client": [4001, "bye"],
     "closed by server": [4002, "enough"],
 }
-"""What every conversation must come to."""
+"""The result of every conversation."""
 
 
 def converse(connect: Connect, host: str, port: int, path: str) -> dict[str, object]:
-    """Two connections: all that clients do, then the client closes; then the server does."""
+    """On one connection do all that clients do, then close it; on a second one let the server close."""
     heard: dict[str, object] = {}
     client = connect(host, port, path)
     heard["extensions"] = "permessage-deflate" in client.extensions

@@ -1,8 +1,8 @@
-"""WebSocket servers of three libraries that all behave alike, each in a thread.
+"""WebSocket servers of three libraries with one behaviour, each in a thread.
 
-They echo what they are sent, but for three texts: "fragments" is answered by a message in three frames (where the
-library can), "ping" by a ping and, when its pong is here, the text "pong", and "close" by closing with 4002 "enough".
-Node's server does the same (tests/process/servers).
+They echo every message except three texts. "fragments" gets a message in three frames (where the library can), "ping"
+gets a ping and, after its pong, the text "pong", and "close" makes the server close with 4002 "enough". Node's server
+does the same (tests/process/servers).
 """
 
 import asyncio
@@ -38,7 +38,7 @@ CODE, REASON = 4002, "enough"
 
 @contextmanager
 def websockets_server() -> Iterator[int]:
-    """The port on which it listens."""
+    """Yields the port on which it listens."""
 
     def play(connection: websockets.sync.server.ServerConnection) -> None:
         for message in connection:
@@ -69,7 +69,7 @@ def websockets_server() -> Iterator[int]:
 
 
 def joined(frames: Sequence[TextMessage | BytesMessage]) -> str | bytes:
-    """The message that these frames are."""
+    """The message that consists of these frames."""
     if isinstance(frames[0], TextMessage):
         return "".join(str(frame.data) for frame in frames)
     return b"".join(bytes(frame.data) for frame in frames if isinstance(frame, BytesMessage))
@@ -127,7 +127,7 @@ class _WsprotoPeer:
 
 @contextmanager
 def wsproto_server() -> Iterator[int]:
-    """The port on which it listens."""
+    """Yields the port on which it listens."""
     with Upstream(lambda connection: _WsprotoPeer(connection).play()) as upstream:
         yield upstream.port
 
@@ -168,7 +168,7 @@ async def _aiohttp_start() -> tuple[int, Callable[[], Awaitable[None]]]:
 
 @contextmanager
 def in_a_loop(start: Callable[[], Awaitable[tuple[int, Callable[[], Awaitable[None]]]]]) -> Iterator[int]:
-    """Runs a server of asyncio in a thread: `start` gives its port, and what ends it."""
+    """Run an asyncio server in a thread. `start` returns its port and a function that stops it."""
     ports: list[int] = []
     up, loop, over = Flag(), asyncio.new_event_loop(), asyncio.Event()
 
@@ -191,7 +191,7 @@ def in_a_loop(start: Callable[[], Awaitable[tuple[int, Callable[[], Awaitable[No
 
 
 def aiohttp_server() -> AbstractContextManager[int]:
-    """The port on which it listens."""
+    """Yields the port on which it listens."""
     return in_a_loop(_aiohttp_start)
 
 

@@ -1,8 +1,8 @@
-"""HTTP/1.1 messages read from octets, strictly, by code that knows neither rawgate nor h11.
+"""A strict reader of HTTP/1.1 messages that shares no code with rawgate or h11.
 
-What the gateway sends, to either side, must pass here: a bare CR or LF, a folded line, two framings at once, a chunk
-line with anything but digits, all raise `Malformed`. So a test that reads with this module checks the grammar of RFC
-9112 by the way. A message that ends too soon raises `Cut`.
+Everything that the gateway sends to either side must pass it: a bare CR or LF, a folded line, two framings at once, or
+a chunk line with anything but digits raises `Malformed`. So every test that reads with this module also checks the
+grammar of RFC 9112. A message that ends too early raises `Cut`.
 """
 
 import re
@@ -20,21 +20,21 @@ CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 LENGTH = re.compile(rb"[0-9]{1,19}")
 
 FIN, RESET, SILENT = "fin", "reset", "silent"
-"""How a stream ended: its peer closed it, its peer reset it, or nothing came for as long as the socket waits."""
+"""How a stream ended: the peer closed it, the peer reset it, or nothing came within the socket's timeout."""
 
 
 class Malformed(Exception):  # noqa: N818 - said of a message, not of this program
-    """These octets are no HTTP/1.1 message."""
+    """The octets are not a valid HTTP/1.1 message."""
 
 
 class Cut(Exception):  # noqa: N818
-    """The octets ended within a message; the argument is how: FIN, RESET or SILENT."""
+    """The stream ended within a message. The argument says how: FIN, RESET or SILENT."""
 
 
 class Stream:
-    """Octets as they come, with what was read before.
+    """A stream of octets, which keeps those that were read.
 
-    ended   "" while it goes on, else FIN, RESET or SILENT
+    ended   "" while it is open, else FIN, RESET or SILENT
     """
 
     def __init__(self, receive: Callable[[], bytes], octets: bytes = b"") -> None:
@@ -45,14 +45,14 @@ class Stream:
 
     @classmethod
     def of(cls, source: socket.socket | bytes) -> "Stream":
-        """The stream of a socket (which should have a timeout), or of octets that are here already."""
+        """The stream of a socket, which should have a timeout, or of given octets."""
         if isinstance(source, bytes):
             return cls(lambda: b"", source)
         return cls(lambda: source.recv(65536))
 
     @property
     def octets(self) -> bytes:
-        """All that has come."""
+        """All octets that have come."""
         return bytes(self._octets)
 
     @property
@@ -61,15 +61,15 @@ class Stream:
 
     @property
     def position(self) -> int:
-        """How many octets have been read."""
+        """The number of octets that have been read."""
         return self._at
 
     def since(self, position: int) -> bytes:
-        """What has been read from that position on."""
+        """The octets that have been read from that position on."""
         return bytes(self._octets[position : self._at])
 
     def more(self) -> bool:
-        """Wait for octets; False when there will be none."""
+        """Wait for octets. Returns False when the stream has ended."""
         if self.ended:
             return False
         try:
@@ -84,7 +84,7 @@ class Stream:
         return not self.ended
 
     def line(self) -> bytes:
-        """Up to the next LF, which must have a CR before it; without both."""
+        """The next line, without its CRLF. Raises Malformed for a bare CR or LF."""
         at = self._at
         while (end := self._octets.find(b"\n", at)) < 0:
             at = len(self._octets)
@@ -106,7 +106,7 @@ class Stream:
         return data
 
     def rest(self) -> bytes:
-        """All that comes until the stream ends (see `ended`)."""
+        """Read until the stream ends (see `ended`)."""
         while self.more():
             pass
         data, self._at = self.unread, len(self._octets)
@@ -115,7 +115,7 @@ class Stream:
 
 @dataclass
 class Message:
-    """One message. Field names keep their case; values are without blanks around them.
+    """One message. Field names keep their case; values have no blanks around them.
 
     start     the request line or status line
     framing   "none", "length", "chunked" or "close" (until the stream ends)
@@ -197,7 +197,7 @@ def read_response(stream: Stream, method: bytes = b"GET") -> Message | None:
 
 
 def read_body(stream: Stream, message: Message) -> Message:
-    """Read the body into `message`. When it breaks off, `Cut` is raised, and `message` has what came."""
+    """Read the body into `message`. Raises Cut when it breaks off; `message` then has the octets that came."""
     began = stream.position
     try:
         if message.framing == "length":
@@ -236,7 +236,7 @@ def _fields(stream: Stream) -> list[tuple[bytes, bytes]]:
 
 
 def _frame(message: Message, default: str) -> None:
-    """RFC 9112 section 6.3, for senders: one framing field at most, and no room for two readings."""
+    """Set the framing (RFC 9112 section 6.3) as strictly as a sender must: at most one framing field."""
     coding, length = message.value(b"transfer-encoding"), message.value(b"content-length")
     if coding is not None and length is not None:
         raise Malformed("both Content-Length and Transfer-Encoding")
