@@ -1,8 +1,8 @@
 """rawgate's check of a token beside PyJWT's and joserfc's: `.venv/bin/python benchmarks/jwt_compare.py`.
 
-All verify the same tokens, each of them new: signature, `exp` (required, 30 s of leeway), `sub`. Each library gets its
-key read and prepared beforehand, and refuses the same tokens when they are signed with another key. rawgate once more
-with tokens that it has seen: what it remembers is the whole token, so that nothing is verified but the time.
+All verify the same tokens, each of them new: signature, `exp` (required, 30 s of leeway), `sub`. Each library has read
+and prepared its key beforehand, and must refuse the same tokens signed with another key. rawgate is measured once more
+with tokens that it has seen: it remembers whole tokens, so it only checks the time.
 
     µs a token       CPU time, best of ROUNDS rounds in which all take turns, with the loop around them
 """
@@ -28,17 +28,17 @@ ROUNDS = 7
 LEEWAY = 30
 
 Verify = Callable[[bytes], str | None]
-"""Token → its subject, None for one that is refused."""
+"""Token → its subject; None: refused."""
 
 
 def rawgate(algorithm: str, key: bytes, *, remembering: bool) -> Verify:
     verifier = _verifier(algorithm, key)
     if not remembering:
-        # Nothing is kept at a capacity of 0.
+        # A capacity of 0 turns remembering off.
         verifier.memory.capacity = 0
 
     def verify(token: bytes) -> str | None:
-        # The gateway reads the clock once an event; the others read it for each token.
+        # The gateway reads the clock once per event; the other libraries read it for each token.
         found = verifier.verify(token, time.time())
         return None if isinstance(found, Reason) else found.name
 
@@ -87,7 +87,7 @@ def joserfc(algorithm: str, key: bytes) -> Verify:
 
 
 def microseconds(verifiers: dict[str, Verify], tokens: Sequence[bytes]) -> dict[str, float]:
-    """Of one token, for each verifier."""
+    """CPU time for one token, for each verifier."""
     best = dict.fromkeys(verifiers, float("inf"))
     for _ in range(ROUNDS):
         for name, verify in verifiers.items():

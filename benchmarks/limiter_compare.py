@@ -2,8 +2,8 @@
 
     python benchmarks/limiter_compare.py
 
-Each strategy takes every trace from the start. Its decisions are held against an exact log of the requests that it
-admitted itself, with closed windows (two requests exactly a window apart lie in one):
+Each strategy starts every trace anew. Its decisions are compared with an exact log of the requests that it admitted,
+with closed windows (two requests exactly a window apart are in one):
 
     admitted         requests of the trace
     too strict       refused although the log had fewer than the limit in the window before (share of all requests)
@@ -12,8 +12,8 @@ admitted itself, with closed windows (two requests exactly a window apart lie in
                      the clients' names
     ns a decision    CPU time of the same requests, best of `ROUNDS`, with the loop around them; varies from run to run
 
-`limits` reads `time.time` and cleans up in a thread every 10 ms. Here both follow the clock of the trace: the clean-up
-runs between decisions, once for every sixteenth of a window or for every round of the clients, and is not timed.
+`limits` reads `time.time` and cleans up in a thread every 10 ms. Here both follow the trace's clock: the clean-up runs
+between decisions, once in a sixteenth of a window or in a round of the clients, and is not timed.
 """
 
 import gc
@@ -41,7 +41,7 @@ from rawgate.policy.limiter import Limiter
 MAXIMUM = 100
 WINDOW = 60.0
 START = 1_700_000_040.0
-"""A multiple of the window: the sliding-window counter has a border here."""
+"""A multiple of the window, where the sliding-window counter has a border."""
 CLIENTS = 500
 ROUNDS = 3
 
@@ -49,7 +49,7 @@ Hit = Callable[[str, float], bool]
 
 
 class Clock:
-    """The time of the trace, and the clean-up that would run in a thread."""
+    """The trace's time, and the clean-up that would run in a thread."""
 
     def __init__(self) -> None:
         self.now = START
@@ -63,7 +63,7 @@ class Clock:
         return self
 
     def start(self) -> None:
-        """A timer's interface: this one is run by hand."""
+        """Does nothing: the interface of a timer, which here is run by hand."""
 
     def is_alive(self) -> bool:
         return True
@@ -98,14 +98,14 @@ STRATEGIES: dict[str, Callable[[Clock], Hit]] = {
 
 @contextmanager
 def fresh(strategy: str) -> Iterator[tuple[Clock, Hit]]:
-    """A limiter of that strategy with nothing in it, on a clock of its own."""
+    """An empty limiter of that strategy, with its own clock."""
     clock = Clock()
     with patch("time.time", clock.time), patch("threading.Timer", clock.timer):
         yield clock, STRATEGIES[strategy](clock)
 
 
 def uniform(share: float) -> list[float]:
-    """A quarter of an hour of evenly spaced requests, at that share of the limit."""
+    """Evenly spaced requests for 15 minutes. `share`: their rate divided by the limit's."""
     return [START + i * WINDOW / (share * MAXIMUM) for i in range(int(15 * share * MAXIMUM))]
 
 
@@ -154,7 +154,7 @@ class Score(NamedTuple):
 
 
 def score(trace: list[float], decisions: list[bool]) -> Score:
-    """Hold decisions against the exact log of what they admitted."""
+    """Compare decisions with the exact log of what they admitted."""
     log: deque[float] = deque()
     too_strict = most = 0
     for now, admitted in zip(trace, decisions, strict=True):
@@ -178,7 +178,7 @@ def decide(strategy: str, trace: list[float]) -> list[bool]:
 
 
 def use_up(clock: Clock, hit: Hit, clients: list[str]) -> float:
-    """Let each of the clients use up the limit, evenly over a window; the CPU seconds that the decisions took."""
+    """Let each client use up the limit, evenly over a window. Returns the CPU seconds of all decisions."""
     seconds = 0.0
     for step in range(MAXIMUM):
         now = START + step * WINDOW / MAXIMUM

@@ -1,7 +1,7 @@
 """Clients that listen to event streams: `python streams.py PORT SECONDS STREAMS`.
 
-Says READY when each stream has brought its first octets, then counts events for SECONDS, says so in one line, and ends
-when standard input does: opening and closing the streams is not part of what is measured.
+Writes READY when the first octets of each stream have come, counts events for SECONDS, writes the count in one line,
+and ends when standard input ends. So opening and closing the streams is not measured.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import uvloop
 
 
 class Tally:
-    """What all streams have brought so far."""
+    """What has come on all streams so far."""
 
     def __init__(self, streams: int) -> None:
         self.events = self.octets = self.lost = 0
@@ -22,7 +22,7 @@ class Tally:
 
 
 class Stream(asyncio.Protocol):
-    """One stream. Each event has one opening brace, whatever pieces it comes in."""
+    """One stream. It counts opening braces: each event has one, in whatever pieces it comes."""
 
     def __init__(self, tally: Tally, number: int) -> None:
         self._tally = tally

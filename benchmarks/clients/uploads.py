@@ -1,8 +1,8 @@
 """Clients that send large bodies: `python uploads.py PORT SECONDS CONNECTIONS OCTETS`.
 
-wrk holds each connection's whole request in memory, and makes it anew for each; bodies of 100 MiB are sent from here,
-piece by piece. Says READY when connected, then sends for SECONDS, says so in one line, and ends when standard input
-does. How much got through the upstream knows: bodies that are under way when the time is over are left so.
+wrk holds the whole request of each connection in memory, so bodies of 100 MiB are sent from here, piece by piece.
+Writes READY when connected, sends for SECONDS, writes a report in one line, and ends when standard input ends. The
+upstream counts how much arrives, since bodies are left unfinished when the time is over.
 """
 
 import socket
@@ -14,8 +14,8 @@ PIECE = memoryview(bytes(256 * 1024))
 
 
 class Sender(threading.Thread):
-    """One connection: a body, its answer, the next body. `requests`: answers of 200; `statuses`: others;
-    `failures`: of the socket."""
+    """One connection: a body, its response, the next body. `requests`: responses with 200; `statuses`: other responses;
+    `failures`: socket errors."""
 
     def __init__(self, port: int, number: int, octets: int, start: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -40,7 +40,7 @@ class Sender(threading.Thread):
             self.statuses += status not in (b"200", b"")
 
     def _send(self, path: str) -> bytes:
-        """The status of the answer; empty when the time was over before."""
+        """Send a body. Returns the response's status; b"" when the time was over before."""
         head = f"POST {path} HTTP/1.1\r\nHost: bench.test\r\nContent-Length: {self._octets}\r\n\r\n"
         self._client.sendall(head.encode())
         left = self._octets
@@ -66,7 +66,7 @@ def send(port: int, seconds: float, connections: int, octets: int) -> None:
     began = time.monotonic()
     start.set()
     time.sleep(seconds)
-    # Counted before they are told to stop: what a stopped connection still meets is no failure of the server's.
+    # Counted before they are stopped: an error on a connection that is being stopped is not the server's.
     requests, statuses, failures = (
         sum(getattr(sender, name) for sender in senders) for name in ("requests", "statuses", "failures")
     )

@@ -17,11 +17,11 @@ that do what wrk cannot), stages.py, limiter_compare.py and jwt_compare.py (one 
 whole.py and count.py (a whole request without sockets: its time, its instructions).
 
 Method
-- The servers measured run on one core (`taskset`), the load generator and the upstream on the others.
-- All contenders of a workload are up at the same time; each round measures each of them once, in an order that turns,
-  so that whatever else the machine does meets all of them.
-- CPU time a request is that of all processes of the contender, user and system, from /proc/PID/stat: requests per
-  second say little when the generator, and not the server, is what is busy.
-- The upstream counts too: what reaches it is held against what the generator saw.
-- A ratio is taken within each round; what is reported is the median of these, with the lowest and the highest.
+- The measured servers run on one core (`taskset`), load generator and upstream on the others.
+- All contenders of a workload run at the same time. Each round measures each of them once, in rotating order, so that
+  disturbances by the rest of the machine are spread over all.
+- CPU time per request is that of all processes of the contender, user and system, from /proc/PID/stat. Requests per
+  second would say little, since often the generator is the busy one.
+- The upstream counts requests too, and its count is compared with the generator's.
+- A ratio is taken within each round. The report has their median, lowest and highest.
 """

@@ -34,7 +34,7 @@ from suite.workloads import FRESH, FRESH_RS256, Workload
 
 SPECIALS = ("delays", "idle", "start")
 ESSENTIAL = ("wrk", "nginx", "taskset")
-"""Without these nothing can be measured: the generator, the upstream, and pinning."""
+"""Programs without which nothing can be measured: the generator, the upstream, and pinning to cores."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +124,7 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
 
 
 def _credentials(directory: Path, workloads: list[Workload]) -> dict[str, str]:
-    """Secrets, keys and tokens of this run, as files and as environment of the servers and of wrk."""
+    """Make secrets, keys and tokens for this run: as files, and as the environment of the servers and of wrk."""
     secret = secrets.token_hex(32)
     tokens.write_tokens(directory / "hs256.txt", secret.encode(), FRESH)
     private, public = tokens.rsa_key()
@@ -176,7 +176,7 @@ def _measured(
 
 
 def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stage) -> Iterator[SpecialOutcome]:
-    """Those that were asked for, in order."""
+    """Run the special measurements that were chosen, in order."""
     both = ["rawgate", "nginx"]
     quick = arguments.quick
     wanted = set(arguments.only or SPECIALS)

@@ -1,7 +1,7 @@
-"""The contenders: each is a configuration file in contenders/, filled in, and a command.
+"""The contenders: each is a command and a configuration file in contenders/.
 
-In a file `@name@` stands for a value of this run: @port@ and @upstream@ are ports, @dir@ is the directory of the run,
-@here@ the file's own; others are a contender's settings.
+In the files `@name@` is a placeholder: @port@ and @upstream@ for ports, @dir@ for the directory of the run, @here@ for
+the file's own directory; others for a contender's settings.
 """
 
 import os
@@ -20,11 +20,12 @@ FILES = HERE / "contenders"
 
 
 Command = Callable[[str, Path, int, int], list[str]]
-"""`(name, its file filled in, port, upstream's port)` → how it is started."""
+"""`(name, its file with values filled in, port, upstream's port)` → command line."""
 
 
 class Contender(Struct, frozen=True):
-    """A way to serve. `needs`: keys of `machine.PACKAGES`. `file`: in contenders/. `settings`: for its placeholders."""
+    """A server to measure. `needs`: keys of `machine.PACKAGES`; `file`: in contenders/; `settings`: for its
+    placeholders."""
 
     name: str
     title: str
@@ -35,8 +36,8 @@ class Contender(Struct, frozen=True):
 
 
 class Stage(Struct, frozen=True):
-    """What a run shares: its directory, its cores, the environment of its servers, and the upstream: its port, and
-    where it says what it has counted."""
+    """What all contenders of a run share: directory, cores, environment, and the upstream with its port and its
+    count."""
 
     directory: Path
     cores: machine.Cores
@@ -52,7 +53,7 @@ def filled(text: str, values: dict[str, str]) -> str:
 
 
 def nginx_command(config: Path, directory: Path) -> list[str]:
-    # As root, workers would change to a user who may not read the directory of the run.
+    # Started by root, workers would change to a user who cannot read the directory of the run.
     user = "user root;" if os.geteuid() == 0 else ""
     return ["nginx", "-p", str(directory), "-c", str(config), "-e", f"{config}.err", "-g", f"daemon off;{user}"]
 
@@ -67,11 +68,11 @@ def _haproxy(name: str, config: Path, port: int, upstream: int) -> list[str]:
 
 PACKAGE = Path(sys.executable).parent / "rawgate"
 SINGLE_FILE = HERE.parent / "dist" / "rawgate"
-"""What `benchmarks/run` makes, where it can: the same code, compiled ahead of time."""
+"""The single file, which `benchmarks/run` builds where it can: the same code, compiled ahead of time."""
 
 
 def measured_rawgate() -> str:
-    """What `rawgate` is in this run, for the report."""
+    """Which rawgate is measured, for the report: the single file or the interpreted package."""
     return "dist/rawgate, compiled ahead of time" if SINGLE_FILE.exists() else "the package, interpreted"
 
 
@@ -108,7 +109,7 @@ def _nginx_file(name: str, title: str, file: str, **settings: str) -> Contender:
 HS256 = 'require("hs256")(os.getenv("JWT_SECRET"))'
 RS256 = 'require("rs256")("@dir@/rs256.pem")'
 PLENTY = {"rate": "100000r/s", "burst": "100000"}
-"""A limit that is counted and not reached."""
+"""A limit that is counted and never reached."""
 
 
 def _lua(name: str, title: str, key: str = HS256, *, memory: bool, limit: dict[str, str] = PLENTY) -> Contender:
@@ -166,8 +167,8 @@ ALL = {
 
 
 def bring_up(contender: Contender, stage: Stage) -> Server:
-    """Fill in its file and start it on the core that is measured. A program of ours is no such file, and has no
-    placeholders; its copy is not what runs."""
+    """Fill in its file and start it on the measured core. A contender that is a program of ours has no placeholders and
+    runs from where it is."""
     port = free_port()
     source = FILES / contender.file
     config = stage.directory / f"{contender.name}{source.suffix}"
@@ -187,7 +188,7 @@ def bring_up(contender: Contender, stage: Stage) -> Server:
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = {"1KiB": KIB, "64KiB": 64 * KIB, "1MiB": MIB, "100MiB": 100 * MIB}
-"""Of the files that the upstream has to give."""
+"""Sizes of the files that the upstream serves."""
 
 
 def bring_up_service(directory: Path, core: int) -> Server:
@@ -199,26 +200,26 @@ def bring_up_service(directory: Path, core: int) -> Server:
     files = directory / "files"
     files.mkdir()
     for name, size in SIZES.items():
-        # All zeros, which take no room on the disk: nobody here looks into a body.
+        # Sparse files of zeros: they take no space on the disk, and nothing here reads bodies.
         with (files / f"{name}.bin").open("wb") as out:
             out.truncate(size)
     return start("upstream", nginx_command(config, directory), port, core, directory, {})
 
 
 def bring_up_program(name: str, directory: Path, core: int) -> Server:
-    """A service of ours: a program in upstream/."""
+    """Start one of our own services, a program in upstream/."""
     port = free_port()
     return start(name, [sys.executable, str(HERE / "upstream" / f"{name}.py"), str(port)], port, core, directory, {})
 
 
 def answered(service: Server) -> int:
-    """Requests that the service has answered."""
-    # Active connections: 1 | server accepts handled requests | 3 3 3 | …: the tenth word is what it has answered.
+    """The number of requests to which the service has responded."""
+    # Active connections: 1 | server accepts handled requests | 3 3 3 | …: the tenth word is the number of requests.
     return int(_body(service, "/counted").split()[9])
 
 
 def taken(sink: Server) -> int:
-    """Octets of bodies that the sink has taken."""
+    """The number of octets of bodies that the sink has received."""
     return int(_body(sink, "/taken"))
 
 
@@ -232,5 +233,5 @@ def _body(server: Server, path: str) -> bytes:
 
 
 def available(contender: Contender, absent: dict[str, str]) -> bool:
-    """Whether its programs are here. The interpreted one takes part beside the single file, not beside itself."""
+    """Whether its programs are installed. The interpreted rawgate is a contender only beside the single file."""
     return absent.keys().isdisjoint(contender.needs) and (contender.command is not _interpreted or SINGLE_FILE.exists())

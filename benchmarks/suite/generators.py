@@ -1,9 +1,8 @@
-"""Load generators: wrk for as much as goes, h2load for a rate that is held, programs of our own for what neither does.
+"""Load generators: wrk for the highest rate, h2load for a fixed rate, programs of our own for what neither can do.
 
-What the server spent is read from its processes before and after. Two things would spoil that: thousands of connections
-are opened first (wrk does this in the time that it measures), and of a body that is under way when the time is over
-nobody knows how much came through. So there is a second witness, the upstream, which counts what reaches it: requests
-for wrk with a `lead`, octets for uploads.
+The server's CPU time is read from its processes before and after. Two things would distort the result: wrk opens
+thousands of connections within the time that it measures, and a generator does not know how much of an unfinished body
+arrived. So the upstream counts too: requests for wrk with a `lead`, octets for uploads.
 """
 
 import os
@@ -22,12 +21,12 @@ HERE = Path(__file__).resolve().parent.parent
 SCRIPTS = HERE / "wrk"
 CLIENTS = HERE / "clients"
 MARK = "BENCH "
-"""What the line begins with in which a generator says what it saw."""
+"""The beginning of the line in which a generator reports what it saw."""
 
 
 class Sample(Struct, frozen=True):
-    """What a load saw. `octets`: of answers, or what the upstream took of uploads; `statuses`: answers of 400 and
-    above; `failures`: of sockets; `p50`, `p99`: microseconds, 0 where nobody knows."""
+    """What a generator saw. `octets`: of responses, or of uploads that the upstream received; `statuses`: responses
+    with a status of 400 or above; `failures`: socket errors; `p50`, `p99`: microseconds, 0 where unknown."""
 
     requests: int
     seconds: float
@@ -39,8 +38,8 @@ class Sample(Struct, frozen=True):
 
 
 class Meter(Struct, frozen=True):
-    """What is read at the edges of a measurement: CPU time of `server`, and `counted`, what its upstream has counted
-    since it started."""
+    """What is read before and after a measurement: CPU time of `server`, and `counted`, the count of its upstream since
+    the start."""
 
     server: Server
     counted: Callable[[], int]
@@ -50,7 +49,7 @@ class Meter(Struct, frozen=True):
 
 
 class Reading(Struct, frozen=True):
-    """A moment (seconds of the monotonic clock) and what the meter said."""
+    """A moment (seconds of the monotonic clock) and the values of a Meter at it."""
 
     moment: float
     cpu: CpuTime
@@ -58,7 +57,7 @@ class Reading(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """A sample, what the server spent meanwhile, and by how much the upstream's count grew."""
+    """A sample, the CPU time that the server spent meanwhile, and the increase of the upstream's count."""
 
     sample: Sample
     cpu: CpuTime
@@ -66,19 +65,18 @@ class Measured(Struct, frozen=True):
 
 
 class Load(Protocol):
-    """What a workload puts on a server."""
+    """The load of a workload."""
 
     @property
     def connections(self) -> int:
-        """Clients that call at the same time."""
+        """The number of concurrent connections."""
 
     def run(self, meter: Meter, seconds: float, core: int, environ: Mapping[str, str]) -> Measured:
-        """Load the meter's server from that core. Raises SystemExit when the generator fails."""
+        """Put load on the meter's server, from this core. Raises SystemExit when the generator fails."""
 
 
 class Wrk(Struct, frozen=True):
-    """A load of wrk: a script of wrk/, and how many connections. `lead`: seconds in which they are all opened, which
-    are not measured."""
+    """A load by wrk. `script`: in wrk/; `lead`: seconds for opening all connections, which are not measured."""
 
     script: str
     connections: int = 64
@@ -87,9 +85,9 @@ class Wrk(Struct, frozen=True):
 
     def run(self, meter: Meter, seconds: float, core: int, environ: Mapping[str, str]) -> Measured:
         lasts = max(1, round(seconds + (self.lead and self.lead + 1)))
-        # One thread: the generator has one core, and each thread would have its own Lua and pool of tokens.
+        # One thread, since the generator has one core, and each thread would have its own Lua state and tokens.
         command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{self.connections}", f"-d{lasts}s"]
-        # Its own patience, 2 s, is too short for ten thousand who call at once.
+        # wrk's own timeout of 2 s is too short for ten thousand connections at once.
         command += ["--latency", "--timeout", "10s", "-s", str(SCRIPTS / f"{self.script}.lua")]
         command += [f"http://127.0.0.1:{meter.server.port}"]
         everything = {**os.environ, **environ, **self.environ, "BENCH_WRK": str(SCRIPTS)}
@@ -112,10 +110,10 @@ class Wrk(Struct, frozen=True):
 
 
 class Program(Struct, frozen=True):
-    """A generator of ours: a script of clients/, called with the port, seconds, and how many connections.
+    """A generator of ours: a script in clients/, called with port, seconds, and number of connections.
 
-    It says READY when all are open, then MARK and a sample, and ends when its standard input does: what is between
-    those two lines is measured, not opening and closing.
+    It writes READY when all connections are open, then MARK and a sample, and ends when its standard input ends. Only
+    the time between those two lines is measured, without opening and closing.
     """
 
     script: str
@@ -141,7 +139,7 @@ def _started(command: list[str], environ: dict[str, str]) -> subprocess.Popen[st
 
 
 def sample_of(output: str, said: str) -> Sample:
-    """What the generator saw, from its standard output. Raises SystemExit, with `said`, when it does not tell."""
+    """The sample in a generator's standard output. Raises SystemExit with `said`, its stderr, when there is none."""
     for line in output.splitlines():
         if line.startswith(MARK):
             return json.decode(line.removeprefix(MARK), type=Sample)
@@ -153,7 +151,7 @@ def _measured(sample: Sample, began: Reading, ended: Reading) -> Measured:
 
 
 class Delays(Struct, frozen=True):
-    """Microseconds at a held rate, and the rate that was reached (requests per second)."""
+    """Delays in microseconds at a fixed rate, and the rate that was reached (requests per second)."""
 
     p50: float
     p99: float
@@ -162,9 +160,9 @@ class Delays(Struct, frozen=True):
 
 
 CONNECTIONS = 32
-"""Of h2load. Each sends at its own beat, but not before its last request was answered: with few, slow answers hold back
-those that should have come meanwhile (the rate that was reached tells). All beat at about the same moment: with many,
-each burst is a queue of its own, and the delay that of its length."""
+"""Connections of h2load. Each sends at its own pace, but not before the response to its last request. With too few
+connections slow responses delay the requests after them, and the rate that was reached is lower. All connections send
+at about the same moment. With too many each burst is a queue, whose length is what would be measured."""
 
 
 def held_rate(port: int, rate: float, seconds: int, core: int, targets: Path, log: Path) -> Delays:
@@ -184,7 +182,7 @@ def held_rate(port: int, rate: float, seconds: int, core: int, targets: Path, lo
 
 
 def durations(log: str) -> list[int]:
-    """Of h2load's log, in order of length. Each line: when it began (µs), status, how long it took (µs)."""
+    """The durations in h2load's log, sorted. Each line has start (µs), status and duration (µs)."""
     return sorted(int(line.split("\t")[2]) for line in log.splitlines() if line.count("\t") == 2)
 
 

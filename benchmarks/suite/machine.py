@@ -1,4 +1,4 @@
-"""Which programs and cores there are, and what to say about them in a report."""
+"""The programs and cores of this machine, and their description for a report."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ PACKAGES = {
 }
 
 MODULES = Path("/usr/lib/nginx/modules")
-"""Where Debian puts nginx's dynamic modules."""
+"""Debian's folder for nginx's dynamic modules."""
 
 LUA_FILES = (
     MODULES / "ngx_http_lua_module.so",
@@ -47,14 +47,14 @@ class Cores(Struct, frozen=True):
 
 
 BUN = HERE / "contenders" / "bun" / "node_modules"
-"""Where npm puts what the Bun gateway needs."""
+"""npm's folder with the packages of the Bun gateway."""
 
 DESCRIPTORS = 65536
-"""Asked for where the hard limit allows it: a proxy has two for each client."""
+"""The wanted number of file descriptors, within the hard limit: a proxy has two for each client."""
 
 
 def missing() -> dict[str, str]:
-    """What is not here: name → what to install."""
+    """Missing programs: name → what to install."""
     absent = {name: text for name, text in PACKAGES.items() if not _is_here(name)}
     if "nginx" in absent:
         absent["nginx-lua"] = PACKAGES["nginx-lua"]
@@ -72,13 +72,13 @@ def _is_here(name: str) -> bool:
 
 
 def bun() -> str:
-    """The program: npm's if it is there, else the one in the path."""
+    """The path of Bun: npm's if it is installed, else the one in PATH."""
     ours = BUN / ".bin" / "bun"
     return str(ours) if ours.exists() else "bun"
 
 
 def raise_descriptors() -> int:
-    """As many file descriptors as the hard limit allows, for this process and all that it starts; how many."""
+    """Raise the soft limit of file descriptors, for this process and its children. Returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = hard if hard != resource.RLIM_INFINITY else max(soft, DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -86,7 +86,8 @@ def raise_descriptors() -> int:
 
 
 def cores() -> Cores:
-    """The last core for what is measured: the first ones tend to serve interrupts. Raises SystemExit with one core."""
+    """Assign cores. The measured server gets the last one, since interrupts usually go to the first ones. Raises
+    SystemExit on a machine with one core."""
     available = sorted(os.sched_getaffinity(0))
     if len(available) < 2:
         raise SystemExit("benchmarks/run: needs two cores, one for the gateway and one for the load")
@@ -94,7 +95,7 @@ def cores() -> Cores:
 
 
 def describe() -> dict[str, str]:
-    """The machine and the versions, for a report."""
+    """Machine and versions, for a report."""
     return {
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),

@@ -1,4 +1,4 @@
-"""The results as one HTML page that needs nothing else: its plots are SVG, drawn by `plots`."""
+"""The results as one self-contained HTML page. `plots` draws its plots as SVG."""
 
 from collections.abc import Sequence
 from html import escape
@@ -90,7 +90,7 @@ def _anchor(name: str) -> str:
 
 
 def _grouped(results: Results) -> list[tuple[str, list[WorkloadOutcome]]]:
-    """Workloads that stand together are neighbours."""
+    """The workloads by section, in order."""
     return [(name, list(group)) for name, group in groupby(results.workloads, key=lambda outcome: outcome.section)]
 
 
@@ -151,7 +151,7 @@ def _verdict(met: bool) -> str:
 
 
 def _glance(results: Results) -> str:
-    """The first ratio of each workload: rawgate to what it is measured against."""
+    """A plot of the first ratio of each workload: rawgate to its comparison."""
     rows = []
     for outcome in results.workloads:
         for ratio in outcome.ratios[:1]:
@@ -266,7 +266,7 @@ def _delays(outcome: SpecialOutcome) -> str:
 
 
 def _memory(results: Results) -> str:
-    """Of the workloads that say most: one of each kind."""
+    """Memory, for one workload of each kind."""
     shown = [outcome for outcome in results.workloads if outcome.name in ("plain", "full", "many", "many-10k")]
     if not shown:
         return ""

@@ -1,6 +1,6 @@
-"""Plots as SVG, drawn here: rows with a label on the left, marks in the middle, figures in columns on the right.
+"""Plots as SVG: rows with a label on the left, marks in the middle, figures in columns on the right.
 
-Colours are classes that the page's style sheet knows, so that one drawing serves light and dark.
+Colours are classes of the page's style sheet, so one drawing serves light and dark pages.
 """
 
 import math
@@ -10,15 +10,15 @@ from html import escape
 from msgspec import Struct
 
 WIDTH, ROW, HEADER, LABEL, COLUMN = 960, 30, 26, 285, 88
-"""Of the drawing, in its own units; the page scales it. `HEADER`: what stands above, or below, the rows."""
+"""Dimensions in the drawing's own units; the page scales it. `HEADER`: height of the text above or below the rows."""
 BAR = 16
 GAP = 12
 WORD = 70
-"""Between the labels and the marks; and what a figure behind a mark takes."""
+"""The width between labels and marks, and of a figure behind a mark."""
 
 
 class Scale(Struct, frozen=True):
-    """Values → places. `log`: equal ratios are equal distances."""
+    """Maps values to positions. `log`: equal ratios are equal distances."""
 
     least: float
     most: float
@@ -27,7 +27,7 @@ class Scale(Struct, frozen=True):
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Values beyond its ends lie on them."""
+        """The position of a value. Values beyond an end are placed at the end."""
         value = min(max(value, self.least), self.most)
         share = (self._of(value) - self._of(self.least)) / ((self._of(self.most) - self._of(self.least)) or 1)
         return self.left + share * (self.right - self.left)
@@ -37,7 +37,7 @@ class Scale(Struct, frozen=True):
 
 
 class BarRow(Struct, frozen=True):
-    """A bar in two parts, the spread of their sum, what is written behind it, and the columns. `style`: a class."""
+    """A bar of two parts, the spread of their sum, the text behind it, and the columns. `style`: a CSS class."""
 
     label: str
     parts: tuple[float, ...]
@@ -49,7 +49,7 @@ class BarRow(Struct, frozen=True):
 
 
 class DotRow(Struct, frozen=True):
-    """Marks on a line: (value, least, most, class). `mark`: where a stroke stands across the row, None: nowhere."""
+    """Dots in a row: (value, least, most, class). `mark`: value at which a stroke crosses the row, or None."""
 
     label: str
     dots: tuple[tuple[float, float, float, str], ...]
@@ -58,7 +58,7 @@ class DotRow(Struct, frozen=True):
 
 
 def bars(title: str, rows: Sequence[BarRow], columns: Sequence[str] = ()) -> str:
-    """Rows of bars from zero."""
+    """A plot of bars that begin at zero."""
     right = WIDTH - COLUMN * len(columns) - WORD
     scale = Scale(0, max(max(row.most, sum(row.parts)) for row in rows) or 1.0, LABEL + GAP, right)
     top = HEADER if columns else 4
@@ -93,8 +93,8 @@ def dots(
     emphasis: float | None = None,
     label: float = LABEL,
 ) -> str:
-    """Rows of dots on a logarithmic axis from the first tick to the last; the tick `emphasis` is a stronger line.
-    `label`: where the labels end."""
+    """A plot of dots on a logarithmic axis from the first tick to the last. `emphasis`: the tick with a stronger line;
+    `label`: the width for labels."""
     scale = Scale(ticks[0][0], ticks[-1][0], label + GAP + 6, WIDTH - COLUMN * len(columns) - GAP, log=True)
     bottom = HEADER + ROW * len(rows)
     drawn = list(_columns(columns))
@@ -120,7 +120,7 @@ def _dots(row: DotRow, y: float, scale: Scale, label: float) -> str:
 
 
 def logarithmic_ticks(least: float, most: float) -> list[tuple[float, str]]:
-    """1, 2, 5, 10, … so that both lie between the first and the last."""
+    """Ticks from the series 1, 2, 5, 10, … that enclose both values."""
     steps = [mantissa * 10.0**power for power in range(-3, 9) for mantissa in (1, 2, 5)]
     first = max(step for step in steps if step <= max(least, steps[0]))
     last = min(step for step in steps if step >= min(most, steps[-1]) and step > first)

@@ -1,4 +1,4 @@
-"""Servers as processes: started on a core, measured through /proc, stopped by their number."""
+"""Servers as processes: started on a core, measured through /proc, stopped by their process id."""
 
 import contextlib
 import os
@@ -13,11 +13,11 @@ from msgspec import Struct
 
 TICK = os.sysconf("SC_CLK_TCK")
 PATIENCE = 10.0
-"""Seconds that a server has to start, and to stop."""
+"""Seconds to wait for a server to start, and to stop."""
 
 
 class CpuTime(Struct, frozen=True):
-    """Seconds of all processes of a server."""
+    """Seconds of CPU time of all processes of a server."""
 
     user: float
     system: float
@@ -27,8 +27,8 @@ class CpuTime(Struct, frozen=True):
 
 
 class Server(Struct):
-    """A server that is up. `logs`: files that it writes a line into for each request; `served`: at most so many
-    requests were sent to it."""
+    """A running server. `logs`: files into which it writes a line for each request; `served`: an upper bound of the
+    requests that were sent to it."""
 
     name: str
     port: int
@@ -37,7 +37,7 @@ class Server(Struct):
     served: int = 0
 
     def family(self) -> list[int]:
-        """Process numbers: its own, and its children's (nginx does its work in one)."""
+        """Process ids: its own and its children's (nginx works in a child)."""
         return list(_family(self.process.pid))
 
     def cpu(self) -> CpuTime:
@@ -45,11 +45,11 @@ class Server(Struct):
         return CpuTime(sum(each.user for each in times), sum(each.system for each in times))
 
     def memory(self) -> int:
-        """Octets of its own memory (proportional set size), all processes."""
+        """Memory of all its processes in octets (proportional set size)."""
         return sum(_pss(pid) for pid in self.family())
 
     def forget_logs(self) -> None:
-        """Empty its log files, which it appends to."""
+        """Truncate its log files. It appends to them, so it goes on at the beginning."""
         for path in self.logs:
             with contextlib.suppress(FileNotFoundError):
                 os.truncate(path, 0)
@@ -63,7 +63,7 @@ def _family(pid: int) -> Iterator[int]:
 
 
 def _cpu(pid: int) -> CpuTime:
-    # After the command's name, which may hold anything: state is field 3, utime and stime are 14 and 15.
+    # What follows the command's name, which may contain anything: state is field 3, utime and stime are 14 and 15.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return CpuTime(int(fields[11]) / TICK, int(fields[12]) / TICK)
 
@@ -76,7 +76,7 @@ def _pss(pid: int) -> int:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has."""
+    """A loopback port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -92,9 +92,9 @@ def start(
     environ: Mapping[str, str],
     logs: Sequence[Path] = (),
 ) -> Server:
-    """Start a server and wait until it accepts. What it says goes to files in `directory`: NAME.out, NAME.err.
+    """Start a server and wait until it accepts connections. Its output goes to NAME.out and NAME.err in `directory`.
 
-    Raises SystemExit, with what the server said, when it does not come up.
+    Raises SystemExit with that output when it does not start.
     """
     out, err = directory / f"{name}.out", directory / f"{name}.err"
     with out.open("ab") as stdout, err.open("ab") as stderr:
@@ -124,7 +124,7 @@ def accepts(port: int) -> bool:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM; SIGKILL for the whole family when that does not help."""
+    """Send SIGTERM; if that does not end it in time, SIGKILL to all its processes."""
     if process.poll() is None:
         family = list(_family(process.pid))
         process.terminate()

@@ -10,7 +10,7 @@ from suite.workloads import Unit
 
 
 class Results(Struct, frozen=True):
-    """A whole run. `skipped`: what was left out, and why."""
+    """The results of a run. `skipped`: what was not measured, and why."""
 
     date: str
     command: str
@@ -24,7 +24,7 @@ class Results(Struct, frozen=True):
 
 
 class Ratio(Struct, frozen=True):
-    """A line of the table of bars. `sound`: whether the conditions of the bar were kept."""
+    """A line of the table of bars. `sound`: whether the conditions of the bar were met."""
 
     what: str
     value: Spread
@@ -38,7 +38,7 @@ class Ratio(Struct, frozen=True):
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line: the first to the left, the others to the right."""
+    """Aligned columns: the first one to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -57,7 +57,7 @@ def workload_text(outcome: WorkloadOutcome) -> str:
     ]
     for each in outcome.contenders:
         times = [f"{value:,.1f}" for value in (each.cpu.median, each.user.median, each.system.median)]
-        # wrk knows no delays of pipelined requests.
+        # wrk cannot measure delays of pipelined requests.
         delays = [f"{delay:,.0f}" if delay else "–" for delay in (each.p50, each.p99)]
         rows.append([each.title, f"{each.rate.median:,.0f}", *times, *delays, f"{each.memory / 2**20:.0f}"])
     lines = [table(rows)]
@@ -120,7 +120,7 @@ def bar_number(ratio: Ratio, value: float) -> str:
 
 
 def bars(results: Results) -> list[Ratio]:
-    """Everything in the run that has a bar."""
+    """All ratios of the run that have a bar."""
     found = []
     for outcome in results.workloads:
         titles = titles_of(outcome)

@@ -1,4 +1,4 @@
-"""Contenders in turn, round after round."""
+"""Measures the contenders of a workload in turn, round after round."""
 
 import sys
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from suite.workloads import Unit, Workload
 
 
 class Turn(Struct, frozen=True):
-    """One contender in one round. `units`: how much work was done; `counted`: what the upstream counted meanwhile;
-    `user`, `system`: microseconds of CPU a unit."""
+    """One contender in one round. `units`: the work that was done; `counted`: the upstream's count meanwhile; `user`,
+    `system`: microseconds of CPU per unit."""
 
     sample: Sample
     units: float
@@ -30,7 +30,7 @@ class Turn(Struct, frozen=True):
 
 
 class Spread(Struct, frozen=True):
-    """Of a value that was measured in each round."""
+    """Median, least and most of a value over all rounds."""
 
     median: float
     least: float
@@ -38,7 +38,7 @@ class Spread(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True):
-    """One contender in one workload; `p50`, `p99`: medians of its turns'; `memory` in octets, after the last round."""
+    """One contender in one workload. `p50`, `p99`: medians over its turns; `memory`: octets after the last round."""
 
     contender: str
     title: str
@@ -75,7 +75,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int, seconds: float) -> WorkloadOutcome:
-    """Bring up the contenders of `names`, warm each up, measure, stop them."""
+    """Start the contenders of `names`, warm each up, measure them round after round, stop them."""
     servers: dict[str, Server] = {}
     turns: dict[str, list[Turn]] = {name: [] for name in names}
     try:
@@ -105,19 +105,19 @@ def _said_traceback(path: Path) -> bool:
 
 
 def _order(names: Sequence[str], number: int) -> list[str]:
-    """Another one first in each round."""
+    """The names, rotated: each round begins with another one."""
     first = number % len(names)
     return [*names[first:], *names[:first]]
 
 
 def _turn(workload: Workload, server: Server, stage: Stage, seconds: float) -> Turn:
-    # Where tokens are taken in order: go on behind those that this contender has seen.
+    # Where tokens are used in order, continue after those that this contender has seen.
     first = server.served % workload.fresh if workload.fresh else 0
     environ = {**stage.environ, "BENCH_FIRST": str(first)}
     measured = workload.load.run(Meter(server, stage.counted), seconds, stage.cores.load, environ)
     sample = measured.sample
     if workload.behind == "sink":
-        # What got through, whole bodies or not, is known only there.
+        # Only the upstream knows how much arrived of bodies that were not finished.
         sample = structs.replace(sample, octets=measured.counted)
     server.forget_logs()
     server.served += sample.requests + workload.load.connections
@@ -151,13 +151,13 @@ def _ratios(workload: Workload, turns: dict[str, list[Turn]]) -> list[RatioOutco
 
 
 def remarks_on(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
-    """What makes a figure worthless, or doubtful."""
+    """Reasons why figures of this workload are worthless or doubtful."""
     remarks = []
     for name, each in turns.items():
         requests = sum(turn.sample.requests for turn in each)
         refused = sum(turn.sample.statuses for turn in each)
         failures = sum(turn.sample.failures for turn in each)
-        # The first requests of each client are admitted before its limit is reached.
+        # Each client's first requests are admitted, up to its limit.
         if workload.refused and refused < requests * 0.9:
             remarks.append(f"{name}: {requests - refused} of {requests} requests were not refused")
         if not workload.refused and refused:
@@ -177,6 +177,6 @@ def remarks_on(workload: Workload, turns: dict[str, list[Turn]]) -> list[str]:
 
 
 def progress(what: str, number: int, rounds: int) -> None:
-    """A line that is written over, on standard error."""
+    """Show progress on standard error, in a line that is overwritten."""
     sys.stderr.write(f"\r{what}: round {number} of {rounds}" + ("\n" if number == rounds else ""))
     sys.stderr.flush()

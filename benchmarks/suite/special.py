@@ -1,4 +1,4 @@
-"""What is no load: idle connections, the start, delays at a held rate."""
+"""Special measurements: idle connections, the start, delays at a fixed rate."""
 
 import socket
 import time
@@ -19,7 +19,7 @@ REQUEST = b"GET /api/users/1 HTTP/1.1\r\nHost: bench.test\r\n\r\n"
 
 
 class Special(Struct, frozen=True):
-    """One figure of one contender, in the unit that its table names; `part`: which, where it has several."""
+    """A figure of a contender, in the unit that its table names. `part`: which one, where it has several."""
 
     contender: str
     title: str
@@ -28,8 +28,8 @@ class Special(Struct, frozen=True):
 
 
 class SpecialOutcome(Struct, frozen=True):
-    """A table of figures. `ratio`: within each round, of the first figure to the second. `bar`: for the ratio if there
-    is one, else for the first figure. `remarks`: why it is worth nothing."""
+    """A table of figures. `ratio`: of the first figure to the second, within each round; `bar`: for the ratio if there
+    is one, else for the first figure; `remarks`: reasons why the figures are worthless."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class SpecialOutcome(Struct, frozen=True):
 
 
 def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome:
-    """Octets of the server's memory for each keep-alive connection that has had one answer and rests."""
+    """Memory of the server in octets for each idle connection, after one response on it."""
     figures = []
     for name in names:
         server = bring_up(CONTENDERS[name], stage)
@@ -53,7 +53,7 @@ def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome
 
 
 def _idle_octets(server: Server, connections: int) -> float:
-    # What the first ones allocate serves the later ones too.
+    # The first connections also allocate what later ones share.
     held = [_served(server.port) for _ in range(200)]
     before = server.memory()
     held += [_served(server.port) for _ in range(connections)]
@@ -76,7 +76,7 @@ def _served(port: int) -> socket.socket:
 
 
 def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutcome:
-    """Milliseconds from starting the process to the first answer from the upstream."""
+    """Milliseconds from starting the process to the first response from the upstream."""
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
@@ -94,8 +94,8 @@ def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutc
 def delays(
     names: Sequence[str], stage: Stage, rounds: int, seconds: int, shares: Sequence[float]
 ) -> Iterator[SpecialOutcome]:
-    """Delays at these shares of the rate that nginx reaches here; the bar is for half of it. `names` begins with
-    rawgate, then nginx."""
+    """Delays at these shares of the rate that nginx reaches here. The bar is for a share of one half. `names`: rawgate,
+    nginx, then others."""
     servers: dict[str, Server] = {}
     try:
         for name in names:
@@ -115,7 +115,7 @@ def delays(
 
 
 def _held(servers: dict[str, Server], stage: Stage, rounds: int, seconds: int, rate: float) -> dict[str, list[Delays]]:
-    """Contenders in turn, round after round."""
+    """Measure the contenders in turn, round after round."""
     targets, log = stage.directory / "targets.txt", stage.directory / "h2load.log"
     found: dict[str, list[Delays]] = {name: [] for name in servers}
     for number in range(rounds):

@@ -1,7 +1,7 @@
 """Pools of credentials: tokens as an issuer would make them, and API keys.
 
-A token has an hour to live, an id of its own and one of thousands of subjects. Those of RS256 are signed with a key
-that is made for the run, by as many processes as there are cores: a signature takes half a millisecond.
+A token is valid for an hour, has its own id and one of thousands of subjects. RS256 tokens are signed with a key that
+is made for the run, by one process per core, since a signature takes half a millisecond.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ SUBJECTS = 5000
 
 
 def hs256_tokens(secret: bytes, count: int) -> list[bytes]:
-    """No two are the same; the subjects take turns."""
+    """Distinct tokens, whose subjects take turns."""
     return _tokens(b"HS256", lambda signed: hmac.digest(secret, signed, hashlib.sha256), range(count))
 
 
 def rs256_tokens(private: bytes, count: int) -> list[bytes]:
-    """The same, signed with the key of that PEM."""
+    """Distinct tokens, signed with this private key (PEM)."""
     workers = os.cpu_count() or 1
     edges = [count * share // workers for share in range(workers + 1)]
     shares = [range(first, last) for first, last in pairwise(edges)]
@@ -46,14 +46,14 @@ def rs256_tokens(private: bytes, count: int) -> list[bytes]:
 
 
 def rsa_key() -> tuple[bytes, bytes]:
-    """A new key of 2048 bits: private and public, as PEM."""
+    """A new RSA key of 2048 bits: private and public part, as PEM."""
     key = generate_private_key(65537, 2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def api_keys() -> dict[str, str]:
-    """A name and a key of 160 bits for each client."""
+    """Name → key of 160 bits, for each client."""
     return {f"client-{number:05d}": secrets.token_hex(20) for number in range(SUBJECTS)}
 
 
@@ -62,7 +62,7 @@ def write_lines(path: Path, lines: list[bytes]) -> None:
 
 
 def write_tokens(path: Path, secret: bytes, count: int) -> None:
-    """HS256, one token a line."""
+    """Write HS256 tokens, one a line."""
     write_lines(path, hs256_tokens(secret, count))
 
 

@@ -1,4 +1,4 @@
-"""What is measured: who takes part, under which load, and the ratios that matter, with their bars."""
+"""The workloads: contenders, load, and the ratios that matter, with their bars."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from suite.contenders import MIB, SIZES
 from suite.generators import Load, Program, Wrk
 
 POOL = 5000
-"""Tokens that take turns: each is seen again and again, as a client's token is."""
+"""Tokens that are used in turn, so each comes again and again, as a client's token does."""
 FRESH = 100_000
-"""Tokens that are used in order, each contender going on where it was. Far more than any of them remembers: when the
-order starts anew, the first ones are long forgotten."""
+"""Tokens that are used in order; each contender continues where it was. There are far more than any contender
+remembers, so the first ones are forgotten when the order begins again."""
 FRESH_RS256 = 30_000
-"""Of RS256 fewer: they take longer to sign, and nobody remembers more than 20,000."""
+"""The same for RS256. Signing takes longer, and no contender remembers more than 20,000."""
 
 Unit = Literal["request", "MiB", "event"]
 
@@ -22,7 +22,7 @@ SMALL, CALLERS, BODIES, CONNECTIONS = "Small requests", "Who is calling", "Bodie
 
 
 class Ratio(Struct, frozen=True):
-    """CPU time a unit of `of` divided by that of `to`. `bar`: what it should not exceed."""
+    """CPU time per unit of `of`, divided by that of `to`. `bar`: the value that it should not exceed."""
 
     of: str
     to: str
@@ -30,12 +30,17 @@ class Ratio(Struct, frozen=True):
 
 
 class Workload(Struct, frozen=True):
-    """One load over several contenders.
+    """One load on several contenders.
 
-    `section`: its heading in the report; `what`: a sentence or two there. `behind`: the upstream. `unit`: what CPU time
-    is counted for. `refused`: all answers are to be 4xx. `fresh`: how many tokens there are, where they are taken in
-    order. `descriptors`: what it needs. `quick`: whether it is in the quick run, `at_leisure`: the contenders that are
-    not.
+    section      heading in the report
+    what         a sentence or two for the report
+    behind       the upstream
+    unit         what CPU time is divided by
+    refused      all responses must be 4xx
+    fresh        the number of tokens, where they are used in order
+    descriptors  file descriptors that it needs
+    quick        whether the quick run has it
+    at_leisure   contenders that the quick run leaves out
     """
 
     name: str
@@ -61,7 +66,7 @@ AGAINST_NGINX = (Ratio("rawgate", "nginx"),)
 
 
 def _download(size: str) -> Workload:
-    """Answers of known length."""
+    """Responses of known length."""
     return Workload(
         f"download-{size}",
         BODIES,

@@ -1,7 +1,7 @@
-"""An upstream of event streams: `python events.py PORT`. Each request is answered with events until its client goes.
+"""An upstream of event streams: `python events.py PORT`. Each request gets events until its client leaves.
 
-EVENTS a second over all streams, which take turns: each event is a write of its own, as it is when something happens
-that a page wants to know. So the rate is the same whatever the gateway in between can do.
+It sends EVENTS a second over all streams, in turn. Each event is a write of its own, as in a real service, where events
+happen one by one. The rate does not depend on the gateway in between.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ HEAD = (
 
 
 class Source(asyncio.Protocol):
-    """One connection, and its stream once it was asked for."""
+    """One connection, and its stream once it has been requested."""
 
-    streams: deque["Source"] = deque()  # noqa: RUF012 - shared on purpose: all that are to be told
+    streams: deque["Source"] = deque()  # noqa: RUF012 - shared on purpose: all open streams
     numbers = count(1)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -43,7 +43,7 @@ class Source(asyncio.Protocol):
 
 
 def tell(number: int) -> None:
-    """One event, to the stream whose turn it is."""
+    """Send an event to the stream whose turn it is."""
     source = Source.streams[0]
     Source.streams.rotate(-1)
     event = b'id: %d\nevent: price\ndata: {"item":%d,"price":%d}\n\n' % (number, number % 997, number * 7 % 10_000)
@@ -51,7 +51,7 @@ def tell(number: int) -> None:
 
 
 class Ticker:
-    """Every millisecond the events that are due."""
+    """Sends the events that are due, every millisecond."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

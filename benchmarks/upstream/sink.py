@@ -1,7 +1,8 @@
-"""An upstream that takes a whole request body before it answers: `python sink.py PORT`.
+"""An upstream that reads a whole request body before it responds: `python sink.py PORT`.
 
-nginx's own `return` answers before the body has come, which is another workload (an early answer ends the connection).
-Bodies come with Content-Length or chunked. `GET /taken` is answered with the octets of bodies so far, framing included.
+nginx's own `return` responds before the body has come, which would be another workload: an early response ends the
+connection. Bodies have Content-Length or are chunked. `GET /taken` returns the number of octets of bodies so far,
+framing included.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ from typing import cast
 import uvloop
 
 LAST = b"\r\n0\r\n\r\n"
-"""How a chunked body ends, however the gateway has cut its chunks. The generators' bodies hold no such octets, and
-nothing follows a request before it is answered: that is why looking at the end is enough here."""
+"""The end of a chunked body, whatever chunks the gateway makes. The generators' bodies do not contain these octets, and
+no octets follow a request before its response, so it is enough to compare the end."""
 
 
 class Sink(asyncio.BufferedProtocol):
-    """Counts octets, keeps none but the last few."""
+    """Counts octets, and keeps only the last few."""
 
     taken = 0
     answers = count(1)
@@ -69,7 +70,7 @@ class Sink(asyncio.BufferedProtocol):
             self._answer(b'{"ok":true}')
 
     def _answer(self, body: bytes) -> None:
-        """No two are the same: an id and a date."""
+        """Respond, with a distinct id and a date."""
         date = formatdate(usegmt=True).encode()
         self._transport.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: %b\r\nX-Answer-Id: %032x\r\n"
