@@ -4,7 +4,7 @@ The gates, connections, exchanges and pools are the real ones; sockets, time and
 """
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,12 +12,14 @@ from harness.checked import CheckedConnection
 from harness.fake_loop import FakeLoop, FakeTransport
 from rawgate.config.model import Config, Gateway, HeaderRules, Limits, Route, Target, Upstream
 from rawgate.errors import Problem
+from rawgate.message import Decision, Peer, RequestHead
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.relay.endpoints import Place
+from rawgate.relay.exchange import RATE_SPAN
 from rawgate.relay.flow import ClientOptions
 from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
 from rawgate.wire import RequestRules, ResponseRules
@@ -149,3 +151,30 @@ def test_an_empty_line_ahead_belongs_to_the_request_behind_it(serving: Serving) 
     serving.connections.renew(serving.generation(UP, DOWN))
     serving.asks(b"\r\n")
     assert b" 400 " in serving.client.sent, "one is ignored, a second one is not: a reload makes no difference"
+
+
+@pytest.mark.parametrize(
+    ("upstream", "client", "shortest"),
+    [
+        ({}, {}, 50.0),
+        *(({name: 5.0}, {}, 5.0) for name in ("response_timeout", "idle_timeout", "total_timeout")),
+        *(({name: 5.0}, {}, 5.0) for name in ("tunnel_idle", "tunnel_max_age")),
+        *(({}, {name: 5.0}, 5.0) for name in ("body_timeout", "send_timeout")),
+        ({}, {"body_rate": 240}, RATE_SPAN),
+    ],
+)
+def test_an_upstream_s_shortest_deadline(upstream: dict[str, float], client: dict[str, float], shortest: float) -> None:
+    """No look at an exchange's clock is needed more often."""
+    names = ("response_timeout", "idle_timeout", "tunnel_idle", "tunnel_max_age")
+    spans: dict[str, Any] = dict.fromkeys(names, 50.0) | upstream
+    options = UpstreamOptions(name="u", places=(Place(host="a", port=1),), **spans)
+    times: dict[str, Any] = {"body_timeout": 60.0, "send_timeout": 60.0, "body_rate": 0, **client}
+    pool = Pool(options, lambda _, waiter: None)
+    rules = RequestRules(16384, 100, 8192, frozenset(), frozenset(), True)
+    answers = ResponseRules(16384, 100, frozenset(), True)
+    made = Generation(undecided, rules, answers, {"u": pool}, ListenerOptions(), ClientOptions(**times))
+    assert made.pools["u"] == (pool, shortest)
+
+
+def undecided(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+    raise AssertionError("nobody asks")

@@ -43,6 +43,14 @@ def test_reading_that_was_stopped_for_another_reason_goes_on_too() -> None:
     assert transport.is_reading()
 
 
+def test_reading_goes_on_with_as_much_held_as_the_limit_allows() -> None:
+    held, transport = inbound()
+    held.hold(bytes(LIMIT))
+    held.stop_reading()
+    held.read_on()
+    assert transport.is_reading()
+
+
 def test_fin_comes_behind_what_is_held_and_waits_while_paused() -> None:
     held, _ = inbound()
     held.hold(b"a")

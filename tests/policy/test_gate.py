@@ -980,6 +980,25 @@ def test_problems(routes: tuple[Route, ...], path: tuple[str | int, ...], words:
     assert words in problems[0].message
 
 
+@pytest.mark.parametrize(
+    ("pattern", "merge_slashes", "words"),
+    [
+        ("/b/(.*)", True, "matches no path of this route"),
+        ("/a/;(.*)", True, "on paths without parameters and repeated slashes"),
+        ("/a//(.*)", True, "on paths without parameters and repeated slashes"),
+        ("/a/;(.*)", False, "on paths without parameters"),
+        ("/a//(.*)", False, ""),
+        ("/a/(.*)", True, ""),
+    ],
+)
+def test_a_pattern_that_changes_no_path_is_warned_of(pattern: str, merge_slashes: bool, words: str) -> None:
+    warnings: list[Problem] = []
+    written = config(route("/a", rewrite=RegexRewrite(pattern, "/x")), merge_slashes=merge_slashes)
+    compile_gate(written, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=warnings)
+    assert [warning.path for warning in warnings] == [("routes", 0, "rewrite", "pattern")] * bool(words)
+    assert all(words in warning.message for warning in warnings)
+
+
 def test_routes_that_cannot_be_matched_are_not_compared_with_each_other() -> None:
     problems = problems_of(config(route("/a//"), route("/b//")))
     assert [problem.path for problem in problems] == [("routes", 0, "prefix"), ("routes", 1, "prefix")]
