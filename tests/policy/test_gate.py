@@ -999,6 +999,14 @@ def test_a_pattern_that_changes_no_path_is_warned_of(pattern: str, merge_slashes
     assert all(words in warning.message for warning in warnings)
 
 
+@pytest.mark.parametrize(("case", "warned"), [("exact", True), ("ignore", False)])
+def test_whether_a_pattern_changes_a_path_is_asked_in_the_route_s_case(case: str, warned: bool) -> None:
+    warnings: list[Problem] = []
+    written = config(route("/a", rewrite=RegexRewrite("/A/(.*)", "/x"), case=case))
+    compile_gate(written, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=warnings)
+    assert len(warnings) == warned
+
+
 def test_routes_that_cannot_be_matched_are_not_compared_with_each_other() -> None:
     problems = problems_of(config(route("/a//"), route("/b//")))
     assert [problem.path for problem in problems] == [("routes", 0, "prefix"), ("routes", 1, "prefix")]
