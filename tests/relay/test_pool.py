@@ -116,10 +116,13 @@ def test_retire_takes_the_old_ones_off_the_list() -> None:
 
 
 @pytest.mark.parametrize(("now", "retired"), [(9.0, False), (10.0, True)])
-def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_room(now: float, retired: bool) -> None:
-    """Those to a target whose turn it is not, too."""
+@pytest.mark.parametrize("target", [0, 1])
+def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_room(
+    target: int, now: float, retired: bool
+) -> None:
+    """Whether it is their target's turn or not."""
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1, keep_alive=10.0)
-    _, old = f.lease(target=0)
+    _, old = f.lease(target=target)
     f.release(old, 0.0)
     got = f.pool.acquire(FakeWaiter(), now)
     assert (got, old.closed) == ((None, True) if retired else (old, False))
