@@ -34,8 +34,10 @@ from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.limiter import Limiter
 from rawgate.relay.endpoints import Endpoint, Place
 from rawgate.relay.exchange import Exchange
-from rawgate.relay.flow import ClientOptions, Flow
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.flow import Flow
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.wire import RequestReader, ResponseReader, ResponseRules, reply, request_head, response_tail
@@ -166,7 +168,7 @@ class _Side(Port):
 
 class _Client(_Side, ClientPort):
     last = False
-    waited_from = SURE_TO_FIT
+    flush_from = SURE_TO_FIT
 
     def flush(self) -> None: ...
 
@@ -181,13 +183,13 @@ class _Client(_Side, ClientPort):
 class _Upstream(_Side, UpstreamPort):
     def __init__(self, rules: ResponseRules) -> None:
         self.reader = ResponseReader(rules)
-        self.rested_at = self.retire_at = 0.0
+        self.idle_since = self.retire_at = 0.0
         self.endpoint = Endpoint(Place(host="127.0.0.1", port=1))
-        self.used = True
-        self.carried = self.bodies = False
+        self.reused = True
+        self.last_had_body = self.ever_had_body = False
         self.address = ""
 
-    def is_spoilt(self) -> bool:
+    def is_stale(self) -> bool:
         return False
 
     def drain(self) -> None: ...
@@ -200,9 +202,9 @@ def relay(
 ) -> None:
     """One exchange from `start` to `finished`, with the parsing of the answer and the way down in it."""
 
-    def dial(pool: Pool, waiter: Waiter) -> None:
+    def dial(pool: Pool, lessee: Lessee) -> None:
         """The first exchange finds nothing idle."""
-        pool.dialed(waiter, port, 0.0)
+        pool.dialed(lessee, port, 0.0)
 
     client, port = _Client(), _Upstream(scene.response_rules(fast=True))
     pool = Pool(UpstreamOptions(name="bench", places=(Place(host="127.0.0.1", port=1),)), dial)

@@ -25,8 +25,9 @@ from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import AccessLog
 from rawgate.policy.compile import compile_gate
 from rawgate.relay.endpoints import Place
-from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules
 
@@ -192,11 +193,11 @@ class Whole:
         for upstream in self._upstreams:
             upstream.data_received(first[1])
 
-    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+    def _dial(self, pool: Pool, lessee: Lessee) -> None:
         upstream = UpstreamConnection(pool, pool.endpoints.all[0], self._rules)
         upstream.connection_made(_Transport())
         self._upstreams.append(upstream)
-        self._loop.call_soon(pool.dialed, waiter, upstream, time.monotonic())
+        self._loop.call_soon(pool.dialed, lessee, upstream, time.monotonic())
 
     def serve(self, batch: Sequence[Pair]) -> None:
         """A request on each connection, as they come out of one poll of the loop: first all requests, then all

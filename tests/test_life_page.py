@@ -201,7 +201,7 @@ def test_the_core_is_what_the_request_passes_through(run: Run) -> None:
     listed = set(core_modules())
     called = {module_of(name) for name in run.recorder.names}
     assert called - listed == set()
-    assert listed - called == {"errors", "relay.ports", "relay.phases", "net.states"}
+    assert listed - called == {"errors", "relay.ports", "relay.lessee", "relay.phases", "net.states"}
 
 
 def module_of(name: str) -> str:

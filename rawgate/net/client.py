@@ -102,7 +102,7 @@ class ClientConnection(ClientPort):
         self.last = False  # no further request will be served here
         # A client that has been sent more than is sure to fit, or sends ahead, may have left octets in the kernel: from
         # then on the end of each of its responses is looked at.
-        self.waited_from = SURE_TO_FIT
+        self.flush_from = SURE_TO_FIT
         self._full = False  # the transport buffers more than HIGH_WATER for the client, or anything while it is flushed
         self._flushing = False  # the transport tells when it buffers nothing
         self._accounted = False  # the budget knows of octets that this connection holds
@@ -209,7 +209,7 @@ class ClientConnection(ClientPort):
 
     def pause_writing(self) -> None:
         self._full = True
-        self.waited_from = 0
+        self.flush_from = 0
         self.account()
         if self._flow is not None:
             self._flow.client_is_full(monotonic())
@@ -236,7 +236,7 @@ class ClientConnection(ClientPort):
         self._transport.write(data)
 
     def flush(self) -> None:
-        self.waited_from = 0
+        self.flush_from = 0
         # asyncio and uvloop write at once: what the transport buffers is what the kernel did not take. (uvloop before
         # 0.22 writes at the end of the loop's turn, and tells then.)
         if self._state is BUSY and self._transport.get_write_buffer_size():
@@ -335,7 +335,7 @@ class ClientConnection(ClientPort):
         if self._state is not NEXT:
             return
         now = monotonic()
-        self.waited_from = 0
+        self.flush_from = 0
         held = self._inbound.take()
         self._begin(now)
         self._read(held, now)
@@ -631,7 +631,7 @@ class ClientConnection(ClientPort):
         elif state is CLOSING or state is FULL or (state is LINGERING and self._full):
             options = self._generation.client_options
             # A slow reader that takes some, and as much as `body_rate` asks for, is not late.
-            if self._pace.look(self.write_backlog(), now) and self._pace.keeps(options.body_rate, now):
+            if self._pace.look(self.write_backlog(), now) and self._pace.reaches(options.body_rate, now):
                 self._due = now + options.send_timeout
             else:
                 reset_transport(self._transport)

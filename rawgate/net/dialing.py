@@ -26,7 +26,8 @@ from rawgate.net.names import LookUpError, Names, why_not
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.relay.endpoints import Endpoint
-from rawgate.relay.pool import Pool, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.pool import Pool
 from rawgate.wire import ResponseRules
 
 ATTEMPT_DELAY = 0.25
@@ -55,17 +56,17 @@ class Dialer:
         self._names = names
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __call__(self, pool: Pool, waiter: Waiter) -> None:
+    def __call__(self, pool: Pool, lessee: Lessee) -> None:
         # The order is asked for now, and not when the Task begins: many dials may start at once, and each needs a turn
         # of its own.
-        self._start(self._dial(pool, waiter, pool.endpoints.order(monotonic())))
+        self._start(self._dial(pool, lessee, pool.endpoints.order(monotonic())))
 
     def cancel(self) -> None:
         """The gateway ends: end all dials."""
         for task in self._tasks:
             task.cancel()
 
-    async def _dial(self, pool: Pool, waiter: Waiter, order: list[tuple[Endpoint, int]]) -> None:
+    async def _dial(self, pool: Pool, lessee: Lessee, order: list[tuple[Endpoint, int]]) -> None:
         """Try the endpoints in turn. Each gets an equal part of the time that is left: one that swallows our SYNs must
         not use up the time of the others."""
         ends = monotonic() + pool.options.connect_timeout
@@ -74,7 +75,7 @@ class Dialer:
             now = monotonic()
             try:
                 upstream = await self._reach(pool, endpoint, turn, now + (ends - now) / (len(order) - position))
-            except Exception as error:  # noqa: BLE001 - whatever goes wrong, the waiter and its slot must not be lost
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong, the lessee and its slot must not be lost
                 reason, why = _reason(error), why_not(error)
                 detail = f"No connection: {why}."
                 if reason is CONNECTION_LIMIT:
@@ -82,9 +83,9 @@ class Dialer:
                 ended = monotonic()
                 pool.unreachable(endpoint, reason, why, ended - now, ended)
             else:
-                pool.dialed(waiter, upstream, monotonic())
+                pool.dialed(lessee, upstream, monotonic())
                 return
-        pool.dial_failed(waiter, reason, monotonic(), detail)
+        pool.dial_failed(lessee, reason, monotonic(), detail)
 
     async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
         """Connect to one endpoint. Raises LookUpError, OSError; TimeoutError when there is no connection at `ends`."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from rawgate.message import Decide
 from rawgate.relay.exchange import RATE_SPAN
-from rawgate.relay.flow import ClientOptions
+from rawgate.relay.options import ClientOptions
 from rawgate.relay.pool import Pool
 from rawgate.wire import RequestRules, ResponseRules
 

@@ -40,9 +40,9 @@ class UpstreamConnection(UpstreamPort):
         self.address = address
         self.reader = ResponseReader(rules)
         self.flow: Flow | None = None
-        self.rested_at = self.retire_at = 0.0
-        self.used = False
-        self.carried = self.bodies = False
+        self.idle_since = self.retire_at = 0.0
+        self.reused = False
+        self.last_had_body = self.ever_had_body = False
         self.lost = False
         self._served = False
         self._closed_for_eof = False  # closed by `write_eof`, since its transport cannot half-close
@@ -56,7 +56,7 @@ class UpstreamConnection(UpstreamPort):
     def attach(self, flow: Flow | None) -> None:
         self.flow = flow
         if flow is not None:
-            self.used, self._served = self._served, True
+            self.reused, self._served = self._served, True
 
     def write(self, data: Octets) -> None:
         if not self.lost:
@@ -85,10 +85,10 @@ class UpstreamConnection(UpstreamPort):
     def write_backlog(self) -> int:
         return 0 if self.lost else write_backlog(self.transport)
 
-    def is_spoilt(self) -> bool:
+    def is_stale(self) -> bool:
         came = b"" if self.lost else read_unasked(self.transport)
         if came:
-            self._suspect(came)
+            self._unasked(came)
         return came is not None
 
     def drain(self) -> None:
@@ -126,16 +126,16 @@ class UpstreamConnection(UpstreamPort):
             flow.upstream_data(data, monotonic())
         else:
             # A response to nothing: whatever it is, it is not for the next client.
-            self._suspect(data)
+            self._unasked(data)
             self.pool.lost(self)
             self.reset()
 
-    def _suspect(self, came: bytes) -> None:
-        """Octets came that nobody asked for. Behind a request with a body they may be a second response to it, which
-        says something about the upstream; see `Pool.suspect`. A 408 says nothing: by it a server
-        that has waited in vain announces that it closes the connection (RFC 9110 section 15.5.9)."""
-        if self.bodies and not came.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):
-            self.pool.suspect(self.endpoint)
+    def _unasked(self, came: bytes) -> None:
+        """Octets came that nobody asked for. Behind a request with a body they may be a response to the body, which was
+        read as a request: see `Pool.stop_reuse_after_body`. A 408 proves nothing, since a server also sends it before
+        it closes a connection on which it has waited in vain (RFC 9110 section 15.5.9)."""
+        if self.ever_had_body and not came.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408")):
+            self.pool.stop_reuse_after_body(self.endpoint)
 
     def eof_received(self) -> bool:
         flow = self.flow

@@ -1,15 +1,18 @@
 """One exchange between one client and one upstream, without I/O and without a clock.
 
-    phases    the table: what may follow what in the life of a request
-    flow      what an exchange and a tunnel share: flow control, deadlines, outcome
-    exchange  one request and its response
-    tunnel    octets both ways, after a 101
-    pool      which connection serves which exchange: bookkeeping
-    endpoints  where the upstream is: which place, and which of its addresses, is next
-    quota     so many at a time: slots that processes may share
-    turns     who waits for a connection, and whose turn is next
-    pace      how fast somebody takes what was written to them
-    ports     the two small doors to the world; `net` implements them, tests fake them
+    phases      the table: what may follow what in the life of a request
+    flow        what an exchange and a tunnel share: flow control, deadlines, outcome
+    exchange    one request and its response
+    tunnel      octets both ways, after a 101
+    pace        how fast one side takes what was written to it
+    pool        which connection serves which exchange
+    lessee      an exchange as the pool sees it
+    idle        which idle connection may serve a request
+    fair_queue  who waits for a connection, and whose turn is next
+    endpoints   where the upstream is, and which of its places and addresses is next
+    quota       how many there may be at a time: slots that processes may share
+    options     what the configuration says about all this
+    ports       the two small doors to the world; `net` implements them, tests fake them
 
 `phases.svg` is the table of phases, drawn.
 """

@@ -23,7 +23,9 @@ from typing import Final
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
-from rawgate.relay.flow import NEVER, ClientOptions, Flow
+from rawgate.relay.flow import NEVER, Flow
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import (
     AWAITING,
@@ -44,7 +46,7 @@ from rawgate.relay.phases import (
     SWITCHED,
     UPLOADING,
 )
-from rawgate.relay.pool import Pool, Waiter
+from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.relay.tunnel import Tunnel
 from rawgate.wire import (
@@ -112,14 +114,14 @@ class Upload(Transfer):
         self.rate_since = now
         self._rate_octets = self.octets
 
-    def keeps(self, rate: int, now: float) -> bool:
+    def reaches(self, rate: int, now: float) -> bool:
         """Whether the client sent so many octets a second since `rate_since`; begins to measure anew."""
         enough = self.octets - self._rate_octets >= rate * (now - self.rate_since)
         self.measure(now)
         return enough
 
 
-class Exchange(Flow, Waiter):
+class Exchange(Flow, Lessee):
     """See the module; the outcome is `Flow`'s.
 
     upload     the request's body on its way, once there is a connection to send it to; None: the request has none
@@ -129,13 +131,13 @@ class Exchange(Flow, Waiter):
 
     __slots__ = (
         "_interim",
-        "_promised",
+        "_keep_alive",
         "_response_rules",
         "_response_seen",
         "_retried",
-        "careful",
         "download",
         "poolable",
+        "unrepeatable",
         "upload",
     )
 
@@ -151,14 +153,14 @@ class Exchange(Flow, Waiter):
     ) -> None:
         super().__init__(client, pool, forward, head, client_options, now)
         self._response_rules = response_rules
-        self.careful = head.body != NO_BODY or head.method not in IDEMPOTENT  # see `pool.Waiter`
+        self.unrepeatable = head.body != NO_BODY or head.method not in IDEMPOTENT  # see `pool.Lessee`
         self.upload: Upload | None = None
         self.download: Transfer | None = None
         self.poolable = True
         self._response_seen = False
         self._retried = False
         self._interim = 0
-        self._promised = -1
+        self._keep_alive = -1
 
     # ── leasing ──
 
@@ -314,7 +316,7 @@ class Exchange(Flow, Waiter):
         self._response_seen = True
         if self.phase is UPLOADING:
             if self.upstream is not None:
-                self.pool.suspect(self.upstream.endpoint)
+                self.pool.stop_reuse_after_body(self.upstream.endpoint)
             self._end_upload(now, detail=NOT_TAKEN)
             return
         try:
@@ -334,7 +336,7 @@ class Exchange(Flow, Waiter):
             head = reader.feed(data, self.head.method)
             if head is None:
                 return
-            if not upstream.used:
+            if not upstream.reused:
                 self.pool.endpoints.spoke(upstream.endpoint, upstream.address)
             data = reader.rest
             if head.status >= 200:
@@ -397,7 +399,7 @@ class Exchange(Flow, Waiter):
         self.phase = self.phase.moves[FINAL_HEAD]
         self.status = head.status
         self.since = self.head_at = now
-        self._promised = head.keep_alive
+        self._keep_alive = head.keep_alive
         if head.close or early:
             self.poolable = False
         if early and self._awaits_100():  # the body is not going to come
@@ -428,18 +430,18 @@ class Exchange(Flow, Waiter):
         if upstream is not None:
             if self.client_pace is not None:
                 upstream.resume()
-            carried = self.upload is not None
-            if not clean and carried:
-                self.pool.suspect(upstream.endpoint)
+            had_body = self.upload is not None
+            if not clean and had_body:
+                self.pool.stop_reuse_after_body(upstream.endpoint)
             if (self.wants_body or self.upstream_full) and self._goes_on(upstream, now, clean=clean):
                 return
             if clean and self.poolable and not self.upstream_full:
                 self.upstream = None
                 seconds = now - self.leased_at
-                self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._promised, carried)
+                self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._keep_alive, had_body)
             else:
                 self.close_upstream(now)
-        if self.bytes_out >= self.client.waited_from:
+        if self.bytes_out >= self.client.flush_from:
             self.client.flush()
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
@@ -472,7 +474,7 @@ class Exchange(Flow, Waiter):
             self._end_upload(now, detail=NOT_TAKEN)
             return
         wordless = not self._response_seen
-        if wordless and not upstream.used:
+        if wordless and not upstream.reused:
             self.pool.endpoints.was_mute(upstream.endpoint, upstream.address, now)
         if wordless and self._may_retry(upstream, now):
             self._retry(upstream, now)
@@ -486,7 +488,7 @@ class Exchange(Flow, Waiter):
             not self._retried
             and self.head.method in IDEMPOTENT
             and not (self.upload is not None and self.upload.begun)
-            and (upstream.used or not self.pool.endpoints.is_only(upstream.endpoint, upstream.address, now))
+            and (upstream.reused or not self.pool.endpoints.is_only(upstream.endpoint, upstream.address, now))
         )
 
     def _retry(self, upstream: UpstreamPort, now: float) -> None:
@@ -500,7 +502,7 @@ class Exchange(Flow, Waiter):
         self.upstream = None
         upstream.attach(None)
         upstream.reset()
-        self.pool.replace(upstream, self, now - self.leased_at, now)
+        self.pool.redial(upstream, self, now - self.leased_at, now)
 
     def upstream_has_room(self, now: float) -> None:
         if self.upload is not None:
@@ -547,7 +549,7 @@ class Exchange(Flow, Waiter):
         self.wants_body = False
         self.clock_client(now)
         self.reason, self.detail = reason, detail
-        if self.bytes_out >= self.client.waited_from:
+        if self.bytes_out >= self.client.flush_from:
             self.client.flush()
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
@@ -576,7 +578,7 @@ class Exchange(Flow, Waiter):
     def _side_waited_for(self) -> tuple[float, Reason]:
         options, upload, phase = self.pool.options, self.upload, self.phase
         if phase is LEASING:
-            # The dial keeps its own deadline (connect_timeout), since it may serve another waiter in the end.
+            # The dial keeps its own deadline (connect_timeout), since it may serve another lessee in the end.
             return (self.since + options.queue_timeout if self.pool.queued(self) else inf), errors.QUEUE_TIMEOUT
         if self.client_pace is not None:
             return self.since + self.client_options.send_timeout, errors.CLIENT_GONE
@@ -604,27 +606,27 @@ class Exchange(Flow, Waiter):
         upload = self.upload
         if reason is errors.BODY_TIMEOUT and upload is not None:
             on_time = now < self.since + self.client_options.body_timeout
-            return on_time and upload.keeps(self.client_options.body_rate, now)
+            return on_time and upload.reaches(self.client_options.body_rate, now)
         if self._past_total(now) or not self._takes(now):
             return False
         self.since = now
         return True
 
     def is_late(self, reason: Reason, now: float) -> None:
-        if reason is errors.QUEUE_TIMEOUT and self.pool.insist(self, now):
+        if reason is errors.QUEUE_TIMEOUT and self.pool.preempt_for(self, now):
             return  # a dial is under way, with a deadline of its own
-        self._doubt(reason, now)
+        self._close_silent(reason, now)
         if reason is errors.CLIENT_GONE:
             self._cut(reason, now)
         else:
             self._fail(reason, now)
 
-    def _doubt(self, reason: Reason, now: float) -> None:
+    def _close_silent(self, reason: Reason, now: float) -> None:
         """Somebody is late. A used connection that the upstream has left silent is not the only one: see `pool`."""
         upstream = self.upstream
         late = reason is errors.UPSTREAM_TIMEOUT or reason is errors.UPSTREAM_CUT
-        if late and upstream is not None and upstream.used and not self._past_total(now):
-            self.pool.doubt(upstream.endpoint, self.since)
+        if late and upstream is not None and upstream.reused and not self._past_total(now):
+            self.pool.close_silent(upstream.endpoint, self.since)
 
     def _takes(self, now: float) -> bool:
         """Whether the side that we wait for has taken some of what was written to it."""

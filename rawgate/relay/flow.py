@@ -14,6 +14,7 @@ from typing import Final
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import Forward, Octets, RequestHead
+from rawgate.relay.options import ClientOptions
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import DONE, LEASING, OVER, Event, Phase
 from rawgate.relay.pool import Pool
@@ -21,31 +22,6 @@ from rawgate.relay.ports import ClientPort, UpstreamPort
 
 NEVER: Final = -1.0
 """The time of what did not happen."""
-
-
-class ClientOptions:
-    """What the gateway's configuration says about clients. Seconds; octets a second; octets and fields of trailers.
-
-    half_close: a client that has sent FIN behind its request is served all the same
-    """
-
-    __slots__ = ("body_rate", "body_timeout", "half_close", "send_timeout", "trailer_fields", "trailer_octets")
-
-    def __init__(
-        self,
-        body_timeout: float = 30.0,
-        send_timeout: float = 30.0,
-        body_rate: int = 240,
-        trailer_octets: int = 16 * 1024,
-        trailer_fields: int = 100,
-        half_close: bool = False,
-    ) -> None:
-        self.body_timeout: Final = body_timeout
-        self.send_timeout: Final = send_timeout
-        self.body_rate: Final = body_rate
-        self.trailer_octets: Final = trailer_octets
-        self.trailer_fields: Final = trailer_fields
-        self.half_close: Final = half_close
 
 
 class Flow(ABC):
@@ -250,7 +226,7 @@ class Flow(ABC):
 
     def client_takes(self, pace: Pace, least: int, now: float) -> bool:
         """Whether the client has taken some of what was written to it, and `least` octets a second on the whole."""
-        return pace.look(self.client.write_backlog(), now) and pace.keeps(least, now)
+        return pace.look(self.client.write_backlog(), now) and pace.reaches(least, now)
 
     def upstream_takes(self, now: float) -> bool:
         """Whether a full upstream has taken some of what was written to it."""

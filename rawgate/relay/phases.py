@@ -1,18 +1,18 @@
 """The phases of an exchange, and the events that lead from one to the next.
 
-A row of `TABLE` is a phase, a column an event; a cell is the next phase. A missing cell is an illegal transition, which
-raises. The table is consulted when the phase changes, never per piece of a body. `phases.svg`, beside this module, is
-the table drawn by `tools/draw-phases`.
+`TABLE` has a row for each phase and a column for each event. A cell names the next phase. A missing cell is an illegal
+transition, which raises. The table is consulted when the phase changes, never for each piece of a body. `phases.svg`,
+beside this module, is the table as `tools/draw-phases` draws it.
 
-    leasing    waiting for a connection: dialing, or in the queue
-    sending    the request head is out, its body is not complete; the upstream's 100 (Continue) may be awaited
-    awaiting   the request is out whole; no final response head yet
-    relaying   the final response head has been passed on; the body follows
-    early      the same, but the request is not complete: both go on, and neither connection is used again
-    uploading  the response is complete; the rest of the request goes up as long as it is taken
+    leasing    it waits for a connection: a dial is under way, or it is in the queue
+    sending    the request's head is out, and its body is not complete; a 100 (Continue) may be awaited
+    awaiting   the whole request is out; the final response head has not come
+    relaying   the final response head has been passed on; the response's body follows
+    early      as `relaying`, but the request is not complete: both bodies go on, and neither connection is used again
+    uploading  the response is complete; the rest of the request goes up as long as the upstream takes it
     flushing   the response is complete; a slow client has not taken all of it yet
-    tunnel     101: octets pass both ways, unread
-    done       over; the outcome is valid
+    tunnel     a 101 has been passed on; octets pass both ways, unread
+    done       it is over, and its outcome is valid
 """
 
 from typing import Final
@@ -21,8 +21,8 @@ from rawgate.errors import RawgateError
 
 
 class Event:
-    """What may happen in a phase. Events are compared and hashed by identity: a table keyed by them is looked up five
-    times faster than one keyed by Enum members."""
+    """What may happen in a phase. Events are compared and hashed by identity. A look-up by such a key takes a fifth of
+    what a look-up by a member of an Enum takes."""
 
     __slots__ = ("name",)
 
@@ -46,7 +46,7 @@ class Phase:
         return self.name
 
 
-# Each is a Final of its own: compiled ahead of time it is a constant, and not looked up by name.
+# Each is a Final of its own. Compiled ahead of time, a Final is a constant, and no name is looked up.
 LEASING: Final = Phase("leasing")
 SENDING: Final = Phase("sending")
 AWAITING: Final = Phase("awaiting")
@@ -66,15 +66,17 @@ RESPONSE_END: Final = Event("response_end")
 RESPONSE_HELD: Final = Event("response_held")
 RESPONSE_AHEAD: Final = Event("response_ahead")
 OVER: Final = Event("over")
-"""Every loss, deadline and refusal. What becomes of the two connections depends on the phase; `exchange` decides it."""
+"""A loss, a deadline that is over, a refusal. `exchange` decides what becomes of the two connections; it depends on the
+phase."""
 
 
 class IllegalTransitionError(RawgateError):
-    """An event in a phase that cannot have it: a mistake in `relay` or in the shell."""
+    """An event came in a phase that cannot have it. This is a mistake in `relay` or in the shell."""
 
 
 class Row(dict[Event, Phase]):
-    """The events of one phase. Looking up an event that the phase cannot have raises; the check costs nothing else."""
+    """The events of one phase. A look-up of an event that the phase cannot have raises. The check costs nothing where
+    the phase can have it."""
 
     def __init__(self, phase: Phase, moves: dict[Event, Phase]) -> None:
         super().__init__(moves)

@@ -1,11 +1,11 @@
 """The two small doors through which an exchange touches the world. `net` implements them; tests fake them.
 
-They are base classes and no protocols of typing: compiled ahead of time, a call then goes through a table, where one by
-name costs as much as making a small object.
+They are base classes, not `typing.Protocol`s. Compiled ahead of time, a method of a base class is called through a
+table; a method of a protocol is looked up by name, which costs as much as making a small object.
 
-Nothing behind a port calls back while a port method runs, with two exceptions: `ClientPort.resume` may hand over octets
-that were held back, and `write` and `flush` may say `…_is_full`. All methods may be called on a connection that is
-already lost: they then do nothing.
+Nothing behind a port calls back while a method of the port runs. There are two exceptions: `ClientPort.resume` may hand
+over octets that were held, and `write` and `flush` may call `client_is_full` or `upstream_is_full`. All methods may be
+called on a connection that is already lost; then they do nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -26,12 +26,14 @@ class Port(ABC):
 
     @abstractmethod
     def write(self, data: Octets) -> None:
-        """Send, or buffer what the kernel does not take; the shell says `…_full` when that is too much."""
+        """Send, and buffer what the kernel does not take. When too much is buffered, the flow is told that this side is
+        full."""
 
     @abstractmethod
     def write_eof(self) -> None:
-        """Half-close: send FIN after what is buffered. Only tunnels do this. A connection that cannot half-close (TLS
-        in asyncio) is closed after what is buffered; then its side ends too: `client_eof`, `upstream_eof`."""
+        """Half-close: send FIN behind what is buffered. Only tunnels do this. A connection that cannot half-close (TLS
+        in asyncio) is closed behind what is buffered, and so its own side ends too: `client_eof` or `upstream_eof`
+        follows."""
 
     @abstractmethod
     def pause(self) -> None:
@@ -39,93 +41,94 @@ class Port(ABC):
 
     @abstractmethod
     def resume(self) -> None:
-        """Deliver again, what was held back first."""
+        """Deliver octets again, those first that were held."""
 
     @abstractmethod
     def reset(self) -> None:
-        """End at once with a TCP reset, dropping what is buffered: the peer must not take it for an end."""
+        """End at once with a TCP reset, and drop what is buffered. A FIN would tell the peer that all was sent."""
 
     @abstractmethod
     def buffered(self) -> int:
-        """Octets written that the kernel has not taken yet: they are in our memory."""
+        """Octets written that the kernel has not taken. They are in our memory."""
 
     @abstractmethod
     def write_backlog(self) -> int:
-        """Octets written that the peer's system has not taken yet: the same, and what the kernel holds. A system call,
-        for deadlines that want to know about progress."""
+        """Octets written that the peer's system has not acknowledged: those that are buffered, and those in the kernel.
+        Deadlines see by it whether the peer takes any. It is a system call."""
 
 
 class ClientPort(Port):
-    """The client's side. The connection outlives the exchange: only the shell closes it, after `finished`."""
+    """The client's side. The connection outlives the exchange; only the shell closes it, after `finished`."""
 
-    __slots__ = ("last", "waited_from")
+    __slots__ = ("flush_from", "last")
 
     last: bool
-    """No further request will be served on this connection (the gateway drains)."""
-    waited_from: int
-    """Octets of a response's body from which on the exchange flushes at its end. With fewer the kernel has room for it,
-    as far as one can know without looking."""
+    """No further request is served on this connection, since the gateway is about to end."""
+    flush_from: int
+    """Octets of a response's body. An exchange that sent at least so many calls `flush` at its end. The kernel has room
+    for a smaller body, as far as one can know without a look."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Nothing more will be written for now. If the kernel has not taken all, say `client_is_full` where that has
-        not been said, and `client_has_room` when it has."""
+        """Nothing more will be written for now. If the kernel has not taken all, call `client_is_full` unless the flow
+        knows already, and `client_has_room` once the kernel has taken it."""
 
     @abstractmethod
     def date(self) -> bytes:
-        """The value of a Date field for now, for a reply of our own."""
+        """The value of a Date field for a reply of our own."""
 
     @abstractmethod
     def expect_large_body(self) -> None:
-        """Much of one body is coming from this side: it may be handed over as views."""
+        """The client is about to send a large body, so octets may be handed over as views of a shared buffer."""
 
     @abstractmethod
     def arm(self, due: float) -> None:
-        """Call `Flow.expire` at `due` at the latest."""
+        """Call `Flow.expire` at `due`, or earlier."""
 
     @abstractmethod
     def attach(self, flow: "Flow") -> None:
-        """A tunnel takes over: from now on it is told what comes from this side."""
+        """From now on this flow gets what comes from this side: a tunnel takes over from an exchange."""
 
     @abstractmethod
     def finished(self, flow: "Flow") -> None:
-        """The flow is over; its outcome stands in its attributes."""
+        """The flow is over. Its attributes hold the outcome."""
 
 
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("address", "bodies", "carried", "endpoint", "reader", "rested_at", "retire_at", "used")
+    __slots__ = ("address", "endpoint", "ever_had_body", "idle_since", "last_had_body", "reader", "retire_at", "reused")
 
     endpoint: "Endpoint"
-    """Where this connection leads to."""
+    """The endpoint that the connection leads to."""
     address: str
-    """Which of the endpoint's addresses it leads to."""
-    used: bool
-    """It has served an exchange before: the upstream may have closed it while it was idle."""
-    carried: bool
-    """Idle: the last request that it carried had a body."""
-    bodies: bool
-    """Some request that it carried had a body."""
+    """The address of the endpoint that the connection leads to."""
+    reused: bool
+    """It served an exchange before the present one, so the upstream may have closed it while it was idle."""
+    last_had_body: bool
+    """The request before the present one had a body; while it is idle: the last request had."""
+    ever_had_body: bool
+    """Some request on this connection had a body."""
     reader: "ResponseReader"
-    """Reads the response heads that come from there."""
-    rested_at: float
-    """Monotonic time since when it has been idle."""
+    """Reads the response heads that come on this connection."""
+    idle_since: float
+    """Monotonic time since when it is idle."""
     retire_at: float
     """Monotonic time after which an idle connection is not leased again."""
 
     @abstractmethod
     def attach(self, flow: "Flow | None") -> None:
-        """Whose octets these are from now on; None: nobody's, the connection is idle."""
+        """From now on this flow gets what comes from this side. None: the connection is idle, and nobody gets it."""
 
     @abstractmethod
-    def is_spoilt(self) -> bool:
-        """Whether something has come that nobody asked for, be it only the end: looks into the socket, never waits."""
+    def is_stale(self) -> bool:
+        """Whether something has come that nobody asked for: octets, or the connection's end. Looks into the socket, and
+        never waits."""
 
     @abstractmethod
     def drain(self) -> None:
-        """Nothing more will be written. If not all of it has been taken, say `upstream_has_room` when it has."""
+        """Nothing more will be written. Call `upstream_has_room` once the kernel has taken all that is buffered."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close after what is buffered has been sent."""
+        """Close behind what is buffered."""

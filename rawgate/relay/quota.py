@@ -1,8 +1,7 @@
-"""So many at a time: connections to an upstream, places in its queue, client connections.
+"""Limits on how many there may be at a time: connections to an upstream, places in its queue, client connections.
 
-A pool and a listener are handed their quotas, and count nothing themselves. `Quota` is for one process. One that
-several processes share has the same methods, and says through `on_free` when there may be a slot that another process
-gave back.
+A pool and a listener are handed their quotas and count nothing themselves. `Quota` is for one process. A quota that
+several processes share has the same methods; it calls back when another process may have given a slot back.
 """
 
 from collections.abc import Callable
@@ -11,8 +10,8 @@ from collections.abc import Callable
 class Quota:
     """Slots of one process.
 
-    limit  how many there are
-    taken  how many of them are taken, by this process
+    limit  how many slots there are
+    taken  how many of them this process has taken
     """
 
     __slots__ = ("limit", "taken")
@@ -25,7 +24,7 @@ class Quota:
         return f"<{type(self).__name__} {self.taken} of {self.limit}>"
 
     def take(self) -> bool:
-        """Take a slot. False: there is none."""
+        """Take a slot. False: none is free."""
         if self.taken >= self.limit:
             return False
         self.taken += 1
@@ -36,5 +35,5 @@ class Quota:
         self.taken -= 1
 
     def on_free(self, freed: Callable[[], None]) -> None:
-        """Call `freed`, in a later turn of the loop, when a slot may be free that somebody else gave back. What this
-        process gives back it knows by itself; there is nobody else here."""
+        """Call `freed`, in a later turn of the loop, when another process may have given a slot back. This quota is
+        of one process, which knows of its own slots, so it never calls."""

@@ -1,7 +1,8 @@
-"""A tunnel: octets pass both ways, unread, once an exchange has switched protocols (101, RFC 9110 section 15.2.2).
+"""A tunnel: octets pass both ways, unread, after an exchange has switched protocols (101, RFC 9110 section 15.2.2).
 
-It takes over both ports and the request's part of the outcome. Half-closes are passed on; when both sides have ended,
-it is over. A loss of one side ends the other: by a reset, since nothing in the octets shows that some are missing.
+The tunnel takes over both ports, and what the outcome says of the request. It passes half-closes on, and is over when
+both sides have ended. When one side is lost, the other one is reset: nothing in the octets would show that some are
+missing.
 """
 
 from rawgate import errors
@@ -18,7 +19,7 @@ class Tunnel(Flow):
     __slots__ = ()
 
     def __init__(self, exchange: Flow, octets: int, now: float) -> None:
-        """exchange: the one that has just switched. octets: how many came behind the 101 and were passed on."""
+        """exchange: it has just switched. octets: how many came behind the 101, and are passed on."""
         super().__init__(exchange.client, exchange.pool, exchange.forward, exchange.head, exchange.client_options, now)
         self.phase = TUNNEL
         self.status = 101
@@ -77,7 +78,7 @@ class Tunnel(Flow):
             self.finish(RESPONSE_END, errors.OK, now)
 
     def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
-        """A tunnel's connection is in nobody's book: the pool has let it go when it switched."""
+        """Nothing to do: the pool let the connection go when it switched (`Pool.switched`)."""
 
     def waits(self) -> tuple[float, Reason]:
         options = self.pool.options
@@ -85,7 +86,7 @@ class Tunnel(Flow):
         return (idle, errors.TUNNEL_IDLE) if idle < oldest else (oldest, errors.TUNNEL_MAX_AGE)
 
     def has_progressed(self, reason: Reason, now: float) -> bool:
-        """A side that takes octets is not idle, however long it takes."""
+        """A side that takes octets is not idle, however slowly it takes them."""
         if reason is errors.TUNNEL_MAX_AGE:
             return False
         pace = self.client_pace

@@ -20,8 +20,8 @@ from rawgate.net.listener import ClientConnections, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
-from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, ignore
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool, ignore
 from rawgate.serve.load import Loaded, request_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.wire import ResponseRules

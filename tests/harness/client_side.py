@@ -17,8 +17,10 @@ from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.observe.access_log import AccessLog, Record
 from rawgate.relay.endpoints import Place
-from rawgate.relay.flow import ClientOptions, Flow
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.flow import Flow
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.wire import RequestRules, ResponseRules
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -75,7 +77,7 @@ class World:
     def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
         self.loop = FakeLoop()
         self.log = Records()
-        self.dials: list[Waiter] = []
+        self.dials: list[Lessee] = []
         self.upstreams: list[FakeUpstream] = []
         self.waits: list[Waiting] = []  # all that there were: requests for `/wait…`
         self.reason = errors.QUEUE_TIMEOUT  # how they end if nothing comes
@@ -84,7 +86,7 @@ class World:
             UpstreamOptions(
                 name="users", places=(Place(host="a", port=1),), response_timeout=RESPONSE_TIMEOUT, **upstream
             ),
-            lambda _, waiter: self.dials.append(waiter),
+            lambda _, lessee: self.dials.append(lessee),
         )
         self.connections = ClientConnections(
             loop=cast("asyncio.AbstractEventLoop", self.loop),

@@ -6,7 +6,7 @@ from rawgate.errors import Reason
 from rawgate.message import Forward, Octets, ResponseHead
 from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.flow import Flow
-from rawgate.relay.pool import Waiter
+from rawgate.relay.lessee import Lessee
 from rawgate.relay.ports import ClientPort, Port, UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
 
@@ -56,7 +56,7 @@ class FakeClient(FakePort, ClientPort):
         self.tunnel: Flow | None = None
         self.armed: list[float] = []
         self.paused = True
-        self.waited_from = 1
+        self.flush_from = 1
         self.flushed = 0
 
     def flush(self) -> None:
@@ -77,23 +77,23 @@ class FakeClient(FakePort, ClientPort):
 
 
 class FakeUpstream(FakePort, UpstreamPort):
-    def __init__(self, endpoint: Endpoint, *, used: bool = False, address: str = "") -> None:
+    def __init__(self, endpoint: Endpoint, *, reused: bool = False, address: str = "") -> None:
         super().__init__()
         self.endpoint = endpoint
         self.address = address
         self.reader = ResponseReader(RULES)
-        self.rested_at = self.retire_at = 0.0
-        self.used = used
-        self.carried = self.bodies = False
-        self.spoilt = self.drained = False
+        self.idle_since = self.retire_at = 0.0
+        self.reused = reused
+        self.last_had_body = self.ever_had_body = False
+        self.stale = self.drained = False
         self.closed = False
         self.owner: object = None
 
     def attach(self, flow: Flow | None) -> None:
         self.owner = flow
 
-    def is_spoilt(self) -> bool:
-        return self.spoilt
+    def is_stale(self) -> bool:
+        return self.stale
 
     def drain(self) -> None:
         self.drained = True
@@ -102,7 +102,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.closed = True
 
 
-class FakeWaiter(Waiter):
+class FakeLessee(Lessee):
     """Somebody who asks a pool for a connection. `ways`: when it was told to make way."""
 
     address = ""
@@ -110,7 +110,7 @@ class FakeWaiter(Waiter):
 
     def __init__(self, address: str = "") -> None:
         self.address = address
-        self.careful = False
+        self.unrepeatable = False
         self.got: list[UpstreamPort] = []
         self.failed: list[Reason] = []
         self.ways: list[float] = []

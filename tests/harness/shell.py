@@ -31,8 +31,9 @@ from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
 from rawgate.relay import exchange
 from rawgate.relay.endpoints import Endpoint, Place
-from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.wire import RequestRules, ResponseRules
 
 HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
@@ -210,7 +211,7 @@ class RecordedUpstream(UpstreamConnection):
 class Dial(Struct, eq=False):
     """One that is under way."""
 
-    waiter: Waiter
+    lessee: Lessee
     endpoint: Endpoint
     timer: FakeTimer
 
@@ -324,13 +325,13 @@ class Shell:
         end = End(self.loop, protocol, ("198.51.100.1", 80))
         end.stalled = stalled
         self.upstreams.append(end)
-        self.pool.dialed(dial.waiter, protocol, self.loop.now)
+        self.pool.dialed(dial.lessee, protocol, self.loop.now)
         self.loop.run()
         return end
 
     def dial_fails(self, dial: Dial) -> None:
         self._end(dial)
-        self.pool.dial_failed(dial.waiter, UPSTREAM_CONNECT_FAILED, self.loop.now)
+        self.pool.dial_failed(dial.lessee, UPSTREAM_CONNECT_FAILED, self.loop.now)
         self.loop.run()
 
     def open_the_gate(self) -> None:
@@ -379,15 +380,15 @@ class Shell:
         waits = 2 if head.target == b"/wait/twice" else int(head.target == b"/wait")
         return Waiting(self, decision, waits) if waits else decision
 
-    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+    def _dial(self, pool: Pool, lessee: Lessee) -> None:
         endpoint = pool.endpoints.order(self.loop.now)[0][0]
-        dial = Dial(waiter, endpoint, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
+        dial = Dial(lessee, endpoint, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
         self.dials.append(dial)
 
     def _dial_late(self, dial: Dial) -> None:
         """The dialer keeps `connect_timeout`."""
         self._end(dial)
-        self.pool.dial_failed(dial.waiter, UPSTREAM_TIMEOUT, self.loop.now)
+        self.pool.dial_failed(dial.lessee, UPSTREAM_TIMEOUT, self.loop.now)
 
     def _end(self, dial: Dial) -> None:
         dial.timer.cancel()

@@ -12,13 +12,14 @@ from typing import Any, cast
 import pytest
 
 from harness.fake_loop import FakeLoop, FakeTransport
-from harness.ports import FakeWaiter
+from harness.ports import FakeLessee
 from rawgate import errors
 from rawgate.net import dialing as module
 from rawgate.net.dialing import Dialer
 from rawgate.net.names import LookUp, Names
 from rawgate.relay.endpoints import Place
-from rawgate.relay.pool import Pool, UpstreamOptions
+from rawgate.relay.options import UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.wire import ResponseRules
 
 RULES = ResponseRules(16384, 100, frozenset(), fast=True)
@@ -94,27 +95,27 @@ class Dialing:
     def look_up(self, host: str) -> tuple[str, ...]:
         return self.names.get(host, (host,)) if self.names else (host,)
 
-    async def dial(self, count: int = 1) -> list[FakeWaiter]:
+    async def dial(self, count: int = 1) -> list[FakeLessee]:
         """So many at once."""
         self.network.running = asyncio.get_running_loop()
-        waiters = [FakeWaiter() for _ in range(count)]
+        lessees = [FakeLessee() for _ in range(count)]
         before = asyncio.all_tasks()
-        for waiter in waiters:
-            self.pool.acquire(waiter, monotonic())
+        for lessee in lessees:
+            self.pool.acquire(lessee, monotonic())
         while tasks := asyncio.all_tasks() - before:
             await asyncio.wait(tasks)
-        return waiters
+        return lessees
 
 
-def dial_once(network: Network, connect_timeout: float = 20.0) -> tuple[Dialing, FakeWaiter]:
+def dial_once(network: Network, connect_timeout: float = 20.0) -> tuple[Dialing, FakeLessee]:
     dialing = Dialing(network, connect_timeout)
-    (waiter,) = asyncio.run(dialing.dial())
-    return dialing, waiter
+    (lessee,) = asyncio.run(dialing.dial())
+    return dialing, lessee
 
 
 def test_a_dial_that_succeeds_leases() -> None:
-    dialing, waiter = dial_once(Network(a=accepts))
-    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
+    dialing, lessee = dial_once(Network(a=accepts))
+    assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all[:1]
     assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
 
 
@@ -123,17 +124,17 @@ def test_a_dial_that_succeeds_leases() -> None:
     [(refuses, errors.UPSTREAM_CONNECT_FAILED, 20.0), (swallows, errors.UPSTREAM_TIMEOUT, 0.01)],
 )
 def test_a_dial_that_fails_says_why(connect: Connect, reason: errors.Reason, connect_timeout: float) -> None:
-    dialing, waiter = dial_once(Network(a=connect), connect_timeout)
-    assert waiter.failed == [reason]
+    dialing, lessee = dial_once(Network(a=connect), connect_timeout)
+    assert lessee.failed == [reason]
     assert dialing.pool.size == 0
 
 
 @pytest.mark.parametrize("first", [refuses, swallows])
 def test_a_dial_goes_on_to_the_next_target_within_its_time(first: Connect) -> None:
     # `swallows` uses up its half of the time, which a busy machine can keep, and leaves the other half.
-    dialing, waiter = dial_once(Network(a=accepts, b=first), connect_timeout=1.0)
+    dialing, lessee = dial_once(Network(a=accepts, b=first), connect_timeout=1.0)
     assert dialing.network.tried == ["b", "a"]
-    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
+    assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all[:1]
 
 
 def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
@@ -152,8 +153,8 @@ def test_a_lack_of_descriptors_is_no_target_s_fault(number: int) -> None:
     async def lacks(protocol: asyncio.Protocol) -> None:
         raise OSError(number, "")
 
-    dialing, waiter = dial_once(Network(a=lacks, b=lacks))
-    assert waiter.failed == [errors.CONNECTION_LIMIT]
+    dialing, lessee = dial_once(Network(a=lacks, b=lacks))
+    assert lessee.failed == [errors.CONNECTION_LIMIT]
     assert dialing.network.tried == ["b"]
     assert dialing.said == []
 
@@ -162,8 +163,8 @@ def test_a_dial_that_fails_in_an_unforeseen_way_fails_all_the_same(capsys: pytes
     async def breaks(protocol: asyncio.Protocol) -> None:
         raise UnicodeError("label too long")
 
-    dialing, waiter = dial_once(Network(a=breaks))
-    assert waiter.failed == [errors.UPSTREAM_CONNECT_FAILED]
+    dialing, lessee = dial_once(Network(a=breaks))
+    assert lessee.failed == [errors.UPSTREAM_CONNECT_FAILED]
     assert dialing.pool.size == 0
     assert "label too long" in capsys.readouterr().err
 
@@ -185,8 +186,8 @@ def test_a_connection_that_ends_before_it_is_leased_is_a_failed_dial(loss: str) 
                     transport.receives(b"220 hello\r\n" if loss == "speaks first" else b"")
             return transport, protocol
 
-    dialing, waiter = dial_once(Hasty(a=accepts, b=accepts))
-    assert [upstream.endpoint for upstream in waiter.got] == dialing.pool.endpoints.all[:1]
+    dialing, lessee = dial_once(Hasty(a=accepts, b=accepts))
+    assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all[:1]
     assert (dialing.pool.leased, dialing.pool.size) == (1, 1)
 
 
@@ -194,12 +195,12 @@ def test_a_connection_that_nobody_waits_for_any_more_rests() -> None:
     async def leave() -> Pool:
         dialing = Dialing(Network(a=accepts))
         dialing.network.running = asyncio.get_running_loop()
-        waiter = FakeWaiter()
+        lessee = FakeLessee()
         before = asyncio.all_tasks()
-        dialing.pool.acquire(waiter, monotonic())
-        dialing.pool.leave(waiter)
+        dialing.pool.acquire(lessee, monotonic())
+        dialing.pool.leave(lessee)
         await asyncio.gather(*(asyncio.all_tasks() - before))
-        assert waiter.got == []
+        assert lessee.got == []
         return dialing.pool
 
     pool = asyncio.run(leave())
@@ -211,7 +212,7 @@ def test_dials_are_cancelled_at_the_end() -> None:
         dialing = Dialing(Network(a=swallows))
         dialing.network.running = asyncio.get_running_loop()
         before = asyncio.all_tasks()
-        dialing.pool.acquire(FakeWaiter(), monotonic())
+        dialing.pool.acquire(FakeLessee(), monotonic())
         dials = asyncio.all_tasks() - before
         dialing.dialer.cancel()
         await asyncio.wait(dials)
@@ -247,12 +248,12 @@ def test_a_bad_address_costs_no_request_and_is_left_out_for_a_while(bad: Connect
 
     async def some() -> None:
         for _ in range(3):
-            (waiter,) = await dialing.dial()
-            assert len(waiter.got) == 1
+            (lessee,) = await dialing.dial()
+            assert len(lessee.got) == 1
         tried = len(network.tried)
         for _ in range(6):
-            (waiter,) = await dialing.dial()
-            assert len(waiter.got) == 1
+            (lessee,) = await dialing.dial()
+            assert len(lessee.got) == 1
         assert ADDRESSES[position] not in network.tried[tried:]
 
     asyncio.run(some())
@@ -276,9 +277,9 @@ def test_the_first_that_answers_wins_and_the_others_are_broken_off() -> None:
     """One that is slow is not given up when the next one is tried."""
     network = Network(one=swallows, two=after(0.05), three=swallows)
     dialing = Dialing(network, users=ADDRESSES)
-    (waiter,) = asyncio.run(dialing.dial())
+    (lessee,) = asyncio.run(dialing.dial())
     assert network.tried == ["two", "three", "one"]
-    assert [upstream.address for upstream in waiter.got] == ["two"]
+    assert [upstream.address for upstream in lessee.got] == ["two"]
     assert sorted(network.ended) == ["one", "three"]
     assert (len(network.open), dialing.pool.size) == (1, 1)
 
@@ -294,9 +295,9 @@ def test_of_two_that_answer_at_once_one_is_ended() -> None:
 
     network = Network(one=meets, two=meets)
     dialing = Dialing(network, users=("one", "two"))
-    (waiter,) = asyncio.run(dialing.dial())
+    (lessee,) = asyncio.run(dialing.dial())
     network.loop.run()
-    assert len(waiter.got) == 1
+    assert len(lessee.got) == 1
     assert [transport.lost for transport in network.open].count(False) == 1
     assert dialing.pool.size == 1
 
@@ -313,8 +314,8 @@ def test_when_no_address_answers_it_is_said_of_each_and_of_the_target(
 ) -> None:
     network = Network(**dict.fromkeys(ADDRESSES, connect))
     dialing = Dialing(network, connect_timeout=0.5, users=ADDRESSES)
-    (waiter,) = asyncio.run(dialing.dial())
-    assert waiter.failed == [reason]
+    (lessee,) = asyncio.run(dialing.dial())
+    assert lessee.failed == [reason]
     assert sorted(network.tried) == sorted(ADDRESSES)
     assert sorted(dialing.said[:-1]) == sorted(
         f"upstream users: users:80 at {address} cannot be reached: {why}" for address in ADDRESSES
@@ -330,8 +331,8 @@ def test_a_lack_of_descriptors_is_no_address_s_fault(addresses: tuple[str, ...])
 
     network = Network(**dict.fromkeys(addresses, lacks))
     dialing = Dialing(network, users=addresses)
-    (waiter,) = asyncio.run(dialing.dial())
-    assert waiter.failed == [errors.CONNECTION_LIMIT]
+    (lessee,) = asyncio.run(dialing.dial())
+    assert lessee.failed == [errors.CONNECTION_LIMIT]
     assert dialing.said == []
     assert len(network.tried) == 1
 
@@ -349,7 +350,7 @@ def test_a_race_that_is_cancelled_leaves_nothing_and_blames_nobody() -> None:
     async def cancel() -> None:
         network.running = asyncio.get_running_loop()
         before = asyncio.all_tasks()
-        dialing.pool.acquire(FakeWaiter(), monotonic())
+        dialing.pool.acquire(FakeLessee(), monotonic())
         await trying.wait()
         tasks = asyncio.all_tasks() - before
         dialing.dialer.cancel()
@@ -368,19 +369,19 @@ def no_such_name(host: str) -> tuple[str, ...]:
 
 
 def test_a_name_that_is_not_there_is_a_failed_target() -> None:
-    dialing, waiter = look_up_once(no_such_name)
-    assert waiter.failed == [errors.UPSTREAM_CONNECT_FAILED]
+    dialing, lessee = look_up_once(no_such_name)
+    assert lessee.failed == [errors.UPSTREAM_CONNECT_FAILED]
     assert dialing.said[-1] == "upstream users: a:80 cannot be reached: no such name"
 
 
-def look_up_once(look_up: LookUp, connect_timeout: float = 20.0) -> tuple[Dialing, FakeWaiter]:
+def look_up_once(look_up: LookUp, connect_timeout: float = 20.0) -> tuple[Dialing, FakeLessee]:
     class Own(Dialing):
         def look_up(self, host: str) -> tuple[str, ...]:
             return look_up(host)
 
     dialing = Own(Network(a=accepts), connect_timeout)
-    (waiter,) = asyncio.run(dialing.dial())
-    return dialing, waiter
+    (lessee,) = asyncio.run(dialing.dial())
+    return dialing, lessee
 
 
 def test_a_name_that_takes_too_long_is_late() -> None:
@@ -390,9 +391,9 @@ def test_a_name_that_takes_too_long_is_late() -> None:
         assert gate.wait(20.0)
         return (host,)
 
-    dialing, waiter = look_up_once(slow, connect_timeout=0.02)
+    dialing, lessee = look_up_once(slow, connect_timeout=0.02)
     gate.set()
-    assert waiter.failed == [errors.UPSTREAM_TIMEOUT]
+    assert lessee.failed == [errors.UPSTREAM_TIMEOUT]
     assert dialing.said == ["upstream users: a:80 cannot be reached: its name is still being looked up"]
 
 

@@ -20,8 +20,9 @@ from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import RATE_SPAN
-from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.wire import RequestRules, ResponseRules
 
 DATE = b"Thu, 01 Jan 1970 00:00:00 GMT"
@@ -79,11 +80,11 @@ class Serving:
             ClientOptions(),
         )
 
-    def _dial(self, pool: Pool, waiter: Waiter) -> None:
+    def _dial(self, pool: Pool, lessee: Lessee) -> None:
         generation = self.connections.generation
         upstream = UpstreamConnection(pool, pool.endpoints.all[0], generation.response_rules)
         self.services.append(FakeTransport(self.loop, upstream, ("198.51.100.1", 1)))
-        pool.dialed(waiter, upstream, self.loop.now)
+        pool.dialed(lessee, upstream, self.loop.now)
 
     def asks(self, octets: bytes = REQUEST) -> None:
         self.client.receives(octets)

@@ -19,8 +19,9 @@ from rawgate.net import upstream as module
 from rawgate.net.upstream import REAP_EVERY, IdleReaper, UpstreamConnection
 from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import Exchange
-from rawgate.relay.flow import ClientOptions
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.pool import Pool
 from rawgate.wire import ResponseRules
 
 RULES = ResponseRules(16384, 100, frozenset(), fast=True)
@@ -34,10 +35,10 @@ class World:
 
     def __init__(self, **options: Any) -> None:
         self.loop = FakeLoop()
-        self.waiters: list[Waiter] = []
+        self.lessees: list[Lessee] = []
         self.pool = Pool(
             UpstreamOptions(name="users", places=(Place(host="a", port=1),), **options),
-            lambda _, waiter: self.waiters.append(waiter),
+            lambda _, lessee: self.lessees.append(lessee),
         )
         self.clients: list[FakeClient] = []
         self.upstreams: list[UpstreamConnection] = []
@@ -59,15 +60,15 @@ class World:
         )
         exchange = Exchange(self.clients[-1], self.pool, forward, head, ClientOptions(), RULES, self.loop.now)
         exchange.start(self.loop.now)
-        if self.waiters:
-            self.connect(self.waiters.pop())
+        if self.lessees:
+            self.connect(self.lessees.pop())
         return exchange
 
-    def connect(self, waiter: Waiter) -> None:
+    def connect(self, lessee: Lessee) -> None:
         upstream = UpstreamConnection(self.pool, self.pool.endpoints.all[0], RULES)
         self.upstreams.append(upstream)
         self.transports.append(FakeTransport(self.loop, upstream))
-        self.pool.dialed(waiter, upstream, self.loop.now)
+        self.pool.dialed(lessee, upstream, self.loop.now)
 
 
 @pytest.fixture
@@ -82,12 +83,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_a_response_passes_and_the_connection_rests_and_is_taken_again(world: World) -> None:
     first = world.exchange()
-    used = [world.upstreams[0].used]
+    used = [world.upstreams[0].reused]
     world.transports[0].receives(OK)
     assert (first.reason, first.status, world.pool.idle) == (errors.OK, 200, 1)
     second = world.exchange()
     assert second.upstream is world.upstreams[0]
-    used.append(world.upstreams[0].used)
+    used.append(world.upstreams[0].reused)
     assert used == [False, True]
     assert world.transports[0].sent.count(b"GET /x") == 2
 
@@ -203,7 +204,7 @@ def test_an_answer_to_nothing_behind_a_body_casts_doubt_on_the_upstream(
         transport.receives(octets)
     else:
         with unread(transport, octets):
-            assert world.upstreams[0].is_spoilt()
+            assert world.upstreams[0].is_stale()
     assert world.pool.reuse_after_body is good
 
 

@@ -33,7 +33,7 @@ from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.transports import reset_transport
 from rawgate.observe.access_log import AccessLog, Record
-from rawgate.relay.flow import ClientOptions
+from rawgate.relay.options import ClientOptions
 from rawgate.wire import RequestRules, ResponseRules
 
 pytestmark = pytest.mark.process

@@ -25,7 +25,9 @@ from rawgate.relay.exchange import (
     RATE_SPAN,
     Exchange,
 )
-from rawgate.relay.flow import NEVER, ClientOptions, Flow
+from rawgate.relay.flow import NEVER, Flow
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.phases import (
     AWAITING,
     DONE,
@@ -40,7 +42,7 @@ from rawgate.relay.phases import (
     IllegalTransitionError,
     Phase,
 )
-from rawgate.relay.pool import Pool, UpstreamOptions, Waiter
+from rawgate.relay.pool import Pool
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -69,7 +71,7 @@ class World:
         **options: Any,
     ) -> None:
         self.now = 100.0
-        self.dials: list[Waiter] = []
+        self.dials: list[Lessee] = []
         self.pool = pool or Pool(UpstreamOptions(name="u", places=(Place(host="a", port=1),), **options), self.dial)
         self.client = FakeClient()
         parsed = {b"content-length": b"%d" % body} if body > 0 else {}
@@ -86,8 +88,8 @@ class World:
         )
         self.first = Exchange(self.client, self.pool, self.forward, head, client or ClientOptions(), RULES, self.now)
 
-    def dial(self, pool: Pool, waiter: Waiter) -> None:
-        self.dials.append(waiter)
+    def dial(self, pool: Pool, lessee: Lessee) -> None:
+        self.dials.append(lessee)
 
     @property
     def exchange(self) -> Flow:
@@ -98,14 +100,14 @@ class World:
         self.first.start(self.now)
         return self
 
-    def port(self, at: int = 0, *, used: bool = False) -> FakeUpstream:
+    def port(self, at: int = 0, *, reused: bool = False) -> FakeUpstream:
         """A new connection to one of the pool's endpoints."""
-        return FakeUpstream(self.pool.endpoints.all[at], used=used)
+        return FakeUpstream(self.pool.endpoints.all[at], reused=reused)
 
-    def connected(self, *, used: bool = False) -> FakeUpstream:
+    def connected(self, *, reused: bool = False) -> FakeUpstream:
         """Start, and give it a connection."""
         self.start()
-        upstream = self.port(used=used)
+        upstream = self.port(reused=reused)
         self.pool.dialed(self.dials.pop(), upstream, self.now)
         return upstream
 
@@ -796,28 +798,29 @@ def test_a_client_is_told_of_a_large_body(octets: int, told: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "careful"), [(b"GET", 0, False), (b"DELETE", 0, False), (b"PUT", 5, True), (b"POST", 0, True)]
+    ("method", "body", "unrepeatable"),
+    [(b"GET", 0, False), (b"DELETE", 0, False), (b"PUT", 5, True), (b"POST", 0, True)],
 )
 def test_a_request_that_cannot_be_sent_twice_gets_no_connection_that_has_ended(
-    method: bytes, body: int, careful: bool
+    method: bytes, body: int, unrepeatable: bool
 ) -> None:
     before = World()
     upstream = before.connected()
     before.down(OK_HEAD + b"ok")
-    upstream.spoilt = True
+    upstream.stale = True
     World(method, body, pool=before.pool).start()
-    assert upstream.closed is careful
-    assert len(before.dials) == careful
+    assert upstream.closed is unrepeatable
+    assert len(before.dials) == unrepeatable
 
 
 def test_a_request_on_a_dead_idle_connection_is_sent_again_once() -> None:
     w = World()
-    first = w.connected(used=True)
+    first = w.connected(reused=True)
     w.exchange.upstream_eof(w.now)
     assert first.was_reset
     assert w.exchange.phase is LEASING
     assert not w.client.over
-    second = w.port(used=True)
+    second = w.port(reused=True)
     w.pool.dialed(w.dials.pop(), second, w.now)
     assert second.sent.startswith(b"GET /x")
     w.exchange.upstream_lost(w.now)
@@ -826,7 +829,7 @@ def test_a_request_on_a_dead_idle_connection_is_sent_again_once() -> None:
 
 def test_a_body_that_was_not_touched_allows_the_retry() -> None:
     w = World(b"PUT", 5, expect=True)
-    w.connected(used=True)
+    w.connected(reused=True)
     w.exchange.upstream_lost(w.now)
     second = w.port()
     w.pool.dialed(w.dials.pop(), second, w.now)
@@ -838,7 +841,7 @@ def test_a_body_that_was_not_touched_allows_the_retry() -> None:
 
 def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -> None:
     w = World(max_connections=1)
-    w.connected(used=True)
+    w.connected(reused=True)
     other = World(pool=w.pool).start()
     assert w.pool.queued(other.first)
     w.exchange.upstream_lost(w.now)
@@ -850,18 +853,18 @@ def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -
     assert new.sent.count(b"GET /x") == 2, "and the next in the queue comes after it"
 
 
-def two(dials: list[Waiter]) -> Pool:
+def two(dials: list[Lessee]) -> Pool:
     """A pool with two targets."""
     return Pool(
         UpstreamOptions(name="u", places=(Place(host="a", port=1), Place(host="b", port=2))),
-        lambda _, waiter: dials.append(waiter),
+        lambda _, lessee: dials.append(lessee),
     )
 
 
 @pytest.mark.parametrize("how", ["lost", "eof"])
 @pytest.mark.parametrize(("method", "again"), [(b"GET", True), (b"PUT", True), (b"POST", False)])
 def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: str, method: bytes, again: bool) -> None:
-    dials: list[Waiter] = []
+    dials: list[Lessee] = []
     w = World(method, pool=two(dials)).start()
     w.pool.dialed(dials.pop(), w.port(0), w.now)
     w.exchange.upstream_lost(w.now) if how == "lost" else w.exchange.upstream_eof(w.now)
@@ -878,7 +881,7 @@ def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: st
 
 @pytest.mark.parametrize("said", [b"HTT", b""])
 def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_not(said: bytes) -> None:
-    dials: list[Waiter] = []
+    dials: list[Lessee] = []
     w = World(b"PUT", 5, pool=two(dials)).start()
     w.pool.dialed(dials.pop(), w.port(0), w.now)
     w.up(b"h")
@@ -891,9 +894,9 @@ def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_no
 
 
 def test_an_address_that_closes_a_new_connection_without_a_word_is_left_out_until_it_responds() -> None:
-    dials: list[Waiter] = []
+    dials: list[Lessee] = []
     one = UpstreamOptions(name="u", places=(Place(host="a", port=1),))
-    w = World(pool=Pool(one, lambda _, waiter: dials.append(waiter))).start()
+    w = World(pool=Pool(one, lambda _, lessee: dials.append(lessee))).start()
     endpoint, addresses = w.pool.endpoints.all[0], ("10.0.0.1", "10.0.0.2")
     w.pool.endpoints.addresses(endpoint, 0, addresses, w.now)
     for address in addresses:
@@ -911,7 +914,7 @@ def test_an_address_that_closes_a_new_connection_without_a_word_is_left_out_unti
 
 def at_rest(w: World, *since: float) -> list[FakeUpstream]:
     """More connections of the same pool, idle since then."""
-    ports = [w.port(used=True) for _ in since]
+    ports = [w.port(reused=True) for _ in since]
     for port in ports:
         World(pool=w.pool).start()
         w.pool.dialed(w.dials.pop(), port, w.now)
@@ -920,23 +923,23 @@ def at_rest(w: World, *since: float) -> list[FakeUpstream]:
     return ports
 
 
-@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("reused", [False, True])
 @pytest.mark.parametrize("begun", [False, True])
-def test_silence_on_a_used_connection_casts_doubt_on_those_that_are_as_old(used: bool, begun: bool) -> None:
+def test_silence_on_a_reused_connection_closes_those_that_have_been_idle_for_as_long(reused: bool, begun: bool) -> None:
     w = World(idle_timeout=5.0)
-    w.connected(used=used)
+    w.connected(reused=reused)
     old, young = at_rest(w, w.now - 1.0, w.now + 1.0)
     if begun:
         w.down(OK_HEAD)
     w.passes(5.0)
     assert w.outcome()[0] is (errors.UPSTREAM_CUT if begun else errors.UPSTREAM_TIMEOUT)
-    assert (old.closed, young.closed) == (used, False)
+    assert (old.closed, young.closed) == (reused, False)
 
 
 @pytest.mark.parametrize("late", ["the client", "everybody"])
-def test_no_doubt_when_it_is_not_the_upstream_that_is_silent(late: str) -> None:
+def test_idle_connections_stay_when_it_is_not_the_upstream_that_is_silent(late: str) -> None:
     w = World(total_timeout=40.0 if late == "everybody" else None)
-    w.connected(used=True)
+    w.connected(reused=True)
     (old,) = at_rest(w, w.now - 1.0)
     w.down(CHUNKED_HEAD)
     if late == "the client":
@@ -950,7 +953,7 @@ def test_no_doubt_when_it_is_not_the_upstream_that_is_silent(late: str) -> None:
 def test_no_retry_when(why_not: str) -> None:
     method, body = {"not idempotent": (b"POST", 0), "body begun": (b"PUT", 5)}.get(why_not, (b"GET", 0))
     w = World(method, body)
-    w.connected(used=why_not != "new connection")
+    w.connected(reused=why_not != "new connection")
     if why_not == "body begun":
         w.up(b"h")
     if why_not == "response begun":
@@ -1135,7 +1138,7 @@ def test_the_client_s_time_is_counted_while_it_is_waited_for(
     deeds: list[str | float], waited: float, used: bool
 ) -> None:
     w = World(b"POST", 5)
-    w.connected(used=used)
+    w.connected(reused=used)
     play(w, deeds)
     assert w.exchange.client_waited == waited
     assert bool(w.client.over) is bool(deeds)
@@ -1161,7 +1164,7 @@ def test_a_client_that_waits_for_a_100_is_not_waited_for(deeds: list[str | float
 
 def test_the_time_goes_on_where_a_request_is_sent_again() -> None:
     w = World(b"PUT", 5)
-    w.connected(used=True)
+    w.connected(reused=True)
     play(w, [2, "upstream_lost", 7])
     w.pool.dialed(w.dials.pop(), w.port(), w.now)
     play(w, [1, "hello", 4, "answer"])
@@ -1339,7 +1342,7 @@ def test_a_connection_that_is_lost_behind_its_answer_is_not_used_again() -> None
 
 def test_a_lost_connection_does_not_spoil_the_one_after_it() -> None:
     w = World()
-    w.connected(used=True)
+    w.connected(reused=True)
     w.exchange.upstream_ends()
     w.exchange.upstream_lost(w.now)
     w.pool.dialed(w.dials.pop(), w.port(), w.now)
@@ -1382,7 +1385,7 @@ def test_where_the_time_went_without_a_connection_or_a_response() -> None:
 
 def test_a_request_that_is_sent_again_has_waited_until_its_last_connection() -> None:
     w = World()
-    w.connected(used=True)
+    w.connected(reused=True)
     w.now += 1.0
     w.exchange.upstream_lost(w.now)
     w.now += 2.0

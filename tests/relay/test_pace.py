@@ -23,5 +23,5 @@ def test_the_rate_is_that_of_the_whole_time(left: int, keeps: bool) -> None:
     pace = Pace(100, 10.0)
     pace.look(90, 11.0)
     pace.look(left, 12.0)
-    assert pace.keeps(10, 12.0) is keeps
-    assert pace.keeps(0, 12.0)
+    assert pace.reaches(10, 12.0) is keeps
+    assert pace.reaches(0, 12.0)

@@ -10,11 +10,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harness.ports import FakeUpstream, FakeWaiter
+from harness.ports import FakeLessee, FakeUpstream
 from harness.quotas import Shared
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
 from rawgate.relay.endpoints import ANY, UNHEALTHY_FOR, Endpoint, Place
-from rawgate.relay.pool import Outcomes, Pool, UpstreamOptions, Waiter
+from rawgate.relay.lessee import Lessee
+from rawgate.relay.options import UpstreamOptions
+from rawgate.relay.pool import Outcomes, Pool
 from rawgate.relay.ports import UpstreamPort
 
 Names = tuple[tuple[str, int], ...]
@@ -28,7 +30,7 @@ class Fixture:
     """A pool whose dials are only written down."""
 
     def __init__(self, targets: Names = (("a", 1),), pool: Pool | None = None, **options: Any) -> None:
-        self.dials: list[Waiter] = []
+        self.dials: list[Lessee] = []
         self.orders: list[list[Endpoint]] = []
         self.said: list[str] = []
         quotas = {name: options.pop(name) for name in ("slots", "queue_places") if name in options}
@@ -40,8 +42,8 @@ class Fixture:
             quotas.get("queue_places"),
         )
 
-    def _dial(self, pool: Pool, waiter: Waiter) -> None:
-        self.dials.append(waiter)
+    def _dial(self, pool: Pool, lessee: Lessee) -> None:
+        self.dials.append(lessee)
         self.orders.append([endpoint for endpoint, _ in pool.endpoints.order(0.0)])
 
     def endpoint(self, at: int = 0) -> Endpoint:
@@ -51,21 +53,21 @@ class Fixture:
         """Which endpoint each dial tried first."""
         return [self.pool.endpoints.all.index(order[0]) for order in self.orders]
 
-    def connect(self, waiter: Waiter, now: float = 0.0, target: int = 0, address: str = "") -> FakeUpstream:
-        """The dial made for this waiter succeeds."""
-        self.dials.remove(waiter)
+    def connect(self, lessee: Lessee, now: float = 0.0, target: int = 0, address: str = "") -> FakeUpstream:
+        """The dial made for this lessee succeeds."""
+        self.dials.remove(lessee)
         upstream = FakeUpstream(self.endpoint(target), address=address)
-        self.pool.dialed(waiter, upstream, now)
+        self.pool.dialed(lessee, upstream, now)
         return upstream
 
-    def lease(self, now: float = 0.0, target: int = 0, address: str = "") -> tuple[FakeWaiter, FakeUpstream]:
-        waiter = FakeWaiter(address)
-        assert self.pool.acquire(waiter, now) is None
-        return waiter, self.connect(waiter, now, target)
+    def lease(self, now: float = 0.0, target: int = 0, address: str = "") -> tuple[FakeLessee, FakeUpstream]:
+        lessee = FakeLessee(address)
+        assert self.pool.acquire(lessee, now) is None
+        return lessee, self.connect(lessee, now, target)
 
-    def release(self, upstream: UpstreamPort, now: float, promised: int = -1, *, carried: bool = False) -> None:
+    def release(self, upstream: UpstreamPort, now: float, keep_alive: int = -1, *, had_body: bool = False) -> None:
         """Its exchange went well."""
-        self.pool.done(upstream, OK, 200, 0.1, now, keep=True, promised=promised, carried=carried)
+        self.pool.done(upstream, OK, 200, 0.1, now, keep=True, keep_alive=keep_alive, had_body=had_body)
 
     def discard(self, upstream: UpstreamPort) -> None:
         """Its exchange did not go well."""
@@ -74,10 +76,10 @@ class Fixture:
 
 def test_the_first_request_dials_and_the_second_reuses() -> None:
     f = Fixture()
-    waiter, upstream = f.lease()
-    assert waiter.got == [upstream]
+    lessee, upstream = f.lease()
+    assert lessee.got == [upstream]
     f.release(upstream, 1.0)
-    assert f.pool.acquire(FakeWaiter(), 1.0) is upstream
+    assert f.pool.acquire(FakeLessee(), 1.0) is upstream
     assert f.pool.leased == 1
 
 
@@ -86,23 +88,23 @@ def test_the_newest_idle_connection_goes_first() -> None:
     (_, old), (_, new) = f.lease(), f.lease()
     f.release(old, 1.0)
     f.release(new, 2.0)
-    assert f.pool.acquire(FakeWaiter(), 3.0) is new
+    assert f.pool.acquire(FakeLessee(), 3.0) is new
 
 
 def test_an_idle_connection_is_not_leased_after_its_time() -> None:
     f = Fixture(keep_alive=10.0)
     _, upstream = f.lease()
     f.release(upstream, 0.0)
-    assert f.pool.acquire(FakeWaiter(), 10.0) is None
+    assert f.pool.acquire(FakeLessee(), 10.0) is None
     assert upstream.closed
     assert len(f.dials) == 1
 
 
-@pytest.mark.parametrize(("promised", "retire_at"), [(-1, 55.0), (5, 4.0), (100, 55.0), (0, -1.0)])
-def test_the_upstreams_own_keep_alive_retires_a_connection_a_second_early(promised: int, retire_at: float) -> None:
+@pytest.mark.parametrize(("keep_alive", "retire_at"), [(-1, 55.0), (5, 4.0), (100, 55.0), (0, -1.0)])
+def test_the_upstreams_own_keep_alive_retires_a_connection_a_second_early(keep_alive: int, retire_at: float) -> None:
     f = Fixture(keep_alive=55.0)
     _, upstream = f.lease()
-    f.release(upstream, 0.0, promised)
+    f.release(upstream, 0.0, keep_alive)
     assert upstream.retire_at == retire_at
 
 
@@ -124,7 +126,7 @@ def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_ro
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1, keep_alive=10.0)
     _, old = f.lease(target=target)
     f.release(old, 0.0)
-    got = f.pool.acquire(FakeWaiter(), now)
+    got = f.pool.acquire(FakeLessee(), now)
     assert (got, old.closed) == ((None, True) if retired else (old, False))
     assert (f.pool.idle, f.pool.size, len(f.dials)) == (0, 1, int(retired))
 
@@ -132,7 +134,7 @@ def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_ro
 def test_at_the_limit_requests_queue_in_order_and_then_are_refused() -> None:
     f = Fixture(max_connections=1, queue=2)
     _, upstream = f.lease()
-    first, second, third = FakeWaiter(), FakeWaiter(), FakeWaiter()
+    first, second, third = FakeLessee(), FakeLessee(), FakeLessee()
     assert f.pool.acquire(first, 0.0) is None
     assert f.pool.acquire(second, 0.0) is None
     assert f.pool.acquire(third, 0.0) is QUEUE_FULL
@@ -146,7 +148,7 @@ def test_at_the_limit_requests_queue_in_order_and_then_are_refused() -> None:
 def test_who_leaves_the_queue_is_not_served() -> None:
     f = Fixture(max_connections=1)
     _, upstream = f.lease()
-    gone, stays = FakeWaiter(), FakeWaiter()
+    gone, stays = FakeLessee(), FakeLessee()
     f.pool.acquire(gone, 0.0)
     f.pool.acquire(stays, 0.0)
     f.pool.leave(gone)
@@ -157,7 +159,7 @@ def test_who_leaves_the_queue_is_not_served() -> None:
 def test_a_lost_connection_lets_the_head_of_the_queue_dial() -> None:
     f = Fixture(max_connections=1)
     _, upstream = f.lease()
-    queued = FakeWaiter()
+    queued = FakeLessee()
     f.pool.acquire(queued, 0.0)
     f.discard(upstream)
     assert f.dials == [queued]
@@ -166,7 +168,7 @@ def test_a_lost_connection_lets_the_head_of_the_queue_dial() -> None:
 
 def test_a_failed_dial_is_the_failure_of_its_own_waiter_and_the_chance_of_the_next() -> None:
     f = Fixture(max_connections=1)
-    first, second = FakeWaiter(), FakeWaiter()
+    first, second = FakeLessee(), FakeLessee()
     f.pool.acquire(first, 0.0)
     f.pool.acquire(second, 0.0)
     f.dials.remove(first)
@@ -178,7 +180,7 @@ def test_a_failed_dial_is_the_failure_of_its_own_waiter_and_the_chance_of_the_ne
 
 def test_a_dial_whose_waiter_has_left_serves_the_queue_or_rests() -> None:
     f = Fixture(max_connections=1)
-    gone, queued = FakeWaiter(), FakeWaiter()
+    gone, queued = FakeLessee(), FakeLessee()
     f.pool.acquire(gone, 0.0)
     f.pool.acquire(queued, 0.0)
     f.pool.leave(gone)
@@ -191,28 +193,28 @@ def test_a_dial_whose_waiter_has_left_serves_the_queue_or_rests() -> None:
 @pytest.mark.parametrize("waiting", [False, True])
 def test_a_dead_connection_is_replaced_in_its_own_slot(waiting: bool) -> None:
     f = Fixture(max_connections=2)
-    waiter, dead = f.lease()
+    lessee, dead = f.lease()
     _, other = f.lease()
-    queued = FakeWaiter("another")
+    queued = FakeLessee("another")
     if waiting:
         f.pool.acquire(queued, 0.0)
-    f.pool.replace(dead, waiter, 0.1, 0.0)
-    assert f.dials == [waiter]
+    f.pool.redial(dead, lessee, 0.1, 0.0)
+    assert f.dials == [lessee]
     assert f.pool.size == 2
     f.release(other, 1.0)
     assert queued.got == ([other] if waiting else [])
-    assert waiter.got == [dead], "not the one that another just gave back"
-    new = f.connect(waiter)
-    assert waiter.got == [dead, new]
+    assert lessee.got == [dead], "not the one that another just gave back"
+    new = f.connect(lessee)
+    assert lessee.got == [dead, new]
 
 
-def test_silence_casts_doubt_on_idle_connections_that_are_as_old() -> None:
+def test_silence_closes_connections_that_have_been_idle_for_as_long() -> None:
     f = Fixture(targets=(("a", 1), ("b", 2)))
     (_, old), (_, same), (_, young), (_, busy) = (f.lease() for _ in range(4))
     _, elsewhere = f.lease(target=1)
     for upstream, now in ((old, 1.0), (same, 2.0), (young, 3.0), (elsewhere, 1.0)):
         f.release(upstream, now)
-    f.pool.doubt(f.endpoint(), 2.0)
+    f.pool.close_silent(f.endpoint(), 2.0)
     assert [one.closed for one in (old, same, young, busy, elsewhere)] == [True, True, False, False, False]
     assert f.pool.size == 3
 
@@ -236,7 +238,7 @@ def test_a_burst_is_spread_over_the_targets(count: int) -> None:
     """All of them dial before any of these dials ends."""
     f = Fixture(TWO, max_connections=256)
     for _ in range(count):
-        assert f.pool.acquire(FakeWaiter(), 0.0) is None
+        assert f.pool.acquire(FakeLessee(), 0.0) is None
     first = f.firsts()
     assert (first.count(0), first.count(1)) == (count // 2, count // 2)
 
@@ -250,10 +252,10 @@ def test_what_comes_and_goes_is_spread_over_the_targets(seed: int) -> None:
     for _ in range(200):
         while busy and chance.random() < 0.5:
             f.release(busy.pop(chance.randrange(len(busy))), 0.0)
-        waiter = FakeWaiter()
-        upstream = f.pool.acquire(waiter, 0.0)
+        lessee = FakeLessee()
+        upstream = f.pool.acquire(lessee, 0.0)
         if upstream is None:
-            upstream = f.connect(waiter, target=f.firsts()[-1])
+            upstream = f.connect(lessee, target=f.firsts()[-1])
         served[f.pool.endpoints.all.index(cast("FakeUpstream", upstream).endpoint)] += 1
         busy.append(cast("FakeUpstream", upstream))
     assert served == [100, 100]
@@ -263,41 +265,41 @@ def test_dials_for_who_comes_from_the_queue_or_wants_a_new_connection_take_turns
     f = Fixture(TWO, max_connections=2)
     (_, one), (_, other) = f.lease(), f.lease()
     for _ in range(2):
-        f.pool.acquire(FakeWaiter(), 0.0)
+        f.pool.acquire(FakeLessee(), 0.0)
     f.discard(one)
     f.discard(other)
     assert f.firsts() == [1, 0, 1, 0]
     f = Fixture(TWO)
-    for waiter, upstream in [f.lease() for _ in range(4)]:
-        f.pool.replace(upstream, waiter, 0.1, 0.0)
+    for lessee, upstream in [f.lease() for _ in range(4)]:
+        f.pool.redial(upstream, lessee, 0.1, 0.0)
     assert f.firsts()[4:] == [1, 0, 1, 0]
 
 
 def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> None:
     f = Fixture()
     f.pool.endpoints.addresses(f.endpoint(), 0, ("10.0.0.1", "10.0.0.2"), 0.0)
-    waiters = [FakeWaiter() for _ in range(4)]
+    lessees = [FakeLessee() for _ in range(4)]
     resting = []
-    for number, waiter in enumerate(waiters):
-        f.pool.acquire(waiter, 0.0)
-        resting.append(f.connect(waiter, address=f"10.0.0.{number % 2 + 1}"))
+    for number, lessee in enumerate(lessees):
+        f.pool.acquire(lessee, 0.0)
+        resting.append(f.connect(lessee, address=f"10.0.0.{number % 2 + 1}"))
     for upstream in resting:
         f.release(upstream, 0.0)
-    taken = [cast("FakeUpstream", f.pool.acquire(FakeWaiter(), 0.0)).address for _ in range(4)]
+    taken = [cast("FakeUpstream", f.pool.acquire(FakeLessee(), 0.0)).address for _ in range(4)]
     assert sorted(taken[:2]) == sorted(taken[2:]) == ["10.0.0.1", "10.0.0.2"]
-    assert f.pool.acquire(FakeWaiter(), 0.0) is None, "none is idle"
+    assert f.pool.acquire(FakeLessee(), 0.0) is None, "none is idle"
     f.release(resting[0], 0.0)
     f.pool.endpoints.address_failed(f.endpoint(), "10.0.0.2", "timed out", 0.0)
-    assert f.pool.acquire(FakeWaiter(), 0.0) is resting[0]
+    assert f.pool.acquire(FakeLessee(), 0.0) is resting[0]
 
 
 def test_at_the_limit_an_idle_connection_of_another_target_is_better_than_the_queue() -> None:
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1)
     _, upstream = f.lease(target=1)
     f.release(upstream, 0.0)
-    assert f.pool.acquire(FakeWaiter(), 0.0) is upstream
+    assert f.pool.acquire(FakeLessee(), 0.0) is upstream
     f.release(upstream, 0.0)
-    assert f.pool.acquire(FakeWaiter(), 0.0) is upstream
+    assert f.pool.acquire(FakeLessee(), 0.0) is upstream
 
 
 def test_a_closed_pool_keeps_nothing() -> None:
@@ -316,7 +318,7 @@ def test_a_closed_pool_keeps_nothing() -> None:
 def test_a_tunnel_gives_its_slot_to_who_waits() -> None:
     f = Fixture(max_connections=1)
     _, upstream = f.lease()
-    queued = FakeWaiter()
+    queued = FakeLessee()
     f.pool.acquire(queued, 0.0)
     f.pool.switched(upstream, 0.1, 0.0)
     assert f.dials == [queued]
@@ -331,57 +333,57 @@ def test_tunnels_have_places_of_their_own() -> None:
     assert f.pool.tunnels == 2
 
 
-# ── connections that carried a body ──
+# ── connections whose last request had a body ──
 
 
-def carried(f: Fixture, now: float = 0.0, *, body: bool = True) -> FakeUpstream:
+def rested(f: Fixture, now: float = 0.0, *, body: bool = True) -> FakeUpstream:
     """A connection at rest, after such a request."""
     _, upstream = f.lease(now)
-    f.release(upstream, now, carried=body)
+    f.release(upstream, now, had_body=body)
     return upstream
 
 
-def test_a_connection_that_carried_a_body_is_used_last() -> None:
+def test_a_connection_goes_last_after_a_request_with_a_body() -> None:
     f = Fixture()
-    waiter, second = f.lease()
-    posted = carried(f)
+    lessee, second = f.lease()
+    posted = rested(f)
     f.release(second, 0.0)
-    assert f.pool.acquire(FakeWaiter(), 1.0) is second
-    assert f.pool.acquire(FakeWaiter(), 1.0) is posted
-    assert waiter.got == [second]
+    assert f.pool.acquire(FakeLessee(), 1.0) is second
+    assert f.pool.acquire(FakeLessee(), 1.0) is posted
+    assert lessee.got == [second]
 
 
 @pytest.mark.parametrize(
-    ("body", "careful", "looked_at"),
+    ("body", "unrepeatable", "looked_at"),
     [(True, False, True), (False, True, True), (True, True, True), (False, False, False)],
 )
 @pytest.mark.parametrize("queued", [False, True])
 def test_a_connection_is_looked_at_when_it_may_do_harm(
-    body: bool, careful: bool, looked_at: bool, queued: bool
+    body: bool, unrepeatable: bool, looked_at: bool, queued: bool
 ) -> None:
     f = Fixture(max_connections=1)
-    waiter = FakeWaiter()
-    waiter.careful = careful
+    lessee = FakeLessee()
+    lessee.unrepeatable = unrepeatable
     got: object
     if queued:
         _, upstream = f.lease()
-        upstream.spoilt = True
-        f.pool.acquire(waiter, 0.0)
-        f.release(upstream, 1.0, carried=body)
-        got = waiter.got[0] if waiter.got else None
+        upstream.stale = True
+        f.pool.acquire(lessee, 0.0)
+        f.release(upstream, 1.0, had_body=body)
+        got = lessee.got[0] if lessee.got else None
     else:
-        upstream = carried(f, body=body)
-        upstream.spoilt = True
-        got = f.pool.acquire(waiter, 1.0)
+        upstream = rested(f, body=body)
+        upstream.stale = True
+        got = f.pool.acquire(lessee, 1.0)
     assert upstream.closed is looked_at
     assert got is (None if looked_at else upstream)
-    assert f.dials == ([waiter] if looked_at else [])
+    assert f.dials == ([lessee] if looked_at else [])
     assert f.pool.size == 1
 
 
 def test_after_bodiless_only_others_are_used_again() -> None:
     f = Fixture(reuse_after_body=False)
-    posted, other = carried(f), carried(f, body=False)
+    posted, other = rested(f), rested(f, body=False)
     assert (posted.closed, other.closed) == (True, False)
     assert f.pool.size == 1
 
@@ -390,16 +392,16 @@ def test_a_service_that_answers_without_reading_bodies_is_told_once_and_its_conn
     f = Fixture()
     (_, posted), (_, other) = f.lease(), f.lease()
     for upstream in (posted, other):
-        f.release(upstream, 0.0, carried=True)
-    f.pool.suspect(f.endpoint())
-    f.pool.suspect(f.endpoint())
+        f.release(upstream, 0.0, had_body=True)
+    f.pool.stop_reuse_after_body(f.endpoint())
+    f.pool.stop_reuse_after_body(f.endpoint())
     assert len(f.said) == 1
     assert "upstream u: a:1 sent octets that belong to no request" in f.said[0]
     assert 'upstreams.u.reuse = "after-bodiless"' in f.said[0]
-    assert f.pool.acquire(FakeWaiter(), 0.0) is None
+    assert f.pool.acquire(FakeLessee(), 0.0) is None
     assert posted.closed
     assert other.closed
-    assert carried(f).closed
+    assert rested(f).closed
 
 
 # ── a share for each client address ──
@@ -409,9 +411,9 @@ def test_alone_an_address_may_have_everything() -> None:
     f = Fixture(max_connections=4, per_client=1, queue=1)
     held = [f.lease(address="a")[0] for _ in range(4)]
     held[0].stalled_since = 0.0
-    assert f.pool.acquire(FakeWaiter("a"), 1.0) is None
-    assert f.pool.acquire(FakeWaiter("a"), 1.0) is QUEUE_FULL
-    assert [waiter.ways for waiter in held] == [[]] * 4
+    assert f.pool.acquire(FakeLessee("a"), 1.0) is None
+    assert f.pool.acquire(FakeLessee("a"), 1.0) is QUEUE_FULL
+    assert [lessee.ways for lessee in held] == [[]] * 4
 
 
 @pytest.mark.parametrize("freed", ["released", "discarded", "dial failed"])
@@ -419,13 +421,13 @@ def test_a_free_slot_goes_to_the_address_with_the_fewest_connections(freed: str)
     f = Fixture(max_connections=4, per_client=4)
     (_, one), (_, _) = f.lease(address="a"), f.lease(address="a")
     f.lease(address="b")
-    dialing = FakeWaiter("a")
+    dialing = FakeLessee("a")
     f.pool.acquire(dialing, 0.0)
-    waiters = [FakeWaiter(address) for address in "abacc"]
-    for waiter in waiters:
-        assert f.pool.acquire(waiter, 0.0) is None
+    lessees = [FakeLessee(address) for address in "abacc"]
+    for lessee in lessees:
+        assert f.pool.acquire(lessee, 0.0) is None
     served = []
-    for _ in waiters:
+    for _ in lessees:
         if freed == "released":
             f.release(one, 1.0)
         elif freed == "discarded":
@@ -433,11 +435,11 @@ def test_a_free_slot_goes_to_the_address_with_the_fewest_connections(freed: str)
         else:
             f.dials.remove(dialing)
             f.pool.dial_failed(dialing, UPSTREAM_CONNECT_FAILED, 1.0)
-        served += [n for n, waiter in enumerate(waiters) if not f.pool.queued(waiter) and n not in served]
+        served += [n for n, lessee in enumerate(lessees) if not f.pool.queued(lessee) and n not in served]
         if f.dials and freed == "discarded":
             one = f.connect(f.dials[-1])
         elif freed == "dial failed":
-            dialing = cast("FakeWaiter", f.dials[0])
+            dialing = cast("FakeLessee", f.dials[0])
     # c holds none; then one, as b does, which came earlier. The slot that c had goes round, and a comes last.
     assert served[0] == 3
     assert sorted(served) == [0, 1, 2, 3, 4]
@@ -447,15 +449,15 @@ def test_a_free_slot_goes_to_the_address_with_the_fewest_connections(freed: str)
 def test_a_full_queue_makes_room_for_an_address_with_fewer_places() -> None:
     f = Fixture(max_connections=1, queue=3)
     f.lease(address="a")
-    crowd = [FakeWaiter("a") for _ in range(3)]
-    for waiter in crowd:
-        assert f.pool.acquire(waiter, 0.0) is None
-    assert f.pool.acquire(FakeWaiter("a"), 0.0) is QUEUE_FULL
-    other, second, third = FakeWaiter("b"), FakeWaiter("b"), FakeWaiter("b")
+    crowd = [FakeLessee("a") for _ in range(3)]
+    for lessee in crowd:
+        assert f.pool.acquire(lessee, 0.0) is None
+    assert f.pool.acquire(FakeLessee("a"), 0.0) is QUEUE_FULL
+    other, second, third = FakeLessee("b"), FakeLessee("b"), FakeLessee("b")
     assert f.pool.acquire(other, 0.0) is None
-    assert [waiter.failed for waiter in crowd] == [[], [], [QUEUE_FULL]]
+    assert [lessee.failed for lessee in crowd] == [[], [], [QUEUE_FULL]]
     assert f.pool.acquire(second, 0.0) is None, "one of two places against two"
-    assert [waiter.failed for waiter in crowd] == [[], [QUEUE_FULL], [QUEUE_FULL]]
+    assert [lessee.failed for lessee in crowd] == [[], [QUEUE_FULL], [QUEUE_FULL]]
     assert f.pool.acquire(third, 0.0) is QUEUE_FULL, "b has most by now"
     assert crowd[0].failed == []
 
@@ -465,19 +467,19 @@ def test_who_waits_longest_for_its_client_makes_way_when_its_address_has_too_muc
     much = [f.lease(address="a")[0] for _ in range(3)]
     little, _ = f.lease(address="b")
     much[0].stalled_since, much[1].stalled_since, little.stalled_since = 5.0, 4.0, 1.0
-    newcomer = FakeWaiter("c")
+    newcomer = FakeLessee("c")
     assert f.pool.acquire(newcomer, 10.0) is None
-    assert [waiter.ways for waiter in (*much, little)] == [[], [10.0], [], []]
+    assert [lessee.ways for lessee in (*much, little)] == [[], [10.0], [], []]
 
 
 @pytest.mark.parametrize("why_not", ["waits for the upstream", "within its share", "the same address"])
 def test_nobody_makes_way_when(why_not: str) -> None:
     f = Fixture(max_connections=3, per_client=3 if why_not == "within its share" else 2)
     held = [f.lease(address="a")[0] for _ in range(3)]
-    for waiter in held:
-        waiter.stalled_since = inf if why_not == "waits for the upstream" else 1.0
-    assert f.pool.acquire(FakeWaiter("a" if why_not == "the same address" else "b"), 10.0) is None
-    assert [waiter.ways for waiter in held] == [[]] * 3
+    for lessee in held:
+        lessee.stalled_since = inf if why_not == "waits for the upstream" else 1.0
+    assert f.pool.acquire(FakeLessee("a" if why_not == "the same address" else "b"), 10.0) is None
+    assert [lessee.ways for lessee in held] == [[]] * 3
 
 
 def test_the_slot_that_is_given_up_goes_to_who_it_was_given_up_for() -> None:
@@ -485,7 +487,7 @@ def test_the_slot_that_is_given_up_goes_to_who_it_was_given_up_for() -> None:
     (stalled, upstream), _ = f.lease(address="a"), f.lease(address="a")
     stalled.stalled_since = 1.0
     stalled.make_way = lambda now: f.discard(upstream)  # type: ignore[method-assign]
-    newcomer = FakeWaiter("b")
+    newcomer = FakeLessee("b")
     assert f.pool.acquire(newcomer, 10.0) is None, "even where nobody may wait"
     assert f.dials == [newcomer]
 
@@ -493,16 +495,16 @@ def test_the_slot_that_is_given_up_goes_to_who_it_was_given_up_for() -> None:
 def test_counting_ends_when_nobody_has_waited_for_a_while() -> None:
     f = Fixture(max_connections=1, per_client=1)
     _, upstream = f.lease(address="a")
-    queued = FakeWaiter("b")
+    queued = FakeLessee("b")
     f.pool.acquire(queued, 0.0)
     f.pool.sweep(1.0)
     f.release(upstream, 1.0)
     assert queued.got == [upstream]
     f.pool.sweep(2.0)
     f.release(upstream, 3.0)
-    _, again = FakeWaiter("c"), f.pool.acquire(FakeWaiter("c"), 3.0)
+    _, again = FakeLessee("c"), f.pool.acquire(FakeLessee("c"), 3.0)
     assert again is upstream
-    last = FakeWaiter("b")
+    last = FakeLessee("b")
     f.pool.acquire(last, 3.0)
     f.release(upstream, 4.0)
     assert last.got == [upstream]
@@ -528,17 +530,17 @@ def test_an_endpoint_that_stays_keeps_its_connections_and_its_standing() -> None
     assert (f.pool.size, f.pool.slots.taken) == (1, 1)
 
 
-def test_a_dial_to_an_endpoint_that_has_gone_meanwhile_serves_its_waiter_only() -> None:
+def test_a_dial_to_an_endpoint_that_has_gone_meanwhile_serves_its_lessee_only() -> None:
     f = Fixture()
-    served, left = FakeWaiter(), FakeWaiter()
+    served, left = FakeLessee(), FakeLessee()
     gone = f.endpoint()
-    for waiter in (served, left):
-        f.pool.acquire(waiter, 0.0)
+    for lessee in (served, left):
+        f.pool.acquire(lessee, 0.0)
     f.pool.leave(left)
     f.pool.retarget(places(("b", 1)))
     upstreams = [FakeUpstream(gone), FakeUpstream(gone)]
-    for waiter, upstream in zip((served, left), upstreams, strict=True):
-        f.pool.dialed(waiter, upstream, 1.0)
+    for lessee, upstream in zip((served, left), upstreams, strict=True):
+        f.pool.dialed(lessee, upstream, 1.0)
     assert served.got == upstreams[:1]
     assert [upstream.closed for upstream in upstreams] == [False, True]
     assert f.pool.size == f.pool.slots.taken == 1
@@ -549,7 +551,7 @@ def test_new_endpoints_have_their_turn_and_an_upstream_has_one_at_least() -> Non
     f.pool.retarget(places(("a", 1), ("a", 1), ("b", 1)))
     assert not f.pool.endpoints.is_single
     for _ in range(4):
-        f.pool.acquire(FakeWaiter(), 0.0)
+        f.pool.acquire(FakeLessee(), 0.0)
     assert f.firsts() == [1, 0, 1, 0]
     with pytest.raises(ValueError, match="at least one"):
         f.pool.retarget(())
@@ -568,9 +570,9 @@ class Heard(Outcomes):
 def test_every_use_of_a_connection_has_an_outcome() -> None:
     f, heard = Fixture(TWO), Heard()
     f.pool.outcomes = heard
-    (_, good), (waiter, dead), (_, bad), (_, tunnel) = f.lease(), f.lease(target=1), f.lease(), f.lease()
+    (_, good), (lessee, dead), (_, bad), (_, tunnel) = f.lease(), f.lease(target=1), f.lease(), f.lease()
     f.release(good, 0.0)
-    f.pool.replace(dead, waiter, 0.2, 0.0)
+    f.pool.redial(dead, lessee, 0.2, 0.0)
     f.discard(bad)
     f.pool.switched(tunnel, 0.3, 0.0)
     f.pool.unreachable(f.endpoint(1), UPSTREAM_CONNECT_FAILED, "connection refused", 0.4, 0.0)
@@ -586,11 +588,11 @@ def test_every_use_of_a_connection_has_an_outcome() -> None:
 # ── slots that processes share ──
 
 
-def test_a_waiter_gets_the_slot_that_another_process_frees() -> None:
+def test_who_waits_gets_the_slot_that_another_process_frees() -> None:
     quotas: list[Shared] = []
     one, other = (Fixture(slots=Shared(2, quotas), max_connections=2) for _ in range(2))
     (_, first), (_, second) = one.lease(), one.lease()
-    queued = FakeWaiter()
+    queued = FakeLessee()
     assert other.pool.acquire(queued, 0.0) is None
     assert other.pool.queued(queued)
     quotas[1].wake()
@@ -600,7 +602,7 @@ def test_a_waiter_gets_the_slot_that_another_process_frees() -> None:
     assert other.dials == [queued]
     assert [quota.taken for quota in quotas] == [1, 1]
     one.release(second, 0.0)
-    assert one.pool.acquire(FakeWaiter(), 0.0) is second, "what rests keeps its slot"
+    assert one.pool.acquire(FakeLessee(), 0.0) is second, "what rests keeps its slot"
 
 
 def test_places_in_the_queue_are_shared_too() -> None:
@@ -608,15 +610,15 @@ def test_places_in_the_queue_are_shared_too() -> None:
     one, other = (Fixture(queue_places=Shared(1, quotas), max_connections=1) for _ in range(2))
     for f in (one, other):
         f.lease()
-    first, second = FakeWaiter(), FakeWaiter()
+    first, second = FakeLessee(), FakeLessee()
     assert one.pool.acquire(first, 0.0) is None
     assert other.pool.acquire(second, 0.0) is QUEUE_FULL
     one.pool.leave(first)
     assert other.pool.acquire(second, 0.0) is None
 
 
-class Client(FakeWaiter):
-    """A waiter that makes way as an exchange does: its connection is gone at once."""
+class Client(FakeLessee):
+    """A lessee that makes way as an exchange does: its connection is gone at once."""
 
     def __init__(self, machine: "PoolMachine", address: str) -> None:
         super().__init__(address)
@@ -637,18 +639,18 @@ class PoolMachine(RuleBasedStateMachine):
             targets=(("a", 1), ("b", 2)), max_connections=4, queue=3, keep_alive=10.0, per_client=1, max_tunnels=2
         )
         self.now = 0.0
-        self.waiting: list[FakeWaiter] = []
-        self.busy: dict[UpstreamPort, FakeWaiter] = {}
+        self.waiting: list[FakeLessee] = []
+        self.busy: dict[UpstreamPort, FakeLessee] = {}
         self.tunnels: list[UpstreamPort] = []
-        self.asked: FakeWaiter | None = None
+        self.asked: FakeLessee | None = None
 
     def held(self, address: str) -> int:
         """By the model: connections of an address, and dials for it."""
         holders = [*self.busy.values(), *self.f.dials]
-        return sum(cast("FakeWaiter", holder).address == address for holder in holders)
+        return sum(cast("FakeLessee", holder).address == address for holder in holders)
 
-    def queued(self) -> list[FakeWaiter]:
-        return [waiter for waiter in self.waiting if self.f.pool.queued(waiter)]
+    def queued(self) -> list[FakeLessee]:
+        return [lessee for lessee in self.waiting if self.f.pool.queued(lessee)]
 
     def makes_way(self, client: Client) -> None:
         """The pool told one to make way."""
@@ -667,36 +669,36 @@ class PoolMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Move those who were served or failed out of the waiting."""
-        for waiter in list(self.waiting):
-            if waiter.got or waiter.failed:
-                self.waiting.remove(waiter)
-                assert len(waiter.got) + len(waiter.failed) == 1
-                for upstream in waiter.got:
-                    self.leased(upstream, waiter)
+        for lessee in list(self.waiting):
+            if lessee.got or lessee.failed:
+                self.waiting.remove(lessee)
+                assert len(lessee.got) + len(lessee.failed) == 1
+                for upstream in lessee.got:
+                    self.leased(upstream, lessee)
 
-    def leased(self, upstream: UpstreamPort, waiter: FakeWaiter) -> None:
+    def leased(self, upstream: UpstreamPort, lessee: FakeLessee) -> None:
         assert upstream not in self.busy, "handed out twice"
         assert not cast("FakeUpstream", upstream).closed
-        self.busy[upstream] = waiter
+        self.busy[upstream] = lessee
 
     @rule(address=st.sampled_from("xyz"))
     def acquire(self, address: str) -> None:
-        waiter = Client(self, address)
+        lessee = Client(self, address)
         queue_before = self.queued()
         places = [one.address for one in queue_before]
-        self.asked = waiter
-        got = self.f.pool.acquire(waiter, self.now)
+        self.asked = lessee
+        got = self.f.pool.acquire(lessee, self.now)
         self.asked = None
         self.settle()
         if isinstance(got, FakeUpstream):
             assert not queue_before, "overtook the queue"
             assert got.retire_at > self.now
-            self.leased(got, waiter)
+            self.leased(got, lessee)
         elif got is QUEUE_FULL:
             assert len(queue_before) == 3
             assert all(places.count(other) <= places.count(address) for other in places)
         else:
-            self.waiting.append(waiter)
+            self.waiting.append(lessee)
             refused = [one for one in queue_before if one.failed]
             assert len(refused) <= 1
             for one in refused:
@@ -711,30 +713,30 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.f.dials)
     @rule(data=st.data(), which=st.sampled_from([0, 1]))
     def dial_succeeds(self, data: st.DataObject, which: int) -> None:
-        waiter = data.draw(st.sampled_from(self.f.dials))
-        self.free(lambda: self.f.connect(waiter, self.now, which), cast("FakeWaiter", waiter))
+        lessee = data.draw(st.sampled_from(self.f.dials))
+        self.free(lambda: self.f.connect(lessee, self.now, which), cast("FakeLessee", lessee))
 
     @precondition(lambda self: self.f.dials)
     @rule(data=st.data())
     def dial_fails(self, data: st.DataObject) -> None:
-        waiter = data.draw(st.sampled_from(self.f.dials))
-        self.f.dials.remove(waiter)
-        self.free(lambda: self.f.pool.dial_failed(waiter, UPSTREAM_CONNECT_FAILED, self.now))
+        lessee = data.draw(st.sampled_from(self.f.dials))
+        self.f.dials.remove(lessee)
+        self.free(lambda: self.f.pool.dial_failed(lessee, UPSTREAM_CONNECT_FAILED, self.now))
 
-    def free(self, deed: Callable[[], object], own: FakeWaiter | None = None) -> None:
+    def free(self, deed: Callable[[], object], own: FakeLessee | None = None) -> None:
         """Do what may free a slot: if it does, it is the turn of who comes from the address that has least."""
         queue = self.queued()
         if own is not None and own in self.waiting:
             queue = []
         if own is not None:
             self.f.dials.remove(own)
-        counts = {waiter: self.held(waiter.address) for waiter in queue}
+        counts = {lessee: self.held(lessee.address) for lessee in queue}
         if own is not None:
             self.f.dials.append(own)
         deed()
-        left = [waiter for waiter in queue if not self.f.pool.queued(waiter)]
+        left = [lessee for lessee in queue if not self.f.pool.queued(lessee)]
         if queue:
-            assert left == [min(queue, key=lambda waiter: counts[waiter])]
+            assert left == [min(queue, key=lambda lessee: counts[lessee])]
         self.settle()
 
     @precondition(lambda self: self.busy)
@@ -747,15 +749,15 @@ class PoolMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
-    def replace(self, data: st.DataObject) -> None:
+    def redial(self, data: st.DataObject) -> None:
         upstream = data.draw(st.sampled_from(list(self.busy)))
-        waiter = self.busy.pop(upstream)
+        lessee = self.busy.pop(upstream)
         queue = self.queued()
-        self.f.pool.replace(upstream, waiter, 0.1, 0.0)
-        waiter.got.clear()
-        self.waiting.append(waiter)
+        self.f.pool.redial(upstream, lessee, 0.1, 0.0)
+        lessee.got.clear()
+        self.waiting.append(lessee)
         assert self.queued() == queue, "it kept its slot, and took nobody's"
-        assert self.f.dials[-1] is waiter
+        assert self.f.dials[-1] is lessee
 
     @rule(names=st.sampled_from([(("a", 1), ("b", 2)), (("b", 2), ("c", 3)), (("c", 3), ("a", 1))]))
     def endpoints_come_and_go(self, names: Names) -> None:
@@ -767,8 +769,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.queued() == queue, "whatever was idle, nobody waited for it"
 
     @rule(since=st.sampled_from([0.0, 1.0, 20.0]), which=st.sampled_from([0, 1]))
-    def doubt(self, since: float, which: int) -> None:
-        self.f.pool.doubt(self.f.endpoint(which), since)
+    def close_silent(self, since: float, which: int) -> None:
+        self.f.pool.close_silent(self.f.endpoint(which), since)
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
@@ -790,9 +792,9 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        waiter = data.draw(st.sampled_from(self.waiting))
-        self.waiting.remove(waiter)
-        self.f.pool.leave(waiter)
+        lessee = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(lessee)
+        self.f.pool.leave(lessee)
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
@@ -810,7 +812,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert pool.leased == len(self.busy)
         assert pool.size == pool.leased + pool.idle + len(self.f.dials)
         assert pool.size == pool.slots.taken <= 4
-        assert pool.queue.taken == len(self.queued())
+        assert pool.queue_places.taken == len(self.queued())
         assert pool.tunnels == len(self.tunnels)
 
     @invariant()

@@ -37,7 +37,11 @@ COMPILED = tuple(
         ),
         *(
             "relay/exchange",
+            "relay/fair_queue",
             "relay/flow",
+            "relay/idle",
+            "relay/lessee",
+            "relay/options",
             "relay/pace",
             "relay/phases",
             "relay/pool",
@@ -45,7 +49,6 @@ COMPILED = tuple(
             "relay/ports",
             "relay/endpoints",
             "relay/tunnel",
-            "relay/turns",
         ),
         *(
             "net/client",
