@@ -59,7 +59,7 @@ class Dialer:
     def __call__(self, pool: Pool, lessee: Lessee) -> None:
         # The order is asked for now, and not when the Task begins: many dials may start at once, and each needs a turn
         # of its own.
-        self._start(self._dial(pool, lessee, pool.endpoints.order(monotonic())))
+        self._start(self._dial(pool, lessee, pool.endpoints.dial_order(monotonic())))
 
     def cancel(self) -> None:
         """The gateway ends: end all dials."""

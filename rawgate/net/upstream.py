@@ -12,7 +12,7 @@ from typing import cast
 
 from rawgate.message import Octets
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, read_left, read_unasked, reset_transport, write_backlog
-from rawgate.relay.endpoints import ANY, Endpoint
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
 from rawgate.relay.flow import Flow
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
@@ -34,7 +34,7 @@ class UpstreamConnection(UpstreamPort):
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules, address: str = ANY) -> None:
+    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules, address: str = ANY_ADDRESS) -> None:
         self.pool = pool
         self.endpoint = endpoint
         self.address = address

@@ -132,7 +132,7 @@ class Ring:
         moment = subwindow * self._width
         return moment if moment // self._width >= subwindow else nextafter(moment, inf)
 
-    def open(self, client: str, now: float) -> Tally:
+    def add(self, client: str, now: float) -> Tally:
         """Counters for a new client."""
         self._limiter.reserve(now)
         tally = Tally(self.current, self._releases[0], now)
@@ -218,7 +218,7 @@ class Rule:
             ring.turn(now)
         tally = ring.tallies.get(client)
         if tally is None:
-            tally = ring.open(client, now)
+            tally = ring.add(client, now)
         elif tally.current < ring.current:
             ring.advance(tally)
         free = self.maximum - tally.counted

@@ -1,16 +1,18 @@
-"""Where an upstream can be reached, and whose turn it is: its endpoints, and the addresses that the name of each has.
+"""Where an upstream can be reached, and which endpoint and which address of it is next.
 
-Two wheels turn. Requests go round the endpoints; those of one endpoint go round its addresses, so that a name with
-several addresses has its load on all of them. A wheel moves on when an idle connection is taken, or when a dial is
-started: a dial that is still under way has had its turn, so a burst is spread as evenly as what comes one by one.
+Round robin works on two levels. Requests go round the endpoints. Requests of one endpoint go round the addresses of its
+name, so that each address gets its part of the load. A turn is over when an idle connection is taken, or when a dial is
+started. A dial that is still under way has therefore had its turn, and a burst is spread as evenly as single requests.
 
-What could not be reached is left out for `UNHEALTHY_FOR` seconds, which means that it is tried after all others. The
-operator is told when something goes, with the reason, and when it comes back; of one that comes and goes all the time,
-once in `UNHEALTHY_FOR`. What accepts a connection and closes it without a word is left out in the same way, and stays
-so until it responds to a request: that it accepts the next connection says nothing.
+What could not be reached is left out for `UNHEALTHY_FOR` seconds: it is tried after all others. So is what accepts a
+connection and closes it without a response. That stays left out until it responds to a request, since accepting the
+next connection proves nothing.
 
-Endpoints may come and go while requests flow (`Endpoints.retarget`). One that stays keeps its connections and what is
-known of it. One that goes serves what it has been given, and nothing new.
+The operator hears when something is left out, and why, and when it is back. What fails again and again is reported once
+in `UNHEALTHY_FOR`.
+
+Endpoints may come and go while requests flow (`Endpoints.retarget`). An endpoint that stays keeps its connections and
+its health. An endpoint that goes ends the requests that it has, and gets no new ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from rawgate.relay.ports import UpstreamPort
 
 UNHEALTHY_FOR = 5.0
-"""Seconds for which an endpoint, or an address, whose dial failed is tried last. nginx's `fail_timeout` is 10 s; Envoy
-ejects for 30 s at first."""
+"""Seconds for which an endpoint or an address is tried last after a failure. nginx's `fail_timeout` is 10 s, and Envoy
+ejects for 30 s at first. They send nothing there meanwhile; here it is only tried last, and is sooner back."""
 
-ANY = ""
-"""Stands for the address of an endpoint that has one only, or whose addresses are not known yet."""
+ANY_ADDRESS = ""
+"""In place of an address: the endpoint has a single address, or its addresses are not known yet."""
 
 
 class Place:
@@ -34,8 +36,8 @@ class Place:
     scheme       "http"
     host, port   a name, or an address without brackets
     server_name  the name that its certificate must have; "" where the scheme needs none
-    weight       its share of the requests beside the others'
-    zone         where it stands, for who prefers what is near; "" unsaid
+    weight       its share of the requests, relative to the others'
+    zone         where it stands, for callers that prefer what is near; "" where nobody says
     """
 
     __slots__ = ("host", "port", "scheme", "server_name", "weight", "zone")
@@ -52,98 +54,101 @@ class Place:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """Two places with the same key are one endpoint: connections to one serve the other."""
+        """Two places with the same key are one endpoint: a connection to one serves the other."""
         return self.scheme, self.host, self.port, self.server_name
 
     @property
     def authority(self) -> str:
-        """As in a URL, the port always included."""
+        """As in a URL, always with the port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Standing:
-    """Whether something could be reached when that was last tried.
+class Health:
+    """Whether an endpoint or an address worked when it was last tried.
 
-    is_mute  it accepts connections, and closes them without a word
+    down_until    monotonic time until when it is tried last
+    must_respond  it closed a new connection without a response, so only a response proves that it works
     """
 
-    __slots__ = ("_is_told", "_quiet_until", "down_until", "is_mute")
+    __slots__ = ("_is_reported", "_quiet_until", "down_until", "must_respond")
 
     def __init__(self) -> None:
         self.down_until = 0.0
-        self.is_mute = False
-        self._is_told = False  # that it is gone
+        self.must_respond = False
+        self._is_reported = False  # the operator believes that it is down
         self._quiet_until = -inf
 
     def failed(self, now: float) -> bool:
-        """It could not be. Returns whether to tell."""
+        """It does not work. Returns whether to report that."""
         self.down_until = now + UNHEALTHY_FOR
-        if self._is_told or now < self._quiet_until:
+        if self._is_reported or now < self._quiet_until:
             return False
-        self._is_told, self._quiet_until = True, now + UNHEALTHY_FOR
+        self._is_reported, self._quiet_until = True, now + UNHEALTHY_FOR
         return True
 
-    def answered(self) -> bool:
-        """It could be. Returns whether to tell."""
-        if self.is_mute:
+    def reached(self) -> bool:
+        """It has accepted a connection. Returns whether to report that it is back."""
+        if self.must_respond:
             return False
         self.down_until = 0.0
-        was_told, self._is_told = self._is_told, False
-        return was_told
+        was_reported, self._is_reported = self._is_reported, False
+        return was_reported
 
-    def spoke(self) -> bool:
-        """It has responded on a new connection. Returns whether to tell."""
-        was_mute, self.is_mute = self.is_mute, False
-        return was_mute and self.answered()
+    def responded(self) -> bool:
+        """It has responded on a new connection. Returns whether to report that it is back."""
+        had_to, self.must_respond = self.must_respond, False
+        return had_to and self.reached()
 
 
 class Endpoint:
-    """One place, what is known of it, and its connections at rest.
+    """One place, with its health and its idle connections.
 
-    idle      the newest last
-    is_gone   the upstream does not have it any more: what it has been given ends, and nothing new begins
-    addresses  of its name, as they were looked up last; `turn` counts up to whose turn it was
+    idle            the newest last
+    is_gone         the upstream does not have it any more: its requests end, and it gets no new ones
+    addresses       of its name, as the last look-up found them
+    address_health  the health of each
+    turn            the number of the last turn; modulo the number of addresses it is the index of the address
     """
 
-    __slots__ = ("addresses", "by_address", "idle", "is_gone", "place", "standing", "turn")
+    __slots__ = ("address_health", "addresses", "health", "idle", "is_gone", "place", "turn")
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.idle: list[UpstreamPort] = []
         self.is_gone = False
-        self.standing = Standing()
+        self.health = Health()
         self.addresses: tuple[str, ...] = ()
-        self.by_address: dict[str, Standing] = {}
+        self.address_health: dict[str, Health] = {}
         self.turn = 0
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.place.authority} idle={len(self.idle)}{' gone' if self.is_gone else ''}>"
 
     def next_turn(self, now: float) -> int:
-        """The turn after this one, leaving out addresses that are down unless all are."""
+        """The number of the next turn. It leaves addresses out that are down, unless all are."""
         count = len(self.addresses)
         for turn in range(self.turn + 1, self.turn + 1 + count):
-            if self.by_address[self.addresses[turn % count]].down_until <= now:
+            if self.address_health[self.addresses[turn % count]].down_until <= now:
                 return turn
         return self.turn + 1
 
 
 class Endpoints:
-    """Those of one upstream, at least one. `tell` is told, in one line, what the operator should know.
+    """The endpoints of one upstream, at least one. `report` is called with one line that the operator should know.
 
     all        in the order in which they were given
-    is_single  there is nothing to choose
+    is_single  there is one endpoint with one address, so there is nothing to choose
     """
 
-    def __init__(self, places: Sequence[Place], tell: Callable[[str], None]) -> None:
+    def __init__(self, places: Sequence[Place], report: Callable[[str], None]) -> None:
         self.all: list[Endpoint] = []
-        self._tell = tell
-        self._turn = 0
+        self._report = report
+        self._last = 0  # the index of the endpoint that had the last turn
         self.is_single = False
         self.retarget(places)
 
     def retarget(self, places: Sequence[Place]) -> list[Endpoint]:
-        """From now on the upstream has these. Returns the endpoints that are gone. Raises ValueError for none."""
+        """From now on the upstream has these endpoints. Returns those that are gone. Raises ValueError for none."""
         if not places:
             raise ValueError("an upstream has at least one endpoint")
         before = {endpoint.place.key: endpoint for endpoint in self.all}
@@ -161,107 +166,109 @@ class Endpoints:
     def _nothing_to_choose(self) -> bool:
         return len(self.all) == 1 and len(self.all[0].addresses) < 2
 
-    # ── whose turn it is ──
+    # ── turns ──
 
     def next(self, now: float) -> tuple[Endpoint, str]:
-        """The endpoint whose turn it is, and the address; `ANY` when it makes no difference. Nothing moves."""
-        endpoint = self.all[self._next(now)]
+        """The endpoint and the address whose turn is next; `ANY_ADDRESS` where there is one. It is not over by that."""
+        endpoint = self.all[self._next_index(now)]
         if len(endpoint.addresses) < 2:
-            return endpoint, ANY
+            return endpoint, ANY_ADDRESS
         return endpoint, endpoint.addresses[endpoint.next_turn(now) % len(endpoint.addresses)]
 
-    def took(self, endpoint: Endpoint, now: float) -> None:
-        """The turn of this endpoint, and of its next address, is over."""
-        self._turn = self.all.index(endpoint)
+    def end_turn(self, endpoint: Endpoint, now: float) -> None:
+        """This endpoint has had its turn, and so has its next address."""
+        self._last = self.all.index(endpoint)
         endpoint.turn = endpoint.next_turn(now)
 
-    def order(self, now: float) -> list[tuple[Endpoint, int]]:
-        """(endpoint, turn of its addresses) in the order in which a dial that is started now should try them: from the
-        one whose turn it is, the healthy first. It has had its turn then."""
-        ring = self.ring(now)
-        self.took(ring[0], now)
-        ring.sort(key=lambda endpoint: endpoint.standing.down_until > now)
-        return [(endpoint, endpoint.turn) for endpoint in ring]
+    def dial_order(self, now: float) -> list[tuple[Endpoint, int]]:
+        """The endpoints in the order in which a dial that starts now tries them, each with the turn of its addresses.
+        The healthy come first, from the one whose turn it is. That one has then had its turn."""
+        rotated = self.rotated(now)
+        self.end_turn(rotated[0], now)
+        rotated.sort(key=lambda endpoint: endpoint.health.down_until > now)
+        return [(endpoint, endpoint.turn) for endpoint in rotated]
 
-    def ring(self, now: float) -> list[Endpoint]:
-        """All of them, from the one whose turn it is."""
-        first = self._next(now)
+    def rotated(self, now: float) -> list[Endpoint]:
+        """All endpoints, from the one whose turn is next."""
+        first = self._next_index(now)
         return self.all[first:] + self.all[:first]
 
-    def _next(self, now: float) -> int:
+    def _next_index(self, now: float) -> int:
         count = len(self.all)
         for step in range(1, count + 1):
-            at = (self._turn + step) % count
-            if self.all[at].standing.down_until <= now:
+            at = (self._last + step) % count
+            if self.all[at].health.down_until <= now:
                 return at
-        return (self._turn + 1) % count
+        return (self._last + 1) % count
 
     def is_only(self, endpoint: Endpoint, address: str, now: float) -> bool:
         """Whether no other endpoint is up, and no other address of this one."""
-        others = [other.standing for other in self.all if other is not endpoint]
-        others += [standing for other, standing in endpoint.by_address.items() if other != address]
+        others = [other.health for other in self.all if other is not endpoint]
+        others += [health for other, health in endpoint.address_health.items() if other != address]
         return all(other.down_until > now for other in others)
 
-    # ── what dials find ──
-
     def addresses(self, endpoint: Endpoint, turn: int, found: tuple[str, ...], now: float) -> list[str]:
-        """The name of an endpoint has these addresses. Returns them in the order in which to try them: from the one
-        whose turn it is, the healthy first."""
+        """A look-up found these addresses of the endpoint's name. Returns them in the order in which a dial with this
+        turn tries them: the healthy first, from the one whose turn it is."""
         if endpoint.addresses != found:
             endpoint.addresses = found
-            endpoint.by_address = {one: endpoint.by_address.get(one) or Standing() for one in found}
+            endpoint.address_health = {one: endpoint.address_health.get(one) or Health() for one in found}
             self.is_single = self._nothing_to_choose()
-        ring = [found[(turn + step) % len(found)] for step in range(len(found))]
-        return sorted(ring, key=lambda one: endpoint.by_address[one].down_until > now)
+        rotated = [found[(turn + step) % len(found)] for step in range(len(found))]
+        return sorted(rotated, key=lambda one: endpoint.address_health[one].down_until > now)
+
+    # ── health ──
 
     def failed(self, endpoint: Endpoint, why: str, now: float) -> None:
-        """An endpoint could not be reached, at none of its addresses."""
-        if endpoint.standing.failed(now) and not endpoint.is_gone:
-            self._tell(f"{endpoint.place.authority} cannot be reached: {why}")
+        """A dial reached none of the endpoint's addresses."""
+        if endpoint.health.failed(now) and not endpoint.is_gone:
+            self._report(f"{endpoint.place.authority} cannot be reached: {why}")
 
     def address_failed(self, endpoint: Endpoint, address: str, why: str, now: float) -> None:
-        """One address of an endpoint could not be reached. Told where it has others: else the endpoint's failure is."""
-        standing = endpoint.by_address.get(address)
-        if standing is not None and len(endpoint.addresses) > 1 and standing.failed(now) and not endpoint.is_gone:
-            self._tell(f"{endpoint.place.authority} at {address} cannot be reached: {why}")
+        """An attempt did not reach this address. A single address is not reported: `failed` reports its endpoint."""
+        health = endpoint.address_health.get(address)
+        if health is not None and len(endpoint.addresses) > 1 and health.failed(now) and not endpoint.is_gone:
+            self._report(f"{endpoint.place.authority} at {address} cannot be reached: {why}")
 
     def closed_at_once(self, endpoint: Endpoint, address: str) -> None:
-        """A dial has failed although the connection was accepted: the next one that is accepted says nothing."""
-        standing = self._standing(endpoint, address)
-        if standing is not None:
-            standing.is_mute = True
+        """A connection was accepted, and ended while it was still being dialed. The dial reports the failure. Here it
+        is noted that the next accepted connection proves nothing."""
+        health = self._health_of(endpoint, address)
+        if health is not None:
+            health.must_respond = True
 
-    def was_mute(self, endpoint: Endpoint, address: str, now: float) -> None:
-        """A new connection ended without a word. The address is left out; when no other is up, the endpoint is."""
-        standing = self._standing(endpoint, address)
-        if standing is None:
+    def closed_without_response(self, endpoint: Endpoint, address: str, now: float) -> None:
+        """A new connection ended without an octet of a response. The address is left out. When no other address is up,
+        the endpoint is left out as well."""
+        health = self._health_of(endpoint, address)
+        if health is None:
             return
-        self._leave_out(endpoint, standing, "" if standing is endpoint.standing else f" at {address}", now)
-        if all(endpoint.by_address[other].down_until > now for other in endpoint.addresses):
-            self._leave_out(endpoint, endpoint.standing, "", now)
+        self._leave_out(endpoint, health, "" if health is endpoint.health else f" at {address}", now)
+        if all(endpoint.address_health[other].down_until > now for other in endpoint.addresses):
+            self._leave_out(endpoint, endpoint.health, "", now)
 
-    def _leave_out(self, endpoint: Endpoint, standing: Standing, at: str, now: float) -> None:
-        standing.is_mute = True
-        if standing.failed(now) and not endpoint.is_gone:
-            self._tell(f"{endpoint.place.authority}{at} closes new connections without a word")
+    def _leave_out(self, endpoint: Endpoint, health: Health, at: str, now: float) -> None:
+        health.must_respond = True
+        if health.failed(now) and not endpoint.is_gone:
+            self._report(f"{endpoint.place.authority}{at} closes new connections without a word")
 
-    def _standing(self, endpoint: Endpoint, address: str) -> Standing | None:
-        """What is to blame for a connection to this address: the address where there are others, else the endpoint.
-        None: the name has that address no longer."""
-        return endpoint.standing if len(endpoint.addresses) < 2 else endpoint.by_address.get(address)
+    def _health_of(self, endpoint: Endpoint, address: str) -> Health | None:
+        """The health that a connection to this address tells of: the address's where there are several, else the
+        endpoint's. None: the name does not have this address any more."""
+        return endpoint.health if len(endpoint.addresses) < 2 else endpoint.address_health.get(address)
 
-    def spoke(self, endpoint: Endpoint, address: str) -> None:
-        """An endpoint has responded on a new connection to this address."""
-        if endpoint.standing.spoke():
-            self._tell(f"{endpoint.place.authority} responds again")
-        standing = endpoint.by_address.get(address)
-        if standing is not None and standing.spoke():
-            self._tell(f"{endpoint.place.authority} at {address} responds again")
+    def reached(self, endpoint: Endpoint, address: str) -> None:
+        """A dial reached the endpoint, at this address."""
+        if endpoint.health.reached():
+            self._report(f"{endpoint.place.authority} can be reached again")
+        health = endpoint.address_health.get(address)
+        if health is not None and health.reached():
+            self._report(f"{endpoint.place.authority} at {address} can be reached again")
 
-    def answered(self, endpoint: Endpoint, address: str) -> None:
-        """An endpoint could be reached, at this address."""
-        if endpoint.standing.answered():
-            self._tell(f"{endpoint.place.authority} can be reached again")
-        standing = endpoint.by_address.get(address)
-        if standing is not None and standing.answered():
-            self._tell(f"{endpoint.place.authority} at {address} can be reached again")
+    def responded(self, endpoint: Endpoint, address: str) -> None:
+        """The endpoint has responded on a new connection to this address."""
+        if endpoint.health.responded():
+            self._report(f"{endpoint.place.authority} responds again")
+        health = endpoint.address_health.get(address)
+        if health is not None and health.responded():
+            self._report(f"{endpoint.place.authority} at {address} responds again")

@@ -337,7 +337,7 @@ class Exchange(Flow, Lessee):
             if head is None:
                 return
             if not upstream.reused:
-                self.pool.endpoints.spoke(upstream.endpoint, upstream.address)
+                self.pool.endpoints.responded(upstream.endpoint, upstream.address)
             data = reader.rest
             if head.status >= 200:
                 self._final_head(head, data, now)
@@ -475,7 +475,7 @@ class Exchange(Flow, Lessee):
             return
         wordless = not self._response_seen
         if wordless and not upstream.reused:
-            self.pool.endpoints.was_mute(upstream.endpoint, upstream.address, now)
+            self.pool.endpoints.closed_without_response(upstream.endpoint, upstream.address, now)
         if wordless and self._may_retry(upstream, now):
             self._retry(upstream, now)
         else:

@@ -12,7 +12,7 @@ Rules
 
 from collections.abc import Iterator
 
-from rawgate.relay.endpoints import ANY, Endpoint, Endpoints
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Endpoints
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.quota import Quota
@@ -49,19 +49,19 @@ class IdleConnections:
         """One to the endpoint whose turn it is, and to the address whose turn it is there."""
         endpoints = self._endpoints
         if endpoints.is_single:
-            return self._take(endpoints.all[0], ANY, lessee, now)
+            return self._take(endpoints.all[0], ANY_ADDRESS, lessee, now)
         endpoint, address = endpoints.next(now)
         upstream = self._take(endpoint, address, lessee, now)
         if upstream is not None:
-            endpoints.took(endpoint, now)
+            endpoints.end_turn(endpoint, now)
         return upstream
 
     def take_any(self, lessee: Lessee, now: float) -> UpstreamPort | None:
         """One to any endpoint. The endpoint whose turn it is comes first."""
-        for endpoint in self._endpoints.ring(now):
-            upstream = self._take(endpoint, ANY, lessee, now)
+        for endpoint in self._endpoints.rotated(now):
+            upstream = self._take(endpoint, ANY_ADDRESS, lessee, now)
             if upstream is not None:
-                self._endpoints.took(endpoint, now)
+                self._endpoints.end_turn(endpoint, now)
                 return upstream
         return None
 

@@ -252,7 +252,7 @@ class Pool:
 
     def dialed(self, lessee: Lessee, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
-        self.endpoints.answered(upstream.endpoint, upstream.address)
+        self.endpoints.reached(upstream.endpoint, upstream.address)
         self._leased[upstream] = lessee
         if self._dialing.pop(lessee):
             lessee.leased(upstream, now)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.relay.endpoints import ANY, UNHEALTHY_FOR, Endpoints, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, UNHEALTHY_FOR, Endpoints, Place
 
 
 def endpoints(count: int = 3) -> tuple[Endpoints, list[str]]:
@@ -16,7 +16,7 @@ def endpoints(count: int = 3) -> tuple[Endpoints, list[str]]:
 
 def order(of: Endpoints, now: float) -> list[int]:
     """The endpoints by their numbers, as a dial that is started now tries them."""
-    return [of.all.index(endpoint) for endpoint, _ in of.order(now)]
+    return [of.all.index(endpoint) for endpoint, _ in of.dial_order(now)]
 
 
 def firsts(of: Endpoints, count: int, now: float = 0.0) -> list[int]:
@@ -54,7 +54,7 @@ def test_turns_are_even_among_those_that_are_up(dialed: list[bool], count: int, 
         if dials:
             assert firsts(of, 1, 1.0) == [at]
         else:
-            of.took(of.all[at], 1.0)
+            of.end_turn(of.all[at], 1.0)
     assert set(taken) == (up or set(range(count)))
     assert max(taken.values()) - min(taken.values()) <= 1
 
@@ -66,7 +66,7 @@ FOUND = ("10.0.0.1", "::1", "10.0.0.2")
 
 def test_dials_that_began_before_the_name_was_looked_up_share_its_addresses_evenly() -> None:
     of, _ = endpoints(1)
-    turns = [of.order(0.0)[0][1] for _ in range(30)]
+    turns = [of.dial_order(0.0)[0][1] for _ in range(30)]
     first = [of.addresses(of.all[0], turn, FOUND, 0.0)[0] for turn in turns]
     assert Counter(first) == dict.fromkeys(FOUND, 10)
 
@@ -76,11 +76,11 @@ def test_an_address_that_failed_is_tried_last_for_a_while_and_its_turns_go_to_al
     of.addresses(of.all[0], 0, FOUND, 0.0)
     assert not of.is_single
     of.address_failed(of.all[0], "::1", "timed out", 0.0)
-    asked = [of.addresses(of.all[0], of.order(1.0)[0][1], FOUND, 1.0) for _ in range(10)]
+    asked = [of.addresses(of.all[0], of.dial_order(1.0)[0][1], FOUND, 1.0) for _ in range(10)]
     assert {order[-1] for order in asked} == {"::1"}
     assert Counter(order[0] for order in asked) == {"10.0.0.1": 5, "10.0.0.2": 5}
     later = UNHEALTHY_FOR
-    assert {of.addresses(of.all[0], of.order(later)[0][1], FOUND, later)[0] for _ in range(3)} == set(FOUND)
+    assert {of.addresses(of.all[0], of.dial_order(later)[0][1], FOUND, later)[0] for _ in range(3)} == set(FOUND)
 
 
 def test_a_new_answer_keeps_what_is_known_of_the_addresses_that_stay() -> None:
@@ -91,7 +91,7 @@ def test_a_new_answer_keeps_what_is_known_of_the_addresses_that_stay() -> None:
     assert of.next(1.0) == (of.all[0], "10.0.0.9")
     of.addresses(of.all[0], 0, ("10.0.0.9",), 1.0)
     assert of.is_single
-    assert of.next(1.0) == (of.all[0], ANY)
+    assert of.next(1.0) == (of.all[0], ANY_ADDRESS)
 
 
 # ── what is told ──
@@ -101,9 +101,9 @@ def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
     of, said = endpoints(2)
     for now in (0.0, 1.0, 2.0, 20.0, 40.0):
         of.failed(of.all[0], "connection refused", now)
-    of.answered(of.all[0], ANY)
-    of.answered(of.all[0], ANY)
-    of.answered(of.all[1], ANY)
+    of.reached(of.all[0], ANY_ADDRESS)
+    of.reached(of.all[0], ANY_ADDRESS)
+    of.reached(of.all[1], ANY_ADDRESS)
     assert said == ["a:80 cannot be reached: connection refused", "a:80 can be reached again"]
 
 
@@ -120,11 +120,11 @@ def test_one_that_comes_and_goes_all_the_time_is_told_seldom_and_truly_in_the_en
     of, said = endpoints(1)
     for step in range(100):
         of.failed(of.all[0], "timed out", step * UNHEALTHY_FOR / 100)
-        of.answered(of.all[0], ANY)
+        of.reached(of.all[0], ANY_ADDRESS)
     assert len(said) == 2
     of.failed(of.all[0], "timed out", UNHEALTHY_FOR + 1)
     assert said[-1] == "a:80 cannot be reached: timed out"
-    of.answered(of.all[0], ANY)
+    of.reached(of.all[0], ANY_ADDRESS)
     assert said[-1] == "a:80 can be reached again"
 
 
@@ -133,7 +133,7 @@ def test_an_address_is_told_where_there_are_others(found: tuple[str, ...], count
     of, said = endpoints(1)
     of.addresses(of.all[0], 0, found, 0.0)
     of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
-    of.answered(of.all[0], "10.0.0.1")
+    of.reached(of.all[0], "10.0.0.1")
     assert said == ["a:80 at 10.0.0.1 cannot be reached: timed out", "a:80 at 10.0.0.1 can be reached again"][:count]
 
 
@@ -143,13 +143,13 @@ def test_an_address_is_told_where_there_are_others(found: tuple[str, ...], count
 def test_a_mute_target_is_left_out_until_it_responds() -> None:
     of, said = endpoints(2)
     first, second = of.all
-    of.was_mute(first, ANY, 0.0)
-    of.answered(first, ANY)
+    of.closed_without_response(first, ANY_ADDRESS, 0.0)
+    of.reached(first, ANY_ADDRESS)
     assert firsts(of, 2, 1.0) == [1, 1], "that it accepts another connection says nothing"
-    of.was_mute(first, ANY, 3 * UNHEALTHY_FOR)
-    of.spoke(second, ANY)
-    of.spoke(first, ANY)
-    of.spoke(first, ANY)
+    of.closed_without_response(first, ANY_ADDRESS, 3 * UNHEALTHY_FOR)
+    of.responded(second, ANY_ADDRESS)
+    of.responded(first, ANY_ADDRESS)
+    of.responded(first, ANY_ADDRESS)
     assert set(firsts(of, 2, 3 * UNHEALTHY_FOR)) == {0, 1}
     assert said == ["a:80 closes new connections without a word", "a:80 responds again"]
 
@@ -158,15 +158,15 @@ def test_a_mute_address_is_left_out_alone_and_the_endpoint_when_all_are_mute() -
     of, said = endpoints(2)
     first = of.all[0]
     of.addresses(first, 0, FOUND, 0.0)
-    of.was_mute(first, FOUND[1], 0.0)
-    of.answered(first, FOUND[1])
+    of.closed_without_response(first, FOUND[1], 0.0)
+    of.reached(first, FOUND[1])
     assert of.addresses(first, 1, FOUND, 1.0)[-1] == FOUND[1]
     assert set(firsts(of, 2, 1.0)) == {0, 1}
     for address in FOUND:
-        of.was_mute(first, address, 1.0)
+        of.closed_without_response(first, address, 1.0)
     assert firsts(of, 2, 2.0) == [1, 1]
     assert len(said) == len(FOUND) + 1, "once of each, and of the endpoint"
-    of.spoke(first, FOUND[1])
+    of.responded(first, FOUND[1])
     assert of.addresses(first, 0, FOUND, 2.0)[0] == FOUND[1]
     assert set(firsts(of, 2, 2.0)) == {0, 1}
     assert said[0] == "a:80 at ::1 closes new connections without a word"
@@ -177,7 +177,7 @@ def test_the_only_address_of_a_name_is_its_endpoint() -> None:
     of, said = endpoints(2)
     first = of.all[0]
     of.addresses(first, 0, FOUND[:1], 0.0)
-    of.was_mute(first, FOUND[0], 0.0)
+    of.closed_without_response(first, FOUND[0], 0.0)
     assert firsts(of, 2, 1.0) == [1, 1]
     assert said == ["a:80 closes new connections without a word"]
 
@@ -186,7 +186,7 @@ def test_an_address_that_the_name_has_no_longer_says_nothing_of_the_others() -> 
     of, said = endpoints(2)
     first = of.all[0]
     of.addresses(first, 0, FOUND, 0.0)
-    of.was_mute(first, "10.9.9.9", 0.0)
+    of.closed_without_response(first, "10.9.9.9", 0.0)
     of.closed_at_once(first, "10.9.9.9")
     assert set(firsts(of, 2, 1.0)) == {0, 1}
     assert said == []
@@ -195,10 +195,10 @@ def test_an_address_that_the_name_has_no_longer_says_nothing_of_the_others() -> 
 def test_one_that_closes_within_the_dial_is_not_back_when_the_next_dial_succeeds() -> None:
     of, said = endpoints(2)
     first = of.all[0]
-    of.closed_at_once(first, ANY)
+    of.closed_at_once(first, ANY_ADDRESS)
     of.failed(first, "closed as soon as it was open", 0.0)
-    of.answered(first, ANY)
-    of.was_mute(first, ANY, 2 * UNHEALTHY_FOR)
+    of.reached(first, ANY_ADDRESS)
+    of.closed_without_response(first, ANY_ADDRESS, 2 * UNHEALTHY_FOR)
     assert said == ["a:80 cannot be reached: closed as soon as it was open"]
-    of.spoke(first, ANY)
+    of.responded(first, ANY_ADDRESS)
     assert said[1:] == ["a:80 responds again"]

@@ -14,7 +14,7 @@ from harness.ports import RULES, FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
-from rawgate.relay.endpoints import ANY, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, Place
 from rawgate.relay.exchange import (
     ANSWERED,
     INTERIM_LIMIT,
@@ -868,7 +868,7 @@ def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: st
     w = World(method, pool=two(dials)).start()
     w.pool.dialed(dials.pop(), w.port(0), w.now)
     w.exchange.upstream_lost(w.now) if how == "lost" else w.exchange.upstream_eof(w.now)
-    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY, w.now), "it is tried last"
+    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY_ADDRESS, w.now), "it is tried last"
     assert bool(dials) is again
     if not again:
         assert w.outcome() == (errors.UPSTREAM_RESET, 502)
@@ -888,7 +888,7 @@ def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_no
     if said:
         w.down(said)
     w.exchange.upstream_lost(w.now)
-    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY, w.now) is (not said)
+    assert w.pool.endpoints.is_only(w.pool.endpoints.all[1], ANY_ADDRESS, w.now) is (not said)
     assert w.outcome() == (errors.UPSTREAM_RESET, 502)
     assert not dials
 

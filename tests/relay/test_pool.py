@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from harness.ports import FakeLessee, FakeUpstream
 from harness.quotas import Shared
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
-from rawgate.relay.endpoints import ANY, UNHEALTHY_FOR, Endpoint, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, UNHEALTHY_FOR, Endpoint, Place
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.pool import Outcomes, Pool
@@ -44,7 +44,7 @@ class Fixture:
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
         self.dials.append(lessee)
-        self.orders.append([endpoint for endpoint, _ in pool.endpoints.order(0.0)])
+        self.orders.append([endpoint for endpoint, _ in pool.endpoints.dial_order(0.0)])
 
     def endpoint(self, at: int = 0) -> Endpoint:
         return self.pool.endpoints.all[at]
@@ -226,8 +226,8 @@ def test_whether_there_is_another_target(count: int, down: tuple[int, ...], only
     f = Fixture(targets=tuple((str(number), 1) for number in range(count)))
     for target in down:
         f.pool.endpoints.failed(f.endpoint(target), "x", 0.0)
-    assert f.pool.endpoints.is_only(f.endpoint(), ANY, 1.0) is only
-    assert f.pool.endpoints.is_only(f.endpoint(), ANY, UNHEALTHY_FOR) is (count == 1)
+    assert f.pool.endpoints.is_only(f.endpoint(), ANY_ADDRESS, 1.0) is only
+    assert f.pool.endpoints.is_only(f.endpoint(), ANY_ADDRESS, UNHEALTHY_FOR) is (count == 1)
 
 
 TWO = (("a", 1), ("b", 2))
