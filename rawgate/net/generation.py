@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from rawgate.message import Decide
-from rawgate.relay.exchange import RATE_SPAN
 from rawgate.relay.options import ClientOptions
 from rawgate.relay.pool import Pool
+from rawgate.relay.upload import RATE_SPAN
 from rawgate.wire import RequestRules, ResponseRules
 
 

@@ -3,6 +3,8 @@
     phases      the table: what may follow what in the life of a request
     flow        what an exchange and a tunnel share: flow control, deadlines, outcome
     exchange    one request and its response
+    upload      a request's body on its way up
+    deadlines   until when an exchange waits, and for whom
     tunnel      octets both ways, after a 101
     pace        how fast one side takes what was written to it
     pool        which connection serves which exchange

@@ -1,20 +1,26 @@
 """One exchange: one request of one client, relayed to one upstream, and the response relayed back.
 
-No sockets, no loop, no Task, no clock: the whole life of a request runs in a test as a script of octets. `flow` says
-how octets and time come in; `phases` has the table of what may follow what. After a 101 a `tunnel` takes over.
+There are no sockets, no loop, no Task and no clock here, so the whole life of a request runs in a test as a script of
+octets. `flow` says how octets and time come in. `phases` has the table of what may follow what, `deadlines` the table
+of whom an exchange waits for. After a 101 a `tunnel` takes over.
+
+This is the longest module of the room, and one class. It was not split along client and upstream: nearly every event
+of one side acts on the other, and each may end the exchange, so both halves would share all state. What could go
+without that has gone: `flow`, `tunnel`, `upload`, `deadlines`. Read it from `start` on; the methods stand in the order
+in which a request meets them, and its endings come last.
 
 Rules
 -----
-After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: what came is sent, then the
-client's connection is closed where the framing shows that the response is not whole (a length, chunks), and reset where
-its end would pass for the end of the body. So no client mistakes half a body for a whole one.
+After the final head is out nothing can be taken back. What goes wrong then ends in a *cut*: the client is sent what
+came, then its connection is closed where the framing shows that the response is not whole (a length, chunks). Where a
+FIN would pass for the end of the body, the connection is reset. So no client mistakes half a body for a whole one.
 
-A FIN from the client while its request is being served means that it is gone, since close() looks the same, unless the
-configuration says that it is a half-close (`half_close`).
+A FIN from the client while its request is served means that the client is gone, since close() looks the same. The
+configuration can say that it is a half-close (`half_close`).
 
-A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (so
-the upstream may just have closed it for idleness), or another endpoint or address is up; the method is idempotent; not
-one octet of a response was seen; not one octet of the body has been consumed.
+A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (the
+upstream may have closed it because it was idle), or another endpoint or address is up; the method is idempotent; not an
+octet of a response was seen; not an octet of the body was taken from the client.
 """
 
 from math import inf
@@ -23,10 +29,10 @@ from typing import Final
 from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
+from rawgate.relay.deadlines import REST_TIMEOUT, deadline, has_progressed, past_total
 from rawgate.relay.flow import NEVER, Flow
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions
-from rawgate.relay.pace import Pace
 from rawgate.relay.phases import (
     AWAITING,
     DONE,
@@ -34,7 +40,6 @@ from rawgate.relay.phases import (
     FINAL_HEAD,
     FLUSHING,
     LEASED,
-    LEASING,
     OVER,
     RELAYING,
     REQUEST_END,
@@ -49,9 +54,9 @@ from rawgate.relay.phases import (
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.relay.tunnel import Tunnel
+from rawgate.relay.upload import Upload
 from rawgate.wire import (
     CONNECTION,
-    Body,
     ResponseRules,
     Transfer,
     body_octets,
@@ -65,68 +70,35 @@ IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """RFC 9110 section 9.2.2, without TRACE, which never gets here."""
 
 INTERIM_LIMIT = 64
-"""1xx heads relayed in one exchange. An upstream that sends more is taken for broken."""
+"""1xx heads that are relayed in one exchange. An upstream that sends more is taken for broken. Go's client used to take
+5; now it limits the octets of all together. Here each has the limit of a head."""
 
-RATE_SPAN = 10.0
-"""Seconds over which the client's body rate is measured."""
-
-ANSWERED = 5.0
-"""Seconds after which a service that has responded, and takes nothing of the rest of the request, is done with it: as
-in nginx's `lingering_timeout`. A client that only reads when it has sent all is waiting meanwhile."""
-
-LARGE: Final = 128 * 1024
-"""Octets. Request bodies of at least this size are read into the shared buffer, without a copy."""
+LARGE_BODY: Final = 128 * 1024
+"""Octets. A request body of at least this size is read into the shared buffer, without a copy (see
+`net.buffered_reading`). A smaller one may come in a single ordinary read, which takes up to 256 KiB: little to save."""
 
 NO_TUNNEL: Final = "As many connections of this kind as may be are open to this service."
 MADE_WAY: Final = (
     "Others wait for this service while this client address holds more than its share of the connections to it, and "
     "this request was waiting for its client."
 )
-"""Details of `queue_full`, where the reason's own sentence would not say why."""
+"""Details of `queue_full`. The reason's own sentence does not say why."""
 
 NOT_TAKEN: Final = "The service did not take the rest of the request."
 NOT_SENT: Final = "The client did not send the rest of its request."
-"""Details of a response that was whole before its request was."""
+"""Details for the log when the response was whole and its request was not."""
 
 
 def request_error(detail: str) -> MessageError:
     return RequestError(errors.BAD_REQUEST, detail)
 
 
-class Upload(Transfer):
-    """A request's body on its way up, and how fast its client sends it.
-
-    begun       some of it has been taken from the client: the request cannot be sent a second time
-    confirmed   a 100 (Continue) has been passed on
-    rate_since  monotonic seconds since when the client's rate is measured
-    """
-
-    __slots__ = ("_rate_octets", "begun", "confirmed", "rate_since")
-
-    def __init__(self, body: Body, forward: Forward, chunked: bool, now: float) -> None:
-        super().__init__(body, chunked, forward.trailer)
-        self.begun = False
-        self.confirmed = False
-        self.measure(now)
-
-    def measure(self, now: float) -> None:
-        """Measure the client's rate from now on: it is the client that we wait for."""
-        self.rate_since = now
-        self._rate_octets = self.octets
-
-    def reaches(self, rate: int, now: float) -> bool:
-        """Whether the client sent so many octets a second since `rate_since`; begins to measure anew."""
-        enough = self.octets - self._rate_octets >= rate * (now - self.rate_since)
-        self.measure(now)
-        return enough
-
-
 class Exchange(Flow, Lessee):
-    """See the module; the outcome is `Flow`'s.
+    """See the module. `Flow` describes the outcome.
 
-    upload     the request's body on its way, once there is a connection to send it to; None: the request has none
-    download   the response's body on its way, unless it came whole with its head
-    poolable   what was seen so far allows the upstream connection to be used again
+    upload    the request's body on its way, once there is a connection to send it to; None: the request has no body
+    download  the response's body on its way; None where the whole body came with its head
+    reusable  nothing was seen so far that forbids to use the upstream's connection again
     """
 
     __slots__ = (
@@ -136,7 +108,7 @@ class Exchange(Flow, Lessee):
         "_response_seen",
         "_retried",
         "download",
-        "poolable",
+        "reusable",
         "unrepeatable",
         "upload",
     )
@@ -153,10 +125,10 @@ class Exchange(Flow, Lessee):
     ) -> None:
         super().__init__(client, pool, forward, head, client_options, now)
         self._response_rules = response_rules
-        self.unrepeatable = head.body != NO_BODY or head.method not in IDEMPOTENT  # see `pool.Lessee`
+        self.unrepeatable = head.body != NO_BODY or head.method not in IDEMPOTENT
         self.upload: Upload | None = None
         self.download: Transfer | None = None
-        self.poolable = True
+        self.reusable = True
         self._response_seen = False
         self._retried = False
         self._interim = 0
@@ -165,13 +137,13 @@ class Exchange(Flow, Lessee):
     # ── leasing ──
 
     def start(self, now: float) -> None:
-        """Ask the pool for a connection; if this may become a tunnel, for a place among those first."""
+        """Ask the pool for a connection. An exchange that may become a tunnel asks for a tunnel's place before."""
         if self.forward.upgrade:
             self.has_tunnel_place = self.pool.reserve_tunnel()
             if not self.has_tunnel_place:
                 self._fail(errors.QUEUE_FULL, now, NO_TUNNEL)
                 return
-        self.since = now
+        self.waiting_since = now
         got = self.pool.acquire(self, now)
         if got is None:
             if self.pool.queued(self):
@@ -183,18 +155,18 @@ class Exchange(Flow, Lessee):
 
     @property
     def address(self) -> str:
-        """Whose share of the pool's connections this is."""
+        """See `Lessee`."""
         return self.forward.address
 
     @property
     def stalled_since(self) -> float:
-        """Since when it has had a connection and has waited for its client; `inf` while it does not."""
+        """See `Lessee`. A client is waited for while it is full, or while it has more of the request's body to send."""
         phase = self.phase
         if self.client_pace is not None:
             waits = phase is RELAYING or phase is EARLY or phase is UPLOADING
         else:
             waits = (phase is SENDING or phase is UPLOADING) and not self.upstream_full and not self._awaits_100()
-        return self.since if waits else inf
+        return self.waiting_since if waits else inf
 
     def waits_for_client(self) -> bool:
         """For the rest of the body too, whatever has come of the response."""
@@ -202,8 +174,7 @@ class Exchange(Flow, Lessee):
         return waits_for_body or self.client_pace is not None
 
     def make_way(self, now: float) -> None:
-        """Others wait for the connection, this client's address holds more than its share of them, and this exchange
-        waits for its client."""
+        """See `Lessee`."""
         if self.status:
             self.detail = MADE_WAY
             self._cut(errors.CLIENT_GONE, now)
@@ -211,11 +182,11 @@ class Exchange(Flow, Lessee):
             self._fail(errors.QUEUE_FULL, now, MADE_WAY)
 
     def leased(self, upstream: UpstreamPort, now: float) -> None:
-        """The pool has a connection for us: the request goes out."""
+        """The connection is here: the request goes out."""
         head = self.head
         self.phase = self.phase.moves[LEASED]
         self.upstream = upstream
-        self.since = self.leased_at = now
+        self.waiting_since = self.leased_at = now
         self.upstream_full = False
         upstream.attach(self)
         upstream.reader.read_by(self._response_rules)
@@ -226,9 +197,9 @@ class Exchange(Flow, Lessee):
             return
         options = self.client_options
         reader = body_reader(body, request_error, options.trailer_octets, options.trailer_fields)
-        self.upload = Upload(reader, forward, body == CHUNKED, now)
+        self.upload = Upload(reader, forward, body == CHUNKED, head.expect, now)
         self.wants_body = True
-        if body >= LARGE:
+        if body >= LARGE_BODY:
             self.client.expect_large_body()
         if not self.upstream_full:
             self.client.resume()
@@ -236,14 +207,14 @@ class Exchange(Flow, Lessee):
             self.clock_client(now)
 
     def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
-        """There is no connection for us. Why is for the log alone: it may name what the client need not know."""
+        """There is no connection. `detail` goes to the log alone, since it may name what the client need not know."""
         self.detail = detail
         self._fail(reason, now)
 
     # ── from the client ──
 
     def client_data(self, data: Octets, now: float) -> bytes:
-        self.since = now
+        self.waiting_since = now
         upstream, upload = self.upstream, self.upload
         if upstream is None or upload is None:
             return bytes(data)
@@ -266,17 +237,17 @@ class Exchange(Flow, Lessee):
         return b""
 
     def _request_end(self, upload: Upload, upstream: UpstreamPort, now: float) -> bytes:
-        """The request is whole. Returns what came behind it."""
+        """The request is whole. Returns the octets that came behind it."""
         self.wants_body = False
         if self.client_since != NEVER:
             self.clock_client(now)
         if upload.trailed:
             # aiohttp 3.14 takes the trailers of one request for fields of the next one on that connection.
-            self.poolable = False
+            self.reusable = False
         if self.phase is UPLOADING:
-            # The client has been told that this is the last request here: what is behind it is nobody's.
+            # The client was told that no further request is served here, so nobody reads what came behind this one.
             self.linger = bool(upload.rest)
-            self._await_taking(upstream, now)
+            self._drain_upload(upstream, now)
             return b""
         self.phase = self.phase.moves[REQUEST_END]
         return upload.rest
@@ -292,7 +263,7 @@ class Exchange(Flow, Lessee):
         return True
 
     def client_eof(self, now: float) -> None:
-        """Inside a request this is a loss."""
+        """Within a request's body this is a loss."""
         self.client_ended = True
         if self.wants_body:
             self.client_lost(now)
@@ -321,10 +292,10 @@ class Exchange(Flow, Lessee):
             return
         try:
             if self.download is not None:
-                self._relay(self.download, data, now)
+                self._response_body(self.download, data, now)
             else:
-                # No progress as far as `response_timeout` is concerned: it runs until the final head is whole, however
-                # the upstream drips it and whatever it says in between.
+                # `waiting_since` stays. `response_timeout` runs until the final head is whole, however slowly it comes,
+                # and whatever interim heads come before.
                 self._read_heads(data, now)
         except ResponseError as error:
             self._fail(error.reason if self.status == 0 else errors.UPSTREAM_CUT, now, error.detail)
@@ -356,13 +327,13 @@ class Exchange(Flow, Lessee):
             return  # RFC 9110 section 15.2: never a 1xx to an HTTP/1.0 client
         if head.status == 100 and self.phase is SENDING and self.upload is not None:
             self.upload.confirmed = True
-            self.since = now
+            self.waiting_since = now
             self.clock_client(now)
             self.upload.measure(now)
         self.client.write(self.forward.on_response(head) + response_tail(NO_BODY, -1, b""))
 
     def _switch(self, upstream: UpstreamPort, head: ResponseHead, data: bytes, now: float) -> None:
-        """101: a tunnel takes over. RFC 9110 section 7.8: only to a protocol that was offered."""
+        """101: a tunnel takes over. RFC 9110 section 7.8: the protocol must be one that the client offered."""
         offered = self.forward.upgrade
         if not offered or self.phase is not AWAITING or head.upgrade.lower() != offered:
             raise ResponseError("The protocol was switched (101), though not to one that the request offered.")
@@ -377,11 +348,12 @@ class Exchange(Flow, Lessee):
         self.client.resume()
 
     def _final_head(self, head: ResponseHead, data: bytes, now: float) -> None:
-        """The first piece of the body is read before anything is out: when it is malformed, the client can be told."""
+        """Pass the final head on, with what is here of the body. That piece is read before anything is sent: if it is
+        malformed, the client can still be told."""
         request = self.head
         octets = framing = head.body
         chunked = octets < 0 and request.minor == 1
-        if octets < 0:  # chunked, or until close: the client cannot be told a length
+        if octets < 0:  # chunked, or until close: there is no length to tell the client
             framing = CHUNKED if chunked else UNTIL_CLOSE
         transfer: Transfer | None = None
         piece: Octets = data
@@ -398,11 +370,11 @@ class Exchange(Flow, Lessee):
         early = self.phase is SENDING
         self.phase = self.phase.moves[FINAL_HEAD]
         self.status = head.status
-        self.since = self.head_at = now
+        self.waiting_since = self.head_at = now
         self._keep_alive = head.keep_alive
         if head.close or early:
-            self.poolable = False
-        if early and self._awaits_100():  # the body is not going to come
+            self.reusable = False
+        if early and self._awaits_100():  # the client has a response, and will not send the body
             self.wants_body = False
             self.linger = True
         self.keep_open = keep = not (request.close or early or self.client.last or framing == UNTIL_CLOSE)
@@ -414,9 +386,9 @@ class Exchange(Flow, Lessee):
         elif transfer.done:
             self._response_end(now, clean=not transfer.rest)
 
-    def _relay(self, download: Transfer, data: bytes, now: float) -> None:
+    def _response_body(self, download: Transfer, data: bytes, now: float) -> None:
         piece = download.feed(data)
-        self.since = now
+        self.waiting_since = now
         self.bytes_out = download.octets
         if piece:
             self.client.write(piece)
@@ -424,7 +396,7 @@ class Exchange(Flow, Lessee):
             self._response_end(now, clean=not download.rest)
 
     def _response_end(self, now: float, *, clean: bool) -> None:
-        """The response is whole. clean: not an octet came after it."""
+        """The response is whole. clean: not an octet came behind it."""
         self.ended_at = now
         upstream = self.upstream
         if upstream is not None:
@@ -433,9 +405,9 @@ class Exchange(Flow, Lessee):
             had_body = self.upload is not None
             if not clean and had_body:
                 self.pool.stop_reuse_after_body(upstream.endpoint)
-            if (self.wants_body or self.upstream_full) and self._goes_on(upstream, now, clean=clean):
+            if (self.wants_body or self.upstream_full) and self._continue_upload(upstream, now, clean=clean):
                 return
-            if clean and self.poolable and not self.upstream_full:
+            if clean and self.reusable and not self.upstream_full:
                 self.upstream = None
                 seconds = now - self.leased_at
                 self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._keep_alive, had_body)
@@ -449,7 +421,7 @@ class Exchange(Flow, Lessee):
             self.finish(RESPONSE_END, self.reason, now)
 
     def upstream_eof(self, now: float) -> None:
-        self.since = now
+        self.waiting_since = now
         download = self.download
         if self.phase is UPLOADING:
             self._end_upload(now, detail=NOT_TAKEN)
@@ -464,7 +436,7 @@ class Exchange(Flow, Lessee):
 
     def upstream_ends(self) -> None:
         super().upstream_ends()
-        self.poolable = False
+        self.reusable = False
 
     def upstream_lost(self, now: float) -> None:
         upstream = self.upstream
@@ -473,17 +445,17 @@ class Exchange(Flow, Lessee):
         if self.phase is UPLOADING:
             self._end_upload(now, detail=NOT_TAKEN)
             return
-        wordless = not self._response_seen
-        if wordless and not upstream.reused:
+        silent = not self._response_seen
+        if silent and not upstream.reused:
             self.pool.endpoints.closed_without_response(upstream.endpoint, upstream.address, now)
-        if wordless and self._may_retry(upstream, now):
+        if silent and self._may_retry(upstream, now):
             self._retry(upstream, now)
         else:
             self._fail(errors.UPSTREAM_RESET if self.status == 0 else errors.UPSTREAM_CUT, now)
 
     def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
-        """Whether a request that met no word may be sent again. A new connection that ends so says that the endpoint
-        is broken, or this address of it: then only to another one."""
+        """Whether a request that had no response may be sent again. If the connection was new, its endpoint or its
+        address is broken, so another one must be up."""
         return (
             not self._retried
             and self.head.method in IDEMPOTENT
@@ -493,11 +465,11 @@ class Exchange(Flow, Lessee):
 
     def _retry(self, upstream: UpstreamPort, now: float) -> None:
         self.phase = self.phase.moves[RETRY]
-        self._retried = self.poolable = True
+        self._retried = self.reusable = True
         self.wants_body = self.upstream_ended = False
         self.upload = None
         self.upstream_pace = None
-        self.since = now
+        self.waiting_since = now
         self.clock_client(now)
         self.upstream = None
         upstream.attach(None)
@@ -514,8 +486,8 @@ class Exchange(Flow, Lessee):
 
     # ── the response was whole before its request was ──
 
-    def _goes_on(self, upstream: UpstreamPort, now: float, *, clean: bool) -> bool:
-        """The response is whole, and the request is not, or is not taken yet: whether the rest of it may go up."""
+    def _continue_upload(self, upstream: UpstreamPort, now: float, *, clean: bool) -> bool:
+        """The response is whole, and a part of the request is missing or not taken. Returns whether it may go up."""
         if self.upstream_ended or not clean:
             self.detail = NOT_TAKEN
             self.linger = self.wants_body
@@ -523,23 +495,24 @@ class Exchange(Flow, Lessee):
             self.clock_client(now)
             return False
         self.phase = self.phase.moves[RESPONSE_AHEAD]
-        self.since = now
+        self.waiting_since = now
         if self.upload is not None:
             self.upload.measure(now)
-        self.client.arm(now + ANSWERED)
+        self.client.arm(now + REST_TIMEOUT)
         if not self.wants_body:
-            self._await_taking(upstream, now)
+            self._drain_upload(upstream, now)
         return True
 
-    def _await_taking(self, upstream: UpstreamPort, now: float) -> None:
-        """Both messages are whole: wait until the upstream has taken what is buffered."""
+    def _drain_upload(self, upstream: UpstreamPort, now: float) -> None:
+        """Both messages are whole. Wait until the kernel has taken what is buffered for the upstream."""
         if upstream.buffered():
             upstream.drain()
         else:
             self._end_upload(now)
 
     def _end_upload(self, now: float, reason: Reason = errors.OK, detail: str = "") -> None:
-        """The response is whole; so is the request, unless `detail` says what became of the rest of it."""
+        """The response is whole, and the upstream has done its part. detail: why a part of the request was not sent; ""
+        if all of it was."""
         if detail:
             self.drop_upstream(reason, now)
         else:
@@ -556,8 +529,9 @@ class Exchange(Flow, Lessee):
         else:
             self.finish(OVER if detail else REQUEST_END, reason, now)
 
-    def _stop_upload(self, reason: Reason, now: float) -> None:
-        """The response has been relayed whole: nothing to cut. What was wrong with the request is the reason."""
+    def _abandon_upload(self, reason: Reason, now: float) -> None:
+        """Something is wrong, but the response is whole, so there is nothing to cut. A fault of the request becomes the
+        reason. If the rest of it just did not come, or was not taken, the outcome is good and has a detail."""
         if reason is errors.BAD_REQUEST or reason is errors.BODY_TOO_LARGE:
             self._end_upload(now, reason, self.detail or reason.detail)
         elif reason is errors.BODY_TIMEOUT or reason is errors.CLIENT_GONE:
@@ -567,54 +541,15 @@ class Exchange(Flow, Lessee):
 
     # ── deadlines ──
 
-    def waits(self) -> tuple[float, Reason]:
-        options = self.pool.options
-        due, reason = self._side_waited_for()
-        if options.total_timeout is not None and self.started + options.total_timeout < due:
-            out = self.status != 0
-            return self.started + options.total_timeout, errors.UPSTREAM_CUT if out else errors.UPSTREAM_TIMEOUT
-        return due, reason
-
-    def _side_waited_for(self) -> tuple[float, Reason]:
-        options, upload, phase = self.pool.options, self.upload, self.phase
-        if phase is LEASING:
-            # The dial keeps its own deadline (connect_timeout), since it may serve another lessee in the end.
-            return (self.since + options.queue_timeout if self.pool.queued(self) else inf), errors.QUEUE_TIMEOUT
-        if self.client_pace is not None:
-            return self.since + self.client_options.send_timeout, errors.CLIENT_GONE
-        if self.upstream_full:
-            reason = errors.UPSTREAM_CUT if self.status else errors.UPSTREAM_TIMEOUT
-            return self.since + (ANSWERED if phase is UPLOADING else options.idle_timeout), reason
-        if (phase is SENDING or phase is UPLOADING) and upload is not None and not self._awaits_100():
-            due = self.since + self.client_options.body_timeout
-            if self.client_options.body_rate:
-                due = min(due, upload.rate_since + RATE_SPAN)
-            return due, errors.BODY_TIMEOUT
-        if phase is SENDING or phase is AWAITING:
-            return self.since + self._response_timeout(), errors.UPSTREAM_TIMEOUT
-        return self.since + options.idle_timeout, errors.UPSTREAM_CUT
-
-    def _awaits_100(self) -> bool:
-        upload = self.upload
-        return self.head.expect and upload is not None and not upload.confirmed and not upload.octets
-
-    def _response_timeout(self) -> float:
-        own = self.forward.options.response_timeout
-        return self.pool.options.response_timeout if own is None else own
+    def deadline(self) -> tuple[float, Reason]:
+        return deadline(self)
 
     def has_progressed(self, reason: Reason, now: float) -> bool:
-        upload = self.upload
-        if reason is errors.BODY_TIMEOUT and upload is not None:
-            on_time = now < self.since + self.client_options.body_timeout
-            return on_time and upload.reaches(self.client_options.body_rate, now)
-        if self._past_total(now) or not self._takes(now):
-            return False
-        self.since = now
-        return True
+        return has_progressed(self, reason, now)
 
-    def is_late(self, reason: Reason, now: float) -> None:
+    def timed_out(self, reason: Reason, now: float) -> None:
         if reason is errors.QUEUE_TIMEOUT and self.pool.preempt_for(self, now):
-            return  # a dial is under way, with a deadline of its own
+            return  # a dial is under way now, with a deadline of its own
         self._close_silent(reason, now)
         if reason is errors.CLIENT_GONE:
             self._cut(reason, now)
@@ -622,45 +557,14 @@ class Exchange(Flow, Lessee):
             self._fail(reason, now)
 
     def _close_silent(self, reason: Reason, now: float) -> None:
-        """Somebody is late. A used connection that the upstream has left silent is not the only one: see `pool`."""
+        """If the upstream was silent on a reused connection, other idle connections may be dead as well: see `pool`."""
         upstream = self.upstream
         late = reason is errors.UPSTREAM_TIMEOUT or reason is errors.UPSTREAM_CUT
-        if late and upstream is not None and upstream.reused and not self._past_total(now):
-            self.pool.close_silent(upstream.endpoint, self.since)
+        if late and upstream is not None and upstream.reused and not past_total(self, now):
+            self.pool.close_silent(upstream.endpoint, self.waiting_since)
 
-    def _takes(self, now: float) -> bool:
-        """Whether the side that we wait for has taken some of what was written to it."""
-        pace = self.client_pace
-        if pace is not None:
-            return self.client_takes(pace, self.client_options.body_rate, now)
-        upstream = self.upstream
-        if upstream is None:
-            return False
-        if self.upstream_full:
-            return self.upstream_takes(now)
-        if self.phase is AWAITING and self.bytes_in:
-            return self._takes_request(upstream.write_backlog(), now)
-        return False
-
-    def _takes_request(self, left: int, now: float) -> bool:
-        """`response_timeout` does not count the time in which the upstream still takes the request: what we wrote may
-        lie in the kernel for minutes. It has to have taken some of the body before, so that one that is not there at
-        all is noticed in time, and then some in each `idle_timeout`."""
-        pace = self.upstream_pace
-        if pace is None:
-            if not 0 < left < self.bytes_in:
-                return False
-            self.upstream_pace = Pace(left, now)
-            return True
-        pace.look(left, now)
-        if not left:
-            self.upstream_pace = None
-            return True
-        return now < pace.moved + self.pool.options.idle_timeout
-
-    def _past_total(self, now: float) -> bool:
-        total = self.pool.options.total_timeout
-        return total is not None and now >= self.started + total
+    def _awaits_100(self) -> bool:
+        return self.upload is not None and self.upload.awaits_100
 
     # ── endings ──
 
@@ -669,20 +573,20 @@ class Exchange(Flow, Lessee):
             self._fail(reason, now)
 
     def _fail(self, reason: Reason, now: float, detail: str = "") -> None:
-        """It cannot go on. Before the final head is out the client is told why; after it, the client is cut."""
+        """The exchange cannot go on. Before the final head is out the client is told why; after that it is cut."""
         if detail:
             self.detail = detail
         if self.status != 0:
             self._cut(reason, now)
             return
-        # A body that is refused may have ended in the same read; what came behind it has been dropped with it, so no
-        # further request can be told apart on this connection.
+        # A body that is refused may have ended in the same read. What came behind it was dropped with it, so where the
+        # next request begins is not known any more.
         complete = reason.fault != "client" and (
             self.head.body == NO_BODY or (self.upload is not None and self.upload.done)
         )
         self.drop_upstream(reason, now)
-        # After a broken response the client's connection always ends: whether it is cut in the middle of that response,
-        # or told 502, depends only on how the octets came.
+        # After a broken response the client's connection always ends. Whether the client is cut in the middle of that
+        # response, or told 502, depends only on how the octets came.
         broken = reason is errors.UPSTREAM_BAD_RESPONSE
         self.keep_open = complete and not broken and not self.head.close and not self.client.last
         self.linger = not complete
@@ -698,9 +602,9 @@ class Exchange(Flow, Lessee):
         self.finish(OVER, reason, now, status=reason.status)
 
     def _cut(self, reason: Reason, now: float) -> None:
-        """The response is not whole: see the rules. While only the rest of the request is missing, it is."""
+        """End a response that is not whole: see the rules. In `uploading` it is whole, and the request ends instead."""
         if self.phase is UPLOADING and self.client_pace is None:
-            self._stop_upload(reason, now)
+            self._abandon_upload(reason, now)
             return
         shows = self.head.minor == 1 or (self.download is not None and self.download.is_counted)
         self.cut(reason, now, shows=shows)
@@ -710,5 +614,5 @@ class Exchange(Flow, Lessee):
             self.pool.leave(self)
         super().drop_upstream(reason, now)
 
-    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+    def tell_pool(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
         self.pool.done(upstream, reason, self.status, self.ended_at - self.leased_at, now)

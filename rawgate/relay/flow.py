@@ -1,10 +1,11 @@
 """What an exchange and the tunnel that may follow it share: two ports, flow control, deadlines, and the outcome.
 
-Octets come in by `client_data` and `upstream_data`, octets go out through the ports. Time comes in as `now` (monotonic
-seconds), and the shell asks for the next deadline with `expire`.
+Octets come in by `client_data` and `upstream_data`, and go out through the ports. Time comes in as `now`, in monotonic
+seconds. The shell calls `expire` to let deadlines end the flow, and to learn when to call again.
 
-Whoever is slower is waited for: a full client pauses the upstream, a full upstream pauses the client. A deadline runs
-only against the side that is waited for. `since` is when that side last made progress, or when we began to wait for it.
+The faster side waits for the slower one: a full client pauses the upstream, a full upstream pauses the client. A
+deadline runs only against the side that is waited for. `waiting_since` is the time when that side last made progress,
+or when the flow began to wait for it.
 """
 
 from abc import ABC, abstractmethod
@@ -21,30 +22,33 @@ from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 
 NEVER: Final = -1.0
-"""The time of what did not happen."""
+"""In place of a time: it did not happen."""
 
 
 class Flow(ABC):
     """Octets between one client and one upstream. The outcome is valid once `phase` is DONE:
 
     reason        how it ended
-    status        what the client was told (0 only before anything was)
-    bytes_in      octets of the request's body taken from the client, chunk framing not counted
-    bytes_out     octets of the response's body handed to the client's connection, chunk framing not counted
+    status        the status that the client was sent; 0 before any was
+    bytes_in      octets of the request's body taken from the client, without chunk framing
+    bytes_out     octets of the response's body handed to the client's connection, without chunk framing
     detail        more about the reason, for the log; "" where the reason says all
-    asked_at, leased_at, head_at, ended_at  monotonic seconds: a connection was asked for; it was there; the final head
-                  came; the upstream had done its part; `NEVER` if that did not happen
-    over_at       monotonic seconds when the client's connection was done with it, a slow client's taking included
-    client_waited  seconds in which it was the client that was waited for: for the rest of its body, or to take octets
+    asked_at      monotonic seconds when a connection was asked for
+    leased_at     … when the connection was there; `NEVER` if there was none
+    head_at       … when the final head came; `NEVER` if none came
+    ended_at      … when the upstream had done its part, or was left
+    over_at       … when a slow client, too, had taken all
+    client_waited  seconds in which the client was waited for: for the rest of its body, or to take octets
     keep_open     the client's connection may serve another request
-    linger        the client may still be sending: read on for a while before closing
+    linger        the client may still be sending: its connection is read on for a while before it is closed
 
     While it lasts:
 
-    wants_body    octets from the client are to be handed over
-    client_pace   while the client is full: how fast it takes what was written
-    upstream_pace  while the upstream is full, or still takes a request that is out: the same
-    client_since  monotonic seconds since when the client has been waited for; `NEVER` while it is not
+    wants_body     octets from the client are to be handed over
+    waiting_since  see the module
+    client_pace    how fast the client takes what was written; None: it is not full
+    upstream_pace  how fast the upstream does, while it is full, or still takes a request that is out; else None
+    client_since   monotonic seconds since when the client has been waited for; `NEVER` while it is not
     """
 
     __slots__ = (
@@ -70,13 +74,13 @@ class Flow(ABC):
         "phase",
         "pool",
         "reason",
-        "since",
         "started",
         "status",
         "upstream",
         "upstream_ended",
         "upstream_full",
         "upstream_pace",
+        "waiting_since",
         "wants_body",
     )
 
@@ -100,7 +104,7 @@ class Flow(ABC):
         self.bytes_in = 0
         self.bytes_out = 0
         self.detail = ""
-        self.started = self.asked_at = self.over_at = self.since = now
+        self.started = self.asked_at = self.over_at = self.waiting_since = now
         self.leased_at = self.head_at = self.ended_at = self.client_since = NEVER
         self.client_waited = 0.0
         self.upstream: UpstreamPort | None = None
@@ -126,29 +130,29 @@ class Flow(ABC):
 
     @abstractmethod
     def client_fin(self, now: float) -> bool:
-        """The client's FIN has come; octets before it may be held back still. Whether the client is gone, and the flow
-        over with it."""
+        """The client's FIN has come; octets before it may still be held. Returns whether the client is taken for gone,
+        so that the flow is over."""
 
     @abstractmethod
     def client_eof(self, now: float) -> None:
-        """A half-close: the client sends nothing more, and all that it sent has been handed over."""
+        """The client has half-closed: it sends nothing more, and all that it sent has been handed over."""
 
     @abstractmethod
     def client_lost(self, now: float, detail: str = "") -> None:
         """The client's connection is gone. detail: for the log."""
 
     def client_is_full(self, now: float) -> None:
-        """More is written to the client than it takes: the upstream waits."""
-        self.since = now
+        """More is buffered for the client than may be. The upstream waits."""
+        self.waiting_since = now
         self.client_pace = Pace(self.client.write_backlog(), now)
         self.clock_client(now)
         if self.upstream is not None:
             self.upstream.pause()
 
     def client_has_room(self, now: float) -> None:
-        """The client caught up."""
+        """The client has caught up."""
         self.client_pace = None
-        self.since = now
+        self.waiting_since = now
         self.clock_client(now)
         if self.upstream is not None:
             self.upstream.resume()
@@ -172,30 +176,31 @@ class Flow(ABC):
 
     @abstractmethod
     def upstream_eof(self, now: float) -> None:
-        """The upstream sends nothing more: the end of a close-delimited body, a half-close of a tunnel, or a loss."""
+        """The upstream sends nothing more. This ends a body that is delimited by close, or half-closes a tunnel; else
+        it is a loss."""
 
     def upstream_ends(self) -> None:
-        """The upstream's connection is gone. What had come before that may follow, then `upstream_lost`."""
+        """The upstream's connection is gone. Octets that came before may follow, and then `upstream_lost`."""
         self.upstream_ended = True
 
     @abstractmethod
     def upstream_lost(self, now: float) -> None:
-        """The upstream's connection is gone, in the middle of things."""
+        """The upstream's connection is gone, and nothing more follows."""
 
     def upstream_is_full(self, now: float) -> None:
-        """More is written to the upstream than it takes: the client waits."""
+        """More is buffered for the upstream than may be. The client waits."""
         self.upstream_full = True
-        self.since = now
+        self.waiting_since = now
         if self.upstream is not None:
             self.upstream_pace = Pace(self.upstream.write_backlog(), now)
         self.clock_client(now)
         self.client.pause()
 
     def upstream_has_room(self, now: float) -> None:
-        """The upstream caught up."""
+        """The upstream has caught up."""
         self.upstream_full = False
         self.upstream_pace = None
-        self.since = now
+        self.waiting_since = now
         self.clock_client(now)
         if self.wants_body:
             self.client.resume()
@@ -203,33 +208,35 @@ class Flow(ABC):
     # ── deadlines ──
 
     def expire(self, now: float) -> float:
-        """Time has passed: end the flow if the side that we wait for is late. Returns when to ask again."""
+        """Time has passed. Ends the flow if the side that is waited for is late. Returns when to call again."""
         if self.phase is DONE:
             return inf
-        due, reason = self.waits()
+        due, reason = self.deadline()
         if now < due or self.has_progressed(reason, now):
-            return self.waits()[0]
-        self.is_late(reason, now)
+            return self.deadline()[0]
+        self.timed_out(reason, now)
         return inf
 
     @abstractmethod
-    def waits(self) -> tuple[float, Reason]:
-        """Until when the side that we wait for has, and how it ends if nothing comes."""
+    def deadline(self) -> tuple[float, Reason]:
+        """When the time of the side that is waited for is over, in monotonic seconds, and the reason with which the
+        flow ends then."""
 
     @abstractmethod
     def has_progressed(self, reason: Reason, now: float) -> bool:
-        """The deadline passed, but look closer: a slow reader may have taken some, a slow sender enough."""
+        """The deadline with this reason is over. Returns whether the side is not late after all: a slow reader may have
+        taken some, a slow sender may have sent enough."""
 
     @abstractmethod
-    def is_late(self, reason: Reason, now: float) -> None:
-        """Nothing came in time."""
+    def timed_out(self, reason: Reason, now: float) -> None:
+        """The side that is waited for is late: end the flow, or wait for something else."""
 
     def client_takes(self, pace: Pace, least: int, now: float) -> bool:
-        """Whether the client has taken some of what was written to it, and `least` octets a second on the whole."""
+        """Whether the client has taken some since the last look, and `least` octets a second on the whole."""
         return pace.look(self.client.write_backlog(), now) and pace.reaches(least, now)
 
     def upstream_takes(self, now: float) -> bool:
-        """Whether a full upstream has taken some of what was written to it."""
+        """Whether a full upstream has taken some since the last look."""
         pace, upstream = self.upstream_pace, self.upstream
         return pace is not None and upstream is not None and pace.look(upstream.write_backlog(), now)
 
@@ -237,11 +244,12 @@ class Flow(ABC):
 
     @abstractmethod
     def give_up(self, reason: Reason, now: float) -> None:
-        """The shell ends it, for a reason of its own."""
+        """The shell ends the flow, for a reason of its own."""
 
     def cut(self, reason: Reason, now: float, *, shows: bool) -> None:
-        """End the client's connection: what the client has is not the whole. shows: the framing shows that; else a FIN
-        would pass for the end, and the connection is reset. A client that does not take what it is sent is reset."""
+        """End the client's connection: the client does not get the whole. shows: the framing shows that. Where it does
+        not, a FIN would pass for the end, so the connection is reset. So is that of a client that does not take what it
+        is sent."""
         self.linger = self.linger or self.wants_body
         self.drop_upstream(reason, now)
         self.keep_open = False
@@ -251,7 +259,7 @@ class Flow(ABC):
         self.finish(OVER, reason, now, status=reason.status if is_gone else self.status)
 
     def drop_upstream(self, reason: Reason, now: float) -> None:
-        """Leave the upstream, whatever it was doing."""
+        """Leave the upstream, whatever it is doing: reset its connection."""
         self.clock_client(now)
         if self.ended_at == NEVER:
             self.ended_at = now
@@ -260,23 +268,23 @@ class Flow(ABC):
             self.upstream = None
             upstream.attach(None)
             upstream.reset()
-            self.let_go(upstream, reason, now)
+            self.tell_pool(upstream, reason, now)
 
     def close_upstream(self, now: float) -> None:
-        """The upstream has done its part, but its connection is not to be used again."""
+        """The upstream has done its part, and its connection is not used again: close it."""
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
             upstream.attach(None)
             upstream.close()
-            self.let_go(upstream, self.reason, now)
+            self.tell_pool(upstream, self.reason, now)
 
     @abstractmethod
-    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
-        """The upstream connection is ended: whoever keeps the book of it hears so, and why."""
+    def tell_pool(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+        """The upstream's connection has been ended. If the pool has it in its books, tell the pool that, and why."""
 
     def finish(self, event: Event, reason: Reason, now: float, *, status: int = -1) -> None:
-        """It is over. status: what the client was told; -1: what `status` says already."""
+        """The flow is over. status: the status that the client was sent; -1: the one that `status` holds already."""
         self.phase = self.phase.moves[event]
         self.reason = reason
         self.over_at = now

@@ -34,7 +34,7 @@ class Tunnel(Flow):
         self.wants_body = True
 
     def client_data(self, data: Octets, now: float) -> bytes:
-        self.since = now
+        self.waiting_since = now
         self.bytes_in += len(data)
         if self.upstream is not None:
             self.upstream.write(data)
@@ -56,12 +56,12 @@ class Tunnel(Flow):
             self.finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
 
     def upstream_data(self, data: bytes, now: float) -> None:
-        self.since = now
+        self.waiting_since = now
         self.bytes_out += len(data)
         self.client.write(data)
 
     def upstream_eof(self, now: float) -> None:
-        self.since = now
+        self.waiting_since = now
         self.upstream_ended = True
         self.client.write_eof()
         self._end_if_both_have(now)
@@ -77,12 +77,12 @@ class Tunnel(Flow):
             self.close_upstream(now)
             self.finish(RESPONSE_END, errors.OK, now)
 
-    def let_go(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
+    def tell_pool(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:
         """Nothing to do: the pool let the connection go when it switched (`Pool.switched`)."""
 
-    def waits(self) -> tuple[float, Reason]:
+    def deadline(self) -> tuple[float, Reason]:
         options = self.pool.options
-        idle, oldest = self.since + options.tunnel_idle, self.started + options.tunnel_max_age
+        idle, oldest = self.waiting_since + options.tunnel_idle, self.started + options.tunnel_max_age
         return (idle, errors.TUNNEL_IDLE) if idle < oldest else (oldest, errors.TUNNEL_MAX_AGE)
 
     def has_progressed(self, reason: Reason, now: float) -> bool:
@@ -92,10 +92,10 @@ class Tunnel(Flow):
         pace = self.client_pace
         takes = self.client_takes(pace, 0, now) if pace is not None else self.upstream_full and self.upstream_takes(now)
         if takes:
-            self.since = now
+            self.waiting_since = now
         return takes
 
-    def is_late(self, reason: Reason, now: float) -> None:
+    def timed_out(self, reason: Reason, now: float) -> None:
         self.drop_upstream(reason, now)
         self.finish(OVER, reason, now)
 

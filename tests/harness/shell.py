@@ -410,7 +410,7 @@ def clocked(shell: Shell) -> Iterator[Shell]:
     """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
     with (
         clocked_by(shell.loop.clock),
-        mock.patch.object(exchange, "LARGE", LARGE),
+        mock.patch.object(exchange, "LARGE_BODY", LARGE),
         mock.patch.object(client, "SURE_TO_FIT", SURE_TO_FIT),
     ):
         yield shell

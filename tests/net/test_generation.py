@@ -19,10 +19,10 @@ from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.relay.endpoints import Place
-from rawgate.relay.exchange import RATE_SPAN
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool
+from rawgate.relay.upload import RATE_SPAN
 from rawgate.wire import RequestRules, ResponseRules
 
 DATE = b"Thu, 01 Jan 1970 00:00:00 GMT"

@@ -111,7 +111,7 @@ def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
 def test_one_that_was_back_is_told_again_after_a_while(again: float, told: bool) -> None:
     of, said = endpoints(1)
     of.failed(of.all[0], "timed out", 0.0)
-    of.answered(of.all[0], ANY)
+    of.reached(of.all[0], ANY_ADDRESS)
     of.failed(of.all[0], "timed out", again)
     assert len(said) == 2 + told
 

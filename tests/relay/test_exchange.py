@@ -14,15 +14,14 @@ from harness.ports import RULES, FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
+from rawgate.relay.deadlines import REST_TIMEOUT
 from rawgate.relay.endpoints import ANY_ADDRESS, Place
 from rawgate.relay.exchange import (
-    ANSWERED,
     INTERIM_LIMIT,
-    LARGE,
+    LARGE_BODY,
     MADE_WAY,
     NOT_SENT,
     NOT_TAKEN,
-    RATE_SPAN,
     Exchange,
 )
 from rawgate.relay.flow import NEVER, Flow
@@ -43,6 +42,7 @@ from rawgate.relay.phases import (
     Phase,
 )
 from rawgate.relay.pool import Pool
+from rawgate.relay.upload import RATE_SPAN
 
 OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -787,9 +787,9 @@ def test_after_a_100_the_client_has_its_whole_time() -> None:
     assert w.outcome() == (errors.BODY_TIMEOUT, 408)
 
 
-@pytest.mark.parametrize(("octets", "told"), [(LARGE - 1, False), (LARGE, True)])
+@pytest.mark.parametrize(("octets", "told"), [(LARGE_BODY - 1, False), (LARGE_BODY, True)])
 def test_a_client_is_told_of_a_large_body(octets: int, told: bool) -> None:
-    w = World(b"POST", octets, body_limit=LARGE)
+    w = World(b"POST", octets, body_limit=LARGE_BODY)
     w.connected()
     assert w.client.expects_large_body is told
 
@@ -1041,7 +1041,7 @@ def test_the_log_says_when_the_rest_of_the_body_did_not_go(how: str, full: bool)
     sent = w.client.sent
     if full and how == "the client falls silent":
         w.exchange.upstream_is_full(w.now)
-        w.passes(ANSWERED)  # then it is not the client that is waited for
+        w.passes(REST_TIMEOUT)  # then it is not the client that is waited for
         detail = NOT_TAKEN
     deed(w)
     assert w.outcome() == (reason, 202)
@@ -1058,9 +1058,9 @@ def test_a_service_that_takes_the_rest_slowly_is_waited_for() -> None:
     w.exchange.upstream_is_full(w.now)
     for left in (90, 80, 70):
         upstream.backlog = left
-        w.passes(ANSWERED)
+        w.passes(REST_TIMEOUT)
         assert not w.client.over
-    w.passes(ANSWERED)
+    w.passes(REST_TIMEOUT)
     assert w.outcome() == (errors.OK, 202)
     assert w.exchange.detail == NOT_TAKEN
 

@@ -36,6 +36,7 @@ COMPILED = tuple(
             "policy/router",
         ),
         *(
+            "relay/deadlines",
             "relay/exchange",
             "relay/fair_queue",
             "relay/flow",
@@ -49,6 +50,7 @@ COMPILED = tuple(
             "relay/ports",
             "relay/endpoints",
             "relay/tunnel",
+            "relay/upload",
         ),
         *(
             "net/client",
