@@ -50,6 +50,7 @@ from rawgate.relay.phases import (
     SENDING,
     SWITCHED,
     UPLOADING,
+    Event,
 )
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
@@ -413,12 +414,16 @@ class Exchange(Flow, Lessee):
                 self.pool.done(upstream, self.reason, self.status, seconds, now, True, self._keep_alive, had_body)
             else:
                 self.close_upstream(now)
+        self._finish_when_taken(RESPONSE_END, now)
+
+    def _finish_when_taken(self, event: Event, now: float) -> None:
+        """All is written. The exchange is over, unless a slow client has not taken all of the response yet."""
         if self.bytes_out >= self.client.flush_from:
             self.client.flush()
         if self.client_pace is not None:
             self.phase = self.phase.moves[RESPONSE_HELD]
         else:
-            self.finish(RESPONSE_END, self.reason, now)
+            self.finish(event, self.reason, now)
 
     def upstream_eof(self, now: float) -> None:
         self.waiting_since = now
@@ -522,12 +527,7 @@ class Exchange(Flow, Lessee):
         self.wants_body = False
         self.clock_client(now)
         self.reason, self.detail = reason, detail
-        if self.bytes_out >= self.client.flush_from:
-            self.client.flush()
-        if self.client_pace is not None:
-            self.phase = self.phase.moves[RESPONSE_HELD]
-        else:
-            self.finish(OVER if detail else REQUEST_END, reason, now)
+        self._finish_when_taken(OVER if detail else REQUEST_END, now)
 
     def _abandon_upload(self, reason: Reason, now: float) -> None:
         """Something is wrong, but the response is whole, so there is nothing to cut. A fault of the request becomes the
