@@ -50,10 +50,11 @@ class Tunnel(Flow):
         self._end_if_both_have(now)
 
     def client_lost(self, now: float, detail: str = "") -> None:
+        """The status stays the one that the client was told, as in nginx: a tunnel has no response to be complete."""
         if self.phase is not DONE:
             self.detail = detail
             self.drop_upstream(errors.CLIENT_GONE, now)
-            self.finish(OVER, errors.CLIENT_GONE, now, status=errors.CLIENT_GONE.status)
+            self.finish(OVER, errors.CLIENT_GONE, now)
 
     def upstream_data(self, data: bytes, now: float) -> None:
         self.waiting_since = now

@@ -262,10 +262,10 @@ def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generato
     gone = line.reason == CLIENT_GONE.code
     message = yield from _final_head(stream, line)
     if message is None:
-        if not gone:
+        if not gone or line.status == 101:
             yield f"{line}: no response"
         return True
-    if message.status != line.status and not gone:
+    if message.status != line.status and (not gone or message.status == 101):
         yield f"{line}: the client saw {message.status}"
     if message.status == 101:
         return None

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.process
 PATIENT = 'response_timeout = "20s"'
 UPSTREAMS = {
     "stage": [PATIENT, 'tunnel_idle = "800ms"'],
+    "patient": [],
     "aged": ['tunnel_max_age = "800ms"'],
     "slow": ['response_timeout = "300ms"'],
     "narrow": ["max_connections = 1", "queue = 0", PATIENT],
@@ -310,6 +311,16 @@ def tunnel_max_age(client: Client) -> int:
     return tunnel(client, "/aged/tunnel")
 
 
+def tunnel_reset(client: Client) -> int:
+    client.send(f"GET /patient/tunnel?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket")
+    head = read_response_head(client.stream)
+    client.sock.sendall(b"ping")
+    assert client.stream.exactly(4) == b"ping"
+    client.leave()
+    assert head is not None
+    return head.status
+
+
 FORWARDED = {"route": "stage", "upstream": "stage"}
 UNROUTED = {"route": "", "upstream": None, "upstreamMs": None, "bytesIn": 0}
 LOCKED = {"route": "locked", "upstream": None, "bytesIn": 0, "method": "GET", "path": "/locked"}
@@ -341,6 +352,7 @@ SCENES: dict[Callable[[Client], int], Line] = {
     client_gone: FORWARDED | {"status": 499, "path": "/stage/held/silent", "bytesOut": 0},
     head_cut: UNROUTED | {"status": 400, "method": "GET", "path": "/stage/a", "reason": "bad_request"},
     tunnel_idle: FORWARDED | {"status": 101, "bytesIn": 4, "bytesOut": 4},
+    tunnel_reset: {"status": 101, "route": "patient", "bytesIn": 4, "bytesOut": 4, "reason": "client_gone"},
     tunnel_max_age: {"status": 101, "route": "aged", "upstream": "aged", "bytesIn": 4, "bytesOut": 4},
 }
 """Scene → what its line must say, besides the reason, which is the scene's name where nothing else is said."""
