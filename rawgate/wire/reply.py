@@ -59,11 +59,9 @@ PHRASES = {
 }
 
 
-BODILESS = (204, 205, 304)
-"""No body follows these, whatever was given (RFC 9110 sections 6.4.1 and 15.3.6)."""
-
 UNFRAMED = (204, 304)
-"""Nor does a Content-Length: with 204 there must be none, with 304 it would tell of another response (section 8.6)."""
+"""No body follows these, and no Content-Length: with 204 there must be none, with 304 it would tell of another response
+(RFC 9110 sections 6.4.1 and 8.6)."""
 
 NO_STORE = b"Cache-Control: no-store\r\n"
 """On each reply that does not say otherwise: whom we refuse and what we tell of ourselves holds for this moment, and a
@@ -71,8 +69,8 @@ cache may store a 404, a 410 or a permanent redirect without being told to (RFC 
 that somebody configured may have a Cache-Control among its `fields`. A refusal may not: it is ours alone."""
 
 RETRY_SOON = b"Retry-After: 1\r\n"
-"""On each refusal with 503 whose `fields` name no other time (RFC 9110 section 15.6.4): a full queue or a
-restart passes in seconds. Not on a page with 503: only who made it knows when its cause passes."""
+"""On each refusal with 503 whose `fields` name no other time (RFC 9110 section 15.6.4): a full queue or a restart is
+over in seconds. Not on a page with 503: only who made it knows when its cause is over."""
 
 
 class ProblemDetails(Struct, frozen=True, gc=False, rename="camel"):
@@ -115,31 +113,38 @@ def reply(local: LocalReply, *, date: bytes, head_only: bool, connection: bytes)
     head_only   the request was HEAD: the same fields, no body
     connection  the Connection field's value, or b"" for none
     """
-    status, fields = local.status, local.fields
-    body, kind = local.body, local.content_type
-    stored = False
-    if body or kind or 300 <= status < 400:
-        stored = _have(fields, b"cache-control")
-    elif status >= 400:
-        body, kind = problem(local.reason, local.detail, local.request_id), b"application/problem+json"
+    status, fields, body = local.status, local.fields, local.body
+    caching = NO_STORE
+    if status >= 400 and not body and not local.content_type:
+        body = problem(local.reason, local.detail, local.request_id)
+        content = b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n" % len(body)
         if status == 503 and not _have(fields, b"retry-after"):
             fields += RETRY_SOON
-    if status in BODILESS:
-        body = kind = b""
-    content = b"Content-Type: %b\r\n" % kind if kind else b""
-    if status not in UNFRAMED:
-        content += b"Content-Length: %d\r\n" % len(body)
+    else:
+        content, body = _content(local)
+        if (body or local.content_type or 300 <= status < 400) and _have(fields, b"cache-control"):
+            caching = b""
     return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%b%bX-Request-Id: %b\r\n%b%b\r\n%b" % (
         status,
         PHRASES.get(status, "").encode("ascii"),
         date,
         content,
-        b"" if stored else NO_STORE,
+        caching,
         local.request_id.encode("ascii"),
         fields,
         b"Connection: %b\r\n" % connection if connection else b"",
         b"" if head_only else body,
     )
+
+
+def _content(local: LocalReply) -> tuple[bytes, bytes]:
+    """The field lines of the content that was given, and the octets of it that may be sent."""
+    if local.status in UNFRAMED:
+        return b"", b""
+    if local.status == 205:  # it must have no content, and its length says so (section 15.3.6)
+        return b"Content-Length: 0\r\n", b""
+    kind = b"Content-Type: %b\r\n" % local.content_type if local.content_type else b""
+    return b"%bContent-Length: %d\r\n" % (kind, len(local.body)), local.body
 
 
 def _have(fields: bytes, name: bytes) -> bool:

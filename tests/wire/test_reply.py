@@ -121,6 +121,8 @@ CACHED = b"Vary: Accept\r\ncache-control: max-age=60\r\n"
         (page(308, fields=b"Location: /new\r\n"), False),
         (page(200, b"x", fields=CACHED), True),
         (page(404, b"x", fields=CACHED), True),
+        (page(200, b"", HTML, CACHED), True),
+        (page(304, fields=CACHED), True),
         (page(308, fields=b"Location: /new\r\n" + CACHED), True),
         (page(204, fields=CACHED), False),
         (refusal(NO_ROUTE, CACHED), False),
