@@ -14,6 +14,7 @@ at run time. Values are compared by identity, never by their fields. Two shorter
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from rawgate.errors import Reason
@@ -189,14 +190,20 @@ class ResponseHead:
 
 
 class Identity:
-    """The verified caller. `kind` is "sub" (the subject of a JWT) or "key" (the name of an API key). `name` fits in a
-    header field: it holds no control character and no blank at either end. "" is a JWT without a subject."""
+    """The verified caller.
 
-    __slots__ = ("kind", "name")
+    kind   "sub" (the subject of a JWT) or "key" (the name of an API key)
+    name   fits in a header field: it holds no control character and no blank at either end. "" is a JWT without a
+           subject
+    until  Unix seconds from which on the credential is no longer good, leeway included; infinite without expiry
+    """
 
-    def __init__(self, kind: str, name: str) -> None:
+    __slots__ = ("kind", "name", "until")
+
+    def __init__(self, kind: str, name: str, until: float = inf) -> None:
         self.kind: Final = kind
         self.name: Final = name
+        self.until: Final = until
 
 
 class RouteOptions:

@@ -18,7 +18,7 @@ from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
-from rawgate.policy.jwt import JwtVerifier, identity_of
+from rawgate.policy.jwt import JwtVerifier, subject_of
 from rawgate.serve.load import Loaded
 
 if TYPE_CHECKING:
@@ -132,7 +132,10 @@ def _given(credential: Credential, test: Test) -> Credential:
 
     def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
         if isinstance(by, JwtVerifier):
-            return AUTH_MISSING if test.claims is None else identity_of(test.claims)
+            if test.claims is None:
+                return AUTH_MISSING
+            subject = subject_of(test.claims)
+            return subject if isinstance(subject, Reason) else Identity("sub", subject)
         if test.api_key is None:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN

@@ -22,9 +22,9 @@ names none of its keys. In a JWKS with names the `kid` selects: an unknown one s
 is accepted only if the set holds a single key. Several keys with the same name are tried in order.
 
 The memory. The signature check costs more than all other steps, and clients send a token many times, so verified tokens
-are remembered: whole token → identity, valid from, valid until. The time is checked at each request, so a remembered
-token expires at its `exp`, whether or not it is still remembered. The memory belongs to the verifier: new keys come
-with a new verifier and an empty memory.
+are remembered: whole token → identity, with the time until when it is valid, and the time since when. Both are checked
+at each request, so a remembered token expires at its `exp`, whether or not it is still remembered. The memory belongs
+to the verifier: new keys come with a new verifier and an empty memory.
 """
 
 import json
@@ -104,14 +104,14 @@ LARGEST_MODULUS, LARGE_MODULUS, LARGE_EXPONENT = 16384, 3072, 64
 
 
 class Admission:
-    """A verified token: it is valid for `identity` while `since` <= now < `until` (Unix seconds, leeway included)."""
+    """A verified token: it is valid for `identity` while `since` <= now < `identity.until` (Unix seconds, leeway
+    included)."""
 
-    __slots__ = ("identity", "since", "until")
+    __slots__ = ("identity", "since")
 
-    def __init__(self, identity: Identity, since: float, until: float) -> None:
+    def __init__(self, identity: Identity, since: float) -> None:
         self.identity: Final = identity
         self.since: Final = since
-        self.until: Final = until
 
 
 class Reading:
@@ -333,18 +333,14 @@ def _unfit(sub: str) -> str:
     return f"sub has more than {SUBJECT} octets"
 
 
-_NOBODY = Identity("sub", "")
-
-
-def identity_of(claims: Mapping[str, object]) -> Identity | Reason:
-    """The identity in verified claims, with an empty name if there is no `sub`; or the reason that refuses the
-    `sub`."""
+def subject_of(claims: Mapping[str, object]) -> str | Reason:
+    """The `sub` of verified claims, "" if there is none; or the reason that refuses it."""
     if "sub" not in claims:
-        return _NOBODY
+        return ""
     sub = claims["sub"]
     if not isinstance(sub, str):
         return AUTH_BAD_CLAIM.because("sub is not text")
-    return Identity("sub", sub) if _is_fit(sub) else AUTH_BAD_CLAIM.because(_unfit(sub))
+    return sub if _is_fit(sub) else AUTH_BAD_CLAIM.because(_unfit(sub))
 
 
 def _is_audiences(aud: object) -> bool:
@@ -395,11 +391,12 @@ class JwtVerifier:
                 return found
             admission = found
             # An expired token still has a good signature, so expired tokens could fill the memory.
-            if found.since <= wall < found.until:
+            if found.since <= wall < found.identity.until:
                 self.memory.keep(token, found)
-        if admission.since <= wall < admission.until:
-            return admission.identity
-        return AUTH_EXPIRED if wall >= admission.until else AUTH_NOT_YET_VALID
+        identity = admission.identity
+        if admission.since <= wall < identity.until:
+            return identity
+        return AUTH_EXPIRED if wall >= identity.until else AUTH_NOT_YET_VALID
 
     def read(self, token: bytes) -> Reading:
         """The contents of a token and the key that signed it, whether or not `verify` accepts it. For people, never for
@@ -482,9 +479,9 @@ class JwtVerifier:
         claims = _claims(_octets(payload))
         if claims is None:
             return AUTH_MALFORMED
-        identity = identity_of(claims)
-        if isinstance(identity, Reason):
-            return identity
+        subject = subject_of(claims)
+        if isinstance(subject, Reason):
+            return subject
         if self._issuer is not None and claims.get("iss") != self._issuer:
             is_other = isinstance(claims.get("iss", ""), str)
             return AUTH_WRONG_ISSUER if is_other else AUTH_BAD_CLAIM.because("iss is not text")
@@ -492,7 +489,7 @@ class JwtVerifier:
             return AUTH_BAD_CLAIM.because("aud is neither text nor a list of texts")
         if not self._is_audience(claims):
             return AUTH_WRONG_AUDIENCE
-        return self._within(claims, identity)
+        return self._within(claims, subject)
 
     def _is_audience(self, claims: dict[str, object]) -> bool:
         """Whether the token is for us. A verifier that is not in `aud` must refuse the token (section 4.1.3)."""
@@ -505,7 +502,7 @@ class JwtVerifier:
             return aud == self._audience or (self._audience == "*" and aud != "")
         return isinstance(aud, list) and (self._audience in aud or (self._audience == "*" and any(aud)))
 
-    def _within(self, claims: dict[str, object], identity: Identity) -> Admission | Reason:
+    def _within(self, claims: dict[str, object], subject: str) -> Admission | Reason:
         """The time from `exp` and `nbf` (sections 4.1.4 to 4.1.6). null is not the same as absent: it is a value that
         is no date."""
         since, until = -inf, inf
@@ -521,7 +518,7 @@ class JwtVerifier:
         if isnan(until) or isnan(since) or ("iat" in claims and isnan(_date(claims["iat"]))):
             unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
-        return Admission(identity, since, until)
+        return Admission(Identity("sub", subject, until), since)
 
 
 # Keys, at load.

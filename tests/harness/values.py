@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from rawgate.message import Identity
+
 
 def contents(value: object) -> Any:
     """A rawgate value as a dictionary of its fields, nested values too; any other value unchanged."""
@@ -27,3 +29,19 @@ class Alike:
 
     def __repr__(self) -> str:
         return f"{self.kind.__name__}{self.contents}"
+
+
+class Caller:
+    """Equal to each identity of this kind and name, until whenever its credential is good."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.caller = (kind, name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and (other.kind, other.name) == self.caller
+
+    def __hash__(self) -> int:
+        return hash(self.caller)
+
+    def __repr__(self) -> str:
+        return f"Caller{self.caller}"

@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from harness.tokens import encoded
-from harness.values import Alike
+from harness.values import Caller
 from rawgate.config.model import Config, Gateway, Jwt, Route, Secret, Target, Upstream
 from rawgate.errors import Problem, RawgateError
-from rawgate.message import Identity
 from rawgate.offline.mint import Minted, MintError, mint_token
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.jwt import JwtVerifier
@@ -88,7 +87,7 @@ def test_a_shared_secret() -> None:
     ready = loaded(algorithm="HS256", secret=SECRETS, issuer="https://idp.test", audience="shop")
     made = minted(ready, scope="read", groups=["a"])
     assert made.warning == ""
-    assert verdict(ready, made.token) == Alike(Identity("sub", "alice"))
+    assert verdict(ready, made.token) == Caller("sub", "alice")
     assert part(made.token, 0) == {"alg": "HS256", "typ": "JWT"}
     assert part(made.token, 1) == {
         "iss": "https://idp.test",
@@ -100,7 +99,7 @@ def test_a_shared_secret() -> None:
         "groups": ["a"],
     }
     first = loaded(algorithm="HS256", secret=SECRETS[:1], issuer="https://idp.test", audience="shop")
-    assert verdict(first, made.token) == Alike(Identity("sub", "alice"))
+    assert verdict(first, made.token) == Caller("sub", "alice")
 
 
 def test_any_audience_is_none() -> None:
@@ -124,7 +123,7 @@ def test_a_token_that_the_gateway_would_refuse(lifetime: float, claims: dict[str
 def test_a_private_key() -> None:
     ready = loaded(algorithm="RS256", public_key=(public_pem(1), public_pem(2)))
     made = minted(ready, pem(private_key(2)))
-    assert (made.warning, verdict(ready, made.token)) == ("", Alike(Identity("sub", "alice")))
+    assert (made.warning, verdict(ready, made.token)) == ("", Caller("sub", "alice"))
     assert part(made.token, 0) == {"alg": "RS256", "typ": "JWT"}
 
 

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from harness.values import Alike
+from harness.values import Alike, Caller
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import (
     AUTH_BAD_CLAIM,
@@ -43,7 +44,7 @@ NOW = 1_800_000_000
 ISSUER = "https://issuer.test"
 SECRET = bytes(range(32))
 CLAIMS: dict[str, Any] = {"iss": ISSUER, "aud": "api", "sub": "alice", "exp": NOW + 600}
-ALICE = Alike(Identity("sub", "alice"))
+ALICE = Caller("sub", "alice")
 
 RSA = generate_private_key(65537, 2048)
 OTHER_RSA = generate_private_key(65537, 2048)
@@ -142,7 +143,7 @@ def test_rfc7515_a1_hs256() -> None:
     vector = VECTORS["hs256"]
     key = (Secret("file:a1", unb64(vector["key"])),)
     made = verifier(secret=key, issuer="joe", audience=None)
-    assert made.verify(vector["token"].encode(), 1300819379.9) == Alike(Identity("sub", ""))
+    assert made.verify(vector["token"].encode(), 1300819379.9) == Caller("sub", "")
     assert made.verify(vector["token"].encode(), 1300819380) is AUTH_EXPIRED
 
 
@@ -151,7 +152,7 @@ def test_rfc7515_a2_rs256() -> None:
     modulus, exponent = (int.from_bytes(unb64(vector["jwk"][name]), "big") for name in "ne")
     key = RSAPublicNumbers(exponent, modulus).public_key()
     made = verifier([(None, key)], algorithm="RS256", public_key=(), issuer="joe", audience=None)
-    assert made.verify(vector["token"].encode(), 1300819379.9) == Alike(Identity("sub", ""))
+    assert made.verify(vector["token"].encode(), 1300819379.9) == Caller("sub", "")
     assert made.verify(vector["token"].encode(), 1300819380) is AUTH_EXPIRED
 
 
@@ -521,6 +522,18 @@ def test_leeway_moves_both_borders(wall: float, expected: object) -> None:
     assert verdict(claiming(nbf=NOW - 100), wall, leeway=30.0) == expected
 
 
+@pytest.mark.parametrize(("exp", "until"), [(NOW + 600, NOW + 630.0), (NOW + 0.5, NOW + 30.5), (..., inf)])
+def test_the_caller_is_known_until_the_token_expires(exp: object, until: float) -> None:
+    """With its leeway; also when the token is remembered, and for a caller without a name."""
+    made = verifier(leeway=30.0, require_exp=False)
+    for token in (claiming(exp=exp), claiming(exp=exp, sub=...)):
+        for _ in range(2):
+            caller = made.verify(token, NOW)
+            assert isinstance(caller, Identity)
+            assert caller.until == until
+    assert len(made.memory) == 2
+
+
 def test_no_leeway_revives_what_expired_before_time_began() -> None:
     assert verdict(claiming(exp=0), 1.0, leeway=30.0) is AUTH_EXPIRED
 
@@ -548,7 +561,7 @@ def test_exp_may_be_optional_but_never_wrong() -> None:
     ],
 )
 def test_good_subject(sub: str) -> None:
-    assert verdict(claiming(sub=sub)) == Alike(Identity("sub", sub))
+    assert verdict(claiming(sub=sub)) == Caller("sub", sub)
 
 
 @pytest.mark.parametrize(
@@ -617,7 +630,7 @@ def test_a_missing_expiry_is_named() -> None:
 
 
 def test_token_without_subject_speaks_for_nobody_in_particular() -> None:
-    assert verdict(claiming(sub=...)) == Alike(Identity("sub", ""))
+    assert verdict(claiming(sub=...)) == Caller("sub", "")
 
 
 # Properties.
@@ -785,8 +798,8 @@ def test_memory_keeps_within_its_octets(name: str) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(4_000):
-            identity = Identity("sub", "".join([name, str(number)]))
-            memory.keep(b"%0400d" % number, Admission(identity, number + 0.5, number + 0.25))
+            identity = Identity("sub", "".join([name, str(number)]), number + 0.25)
+            memory.keep(b"%0400d" % number, Admission(identity, number + 0.5))
             assert memory.octets <= memory.capacity
         after, _ = tracemalloc.get_traced_memory()
     finally:

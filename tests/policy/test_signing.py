@@ -3,10 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.values import Alike
+from harness.values import Caller
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import AUTH_BAD_SIGNATURE
-from rawgate.message import Identity
 from rawgate.policy.jwt import JwtVerifier, compile_verifier
 from rawgate.policy.signing import hs256, mint, openssl_version
 
@@ -29,7 +28,7 @@ OWN, OTHER = verifier(SECRET), verifier(SECRET[::-1])
 )
 def test_what_is_minted_is_taken(sub: str, more: dict[str, object]) -> None:
     token = mint(hs256(SECRET), {**more, "sub": sub, "exp": WALL + 60})
-    assert OWN.verify(token, WALL) == Alike(Identity("sub", sub))
+    assert OWN.verify(token, WALL) == Caller("sub", sub)
     assert OTHER.verify(token, WALL) is AUTH_BAD_SIGNATURE
 
 
