@@ -104,7 +104,11 @@ UPSTREAM_CONNECT_FAILED = _reason(
     "upstream_connect_failed", 502, "upstream", "No connection to the service could be made.", retry=True
 )
 UPSTREAM_RESET = _reason(
-    "upstream_reset", 502, "upstream", "The service closed the connection without a response.", retry=True
+    "upstream_reset",
+    502,
+    "upstream",
+    "The service ended the connection before the head of its response was complete.",
+    retry=True,
 )
 UPSTREAM_BAD_RESPONSE = _reason(
     "upstream_bad_response", 502, "upstream", "The service's response is not valid HTTP/1.1."

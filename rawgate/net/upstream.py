@@ -13,7 +13,7 @@ from typing import cast
 from rawgate.message import Octets
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, read_left, read_unasked, reset_transport, write_backlog
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
-from rawgate.relay.flow import Flow
+from rawgate.relay.flow import CLOSED, LOST, RESET, Flow
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
@@ -164,7 +164,7 @@ class UpstreamConnection(UpstreamPort):
                 # We closed it for want of a half-close, and all was sent before: an end, and no loss.
                 flow.upstream_eof(monotonic())
             if self.flow is not None:
-                flow.upstream_lost(monotonic())
+                flow.upstream_lost(monotonic(), _how(exc))
 
     def pause_writing(self) -> None:
         if self.flow is not None:
@@ -173,6 +173,13 @@ class UpstreamConnection(UpstreamPort):
     def resume_writing(self) -> None:
         if self.flow is not None:
             self.flow.upstream_has_room(monotonic())
+
+
+def _how(error: Exception | None) -> str:
+    """How a connection ended. A write tells of a reset by EPIPE when a read has not told before."""
+    if error is None:
+        return CLOSED
+    return RESET if isinstance(error, ConnectionResetError | BrokenPipeError) else LOST
 
 
 class IdleReaper:

@@ -30,7 +30,7 @@ from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
 from rawgate.relay.deadlines import REST_TIMEOUT, deadline, has_progressed, past_total
-from rawgate.relay.flow import NEVER, Flow
+from rawgate.relay.flow import CLOSED, NEVER, Flow
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions
 from rawgate.relay.phases import (
@@ -443,7 +443,7 @@ class Exchange(Flow, Lessee):
         super().upstream_ends()
         self.reusable = False
 
-    def upstream_lost(self, now: float) -> None:
+    def upstream_lost(self, now: float, how: str = CLOSED) -> None:
         upstream = self.upstream
         if self.phase is DONE or upstream is None:
             return
@@ -455,8 +455,21 @@ class Exchange(Flow, Lessee):
             self.pool.endpoints.closed_without_response(upstream.endpoint, upstream.address, now)
         if silent and self._may_retry(upstream, now):
             self._retry(upstream, now)
+        elif self.status == 0:
+            self.detail = f"{how} {self._what_was_lost(upstream)}."
+            self._fail(errors.UPSTREAM_RESET, now)
         else:
-            self._fail(errors.UPSTREAM_RESET if self.status == 0 else errors.UPSTREAM_CUT, now)
+            self._fail(errors.UPSTREAM_CUT, now)
+
+    def _what_was_lost(self, upstream: UpstreamPort) -> str:
+        """A connection that ended before the final head, for the log alone: the client has the reason's sentence."""
+        if upstream.reader.started:
+            return "the connection within the head of its response"
+        if self._response_seen:
+            return "the connection behind an interim response (1xx)"
+        what = f"a {'used' if upstream.reused else 'new'} connection without a word"
+        upload = self.upload
+        return what if upload is None or upload.done else f"{what}, before it had the whole request"
 
     def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
         """Whether a request that had no response may be sent again. If the connection was new, its endpoint or its

@@ -21,6 +21,11 @@ from rawgate.relay.phases import DONE, LEASING, OVER, Event, Phase
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 
+CLOSED: Final = "It closed"
+RESET: Final = "It reset"
+LOST: Final = "The network lost"
+"""How an upstream's connection ended: the beginning of the log's detail."""
+
 NEVER: Final = -1.0
 """In place of a time: it did not happen."""
 
@@ -184,8 +189,8 @@ class Flow(ABC):
         self.upstream_ended = True
 
     @abstractmethod
-    def upstream_lost(self, now: float) -> None:
-        """The upstream's connection is gone, and nothing more follows."""
+    def upstream_lost(self, now: float, how: str = CLOSED) -> None:
+        """The upstream's connection is gone, and nothing more follows. how: `CLOSED`, `RESET` or `LOST`."""
 
     def upstream_is_full(self, now: float) -> None:
         """More is buffered for the upstream than may be. The client waits."""

@@ -8,7 +8,7 @@ missing.
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import Octets
-from rawgate.relay.flow import Flow
+from rawgate.relay.flow import CLOSED, Flow
 from rawgate.relay.phases import DONE, OVER, RESPONSE_END, TUNNEL
 from rawgate.relay.ports import UpstreamPort
 
@@ -67,7 +67,7 @@ class Tunnel(Flow):
         self.client.write_eof()
         self._end_if_both_have(now)
 
-    def upstream_lost(self, now: float) -> None:
+    def upstream_lost(self, now: float, how: str = CLOSED) -> None:
         if self.phase is not DONE:
             self.cut(errors.UPSTREAM_CUT, now, shows=False)
 

@@ -93,12 +93,15 @@ def test_a_response_passes_and_the_connection_rests_and_is_taken_again(world: Wo
     assert world.transports[0].sent.count(b"GET /x") == 2
 
 
+LOSSES = {"fin": "closed", "reset": "reset"}
+
+
 @pytest.mark.parametrize(
     ("began", "reason"),
     [(b"", errors.UPSTREAM_RESET), (STARTED, errors.UPSTREAM_CUT)],
     ids=["before the head", "in the body"],
 )
-@pytest.mark.parametrize("loss", ["fin", "reset"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_loss_reaches_the_exchange(world: World, loss: str, began: bytes, reason: errors.Reason) -> None:
     exchange = world.exchange()
     transport = world.transports[0]
@@ -107,8 +110,20 @@ def test_a_loss_reaches_the_exchange(world: World, loss: str, began: bytes, reas
     _lose(transport, loss)
     world.loop.run()
     assert exchange.reason is reason
+    assert exchange.detail == ("" if began else f"It {LOSSES[loss]} a new connection without a word.")
     assert world.pool.size == 0
     assert transport.lost
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [(BrokenPipeError(), "It reset"), (ConnectionResetError(), "It reset"), (TimeoutError(), "The network lost")],
+)
+def test_a_loss_is_told_from_a_reset(world: World, error: OSError, how: str) -> None:
+    exchange = world.exchange()
+    world.transports[0]._end(error)  # noqa: SLF001 - what the loop does when it gives a connection up
+    world.loop.run()
+    assert exchange.detail == f"{how} a new connection without a word."
 
 
 def test_a_close_delimited_body_ends_with_fin_and_breaks_off_with_a_reset(world: World) -> None:

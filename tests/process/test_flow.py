@@ -303,6 +303,43 @@ def test_the_log_says_why(serve: Serve) -> None:
     assert gateway.line(reason="bad_request")["detail"]
 
 
+def once_served(how: str, began: bytes = b"") -> Script:
+    """Serves one request of a connection; behind the next one it ends it, by FIN or reset."""
+
+    def script(connection: Connection) -> None:
+        if connection.request() is not None:
+            connection.send(OK)
+            if connection.request() is not None:
+                connection.send(began)
+                if how == RESET:
+                    connection.reset()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "detail"),
+    [
+        (once_served(FIN), "It closed a used connection without a word."),
+        (once_served(RESET), "It reset a used connection without a word."),
+        (once_served(FIN, b"HTTP/1.1 2"), "It closed the connection within the head of its response."),
+    ],
+    ids=["fin", "reset", "in the head"],
+)
+def test_the_log_says_how_a_used_connection_was_lost(serve: Serve, script: Script, detail: str) -> None:
+    gateway, _ = serve(script)
+    with gateway.connect() as sock:
+        stream = Stream.of(sock)
+        for path, status in (("/first", 200), ("/second", 502)):
+            sock.sendall(get(path, "Content-Length: 2", method="POST") + b"hi")
+            message = read_response(stream, b"POST")
+            assert message is not None
+            assert message.status == status
+            assert (b"before the head of its response was complete" in message.body) is (status == 502)
+    line = gateway.line(path="/second")
+    assert (line["reason"], line["detail"]) == ("upstream_reset", detail)
+
+
 @pytest.mark.parametrize(
     ("target", "detail"),
     [("http://127.0.0.1:{port}", "No connection: connection refused."), ("http://nobody.invalid:{port}", "")],

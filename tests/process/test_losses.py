@@ -192,19 +192,28 @@ def reset_in_the_head(connection: Connection) -> None:
     connection.reset()
 
 
-LOSSES: list[tuple[Script, str]] = [
-    (at_once, "upstream_(reset|connect_failed)"),
-    (at_once_by_reset, "upstream_(reset|connect_failed)"),
-    (unanswered, "upstream_reset"),
-    (reset_unanswered, "upstream_reset"),
-    (once(b"HTTP/1.1 200 OK\r\nContent-"), "upstream_reset"),
-    (reset_in_the_head, "upstream_reset"),
-    (once(b"HTTP/1.1 100 Continue\r\n\r\n"), "upstream_reset"),
+IN_DIAL = r"No connection: .*\."
+LOSSES: list[tuple[Script, str, str]] = [
+    (at_once, "upstream_(reset|connect_failed)", rf"It (closed|reset) a new connection without a word\.|{IN_DIAL}"),
+    (at_once_by_reset, "upstream_(reset|connect_failed)", rf"It reset a new connection without a word\.|{IN_DIAL}"),
+    (unanswered, "upstream_reset", r"It closed a new connection without a word\."),
+    (reset_unanswered, "upstream_reset", r"It reset a new connection without a word\."),
+    (
+        once(b"HTTP/1.1 200 OK\r\nContent-"),
+        "upstream_reset",
+        r"It closed the connection within the head of its response\.",
+    ),
+    (reset_in_the_head, "upstream_reset", r"It reset (the connection within the head of its response|a new .*)\."),
+    (
+        once(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "upstream_reset",
+        r"It closed the connection behind an interim response \(1xx\)\.",
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("script", "reason"),
+    ("script", "reason", "detail"),
     LOSSES,
     ids=[
         "fin at once",
@@ -217,7 +226,7 @@ LOSSES: list[tuple[Script, str]] = [
     ],
 )
 def test_an_upstream_that_dies_before_its_answer_is_a_502_and_the_client_may_go_on(
-    stage: Stage, script: Script, reason: str
+    stage: Stage, script: Script, reason: str, detail: str
 ) -> None:
     path, upstream = stage.upstream(script)
     client = stage.get(path)
@@ -227,6 +236,8 @@ def test_an_upstream_that_dies_before_its_answer_is_a_502_and_the_client_may_go_
     line = stage.line(path)
     assert (line["status"], line["upstream"]) == (502, f"u{path[1:]}")
     assert re.fullmatch(reason, line["reason"])
+    assert re.fullmatch(detail, line["detail"])
+    assert line["detail"].encode() not in answer.body, "how it ended is not the client's business"
     upstream.script = replying(OK)
     assert client.send(get(path)).answer().status == 200
 

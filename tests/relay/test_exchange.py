@@ -24,7 +24,7 @@ from rawgate.relay.exchange import (
     NOT_TAKEN,
     Exchange,
 )
-from rawgate.relay.flow import NEVER, Flow
+from rawgate.relay.flow import CLOSED, LOST, NEVER, RESET, Flow
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.phases import (
@@ -44,6 +44,7 @@ from rawgate.relay.phases import (
 from rawgate.relay.pool import Pool
 from rawgate.relay.upload import RATE_SPAN
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -962,6 +963,35 @@ def test_no_retry_when(why_not: str) -> None:
     assert w.outcome() == (errors.UPSTREAM_RESET, 502)
 
 
+@pytest.mark.parametrize(
+    ("used", "up", "down", "how", "detail"),
+    [
+        (False, b"hello", b"", CLOSED, "It closed a new connection without a word."),
+        (True, b"hello", b"", CLOSED, "It closed a used connection without a word."),
+        (True, b"hello", b"", RESET, "It reset a used connection without a word."),
+        (False, b"hello", b"", LOST, "The network lost a new connection without a word."),
+        (False, b"he", b"", RESET, "It reset a new connection without a word, before it had the whole request."),
+        (False, b"hello", b"HT", CLOSED, "It closed the connection within the head of its response."),
+        (True, b"he", b"HT", RESET, "It reset the connection within the head of its response."),
+        (True, b"hello", CONTINUE, CLOSED, "It closed the connection behind an interim response (1xx)."),
+        (True, b"hello", CONTINUE + b"H", CLOSED, "It closed the connection within the head of its response."),
+    ],
+)
+def test_the_log_tells_how_a_connection_was_lost_and_the_client_is_told_that_it_was(
+    used: bool, up: bytes, down: bytes, how: str, detail: str
+) -> None:
+    w = World(b"POST", 5)
+    w.connected(reused=used)
+    w.up(up)
+    if down:
+        w.down(down)
+    w.exchange.upstream_lost(w.now, how)
+    assert w.outcome() == (errors.UPSTREAM_RESET, 502)
+    assert w.exchange.detail == detail
+    assert detail.encode() not in w.client.sent
+    assert errors.UPSTREAM_RESET.detail.encode() in w.client.sent
+
+
 # ── answered early ──
 
 
@@ -1102,8 +1132,6 @@ def test_an_answer_to_the_expectation_ends_the_request() -> None:
 
 
 # ── how long the client was waited for ──
-
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.mark.parametrize("used", [False, True])
