@@ -38,7 +38,7 @@ ROWS = {
 def play(row: str, count: int) -> None:
     """Serve so many batches. In a process of its own, under valgrind."""
     from suite.tokens import hs256_tokens
-    from whole import CONNECTIONS, Scene, Whole, answer, batches, browser_head, post, small_head
+    from whole import CONNECTIONS, Setup, Whole, answer, batches, browser_head, post, small_head
 
     secret = b"a secret of sixty-four octets, which nobody else has to know: 64"
     tokens = chain.from_iterable(repeat(hs256_tokens(secret, CONNECTIONS)))
@@ -51,9 +51,9 @@ def play(row: str, count: int) -> None:
     }
     make = makers[row]
     with tempfile.TemporaryDirectory(prefix="rawgate-count-") as name:
-        scene = Scene("full.toml" if row == "full" else "plain.toml", secret, Path(name))
+        setup = Setup("full.toml" if row == "full" else "plain.toml", secret, Path(name))
     given = batches(make, MANY)
-    whole = Whole(scene, make())
+    whole = Whole(setup, make())
     before = whole.written
     for batch in given[:count]:
         whole.serve(batch)

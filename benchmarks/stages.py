@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from msgspec import json
 from suite.tokens import write_tokens
-from whole import CONNECTIONS, Scene, Whole, answer, batches, browser_head, small_head
+from whole import CONNECTIONS, Setup, Whole, answer, batches, browser_head, small_head
 
 from rawgate import errors
 from rawgate.config.model import Jwt
@@ -79,14 +79,14 @@ class Bench:
         self.rows.append((name, nanoseconds(function, inputs, self._repeats) / each))
 
 
-def wire(bench: Bench, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
+def wire(bench: Bench, setup: Setup, heads: Sequence[bytes], answers: Sequence[bytes]) -> None:
     browsers = [browser_head() for _ in heads]
     for lane, fast in (("fast", True), ("h11", False)):
-        reader = RequestReader(scene.request_rules(fast=fast))
+        reader = RequestReader(setup.request_rules(fast=fast))
         bench.add(f"parse request, small, {lane}", reader.feed, heads)
         bench.add(f"parse request, browser, {lane}", reader.feed, browsers)
     for lane, fast in (("fast", True), ("h11", False)):
-        rules = scene.response_rules(fast=fast)
+        rules = setup.response_rules(fast=fast)
         bench.add(f"parse response, {lane}", _answers_get(ResponseReader(rules)), answers)
 
 
@@ -94,14 +94,14 @@ def _answers_get(reader: ResponseReader) -> Callable[[bytes], object]:
     return lambda octets: reader.feed(octets, b"GET")
 
 
-def policy(bench: Bench, scene: Scene, heads: Sequence[bytes], tokens: Sequence[bytes]) -> None:
-    requests = scene.requests(heads)
+def policy(bench: Bench, setup: Setup, heads: Sequence[bytes], tokens: Sequence[bytes]) -> None:
+    requests = setup.requests(heads)
     normalise = paths.compile_normaliser(True)
     bench.add("normalise path", lambda head: normalise(head.target), requests)
-    find = scene.gate.router.find
+    find = setup.gate.router.find
     keyed = [(head.authority, normalise(head.target).key) for head in requests]
     bench.add("route", lambda pair: find(*pair), keyed)
-    spec = scene.config.jwt["main"]
+    spec = setup.config.jwt["main"]
     wall = time.time()
     fresh = _verifier(spec)
     # Nothing is kept at a capacity of 0, so every token is a new one.
@@ -124,14 +124,14 @@ def _verifier(spec: Jwt) -> JwtVerifier:
     return verifier
 
 
-def decide(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes], answers: Sequence[bytes]) -> list[Forward]:
+def decide(bench: Bench, name: str, setup: Setup, heads: Sequence[bytes], answers: Sequence[bytes]) -> list[Forward]:
     """The whole decision, and the way down."""
-    requests = scene.requests(heads)
+    requests = setup.requests(heads)
     wall, now = time.time(), time.monotonic()
-    step = scene.gate.decide
+    step = setup.gate.decide
     bench.add(f"decide, {name}", lambda head: step(head, PEER, now, wall), requests)
     forwards = [made for head in requests if isinstance(made := step(head, PEER, now, wall), Forward)]
-    responses = scene.responses(answers)
+    responses = setup.responses(answers)
     bench.add(
         f"on_response, {name}", lambda pair: pair[0].on_response(pair[1]), list(zip(forwards, responses, strict=True))
     )
@@ -198,7 +198,7 @@ class _Upstream(_Side, UpstreamPort):
 
 
 def relay(
-    bench: Bench, scene: Scene, heads: Sequence[bytes], forwards: Sequence[Forward], answers: Sequence[bytes]
+    bench: Bench, setup: Setup, heads: Sequence[bytes], forwards: Sequence[Forward], answers: Sequence[bytes]
 ) -> None:
     """One exchange from `start` to `finished`, with the parsing of the answer and the way down in it."""
 
@@ -206,9 +206,9 @@ def relay(
         """The first exchange finds nothing idle."""
         pool.dialed(lessee, port, 0.0)
 
-    client, port = _Client(), _Upstream(scene.response_rules(fast=True))
+    client, port = _Client(), _Upstream(setup.response_rules(fast=True))
     pool = Pool(UpstreamOptions(name="bench", places=(Place(host="127.0.0.1", port=1),)), dial)
-    options, rules = ClientOptions(), scene.response_rules(fast=True)
+    options, rules = ClientOptions(), setup.response_rules(fast=True)
 
     def exchange(given: tuple[Forward, RequestHead, bytes]) -> None:
         forward, head, octets = given
@@ -216,14 +216,14 @@ def relay(
         one.start(0.0)
         one.upstream_data(octets, 0.0)
 
-    given = list(zip(forwards, scene.requests(heads), answers, strict=True))
+    given = list(zip(forwards, setup.requests(heads), answers, strict=True))
     bench.add("exchange, start to end (with response parse, on_response, writes)", exchange, given)
 
 
-def whole(bench: Bench, name: str, scene: Scene, heads: Sequence[bytes]) -> None:
+def whole(bench: Bench, name: str, setup: Setup, heads: Sequence[bytes]) -> None:
     turns = iter(heads)
     given = batches(lambda: (next(turns), answer()), len(heads) // CONNECTIONS)
-    served = Whole(scene, given[0][0])
+    served = Whole(setup, given[0][0])
     bench.add(f"whole request, {name}", served.serve, given, each=CONNECTIONS)
     served.close()
 
@@ -262,7 +262,7 @@ def main() -> int:
         directory = Path(name)
         write_tokens(directory / "tokens.txt", secret, INPUTS)
         tokens = (directory / "tokens.txt").read_bytes().split()
-        plain, full = Scene("plain.toml", secret, directory), Scene("full.toml", secret, directory)
+        plain, full = Setup("plain.toml", secret, directory), Setup("full.toml", secret, directory)
     heads = [small_head() for _ in range(INPUTS)]
     bearing = [small_head(token) for token in tokens]
     answers = [answer() for _ in range(INPUTS)]

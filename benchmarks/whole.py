@@ -94,7 +94,7 @@ def answer(*, chunked: bool = False) -> bytes:
     return _ANSWER % (b"Content-Length: %d" % len(body), ident, body)
 
 
-class Scene:
+class Setup:
     """The configuration of a contender, compiled, with readers of both lanes."""
 
     def __init__(self, file: str, secret: bytes, directory: Path) -> None:
@@ -163,21 +163,21 @@ async def _turn() -> None:
 class Whole:
     """Fifty client connections, each with its upstream connection."""
 
-    def __init__(self, scene: Scene, first: Pair) -> None:
+    def __init__(self, setup: Setup, first: Pair) -> None:
         self._loop = asyncio.new_event_loop()
         self._upstreams: list[UpstreamConnection] = []
-        self._rules = scene.response_rules(fast=True)
+        self._rules = setup.response_rules(fast=True)
         self._null = os.open(os.devnull, os.O_WRONLY)
         places = (Place(host="127.0.0.1", port=1),)
         connections = ClientConnections(
             loop=self._loop,
-            date=scene.date,
+            date=setup.date,
             new_id=RequestIds(),
             # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
             log=AccessLog(self._null, capacity=0),
             generation=Generation(
-                scene.gate.decide,
-                scene.request_rules(fast=True),
+                setup.gate.decide,
+                setup.request_rules(fast=True),
                 self._rules,
                 {"service": Pool(UpstreamOptions(name="service", places=places), self._dial)},
                 ListenerOptions(),

@@ -16,7 +16,7 @@ from suite import machine, special, tokens
 from suite.contenders import ALL as CONTENDERS
 from suite.contenders import (
     HERE,
-    Stage,
+    Testbed,
     answered,
     available,
     bring_up_program,
@@ -105,14 +105,14 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
     support: list[Server] = []
     try:
         environ = _credentials(directory, workloads)
-        stages = _stages(directory, environ, support)
+        testbeds = _testbeds(directory, environ, support)
         for workload in workloads:
             if workload not in short:
-                found = _measured(workload, arguments, absent, stages[workload.behind], rounds, seconds)
+                found = _measured(workload, arguments, absent, testbeds[workload.behind], rounds, seconds)
                 results.workloads.append(found)
                 sys.stdout.write(workload_text(found) + "\n\n")
                 sys.stdout.flush()
-        for outcome in _specials(arguments, absent, stages["service"]):
+        for outcome in _specials(arguments, absent, testbeds["service"]):
             results.specials.append(outcome)
             sys.stdout.write(special_text(outcome) + "\n\n")
             sys.stdout.flush()
@@ -138,8 +138,8 @@ def _credentials(directory: Path, workloads: list[Workload]) -> dict[str, str]:
     return {"JWT_SECRET": secret, "BENCH_DIR": str(directory)}
 
 
-def _stages(directory: Path, environ: dict[str, str], support: list[Server]) -> dict[str, Stage]:
-    """Start the upstreams, which are added to `support`; the stage before each."""
+def _testbeds(directory: Path, environ: dict[str, str], support: list[Server]) -> dict[str, Testbed]:
+    """Start the upstreams, which are added to `support`; the testbed of each."""
     cores = machine.cores()
     service = bring_up_service(directory, cores.upstream)
     support.append(service)
@@ -147,12 +147,12 @@ def _stages(directory: Path, environ: dict[str, str], support: list[Server]) -> 
     support.append(sink)
     events = bring_up_program("events", directory, cores.upstream)
     support.append(events)
-    stage = Stage(directory, cores, environ, service.port, lambda: answered(service))
+    testbed = Testbed(directory, cores, environ, service.port, lambda: answered(service))
     return {
-        "service": stage,
-        "sink": structs.replace(stage, upstream=sink.port, counted=lambda: taken(sink)),
+        "service": testbed,
+        "sink": structs.replace(testbed, upstream=sink.port, counted=lambda: taken(sink)),
         # The listeners count for themselves.
-        "events": structs.replace(stage, upstream=events.port, counted=lambda: 0),
+        "events": structs.replace(testbed, upstream=events.port, counted=lambda: 0),
     }
 
 
@@ -166,16 +166,16 @@ def _measured(
     workload: Workload,
     arguments: argparse.Namespace,
     absent: dict[str, str],
-    stage: Stage,
+    testbed: Testbed,
     rounds: int,
     seconds: float,
 ) -> WorkloadOutcome:
     left_out = {*arguments.without, *(workload.at_leisure if arguments.quick else ())}
     names = [name for name in workload.contenders if name not in left_out and available(CONTENDERS[name], absent)]
-    return measure(workload, names, stage, rounds, seconds)
+    return measure(workload, names, testbed, rounds, seconds)
 
 
-def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stage) -> Iterator[SpecialOutcome]:
+def _specials(arguments: argparse.Namespace, absent: dict[str, str], testbed: Testbed) -> Iterator[SpecialOutcome]:
     """Run the special measurements that were chosen, in order."""
     both = ["rawgate", "nginx"]
     quick = arguments.quick
@@ -184,11 +184,11 @@ def _specials(arguments: argparse.Namespace, absent: dict[str, str], stage: Stag
         rounds = arguments.rounds or (3 if quick else 7)
         more = [] if quick or "haproxy" in {*absent, *arguments.without} else ["haproxy"]
         shares = (0.5,) if quick else (0.1, 0.25, 0.5)
-        yield from special.delays([*both, *more], stage, rounds, 1 if quick else 3, shares)
+        yield from special.delays([*both, *more], testbed, rounds, 1 if quick else 3, shares)
     if "idle" in wanted:
-        yield special.idle(both, stage, 2000)
+        yield special.idle(both, testbed, 2000)
     if "start" in wanted:
-        yield special.first_answer(both, stage, 5)
+        yield special.first_answer(both, testbed, 5)
 
 
 def _revision() -> str:

@@ -35,7 +35,7 @@ class Contender(Struct, frozen=True):
     command: Command
 
 
-class Stage(Struct, frozen=True):
+class Testbed(Struct, frozen=True):
     """What all contenders of a run share: directory, cores, environment, and the upstream with its port and its
     count."""
 
@@ -166,24 +166,24 @@ ALL = {
 }
 
 
-def bring_up(contender: Contender, stage: Stage) -> Server:
+def bring_up(contender: Contender, testbed: Testbed) -> Server:
     """Fill in its file and start it on the measured core. A contender that is a program of ours has no placeholders and
     runs from where it is."""
     port = free_port()
     source = FILES / contender.file
-    config = stage.directory / f"{contender.name}{source.suffix}"
+    config = testbed.directory / f"{contender.name}{source.suffix}"
     values = {
         "port": str(port),
-        "upstream": str(stage.upstream),
+        "upstream": str(testbed.upstream),
         "here": str(source.parent),
         "modules": str(machine.MODULES),
-        "dir": str(stage.directory),
+        "dir": str(testbed.directory),
         "name": contender.name,
     }
     config.write_text(filled(source.read_text(), contender.settings | values))
-    command = contender.command(contender.name, config, port, stage.upstream)
-    log = stage.directory / f"{contender.name}-access.log"
-    return start(contender.name, command, port, stage.cores.gateway, stage.directory, stage.environ, [log])
+    command = contender.command(contender.name, config, port, testbed.upstream)
+    log = testbed.directory / f"{contender.name}-access.log"
+    return start(contender.name, command, port, testbed.cores.gateway, testbed.directory, testbed.environ, [log])
 
 
 KIB, MIB = 1024, 1024 * 1024

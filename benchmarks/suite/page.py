@@ -7,7 +7,7 @@ from itertools import groupby
 from suite import plots
 from suite.plots import BarRow, DotRow
 from suite.report import Ratio, Results, bar_number, bars, per_second, ratio_text, titles_of
-from suite.rounds import Outcome, WorkloadOutcome
+from suite.rounds import ContenderOutcome, WorkloadOutcome
 from suite.special import Special, SpecialOutcome
 
 STYLE = """
@@ -231,7 +231,7 @@ def _figures(outcome: WorkloadOutcome) -> str:
     )
 
 
-def _figures_row(each: Outcome) -> str:
+def _figures_row(each: ContenderOutcome) -> str:
     figures = [f"{each.rate.median:,.0f}", *(_number(value) for value in (each.cpu.median, each.cpu.least))]
     figures += [_number(value) for value in (each.cpu.most, each.user.median, each.system.median)]
     figures += [f"{delay:,.0f}" if delay else "–" for delay in (each.p50, each.p99)]

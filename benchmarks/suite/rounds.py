@@ -8,7 +8,7 @@ from statistics import median
 from msgspec import Struct, structs
 
 from suite.contenders import ALL as CONTENDERS
-from suite.contenders import MIB, Stage, bring_up
+from suite.contenders import MIB, Testbed, bring_up
 from suite.generators import Meter, Sample
 from suite.processes import Server, stop
 from suite.workloads import Unit, Workload
@@ -37,7 +37,7 @@ class Spread(Struct, frozen=True):
     most: float
 
 
-class Outcome(Struct, frozen=True):
+class ContenderOutcome(Struct, frozen=True):
     """One contender in one workload. `p50`, `p99`: medians over its turns; `memory`: octets after the last round."""
 
     contender: str
@@ -65,7 +65,7 @@ class WorkloadOutcome(Struct, frozen=True):
     section: str
     what: str
     unit: Unit
-    contenders: list[Outcome]
+    contenders: list[ContenderOutcome]
     ratios: list[RatioOutcome]
     remarks: list[str]
 
@@ -74,21 +74,21 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
 
 
-def measure(workload: Workload, names: Sequence[str], stage: Stage, rounds: int, seconds: float) -> WorkloadOutcome:
+def measure(workload: Workload, names: Sequence[str], testbed: Testbed, rounds: int, seconds: float) -> WorkloadOutcome:
     """Start the contenders of `names`, warm each up, measure them round after round, stop them."""
     servers: dict[str, Server] = {}
     turns: dict[str, list[Turn]] = {name: [] for name in names}
     try:
         for name in names:
-            servers[name] = bring_up(CONTENDERS[name], stage)
+            servers[name] = bring_up(CONTENDERS[name], testbed)
         for number in range(-1, rounds):
             for name in _order(names, number):
-                turn = _turn(workload, servers[name], stage, 1.0 if number < 0 else seconds)
+                turn = _turn(workload, servers[name], testbed, 1.0 if number < 0 else seconds)
                 if number >= 0:
                     turns[name].append(turn)
             progress(workload.name, number + 1, rounds)
         memory = {name: server.memory() for name, server in servers.items()}
-        failed = [name for name in names if _said_traceback(stage.directory / f"{name}.err")]
+        failed = [name for name in names if _said_traceback(testbed.directory / f"{name}.err")]
     finally:
         for server in servers.values():
             stop(server.process)
@@ -110,11 +110,11 @@ def _order(names: Sequence[str], number: int) -> list[str]:
     return [*names[first:], *names[:first]]
 
 
-def _turn(workload: Workload, server: Server, stage: Stage, seconds: float) -> Turn:
+def _turn(workload: Workload, server: Server, testbed: Testbed, seconds: float) -> Turn:
     # Where tokens are used in order, continue after those that this contender has seen.
     first = server.served % workload.fresh if workload.fresh else 0
-    environ = {**stage.environ, "BENCH_FIRST": str(first)}
-    measured = workload.load.run(Meter(server, stage.counted), seconds, stage.cores.load, environ)
+    environ = {**testbed.environ, "BENCH_FIRST": str(first)}
+    measured = workload.load.run(Meter(server, testbed.counted), seconds, testbed.cores.load, environ)
     sample = measured.sample
     if workload.behind == "sink":
         # Only the upstream knows how much arrived of bodies that were not finished.
@@ -125,8 +125,8 @@ def _turn(workload: Workload, server: Server, stage: Stage, seconds: float) -> T
     return Turn(sample, units, measured.counted, measured.cpu.user * 1e6 / units, measured.cpu.system * 1e6 / units)
 
 
-def _outcome(name: str, turns: list[Turn], memory: int) -> Outcome:
-    return Outcome(
+def _outcome(name: str, turns: list[Turn], memory: int) -> ContenderOutcome:
+    return ContenderOutcome(
         name,
         CONTENDERS[name].title,
         turns,

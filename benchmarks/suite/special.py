@@ -10,7 +10,7 @@ from statistics import median
 from msgspec import Struct
 
 from suite.contenders import ALL as CONTENDERS
-from suite.contenders import Stage, bring_up
+from suite.contenders import Testbed, bring_up
 from suite.generators import Delays, Meter, Wrk, held_rate
 from suite.processes import Server, stop
 from suite.rounds import Spread, progress, spread
@@ -40,11 +40,11 @@ class SpecialOutcome(Struct, frozen=True):
     remarks: list[str] = []
 
 
-def idle(names: Sequence[str], stage: Stage, connections: int) -> SpecialOutcome:
+def idle(names: Sequence[str], testbed: Testbed, connections: int) -> SpecialOutcome:
     """Memory of the server in octets for each idle connection, after one response on it."""
     figures = []
     for name in names:
-        server = bring_up(CONTENDERS[name], stage)
+        server = bring_up(CONTENDERS[name], testbed)
         try:
             figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections)])))
         finally:
@@ -75,13 +75,13 @@ def _served(port: int) -> socket.socket:
     return client
 
 
-def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutcome:
+def first_answer(names: Sequence[str], testbed: Testbed, rounds: int) -> SpecialOutcome:
     """Milliseconds from starting the process to the first response from the upstream."""
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             began = time.monotonic()
-            server = bring_up(CONTENDERS[name], stage)
+            server = bring_up(CONTENDERS[name], testbed)
             try:
                 _served(server.port).close()
                 times[name].append((time.monotonic() - began) * 1000)
@@ -92,36 +92,38 @@ def first_answer(names: Sequence[str], stage: Stage, rounds: int) -> SpecialOutc
 
 
 def delays(
-    names: Sequence[str], stage: Stage, rounds: int, seconds: int, shares: Sequence[float]
+    names: Sequence[str], testbed: Testbed, rounds: int, seconds: int, shares: Sequence[float]
 ) -> Iterator[SpecialOutcome]:
     """Delays at these shares of the rate that nginx reaches here. The bar is for a share of one half. `names`: rawgate,
     nginx, then others."""
     servers: dict[str, Server] = {}
     try:
         for name in names:
-            servers[name] = bring_up(CONTENDERS[name], stage)
+            servers[name] = bring_up(CONTENDERS[name], testbed)
         load = Wrk("plain")
-        meters = {name: Meter(server, stage.counted) for name, server in servers.items()}
-        samples = [load.run(meters["nginx"], 1, stage.cores.load, stage.environ).sample for _ in range(5)]
+        meters = {name: Meter(server, testbed.counted) for name, server in servers.items()}
+        samples = [load.run(meters["nginx"], 1, testbed.cores.load, testbed.environ).sample for _ in range(5)]
         most = median(sample.requests / sample.seconds for sample in samples)
         for name in names:
-            load.run(meters[name], 1, stage.cores.load, stage.environ)
+            load.run(meters[name], 1, testbed.cores.load, testbed.environ)
         for share in shares:
-            found = _held(servers, stage, rounds, seconds, most * share)
+            found = _held(servers, testbed, rounds, seconds, most * share)
             yield _delays_outcome(found, most * share, share)
     finally:
         for server in servers.values():
             stop(server.process)
 
 
-def _held(servers: dict[str, Server], stage: Stage, rounds: int, seconds: int, rate: float) -> dict[str, list[Delays]]:
+def _held(
+    servers: dict[str, Server], testbed: Testbed, rounds: int, seconds: int, rate: float
+) -> dict[str, list[Delays]]:
     """Measure the contenders in turn, round after round."""
-    targets, log = stage.directory / "targets.txt", stage.directory / "h2load.log"
+    targets, log = testbed.directory / "targets.txt", testbed.directory / "h2load.log"
     found: dict[str, list[Delays]] = {name: [] for name in servers}
     for number in range(rounds):
         for name, server in servers.items():
             _write_targets(targets)
-            found[name].append(held_rate(server.port, rate, seconds, stage.cores.load, targets, log))
+            found[name].append(held_rate(server.port, rate, seconds, testbed.cores.load, targets, log))
             server.forget_logs()
         progress(f"delays at {rate:,.0f} requests per second", number + 1, rounds)
     return found

@@ -4,13 +4,13 @@ import pytest
 from suite.page import page
 from suite.plots import Scale, logarithmic_ticks
 from suite.report import Results
-from suite.rounds import Outcome, RatioOutcome, Spread, WorkloadOutcome
+from suite.rounds import ContenderOutcome, RatioOutcome, Spread, WorkloadOutcome
 from suite.special import Special, SpecialOutcome
 
 
-def _outcome(contender: str, title: str, cpu: float) -> Outcome:
+def _outcome(contender: str, title: str, cpu: float) -> ContenderOutcome:
     each = Spread(cpu, cpu - 1, cpu + 1)
-    return Outcome(contender, title, [], Spread(9000, 8000, 9500), each, each, each, 100.0, 200.0, 2**20)
+    return ContenderOutcome(contender, title, [], Spread(9000, 8000, 9500), each, each, each, 100.0, 200.0, 2**20)
 
 
 def _results(ratio: float) -> Results:

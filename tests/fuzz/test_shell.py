@@ -9,11 +9,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from harness.deeds import DEEDS, Deed
+from harness.actions import ACTIONS, Action
+from harness.in_memory_gateway import InMemoryGateway, clocked
+from harness.invariants import findings, miscounts
+from harness.messages import ANSWERS, REQUESTS
 from harness.mutation import Mutator
-from harness.scenes import ANSWERS, REQUESTS
-from harness.shell import Shell, clocked
-from harness.verdict import findings, miscounts
 
 CHANCE = st.randoms(use_true_random=False)
 
@@ -23,30 +23,30 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shell = Shell()
-        self.clock = clocked(self.shell)
+        self.gateway = InMemoryGateway()
+        self.clock = clocked(self.gateway)
 
     @initialize(fast=st.booleans(), connections=st.integers(1, 3), upstreams=st.integers(1, 2))
     def start(self, fast: bool, connections: int, upstreams: int) -> None:
-        self.shell = Shell(fast=fast, connections=connections, upstreams=upstreams)
-        self.clock = clocked(self.shell)
+        self.gateway = InMemoryGateway(fast=fast, connections=connections, upstreams=upstreams)
+        self.clock = clocked(self.gateway)
         self.clock.__enter__()
-        self.shell.connect()
+        self.gateway.connect()
 
-    @rule(deed=st.sampled_from(DEEDS), chance=CHANCE)
-    def something_happens(self, deed: Deed, chance: Random) -> None:
-        deed(self.shell, Mutator(chance))
+    @rule(action=st.sampled_from(ACTIONS), chance=CHANCE)
+    def something_happens(self, action: Action, chance: Random) -> None:
+        action(self.gateway, Mutator(chance))
 
     @invariant()
     def the_books_are_right(self) -> None:
-        assert list(miscounts(self.shell)) == []
+        assert list(miscounts(self.gateway)) == []
 
     def teardown(self) -> None:
-        if not self.shell.clients:
+        if not self.gateway.clients:
             return
         try:
-            self.shell.settle()
-            assert findings(self.shell) == []
+            self.gateway.settle()
+            assert findings(self.gateway) == []
         finally:
             self.clock.__exit__(None, None, None)
 
@@ -55,30 +55,30 @@ def test_anything_in_any_order() -> None:
     run_state_machine_as_test(AnyOrder, settings=settings(max_examples=150, stateful_step_count=50))
 
 
-# ── the judge ──
+# ── the check ──
 
 
-def served() -> Shell:
+def served() -> InMemoryGateway:
     """One request, answered."""
-    shell = Shell()
-    with clocked(shell):
-        client = shell.connect()
+    gateway = InMemoryGateway()
+    with clocked(gateway):
+        client = gateway.connect()
         client.outbox = REQUESTS[4]
         client.advance(1000)
-        upstream = shell.dialed(shell.dials[0])
+        upstream = gateway.dialed(gateway.dials[0])
         upstream.outbox = ANSWERS[0]
         upstream.advance(1000)
-        shell.settle()
-    return shell
+        gateway.settle()
+    return gateway
 
 
 def test_the_judge_lets_what_is_right_pass() -> None:
-    shell = served()
-    assert len(shell.records) == 1
-    assert findings(shell) == []
+    gateway = served()
+    assert len(gateway.records) == 1
+    assert findings(gateway) == []
 
 
-GHOST = b"GET /smuggled HTTP/1.1\r\nHost: stage\r\nX-Request-Id: ghost\r\n\r\n"
+GHOST = b"GET /smuggled HTTP/1.1\r\nHost: service\r\nX-Request-Id: ghost\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ GHOST = b"GET /smuggled HTTP/1.1\r\nHost: stage\r\nX-Request-Id: ghost\r\n\r\n"
 )
 def test_the_judge_finds(up: tuple[bytes, bytes], down: tuple[bytes, bytes], finding: str) -> None:
     """What did not happen: octets that were sent, with something put in place of something else."""
-    shell = served()
-    for end, (what, instead) in (shell.upstreams[0], up), (shell.clients[0], down):
+    gateway = served()
+    for end, (what, instead) in (gateway.upstreams[0], up), (gateway.clients[0], down):
         end.sent = end.sent.replace(what, instead, 1) if what else end.sent + instead
-    assert any(finding in found for found in findings(shell)), findings(shell)
+    assert any(finding in found for found in findings(gateway)), findings(gateway)
 
 
 def test_the_judge_finds_what_is_left() -> None:
-    shell = Shell()
-    with clocked(shell):
-        shell.connect()
-        assert any("left open" in found for found in findings(shell))
+    gateway = InMemoryGateway()
+    with clocked(gateway):
+        gateway.connect()
+        assert any("left open" in found for found in findings(gateway))

@@ -1,7 +1,7 @@
 """Whatever octets a client or an upstream sends, in whatever pieces: nobody is smuggled anything.
 
-The whole gateway runs in memory (`harness.shell`); what it sent to either side is read by the strict reader and held
-against the log (`harness.verdict`).
+The whole gateway runs in memory (`harness.in_memory_gateway`). The strict reader reads what it sent to either side, and
+`harness.invariants` compares that with the log.
 """
 
 from random import Random
@@ -9,9 +9,9 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.in_memory_gateway import End, InMemoryGateway, clocked, recorded
+from harness.invariants import findings
 from harness.mutation import Mutator
-from harness.shell import End, Shell, clocked, recorded
-from harness.verdict import findings
 from rawgate.relay.phases import AWAITING
 
 CHANCE = st.randoms(use_true_random=False)
@@ -22,12 +22,12 @@ GET, POST = (
 )
 
 
-def answer_all(shell: Shell) -> None:
+def answer_all(gateway: InMemoryGateway) -> None:
     """Connections come at once, and each whole request gets its answer at once."""
     while True:
-        for dial in list(shell.dials):
-            shell.dialed(dial)
-        waiting = [end for end in shell.upstreams if waits(end)]
+        for dial in list(gateway.dials):
+            gateway.dialed(dial)
+        waiting = [end for end in gateway.upstreams if waits(end)]
         if not waiting:
             return
         for end in waiting:
@@ -45,17 +45,17 @@ def waits(end: End) -> bool:
 def test_from_clients(chance: Random, fast: bool) -> None:
     mutator = Mutator(chance)
     octets = b"".join(mutator.request() for _ in range(mutator.number(1, 4)))
-    with clocked(Shell(fast=fast)) as shell:
-        client = shell.connect()
+    with clocked(InMemoryGateway(fast=fast)) as gateway:
+        client = gateway.connect()
         for portion in mutator.portions(octets):
             client.outbox = portion
             client.advance(len(portion))
-            answer_all(shell)
+            answer_all(gateway)
         if mutator.chance(0.5):
             client.finish()
-        answer_all(shell)
-        shell.settle()
-        assert findings(shell) == []
+        answer_all(gateway)
+        gateway.settle()
+        assert findings(gateway) == []
 
 
 @settings(max_examples=400)
@@ -63,11 +63,11 @@ def test_from_clients(chance: Random, fast: bool) -> None:
 def test_from_upstreams(chance: Random, fast: bool, request: bytes) -> None:
     mutator = Mutator(chance)
     octets = b"".join(mutator.response() for _ in range(mutator.number(1, 3)))
-    with clocked(Shell(fast=fast)) as shell:
-        client = shell.connect()
+    with clocked(InMemoryGateway(fast=fast)) as gateway:
+        client = gateway.connect()
         client.outbox = request
         client.advance(len(request))
-        end = shell.dialed(shell.dials[0])
+        end = gateway.dialed(gateway.dials[0])
         for portion in mutator.portions(octets):
             end.outbox = portion
             end.advance(len(portion))
@@ -76,6 +76,6 @@ def test_from_upstreams(chance: Random, fast: bool, request: bytes) -> None:
         # The next one must not get anything of this.
         client.outbox = GET
         client.advance(len(GET))
-        answer_all(shell)
-        shell.settle()
-        assert findings(shell) == []
+        answer_all(gateway)
+        gateway.settle()
+        assert findings(gateway) == []

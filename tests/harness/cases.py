@@ -247,7 +247,7 @@ def _leave(sock: socket.socket, stream: Stream, run: Run) -> None:
 # ── the upstream ──
 
 
-class Stage:
+class CaseUpstream:
     """The upstream, which all runs share."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Client connections that hold each change of their state against the table; the clocks of `net`, in a test's hand."""
+"""Client connections that check each change of their state against the table; clocks of `net` that a test moves."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -49,7 +49,7 @@ class CheckedConnection(ClientConnection):
 
 @contextmanager
 def clocked_by(clock: Callable[[], float], wall: Callable[[], float] | None = None) -> Iterator[None]:
-    """What `net` takes for the time is what these say; wall: the time of day, if it differs."""
+    """Let `net` read its time from `clock`. `wall`: the time of day, if it is another function."""
     with ExitStack() as stack:
         for module in (client, dialing, replies, timer, upstream):
             stack.enter_context(mock.patch.object(module, "monotonic", clock))

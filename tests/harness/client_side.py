@@ -1,4 +1,4 @@
-"""The client's side of the shell, driven by hand: octets, losses and passing time, without sockets or a real clock.
+"""The client's side of `net`, driven by hand: octets, losses and passing time, without sockets or a real clock.
 
 Exchange, pool and wire are the real ones. `decide` is made up: it looks at the path. The upstreams are fakes.
 """
@@ -71,7 +71,7 @@ class Waiting(Pending):
         self.ready.pop()()
 
 
-class World:
+class ClientSide:
     """All client connections, one pool, and clients that connect to it."""
 
     def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
@@ -158,20 +158,20 @@ TERMS = RouteOptions("a-route", "users", None, 10_000)
 class Client:
     """One client connection."""
 
-    def __init__(self, world: World, address: str) -> None:
-        self.world = world
-        self.protocol = CheckedConnection(world.connections)
-        self.transport = FakeTransport(world.loop, self.protocol, (address, 5000))
+    def __init__(self, side: ClientSide, address: str) -> None:
+        self.side = side
+        self.protocol = CheckedConnection(side.connections)
+        self.transport = FakeTransport(side.loop, self.protocol, (address, 5000))
 
     def send(self, data: bytes) -> "Client":
         self.transport.receives(data)
-        self.world.loop.run()
+        self.side.loop.run()
         return self
 
     def answer(self, data: bytes = OK) -> None:
         """The upstream that serves this client sends this."""
-        self.world.exchange.upstream_data(data, self.world.loop.now)
-        self.world.loop.run()
+        self.side.exchange.upstream_data(data, self.side.loop.now)
+        self.side.loop.run()
 
     def get(self, path: bytes = b"/x", *fields: bytes) -> "Client":
         return self.send(request(b"GET", path, *fields))

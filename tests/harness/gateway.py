@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import IO, Any
 
-Line = dict[str, Any]
+LogLine = dict[str, Any]
 """One line of the access log."""
 
 PATIENCE = 20.0
@@ -47,7 +47,7 @@ class Gateway:
 
     def __init__(self, config: Path, env: Mapping[str, str], descriptors: int = 0) -> None:
         self.said: list[str] = []
-        self.log: list[Line] = []
+        self.log: list[LogLine] = []
         self.addresses: list[tuple[str, int] | tuple[str, str]] = []
         self._news = Condition()
         self._open = 2
@@ -117,16 +117,16 @@ class Gateway:
         """Wait for a line on stderr that contains `text`, and return the first one."""
         return str(self.wait(lambda: next((line for line in self.said if text in line), None), f"{text!r} on stderr"))
 
-    def line(self, **fields: Any) -> Line:
+    def line(self, **fields: Any) -> LogLine:
         """Wait for a log line with these fields, and return the first one: `gateway.line(path="/a", reason="ok")`."""
-        line: Line = self.wait(lambda: next(iter(self.lines(**fields)), None), f"a log line with {fields}")
+        line: LogLine = self.wait(lambda: next(iter(self.lines(**fields)), None), f"a log line with {fields}")
         return line
 
-    def lines(self, **fields: Any) -> list[Line]:
+    def lines(self, **fields: Any) -> list[LogLine]:
         """The log lines so far that have these fields."""
         return [line for line in self.log if all(line.get(name) == value for name, value in fields.items())]
 
-    def wait_lines(self, count: int, **fields: Any) -> list[Line]:
+    def wait_lines(self, count: int, **fields: Any) -> list[LogLine]:
         """Wait for `count` log lines with these fields, and return them."""
         self.wait(lambda: len(self.lines(**fields)) >= count, f"{count} log lines with {fields}")
         return self.lines(**fields)
@@ -149,7 +149,7 @@ class Gateway:
             thread.join(patience)
         assert found == status, f"exit status {found}; stderr: {self.said[-30:]}"
 
-    def stop(self, status: int = 0) -> list[Line]:
+    def stop(self, status: int = 0) -> list[LogLine]:
         """Send SIGTERM and wait for the end. Returns the whole log."""
         self.signal()
         self.wait_end(status)

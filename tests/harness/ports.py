@@ -1,4 +1,4 @@
-"""Fakes of the relay's ports: they write down what they are told."""
+"""Fakes of the relay's ports, which record how they are called."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""What the tests of `net` ask for: the client's side of the shell, with the clocks of `net` in its hand."""
+"""Fixtures for the tests of `net`: its client's side, whose clocks a test moves."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 
 from harness.checked import clocked_by
-from harness.client_side import HEAD_TIMEOUT, KEEP_ALIVE, World
+from harness.client_side import HEAD_TIMEOUT, KEEP_ALIVE, ClientSide
 from rawgate.net.generation import ListenerOptions
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., World]]:
+def make() -> Iterator[Callable[..., ClientSide]]:
     with ExitStack() as stack:
 
-        def make(options: ListenerOptions | None = None, **upstream: Any) -> World:
-            world = World(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
-            stack.enter_context(clocked_by(world.loop.clock))
-            return world
+        def make(options: ListenerOptions | None = None, **upstream: Any) -> ClientSide:
+            side = ClientSide(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
+            stack.enter_context(clocked_by(side.loop.clock))
+            return side
 
         yield make
 
 
 @pytest.fixture
-def world(make: Callable[..., World]) -> World:
+def side(make: Callable[..., ClientSide]) -> ClientSide:
     return make()

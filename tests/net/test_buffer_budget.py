@@ -19,7 +19,7 @@ class Holder:
         self.book.account(self, 0)
 
 
-class World:
+class Holders:
     def __init__(self, limit: int, holders: int) -> None:
         self.loop = FakeLoop()
         self.book = BufferBudget(limit, self.loop.call_soon)
@@ -33,7 +33,7 @@ class World:
 
 
 def test_the_sum_is_that_of_what_was_entered_last() -> None:
-    w = World(100, 2)
+    w = Holders(100, 2)
     w.account(30, 40)
     w.account(50, 0)
     assert (w.book.total, w.book.peak) == (50, 90)
@@ -42,13 +42,13 @@ def test_the_sum_is_that_of_what_was_entered_last() -> None:
 
 
 def test_nobody_goes_while_it_is_not_too_much() -> None:
-    w = World(100, 2)
+    w = Holders(100, 2)
     w.account(60, 40)
     assert w.gone == []
 
 
 def test_those_that_hold_most_go_until_it_is_well_below() -> None:
-    w = World(160, 5)
+    w = Holders(160, 5)
     w.account(10, 50, 30, 50, 40)
     assert w.gone == [w.holders[1]]
     assert w.book.total == 130 <= 160 * WELL_BELOW
@@ -60,7 +60,7 @@ def test_those_that_hold_most_go_until_it_is_well_below() -> None:
 
 
 def test_nobody_goes_in_the_middle_of_what_it_does() -> None:
-    w = World(100, 1)
+    w = Holders(100, 1)
     w.book.account(w.holders[0], 101)
     assert w.gone == []
     w.loop.run()
@@ -68,7 +68,7 @@ def test_nobody_goes_in_the_middle_of_what_it_does() -> None:
 
 
 def test_who_has_let_go_in_time_stays() -> None:
-    w = World(100, 2)
+    w = Holders(100, 2)
     w.book.account(w.holders[0], 101)
     w.book.account(w.holders[0], 20)
     w.loop.run()
@@ -77,7 +77,7 @@ def test_who_has_let_go_in_time_stays() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60)), max_size=40))
 def test_it_is_never_too_much_after_a_turn_of_the_loop(entries: list[tuple[int, int]]) -> None:
-    w = World(100, 5)
+    w = Holders(100, 5)
     held = [0] * 5
     for number, octets in entries:
         w.book.account(w.holders[number], octets)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.shell import LARGE, End, Shell, clocked
+from harness.in_memory_gateway import LARGE, End, InMemoryGateway, clocked
 from rawgate.net.buffered_reading import BUFFER_OCTETS, BufferedReading
 
 BODY = bytes(range(256)) * 8
@@ -21,11 +21,11 @@ def test_the_bodies_here_are_large() -> None:
 
 @pytest.mark.parametrize("step", [1, 100, 701, 5000])
 def test_a_body_goes_up_whole_and_the_next_request_is_read_as_usual(step: int) -> None:
-    with clocked(Shell(fast=True)) as shell:
-        client = shell.connect()
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
         client.outbox = HEAD + BODY + NEXT
         client.advance(len(HEAD))
-        upstream = shell.dialed(shell.dials[0], stalled=False)
+        upstream = gateway.dialed(gateway.dials[0], stalled=False)
         assert reads_into_the_shared_buffer(client)
         while client.outbox:
             client.advance(step)
@@ -38,12 +38,12 @@ def test_a_body_goes_up_whole_and_the_next_request_is_read_as_usual(step: int) -
 
 def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:
     """The buffer is renewed, so the next octets do not come over those that still wait to be sent."""
-    with clocked(Shell(fast=True)) as shell:
-        client = shell.connect()
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
         client.outbox = HEAD + BODY
         client.advance(len(HEAD))
-        shell.dialed(shell.dials[0], stalled=True)
-        first = shell.connections.shared_buffer.view
+        gateway.dialed(gateway.dials[0], stalled=True)
+        first = gateway.connections.shared_buffer.view
         client.advance(900)
-        assert shell.connections.shared_buffer.view is not first
+        assert gateway.connections.shared_buffer.view is not first
         assert bytes(first[:900]) == BODY[:900]

@@ -14,7 +14,7 @@ from harness.client_side import (
     RESPONSE_TIMEOUT,
     SEND_TIMEOUT,
     WAIT,
-    World,
+    ClientSide,
     request,
 )
 from harness.fake_loop import FakeTransport
@@ -29,23 +29,23 @@ from rawgate.net.transports import HIGH_WATER, LOW_WATER
 from rawgate.observe.access_log import Record
 from rawgate.relay.flow import Flow
 
-Make = Callable[..., World]
+Make = Callable[..., ClientSide]
 
 
 # ── one request after the other ──
 
 
-def test_a_request_is_relayed_and_logged(world: World) -> None:
-    client = world.client().get(b"/x?q")
-    world.loop.now += 1
-    upstream = world.upstream()
+def test_a_request_is_relayed_and_logged(side: ClientSide) -> None:
+    client = side.client().get(b"/x?q")
+    side.loop.now += 1
+    upstream = side.upstream()
     assert upstream.sent == b"GET /x?q HTTP/1.1\r\nHost: a\r\n\r\n"
-    world.loop.now += 2
+    side.loop.now += 2
     client.answer(OK[:-1])
-    world.loop.now += 1.5
+    side.loop.now += 1.5
     client.answer(OK[-1:])
     assert client.transport.sent == OK
-    assert world.log.kept == [
+    assert side.log.kept == [
         Alike(
             Record(
                 wall=1000.0,
@@ -72,59 +72,59 @@ def test_a_request_is_relayed_and_logged(world: World) -> None:
     ]
 
 
-def test_the_next_request_on_the_connection_is_served(world: World) -> None:
-    client = world.client()
+def test_the_next_request_on_the_connection_is_served(side: ClientSide) -> None:
+    client = side.client()
     for _ in range(3):
         client.get()
-        if world.dials:
-            world.upstream()
+        if side.dials:
+            side.upstream()
         client.answer()
     assert client.transport.sent == OK * 3
-    assert len(world.upstreams) == 1
-    assert world.logged("status") == [(200,)] * 3
+    assert len(side.upstreams) == 1
+    assert side.logged("status") == [(200,)] * 3
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_pipelined_requests_are_answered_in_order_however_they_arrive(world: World, size: int) -> None:
+def test_pipelined_requests_are_answered_in_order_however_they_arrive(side: ClientSide, size: int) -> None:
     octets = request(b"GET", b"/1") + request(b"GET", b"/own") + request(b"GET", b"/2")
-    client = world.client()
+    client = side.client()
     for at in range(0, len(octets), size):
         client.send(octets[at : at + size])
-    world.upstream()
+    side.upstream()
     assert client.statuses == []
     client.answer()
     client.answer()
     assert client.statuses == [200, 404, 200]
-    assert world.logged("target") == [(b"/1",), (b"/own",), (b"/2",)]
+    assert side.logged("target") == [(b"/1",), (b"/own",), (b"/2",)]
 
 
-def test_a_client_that_sends_too_far_ahead_waits_until_its_requests_are_served(world: World) -> None:
-    client = world.client()
+def test_a_client_that_sends_too_far_ahead_is_paused(side: ClientSide) -> None:
+    client = side.client()
     count = 3 * HEAD_LIMIT // len(request(b"GET", b"/x"))
     for _ in range(count):
         client.get()
     assert not client.transport.reading
-    world.upstream()
+    side.upstream()
     for _ in range(count):
         client.answer()
     assert client.statuses == [200] * count
     assert client.transport.is_reading()
 
 
-def test_a_client_that_sends_ahead_and_resets_is_noticed_while_it_is_served(world: World) -> None:
+def test_a_reset_is_noticed_behind_octets_that_were_sent_ahead(side: ClientSide) -> None:
     """What it sent ahead is held and reading goes on, since a reset is not seen while it is paused."""
-    client = world.client().get()
-    upstream = world.upstream()
+    client = side.client().get()
+    upstream = side.upstream()
     client.get()
     assert client.transport.reading
     client.transport.breaks()
     assert upstream.was_reset
-    assert world.logged("status", "reason") == [(499, "client_gone")]
+    assert side.logged("status", "reason") == [(499, "client_gone")]
 
 
-def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(world: World) -> None:
+def test_a_client_that_never_reads_is_not_read_from(side: ClientSide) -> None:
     """Own replies cost nothing but the memory for them."""
-    client = world.client().get(b"/own")
+    client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
     client.get(b"/own")
     served = client.statuses
@@ -133,51 +133,51 @@ def test_a_client_that_asks_and_never_reads_is_not_asked_what_else_it_wants(worl
     assert (served, client.statuses) == ([404, 404], [404, 404])
     assert not client.transport.reading
     client.transport.takes()
-    world.loop.run()
+    side.loop.run()
     assert client.statuses == [404] * 102
     assert client.transport.is_reading()
 
 
-def test_what_is_held_is_in_the_book_until_it_is_let_go(world: World) -> None:
-    buffers = world.connections.buffers
-    client = world.client().get(b"/own")
+def test_what_is_held_is_in_the_book_until_it_is_let_go(side: ClientSide) -> None:
+    buffers = side.connections.buffers
+    client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
     assert buffers.total == 100_000
     client.send(request(b"GET", b"/own") * 1000)
     assert buffers.total > 120_000
     assert not client.transport.reading, "at once: its answers are not taken"
     client.transport.takes()
-    world.loop.run()
+    side.loop.run()
     assert (buffers.total, client.transport.reading) == (0, True)
 
 
-def test_an_ordinary_request_is_in_no_book(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
-    world.upstream()
+def test_an_ordinary_request_is_in_no_book(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    side.upstream()
     client.send(b"llo" + request(b"GET", b"/own"))
     client.answer()
-    assert world.connections.buffers.peak == 0
+    assert side.connections.buffers.peak == 0
 
 
-def test_what_the_upstream_does_not_take_is_its_clients(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 500") + b"he")
-    upstream = world.upstream()
+def test_what_the_upstream_does_not_take_is_its_clients(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 500") + b"he")
+    upstream = side.upstream()
     upstream.backlog = 70_000
-    world.exchange.upstream_is_full(world.loop.now)
-    assert world.connections.buffers.total == 70_000
+    side.exchange.upstream_is_full(side.loop.now)
+    assert side.connections.buffers.total == 70_000
     upstream.backlog = 0
-    world.exchange.upstream_has_room(world.loop.now)
-    assert world.connections.buffers.total == 0
+    side.exchange.upstream_has_room(side.loop.now)
+    assert side.connections.buffers.total == 0
     assert not client.transport.lost
 
 
 @pytest.mark.parametrize("state", ["full", "relayed", "pending", "closing"])
-def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make: Make, state: str) -> None:
-    world = make(ListenerOptions(buffers=50_000))
+def test_a_client_that_holds_too_much_is_reset_and_logged(make: Make, state: str) -> None:
+    side = make(ListenerOptions(buffers=50_000))
     path = {"relayed": b"/x", "pending": b"/wait"}.get(state, b"/own")
-    client = world.client().get(path)
+    client = side.client().get(path)
     if state == "relayed":
-        world.upstream()
+        side.upstream()
         client.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
     if state == "pending":
         client.send(bytes(51_000))
@@ -185,83 +185,83 @@ def test_who_holds_too_much_is_reset_and_an_unfinished_request_has_its_line(make
         client.transport.falls_behind(51_000)
     if state == "closing":
         client.protocol.close()
-    world.loop.run()
+    side.loop.run()
     assert client.transport.was_reset
-    assert world.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
-    assert len(world.log.kept) == 1
-    assert ("gateway.limits.buffers" in world.log.kept[0].detail) is (path != b"/own")
-    assert world.connections.buffers.total == 0
-    assert world.pool.leased == 0
+    assert side.logged("status", "reason")[-1] == ((404, "no_route") if path == b"/own" else (499, "client_gone"))
+    assert len(side.log.kept) == 1
+    assert ("gateway.limits.buffers" in side.log.kept[0].detail) is (path != b"/own")
+    assert side.connections.buffers.total == 0
+    assert side.pool.leased == 0
 
 
 def test_small_portions_are_found_when_there_are_many(make: Make) -> None:
-    world = make(ListenerOptions(buffers=100_000))
-    clients = [world.client().get(b"/own") for _ in range(3)]
+    side = make(ListenerOptions(buffers=100_000))
+    clients = [side.client().get(b"/own") for _ in range(3)]
     for client in clients:
         client.transport.backlog = 40_000  # not enough to be told
-    world.connections.tidy()
-    world.loop.run()
+    side.connections.tidy()
+    side.loop.run()
     assert [client.transport.was_reset for client in clients].count(True) == 1
 
 
 @pytest.mark.parametrize("progress", [False, True])
-def test_a_client_that_takes_nothing_of_the_own_replies_is_reset(world: World, progress: bool) -> None:
-    client = world.client().get(b"/own")
+def test_a_client_that_takes_nothing_of_the_own_replies_is_reset(side: ClientSide, progress: bool) -> None:
+    client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
     client.get(b"/own")
-    world.loop.passes(SEND_TIMEOUT - 1)
+    side.loop.passes(SEND_TIMEOUT - 1)
     client.transport.backlog -= progress * ENOUGH
-    world.loop.passes(1)
+    side.loop.passes(1)
     assert client.transport.lost is not progress
-    world.loop.passes(SEND_TIMEOUT)
+    side.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
 
 
 @pytest.mark.parametrize("state", ["full", "closing"])
-def test_a_client_that_takes_next_to_nothing_of_the_own_replies_is_reset(world: World, state: str) -> None:
-    client = world.client().get(b"/own")
+def test_a_client_that_takes_next_to_nothing_of_the_own_replies_is_reset(side: ClientSide, state: str) -> None:
+    client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
     if state == "full":
         client.get(b"/own")
     else:
         client.protocol.close()
     client.transport.backlog -= ENOUGH - 1
-    world.loop.passes(SEND_TIMEOUT)
+    side.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
 
 
-def test_the_body_goes_up_and_what_follows_it_is_the_next_request(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
-    upstream = world.upstream()
+def test_the_body_goes_up_and_what_follows_it_is_the_next_request(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    upstream = side.upstream()
     client.send(b"llo" + request(b"GET", b"/own"))
     assert upstream.sent.endswith(b"\r\n\r\nhello")
     client.answer()
     assert client.statuses == [200, 404]
-    assert world.logged("bytes_in", "bytes_out", "status")[0] == (5, 2, 200)
+    assert side.logged("bytes_in", "bytes_out", "status")[0] == (5, 2, 200)
 
 
-def test_a_body_that_comes_before_its_upstream_is_held_only_up_to_the_limit(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 4096"))
+def test_a_body_without_an_upstream_is_held_up_to_the_limit(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 4096"))
     for _ in range(4):
         client.send(bytes(1024))
     assert not client.transport.reading
-    upstream = world.upstream()
-    world.loop.run()
+    upstream = side.upstream()
+    side.loop.run()
     assert upstream.sent.endswith(b"\r\n\r\n" + bytes(4096))
     assert client.transport.is_reading()
 
 
-def test_a_slow_upstream_pauses_the_client(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 8192"))
-    upstream = world.upstream()
-    exchange = world.exchange
-    exchange.upstream_is_full(world.loop.now)
+def test_a_slow_upstream_pauses_the_client(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 8192"))
+    upstream = side.upstream()
+    exchange = side.exchange
+    exchange.upstream_is_full(side.loop.now)
     for _ in range(8):
         client.send(bytes(1024))
     sent = len(upstream.sent)
     assert not client.transport.reading
-    exchange.upstream_has_room(world.loop.now)
-    world.loop.run()
+    exchange.upstream_has_room(side.loop.now)
+    side.loop.run()
     assert len(upstream.sent) == sent + 8192
 
 
@@ -274,42 +274,42 @@ class Full(FakeUpstream):
         self.owner.upstream_is_full(0.0)
 
 
-def test_an_upstream_that_is_full_of_the_head_gets_no_body_yet(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
-    upstream = world.upstream(Full(world.pool.endpoints.all[0]))
+def test_an_upstream_that_is_full_of_the_head_gets_no_body_yet(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    upstream = side.upstream(Full(side.pool.endpoints.all[0]))
     client.send(b"llo")
     assert upstream.sent.endswith(b"\r\n\r\n")
-    world.exchange.upstream_has_room(world.loop.now)
-    world.loop.run()
+    side.exchange.upstream_has_room(side.loop.now)
+    side.loop.run()
     assert upstream.sent.endswith(b"\r\n\r\nhello")
 
 
-def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(world: World) -> None:
-    client = world.client().get()
-    upstream = world.upstream()
+def test_a_slow_client_pauses_the_upstream_and_the_log_line_waits_for_it(side: ClientSide) -> None:
+    client = side.client().get()
+    upstream = side.upstream()
     client.transport.falls_behind(100_000)
     assert upstream.paused
     client.answer()
-    assert world.log.kept == []
-    world.loop.now += 4
+    assert side.log.kept == []
+    side.loop.now += 4
     client.transport.takes()
-    assert world.logged("duration", "leased_at", "ended_at", "reason") == [(4.0, 1000.0, 1000.0, "ok")]
+    assert side.logged("duration", "leased_at", "ended_at", "reason") == [(4.0, 1000.0, 1000.0, "ok")]
 
 
-def test_a_reset_is_noticed_while_a_request_is_answered(world: World) -> None:
-    client = world.client().get()
-    upstream = world.upstream()
-    world.loop.now += 2
+def test_a_reset_is_noticed_while_a_request_is_answered(side: ClientSide) -> None:
+    client = side.client().get()
+    upstream = side.upstream()
+    side.loop.now += 2
     client.transport.breaks()
     assert upstream.was_reset
-    assert world.pool.size == 0
-    assert world.logged("status", "reason", "duration", "ended_at") == [(499, "client_gone", 2.0, 1002.0)]
-    assert not world.connections.open
+    assert side.pool.size == 0
+    assert side.logged("status", "reason", "duration", "ended_at") == [(499, "client_gone", 2.0, 1002.0)]
+    assert not side.connections.open
 
 
-def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
-    client = world.client().get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
-    upstream = world.upstream()
+def test_a_tunnel_passes_octets_and_half_closes_both_ways(side: ClientSide) -> None:
+    client = side.client().get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
+    upstream = side.upstream()
     client.answer(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello")
     assert client.transport.sent.endswith(b"\r\n\r\nhello")
     client.send(b"ping")
@@ -317,65 +317,65 @@ def test_a_tunnel_passes_octets_and_half_closes_both_ways(world: World) -> None:
     client.send(b"")
     assert upstream.eof_sent
     client.answer(b"more")
-    world.exchange.upstream_eof(world.loop.now)
-    world.loop.run()
+    side.exchange.upstream_eof(side.loop.now)
+    side.loop.run()
     assert client.transport.sent.endswith(b"hellomore")
     assert client.transport.was_closed
-    assert world.logged("status", "bytes_in", "bytes_out", "reason") == [(101, 4, 9, "ok")]
+    assert side.logged("status", "bytes_in", "bytes_out", "reason") == [(101, 4, 9, "ok")]
 
 
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_tunnel_ends_as_a_whole_where_a_client_connection_cannot_half_close(world: World, taken: bool) -> None:
+def test_a_client_that_cannot_half_close_ends_the_whole_tunnel(side: ClientSide, taken: bool) -> None:
     """So it is with TLS: what came from the upstream is sent, then the connection is closed."""
-    client = world.client()
+    client = side.client()
     client.transport.half_closes = False
     client.get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
-    upstream = world.upstream()
+    upstream = side.upstream()
     client.answer(SWITCHED + b"hello")
     client.transport.falls_behind(100)
-    world.exchange.upstream_eof(world.loop.now)
-    assert world.log.kept == []
+    side.exchange.upstream_eof(side.loop.now)
+    assert side.log.kept == []
     client.send(b"too late")
     if taken:
         client.transport.takes()
     else:
         client.transport._end(ConnectionResetError())  # noqa: SLF001 - nothing is read, but a write may fail
-    world.loop.run()
+    side.loop.run()
     assert client.transport.lost
     assert client.transport.sent.endswith(b"hello")
     assert b"too late" not in upstream.sent
-    assert world.logged("status", "reason") == [(101, "ok" if taken else "client_gone")]
-    assert world.pool.size == 0
-    assert world.loop.timers == []
+    assert side.logged("status", "reason") == [(101, "ok" if taken else "client_gone")]
+    assert side.pool.size == 0
+    assert side.loop.timers == []
 
 
-def test_a_client_that_takes_nothing_of_a_tunnel_that_cannot_half_close_is_reset(make: Make) -> None:
-    world = make(tunnel_idle=60.0)
-    client = world.client()
+def test_a_stalled_client_of_a_tunnel_that_cannot_half_close_is_reset(make: Make) -> None:
+    side = make(tunnel_idle=60.0)
+    client = side.client()
     client.transport.half_closes = False
     client.get(b"/x", b"Connection: upgrade", b"Upgrade: echo")
-    world.upstream()
+    side.upstream()
     client.answer(SWITCHED)
     client.transport.falls_behind(100)
-    world.exchange.upstream_eof(world.loop.now)
-    world.loop.passes(100)
+    side.exchange.upstream_eof(side.loop.now)
+    side.loop.passes(100)
     assert client.transport.was_reset
-    assert world.pool.size == 0
-    assert world.logged("reason") == [("tunnel_idle",)]
+    assert side.pool.size == 0
+    assert side.logged("reason") == [("tunnel_idle",)]
 
 
-def test_a_cut_sends_what_came_and_then_ends(world: World) -> None:
-    client = world.client().get()
-    world.upstream()
+def test_a_cut_sends_what_came_and_then_ends(side: ClientSide) -> None:
+    client = side.client().get()
+    side.upstream()
     client.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf")
-    world.exchange.upstream_lost(world.loop.now)
-    world.loop.run()
+    side.exchange.upstream_lost(side.loop.now)
+    side.loop.run()
     assert client.transport.was_closed
     assert client.transport.sent.endswith(b"half")
-    assert world.logged("status", "reason") == [(200, "upstream_cut")]
+    assert side.logged("status", "reason") == [(200, "upstream_cut")]
 
 
 # ── FIN ──
@@ -394,47 +394,47 @@ def test_a_cut_sends_what_came_and_then_ends(world: World) -> None:
     ids=["nothing", "an empty line", "half a head", "a request", "two requests", "one and a half"],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["with the octets", "after them"])
-def test_what_came_before_fin_is_answered(world: World, octets: bytes, statuses: list[int], together: bool) -> None:
-    client = world.client()
+def test_what_came_before_fin_is_answered(side: ClientSide, octets: bytes, statuses: list[int], together: bool) -> None:
+    client = side.client()
     if octets:
         client.transport.receives(octets)
     if not together:
-        world.loop.run()
+        side.loop.run()
     client.send(b"")
     assert client.statuses == statuses
     assert client.transport.was_closed
 
 
 def test_the_answer_of_a_half_closed_client_is_still_relayed(make: Make) -> None:
-    world = make(half_close=True)
-    client = world.client().get().send(b"")
-    world.upstream()
+    side = make(half_close=True)
+    client = side.client().get().send(b"")
+    side.upstream()
     client.answer()
     assert client.transport.sent == OK
     assert client.transport.was_closed
-    assert world.logged("reason") == [("ok",)]
+    assert side.logged("reason") == [("ok",)]
 
 
 @pytest.mark.parametrize("dialed", ["before", "after"])
 def test_fin_in_a_body_is_a_loss(make: Make, dialed: str) -> None:
-    world = make(half_close=True)
-    client = world.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
+    side = make(half_close=True)
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 5") + b"he")
     if dialed == "before":
-        world.upstream()
+        side.upstream()
     client.send(b"")
     if dialed == "after":
-        world.upstream()
-        world.loop.run()
-    assert world.upstreams[0].was_reset
+        side.upstream()
+        side.loop.run()
+    assert side.upstreams[0].was_reset
     assert client.statuses == []
     assert client.transport.was_closed
-    assert world.logged("reason", "status") == [("client_gone", 499)]
+    assert side.logged("reason", "status") == [("client_gone", 499)]
 
 
 def test_fin_behind_held_requests_waits_its_turn(make: Make) -> None:
-    world = make(half_close=True)
-    client = world.client().get(b"/1").get(b"/2").send(b"")
-    world.upstream()
+    side = make(half_close=True)
+    client = side.client().get(b"/1").get(b"/2").send(b"")
+    side.upstream()
     client.answer()
     client.answer()
     assert client.statuses == [200, 200]
@@ -443,67 +443,67 @@ def test_fin_behind_held_requests_waits_its_turn(make: Make) -> None:
 
 @pytest.mark.parametrize("dialed", [False, True])
 @pytest.mark.parametrize("body", [0, 5])
-def test_fin_while_a_request_is_served_gives_it_up(world: World, body: int, dialed: bool) -> None:
+def test_fin_while_a_request_is_served_gives_it_up(side: ClientSide, body: int, dialed: bool) -> None:
     fields = [b"Content-Length: 5"] if body else []
-    client = world.client().send(request(b"POST", b"/1", *fields) + bytes(body))
+    client = side.client().send(request(b"POST", b"/1", *fields) + bytes(body))
     if dialed:
-        world.upstream()
+        side.upstream()
     client.send(b"")
-    world.loop.run()
+    side.loop.run()
     assert client.statuses == []
     assert client.transport.was_closed
-    assert [upstream.was_reset for upstream in world.upstreams] == [True] * dialed
-    assert world.logged("reason", "status") == [("client_gone", 499)]
+    assert [upstream.was_reset for upstream in side.upstreams] == [True] * dialed
+    assert side.logged("reason", "status") == [("client_gone", 499)]
 
 
-def test_fin_while_a_decision_is_waited_for_gives_it_up(world: World) -> None:
-    client = world.client().get(b"/wait").send(b"")
+def test_fin_while_a_decision_is_waited_for_gives_it_up(side: ClientSide) -> None:
+    client = side.client().get(b"/wait").send(b"")
     assert client.transport.was_closed
-    assert world.awaited == 0
-    assert world.logged("reason", "status") == [("client_gone", 499)]
+    assert side.awaited == 0
+    assert side.logged("reason", "status") == [("client_gone", 499)]
 
 
-def test_what_a_client_sent_ahead_is_not_sent_on_when_it_has_gone(world: World) -> None:
-    client = world.client()
+def test_what_a_client_sent_ahead_is_not_sent_on_when_it_has_gone(side: ClientSide) -> None:
+    client = side.client()
     client.transport.receives(request(b"GET", b"/own") + request(b"GET", b"/1") + request(b"GET", b"/2"))
     client.send(b"")
     assert client.statuses == [404]
     assert client.transport.was_closed
-    assert world.dials == []
-    assert world.logged("reason", "status", "target") == [("no_route", 404, b"/own"), ("client_gone", 499, b"/1")]
+    assert side.dials == []
+    assert side.logged("reason", "status", "target") == [("no_route", 404, b"/own"), ("client_gone", 499, b"/1")]
 
 
 # ── own replies ──
 
 
-def test_an_own_reply_keeps_the_connection(world: World) -> None:
-    client = world.client().get(b"/own").get(b"/own")
+def test_an_own_reply_keeps_the_connection(side: ClientSide) -> None:
+    client = side.client().get(b"/own").get(b"/own")
     assert client.statuses == [404, 404]
     assert b"Connection" not in client.transport.sent
     assert client.transport.sent.count(b'"requestId":"an-id"') == 2
     body = client.transport.sent.rpartition(b"\r\n\r\n")[2]
     assert (
-        world.logged("route", "upstream", "ended_at", "bytes_out", "reason")
+        side.logged("route", "upstream", "ended_at", "bytes_out", "reason")
         == [("", "", -1.0, len(body), "no_route")] * 2
     )
 
 
-def test_the_log_says_which_rule_was_broken(world: World) -> None:
-    client = world.client().send(b"GET / HTTP/1.1\r\n\r\n")
+def test_the_log_says_which_rule_was_broken(side: ClientSide) -> None:
+    client = side.client().send(b"GET / HTTP/1.1\r\n\r\n")
     assert client.statuses == [400]
-    (record,) = world.log.kept
+    (record,) = side.log.kept
     assert record.detail
     assert record.detail.encode() in client.transport.sent
 
 
-def test_an_own_reply_to_head_has_no_body(world: World) -> None:
-    client = world.client().send(request(b"HEAD", b"/own"))
+def test_an_own_reply_to_head_has_no_body(side: ClientSide) -> None:
+    client = side.client().send(request(b"HEAD", b"/own"))
     assert client.transport.sent.endswith(b"\r\n\r\n")
-    assert world.logged("bytes_out") == [(0,)]
+    assert side.logged("bytes_out") == [(0,)]
 
 
-def test_http_1_0_keep_alive_is_confirmed_by_an_own_reply(world: World) -> None:
-    client = world.client().send(b"GET /own HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
+def test_http_1_0_keep_alive_is_confirmed_by_an_own_reply(side: ClientSide) -> None:
+    client = side.client().send(b"GET /own HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
     assert b"Connection: keep-alive\r\n" in client.transport.sent
     assert not client.transport.is_closing()
 
@@ -520,9 +520,9 @@ def test_http_1_0_keep_alive_is_confirmed_by_an_own_reply(world: World) -> None:
     ],
     ids=["counted body", "chunked body", "after close", "malformed", "too large", "mistake in policy"],
 )
-def test_a_last_reply_lingers(world: World, octets: bytes, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_last_reply_lingers(side: ClientSide, octets: bytes, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     """A client that still sends would be reset by a close, and might lose the reply to it."""
-    client = world.client().send(octets)
+    client = side.client().send(octets)
     assert client.statuses == [status]
     assert b"Connection: close\r\n" in client.transport.sent
     assert client.transport.eof_sent
@@ -532,12 +532,12 @@ def test_a_last_reply_lingers(world: World, octets: bytes, status: int, capsys: 
     assert not client.transport.lost
     client.send(b"")
     assert client.transport.was_closed
-    assert [REASONS[str(code)].status for (code,) in world.logged("reason")] == [status]
+    assert [REASONS[str(code)].status for (code,) in side.logged("reason")] == [status]
     assert ("ZeroDivisionError" in capsys.readouterr().err) is (status == 500)
 
 
-def test_a_connection_that_cannot_half_close_does_not_linger(world: World) -> None:
-    client = world.client()
+def test_a_connection_that_cannot_half_close_does_not_linger(side: ClientSide) -> None:
+    client = side.client()
     client.transport.half_closes = False
     client.transport.falls_behind(10)
     client.send(request(b"POST", b"/own", b"Content-Length: 5"))
@@ -545,13 +545,13 @@ def test_a_connection_that_cannot_half_close_does_not_linger(world: World) -> No
     assert client.transport.is_closing()
     assert not client.transport.lost
     client.transport.takes()
-    world.loop.run()
+    side.loop.run()
     assert client.transport.was_closed
 
 
-def test_lingering_ends(world: World) -> None:
-    client = world.client().send(b"\0")
-    world.loop.passes(LINGER)
+def test_lingering_ends(side: ClientSide) -> None:
+    client = side.client().send(b"\0")
+    side.loop.passes(LINGER)
     assert client.transport.was_closed
 
 
@@ -566,44 +566,46 @@ WAITED_FOR: dict[str, tuple[bytes, int, tuple[str, str, int]]] = {
 
 
 @pytest.mark.parametrize("case", WAITED_FOR)
-def test_a_decision_that_waited_goes_on_from_there(world: World, case: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_decision_that_waited_goes_on_from_there(
+    side: ClientSide, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, status, line = WAITED_FOR[case]
-    client = world.client().get(path)
+    client = side.client().get(path)
     assert client.statuses == []
-    while world.awaited:
-        world.loop.passes(1)
-        world.waiting.comes()
-        assert world.waits[0].resumed == [(1001.0, 1001.0)]
-    world.loop.run()
-    if world.dials:
-        world.upstream()
+    while side.awaited:
+        side.loop.passes(1)
+        side.waiting.comes()
+        assert side.waits[0].resumed == [(1001.0, 1001.0)]
+    side.loop.run()
+    if side.dials:
+        side.upstream()
         client.answer()
     assert client.statuses == [status]
-    assert world.logged("request_id", "reason", "status") == [line]
-    assert world.decides == 1
+    assert side.logged("request_id", "reason", "status") == [line]
+    assert side.decides == 1
     assert (b"X-Request-Id: waiting\r\n" in client.transport.sent) == (case not in {"forward", "another wait"})
     assert ("ZeroDivisionError: a mistake in policy" in capsys.readouterr().err) == (case == "mistake")
     assert client.transport.lost == (case == "mistake")
 
 
-def test_requests_behind_a_decision_that_waits_are_served_after_it(world: World) -> None:
-    client = world.client().get(b"/wait").get(b"/own")
+def test_requests_behind_a_decision_that_waits_are_served_after_it(side: ClientSide) -> None:
+    client = side.client().get(b"/wait").get(b"/own")
     assert client.statuses == []
-    world.waiting.comes()
-    world.upstream()
+    side.waiting.comes()
+    side.upstream()
     client.answer()
     assert client.statuses == [200, 404]
-    assert world.logged("reason") == [("ok",), ("no_route",)]
+    assert side.logged("reason") == [("ok",), ("no_route",)]
 
 
-def test_each_wait_has_a_deadline_of_its_own(world: World) -> None:
-    client = world.client().get(b"/wait/wait")
-    world.loop.passes(WAIT - 1)
-    world.waiting.comes()
-    world.loop.passes(WAIT - 1)
-    assert (client.statuses, world.awaited) == ([], 1)
-    world.loop.passes(1)
-    assert (client.statuses, world.awaited) == ([503], 0)
+def test_each_wait_has_a_deadline_of_its_own(side: ClientSide) -> None:
+    client = side.client().get(b"/wait/wait")
+    side.loop.passes(WAIT - 1)
+    side.waiting.comes()
+    side.loop.passes(WAIT - 1)
+    assert (client.statuses, side.awaited) == ([], 1)
+    side.loop.passes(1)
+    assert (client.statuses, side.awaited) == ([503], 0)
 
 
 @pytest.mark.parametrize(
@@ -614,84 +616,84 @@ def test_each_wait_has_a_deadline_of_its_own(world: World) -> None:
         (errors.UPSTREAM_TIMEOUT, b""),
     ],
 )
-def test_a_decision_that_never_comes_ends_with_its_own_reason(world: World, reason: Reason, line: bytes) -> None:
-    world.reason = reason
-    client = world.client().get(b"/wait")
-    world.loop.passes(WAIT)
+def test_a_decision_that_never_comes_ends_with_its_own_reason(side: ClientSide, reason: Reason, line: bytes) -> None:
+    side.reason = reason
+    client = side.client().get(b"/wait")
+    side.loop.passes(WAIT)
     sent = client.transport.sent
     assert (client.statuses, b"Retry-After" in sent, line in sent) == ([reason.status], bool(line), True)
     assert b"X-Request-Id: waiting\r\n" in sent
     assert b"X-Route: yes\r\n" in sent
-    assert world.awaited == 0
-    assert world.logged("request_id", "client_id", "route", "reason", "status", "duration") == [
+    assert side.awaited == 0
+    assert side.logged("request_id", "client_id", "route", "reason", "status", "duration") == [
         ("waiting", "someone", "a-route", reason.code, reason.status, WAIT)
     ]
     client.get(b"/own")
     assert client.statuses == [reason.status, 404]
 
 
-def test_the_body_of_a_request_whose_decision_never_comes_is_not_read(world: World) -> None:
-    client = world.client().send(request(b"POST", b"/wait", b"Content-Length: 5") + b"hello")
-    world.loop.passes(WAIT)
+def test_the_body_of_a_request_whose_decision_never_comes_is_not_read(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/wait", b"Content-Length: 5") + b"hello")
+    side.loop.passes(WAIT)
     assert client.statuses == [503]
     assert b"Connection: close\r\n" in client.transport.sent
     assert client.transport.eof_sent
 
 
 @pytest.mark.parametrize("late", ["after the reply", "after another wait", "after the client"])
-def test_what_nobody_waits_for_any_more_is_nothing(world: World, late: str) -> None:
+def test_what_nobody_waits_for_any_more_is_nothing(side: ClientSide, late: str) -> None:
     """`ready` is called once. Whoever calls it late all the same does no harm."""
-    client = world.client().get(b"/wait/wait/own")
-    ready = world.waiting.ready[0]
+    client = side.client().get(b"/wait/wait/own")
+    ready = side.waiting.ready[0]
     if late == "after another wait":
         ready()
     elif late == "after the reply":
-        world.loop.passes(WAIT)
+        side.loop.passes(WAIT)
     else:
         client.transport.breaks()
-    before = (client.transport.sent, len(world.log.kept), world.awaited)
+    before = (client.transport.sent, len(side.log.kept), side.awaited)
     ready()
-    world.loop.run()
-    assert (client.transport.sent, len(world.log.kept), world.awaited) == before
-    assert [len(waiting.resumed) for waiting in world.waits] == ([1, 0] if late == "after another wait" else [0])
+    side.loop.run()
+    assert (client.transport.sent, len(side.log.kept), side.awaited) == before
+    assert [len(waiting.resumed) for waiting in side.waits] == ([1, 0] if late == "after another wait" else [0])
 
 
-def test_a_client_that_leaves_is_not_waited_for(world: World) -> None:
-    world.client().get(b"/wait").transport.breaks()
-    assert world.awaited == 0
-    assert world.logged("reason", "status", "request_id", "client_id", "route") == [
+def test_a_client_that_leaves_is_not_waited_for(side: ClientSide) -> None:
+    side.client().get(b"/wait").transport.breaks()
+    assert side.awaited == 0
+    assert side.logged("reason", "status", "request_id", "client_id", "route") == [
         ("client_gone", 499, "waiting", "someone", "a-route")
     ]
 
 
-def test_draining_waits_for_a_decision(world: World) -> None:
-    client = world.client().get(b"/wait/own")
-    world.connections.drain(lambda: None)
-    world.waiting.comes()
-    world.loop.run()
+def test_draining_waits_for_a_decision(side: ClientSide) -> None:
+    client = side.client().get(b"/wait/own")
+    side.connections.drain(lambda: None)
+    side.waiting.comes()
+    side.loop.run()
     assert client.statuses == [404]
     assert b"Connection: close\r\n" in client.transport.sent
     assert client.transport.was_closed
 
 
 @pytest.mark.parametrize("drains", [False, True])
-def test_a_decision_is_given_up_when_the_gateway_ends(world: World, drains: bool) -> None:
-    client = world.client().get(b"/wait")
+def test_a_decision_is_given_up_when_the_gateway_ends(side: ClientSide, drains: bool) -> None:
+    client = side.client().get(b"/wait")
     if drains:
-        world.connections.drain(lambda: None)
-    world.connections.abort()
-    world.loop.run()
+        side.connections.drain(lambda: None)
+    side.connections.abort()
+    side.loop.run()
     assert b"X-Request-Id: waiting\r\n" in client.transport.sent
     assert b"Connection: close\r\n" in client.transport.sent
-    assert world.logged("request_id", "reason", "status") == [("waiting", "draining", 503)]
-    assert (world.awaited, client.transport.was_closed) == (0, True)
+    assert side.logged("request_id", "reason", "status") == [("waiting", "draining", 503)]
+    assert (side.awaited, client.transport.was_closed) == (0, True)
 
 
 def test_a_half_closed_client_is_still_answered_when_the_decision_comes(make: Make) -> None:
-    world = make(half_close=True)
-    client = world.client().get(b"/wait").send(b"")
-    world.waiting.comes()
-    world.upstream()
+    side = make(half_close=True)
+    client = side.client().get(b"/wait").send(b"")
+    side.waiting.comes()
+    side.upstream()
     client.answer()
     assert client.statuses == [200]
     assert client.transport.was_closed
@@ -700,86 +702,86 @@ def test_a_half_closed_client_is_still_answered_when_the_decision_comes(make: Ma
 # ── deadlines ──
 
 
-def test_a_head_must_end_in_time_however_its_octets_drip(world: World) -> None:
-    client = world.client()
+def test_a_head_must_end_in_time_however_its_octets_drip(side: ClientSide) -> None:
+    client = side.client()
     for octet in b"GET /path":
         client.send(bytes((octet,)))
-        world.loop.passes(1)
+        side.loop.passes(1)
     assert client.statuses == []
-    world.loop.passes(1)
+    side.loop.passes(1)
     assert client.statuses == [408]
-    assert world.logged("reason", "method", "duration") == [("head_timeout", b"GET", HEAD_TIMEOUT)]
+    assert side.logged("reason", "method", "duration") == [("head_timeout", b"GET", HEAD_TIMEOUT)]
 
 
-def test_a_head_deadline_begins_with_its_own_first_octet(world: World) -> None:
-    client = world.client().get(b"/own")
-    world.loop.passes(KEEP_ALIVE - 1)
+def test_a_head_deadline_begins_with_its_own_first_octet(side: ClientSide) -> None:
+    client = side.client().get(b"/own")
+    side.loop.passes(KEEP_ALIVE - 1)
     client.send(b"GET")
-    world.loop.passes(HEAD_TIMEOUT - 1)
+    side.loop.passes(HEAD_TIMEOUT - 1)
     client.send(b" /own HTTP/1.1\r\nHost: h\r\n\r\n")
     assert client.statuses == [404, 404]
 
 
 @pytest.mark.parametrize("served", [0, 2])
-def test_an_idle_connection_is_closed_silently(world: World, served: int) -> None:
-    client = world.client()
+def test_an_idle_connection_is_closed_silently(side: ClientSide, served: int) -> None:
+    client = side.client()
     for _ in range(served):
         client.get(b"/own")
-    world.loop.passes(KEEP_ALIVE - 1)
+    side.loop.passes(KEEP_ALIVE - 1)
     assert not client.transport.is_closing()
-    world.loop.passes(1)
+    side.loop.passes(1)
     assert client.transport.was_closed
-    assert len(client.statuses) == len(world.log.kept) == served
+    assert len(client.statuses) == len(side.log.kept) == served
 
 
-def test_an_upstream_that_does_not_answer_in_time_is_a_504(world: World) -> None:
-    client = world.client().get(b"/own")
-    world.loop.passes(RESPONSE_TIMEOUT - 1)
+def test_an_upstream_that_does_not_answer_in_time_is_a_504(side: ClientSide) -> None:
+    client = side.client().get(b"/own")
+    side.loop.passes(RESPONSE_TIMEOUT - 1)
     client.get()
-    world.upstream()
-    world.loop.passes(RESPONSE_TIMEOUT - 1)
+    side.upstream()
+    side.loop.passes(RESPONSE_TIMEOUT - 1)
     assert client.statuses == [404]
-    world.loop.passes(1)
+    side.loop.passes(1)
     assert client.statuses == [404, 504]
-    assert world.logged("reason", "duration")[1] == ("upstream_timeout", RESPONSE_TIMEOUT)
+    assert side.logged("reason", "duration")[1] == ("upstream_timeout", RESPONSE_TIMEOUT)
 
 
 @pytest.mark.parametrize("progress", [False, True])
-def test_a_closed_connection_whose_client_takes_nothing_is_reset(world: World, progress: bool) -> None:
+def test_a_closed_connection_whose_client_takes_nothing_is_reset(side: ClientSide, progress: bool) -> None:
     """A FIN behind octets that were dropped would say that they were all."""
-    client = world.client().get(b"/own")
+    client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
     client.protocol.close()
-    world.loop.passes(SEND_TIMEOUT - 1)
+    side.loop.passes(SEND_TIMEOUT - 1)
     client.transport.backlog -= progress * ENOUGH
-    world.loop.passes(1)
+    side.loop.passes(1)
     assert client.transport.lost is not progress
-    world.loop.passes(SEND_TIMEOUT)
+    side.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
 
 
-def test_a_connection_has_one_timer_whatever_it_serves(world: World) -> None:
-    client = world.client()
+def test_a_connection_has_one_timer_whatever_it_serves(side: ClientSide) -> None:
+    client = side.client()
     for _ in range(20):
         client.get()
-        if world.dials:
-            world.upstream()
-        world.loop.passes(1)
+        if side.dials:
+            side.upstream()
+        side.loop.passes(1)
         client.answer()
         client.get(b"/own")
-        assert len(world.loop.timers) == 1
+        assert len(side.loop.timers) == 1
     client.transport.breaks()
-    assert world.loop.timers == []
+    assert side.loop.timers == []
 
 
-def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(world: World) -> None:
-    protocol = CheckedConnection(world.connections)
-    transport = FakeTransport(world.loop, protocol, None)
+def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(side: ClientSide) -> None:
+    protocol = CheckedConnection(side.connections)
+    transport = FakeTransport(side.loop, protocol, None)
     transport.receives(request(b"GET", b"/x"))
-    world.loop.run()
+    side.loop.run()
     assert transport.lost
-    assert (transport.sent, world.decides, world.log.kept) == (b"", 0, [])
-    assert (world.connections.open, world.connections.by_address, world.loop.timers) == (set(), {}, [])
+    assert (transport.sent, side.decides, side.log.kept) == (b"", 0, [])
+    assert (side.connections.open, side.connections.by_address, side.loop.timers) == (set(), {}, [])
 
 
 STATES: list[tuple[str, bytes]] = [
@@ -792,15 +794,15 @@ STATES: list[tuple[str, bytes]] = [
 
 
 @pytest.mark.parametrize(("state", "octets"), STATES, ids=[state for state, _ in STATES])
-def test_a_lost_connection_leaves_nothing_behind(world: World, state: str, octets: bytes) -> None:
-    client = world.client()
+def test_a_lost_connection_leaves_nothing_behind(side: ClientSide, state: str, octets: bytes) -> None:
+    client = side.client()
     if octets:
         client.send(octets)
     assert f" {state} " in repr(client.protocol)
     client.transport.breaks()
-    assert (world.connections.open, world.connections.idle, world.connections.by_address) == (set(), {}, {})
-    assert world.loop.timers == []
-    assert world.awaited == 0
+    assert (side.connections.open, side.connections.idle, side.connections.by_address) == (set(), {}, {})
+    assert side.loop.timers == []
+    assert side.awaited == 0
     assert " closed " in repr(client.protocol)
 
 
@@ -810,73 +812,73 @@ BIG = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(20_000)
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_a_response_that_waits_in_the_transport_is_not_over(world: World, ahead: bool) -> None:
+def test_a_response_that_waits_in_the_transport_is_not_over(side: ClientSide, ahead: bool) -> None:
     """A large one, or any behind another that its client may not have read."""
-    client = world.client().get()
-    world.upstream()
+    client = side.client().get()
+    side.upstream()
     if ahead:
         client.get()
         client.answer()
     client.transport.backlog = 100
     client.answer(*([] if ahead else [BIG]))
-    world.loop.run()
-    assert world.logged("status") == [(200,)] * ahead
-    assert world.pool.leased == 0
-    world.loop.passes(2.0)
+    side.loop.run()
+    assert side.logged("status") == [(200,)] * ahead
+    assert side.pool.leased == 0
+    side.loop.passes(2.0)
     client.transport.takes()
-    world.loop.run()
-    assert world.logged("status") == [(200,)] * (1 + ahead)
-    assert world.log.kept[-1].duration >= 2.0
+    side.loop.run()
+    assert side.logged("status") == [(200,)] * (1 + ahead)
+    assert side.log.kept[-1].duration >= 2.0
     assert client.transport.limits == (HIGH_WATER, LOW_WATER)
 
 
-def test_a_response_that_the_kernel_took_is_over_at_once(world: World) -> None:
-    client = world.client().get()
-    world.upstream()
+def test_a_response_that_the_kernel_took_is_over_at_once(side: ClientSide) -> None:
+    client = side.client().get()
+    side.upstream()
     client.answer(BIG)
-    assert world.logged("status") == [(200,)]
+    assert side.logged("status") == [(200,)]
     assert client.transport.limits == (HIGH_WATER, LOW_WATER)
 
 
 @pytest.mark.parametrize("takes", [0, ENOUGH])
-def test_who_takes_nothing_of_what_waits_is_gone(world: World, takes: int) -> None:
-    client = world.client().get()
-    world.upstream()
+def test_who_takes_nothing_of_what_waits_is_gone(side: ClientSide, takes: int) -> None:
+    client = side.client().get()
+    side.upstream()
     client.transport.backlog = 60_000
     client.answer(BIG)
-    world.loop.passes(SEND_TIMEOUT - 1)
+    side.loop.passes(SEND_TIMEOUT - 1)
     client.transport.backlog -= takes
-    world.loop.passes(1)
-    assert world.logged("status", "reason") == ([] if takes else [(499, "client_gone")])
+    side.loop.passes(1)
+    assert side.logged("status", "reason") == ([] if takes else [(499, "client_gone")])
     assert client.transport.was_reset is not bool(takes)
-    world.loop.passes(SEND_TIMEOUT)
+    side.loop.passes(SEND_TIMEOUT)
     assert client.transport.was_reset
 
 
 @pytest.mark.parametrize("began", [b"G", b"GET /x HTTP/1.1\r\nHo"])
-def test_a_reset_within_a_head_is_logged_and_not_replied_to(world: World, began: bytes) -> None:
-    client = world.client().send(began)
-    world.loop.passes(2.0)
+def test_a_reset_within_a_head_is_logged_and_not_replied_to(side: ClientSide, began: bytes) -> None:
+    client = side.client().send(began)
+    side.loop.passes(2.0)
     client.transport.breaks()
     assert client.transport.sent == b""
-    assert world.logged("status", "reason", "client_waited") == [(499, "client_gone", 2.0)]
-    assert world.log.kept[0].target == (b"/x" if b"/x" in began else b"")
+    assert side.logged("status", "reason", "client_waited") == [(499, "client_gone", 2.0)]
+    assert side.log.kept[0].target == (b"/x" if b"/x" in began else b"")
 
 
 @pytest.mark.parametrize("before", [b"", b"\r\n"])
-def test_a_reset_before_a_head_is_no_request(world: World, before: bytes) -> None:
-    client = world.client()
+def test_a_reset_before_a_head_is_no_request(side: ClientSide, before: bytes) -> None:
+    client = side.client()
     if before:
         client.send(before)
     client.transport.breaks()
-    assert world.log.kept == []
+    assert side.log.kept == []
 
 
 def test_a_head_that_holds_too_much_has_its_line(make: Make) -> None:
-    world = make(ListenerOptions(buffers=50_000))
-    client = world.client().send(b"GET /x HTTP/1.1\r\nHo")
+    side = make(ListenerOptions(buffers=50_000))
+    client = side.client().send(b"GET /x HTTP/1.1\r\nHo")
     client.transport.falls_behind(51_000)
-    world.loop.run()
+    side.loop.run()
     assert client.transport.was_reset
-    assert world.logged("status", "reason") == [(499, "client_gone")]
-    assert "gateway.limits.buffers" in world.log.kept[0].detail
+    assert side.logged("status", "reason") == [(499, "client_gone")]
+    assert "gateway.limits.buffers" in side.log.kept[0].detail

@@ -117,7 +117,7 @@ def test_a_field_that_is_newly_removed_goes_on_connections_that_are_open(serving
     assert len(serving.services) == 1, "the connection to the service is the same"
 
 
-def test_a_request_that_has_begun_stays_under_the_configuration_that_it_began_with(serving: Serving) -> None:
+def test_a_request_keeps_the_configuration_that_it_began_with(serving: Serving) -> None:
     serving.asks(REQUEST[:20])
     serving.connections.renew(serving.generation(UP, DOWN))
     serving.asks(REQUEST[20:])
@@ -126,7 +126,7 @@ def test_a_request_that_has_begun_stays_under_the_configuration_that_it_began_wi
     assert b"X-Inner: i" in serving.client.sent
 
 
-def test_a_request_that_was_sent_ahead_is_under_the_configuration_of_its_turn(serving: Serving) -> None:
+def test_a_pipelined_request_has_the_configuration_of_its_turn(serving: Serving) -> None:
     serving.asks(REQUEST + REQUEST)
     serving.connections.renew(serving.generation(UP, DOWN))
     serving.answers()

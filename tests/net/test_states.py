@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from harness.checked import CheckedConnection, IllegalMoveError
-from harness.client_side import KEEP_ALIVE, OK, SEND_TIMEOUT, WAIT, Client, World, request
+from harness.client_side import KEEP_ALIVE, OK, SEND_TIMEOUT, WAIT, Client, ClientSide, request
 from rawgate.net import states
 from rawgate.net.states import BUSY, CLOSED, TABLE
 
@@ -33,170 +33,170 @@ def test_the_table_in_words_is_the_table() -> None:
     assert dict(in_words()) == {state.name: {after.name for after in row} for state, row in TABLE.items()}
 
 
-def test_a_move_that_is_not_in_the_table_is_found(world: World) -> None:
-    connection = CheckedConnection(world.connections)
+def test_a_move_that_is_not_in_the_table_is_found(side: ClientSide) -> None:
+    connection = CheckedConnection(side.connections)
     with pytest.raises(IllegalMoveError, match=r"^busy after idle$"):
         connection._state = BUSY  # noqa: SLF001 - nothing else would do it
 
 
-def allowed(world: World) -> None:
+def allowed(side: ClientSide) -> None:
     """What a decision waits for is here."""
-    world.waiting.comes()
-    world.loop.run()
+    side.waiting.comes()
+    side.loop.run()
 
 
 # ── lives ──
 
 
-def served(world: World, client: Client) -> None:
+def served(side: ClientSide, client: Client) -> None:
     client.get()
-    world.upstream()
+    side.upstream()
     client.answer()
     client.send(OWN)
-    world.loop.passes(KEEP_ALIVE)
+    side.loop.passes(KEEP_ALIVE)
 
 
-def resets_while_idle(world: World, client: Client) -> None:
+def resets_while_idle(side: ClientSide, client: Client) -> None:
     client.transport.breaks()
 
 
-def resets_inside_a_head(world: World, client: Client) -> None:
+def resets_inside_a_head(side: ClientSide, client: Client) -> None:
     client.send(b"GET /").transport.breaks()
 
 
-def says_that_it_closes(world: World, client: Client) -> None:
+def says_that_it_closes(side: ClientSide, client: Client) -> None:
     client.send(LAST)
 
 
-def breaks_the_rules_and_ends(world: World, client: Client) -> None:
+def breaks_the_rules_and_ends(side: ClientSide, client: Client) -> None:
     client.send(b"\0").send(b"")
 
 
-def breaks_the_rules_and_resets(world: World, client: Client) -> None:
+def breaks_the_rules_and_resets(side: ClientSide, client: Client) -> None:
     client.send(b"\0").transport.breaks()
 
 
-def asks_ahead(world: World, client: Client) -> None:
+def asks_ahead(side: ClientSide, client: Client) -> None:
     client.send(OWN * 2)
 
 
-def asks_ahead_and_is_cut(world: World, client: Client) -> None:
+def asks_ahead_and_is_cut(side: ClientSide, client: Client) -> None:
     client.transport.receives(OWN * 2)
-    world.connections.abort()
-    world.loop.run()
+    side.connections.abort()
+    side.loop.run()
 
 
-def asks_ahead_and_resets(world: World, client: Client) -> None:
+def asks_ahead_and_resets(side: ClientSide, client: Client) -> None:
     client.transport.receives(OWN * 2)
     client.protocol.connection_lost(ConnectionResetError())
-    world.loop.run()
+    side.loop.run()
 
 
 def falls_behind(client: Client) -> None:
     client.send(OWN).transport.falls_behind(100_000)
 
 
-def reads_late(world: World, client: Client) -> None:
+def reads_late(side: ClientSide, client: Client) -> None:
     falls_behind(client)
     client.send(OWN).transport.takes()
 
 
-def asks_ahead_and_reads_late(world: World, client: Client) -> None:
+def asks_ahead_and_reads_late(side: ClientSide, client: Client) -> None:
     falls_behind(client)
     client.send(OWN * 2).transport.takes()
-    world.loop.run()
+    side.loop.run()
 
 
-def never_reads_and_is_cut(world: World, client: Client) -> None:
+def never_reads_and_is_cut(side: ClientSide, client: Client) -> None:
     falls_behind(client)
     client.send(OWN)
-    world.connections.abort()
-    world.loop.run()
+    side.connections.abort()
+    side.loop.run()
 
 
-def never_reads(world: World, client: Client) -> None:
+def never_reads(side: ClientSide, client: Client) -> None:
     falls_behind(client)
     client.send(OWN)
-    world.loop.passes(SEND_TIMEOUT)
+    side.loop.passes(SEND_TIMEOUT)
 
 
-def waits_and_is_forwarded(world: World, client: Client) -> None:
+def waits_and_is_forwarded(side: ClientSide, client: Client) -> None:
     client.get(b"/wait")
-    allowed(world)
+    allowed(side)
 
 
-def waits_and_is_replied_to(world: World, client: Client) -> None:
+def waits_and_is_replied_to(side: ClientSide, client: Client) -> None:
     client.get(b"/wait/own")
-    allowed(world)
+    allowed(side)
 
 
-def waits_and_asks_ahead(world: World, client: Client) -> None:
+def waits_and_asks_ahead(side: ClientSide, client: Client) -> None:
     client.get(b"/wait/own").send(OWN)
-    allowed(world)
+    allowed(side)
 
 
-def waits_and_never_reads(world: World, client: Client) -> None:
+def waits_and_never_reads(side: ClientSide, client: Client) -> None:
     falls_behind(client)
     client.get(b"/wait/own")
-    allowed(world)
+    allowed(side)
 
 
-def waits_in_vain(world: World, client: Client) -> None:
+def waits_in_vain(side: ClientSide, client: Client) -> None:
     client.get(b"/wait")
-    world.loop.passes(WAIT)
+    side.loop.passes(WAIT)
 
 
-def waits_in_vain_with_a_body(world: World, client: Client) -> None:
+def waits_in_vain_with_a_body(side: ClientSide, client: Client) -> None:
     client.send(request(b"POST", b"/wait", b"Content-Length: 5"))
-    world.loop.passes(WAIT)
+    side.loop.passes(WAIT)
 
 
-def waits_twice(world: World, client: Client) -> None:
+def waits_twice(side: ClientSide, client: Client) -> None:
     client.get(b"/wait/wait")
-    allowed(world)
-    allowed(world)
+    allowed(side)
+    allowed(side)
 
 
-def waits_and_ends(world: World, client: Client) -> None:
+def waits_and_ends(side: ClientSide, client: Client) -> None:
     client.get(b"/wait").send(b"")
 
 
-def waits_and_resets(world: World, client: Client) -> None:
+def waits_and_resets(side: ClientSide, client: Client) -> None:
     client.get(b"/wait").transport.breaks()
 
 
-def is_served_and_has_asked_ahead(world: World, client: Client) -> None:
+def is_served_and_has_asked_ahead(side: ClientSide, client: Client) -> None:
     client.get().send(OWN)
-    world.upstream()
+    side.upstream()
     client.answer()
 
 
-def is_behind_when_its_upstream_is_lost(world: World, client: Client) -> None:
+def is_behind_when_its_upstream_is_lost(side: ClientSide, client: Client) -> None:
     client.send(request(b"POST", b"/x"))
-    world.upstream()
+    side.upstream()
     client.transport.falls_behind(100_000)
-    world.exchange.upstream_lost(world.loop.now)
+    side.exchange.upstream_lost(side.loop.now)
 
 
-def uploads_when_its_upstream_is_lost(world: World, client: Client) -> None:
+def uploads_when_its_upstream_is_lost(side: ClientSide, client: Client) -> None:
     client.send(request(b"POST", b"/x", b"Content-Length: 5"))
-    world.upstream()
-    world.exchange.upstream_lost(world.loop.now)
+    side.upstream()
+    side.exchange.upstream_lost(side.loop.now)
 
 
-def is_cut(world: World, client: Client) -> None:
+def is_cut(side: ClientSide, client: Client) -> None:
     client.get()
-    world.upstream()
+    side.upstream()
     client.answer(OK[:-1])
-    world.exchange.upstream_lost(world.loop.now)
-    world.loop.run()
+    side.exchange.upstream_lost(side.loop.now)
+    side.loop.run()
 
 
-def resets_while_it_is_served(world: World, client: Client) -> None:
+def resets_while_it_is_served(side: ClientSide, client: Client) -> None:
     client.get().transport.breaks()
 
 
-Life = Callable[[World, Client], None]
+Life = Callable[[ClientSide, Client], None]
 LIVES: dict[Life, str] = {
     served: "idle head busy idle head idle closing closed",
     resets_while_idle: "idle closed",
@@ -229,9 +229,9 @@ LIVES: dict[Life, str] = {
 
 
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
-def test_a_life_goes_through_these_states(world: World, life: Life) -> None:
-    client = world.client()
-    life(world, client)
+def test_a_life_goes_through_these_states(side: ClientSide, life: Life) -> None:
+    client = side.client()
+    life(side, client)
     assert [state.name for state in client.protocol.path] == LIVES[life].split()
 
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from harness.checked import clocked_by
-from harness.client_side import OK, World
+from harness.client_side import OK, ClientSide
 from harness.fake_loop import FakeLoop
 from rawgate.net.timer import LazyTimer
 
@@ -76,11 +76,11 @@ def test_after_closing_it_never_fires(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("forwarded", [True, False])
-def test_a_connection_that_is_gone_waits_for_no_garbage_collector(world: World, forwarded: bool) -> None:
+def test_a_connection_that_is_gone_waits_for_no_garbage_collector(side: ClientSide, forwarded: bool) -> None:
     """The timer holds its owner by the function that it calls, and the owner holds the timer."""
-    client = world.client().get(b"/x" if forwarded else b"/own")
+    client = side.client().get(b"/x" if forwarded else b"/own")
     if forwarded:
-        world.upstream()
+        side.upstream()
         client.answer(OK)
     connection = weakref.ref(client.protocol)
     gc.collect()

@@ -30,7 +30,7 @@ STARTED = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf"
 CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\nhalf"
 
 
-class World:
+class UpstreamSide:
     """A pool, and connections that come when asked for."""
 
     def __init__(self, **options: Any) -> None:
@@ -72,25 +72,25 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
-    monkeypatch.setattr(module, "monotonic", world.loop.clock)
-    return world
+def side(monkeypatch: pytest.MonkeyPatch) -> UpstreamSide:
+    side = UpstreamSide()
+    monkeypatch.setattr(module, "monotonic", side.loop.clock)
+    return side
 
 
 # ── octets and losses ──
 
 
-def test_a_response_passes_and_the_connection_rests_and_is_taken_again(world: World) -> None:
-    first = world.exchange()
-    used = [world.upstreams[0].reused]
-    world.transports[0].receives(OK)
-    assert (first.reason, first.status, world.pool.idle) == (errors.OK, 200, 1)
-    second = world.exchange()
-    assert second.upstream is world.upstreams[0]
-    used.append(world.upstreams[0].reused)
+def test_a_response_passes_and_the_connection_rests_and_is_taken_again(side: UpstreamSide) -> None:
+    first = side.exchange()
+    used = [side.upstreams[0].reused]
+    side.transports[0].receives(OK)
+    assert (first.reason, first.status, side.pool.idle) == (errors.OK, 200, 1)
+    second = side.exchange()
+    assert second.upstream is side.upstreams[0]
+    used.append(side.upstreams[0].reused)
     assert used == [False, True]
-    assert world.transports[0].sent.count(b"GET /x") == 2
+    assert side.transports[0].sent.count(b"GET /x") == 2
 
 
 LOSSES = {"fin": "closed", "reset": "reset"}
@@ -102,16 +102,16 @@ LOSSES = {"fin": "closed", "reset": "reset"}
     ids=["before the head", "in the body"],
 )
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_reaches_the_exchange(world: World, loss: str, began: bytes, reason: errors.Reason) -> None:
-    exchange = world.exchange()
-    transport = world.transports[0]
+def test_a_loss_reaches_the_exchange(side: UpstreamSide, loss: str, began: bytes, reason: errors.Reason) -> None:
+    exchange = side.exchange()
+    transport = side.transports[0]
     if began:
         transport.receives(began)
     _lose(transport, loss)
-    world.loop.run()
+    side.loop.run()
     assert exchange.reason is reason
     assert exchange.detail == ("" if began else f"It {LOSSES[loss]} a new connection without a word.")
-    assert world.pool.size == 0
+    assert side.pool.size == 0
     assert transport.lost
 
 
@@ -119,65 +119,65 @@ def test_a_loss_reaches_the_exchange(world: World, loss: str, began: bytes, reas
     ("error", "how"),
     [(BrokenPipeError(), "It reset"), (ConnectionResetError(), "It reset"), (TimeoutError(), "The network lost")],
 )
-def test_a_loss_is_told_from_a_reset(world: World, error: OSError, how: str) -> None:
-    exchange = world.exchange()
-    world.transports[0]._end(error)  # noqa: SLF001 - what the loop does when it gives a connection up
-    world.loop.run()
+def test_a_loss_is_told_from_a_reset(side: UpstreamSide, error: OSError, how: str) -> None:
+    exchange = side.exchange()
+    side.transports[0]._end(error)  # noqa: SLF001 - what the loop does when it gives a connection up
+    side.loop.run()
     assert exchange.detail == f"{how} a new connection without a word."
 
 
-def test_a_close_delimited_body_ends_with_fin_and_breaks_off_with_a_reset(world: World) -> None:
+def test_a_close_delimited_body_ends_with_fin_and_breaks_off_with_a_reset(side: UpstreamSide) -> None:
     outcomes = []
     for loss in ("fin", "reset"):
-        exchange = world.exchange()
-        world.transports[-1].receives(CLOSE_DELIMITED)
-        _lose(world.transports[-1], loss)
-        world.loop.run()
-        outcomes.append((exchange.reason, exchange.keep_open, world.transports[-1].lost))
+        exchange = side.exchange()
+        side.transports[-1].receives(CLOSE_DELIMITED)
+        _lose(side.transports[-1], loss)
+        side.loop.run()
+        outcomes.append((exchange.reason, exchange.keep_open, side.transports[-1].lost))
     assert outcomes == [(errors.OK, True, True), (errors.UPSTREAM_CUT, False, True)]
 
 
 @pytest.mark.parametrize("answer", [OK, OK[:-1], b""])
-def test_what_lies_in_the_socket_is_read_before_a_loss_is_believed(world: World, answer: bytes) -> None:
+def test_what_lies_in_the_socket_is_read_before_a_loss_is_believed(side: UpstreamSide, answer: bytes) -> None:
     """The loop could not write, and gave the connection up; the answer had come before."""
-    exchange = world.exchange(b"POST", 5)
-    exchange.client_data(b"he", world.loop.now)
+    exchange = side.exchange(b"POST", 5)
+    exchange.client_data(b"he", side.loop.now)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(answer)
         theirs.close()
-        transport = world.transports[-1]
+        transport = side.transports[-1]
         transport.socket.descriptor = ours.fileno()
         transport.breaks()
     assert exchange.reason is {OK: errors.OK, OK[:-1]: errors.UPSTREAM_CUT, b"": errors.UPSTREAM_RESET}[answer]
-    assert world.clients[-1].sent.startswith(b"HTTP/1.1 200 " if answer else b"HTTP/1.1 502 ")
-    assert world.clients[-1].sent.endswith(answer[-1:] or b"}")
-    assert world.pool.size == 0
+    assert side.clients[-1].sent.startswith(b"HTTP/1.1 200 " if answer else b"HTTP/1.1 502 ")
+    assert side.clients[-1].sent.endswith(answer[-1:] or b"}")
+    assert side.pool.size == 0
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_tunnel_ends_as_a_whole_where_an_upstream_connection_cannot_half_close(world: World, taken: bool) -> None:
+def test_an_upstream_that_cannot_half_close_ends_the_whole_tunnel(side: UpstreamSide, taken: bool) -> None:
     """So it is with TLS: what came from the client is sent, then the connection is closed."""
-    world.upgrade = b"echo"
-    world.exchange()
-    transport, client = world.transports[0], world.clients[0]
+    side.upgrade = b"echo"
+    side.exchange()
+    transport, client = side.transports[0], side.clients[0]
     transport.half_closes = False
     transport.receives(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
     tunnel = client.tunnel
     assert tunnel is not None
-    tunnel.client_data(b"last words", world.loop.now)
+    tunnel.client_data(b"last words", side.loop.now)
     transport.falls_behind(10)
-    tunnel.client_eof(world.loop.now)
+    tunnel.client_eof(side.loop.now)
     assert not transport.lost
     if taken:
         transport.takes()
     else:
         transport.breaks()
-    world.loop.run()
+    side.loop.run()
     assert transport.sent.endswith(b"last words")
     assert tunnel.reason is (errors.OK if taken else errors.UPSTREAM_CUT)
     assert client.eof_sent is taken
-    assert world.pool.size == 0
+    assert side.pool.size == 0
 
 
 def _lose(transport: FakeTransport, loss: str) -> None:
@@ -187,13 +187,13 @@ def _lose(transport: FakeTransport, loss: str) -> None:
         transport.breaks()
 
 
-def post(world: World) -> FakeTransport:
+def post(side: UpstreamSide) -> FakeTransport:
     """A connection at rest that has carried a body."""
-    exchange = world.exchange(b"POST", 5)
-    exchange.client_data(b"hello", world.loop.now)
-    world.transports[-1].receives(OK)
-    assert world.pool.idle == 1
-    return world.transports[-1]
+    exchange = side.exchange(b"POST", 5)
+    exchange.client_data(b"hello", side.loop.now)
+    side.transports[-1].receives(OK)
+    assert side.pool.idle == 1
+    return side.transports[-1]
 
 
 @pytest.mark.parametrize(
@@ -207,40 +207,40 @@ def post(world: World) -> FakeTransport:
 )
 @pytest.mark.parametrize("read", [True, False], ids=["read by the loop", "seen in the socket"])
 def test_an_answer_to_nothing_behind_a_body_casts_doubt_on_the_upstream(
-    world: World, octets: bytes, method: bytes, good: bool, read: bool
+    side: UpstreamSide, octets: bytes, method: bytes, good: bool, read: bool
 ) -> None:
     if method == b"POST":
-        transport = post(world)
+        transport = post(side)
     else:
-        world.exchange()
-        transport = world.transports[0]
+        side.exchange()
+        transport = side.transports[0]
         transport.receives(OK)
     if read:
         transport.receives(octets)
     else:
         with unread(transport, octets):
-            assert world.upstreams[0].is_stale()
-    assert world.pool.reuse_after_body is good
+            assert side.upstreams[0].is_stale()
+    assert side.pool.reuse_after_body is good
 
 
-def test_a_late_answer_is_noticed_although_another_request_has_passed_since(world: World) -> None:
-    transport = post(world)
-    world.exchange()
+def test_a_late_response_is_noticed_after_another_request_too(side: UpstreamSide) -> None:
+    transport = post(side)
+    side.exchange()
     transport.receives(OK)
     transport.receives(b"HTTP/1.1 200 OK\r\n")
-    assert not world.pool.reuse_after_body
+    assert not side.pool.reuse_after_body
 
 
 @pytest.mark.parametrize("what", ["nothing", "octets", "fin"])
-def test_what_is_in_the_socket_is_seen_before_the_loop_reads_it(world: World, what: str) -> None:
-    transport = post(world)
+def test_what_is_in_the_socket_is_seen_before_the_loop_reads_it(side: UpstreamSide, what: str) -> None:
+    transport = post(side)
     octets = {"nothing": None, "octets": b"HTTP/1.1 400 Bad Request\r\n", "fin": b""}[what]
     with unread(transport, octets):
-        again = world.exchange(b"POST", 5)
-    assert (again.upstream is world.upstreams[0]) is (what == "nothing")
+        again = side.exchange(b"POST", 5)
+    assert (again.upstream is side.upstreams[0]) is (what == "nothing")
     assert transport.is_closing() is (what != "nothing")
-    assert world.pool.leased == 1
-    assert world.pool.reuse_after_body is (what != "octets")
+    assert side.pool.leased == 1
+    assert side.pool.reuse_after_body is (what != "octets")
 
 
 @contextmanager
@@ -258,66 +258,66 @@ def unread(transport: FakeTransport, octets: bytes | None) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("event", ["octets", "fin", "reset"])
-def test_an_idle_connection_that_stirs_is_not_handed_out_again(world: World, event: str) -> None:
-    world.exchange()
-    transport = world.transports[0]
+def test_an_idle_connection_that_stirs_is_not_handed_out_again(side: UpstreamSide, event: str) -> None:
+    side.exchange()
+    transport = side.transports[0]
     transport.receives(OK)
-    assert world.pool.idle == 1
+    assert side.pool.idle == 1
     if event == "octets":
         transport.receives(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
     else:
         _lose(transport, event)
-    assert world.pool.size == 0
-    world.loop.run()
+    assert side.pool.size == 0
+    side.loop.run()
     assert transport.lost
-    assert world.exchange().upstream is world.upstreams[1]
+    assert side.exchange().upstream is side.upstreams[1]
 
 
-def test_an_idle_connection_that_ends_and_takes_nothing_is_not_waited_for(world: World) -> None:
+def test_an_idle_connection_that_ends_and_stalls_is_not_waited_for(side: UpstreamSide) -> None:
     """The last octets of its request are still to be sent: a close that waits for them could wait for ever."""
-    world.exchange()
-    transport = world.transports[0]
+    side.exchange()
+    transport = side.transports[0]
     transport.backlog = 10
     transport.receives(OK)
     transport.receives(b"")
-    world.loop.run()
+    side.loop.run()
     assert transport.was_reset
-    assert world.pool.size == 0
+    assert side.pool.size == 0
 
 
-def test_a_full_upstream_pauses_the_client_and_a_full_client_the_upstream(world: World) -> None:
-    exchange = world.exchange()
-    transport = world.transports[0]
-    exchange.client_is_full(world.loop.now)
+def test_a_full_side_pauses_the_other_one(side: UpstreamSide) -> None:
+    exchange = side.exchange()
+    transport = side.transports[0]
+    exchange.client_is_full(side.loop.now)
     reading = [transport.reading]
-    exchange.client_has_room(world.loop.now)
+    exchange.client_has_room(side.loop.now)
     assert [*reading, transport.reading] == [False, True]
     transport.falls_behind(100_000)
-    assert world.clients[0].paused
-    assert world.upstreams[0].write_backlog() == 100_000
+    assert side.clients[0].paused
+    assert side.upstreams[0].write_backlog() == 100_000
     transport.takes()
     assert not exchange.upstream_full
 
 
 @pytest.mark.parametrize(("backlog", "reset"), [(0, False), (10, True)], ids=["all taken", "some left"])
-def test_closing_waits_for_nobody(world: World, backlog: int, reset: bool) -> None:
+def test_closing_waits_for_nobody(side: UpstreamSide, backlog: int, reset: bool) -> None:
     """The answer is here: an upstream that has not taken the whole request is not waited for."""
-    world.exchange()
-    transport = world.transports[0]
+    side.exchange()
+    transport = side.transports[0]
     transport.backlog = backlog
-    world.upstreams[0].close()
-    world.loop.run()
+    side.upstreams[0].close()
+    side.loop.run()
     assert (transport.was_reset, transport.was_closed) == (reset, not reset)
 
 
-def test_little_is_buffered_for_a_service_that_does_not_take_it(world: World) -> None:
-    world.exchange()
-    assert world.transports[0].limits == (64 * 1024, 16 * 1024)
+def test_little_is_buffered_for_a_service_that_does_not_take_it(side: UpstreamSide) -> None:
+    side.exchange()
+    assert side.transports[0].limits == (64 * 1024, 16 * 1024)
 
 
-def test_what_is_asked_of_a_lost_connection_does_nothing(world: World) -> None:
-    world.exchange()
-    upstream, transport = world.upstreams[0], world.transports[0]
+def test_what_is_asked_of_a_lost_connection_does_nothing(side: UpstreamSide) -> None:
+    side.exchange()
+    upstream, transport = side.upstreams[0], side.transports[0]
     transport.breaks()
     sent = transport.sent
     assert upstream.write_backlog() == 0
@@ -330,20 +330,20 @@ def test_what_is_asked_of_a_lost_connection_does_nothing(world: World) -> None:
     assert (transport.sent, transport.eof_sent, transport.was_reset) == (sent, False, False)
 
 
-def test_a_reset_replaces_a_close_that_waits_for_a_slow_peer(world: World) -> None:
+def test_a_reset_replaces_a_close_that_waits_for_a_slow_peer(side: UpstreamSide) -> None:
     """What is buffered will be dropped; a FIN would say that it was all."""
-    world.exchange()
-    transport = world.transports[0]
+    side.exchange()
+    transport = side.transports[0]
     transport.backlog = 10
     transport.close()
-    world.upstreams[0].reset()
-    world.loop.run()
+    side.upstreams[0].reset()
+    side.loop.run()
     assert transport.was_reset
 
 
-def test_the_representation_says_in_which_state_it_is(world: World) -> None:
-    world.exchange()
-    upstream, transport = world.upstreams[0], world.transports[0]
+def test_the_representation_says_in_which_state_it_is(side: UpstreamSide) -> None:
+    side.exchange()
+    upstream, transport = side.upstreams[0], side.transports[0]
     states = [repr(upstream)]
     transport.receives(OK)
     states.append(repr(upstream))
@@ -355,20 +355,20 @@ def test_the_representation_says_in_which_state_it_is(world: World) -> None:
 # ── the reaper of idle connections ──
 
 
-def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(world: World) -> None:
+def test_the_sweep_closes_what_has_grown_old_until_it_is_stopped(side: UpstreamSide) -> None:
     chores: list[float] = []
-    loop = cast("asyncio.AbstractEventLoop", world.loop)
-    reaper = IdleReaper(loop, [world.pool], lambda: chores.append(world.loop.now))
-    begun = world.loop.now
-    world.exchange()
-    transport = world.transports[0]
+    loop = cast("asyncio.AbstractEventLoop", side.loop)
+    reaper = IdleReaper(loop, [side.pool], lambda: chores.append(side.loop.now))
+    begun = side.loop.now
+    side.exchange()
+    transport = side.transports[0]
     transport.receives(OK)
-    world.upstreams[0].retire_at = world.loop.now + 2 * REAP_EVERY - 1
-    world.loop.passes(REAP_EVERY)
+    side.upstreams[0].retire_at = side.loop.now + 2 * REAP_EVERY - 1
+    side.loop.passes(REAP_EVERY)
     assert not transport.lost
-    world.loop.passes(REAP_EVERY)
+    side.loop.passes(REAP_EVERY)
     assert transport.was_closed
-    assert world.pool.size == 0
+    assert side.pool.size == 0
     assert chores == [begun + REAP_EVERY, begun + 2 * REAP_EVERY]
     reaper.stop()
-    assert world.loop.timers == []
+    assert side.loop.timers == []

@@ -218,7 +218,7 @@ def test_a_lost_reader_costs_records_only(pipe: Pipe, capacity: int) -> None:
     assert log.dropped == 500
 
 
-def test_that_it_cannot_be_written_is_told_when_it_begins_and_counted_at_the_end(pipe: Pipe) -> None:
+def test_a_failing_log_is_reported_once_and_counted_at_the_end(pipe: Pipe) -> None:
     said: list[str] = []
     pipe.close_reading()
     log = AccessLog(pipe.writing, report=said.append)

@@ -159,7 +159,7 @@ class TestAdmitsWhatItCan:
         assert refused > 0
 
     @pytest.mark.parametrize("maximum", [1, 10, 100])
-    def test_a_client_that_never_stops_gets_maximum_in_seventeen_sixteenths_of_a_window(self, maximum: int) -> None:
+    def test_a_client_that_never_stops_gets_max_in_17_16_of_a_window(self, maximum: int) -> None:
         rule = make_rule(maximum, 16.0)
         moments = [i / 64 for i in range(64 * 17 * 5) for _ in range(2)]
         assert len(admitted_moments(rule, moments)) == 5 * maximum

@@ -18,7 +18,7 @@ import pytest
 from msgspec import Struct
 
 from harness import configs
-from harness.gateway import Gateway, Line, running
+from harness.gateway import Gateway, LogLine, running
 from harness.tokens import SECRET, token
 from harness.upstream import Connection, Upstream, free_port, response
 from harness.wire_reader import Cut, Message, Stream, read_response, read_response_head
@@ -88,7 +88,7 @@ RESET = struct.pack("ii", 1, 0)
 # ── the upstream ──
 
 
-class Stage:
+class HoldingUpstream:
     """What the upstream does is in the last part of the path. `let_go` ends the requests that it holds."""
 
     def __init__(self) -> None:
@@ -325,7 +325,7 @@ FORWARDED = {"route": "stage", "upstream": "stage"}
 UNROUTED = {"route": "", "upstream": None, "upstreamMs": None, "bytesIn": 0}
 LOCKED = {"route": "locked", "upstream": None, "bytesIn": 0, "method": "GET", "path": "/locked"}
 
-SCENES: dict[Callable[[Client], int], Line] = {
+SCENES: dict[Callable[[Client], int], LogLine] = {
     ok: FORWARDED | {"status": 200, "method": "POST", "path": "/stage/ok", "bytesIn": 3, "bytesOut": 5},
     no_route: UNROUTED | {"status": 404, "method": "GET", "path": "/nowhere"},
     method_not_allowed: {"status": 405, "method": "DELETE", "path": "/read/7", "upstream": None},
@@ -363,19 +363,19 @@ NAMES = [scene.__name__ for scene in SCENES]
 class Played:
     """What the clients saw, and the whole log."""
 
-    def __init__(self, log: list[Line], seen: dict[str, tuple[str, int]], requests: int) -> None:
+    def __init__(self, log: list[LogLine], seen: dict[str, tuple[str, int]], requests: int) -> None:
         self.log = log
         self.seen = seen
         self.requests = requests
 
-    def lines(self, scene: str) -> list[Line]:
+    def lines(self, scene: str) -> list[LogLine]:
         return [line for line in self.log if line["remote"] == self.seen[scene][0]]
 
 
 @pytest.fixture(scope="module", params=["fast", "h11"])
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    stage = Stage()
-    with Upstream(stage.script) as upstream:
+    holding = HoldingUpstream()
+    with Upstream(holding.script) as upstream:
         config = text(request.param, upstream.target)
         with running(tmp_path_factory.mktemp("log"), config, {"JWT_SECRET": SECRET}) as gateway, ExitStack() as sockets:
             scenery = Scenery(gateway, upstream, sockets)
@@ -386,7 +386,7 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
             with ThreadPoolExecutor(len(SCENES)) as pool:
                 seen = dict(zip(NAMES, pool.map(play, SCENES), strict=True))
-            stage.let_go.set()
+            holding.let_go.set()
             # The scenes that need a second request: its line is there, too.
             requests = len(SCENES) + 3
             gateway.wait_lines(requests)
@@ -458,9 +458,9 @@ def test_whom_the_gateway_waited_for_in_vain(played: Played, scene: str) -> None
 
 def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Refused before a request was read: the line has neither method nor path."""
-    stage = Stage()
+    holding = HoldingUpstream()
     with (
-        Upstream(stage.script) as upstream,
+        Upstream(holding.script) as upstream,
         running(
             tmp_path_factory.mktemp("crowded"),
             configs.one_route(upstream.target, gateway_has=["limits = { connections = 1 }"]),
@@ -475,7 +475,7 @@ def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
         line = gateway.line(remote=second.remote)
         told = {"reason": "connection_limit", "status": 503, "method": "", "path": "", "upstream": None}
         assert {name: line[name] for name in told} == told
-        stage.let_go.set()
+        holding.let_go.set()
         assert first.status() == 200
         gateway.line(remote=first.remote, reason="ok")
         sockets.close()

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from harness import configs
-from harness.cases import Case, Run, Stage, addresses, play, read_cases
-from harness.gateway import Line, running
+from harness.cases import Case, CaseUpstream, Run, addresses, play, read_cases
+from harness.gateway import LogLine, running
 from harness.upstream import Upstream
 from harness.wire_reader import Message
 
@@ -347,17 +347,17 @@ def refused_or_relayed(run: Run) -> bool:
 # ── all of them ──
 
 
-class Outcome:
+class LaneResults:
     """One lane: every case, whole and in small pieces, and the log."""
 
     def __init__(self, lane: str, directory: Path) -> None:
-        stage = Stage()
+        cases = CaseUpstream()
         self.runs: list[Run] = [Run(case, small) for small in (False, True) for case in CASES.values()]
         sources = [address for address, _ in zip(addresses(), self.runs, strict=False)]
         parts = list(zip(self.runs, sources, strict=True))
-        stage.runs = {source.encode(): run for run, source in parts}
+        cases.runs = {source.encode(): run for run, source in parts}
         with (
-            Upstream(stage.script, patience=4.0) as upstream,
+            Upstream(cases.script, patience=4.0) as upstream,
             running(directory, config(lane, upstream.target)) as gateway,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
@@ -365,7 +365,7 @@ class Outcome:
             for part in filter(lambda part: _alone(part[0]), parts):
                 play(gateway, *part)
             gateway.stop()
-        lines: dict[str, list[Line]] = {source: [] for source in sources}
+        lines: dict[str, list[LogLine]] = {source: [] for source in sources}
         for line in gateway.log:
             lines[line["remote"].rpartition(":")[0]].append(line)
         self.logged = [lines[source] for source in sources]
@@ -385,22 +385,22 @@ def _alone(run: Run) -> bool:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LaneResults]]:
     """Both lanes at the same time: most of it is waiting for deadlines."""
     with ThreadPoolExecutor(len(LANES)) as pool:
         directories = [tmp_path_factory.mktemp(lane) for lane in LANES]
-        yield dict(zip(LANES, pool.map(Outcome, LANES, directories), strict=True))
+        yield dict(zip(LANES, pool.map(LaneResults, LANES, directories), strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("lane", LANES)
-def test_case(outcomes: dict[str, Outcome], lane: str, name: str) -> None:
+def test_case(outcomes: dict[str, LaneResults], lane: str, name: str) -> None:
     for run in outcomes[lane].of(name):
         assert violations(run) == [], "in small pieces" if run.small else "sent whole"
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_log_says_what_the_client_saw(outcomes: dict[str, Outcome], lane: str) -> None:
+def test_log_says_what_the_client_saw(outcomes: dict[str, LaneResults], lane: str) -> None:
     """Each final response has its line, in order, and no line is without a response."""
     outcome = outcomes[lane]
     for run, lines in zip(outcome.runs, outcome.logged, strict=True):
@@ -408,16 +408,16 @@ def test_log_says_what_the_client_saw(outcomes: dict[str, Outcome], lane: str) -
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_no_case_makes_the_gateway_stumble(outcomes: dict[str, Outcome], lane: str) -> None:
+def test_no_case_makes_the_gateway_stumble(outcomes: dict[str, LaneResults], lane: str) -> None:
     assert not [line for line in outcomes[lane].said if "Traceback" in line or "Error" in line]
     assert not [line for lines in outcomes[lane].logged for line in lines if line["reason"] == "internal"]
 
 
-def test_lanes_agree(outcomes: dict[str, Outcome]) -> None:
+def test_lanes_agree(outcomes: dict[str, LaneResults]) -> None:
     """Same status, same reason, whichever lane. Whether a response that breaks off had begun to be relayed (`abort_ok`)
     depends on how its octets came, so those are left out."""
 
-    def told(outcome: Outcome) -> list[tuple[str, list[tuple[int, str]]]]:
+    def told(outcome: LaneResults) -> list[tuple[str, list[tuple[int, str]]]]:
         return [
             (run.case.id, [(line["status"], line["reason"]) for line in lines])
             for run, lines in zip(outcome.runs, outcome.logged, strict=True)
@@ -427,11 +427,11 @@ def test_lanes_agree(outcomes: dict[str, Outcome]) -> None:
     assert told(outcomes["fast"]) == told(outcomes["h11"])
 
 
-def test_all_right(outcomes: dict[str, Outcome]) -> None:
+def test_all_right(outcomes: dict[str, LaneResults]) -> None:
     assert {lane: outcome.right() for lane, outcome in outcomes.items()} == dict.fromkeys(LANES, len(CASES))
 
 
-def test_the_committed_table_is_current(outcomes: dict[str, Outcome], tmp_path: Path) -> None:
+def test_the_committed_table_is_current(outcomes: dict[str, LaneResults], tmp_path: Path) -> None:
     """CONFORMANCE.md beside this file says what was run here. When this fails, the new text is in the file named."""
     text = f"{HEADING}\n{summary(outcomes)}\n\n{CHOICES}\n{choices(outcomes['fast'])}\n"
     (tmp_path / TABLE.name).write_text(text)
@@ -491,14 +491,14 @@ Where the RFCs leave the choice, rawgate serves what real clients send and refus
 """
 
 
-def summary(outcomes: dict[str, Outcome]) -> str:
+def summary(outcomes: dict[str, LaneResults]) -> str:
     """How many cases are right, in a Markdown table."""
     rows = ["| lane | cases | right |", "|---|---|---|"]
     rows += [f"| {lane} | {len(CASES)} | {outcome.right()} |" for lane, outcome in outcomes.items()]
     return "\n".join(rows)
 
 
-def choices(outcome: Outcome) -> str:
+def choices(outcome: LaneResults) -> str:
     """What the gateway does where the RFCs leave it open, in a Markdown table."""
     rows = ["| case | the gateway |", "|---|---|"]
     for run, lines in zip(outcome.runs, outcome.logged, strict=True):
@@ -507,7 +507,7 @@ def choices(outcome: Outcome) -> str:
     return "\n".join(rows)
 
 
-def _choice(run: Run, lines: list[Line]) -> str:
+def _choice(run: Run, lines: list[LogLine]) -> str:
     if not lines:
         return "closes without a word"
     if lines[0]["reason"] != "ok":

@@ -14,7 +14,7 @@ from threading import Event
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, Line, running
+from harness.gateway import PATIENCE, Gateway, LogLine, running
 from harness.upstream import OK, Connection, Script, Upstream, response
 from harness.wire_reader import Stream, read_response
 
@@ -102,7 +102,7 @@ def test_a_response_is_over_when_the_kernel_has_taken_it(serve: Serve) -> None:
     assert line["durationMs"] > line["upstreamMs"]
 
 
-def test_small_responses_to_requests_that_were_sent_ahead_are_over_when_the_kernel_has_taken_them(serve: Serve) -> None:
+def test_small_pipelined_responses_end_when_the_kernel_has_taken_them(serve: Serve) -> None:
     gateway, _ = serve(sized)
     first, small, count = room() - 5000, 1000, 40
     with connect_unix(gateway) as sock:
@@ -114,7 +114,7 @@ def test_small_responses_to_requests_that_were_sent_ahead_are_over_when_the_kern
         gateway.wait_lines(count, path=f"/{small}")
 
 
-def test_a_response_that_is_whole_before_its_request_is_over_when_both_are_taken(serve: Serve) -> None:
+def test_a_whole_early_response_ends_when_both_bodies_are_taken(serve: Serve) -> None:
     size, responded = room() + WAITING, Event()
 
     def early(connection: Connection) -> None:
@@ -265,17 +265,17 @@ KINDS: dict[Callable[[Stage, socket.socket], None], tuple[set[str], set[str]]] =
 """Who is slow → the members that hold most of the line's duration, and those that do not."""
 
 
-def logged(gateway: Gateway, name: str) -> Line:
+def logged(gateway: Gateway, name: str) -> LogLine:
     """The line whose path begins with this name, waited for."""
 
-    def look() -> Line | None:
+    def look() -> LogLine | None:
         return next((line for line in gateway.log if line["path"].split("/")[1] == name), None)
 
-    line: Line = gateway.wait(look, f"a line of {name}")
+    line: LogLine = gateway.wait(look, f"a line of {name}")
     return line
 
 
-def test_one_line_says_whether_the_client_the_service_or_the_pool_was_slow(serve: Serve) -> None:
+def test_a_line_tells_a_slow_client_service_and_pool_apart(serve: Serve) -> None:
     stage = Stage(serve)
     for kind in KINDS:
         with stage.gateway.connect() as sock:

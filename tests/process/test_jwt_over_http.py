@@ -233,7 +233,7 @@ def test_a_remembered_token_expires_all_the_same(service: Service) -> None:
     service.assert_refused(response, INVALID, "auth_expired", "auth_expired")
 
 
-def test_a_remembered_token_does_not_vouch_for_one_that_differs_in_its_signature(service: Service) -> None:
+def test_a_remembered_token_vouches_for_no_other_signature(service: Service) -> None:
     whole = good(sub="carol")
     service.assert_accepted(service.ask(f"Authorization: Bearer {whole}"), b"carol")
     head, payload, mac = whole.split(".")

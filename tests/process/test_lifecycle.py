@@ -94,7 +94,7 @@ def test_a_signal_ends_it_once_what_has_begun_is_served(tmp_path: Path, number: 
         assert [line["reason"] for line in gateway.log] == ["ok"]
 
 
-def test_requests_that_were_sent_ahead_of_the_signal_are_not_lost_silently(tmp_path: Path) -> None:
+def test_requests_sent_before_the_signal_are_not_lost_silently(tmp_path: Path) -> None:
     """The first answer says that it is the last."""
     gate = Gate()
     with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:
@@ -299,7 +299,7 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
 # ── how many connections ──
 
 
-def test_over_the_connection_limit_the_longest_idle_connection_makes_room(tmp_path: Path) -> None:
+def test_over_the_limit_the_longest_idle_connection_makes_room(tmp_path: Path) -> None:
     gate = Gate()
     with Upstream(gate) as upstream, ExitStack() as stack:
         gateway = stack.enter_context(running(tmp_path, config(upstream.target, limits="connections = 3")))
@@ -315,7 +315,7 @@ def test_over_the_connection_limit_the_longest_idle_connection_makes_room(tmp_pa
         assert (answer(busy).status, answer(last).status) == (200, 200)
 
 
-def test_over_the_connection_limit_with_nobody_idle_the_newcomer_is_told(tmp_path: Path) -> None:
+def test_over_the_limit_with_none_idle_the_newcomer_gets_a_503(tmp_path: Path) -> None:
     gate = Gate()
     with Upstream(gate) as upstream, ExitStack() as stack:
         gateway = stack.enter_context(running(tmp_path, config(upstream.target, limits="connections = 1")))

@@ -48,7 +48,7 @@ class Held:
             connection.send(response(bytes(1 << 24)) if request.target == b"/large" else OK)
 
 
-class Scene:
+class Stage:
     """One gateway, its upstream, and clients."""
 
     def __init__(self, gateway: Gateway, upstream: Upstream, held: Held, stack: ExitStack) -> None:
@@ -104,113 +104,113 @@ def chunked(length: int) -> bytes:
 # ── gateway.limits ──
 
 
-def limits_head(scene: Scene) -> None:
+def limits_head(stage: Stage) -> None:
     room = 1024 - len(get("/", "X-A: "))
-    assert scene.ask(get("/", "X-A: " + "a" * room)) == 200
-    scene.refused(get("/", "X-A: " + "a" * (room + 1)), 431, "head_too_large")
+    assert stage.ask(get("/", "X-A: " + "a" * room)) == 200
+    stage.refused(get("/", "X-A: " + "a" * (room + 1)), 431, "head_too_large")
 
 
-def limits_headers(scene: Scene) -> None:
-    assert scene.ask(get("/", *["X-A: 1"] * 4)) == 200  # and Host
-    scene.refused(get("/", *["X-A: 1"] * 5), 431, "head_too_large")
+def limits_headers(stage: Stage) -> None:
+    assert stage.ask(get("/", *["X-A: 1"] * 4)) == 200  # and Host
+    stage.refused(get("/", *["X-A: 1"] * 5), 431, "head_too_large")
 
 
-def limits_target(scene: Scene) -> None:
-    assert scene.ask(get("/" + "a" * 99)) == 200
-    scene.refused(get("/" + "a" * 100), 414, "target_too_long")
+def limits_target(stage: Stage) -> None:
+    assert stage.ask(get("/" + "a" * 99)) == 200
+    stage.refused(get("/" + "a" * 100), 414, "target_too_long")
 
 
-def limits_body(scene: Scene) -> None:
-    assert scene.ask(post(100, 100)) == 200
-    assert scene.ask(chunked(100)) == 200
-    scene.refused(post(101, 101), 413, "body_too_large")
-    assert scene.ask(chunked(101)) == 413
-    scene.gateway.wait_lines(2, status=413, reason="body_too_large")
+def limits_body(stage: Stage) -> None:
+    assert stage.ask(post(100, 100)) == 200
+    assert stage.ask(chunked(100)) == 200
+    stage.refused(post(101, 101), 413, "body_too_large")
+    assert stage.ask(chunked(101)) == 413
+    stage.gateway.wait_lines(2, status=413, reason="body_too_large")
 
 
-def limits_body_rate(scene: Scene) -> None:
+def limits_body_rate(stage: Stage) -> None:
     """Long before `timeouts.body` is over."""
-    scene.refused(post(10_000, 5_000), 408, "body_timeout")
+    stage.refused(post(10_000, 5_000), 408, "body_timeout")
 
 
-def limits_connections(scene: Scene) -> None:
-    streams = [scene.hold(), scene.hold()]
-    scene.refused(get(), 503, "connection_limit")
-    scene.held.let_go.set()
+def limits_connections(stage: Stage) -> None:
+    streams = [stage.hold(), stage.hold()]
+    stage.refused(get(), 503, "connection_limit")
+    stage.held.let_go.set()
     assert [answer(stream).status for stream in streams] == [200, 200]
     # Both are idle now: the first to become so makes room.
-    assert scene.ask(get()) == 200
+    assert stage.ask(get()) == 200
 
 
-def limits_per_address(scene: Scene) -> None:
-    stream = scene.hold()
-    scene.refused(get(), 503, "connection_limit")
-    assert scene.ask(get(), "127.0.0.2") == 200
-    scene.held.let_go.set()
+def limits_per_address(stage: Stage) -> None:
+    stream = stage.hold()
+    stage.refused(get(), 503, "connection_limit")
+    assert stage.ask(get(), "127.0.0.2") == 200
+    stage.held.let_go.set()
     assert answer(stream).status == 200
 
 
-def limits_limiter_keys(scene: Scene) -> None:
+def limits_limiter_keys(stage: Stage) -> None:
     """There is room for one client: the next pushes it out, and it begins anew."""
-    assert scene.ask(get("/limited"), "127.0.0.2") == 200
-    assert scene.ask(get("/limited"), "127.0.0.2") == 429
-    assert scene.ask(get("/limited"), "127.0.0.3") == 200
-    assert scene.ask(get("/limited"), "127.0.0.2") == 200
-    assert scene.gateway.wait_lines(1, status=429)[0]["reason"] == "rate_limited"
+    assert stage.ask(get("/limited"), "127.0.0.2") == 200
+    assert stage.ask(get("/limited"), "127.0.0.2") == 429
+    assert stage.ask(get("/limited"), "127.0.0.3") == 200
+    assert stage.ask(get("/limited"), "127.0.0.2") == 200
+    assert stage.gateway.wait_lines(1, status=429)[0]["reason"] == "rate_limited"
 
 
-def limits_buffers(scene: Scene) -> None:
+def limits_buffers(stage: Stage) -> None:
     """Answers that nobody reads: together they are too much, and those that hold most are cut."""
-    streams = [scene.client(get("/large")) for _ in range(32)]
-    scene.gateway.wait_said("gateway.limits.buffers (1,048,576 octets in all)")
-    assert scene.gateway.line(path="/large", reason="client_gone")["status"] == 499
-    assert scene.ask(get()) == 200
+    streams = [stage.client(get("/large")) for _ in range(32)]
+    stage.gateway.wait_said("gateway.limits.buffers (1,048,576 octets in all)")
+    assert stage.gateway.line(path="/large", reason="client_gone")["status"] == 499
+    assert stage.ask(get()) == 200
     assert any(stream.rest() is not None and stream.ended == RESET for stream in streams)
 
 
 # ── gateway.timeouts ──
 
 
-def timeouts_head(scene: Scene) -> None:
-    scene.refused(get()[:-1], 408, "head_timeout")
+def timeouts_head(stage: Stage) -> None:
+    stage.refused(get()[:-1], 408, "head_timeout")
 
 
-def timeouts_body(scene: Scene) -> None:
-    scene.refused(post(5, 4), 408, "body_timeout")
+def timeouts_body(stage: Stage) -> None:
+    stage.refused(post(5, 4), 408, "body_timeout")
 
 
-def timeouts_send(scene: Scene) -> None:
-    stream = scene.client(get("/large"))
-    assert scene.gateway.line(path="/large", reason="client_gone")["status"] == 499
+def timeouts_send(stage: Stage) -> None:
+    stream = stage.client(get("/large"))
+    assert stage.gateway.line(path="/large", reason="client_gone")["status"] == 499
     stream.rest()
     assert stream.ended == RESET
 
 
-def timeouts_keep_alive(scene: Scene) -> None:
-    stream = scene.client(get())
+def timeouts_keep_alive(stage: Stage) -> None:
+    stream = stage.client(get())
     assert answer(stream).status == 200
     assert stream.rest() == b""
     assert stream.ended == FIN
-    assert len(scene.gateway.log) == 1
+    assert len(stage.gateway.log) == 1
 
 
-def timeouts_drain(scene: Scene) -> None:
-    stream = scene.hold()
-    scene.gateway.signal(signal.SIGTERM)
+def timeouts_drain(stage: Stage) -> None:
+    stream = stage.hold()
+    stage.gateway.signal(signal.SIGTERM)
     assert answer(stream).status == 503
-    scene.held.let_go.set()
-    scene.gateway.wait_end()
-    assert scene.gateway.lines(status=503)[0]["reason"] == "draining"
+    stage.held.let_go.set()
+    stage.gateway.wait_end()
+    assert stage.gateway.lines(status=503)[0]["reason"] == "draining"
 
 
-def timeouts_pre_stop(scene: Scene) -> None:
-    scene.gateway.signal(signal.SIGTERM)
-    scene.gateway.wait_said("stopping in")
-    assert scene.ask(get()) == 200
-    scene.gateway.wait_end()
+def timeouts_pre_stop(stage: Stage) -> None:
+    stage.gateway.signal(signal.SIGTERM)
+    stage.gateway.wait_said("stopping in")
+    assert stage.ask(get()) == 200
+    stage.gateway.wait_end()
 
 
-Play = Callable[[Scene], None]
+Play = Callable[[Stage], None]
 
 LIMITS: dict[str, tuple[str, Play]] = {
     "head": ('"1KiB"', limits_head),
@@ -246,10 +246,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
             upstream = stack.enter_context(Upstream(held))
             text = config(upstream.target, setting)
             gateway = stack.enter_context(running(directory, text))
-            play(Scene(gateway, upstream, held, stack))
+            play(Stage(gateway, upstream, held, stack))
 
     with ThreadPoolExecutor(len(SCENES)) as pool:
-        yield {name: pool.submit(perform, tmp_path_factory.mktemp(name), *scene) for name, scene in SCENES.items()}
+        yield {name: pool.submit(perform, tmp_path_factory.mktemp(name), *stage) for name, stage in SCENES.items()}
 
 
 @pytest.mark.parametrize("key", SCENES)
@@ -320,7 +320,7 @@ def state(pid: int) -> str:
 # ── who cannot be counted ──
 
 
-def test_a_request_whose_client_is_gone_before_it_was_accepted_is_not_served(tmp_path: Path) -> None:
+def test_a_client_that_left_before_it_was_accepted_is_not_served(tmp_path: Path) -> None:
     """Its octets can still be read, but not its address: it would pass by every limit for addresses, and the log."""
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
         text = config(upstream.target)

@@ -23,7 +23,7 @@ import pytest
 import uvloop
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, Line, running
+from harness.gateway import PATIENCE, Gateway, LogLine, running
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response, silent
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 from rawgate import errors
@@ -128,7 +128,7 @@ class Stage:
     def get(self, path: str, *fields: str) -> Client:
         return self.client().send(get(path, *fields))
 
-    def line(self, path: str, **fields: object) -> Line:
+    def line(self, path: str, **fields: object) -> LogLine:
         return self.gateway.line(path=path, **fields)
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ LOSSES: list[tuple[Script, str, str]] = [
         "fin after 100",
     ],
 )
-def test_an_upstream_that_dies_before_its_answer_is_a_502_and_the_client_may_go_on(
+def test_an_upstream_that_dies_before_its_response_is_a_502(
     stage: Stage, script: Script, reason: str, detail: str
 ) -> None:
     path, upstream = stage.upstream(script)
@@ -242,7 +242,7 @@ def test_an_upstream_that_dies_before_its_answer_is_a_502_and_the_client_may_go_
     assert client.send(get(path)).answer().status == 200
 
 
-def test_an_upstream_that_dies_as_soon_as_it_accepts_never_stalls_a_client(stage: Stage) -> None:
+def test_an_upstream_that_dies_after_accept_stalls_no_client(stage: Stage) -> None:
     """The end may come before the gateway has even taken up its new connection."""
     path, _ = stage.upstream(at_once_by_reset)
     client = stage.client()

@@ -68,7 +68,7 @@ def ask(gateway: Gateway, octets: bytes) -> Message:
     return message
 
 
-def test_a_service_that_reads_no_bodies_gives_nobody_an_answer_to_a_planted_request(tmp_path: Path) -> None:
+def test_the_response_to_a_planted_request_reaches_nobody(tmp_path: Path) -> None:
     with careless() as (port, handler), running(tmp_path, configs.one_route(f"http://127.0.0.1:{port}")) as gateway:
         assert ask(gateway, POST).body == b"/post"
         assert handler.arrived.wait(PATIENCE)

@@ -194,7 +194,7 @@ def test_every_command_goes_without_standard_streams(tmp_path: Path, words: str)
 
 
 @pytest.mark.parametrize("kind", ["full", "gone"])
-def test_a_log_that_cannot_be_written_is_told_once_and_counted_at_the_end(tmp_path: Path, kind: str) -> None:
+def test_a_failing_log_is_reported_once_and_counted_at_the_end(tmp_path: Path, kind: str) -> None:
     reason = {"full": "No space left on device", "gone": "Broken pipe"}[kind]
     with (
         Upstream(replying(OK)) as upstream,

@@ -148,7 +148,7 @@ def test_a_slow_look_up_harms_no_other_name_and_not_the_end(tmp_path: Path) -> N
             assert gateway.said[-1] == "rawgate: stopped"
 
 
-def test_a_target_that_goes_is_told_with_the_reason_and_when_it_comes_back(tmp_path: Path) -> None:
+def test_a_target_that_goes_and_comes_back_is_reported(tmp_path: Path) -> None:
     with Upstream(replying(OK)) as good:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             port = sock.getsockname()[1]
@@ -167,9 +167,7 @@ def test_a_target_that_goes_is_told_with_the_reason_and_when_it_comes_back(tmp_p
 
 @pytest.mark.parametrize("lane", ["fast", "h11"])
 @pytest.mark.parametrize("body", [b"", b"hello"])
-def test_an_address_that_closes_without_a_word_is_told_once_and_the_others_serve(
-    tmp_path: Path, lane: str, body: bytes
-) -> None:
+def test_a_mute_address_is_reported_once_and_the_others_serve(tmp_path: Path, lane: str, body: bytes) -> None:
     """One with a body that has been taken cannot be sent again: it costs at most one request, since each address has
     its turn."""
     said = "closes new connections without a word"

@@ -359,7 +359,7 @@ def test_any_other_answer_is_a_normal_one(stage: Stage, status: str) -> None:
     assert [request.target for request in stage.upstream.requests] == [stage.root.encode()] * 2
 
 
-def test_what_came_too_early_for_a_tunnel_that_never_was_is_the_next_request(stage: Stage) -> None:
+def test_octets_sent_early_for_a_declined_upgrade_are_a_request(stage: Stage) -> None:
     stage.plays(replying(OK))
     client = stage.client()
     assert client.ask("", *WEBSOCKET, then=f"GET {stage.root}/next HTTP/1.1\r\nHost: h\r\n\r\n".encode()).status == 200

@@ -64,14 +64,14 @@ def test_turns_are_even_among_those_that_are_up(dialed: list[bool], count: int, 
 FOUND = ("10.0.0.1", "::1", "10.0.0.2")
 
 
-def test_dials_that_began_before_the_name_was_looked_up_share_its_addresses_evenly() -> None:
+def test_dials_before_the_first_lookup_share_the_addresses_evenly() -> None:
     of, _ = endpoints(1)
     turns = [of.dial_order(0.0)[0][1] for _ in range(30)]
     first = [of.addresses(of.all[0], turn, FOUND, 0.0)[0] for turn in turns]
     assert Counter(first) == dict.fromkeys(FOUND, 10)
 
 
-def test_an_address_that_failed_is_tried_last_for_a_while_and_its_turns_go_to_all_others() -> None:
+def test_the_turns_of_a_failed_address_go_to_all_others() -> None:
     of, _ = endpoints(1)
     of.addresses(of.all[0], 0, FOUND, 0.0)
     assert not of.is_single
@@ -116,7 +116,7 @@ def test_one_that_was_back_is_told_again_after_a_while(again: float, told: bool)
     assert len(said) == 2 + told
 
 
-def test_one_that_comes_and_goes_all_the_time_is_told_seldom_and_truly_in_the_end() -> None:
+def test_an_endpoint_that_flaps_is_reported_seldom_and_correctly() -> None:
     of, said = endpoints(1)
     for step in range(100):
         of.failed(of.all[0], "timed out", step * UNHEALTHY_FOR / 100)
@@ -154,7 +154,7 @@ def test_a_mute_target_is_left_out_until_it_responds() -> None:
     assert said == ["a:80 closes new connections without a word", "a:80 responds again"]
 
 
-def test_a_mute_address_is_left_out_alone_and_the_endpoint_when_all_are_mute() -> None:
+def test_an_endpoint_is_left_out_when_all_its_addresses_are_mute() -> None:
     of, said = endpoints(2)
     first = of.all[0]
     of.addresses(first, 0, FOUND, 0.0)
@@ -182,7 +182,7 @@ def test_the_only_address_of_a_name_is_its_endpoint() -> None:
     assert said == ["a:80 closes new connections without a word"]
 
 
-def test_an_address_that_the_name_has_no_longer_says_nothing_of_the_others() -> None:
+def test_an_address_that_a_name_lost_does_not_count_for_the_others() -> None:
     of, said = endpoints(2)
     first = of.all[0]
     of.addresses(first, 0, FOUND, 0.0)
@@ -192,7 +192,7 @@ def test_an_address_that_the_name_has_no_longer_says_nothing_of_the_others() -> 
     assert said == []
 
 
-def test_one_that_closes_within_the_dial_is_not_back_when_the_next_dial_succeeds() -> None:
+def test_a_close_within_the_dial_outweighs_the_next_dials_success() -> None:
     of, said = endpoints(2)
     first = of.all[0]
     of.closed_at_once(first, ANY_ADDRESS)

@@ -320,7 +320,7 @@ def test_a_body_over_the_limit_is_refused_in_the_middle() -> None:
     assert b"Connection: close\r\n" in w.client.sent
 
 
-def test_nothing_is_served_behind_a_body_that_was_refused_though_it_came_whole() -> None:
+def test_no_request_is_served_behind_a_refused_body() -> None:
     """What came behind it in the same read is dropped, so the next octets would be taken for the start of a request."""
     w = World(b"POST", CHUNKED, body_limit=4)
     w.connected()
@@ -367,7 +367,7 @@ def test_http_1_0_keep_alive_is_confirmed() -> None:
 # ── back-pressure ──
 
 
-def test_a_full_client_pauses_the_upstream_and_a_full_upstream_the_client() -> None:
+def test_a_full_side_pauses_the_other_one() -> None:
     w = World(b"POST", 5)
     upstream = w.connected()
     states = []
@@ -663,7 +663,7 @@ def test_a_tunnel_may_be_as_slow_as_it_likes() -> None:
     assert not w.client.over
 
 
-def test_an_upstream_that_still_takes_the_request_is_not_late_with_its_response() -> None:
+def test_an_upstream_that_still_takes_the_request_is_not_late() -> None:
     w = World(b"POST", 1000, idle_timeout=20.0)
     upstream = w.connected()
     w.up(bytes(1000))
@@ -765,7 +765,7 @@ def test_a_routes_response_timeout_replaces_the_upstreams() -> None:
     assert w.outcome() == (errors.UPSTREAM_TIMEOUT, 504)
 
 
-def test_a_dripped_head_and_interim_answers_do_not_stretch_the_response_timeout() -> None:
+def test_a_slow_head_and_interim_heads_do_not_stretch_the_timeout() -> None:
     w = World()
     w.connected()
     for octet in b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 2":
@@ -802,7 +802,7 @@ def test_a_client_is_told_of_a_large_body(octets: int, told: bool) -> None:
     ("method", "body", "unrepeatable"),
     [(b"GET", 0, False), (b"DELETE", 0, False), (b"PUT", 5, True), (b"POST", 0, True)],
 )
-def test_a_request_that_cannot_be_sent_twice_gets_no_connection_that_has_ended(
+def test_a_request_that_cannot_be_retried_gets_no_ended_connection(
     method: bytes, body: int, unrepeatable: bool
 ) -> None:
     before = World()
@@ -840,7 +840,7 @@ def test_a_body_that_was_not_touched_allows_the_retry() -> None:
     assert second.sent.endswith(b"hello")
 
 
-def test_a_request_that_is_sent_again_gets_a_new_connection_at_the_limit_too() -> None:
+def test_at_the_limit_a_retry_gets_a_new_connection_too() -> None:
     w = World(max_connections=1)
     w.connected(reused=True)
     other = World(pool=w.pool).start()
@@ -881,7 +881,7 @@ def test_a_target_that_closes_a_new_connection_without_a_word_has_failed(how: st
 
 
 @pytest.mark.parametrize("said", [b"HTT", b""])
-def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_not(said: bytes) -> None:
+def test_a_mute_target_has_failed_with_a_body_and_without(said: bytes) -> None:
     dials: list[Lessee] = []
     w = World(b"PUT", 5, pool=two(dials)).start()
     w.pool.dialed(dials.pop(), w.port(0), w.now)
@@ -894,7 +894,7 @@ def test_a_target_has_failed_that_says_nothing_whether_it_was_given_a_body_or_no
     assert not dials
 
 
-def test_an_address_that_closes_a_new_connection_without_a_word_is_left_out_until_it_responds() -> None:
+def test_a_mute_address_is_left_out_until_it_responds() -> None:
     dials: list[Lessee] = []
     one = UpstreamOptions(name="u", places=(Place(host="a", port=1),))
     w = World(pool=Pool(one, lambda _, lessee: dials.append(lessee))).start()
@@ -926,7 +926,7 @@ def at_rest(w: World, *since: float) -> list[FakeUpstream]:
 
 @pytest.mark.parametrize("reused", [False, True])
 @pytest.mark.parametrize("begun", [False, True])
-def test_silence_on_a_reused_connection_closes_those_that_have_been_idle_for_as_long(reused: bool, begun: bool) -> None:
+def test_silence_on_a_reused_connection_closes_those_idle_as_long(reused: bool, begun: bool) -> None:
     w = World(idle_timeout=5.0)
     w.connected(reused=reused)
     old, young = at_rest(w, w.now - 1.0, w.now + 1.0)
@@ -1038,7 +1038,7 @@ def test_the_body_goes_on_after_the_whole_response(backlog: int) -> None:
     assert w.pool.size == 0
 
 
-def test_a_body_that_is_here_but_not_taken_goes_on_after_the_whole_response() -> None:
+def test_a_held_body_goes_on_after_the_whole_response() -> None:
     w, upstream = awaiting()
     upstream.backlog = 10
     w.exchange.upstream_is_full(w.now)
@@ -1411,7 +1411,7 @@ def test_where_the_time_went_without_a_connection_or_a_response() -> None:
     assert times(w) == (0.0, 0.0, None, 5.0)
 
 
-def test_a_request_that_is_sent_again_has_waited_until_its_last_connection() -> None:
+def test_a_retry_has_waited_until_its_last_connection() -> None:
     w = World()
     w.connected(reused=True)
     w.now += 1.0
@@ -1466,7 +1466,7 @@ def test_only_who_waits_for_its_client_is_stalled(make: Make, waits: bool) -> No
     assert w.first.stalled_since == (w.now if waits else inf)
 
 
-def test_an_upload_that_the_upstream_does_not_take_is_not_stalled_by_its_client() -> None:
+def test_an_upload_that_the_upstream_does_not_take_is_not_stalled() -> None:
     w, _ = sending()
     w.exchange.upstream_is_full(w.now)
     assert w.first.stalled_since == inf

@@ -101,7 +101,7 @@ def test_an_idle_connection_is_not_leased_after_its_time() -> None:
 
 
 @pytest.mark.parametrize(("keep_alive", "retire_at"), [(-1, 55.0), (5, 4.0), (100, 55.0), (0, -1.0)])
-def test_the_upstreams_own_keep_alive_retires_a_connection_a_second_early(keep_alive: int, retire_at: float) -> None:
+def test_keep_alive_of_the_upstream_is_obeyed_a_second_early(keep_alive: int, retire_at: float) -> None:
     f = Fixture(keep_alive=55.0)
     _, upstream = f.lease()
     f.release(upstream, 0.0, keep_alive)
@@ -119,9 +119,7 @@ def test_retire_takes_the_old_ones_off_the_list() -> None:
 
 @pytest.mark.parametrize(("now", "retired"), [(9.0, False), (10.0, True)])
 @pytest.mark.parametrize("target", [0, 1])
-def test_at_the_limit_connections_that_have_grown_too_old_are_closed_and_make_room(
-    target: int, now: float, retired: bool
-) -> None:
+def test_at_the_limit_connections_that_are_too_old_make_room(target: int, now: float, retired: bool) -> None:
     """Whether it is their target's turn or not."""
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1, keep_alive=10.0)
     _, old = f.lease(target=target)
@@ -166,7 +164,7 @@ def test_a_lost_connection_lets_the_head_of_the_queue_dial() -> None:
     assert not f.pool.queued(queued)
 
 
-def test_a_failed_dial_is_the_failure_of_its_own_waiter_and_the_chance_of_the_next() -> None:
+def test_a_failed_dial_fails_its_waiter_and_frees_a_slot_for_the_next() -> None:
     f = Fixture(max_connections=1)
     first, second = FakeLessee(), FakeLessee()
     f.pool.acquire(first, 0.0)
@@ -261,7 +259,7 @@ def test_what_comes_and_goes_is_spread_over_the_targets(seed: int) -> None:
     assert served == [100, 100]
 
 
-def test_dials_for_who_comes_from_the_queue_or_wants_a_new_connection_take_turns_too() -> None:
+def test_dials_from_the_queue_or_for_a_new_connection_take_turns() -> None:
     f = Fixture(TWO, max_connections=2)
     (_, one), (_, other) = f.lease(), f.lease()
     for _ in range(2):
@@ -293,7 +291,7 @@ def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> N
     assert f.pool.acquire(FakeLessee(), 0.0) is resting[0]
 
 
-def test_at_the_limit_an_idle_connection_of_another_target_is_better_than_the_queue() -> None:
+def test_at_the_limit_another_targets_idle_connection_is_used() -> None:
     f = Fixture(targets=(("a", 1), ("b", 2)), max_connections=1)
     _, upstream = f.lease(target=1)
     f.release(upstream, 0.0)
@@ -388,7 +386,7 @@ def test_after_bodiless_only_others_are_used_again() -> None:
     assert f.pool.size == 1
 
 
-def test_a_service_that_answers_without_reading_bodies_is_told_once_and_its_connections_are_not_used_again() -> None:
+def test_a_service_that_reads_no_bodies_is_reported_once_and_not_reused() -> None:
     f = Fixture()
     (_, posted), (_, other) = f.lease(), f.lease()
     for upstream in (posted, other):
@@ -462,7 +460,7 @@ def test_a_full_queue_makes_room_for_an_address_with_fewer_places() -> None:
     assert crowd[0].failed == []
 
 
-def test_who_waits_longest_for_its_client_makes_way_when_its_address_has_too_much() -> None:
+def test_the_longest_stalled_exchange_of_a_greedy_address_makes_way() -> None:
     f = Fixture(max_connections=4, per_client=2)
     much = [f.lease(address="a")[0] for _ in range(3)]
     little, _ = f.lease(address="b")
@@ -530,7 +528,7 @@ def test_an_endpoint_that_stays_keeps_its_connections_and_its_standing() -> None
     assert (f.pool.size, f.pool.slots.taken) == (1, 1)
 
 
-def test_a_dial_to_an_endpoint_that_has_gone_meanwhile_serves_its_lessee_only() -> None:
+def test_a_dial_to_a_removed_endpoint_serves_its_lessee_only() -> None:
     f = Fixture()
     served, left = FakeLessee(), FakeLessee()
     gone = f.endpoint()

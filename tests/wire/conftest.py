@@ -11,12 +11,12 @@ from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRu
 WANTED = frozenset((b"authorization", b"x-user-id", b"x-api-key"))
 PROTECTED = frozenset((b"x-user-id", b"x-api-key"))
 
-Outcome = tuple[object, bytes]
+Reading = tuple[object, bytes]
 """(The head, the octets behind it), (None, octets so far) when incomplete, or (status and reason code, b"")."""
 Portions = Iterable[bytes]
 
 
-def _feed(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], portions: Portions) -> Outcome:
+def _feed(feed: Callable[[bytes], object | None], rest: Callable[[], bytes], portions: Portions) -> Reading:
     """Feed portions until there is a head; what is left of them belongs behind it."""
     queue = list(portions)
     taken = b""
@@ -57,10 +57,10 @@ def make_response_rules() -> Callable[..., ResponseRules]:
 
 
 @pytest.fixture
-def read_request() -> Callable[..., Outcome]:
+def read_request() -> Callable[..., Reading]:
     """`read_request(portions, fast, **limits)`: what one reader makes of them."""
 
-    def read(portions: Portions, fast: bool, **limits: int) -> Outcome:
+    def read(portions: Portions, fast: bool, **limits: int) -> Reading:
         reader = RequestReader(request_rules(fast, **limits))
         return _feed(reader.feed, lambda: reader.rest, portions)
 
@@ -68,10 +68,10 @@ def read_request() -> Callable[..., Outcome]:
 
 
 @pytest.fixture
-def read_response() -> Callable[..., Outcome]:
+def read_response() -> Callable[..., Reading]:
     """`read_response(portions, method, fast, **limits)`: what one reader makes of them."""
 
-    def read(portions: Portions, method: bytes, fast: bool, **limits: int) -> Outcome:
+    def read(portions: Portions, method: bytes, fast: bool, **limits: int) -> Reading:
         reader = ResponseReader(response_rules(fast, **limits))
         return _feed(lambda data: reader.feed(data, method), lambda: reader.rest, portions)
 

@@ -15,11 +15,11 @@ from zlib import crc32
 
 import h11
 
-from harness.deeds import DEEDS
+from harness.actions import ACTIONS
+from harness.in_memory_gateway import InMemoryGateway, clocked
+from harness.invariants import findings, miscounts
 from harness.mutation import Given, Mutator
-from harness.shell import Shell, clocked
 from harness.values import contents
-from harness.verdict import findings, miscounts
 from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_request_head, read_response_head
 from rawgate.errors import BAD_REQUEST, MessageError, RequestError
 from rawgate.message import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
@@ -272,14 +272,16 @@ class Sessions:
         chance = Mutator(given)
         fast = chance.chance(0.7)
         self.fast += fast
-        with clocked(Shell(fast=fast, connections=chance.number(1, 3), upstreams=chance.number(1, 2))) as shell:
-            shell.connect()
+        with clocked(
+            InMemoryGateway(fast=fast, connections=chance.number(1, 3), upstreams=chance.number(1, 2))
+        ) as gateway:
+            gateway.connect()
             while not given.spent:
-                DEEDS[chance.number(0, len(DEEDS) - 1)](shell, chance)
-                if found := list(miscounts(shell)):
+                ACTIONS[chance.number(0, len(ACTIONS) - 1)](gateway, chance)
+                if found := list(miscounts(gateway)):
                     return "; ".join(found)
-            shell.settle()
-            return "; ".join(findings(shell))
+            gateway.settle()
+            return "; ".join(findings(gateway))
 
 
 _LANES: tuple[Callable[[Random], Lane], ...] = (Requests, Responses, Chunks, Sessions)

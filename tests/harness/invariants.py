@@ -1,4 +1,4 @@
-"""What must be true of a `Shell`, whatever its clients and services did.
+"""What must be true of a `InMemoryGateway`, whatever its clients and services did.
 
 Everything that the gateway sent is read with the strict reader, which shares no code with it. To the upstream each
 connection carries whole requests, one after the other; each was decided on, none is made up, and none is there twice,
@@ -8,7 +8,7 @@ nothing else; a response that was cut is the last. In the end nothing is left op
 
 from collections.abc import Generator, Iterator
 
-from harness.shell import Decided, End, Shell, forwards, recorded
+from harness.in_memory_gateway import Decided, End, InMemoryGateway, forwards, recorded
 from harness.wire_reader import (
     Cut,
     Malformed,
@@ -26,7 +26,7 @@ from rawgate.observe.line import Record
 from rawgate.relay.phases import TUNNEL
 
 
-class Line:
+class Logged:
     """A log record as these checks need it, short in a message."""
 
     def __init__(self, record: Record) -> None:
@@ -38,24 +38,24 @@ class Line:
         return f"<{self.id[-4:]} {self.method!r} {self.target!r} {self.status} {self.reason}>"
 
 
-def findings(shell: Shell) -> list[str]:
+def findings(gateway: InMemoryGateway) -> list[str]:
     """All that is wrong, a phrase each. The gateway must have settled."""
-    lines = [Line(record) for record in shell.records]
-    found = list(_left_open(shell))
-    found += _logged(shell, lines)
-    for number, upstream in enumerate(shell.upstreams):
-        found += [f"upstream {number}: {finding}" for finding in _upwards(shell, upstream)]
-    found += _repeated(shell)
-    for client in shell.clients:
+    lines = [Logged(record) for record in gateway.records]
+    found = list(_left_open(gateway))
+    found += _logged(gateway, lines)
+    for number, upstream in enumerate(gateway.upstreams):
+        found += [f"upstream {number}: {finding}" for finding in _upwards(gateway, upstream)]
+    found += _repeated(gateway)
+    for client in gateway.clients:
         mine = [line for line in lines if line.remote == remote(client)]
-        found += [f"client {remote(client)}: {finding}" for finding in _downwards(shell, client, mine)]
+        found += [f"client {remote(client)}: {finding}" for finding in _downwards(gateway, client, mine)]
     return found
 
 
-def miscounts(shell: Shell) -> Iterator[str]:
+def miscounts(gateway: InMemoryGateway) -> Iterator[str]:
     """Where the counters of pool and connections are wrong. May be asked at any time."""
-    pool, connections = shell.pool, shell.connections
-    live = [recorded(end) for end in shell.upstreams if not end.is_closing()]
+    pool, connections = gateway.pool, gateway.connections
+    live = [recorded(end) for end in gateway.upstreams if not end.is_closing()]
     busy = [upstream.flow for upstream in live if upstream.flow is not None]
     tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
     if pool.leased != len(busy) - tunnels:
@@ -69,7 +69,7 @@ def miscounts(shell: Shell) -> Iterator[str]:
     gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.flow is None]
     if gone:
         yield f"at rest where nothing is any more: {gone}"
-    if len(connections.open) + len(connections.refused) != sum(not client.lost for client in shell.clients):
+    if len(connections.open) + len(connections.refused) != sum(not client.lost for client in gateway.clients):
         yield f"clients: {connections.open}, {connections.refused}"
 
 
@@ -80,31 +80,31 @@ def remote(client: End) -> str:
 # ── what is left open ──
 
 
-def _left_open(shell: Shell) -> Iterator[str]:
-    pool = shell.pool
+def _left_open(gateway: InMemoryGateway) -> Iterator[str]:
+    pool = gateway.pool
     if pool.size or pool.tunnels:
         yield f"not at rest: {pool!r}"
-    connections = shell.connections
+    connections = gateway.connections
     if connections.open or connections.refused or connections.idle or connections.by_address:
         yield f"client connections are left: {connections.open} {connections.refused}"
     if connections.buffers.total:
         yield f"{connections.buffers.total} octets are in the book"
-    if shell.pending:
+    if gateway.pending:
         yield "a decision is still waited for"
-    for end in [*shell.clients, *shell.upstreams]:
+    for end in [*gateway.clients, *gateway.upstreams]:
         if not end.lost:
             yield f"left open: {end.protocol!r}"
-    if shell.connections.draining and not shell.emptied:
+    if gateway.connections.draining and not gateway.emptied:
         yield "the end was not told"
-    if len(shell.loop.timers) > 1:  # the reaper's
-        yield f"timers are left: {[timer.callback for timer in shell.loop.timers]}"
+    if len(gateway.loop.timers) > 1:  # the reaper's
+        yield f"timers are left: {[timer.callback for timer in gateway.loop.timers]}"
 
 
-def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
+def _logged(gateway: InMemoryGateway, lines: list[Logged]) -> Iterator[str]:
     names = [line.id for line in lines]
     if len(set(names)) != len(names):
         yield f"logged twice: {lines}"
-    missing = [one.decision.request_id for one in shell.decided if one.decision.request_id not in set(names)]
+    missing = [one.decision.request_id for one in gateway.decided if one.decision.request_id not in set(names)]
     if missing:
         yield f"not logged: {missing}"
     if any(line.reason == "internal" for line in lines):
@@ -114,9 +114,9 @@ def _logged(shell: Shell, lines: list[Line]) -> Iterator[str]:
 # ── upwards ──
 
 
-def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
+def _upwards(gateway: InMemoryGateway, upstream: End) -> Iterator[str]:
     """What is wrong with the requests on one upstream connection."""
-    parsed = forwards(shell)
+    parsed = forwards(gateway)
     stream = Stream.of(upstream.sent)
     if recorded(upstream).misused:
         yield f"used though it had stirred: {recorded(upstream).misused!r}"
@@ -137,7 +137,7 @@ def _upwards(shell: Shell, upstream: End) -> Iterator[str]:
             if message is None:
                 yield "a head was cut"
             return
-        yield from _same_body(shell, message, parsed.get(_id(message)))
+        yield from _same_body(gateway, message, parsed.get(_id(message)))
         if stream.unread and _has_more(upstream, message):
             yield "used again though more had come than an answer"
 
@@ -174,12 +174,12 @@ def _is_known(message: Message, parsed: dict[str, Decided]) -> Iterator[str]:
         yield f"{message.method!r} instead of {decided.head.method!r}"
 
 
-def _same_body(shell: Shell, message: Message, decided: Decided | None) -> Iterator[str]:
+def _same_body(gateway: InMemoryGateway, message: Message, decided: Decided | None) -> Iterator[str]:
     """Where a body that was sent up differs from the client's, as far as the strict reader can tell."""
     if decided is None:
         return
-    position = [one for one in shell.decided if one.peer == decided.peer].index(decided)
-    theirs = asked(shell, decided.peer)
+    position = [one for one in gateway.decided if one.peer == decided.peer].index(decided)
+    theirs = asked(gateway, decided.peer)
     if position < len(theirs):
         if theirs[position].method != message.method:
             yield f"{message.method!r} was {theirs[position].method!r} at the client"
@@ -189,9 +189,9 @@ def _same_body(shell: Shell, message: Message, decided: Decided | None) -> Itera
             yield "completed what the client did not"
 
 
-def asked(shell: Shell, peer: str) -> list[Message]:
+def asked(gateway: InMemoryGateway, peer: str) -> list[Message]:
     """The requests of a client as the strict reader sees them, up to the first that it does not take."""
-    client = next(client for client in shell.clients if remote(client) == peer)
+    client = next(client for client in gateway.clients if remote(client) == peer)
     stream = Stream.of(client.heard)
     found: list[Message] = []
     try:
@@ -205,10 +205,10 @@ def asked(shell: Shell, peer: str) -> list[Message]:
     return found
 
 
-def _repeated(shell: Shell) -> Iterator[str]:
+def _repeated(gateway: InMemoryGateway) -> Iterator[str]:
     """Requests that were sent up twice, although the first connection was good or its response had begun."""
     seen: dict[str, list[End]] = {}
-    for upstream in shell.upstreams:
+    for upstream in gateway.upstreams:
         for name in _names(upstream):
             seen.setdefault(name, []).append(upstream)
     for name, ends in seen.items():
@@ -233,13 +233,13 @@ def _names(upstream: End) -> Iterator[str]:
 # ── downwards ──
 
 
-def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
+def _downwards(gateway: InMemoryGateway, client: End, lines: list[Logged]) -> Iterator[str]:
     """What is wrong with one client connection, beside its log lines."""
     stream = Stream.of(client.sent)
     for position, line in enumerate(lines):
         last = position == len(lines) - 1
         try:
-            ends = yield from _response(shell, client, stream, line)
+            ends = yield from _response(gateway, client, stream, line)
         except Malformed as error:
             yield f"{line}: sent what is no response: {error}"
             return
@@ -256,7 +256,7 @@ def _downwards(shell: Shell, client: End, lines: list[Line]) -> Iterator[str]:
         yield f"sent more than its responses: {stream.unread!r}"
 
 
-def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generator[str, None, bool | None]:
+def _response(gateway: InMemoryGateway, client: End, stream: Stream, line: Logged) -> Generator[str, None, bool | None]:
     """Read the response that belongs to a line. Returns whether the connection must end after it; None: no HTTP
     follows."""
     gone = line.reason == CLIENT_GONE.code
@@ -275,11 +275,11 @@ def _response(shell: Shell, client: End, stream: Stream, line: Line) -> Generato
     if message.framing == "close" and client.was_reset:
         return True
     if not gone:
-        yield from _whole(shell, line, message)
+        yield from _whole(gateway, line, message)
     return gone or b"close" in b",".join(message.values(b"connection")).lower()
 
 
-def _final_head(stream: Stream, line: Line) -> Generator[str, None, Message | None]:
+def _final_head(stream: Stream, line: Logged) -> Generator[str, None, Message | None]:
     """Read interim heads and the final one."""
     while (message := read_response_head(stream, line.method)) is not None:
         if message.status >= 200 or message.status == 101:
@@ -289,19 +289,19 @@ def _final_head(stream: Stream, line: Line) -> Generator[str, None, Message | No
     return message
 
 
-def _whole(shell: Shell, line: Line, message: Message) -> Iterator[str]:
+def _whole(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator[str]:
     """What is wrong with a response that looks whole to the client."""
     if line.reason == UPSTREAM_CUT.code:
         yield f"{line}: cut, but the client cannot know"
     if len(message.body) != line.bytes_out:
         yield f"{line}: {len(message.body)} octets of body instead of {line.bytes_out}"
     if line.upstream and line.reason == "ok":
-        yield from _as_answered(shell, line, message)
+        yield from _as_answered(gateway, line, message)
 
 
-def _as_answered(shell: Shell, line: Line, message: Message) -> Iterator[str]:
+def _as_answered(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator[str]:
     """Where a whole response differs from the upstream's, as far as the strict reader can tell."""
-    octets = [recorded(end).arrived[line.id] for end in shell.upstreams if line.id in recorded(end).arrived]
+    octets = [recorded(end).arrived[line.id] for end in gateway.upstreams if line.id in recorded(end).arrived]
     stream = Stream.of(octets[-1])
     try:
         answer = read_response(stream, line.method)

@@ -1,8 +1,8 @@
 """The whole gateway in memory: the real gate, client and upstream protocols, exchange and pool, on a loop and
-transports that are driven by hand. No sockets, no time that passes by itself.
+transports that a test drives. There are no sockets, and time passes only when the test says so.
 
-A test acts as the clients (`Shell.connect`), as the services behind (`Shell.upstreams`), as whoever dials
-(`Shell.dials`), and as time. What everybody saw is kept, and `harness.verdict` judges it.
+A test plays the clients (`InMemoryGateway.connect`), the services (`InMemoryGateway.upstreams`), the dialer
+(`InMemoryGateway.dials`) and the clock. What each of them saw is kept, and `harness.invariants` checks it.
 """
 
 import asyncio
@@ -40,16 +40,16 @@ HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
 """Limits of one message, small enough to be met."""
 
 LARGE = 700
-"""Octets of a body from which on it is taken without copies."""
+"""Octets of a body from which on it is read without copies."""
 
 HIGH, LOW = 600, 100
-"""Octets that a peer may leave untaken before the other side is paused, and at which it goes on."""
+"""Octets in the write buffer at which the other side is paused, and at which it goes on."""
 
 SURE_TO_FIT = 60
 """Octets of a response's body from which on its end is waited for."""
 
 QUIET = 1500.0
-"""Seconds after which nothing may be left: longer than every deadline, one after the other."""
+"""Seconds after which nothing may be left open: more than the sum of all deadlines."""
 
 DATE = b"Thu, 01 Jan 1970 00:00:00 GMT"
 _ids = count(1)
@@ -59,10 +59,10 @@ _ids = count(1)
 def _gate() -> Gate:
     config = Config(
         gateway=Gateway(listen=(), limits=Limits(body=BODY)),
-        upstreams={"stage": UpstreamConfig(targets=(Target("stage", 80, "stage"),))},
+        upstreams={"service": UpstreamConfig(targets=(Target("service", 80, "service"),))},
         routes=(
-            Route(prefix="/locked", upstream="stage", auth="jwt.main"),
-            Route(prefix="/", upstream="stage", auth="none"),
+            Route(prefix="/locked", upstream="service", auth="jwt.main"),
+            Route(prefix="/", upstream="service", auth="none"),
         ),
         jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", b"s" * 32),))},
     )
@@ -182,7 +182,7 @@ class End(FakeTransport):
 
 
 class RecordedUpstream(UpstreamConnection):
-    """Keeps what arrived for which request, and what was sent when something had come that belongs to nobody."""
+    """Keeps what arrived for which request, and what was sent after octets had come that belong to no request."""
 
     def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules) -> None:
         super().__init__(pool, endpoint, rules)
@@ -221,35 +221,35 @@ WAIT = 7.0
 
 
 class Waiting(Pending):
-    """A decision of the gate that is withheld until `Shell.open_the_gate`, `waits` times."""
+    """A decision of the gate that is withheld until `InMemoryGateway.open_the_gate`, `waits` times."""
 
-    def __init__(self, shell: "Shell", decision: Decision, waits: int) -> None:
-        super().__init__(shell.loop.now + WAIT, QUEUE_TIMEOUT, decision.request_id, decision.client_id)
-        self._shell = shell
+    def __init__(self, gateway: "InMemoryGateway", decision: Decision, waits: int) -> None:
+        super().__init__(gateway.loop.now + WAIT, QUEUE_TIMEOUT, decision.request_id, decision.client_id)
+        self._gateway = gateway
         self._decision = decision
         self._waits = waits
 
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        self._shell.pending[self] = ready
+        self._gateway.pending[self] = ready
 
         def forget() -> None:
-            self._shell.pending.pop(self, None)
+            self._gateway.pending.pop(self, None)
 
         return forget
 
     def resume(self, now: float, wall: float) -> Decision:
-        return Waiting(self._shell, self._decision, self._waits - 1) if self._waits > 1 else self._decision
+        return Waiting(self._gateway, self._decision, self._waits - 1) if self._waits > 1 else self._decision
 
 
 class Decided(Struct, eq=False):
-    """A head that was accepted, what came of it, and whose it was."""
+    """A head that was accepted, the decision about it, and the client's address."""
 
     head: RequestHead
     decision: Decision
     peer: str
 
 
-class Shell:
+class InMemoryGateway:
     """The gateway, its clients, and the services behind it.
 
     clients, upstreams  the connections, in the order in which they were made
@@ -275,8 +275,8 @@ class Shell:
         self.emptied = False
         self._gate = gate
         options = UpstreamOptions(
-            name="stage",
-            places=(Place(host="stage", port=80),),
+            name="service",
+            places=(Place(host="service", port=80),),
             idle_timeout=20.0,
             max_connections=upstreams,
             queue=2,
@@ -297,7 +297,7 @@ class Shell:
                 self._decide,
                 RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
                 self.response_rules,
-                {"stage": self.pool},
+                {"service": self.pool},
                 ListenerOptions(connections=connections, buffers=buffers),
                 ClientOptions(trailer_octets=200, trailer_fields=4),
             ),
@@ -352,7 +352,7 @@ class Shell:
         self.loop.run()
 
     def settle(self) -> None:
-        """Nobody does anything any more, for longer than every deadline."""
+        """Let QUIET seconds pass in which nobody does anything."""
         self.loop.passes(QUIET)
 
     def served(self, end: End) -> str:
@@ -400,17 +400,17 @@ def recorded(end: End) -> RecordedUpstream:
     return cast("RecordedUpstream", end.protocol)
 
 
-def forwards(shell: Shell) -> dict[str, Decided]:
+def forwards(gateway: InMemoryGateway) -> dict[str, Decided]:
     """By request id, those that were to be sent on."""
-    return {one.decision.request_id: one for one in shell.decided if isinstance(one.decision, Forward)}
+    return {one.decision.request_id: one for one in gateway.decided if isinstance(one.decision, Forward)}
 
 
 @contextmanager
-def clocked(shell: Shell) -> Iterator[Shell]:
+def clocked(gateway: InMemoryGateway) -> Iterator[InMemoryGateway]:
     """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
     with (
-        clocked_by(shell.loop.clock),
+        clocked_by(gateway.loop.clock),
         mock.patch.object(exchange, "LARGE_BODY", LARGE),
         mock.patch.object(client, "SURE_TO_FIT", SURE_TO_FIT),
     ):
-        yield shell
+        yield gateway

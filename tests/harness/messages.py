@@ -1,4 +1,4 @@
-"""Good messages, with which most of a fuzzed life is spent."""
+"""Good messages. Most of a fuzzed session consists of them, so that it gets beyond the first refusal."""
 
 from rawgate.wire import chunk
 
