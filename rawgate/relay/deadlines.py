@@ -3,7 +3,7 @@
 A deadline runs only against the side that is waited for, and from the moment when that side last made progress. The
 first line that applies says which side that is:
 
-    a place in the queue            `queue_timeout`
+    it is in the queue              a free connection: `queue_timeout`
     the client is full              the client: `send_timeout`, and `body_rate` octets a second
     the upstream is full            the upstream: `idle_timeout`; when it has responded already: `REST_TIMEOUT`
     the request's body is missing   the client: `body_timeout`, and `body_rate` octets a second over each `RATE_SPAN`

@@ -138,10 +138,10 @@ class Exchange(Flow, Lessee):
     # ── leasing ──
 
     def start(self, now: float) -> None:
-        """Ask the pool for a connection. An exchange that may become a tunnel asks for a tunnel's place before."""
+        """Ask the pool for a connection. An exchange that may become a tunnel takes a tunnel's slot before."""
         if self.forward.upgrade:
-            self.has_tunnel_place = self.pool.reserve_tunnel()
-            if not self.has_tunnel_place:
+            self.has_tunnel_slot = self.pool.reserve_tunnel()
+            if not self.has_tunnel_slot:
                 self._fail(errors.QUEUE_FULL, now, NO_TUNNEL)
                 return
         self.waiting_since = now
@@ -170,7 +170,7 @@ class Exchange(Flow, Lessee):
         return self.waiting_since if waits else inf
 
     def waits_for_client(self) -> bool:
-        """For the rest of the body too, whatever has come of the response."""
+        """Also while the rest of the request's body is missing, whatever has come of the response."""
         waits_for_body = self.wants_body and not self.upstream_full and not self._awaits_100()
         return waits_for_body or self.client_pace is not None
 

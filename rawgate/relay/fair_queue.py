@@ -3,7 +3,7 @@
 While nobody waits, one address may hold all connections. While others wait, the queue is fair between addresses:
 
 - A free slot goes to the address that holds the fewest connections. Among equals, who came first is first.
-- When more wait than may, the address that waits most often loses its newest place (longest queue drop, as the buffers
+- When more wait than may, the address that waits most often loses its newest lessee (longest queue drop, as the buffers
   of fair queueing have it).
 - The queue knows which addresses hold more than their share, so that the pool can ask them to make way.
 
@@ -141,7 +141,7 @@ class FairQueue:
         return None
 
     def newest_of_longest(self, newcomer: Lessee) -> Lessee:
-        """The newest lessee of the address that waits most often: it loses its place to the newcomer, who has joined
+        """The newest lessee of the address that waits most often: it has to leave for the newcomer, who has joined
         already. The newcomer itself, unless another address waits as often as the newcomer's at least."""
         own = self._clients[newcomer.address]
         longest = own

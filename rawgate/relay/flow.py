@@ -69,7 +69,7 @@ class Flow(ABC):
         "detail",
         "ended_at",
         "forward",
-        "has_tunnel_place",
+        "has_tunnel_slot",
         "head",
         "head_at",
         "keep_open",
@@ -121,7 +121,7 @@ class Flow(ABC):
         self.upstream_ended = False
         self.client_pace: Pace | None = None
         self.upstream_pace: Pace | None = None
-        self.has_tunnel_place = False
+        self.has_tunnel_slot = False
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -163,14 +163,14 @@ class Flow(ABC):
             self.upstream.resume()
 
     def clock_client(self, now: float) -> None:
-        """Whoever is waited for may be another one now: count the client's time. Called when a side turns out to be
-        slow, and when it has caught up; where neither is, nothing is counted."""
+        """The side that is waited for may have changed: add up the time in which it was the client. It is called when a
+        side is found to be slow, and when it has caught up, so an exchange of two fast sides pays nothing for it."""
         if self.client_since != NEVER:
             self.client_waited += now - self.client_since
         self.client_since = now if self.waits_for_client() else NEVER
 
     def waits_for_client(self) -> bool:
-        """Whether it is the client that is waited for."""
+        """Whether the client is waited for, and not the upstream."""
         return self.client_pace is not None
 
     # ── from the upstream ──
@@ -294,7 +294,7 @@ class Flow(ABC):
         self.reason = reason
         self.over_at = now
         self.wants_body = False
-        if self.has_tunnel_place:
+        if self.has_tunnel_slot:
             self.pool.free_tunnel()
         if status >= 0:
             self.status = status

@@ -1,6 +1,6 @@
 """Decides which connection serves which exchange. A pool keeps books only: it has no sockets and no clock.
 
-There is one pool for each upstream. Each connection that it counts is in exactly one of four places:
+There is one pool for each upstream. Each connection that it counts is in exactly one of four states:
 
     dialing   asked for, on behalf of one lessee; not connected yet
     leased    serves one exchange
@@ -72,11 +72,11 @@ class Outcomes(ABC):
 class Pool:
     """The connections of one upstream.
 
-    endpoints     where it can be reached
-    slots         slots of `max_connections`
-    queue_places  places for those who wait
-    outcomes      hears how each use ended; None: nobody does
-    tunnels       places of `max_tunnels` that are taken
+    endpoints    where it can be reached
+    slots        slots of `max_connections`
+    queue_slots  slots of `queue`
+    outcomes     hears how each use ended; None: nobody does
+    tunnels      slots of `max_tunnels` that are taken
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Pool:
         dial: Dial,
         report: Callable[[str], None] = ignore,
         slots: Quota | None = None,
-        queue_places: Quota | None = None,
+        queue_slots: Quota | None = None,
     ) -> None:
-        """report: is called with one line that the operator should know. slots, queue_places: None: this pool's own."""
+        """report: is called with one line that the operator should know. slots, queue_slots: None: this pool's own."""
         self.options = options
         self.endpoints = Endpoints(options.places, self._tell)
         self.slots = Quota(options.max_connections) if slots is None else slots
-        self.queue_places = Quota(options.queue) if queue_places is None else queue_places
+        self.queue_slots = Quota(options.queue) if queue_slots is None else queue_slots
         self.outcomes: Outcomes | None = None
         self.tunnels = 0
         self.closed = False
@@ -101,7 +101,7 @@ class Pool:
         self._leased: dict[UpstreamPort, Lessee] = {}
         self._idle = IdleConnections(self.endpoints, self.slots, options.reuse_after_body)
         self._queue = FairQueue(options.per_client)
-        self._unplaced: Lessee | None = None  # who has just joined the queue without a place
+        self._without_slot: Lessee | None = None  # who has just joined the queue without a slot of it
         self.slots.on_free(self._dial_for_next)
 
     def __repr__(self) -> str:
@@ -160,7 +160,7 @@ class Pool:
         """The lessee wants no connection any more. A dial on its behalf goes on, and serves whoever is next."""
         if lessee in self._queue:
             self._queue.leave(lessee)
-            self._free_place(lessee)
+            self._free_queue_slot(lessee)
         if lessee in self._dialing:
             self._dialing[lessee] = False
 
@@ -172,19 +172,19 @@ class Pool:
         if not queue.counting:
             queue.start_counting(holder.address for holder in (*self._leased.values(), *self._dialing))
         queue.join(lessee)
-        if not self.queue_places.take():
-            self._unplaced = lessee
+        if not self.queue_slots.take():
+            self._without_slot = lessee
         self.preempt_for(lessee, now)
-        if self._unplaced is not lessee:
+        if self._without_slot is not lessee:
             return None
-        self._unplaced = None
-        if self.queue_places.take():
+        self._without_slot = None
+        if self.queue_slots.take():
             return None
         loser = queue.newest_of_longest(lessee)
         queue.leave(loser)
         if loser is lessee:
             return QUEUE_FULL
-        loser.lease_failed(QUEUE_FULL, now)  # the newcomer has its place
+        loser.lease_failed(QUEUE_FULL, now)  # the newcomer has its slot
         return None
 
     def preempt_for(self, lessee: Lessee, now: float) -> bool:
@@ -206,18 +206,18 @@ class Pool:
         """Whether it is in the queue. It is not while a dial of its own is under way."""
         return lessee in self._queue
 
-    def _free_place(self, lessee: Lessee) -> None:
+    def _free_queue_slot(self, lessee: Lessee) -> None:
         """The lessee has left the queue."""
-        if lessee is self._unplaced:
-            self._unplaced = None
+        if lessee is self._without_slot:
+            self._without_slot = None
         else:
-            self.queue_places.give()
+            self.queue_slots.give()
 
     def _take_next(self) -> Lessee | None:
         """Take the lessee whose turn it is out of the queue."""
         lessee = self._queue.take() if self._queue.waiting else None
         if lessee is not None:
-            self._free_place(lessee)
+            self._free_queue_slot(lessee)
         return lessee
 
     def _dial_for_next(self) -> None:
@@ -232,14 +232,14 @@ class Pool:
     # ── tunnels ──
 
     def reserve_tunnel(self) -> bool:
-        """Take a place for an exchange that may become a tunnel. False: all are taken."""
+        """Take a slot of `max_tunnels` for an exchange that may become a tunnel. False: none is free."""
         if self.tunnels >= self.options.max_tunnels:
             return False
         self.tunnels += 1
         return True
 
     def free_tunnel(self) -> None:
-        """Give such a place back."""
+        """Give such a slot back."""
         self.tunnels -= 1
 
     def switched(self, upstream: UpstreamPort, seconds: float, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Limits on how many there may be at a time: connections to an upstream, places in its queue, client connections.
+"""Limits on how many there may be at a time: connections to an upstream, its queue, client connections.
 
 A pool and a listener are handed their quotas and count nothing themselves. `Quota` is for one process. A quota that
 several processes share has the same methods; it calls back when another process may have given a slot back.

@@ -30,7 +30,7 @@ class Tunnel(Flow):
         self.upstream_full, self.upstream_pace = exchange.upstream_full, exchange.upstream_pace
         self.client_pace = exchange.client_pace
         self.client_since, self.client_waited = exchange.client_since, exchange.client_waited
-        self.has_tunnel_place = exchange.has_tunnel_place
+        self.has_tunnel_slot = exchange.has_tunnel_slot
         self.wants_body = True
 
     def client_data(self, data: Octets, now: float) -> bytes:

@@ -33,13 +33,13 @@ class Fixture:
         self.dials: list[Lessee] = []
         self.orders: list[list[Endpoint]] = []
         self.said: list[str] = []
-        quotas = {name: options.pop(name) for name in ("slots", "queue_places") if name in options}
+        quotas = {name: options.pop(name) for name in ("slots", "queue_slots") if name in options}
         self.pool = Pool(
             UpstreamOptions(name="u", places=places(*targets), **options),
             self._dial,
             self.said.append,
             quotas.get("slots"),
-            quotas.get("queue_places"),
+            quotas.get("queue_slots"),
         )
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
@@ -603,9 +603,9 @@ def test_who_waits_gets_the_slot_that_another_process_frees() -> None:
     assert one.pool.acquire(FakeLessee(), 0.0) is second, "what rests keeps its slot"
 
 
-def test_places_in_the_queue_are_shared_too() -> None:
+def test_slots_of_the_queue_are_shared_too() -> None:
     quotas: list[Shared] = []
-    one, other = (Fixture(queue_places=Shared(1, quotas), max_connections=1) for _ in range(2))
+    one, other = (Fixture(queue_slots=Shared(1, quotas), max_connections=1) for _ in range(2))
     for f in (one, other):
         f.lease()
     first, second = FakeLessee(), FakeLessee()
@@ -810,7 +810,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert pool.leased == len(self.busy)
         assert pool.size == pool.leased + pool.idle + len(self.f.dials)
         assert pool.size == pool.slots.taken <= 4
-        assert pool.queue_places.taken == len(self.queued())
+        assert pool.queue_slots.taken == len(self.queued())
         assert pool.tunnels == len(self.tunnels)
 
     @invariant()
