@@ -49,7 +49,10 @@ SERVE = {
     "memory": set[str](),
     "telling": set[str](),
     "service": {"load", "memory"},
-    "run": {"clock", "descriptors", "load", "service", "telling"},
+    "changes": set[str](),
+    "control": set[str](),
+    "reload": {"changes", "load", "service"},
+    "run": {"clock", "control", "descriptors", "load", "reload", "service", "telling"},
 }
 
 # the two sides of `net`
@@ -60,6 +63,7 @@ SANS_IO = {"wire", "policy", "relay"}
 EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
 LOOPLESS = {
     "offline",
+    "serve.changes",
     "serve.clock",
     "serve.descriptors",
     "serve.load",

@@ -18,6 +18,7 @@ from rawgate.offline.page import Page
 
 COMMANDS = {
     "run": "run",
+    "reload": "reload",
     "check": "check",
     "demo": "demo",
     "token": "mint",

@@ -6,10 +6,16 @@ after SIGTERM or SIGINT, 1 when the configuration cannot be served or a second s
 """
 
 import argparse
+import importlib
 import os
+from time import time
 from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
+from rawgate.config.load import Draft
+from rawgate.offline.page import visible
+from rawgate.serve.clock import RequestIds
+from rawgate.serve.load import Loaded
 from rawgate.serve.run import run
 
 if TYPE_CHECKING:
@@ -26,4 +32,12 @@ def add(commands: "Commands") -> None:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    return run(arguments.config, os.environ)
+    return run(arguments.config, os.environ, _failed_tests)
+
+
+def _failed_tests(draft: Draft, loaded: Loaded) -> list[str]:
+    """Before a reload: a line for each of the configuration's own tests that fails."""
+    # Imported when it is needed: the start is faster without.
+    offline = importlib.import_module("rawgate.offline.config_tests")
+    report = offline.run_tests(loaded, draft.line, new_id=RequestIds(), wall=time())
+    return [f"{draft.file}:{result.line}: the test {visible(result.request)} fails" for result in report.failed]

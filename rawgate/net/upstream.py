@@ -6,7 +6,7 @@ nobody reads any more, and octets that nobody asked for must never become the re
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import cast
 
@@ -183,12 +183,15 @@ def _how(error: Exception | None) -> str:
 
 
 class IdleReaper:
-    """Every few seconds, until stopped: closes upstream connections that have been idle too long. chores: called after
-    that, each time."""
+    """Every few seconds, until stopped: closes upstream connections that have been idle too long.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Iterable[Pool], *chores: Callable[[], None]) -> None:
+    pools   looked at anew each time, since a reload changes them
+    chores  called after that, each time
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pools: Collection[Pool], *chores: Callable[[], None]) -> None:
         self._loop = loop
-        self._pools = tuple(pools)
+        self._pools = pools
         self._chores = chores
         self._timer = loop.call_later(REAP_EVERY, self._run)
 

@@ -71,6 +71,11 @@ class FairQueue:
         for address in holders:
             self.hold(address)
 
+    def reshare(self, share: int) -> None:
+        """From now on an address may hold so many connections while others wait."""
+        self.share = share
+        self._over = {address: None for address, client in self._clients.items() if client.held > share}
+
     def stop_counting(self) -> None:
         """Forget all counts, unless somebody waits."""
         if not self.waiting:

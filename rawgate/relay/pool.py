@@ -372,6 +372,18 @@ class Pool:
         self.closed = True
         return self._idle.retire(inf)
 
+    def renew(self, options: UpstreamOptions) -> None:
+        """The configuration says something else from now on. Connections and queue are kept; exchanges that have begun
+        go by the new times too. An upstream that was found not to read bodies stays so."""
+        was_found = self.options.reuse_after_body and not self._idle.reuse_after_body
+        self._idle.reuse_after_body = options.reuse_after_body and not was_found
+        self.options = options
+        self.slots.limit, self.queue_slots.limit = options.max_connections, options.queue
+        self._queue.reshare(options.per_client)
+        self.retarget(options.places)
+        for _ in range(self._queue.waiting):
+            self._dial_for_next()
+
     def retarget(self, places: Sequence[Place]) -> None:
         """From now on the upstream is at these places, at least one. Connections to places that stay are kept."""
         for gone in self.endpoints.retarget(places):

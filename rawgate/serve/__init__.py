@@ -3,6 +3,9 @@
 load         a configuration file → a gate that decides, or every finding at once
 clock        the Date field and request ids, for the rooms that may not read clocks
 service      listening sockets, pools, client connections: `serving`, used by `run` and by the demo
+reload       a new configuration for a process that serves, without a lost request
+changes      what differs between two configurations, by the names that users know
+control      how `rawgate reload` finds the gateway and speaks to it
 run          one process from start to end: signals, drain, exit status
 memory       gives freed memory back to the system
 telling      messages for a person, which can neither fail nor delay what is served

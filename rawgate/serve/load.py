@@ -10,8 +10,8 @@ from rawgate.config.model import Config
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
 from rawgate.policy.compile import Report, compile_gate, ignore
-from rawgate.policy.gate import Gate
-from rawgate.wire import RequestRules
+from rawgate.policy.gate import Gate, Limiters
+from rawgate.wire import RequestRules, ResponseRules
 
 
 class Loaded(Struct, frozen=True):
@@ -38,15 +38,28 @@ def load_gate(
 
 
 def compile_draft(
-    draft: Draft, *, new_id: Callable[[], str], date: Callable[[], bytes], report: Report = ignore
+    draft: Draft,
+    *,
+    new_id: Callable[[], str],
+    date: Callable[[], bytes],
+    report: Report = ignore,
+    limiters: Limiters | None = None,
 ) -> Loaded:
     """Compile a configuration that was read. Raises ConfigError with one line per finding; the findings of reading are
-    among them."""
+    among them. limiters: those of the gate that this one succeeds, with their counts; None: new ones."""
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
     if draft.config is not None:
-        gate = compile_gate(draft.config, new_id=new_id, date=date, problems=problems, warnings=found, report=report)
+        gate = compile_gate(
+            draft.config,
+            new_id=new_id,
+            date=date,
+            problems=problems,
+            warnings=found,
+            report=report,
+            limiters=limiters,
+        )
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     found += find_warnings(draft.config, draft.lines)
@@ -61,3 +74,10 @@ def request_rules(loaded: Loaded) -> RequestRules:
     return RequestRules(
         limits.head, limits.headers, limits.target, gate.wanted, gate.protected, fast, gate.removable, gate.methods
     )
+
+
+def response_rules(loaded: Loaded) -> ResponseRules:
+    """The rules by which response heads are read."""
+    limits, gate = loaded.config.gateway.limits, loaded.gate
+    fast = loaded.config.gateway.parser == "fast"
+    return ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_removable)

@@ -1,6 +1,7 @@
 """One gateway process from start to end.
 
     load → listen → serve → (SIGTERM, SIGINT, SIGQUIT) → pre_stop → drain → exit 0
+                    (SIGHUP, `rawgate reload`) → see `serve.reload`
 
 From the signal on, each response says `Connection: close`. During `pre_stop` the process still accepts connections, so
 that a load balancer can learn that it is going (Kubernetes: the `preStop` hook). Draining closes the listening sockets
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,7 +27,9 @@ from rawgate.config.model import Config
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve import descriptors
 from rawgate.serve.clock import HttpDate, RequestIds
+from rawgate.serve.control import controlled
 from rawgate.serve.load import Loaded, load_gate
+from rawgate.serve.reload import Check, Reloader
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say, unfailing
 
@@ -39,16 +43,17 @@ LOG_CLOSE_TIMEOUT = 5.0
 """Seconds that the reader of the log has at the end to take what is left."""
 
 
-def run(path: Path, environ: Mapping[str, str]) -> int:
-    """Serve until told to stop. Returns the exit status. Raises ConfigError, StartError."""
+def run(path: Path, environ: Mapping[str, str], check: Check) -> int:
+    """Serve until told to stop. Returns the exit status. Raises ConfigError, StartError. check: runs the tests of a
+    configuration that is to be served in the place of the present one."""
     stdout = sys.stdout.fileno()
     with unfailing():
-        return _run(path, environ, stdout)
+        return _run(path, environ, check, stdout)
 
 
-def _run(path: Path, environ: Mapping[str, str], stdout: int) -> int:
-    date, new_id = HttpDate(), RequestIds()
-    loaded = load_gate(path, environ, new_id=new_id, date=date, report=Throttled(say, monotonic))
+def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> int:
+    date, new_id, report = HttpDate(), RequestIds(), Throttled(say, monotonic)
+    loaded = load_gate(path, environ, new_id=new_id, date=date, report=report)
     for warning in loaded.warnings:
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
@@ -57,7 +62,8 @@ def _run(path: Path, environ: Mapping[str, str], stdout: int) -> int:
     log = AccessLog(stdout, report=say)
     log.start()
     try:
-        return run_on_uvloop(_serve(loaded, date, new_id, log))
+        reloader = partial(Reloader, path, environ, new_id=new_id, date=date, report=report, check=check)
+        return run_on_uvloop(_serve(path, loaded, date, new_id, log, reloader))
     finally:
         log.close(LOG_CLOSE_TIMEOUT)
 
@@ -87,11 +93,22 @@ class Throttled:
         self._say(f"{text} ({kept} more since the last report)" if kept else text)
 
 
-async def _serve(loaded: Loaded, date: HttpDate, new_id: RequestIds, log: AccessLog) -> int:
+async def _serve(
+    path: Path,
+    loaded: Loaded,
+    date: HttpDate,
+    new_id: RequestIds,
+    log: AccessLog,
+    reloader: Callable[[Service], Reloader],
+) -> int:
     loop = asyncio.get_running_loop()
     signals = ShutdownSignals(loop)
     ignore_other_commands(loop, say)
-    async with serving(loaded, log, new_id=new_id, date=date, report=say) as service:
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(serving(loaded, log, new_id=new_id, date=date, report=say))
+        reload = Reloads(loop, reloader(service), say)
+        if not await stack.enter_async_context(controlled(path, {"reload": reload})):
+            say(f"another gateway serves {path} too: `rawgate reload` reaches that one only; SIGHUP reaches this one")
         for url in service.urls:
             say(f"listening on {url}")
         # What is loaded now stays loaded: take it out of the collector's sight.
@@ -105,6 +122,29 @@ async def _serve(loaded: Loaded, date: HttpDate, new_id: RequestIds, log: Access
         status = await until_stopped(service, signals, say)
     say("stopped")
     return status
+
+
+class Reloads:
+    """Reloads that are asked for, by SIGHUP or by `rawgate reload`: each is told on stderr."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, reloader: Reloader, say: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._reloader = reloader
+        self._say = say
+        self._tasks: set[asyncio.Task[object]] = set()
+        loop.add_signal_handler(signal.SIGHUP, self._on_signal)
+
+    def _on_signal(self) -> None:
+        task: asyncio.Task[object] = self._loop.create_task(self())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def __call__(self) -> tuple[bool, tuple[str, ...]]:
+        """Reload, and return whether it went well, and the report."""
+        outcome = await self._reloader.reload()
+        for line in outcome.lines:
+            self._say(line)
+        return outcome.done, outcome.lines
 
 
 class ShutdownSignals:
@@ -129,7 +169,6 @@ class ShutdownSignals:
 
 
 IGNORED = {
-    signal.SIGHUP: "a configuration cannot be reloaded yet; restart instead",
     signal.SIGUSR1: "there is no log file to open again; see Rotation in operating.md",
     signal.SIGUSR2: "a running program cannot be replaced; start another one",
 }

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from rawgate.config.model import Limits, Listen, Upstream
+from rawgate.config.model import Config, Limits, Listen, Upstream
 from rawgate.errors import RawgateError
 from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
@@ -22,9 +22,8 @@ from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
-from rawgate.serve.load import Loaded, request_rules
+from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
-from rawgate.wire import ResponseRules
 
 BACKLOG = 4096
 """Connections that the kernel has accepted and we have not (listen(2)). The kernel cuts it to `net.core.somaxconn`,
@@ -54,61 +53,107 @@ class Service:
         report: Callable[[str], None] = ignore,
         look_up: LookUp = system_look_up,
     ) -> None:
-        config, gate = loaded.config, loaded.gate
-        limits, timeouts = config.gateway.limits, config.gateway.timeouts
-        fast = config.gateway.parser == "fast"
-        self.config = config
+        self.loaded = loaded
         self.urls: list[str] = []
         self._loop = loop
-        self._servers: list[asyncio.Server] = []
+        self._servers: dict[Listen, asyncio.Server] = {}
         self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
-        rules = ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_removable)
         self._names = Names(loop, report, look_up)
-        self._dial = Dialer(loop, rules, self._names)
-        self._pools = {
-            name: Pool(_upstream_options(name, spec, limits), self._dial, report)
-            for name, spec in config.upstreams.items()
-        }
-        self.connections = ClientConnections(
-            loop=loop,
-            date=date,
-            new_id=new_id,
-            log=log,
-            generation=Generation(
-                gate.decide,
-                request_rules(loaded),
-                rules,
-                self._pools,
-                ListenerOptions(
-                    timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers
-                ),
-                ClientOptions(
-                    timeouts.body,
-                    timeouts.send,
-                    limits.body_rate,
-                    limits.head,
-                    limits.headers,
-                    config.gateway.half_close == "serve",
-                ),
-            ),
-        )
+        self._dial = Dialer(loop, response_rules(loaded), self._names)
+        self._pools: dict[str, Pool] = {}
         self._report = report
+        self._take_pools(loaded.config)
+        self.connections = ClientConnections(
+            loop=loop, date=date, new_id=new_id, log=log, generation=self._generation(loaded)
+        )
         self._memory = Memory(trim_of_this_system())
         self._closed = 0  # client connections that were evicted and not reported yet
         self._quiet_until = 0.0
         self._reaper = IdleReaper(loop, self._pools.values(), self._tidy, self._names.refresh)
 
+    @property
+    def config(self) -> Config:
+        """The configuration that new requests are served by."""
+        return self.loaded.config
+
+    def _generation(self, loaded: Loaded) -> Generation:
+        gateway = loaded.config.gateway
+        limits, timeouts = gateway.limits, gateway.timeouts
+        return Generation(
+            loaded.gate.decide,
+            request_rules(loaded),
+            response_rules(loaded),
+            {name: self._pools[name] for name in loaded.config.upstreams},
+            ListenerOptions(timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers),
+            ClientOptions(
+                timeouts.body,
+                timeouts.send,
+                limits.body_rate,
+                limits.head,
+                limits.headers,
+                gateway.half_close == "serve",
+            ),
+        )
+
+    def _change_modes(self, wanted: set[Listen]) -> None:
+        """A Unix socket whose mode alone differs stays: its file gets the new mode."""
+        paths = {listen.path: listen for listen in wanted if listen.path}
+        for listen in [listen for listen in self._servers if listen.path in paths]:
+            other = paths[listen.path]
+            if other != listen:
+                self._servers[other] = self._servers.pop(listen)
+                if other.mode is not None:
+                    Path(other.path).chmod(other.mode)
+
+    def _take_pools(self, config: Config) -> None:
+        """One pool for each upstream: a known one goes on, with its connections, under the new options."""
+        for name, spec in config.upstreams.items():
+            options = _upstream_options(name, spec, config.gateway.limits)
+            if name in self._pools:
+                self._pools[name].renew(options)
+            else:
+                self._pools[name] = Pool(options, self._dial, self._report)
+
     async def listen(self, hint: str) -> None:
         """Open every address of `gateway.listen`. hint: how a person chooses another address, for the StartError."""
         for listen in self.config.gateway.listen:
-            try:
-                server, url = await self._open(listen)
-            except OSError as error:
-                where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
-                raise StartError(f"cannot listen on {where}: {_advice(listen, error, hint)}") from error
-            self._servers.append(server)
-            self.urls.append(url)
+            self.urls.append(await self._listen_on(listen, hint))
+        self._watch_names()
+
+    async def _listen_on(self, listen: Listen, hint: str) -> str:
+        try:
+            self._servers[listen], url = await self._open(listen)
+        except OSError as error:
+            where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
+            raise StartError(f"cannot listen on {where}: {_advice(listen, error, hint)}") from error
+        return url
+
+    def _watch_names(self) -> None:
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
+
+    async def renew(self, loaded: Loaded) -> list[str]:
+        """Serve this configuration from the next request on. Returns the URLs of the addresses that are new. Raises
+        StartError when one of them cannot be opened: then nothing has changed."""
+        wanted = set(loaded.config.gateway.listen)
+        self._change_modes(wanted)
+        opened: dict[Listen, str] = {}
+        try:
+            for listen in sorted(wanted - set(self._servers), key=str):
+                opened[listen] = await self._listen_on(listen, "change gateway.listen")
+        except StartError:
+            for listen in opened:
+                self._stop_listening_on(listen)
+            raise
+        self._take_pools(loaded.config)
+        self.loaded = loaded
+        self.connections.renew(self._generation(loaded))
+        for listen in set(self._servers) - wanted:
+            self._stop_listening_on(listen)
+        for name in set(self._pools) - set(loaded.config.upstreams):
+            for upstream in self._pools.pop(name).close():
+                upstream.close()
+        self._watch_names()
+        return list(opened.values())
 
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         accept = protocol_factory(self.connections)
@@ -178,14 +223,16 @@ class Service:
                 upstream.close()
 
     def _stop_listening(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        for path, inode in self._sockets.items():
+        for listen in list(self._servers):
+            self._stop_listening_on(listen)
+
+    def _stop_listening_on(self, listen: Listen) -> None:
+        self._servers.pop(listen).close()
+        inode = self._sockets.pop(listen.path, None)
+        if inode is not None:
             with contextlib.suppress(OSError):
-                if _inode(path) == inode:
-                    Path(path).unlink()
-        self._sockets.clear()
+                if _inode(listen.path) == inode:
+                    Path(listen.path).unlink()
 
 
 @contextlib.asynccontextmanager

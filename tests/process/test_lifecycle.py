@@ -203,7 +203,7 @@ def test_before_it_stops_it_serves_on_while_the_balancer_learns(tmp_path: Path) 
         assert [line["reason"] for line in gateway.log] == ["ok"] * 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_signals_that_mean_nothing_here_are_said_and_ignored(tmp_path: Path, number: signal.Signals) -> None:
     gate = Gate()
     with Upstream(gate) as upstream, running(tmp_path, config(upstream.target)) as gateway:

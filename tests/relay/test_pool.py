@@ -555,6 +555,51 @@ def test_new_endpoints_have_their_turn_and_an_upstream_has_one_at_least() -> Non
         f.pool.retarget(())
 
 
+def renewed(f: Fixture, **options: Any) -> None:
+    f.pool.renew(UpstreamOptions(name="u", places=places(("a", 1)), **options))
+
+
+def test_new_options_hold_for_a_pool_that_goes_on() -> None:
+    f = Fixture(max_connections=1, queue=1, per_client=1)
+    (_, upstream), waiting = f.lease(address="x"), [FakeLessee("y"), FakeLessee("y")]
+    f.pool.queue_slots.limit = 2
+    assert [f.pool.acquire(one, 0.0) for one in waiting] == [None, None]
+    renewed(f, max_connections=3, queue=0, per_client=1)
+    assert f.dials == waiting, "there is room for them now"
+    assert f.pool.acquire(FakeLessee("z"), 0.0) is QUEUE_FULL
+    renewed(f, max_connections=1)
+    f.release(upstream, 0.0)
+    assert f.pool.acquire(FakeLessee("x"), 0.0) is upstream, "what there is is used, whatever the new limit"
+
+
+@pytest.mark.parametrize("share", [1, 2, 3])
+def test_a_new_share_counts_what_addresses_hold_already(share: int) -> None:
+    f = Fixture(max_connections=2, per_client=2)
+    held = [f.lease(address="x") for _ in range(2)]
+    held[0][0].stalled_since = 0.0
+    assert f.pool.acquire(FakeLessee("y"), 0.0) is None
+    renewed(f, max_connections=2, per_client=share)
+    assert f.pool.acquire(FakeLessee("y"), 1.0) is None
+    assert held[0][0].ways == ([1.0] if share == 1 else [])
+    for _, upstream in held:
+        f.discard(upstream)
+    assert len(f.dials) == 2
+
+
+def test_a_service_that_was_found_not_to_read_bodies_stays_so() -> None:
+    f = Fixture()
+    f.pool.stop_reuse_after_body(f.endpoint())
+    renewed(f)
+    _, upstream = f.lease()
+    f.release(upstream, 0.0, had_body=True)
+    assert upstream.closed
+    renewed(f, reuse_after_body=False)
+    renewed(f)
+    _, upstream = f.lease()
+    f.release(upstream, 0.0, had_body=True)
+    assert not upstream.closed, "the configuration has said so, and takes it back"
+
+
 class Heard(Outcomes):
     """Writes down what it hears."""
 

@@ -1,0 +1,104 @@
+"""What differs between two configurations, by the names that users know: what a reload keeps, changes, and closes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from rawgate.config.model import Config, Listen, Secret, route_names
+
+RESTART = ("limits.limiter_keys",)
+"""Keys of the gateway that only a restart changes: the limiter's tables are made once, with the counts in them."""
+
+
+class Changes(Struct, frozen=True):
+    """Key paths, "routes./api" or "upstreams.users" or "gateway.timeouts", in the order of the configuration.
+
+    kept, changed, added, removed  of the tables, routes, addresses and gateway keys
+    restart                        keys that differ, and stay as they were until a restart
+    """
+
+    kept: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """For the operator: a line for each kind that there is."""
+        count = len(self.kept)
+        found = [f"kept: {count} table{'s' * (count != 1)} and addresses as they were"] if count else []
+        for what, names in (("changed", self.changed), ("added", self.added), ("closed", self.removed)):
+            if names:
+                found.append(f"{what}: {', '.join(names)}")
+        if self.restart:
+            found.append(f"not before a restart: {', '.join(self.restart)}")
+        return found
+
+
+def compare(old: Config, new: Config) -> Changes:
+    """What a reload from `old` to `new` does."""
+    before, after = dict(_parts(old)), dict(_parts(new))
+    restart = tuple(f"gateway.{key}" for key in RESTART if _at(old, key) != _at(new, key))
+    return Changes(
+        kept=tuple(name for name, value in after.items() if name in before and before[name] == value),
+        changed=tuple(name for name, value in after.items() if name in before and before[name] != value),
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        restart=restart,
+    )
+
+
+def from_environment(config: Config) -> tuple[str, ...]:
+    """The names of the environment variables whose values are used: a process cannot be given new ones."""
+    sources = sorted({secret.source for secret in _secrets(config)})
+    return tuple(source.removeprefix("env:") for source in sources if source.startswith("env:"))
+
+
+def listen_name(listen: Listen) -> str:
+    """An address as users write it."""
+    if listen.path:
+        return f"unix:{listen.path}"
+    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+
+
+def _parts(config: Config) -> Iterator[tuple[str, object]]:
+    """All that can differ, by name, each as a value that can be compared."""
+    gateway = config.gateway
+    for listen in gateway.listen:
+        yield f"listen {listen_name(listen)}", listen.mode
+    for key in gateway.__struct_fields__:
+        if key not in ("listen", "limits"):
+            yield f"gateway.{key}", getattr(gateway, key)
+    for key in gateway.limits.__struct_fields__:
+        if f"limits.{key}" not in RESTART:
+            yield f"gateway.limits.{key}", getattr(gateway.limits, key)
+    tables: Mapping[str, Mapping[str, object]] = {
+        "jwt": config.jwt,
+        "api_keys": config.api_keys,
+        "upstreams": config.upstreams,
+    }
+    for table, entries in tables.items():
+        for name, value in entries.items():
+            yield f"{table}.{name}", value
+    for name, route in zip(route_names(config.routes), config.routes, strict=True):
+        yield f"routes.{name}", route
+
+
+def _at(config: Config, key: str) -> object:
+    value: object = config.gateway
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _secrets(value: object) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, Struct):
+        yield from _secrets(structs.asdict(value))
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _secrets(one)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for one in value:
+            yield from _secrets(one)

@@ -1,0 +1,103 @@
+"""A new configuration for a process that serves, without a lost request.
+
+    SIGHUP or `rawgate reload` → read → compile → the configuration's own [[tests]] → switch, or leave all as it was
+
+Everything that can fail comes before the switch: a configuration that is refused changes nothing. The switch itself is
+one assignment (see `net.generation`): requests that have begun end under the old configuration, the next ones begin
+under the new one, on connections that are open too. Counts of limits are kept by the name of the route, connections to
+services by the name of the upstream and the place of the endpoint.
+
+Reading and compiling run in a thread, since a configuration with many routes takes a while and clients must not wait
+for it. nginx gets the same by starting new workers beside the old ones.
+"""
+
+import asyncio
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+
+from msgspec import Struct
+
+from rawgate.config.load import Draft, load
+from rawgate.errors import ConfigError
+from rawgate.policy.compile import Report
+from rawgate.serve.changes import Changes, compare, from_environment
+from rawgate.serve.load import Loaded, compile_draft
+from rawgate.serve.service import Service, StartError
+
+Check = Callable[[Draft, Loaded], list[str]]
+"""The configuration's own tests: a line for each that fails."""
+
+
+class Outcome(Struct, frozen=True):
+    """Whether the new configuration is served, and what to tell the operator, line by line."""
+
+    done: bool
+    lines: tuple[str, ...]
+
+
+class Reloader:
+    """Reloads the configuration of one service, one reload after the other."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        service: Service,
+        *,
+        new_id: Callable[[], str],
+        date: Callable[[], bytes],
+        report: Report,
+        check: Check,
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._service = service
+        self._new_id = new_id
+        self._date = date
+        self._report = report
+        self._check = check
+        self._turn = asyncio.Lock()
+
+    async def reload(self) -> Outcome:
+        """Read the configuration again and serve it, if it can be served."""
+        async with self._turn:
+            began = monotonic()
+            try:
+                loaded = await asyncio.get_running_loop().run_in_executor(None, self._prepare)
+                changes = compare(self._service.loaded.config, loaded.config)
+                urls = await self._service.renew(loaded)
+            except ConfigError as error:
+                return _refused(error.lines)
+            except StartError as error:
+                return _refused([str(error)])
+            # As after the start: what is loaded now stays loaded.
+            gc.collect()
+            gc.freeze()
+            return _done(loaded, changes, urls, monotonic() - began)
+
+    def _prepare(self) -> Loaded:
+        """Everything that takes time. Raises ConfigError."""
+        draft = load(self._path, self._environ)
+        # The tests ask a gate of their own: they count in its limits.
+        trial = compile_draft(draft, new_id=self._new_id, date=self._date)
+        failed = self._check(draft, trial)
+        if failed:
+            raise ConfigError(failed)
+        limiters = self._service.loaded.gate.limiters
+        return compile_draft(draft, new_id=self._new_id, date=self._date, report=self._report, limiters=limiters)
+
+
+def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> Outcome:
+    lines = [f"reloaded in {1000 * seconds:.0f} ms", *changes.lines()]
+    lines += [f"listening on {url}" for url in urls]
+    variables = from_environment(loaded.config)
+    if variables:
+        lines.append(f"from the environment, as at the start: {', '.join(variables)}")
+    return Outcome(True, (*lines, *loaded.warnings))
+
+
+def _refused(lines: Sequence[str]) -> Outcome:
+    count = len(lines)
+    return Outcome(False, (f"reload refused for {count} problem{'s' * (count != 1)}; all goes on as it was", *lines))

@@ -1,0 +1,57 @@
+"""What a reload says that it keeps, changes and closes."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import configs
+from rawgate.config.load import load
+from rawgate.config.model import Config
+from rawgate.serve.changes import Changes, compare, from_environment
+
+BASE = (
+    configs.gateway(listen=["127.0.0.1:1", "unix:a.sock"])
+    + configs.upstream("u", "http://a")
+    + configs.route("/a", "u")
+)
+
+
+def read(folder: Path, text: str) -> Config:
+    path = folder / "rawgate.toml"
+    path.write_text(text)
+    config = load(path, {"ONE": "a:0123456789abcdef", "TWO": "b:0123456789abcdef"}).config
+    assert config is not None
+    return config
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "names"),
+    [
+        ('"http://a"', '"http://b"', "changed", ("upstreams.u",)),
+        ('prefix = "/a"', 'prefix = "/b"', "added", ("routes./b",)),
+        ('prefix = "/a"', 'prefix = "/b"', "removed", ("routes./a",)),
+        ('"127.0.0.1:1"', '"127.0.0.1:2"', "added", ("listen 127.0.0.1:2",)),
+        ('"unix:a.sock"', '{ address = "unix:a.sock", mode = "0600" }', "changed", ("listen unix:a.sock",)),
+        ("[gateway]\n", '[gateway]\ntimeouts = { head = "1s" }\n', "changed", ("gateway.timeouts",)),
+        ("[gateway]\n", "[gateway]\nlimits = { headers = 5 }\n", "changed", ("gateway.limits.headers",)),
+        ("[gateway]\n", "[gateway]\nlimits = { limiter_keys = 5 }\n", "restart", ("gateway.limits.limiter_keys",)),
+    ],
+)
+def test_what_differs_has_its_name(tmp_path: Path, old: str, new: str, kind: str, names: tuple[str, ...]) -> None:
+    before = read(tmp_path, BASE)
+    changes = compare(before, read(tmp_path, BASE.replace(old, new)))
+    found = {field: getattr(changes, field) for field in ("changed", "added", "removed", "restart")}
+    assert [name.replace(f"{tmp_path}/", "") for name in found[kind]] == list(names)
+    assert sum(map(len, found.values())) - len(found[kind]) == (kind in ("added", "removed"))
+
+
+def test_nothing_differs(tmp_path: Path) -> None:
+    changes = compare(read(tmp_path, BASE), read(tmp_path, BASE))
+    assert changes == Changes(kept=changes.kept)
+    assert changes.lines() == [f"kept: {len(changes.kept)} tables and addresses as they were"]
+
+
+def test_the_environment_s_part_is_named(tmp_path: Path) -> None:
+    keys = configs.api_keys("a", "x-a", "TWO") + configs.api_keys("b", "x-b", "ONE")
+    assert from_environment(read(tmp_path, BASE + keys)) == ("ONE", "TWO")
+    assert from_environment(read(tmp_path, BASE)) == ()
