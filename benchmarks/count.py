@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 FEW, MANY = 4, 14
 """Batches of the two runs. What is remembered (tokens, names, small lengths) is remembered after two."""
+_ENTRY = "CPyPy_*data_received*"
+"""What the loop calls for either side, compiled: a profile holds what happens within."""
 ROWS = {
     "plain": "plain: an open route, small heads",
     "full": "full: token remembered, limit, rewrite, header rules",
@@ -66,9 +68,9 @@ def play(row: str, count: int) -> None:
 
 def instructions(tree: Path, row: str, count: int, profile: Path | None) -> int:
     """Of one run with rawgate from that tree."""
-    tool = ["--tool=callgrind", f"--callgrind-out-file={profile}"] if profile else ["--tool=cachegrind"]
-    if not profile:
-        tool += ["--cachegrind-out-file=/dev/null", "--cache-sim=no"]
+    tool = ["--tool=cachegrind", "--cachegrind-out-file=/dev/null", "--cache-sim=no"]
+    if profile:
+        tool = ["--tool=callgrind", f"--callgrind-out-file={profile}", f"--toggle-collect={_ENTRY}"]
     command = ["valgrind", *tool, sys.executable, "-P", __file__, "--play", row, str(count)]
     path = f"{tree}:{ROOT}:{ROOT / 'benchmarks'}"
     environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONMALLOC": "pymalloc"}
@@ -89,12 +91,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools/count", description="Instructions of one whole request.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all of them")
     parser.add_argument("--only", choices=("compiled", "interpreted"), help="one kind; both")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="of the last run, for callgrind_annotate")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="for callgrind_annotate; of compiled code only")
     parser.add_argument("--play", nargs=2, metavar=("ROW", "BATCHES"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.play:
         play(chosen.play[0], int(chosen.play[1]))
         return 0
+    if chosen.profile:
+        chosen.only = "compiled"
     if unknown := set(chosen.rows) - set(ROWS):
         parser.error(f"no row is called {min(unknown)!r} (there are {', '.join(ROWS)})")
     if shutil.which("valgrind") is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+import uvloop
 from suite.contenders import FILES, filled
 
 from rawgate.config.load import load
@@ -164,7 +165,7 @@ class Whole:
     """Fifty client connections, each with its upstream connection."""
 
     def __init__(self, setup: Setup, first: Pair) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._upstreams: list[UpstreamConnection] = []
         self._rules = setup.response_rules(fast=True)
         self._null = os.open(os.devnull, os.O_WRONLY)

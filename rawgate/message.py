@@ -36,7 +36,7 @@ Octets = bytes | memoryview
 """Octets of a body. A memoryview is valid only during the call that receives it: its buffer is used again."""
 
 Removable = tuple[tuple[int, bytes], ...]
-"""Position in `passthrough` and lower-cased name of each line that policy may remove."""
+"""Position in `passthrough` and lower-cased name of each line that policy may remove; the line is a run of its own."""
 
 
 class Peer:
@@ -65,14 +65,15 @@ class RequestHead:
     authority from an absolute-form target, else from Host, as received; b"" when there is none or it is empty
     parsed    lower-cased name → value, for the framing fields and those that policy asked for (`wanted`); field lines
               of one name are joined with ", ", so a field that is wrongly given twice never reads as a valid value
-    passthrough  every other field line, in order, as received ("Name: value") but without its CRLF; the fields that
-              Connection names and the hop-by-hop fields have been removed
+    passthrough  every other field line, in order, as received ("Name: value"), each with the CRLF *before* it: runs of
+              lines that stood together, to be written as they are; a line that policy may remove is a run of its own.
+              The fields that Connection names and the hop-by-hop fields have been removed
     body      octets, or CHUNKED
     close     the client will not send, or may not expect, another request after this one
     expect    the client waits for a 100 (Continue)
     upgrade   the protocols that the client offers to switch to (lower-cased), b"" for none
     size      octets of the head on the wire
-    removable  which lines of `passthrough` policy may remove
+    removable  which runs of `passthrough` policy may remove
     """
 
     __slots__ = (

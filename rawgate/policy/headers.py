@@ -4,7 +4,7 @@ Each field is in one of three groups, which are settled at load:
 
     of the hop    Connection, framing, Expect …: `wire` removes and writes them; this module writes only Host
     parsed        some policy reads, replaces or removes them; this module writes those again that pass
-    all others    `passthrough`: raw lines, in order, sent on as one piece
+    all others    `passthrough`: raw lines, in order, sent on in the pieces that they came in
 
 Parsed fields on the way up:
 
@@ -216,19 +216,19 @@ def removable_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
 
 
 def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
-    """The lines that pass: without those in `dropped`, and without untrusted ones unless a trusted proxy sent them in
-    their usual spelling."""
+    """The runs that pass: no line in `dropped`, and no untrusted one unless a trusted proxy sent it in its usual
+    spelling."""
     keep = [True] * len(head.passthrough)
     for index, name in head.removable:
         plain = name.translate(READ_AS)
         keep[index] = plain not in dropped and ((trusted and plain == name) or not untrusted.holds(plain))
-    return [line for line, kept in zip(head.passthrough, keep, strict=True) if kept]
+    return [run for run, kept in zip(head.passthrough, keep, strict=True) if kept]
 
 
 def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
-    """The lines of a response that the rules of the route neither set nor remove."""
+    """The runs of a response, without the lines that the rules of the route set or remove."""
     gone = {index for index, name in head.removable if name in dropped}
-    return [line for index, line in enumerate(head.passthrough) if index not in gone]
+    return [run for index, run in enumerate(head.passthrough) if index not in gone]
 
 
 def _extended_forwarding(
@@ -312,12 +312,11 @@ def compile_up(
     ) -> bytes:
         # Every piece but the first begins with the end of the line before it; the last one ends its own.
         parsed, authority = head.parsed, head.authority
-        passthrough = _kept(head, dropped, untrusted, trusted) if head.removable else head.passthrough
         lines = [
             head.method, b" ", path, query,
             b" HTTP/1.1\r\nHost: " + authority if pass_host and authority else own_host,
-            b"\r\n" if passthrough else b"", b"\r\n".join(passthrough),
         ]  # fmt: skip
+        lines += _kept(head, dropped, untrusted, trusted) if head.removable else head.passthrough
         passing = trusted_labels if trusted else labels
         for name in parsed:
             if name in passing:
@@ -431,8 +430,8 @@ def compile_down(
 
     def down(forward: Forward, head: ResponseHead) -> bytes:
         parsed, status = head.parsed, head.status
-        passthrough = _without(head, overridden) if head.removable else head.passthrough
-        lines = [_STATUS_LINES[status], head.phrase, b"\r\n" if passthrough else b"", b"\r\n".join(passthrough)]
+        lines = [_STATUS_LINES[status], head.phrase]
+        lines += _without(head, overridden) if head.removable else head.passthrough
         # Interim responses and a 101 pass as they are: our fields belong to the final response.
         if status < 200:
             lines.append(b"\r\n")

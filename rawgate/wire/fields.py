@@ -46,6 +46,9 @@ _MEMORABLE = 64
 NOT_A_NAME: Final = b":"
 """The value of all spellings that are not for the fast lane; no field has this name."""
 
+LONG_NAME: Final = 63
+"""Octets. Names of this and any greater length are of the same shape (`FieldNames.shapes`)."""
+
 
 class FieldNames(dict[bytes, bytes | None]):
     """The spelling of a field name → what the fast lane does with the field:
@@ -57,6 +60,10 @@ class FieldNames(dict[bytes, bytes | None]):
 
     Removable names are compared as `message.READ_AS` translates them: `X_Team` is removable if `x-team` is.
 
+    Most names pass through, and are not even looked up: `shapes[min(length, LONG_NAME) * 32 + (first octet & 31)]` is 1
+    if a name of that length and that first letter may have another value than None. That holds for names of letters,
+    digits and "-"; all others are to be looked up.
+
     A missing key is computed and remembered, so the few spellings that clients use take one look-up. Clients choose the
     spellings, so the number and the length of those that are remembered are bounded.
 
@@ -67,7 +74,7 @@ class FieldNames(dict[bytes, bytes | None]):
                taken for it by some servers; it is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "parsed")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "parsed", "shapes")
 
     def __init__(
         self,
@@ -82,6 +89,7 @@ class FieldNames(dict[bytes, bytes | None]):
         self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
         self._h11_only = h11_only
         self._aliased = aliased
+        self.shapes = _shapes(parsed | self._removable | h11_only | aliased, self._families)
 
     def __missing__(self, spelling: bytes) -> bytes | None:
         lowered = spelling.lower()
@@ -102,6 +110,18 @@ class FieldNames(dict[bytes, bytes | None]):
         return name not in self.parsed and name.translate(READ_AS) in self._aliased
 
 
+def _shapes(names: Iterable[bytes], families: Iterable[bytes]) -> bytes:
+    """The shapes of these lower-cased names, and of all that begin with one of `families`."""
+    shapes = bytearray((LONG_NAME + 1) * 32)
+    for name in names:
+        shapes[min(len(name), LONG_NAME) * 32 + (name[0] & 31)] = 1
+    for family in families:
+        for length in range(min(len(family), LONG_NAME), LONG_NAME + 1):
+            for letter in family[:1] or range(32):
+                shapes[length * 32 + (letter & 31)] = 1
+    return bytes(shapes)
+
+
 def members(value: bytes) -> list[bytes] | None:
     """The lower-cased tokens of a comma-separated list without its empty members. None if one is not a token, or if
     there are more than MOST_MEMBERS."""
@@ -120,16 +140,29 @@ def members(value: bytes) -> list[bytes] | None:
 def strip_connection_fields(
     options: list[bytes], parsed: dict[bytes, bytes], others: list[tuple[bytes, bytes]], names: FieldNames
 ) -> tuple[list[bytes], Removable]:
-    """Remove the fields that Connection names (RFC 9110 section 7.6.1), from `parsed` in place. Returns the lines that
+    """Remove the fields that Connection names (RFC 9110 section 7.6.1), from `parsed` in place. Returns the runs that
     pass through and which of them policy may remove.
 
-    `close` names no field: that field name is reserved (RFC 9112 section 9.6)."""
+    `close` names no field: that field name is reserved (RFC 9112 section 9.6).
+    `others`: the name and the line of each field in order; the line is b"" if the field does not pass."""
     named = {option for option in options if option != b"close"}
     for name in named:
         parsed.pop(name, None)
-    passing = [(name, line) for name, line in others if name not in named]
-    removable = tuple([(index, name) for index, (name, _) in enumerate(passing) if names.is_removable(name)])
-    return [line for _, line in passing], removable
+    runs: list[bytes] = []
+    removable: Removable = ()
+    run: list[bytes] = []
+    for name, line in (*others, (b"", b"")):
+        passes = bool(line) and name not in named
+        if passes and not names.is_removable(name):
+            run += (b"\r\n", line)
+            continue
+        if run:
+            runs.append(b"".join(run))
+            run = []
+        if passes:
+            removable = (*removable, (len(runs), name))
+            runs.append(b"\r\n" + line)
+    return runs, removable
 
 
 def raw_fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:

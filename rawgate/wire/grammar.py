@@ -12,6 +12,9 @@ _CR, _LF = b"\r\n"
 
 TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"  # RFC 9110 section 5.6.2
 TOKEN = re.compile(TCHAR + rb"++")
+TOKEN_OCTETS = frozenset(octet for octet in range(256) if TOKEN.fullmatch(bytes((octet,))))
+PLAIN_NAME_OCTETS = frozenset(b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+"""The characters of field names that `message.READ_AS` leaves alone, but for the case of letters."""
 
 # A field line without its CRLF; obs-fold is not part of it (RFC 9112 section 5).
 FIELD_LINE = re.compile(rb"(" + TCHAR + rb"++):[ \t]*+((?:[!-~\x80-\xff]++(?:[ \t]++(?=[!-~\x80-\xff]))?)*)[ \t]*+")

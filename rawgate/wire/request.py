@@ -9,7 +9,6 @@ This module applies no policy: `policy` decides on the finished head which metho
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final
 
 from rawgate.errors import (
     BAD_REQUEST,
@@ -23,7 +22,7 @@ from rawgate.errors import (
     RequestError,
 )
 from rawgate.message import CHUNKED, NO_BODY, READ_AS, RequestHead
-from rawgate.wire.fast_lane import read_framing, sort_fields, split_head
+from rawgate.wire.fast_lane import read_fields, read_framing, read_request_line
 from rawgate.wire.fields import (
     HOP_BY_HOP,
     MOST_MEMBERS,
@@ -53,8 +52,6 @@ _HOST_OCTETS = 512
 """Twice the longest DNS name (RFC 1035 section 2.3.4)."""
 _UNNAMEABLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization"))
 _EXPECTATIONS = frozenset((b"100-continue",))
-_FRAGMENT: Final = ord("#")  # as a number: looking for an octet costs a tenth of looking for octets
-_COMMON_METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 _UNSERVED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 
 _REQUEST_LINE = re.compile(rb"(" + TCHAR + rb"++) ([!-~]++) HTTP/([0-9])\.[0-9]")
@@ -149,34 +146,36 @@ class RequestReader:
     def recognise(self, data: bytes) -> RequestHead | None:
         """The fast lane: a whole, common head, or None."""
         rules = self._rules
-        split = split_head(data, rules.head, rules.headers)
-        if split is None:
+        line = read_request_line(data, rules.target)
+        if line is None:
             return None
-        lines, rest = split
-        parts = lines.pop(0).split(b" ")
-        if len(parts) != 3 or parts[0] not in _COMMON_METHODS or parts[2] != b"HTTP/1.1":
-            return None
-        method, target, _ = parts
-        if target[:1] != b"/" or not target.isascii() or _FRAGMENT in target or len(target) > rules.target:
-            return None
-        fields = sort_fields(lines, rules.names)
+        fields = read_fields(data, line.end, rules.names, rules.head, rules.headers)
         if fields is None:
             return None
-        parsed, passthrough, removable = fields
-        host = parsed.get(b"host")
-        if host is None:
+        parsed = fields.parsed
+        framing, host = read_framing(parsed, NO_BODY), parsed.get(b"host")
+        if framing is None or host is None:
             return None
         if host != self._host:
             if not is_host(host):
                 return None
             self._host = host
-        framing = read_framing(parsed, NO_BODY)
-        if framing is None:
-            return None
-        body, close = framing
-        self.rest = rest
-        size = len(data) - len(rest)
-        return RequestHead(method, target, 1, host, parsed, passthrough, body, close, False, b"", size, removable)
+        size = fields.end
+        self.rest = data[size:]
+        return RequestHead(
+            line.method,
+            line.target,
+            1,
+            host,
+            parsed,
+            fields.passthrough,
+            framing.body,
+            framing.close,
+            False,
+            b"",
+            size,
+            fields.removable,
+        )
 
     def _read(self, data: bytes) -> RequestHead | None:
         """The h11 lane."""
@@ -410,15 +409,15 @@ def _assemble(parts: RequestParts, size: int, rules: RequestRules) -> RequestHea
 
 
 def _sort(items: Items, rules: RequestRules) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
-    """The parsed fields, and the name and the line of each other field."""
+    """The parsed fields; and the name and the line of each field, the line b"" if it does not pass."""
     parsed: dict[bytes, bytes] = {}
     others = []
     for spelling, value in items:
         name = spelling.lower()
         if name in rules.names.parsed:
             parsed[name] = parsed[name] + b", " + value if name in parsed else value
-        elif not rules.names.is_alias(name):
-            others.append((name, spelling + b": " + value))
+        passes = name not in rules.names.parsed and not rules.names.is_alias(name)
+        others.append((name, spelling + b": " + value if passes else b""))
     return parsed, others
 
 

@@ -5,11 +5,10 @@ is refused, because its last octets could be read as the response to another cli
 """
 
 import re
-from typing import Final
 
 from rawgate.errors import MessageError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, ResponseHead
-from rawgate.wire.fast_lane import read_framing, sort_fields, split_head
+from rawgate.wire.fast_lane import read_fields, read_framing, read_status_line
 from rawgate.wire.fields import (
     HOP_BY_HOP,
     MOST_MEMBERS,
@@ -29,9 +28,6 @@ _KEEP_ALIVE = re.compile(rb"(?i:(?:^|[,; \t])timeout[ \t]*+=[ \t]*+([0-9]{1,9})(
 
 
 _H11_ONLY = frozenset((b"upgrade",))
-_START = {b"HTTP/1.1 %d " % status: status for status in range(200, 600) if status not in (204, 304)}
-"""The start of a status line → its status, for the fast lane: final responses whose body only the fields frame."""
-_START_LENGTH: Final = 13
 
 
 class ResponseRules:
@@ -90,30 +86,32 @@ class ResponseReader:
 
     def recognise(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The fast lane: a whole, common, final head, or None."""
+        line = read_status_line(data)
+        if line is None or method == b"HEAD":
+            return None
         rules = self._rules
-        split = split_head(data, rules.head, rules.headers)
-        if split is None:
-            return None
-        lines, rest = split
-        line = lines.pop(0)
-        start, phrase = line[:_START_LENGTH], line[_START_LENGTH:]
-        if start not in _START or not phrase.isascii() or phrase[:1] in (b"", b" "):
-            return None
-        fields = sort_fields(lines, rules.names)
+        fields = read_fields(data, line.end, rules.names, rules.head, rules.headers)
         if fields is None:
             return None
-        parsed, passthrough, removable = fields
+        parsed = fields.parsed
         framing = read_framing(parsed, UNTIL_CLOSE)
-        if framing is None or method == b"HEAD":
+        if framing is None:
             return None
-        body, close = framing
-        length = body
-        if body < 0:
-            length = -1
-            close = close or body == UNTIL_CLOSE
+        body, close = framing.body, framing.close or framing.body == UNTIL_CLOSE
         keep_alive = _keep_alive_seconds(parsed.pop(b"keep-alive")) if b"keep-alive" in parsed else -1
-        self.rest = rest
-        return ResponseHead(_START[start], phrase, parsed, passthrough, body, length, close, keep_alive, b"", removable)
+        self.rest = data[fields.end :]
+        return ResponseHead(
+            line.status,
+            line.phrase,
+            parsed,
+            fields.passthrough,
+            body,
+            body if body >= 0 else -1,
+            close,
+            keep_alive,
+            b"",
+            fields.removable,
+        )
 
     def _read(self, data: bytes, method: bytes) -> ResponseHead | None:
         """The h11 lane."""
@@ -167,8 +165,7 @@ def _assemble(parts: ResponseParts, method: bytes, names: FieldNames) -> Respons
         name = spelling.lower()
         if name in names.parsed:
             parsed[name] = parsed[name] + b", " + value if name in parsed else value
-        else:
-            others.append((name, spelling + b": " + value))
+        others.append((name, b"" if name in names.parsed else spelling + b": " + value))
     options = members(parsed.get(b"connection", b""))
     if options is None:
         raise ResponseError(f"Connection is not a list of at most {MOST_MEMBERS} tokens.")

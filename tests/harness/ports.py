@@ -127,6 +127,4 @@ class FakeLessee(Lessee):
 
 def plain_response(forward: Forward, head: ResponseHead) -> bytes:
     """The head for the client, as it came: what a `Forward` has where no rule changes it."""
-    return b"".join(
-        [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase), *[line + b"\r\n" for line in head.passthrough]]
-    )
+    return b"".join([b"HTTP/1.1 %d %b" % (head.status, head.phrase), *head.passthrough, b"\r\n"])

@@ -7,11 +7,14 @@ from rawgate.message import Identity
 
 
 def contents(value: object) -> Any:
-    """A rawgate value as a dictionary of its fields, nested values too; any other value unchanged."""
+    """A rawgate value as a dictionary of its fields, nested values too, also in a tuple; any other value unchanged."""
+    if isinstance(value, tuple):
+        return tuple([contents(member) for member in value])
     kind = type(value)
-    if not kind.__module__.startswith("rawgate.") or "__slots__" not in vars(kind):
+    names = vars(kind).get("__slots__") or vars(kind).get("__mypyc_attrs__")
+    if not kind.__module__.startswith("rawgate.") or names is None:
         return value
-    return {name: contents(getattr(value, name)) for name in vars(kind)["__slots__"]}
+    return {name: contents(getattr(value, name)) for name in names}
 
 
 class Alike:
@@ -45,3 +48,8 @@ class Caller:
 
     def __repr__(self) -> str:
         return f"Caller{self.caller}"
+
+
+def run(*lines: bytes) -> bytes:
+    """Field lines that stood together, as `passthrough` has them: each with the CRLF before it."""
+    return b"".join([b"\r\n" + line for line in lines])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.values import run
 from rawgate.config.model import (
     ApiKeys,
     Config,
@@ -99,7 +100,8 @@ def request(
     octets = target.encode("latin-1")
     lines = passthrough or []
     removable = tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(lines))
-    return RequestHead(method.encode(), octets, 1, authority, fields, lines, body, False, False, upgrade, 0, removable)
+    runs = [run(line) for line in lines]
+    return RequestHead(method.encode(), octets, 1, authority, fields, runs, body, False, False, upgrade, 0, removable)
 
 
 def decide(gate: Gate, head: RequestHead, peer: Peer = CLIENT, now: float = 100.0, wall: float = WALL) -> Decision:
@@ -127,7 +129,9 @@ def path_sent(decision: Decision) -> str:
 
 def response(decision: Decision, parsed: dict[str, bytes] | None = None, status: int = 200) -> list[str]:
     fields = {name.encode(): value for name, value in (parsed or {}).items()}
-    head = ResponseHead(status, b"OK", {b"date": b"D", **fields}, [b"X-A: 1"], 0, 0, False, -1, b"", ((0, b"x-a"),))
+    head = ResponseHead(
+        status, b"OK", {b"date": b"D", **fields}, [run(b"X-A: 1")], 0, 0, False, -1, b"", ((0, b"x-a"),)
+    )
     return lines(forward(decision).on_response(head))
 
 
@@ -1042,7 +1046,7 @@ def _heads(names: list[bytes]) -> st.SearchStrategy[RequestHead]:
         minor=st.integers(0, 1),
         authority=_octets,
         parsed=st.dictionaries(st.sampled_from(names), _value, max_size=6),
-        passthrough=st.lists(_octets.map(lambda octets: b"X-Forwarded-" + octets), max_size=3),
+        passthrough=st.lists(_octets.map(lambda octets: run(b"X-Forwarded-" + octets)), max_size=3),
         body=st.integers(-1, 2**70),
         close=st.booleans(),
         expect=st.booleans(),
@@ -1067,7 +1071,7 @@ EVERYTHING = gate_of(
 def test_every_head_is_decided(head: RequestHead, peer: Peer) -> None:
     decision = decide(EVERYTHING, head, peer)
     if isinstance(decision, Forward):
-        assert decision.head.count(b"\r\nHost: ") == 1 + sum(b"\r\nHost: " in line for line in head.passthrough)
+        assert decision.head.count(b"\r\nHost: ") == 1 + sum(b"\r\nHost: " in lines for lines in head.passthrough)
         assert decision.head.endswith(b"\r\n")
         assert response(decision)[0] == "HTTP/1.1 200 OK"
     else:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.values import run
 from rawgate.config.model import HeaderRules
 from rawgate.message import Forward, Removable, RequestHead, ResponseHead, RouteOptions
 from rawgate.policy.headers import (
@@ -23,9 +24,9 @@ from rawgate.policy.headers import (
 NO_RULES = HeaderRules()
 
 
-def removable(passthrough: list[bytes]) -> Removable:
+def removable(lines: list[bytes]) -> Removable:
     """All of them, as `wire` says it."""
-    return tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(passthrough))
+    return tuple((index, line.partition(b":")[0].lower()) for index, line in enumerate(lines))
 
 
 def request(
@@ -37,7 +38,7 @@ def request(
         minor,
         authority,
         parsed,
-        passthrough,
+        [run(line) for line in passthrough],
         0,
         False,
         False,
@@ -391,7 +392,8 @@ def down(
     removed: frozenset[bytes] = RESPONSE_NAMES - {b"date"},
 ) -> list[str]:
     write = compile_down(removed, RESPONSE_NAMES | LIMIT_NAMES, rules, lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
-    head = ResponseHead(status, phrase, parsed, passthrough, 0, 0, False, -1, b"", removable=removable(passthrough))
+    runs = [run(line) for line in passthrough]
+    head = ResponseHead(status, phrase, parsed, runs, 0, 0, False, -1, b"", removable=removable(passthrough))
     options = RouteOptions("r", "u", None, 0)
     sent = Forward(
         options, b"", write, lambda name: True, b"", "abc123", "", own_lines(rules, frozenset()) + b"RateLimit: x\r\n"

@@ -16,7 +16,7 @@ from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRu
 
 WANTED = frozenset((b"authorization", b"x-user-id", b"date"))
 WATCHED = frozenset((b"x-a", b"set-cookie", b"x-forwarded-*"))
-REQUEST_RULES = {fast: RequestRules(2048, 12, 64, WANTED, WANTED, fast, WATCHED) for fast in (True, False)}
+REQUEST_RULES = {fast: RequestRules(2048, 12, 200, WANTED, WANTED, fast, WATCHED) for fast in (True, False)}
 RESPONSE_RULES = {fast: ResponseRules(2048, 12, WANTED, fast, WATCHED) for fast in (True, False)}
 
 NAMES = st.sampled_from(
@@ -33,6 +33,8 @@ VALUES = st.sampled_from(
         *(b"9" * 19, b"9" * 20, b"0" * 21, b"chunked", b"Chunked", b"gzip, chunked", b"close", b"Close", b"cLoSe"),
         *(b"keep-alive", b"Keep-Alive", b"x-a", b"close, x-b", b"upgrade", b"websocket", b"100-continue", b"timeout=5"),
         *(b" a", b"a ", b"\ta", b"a\tb", b"\xe9", b"Bearer x.y.z"),
+        *(b"a" * 127, b"a" * 128, b"a" * 129, b"a b " * 50 + b"c", b"a" * 300, b"a" * 140 + b"\xe9b"),
+        *(b"a" * 140 + b"\x00b", b"a" * 140 + b"\tb", b"a" * 140 + b" ", b"a" * 127 + b" "),
     ]
 ) | st.binary(max_size=6)
 ODD_LINES = st.tuples(NAMES, st.sampled_from([b": "] * 6 + [b":", b":  ", b" : "]), VALUES).map(b"".join)
@@ -49,9 +51,12 @@ LINES = st.tuples(SANE_LINES, st.lists(ODD_LINES, max_size=8) | st.just([]) | st
     lambda both: [line for line in both[0] + both[1] if line]
 )
 METHODS = st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS"] * 3 + [b"CONNECT", b"TRACE", b"get", b"PURGE"])
-TARGETS = st.sampled_from(
-    [b"/"] * 12
-    + [b"/", b"/a?b=c", b"//x", b"*", b"/a#b", b"a", b"http://b/c", b"/" + b"a" * 63, b"/" + b"a" * 64, b"/\\", b'/"']
+TARGETS = st.sampled_from([b"/"] * 12 + [b"/", b"/a?b=c", b"//x", b"*", b"/a#b", b"a", b"http://b/c", b"/\\", b'/"'])
+# Where this lane no longer looks at each octet, and the limit.
+TARGETS |= st.builds(
+    lambda length, odd: b"/" + b"a" * length + odd,
+    st.sampled_from([126, 127, 128, 198, 199, 200]),
+    st.sampled_from([b"", b"", b"#", b"\xe9", b"\x7f", b"\x00"]),
 )
 VERSIONS = st.sampled_from([b"HTTP/1.1"] * 12 + [b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2.0"])
 STATUSES = st.sampled_from(

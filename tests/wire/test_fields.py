@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.wire.fields import NOT_A_NAME, FieldNames, content_length_fault, members, read_length
+from rawgate.wire.fields import LONG_NAME, NOT_A_NAME, FieldNames, content_length_fault, members, read_length
 
 ODD = [octet.encode() for octet in "!#$%&'*+.^_`|~"]
 """What a field name may hold besides letters, digits and "-" (RFC 9110 section 5.6.2)."""
@@ -42,6 +42,33 @@ def test_long_names_are_read_and_not_remembered() -> None:
     names = FieldNames(frozenset((b"host",)), frozenset((b"x-*",)))
     assert [names[name] for name in (b"a" * 65, b"X-" + b"a" * 9000, b"a" * 64)] == [None, b"", None]
     assert list(names) == [b"a" * 64]
+
+
+_SOME_NAMES = st.frozensets(st.from_regex(rb"[a-z0-9-]{1,3}|[a-c]{61,66}", fullmatch=True), max_size=3)
+
+
+@given(
+    _SOME_NAMES,
+    _SOME_NAMES | st.frozensets(st.from_regex(rb"[a-z0-9_-]{0,3}\*", fullmatch=True)),
+    _SOME_NAMES,
+    _SOME_NAMES,
+    st.from_regex(rb"[A-Za-z0-9-]{1,4}|[A-Ca-c]{61,66}", fullmatch=True),
+)
+def test_a_name_that_is_not_looked_up_passes(
+    parsed: frozenset[bytes],
+    removable: frozenset[bytes],
+    h11_only: frozenset[bytes],
+    aliased: frozenset[bytes],
+    spelling: bytes,
+) -> None:
+    names = FieldNames(parsed, removable, h11_only, aliased)
+    looked_up = names.shapes[min(len(spelling), LONG_NAME) * 32 + (spelling[0] & 31)]
+    assert looked_up or names[spelling] is None
+
+
+def test_most_names_are_not_looked_up() -> None:
+    names = FieldNames(frozenset((b"host", b"x-request-id")))
+    assert sum(names.shapes) == 2
 
 
 @pytest.mark.parametrize(

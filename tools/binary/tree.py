@@ -26,3 +26,7 @@ def compiled_tree() -> Path:
                 shutil.copy(file, tree.joinpath(*name.split(".")).with_suffix(f".{suffix}"))
         (tree / digest).touch()
     return tree
+
+
+if __name__ == "__main__":
+    print(compiled_tree())

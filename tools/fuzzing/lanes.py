@@ -45,8 +45,10 @@ REQUEST_RULES = {fast: RequestRules(HEAD, FIELDS, TARGET, WANTED, PROTECTED, fas
 RESPONSE_RULES = {fast: ResponseRules(HEAD, FIELDS, WANTED, fast, REMOVABLE) for fast in (True, False)}
 
 _HOP = re.compile(
-    rb"(?i)(?:connection|keep-alive|proxy-connection|te|transfer[-_]encoding|content[-_]length|upgrade|host|expect):"
+    rb"(?i)\r\n(?:connection|keep-alive|proxy-connection|te|transfer[-_]encoding|content[-_]length|upgrade|host|expect):"
 )
+
+_WATCHED = re.compile(rb"x[^a-z0-9]a$|cache[^a-z0-9]control$|set[^a-z0-9]cookie$|x[^a-z0-9]forwarded[^a-z0-9]")
 
 # Framing fields in a trailer section: the gateway drops them unread, h11 refuses some of their values.
 _DROPPED = re.compile(rb"(?i)\r\n(?:content-length|transfer-encoding):")
@@ -107,6 +109,16 @@ def _as_framed(message: Message) -> tuple[str, int]:
     return (message.framing, message.length) if message.framing in {"chunked", "close"} else ("length", message.length)
 
 
+def _removable(head: RequestHead | ResponseHead) -> str:
+    """What is wrong with the runs of a head, as far as policy may remove lines of it."""
+    alone = dict(head.removable)
+    for index, run in enumerate(head.passthrough):
+        names = [line.partition(b":")[0].lower() for line in run.split(b"\r\n")[1:]]
+        if names != [alone[index]] if index in alone else any(map(_WATCHED.match, names)):
+            return "a line that policy may remove is not a run of its own"
+    return ""
+
+
 class Requests:
     """Heads from clients."""
 
@@ -137,11 +149,15 @@ class Requests:
         seen = _strict(read_request_head, octets)
         if seen is not None and (seen.method, *_as_framed(seen)) != (head.method, *_framing(head.body)):
             return "the strict reader sees another method or framing"
-        if any(_HOP.match(line) for line in head.passthrough):
+        lines = b"".join(head.passthrough)
+        if _HOP.search(lines):
             return "a field of this hop goes through"
-        lines = b"".join([line + b"\r\n" for line in head.passthrough])
-        start = b"%b %b HTTP/1.1\r\nHost: a\r\n" % (head.method, head.target)
-        out = request_head(start + lines, head.body, head.expect, head.upgrade, b"content-length" in head.parsed)
+        if wrong := _removable(head):
+            return wrong
+        start = b"%b %b HTTP/1.1\r\nHost: a" % (head.method, head.target)
+        out = request_head(
+            start + lines + b"\r\n", head.body, head.expect, head.upgrade, b"content-length" in head.parsed
+        )
         sent = _strict(read_request_head, out)
         if sent is None or sent.raw != out or _as_framed(sent) != _framing(head.body):
             return "what would be sent on is not one strict head"
@@ -188,9 +204,10 @@ class Responses:
                 return "the strict reader sees another status or framing"
         if bodiless and head.body:
             return "a body where none can be"
-        lines = b"".join([line + b"\r\n" for line in head.passthrough])
-        start = b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase)
-        out = start + lines + response_tail(head.body, head.length, b"", head.upgrade)
+        if wrong := _removable(head):
+            return wrong
+        start = b"HTTP/1.1 %d %b" % (head.status, head.phrase)
+        out = start + b"".join(head.passthrough) + b"\r\n" + response_tail(head.body, head.length, b"", head.upgrade)
         sent = _strict(read, out)
         if sent is None or sent.raw != out:
             return "what would be sent on is not one strict head"
