@@ -6,6 +6,8 @@ and "16KiB", "10MiB"; a Python configuration may do so too.
 Each field says what it means (`Description`), what may be written for it (the other constraints), and its default.
 `convert` holds every configuration to the constraints, and `schema` shows them in editors. The comment above a field
 names the precedent that its default follows, or says why the default differs.
+
+It is long because it is the one list of all keys: whoever looks for a key, its default or its meaning reads here only.
 """
 
 from collections import Counter

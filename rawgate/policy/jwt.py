@@ -25,6 +25,9 @@ The memory. The signature check costs more than all other steps, and clients sen
 are remembered: whole token → identity, with the time until when it is valid, and the time since when. Both are checked
 at each request, so a remembered token expires at its `exp`, whether or not it is still remembered. The memory belongs
 to the verifier: new keys come with a new verifier and an empty memory.
+
+This module is long, and one piece on purpose: it is all that stands between an unverified token and an identity, and
+whoever audits that should find it in one place, in the order in which a token meets it.
 """
 
 import json

@@ -37,6 +37,9 @@ Sources: N. Weideman, B. van der Merwe, M. Berglund, B. Watson, "Analyzing match
 regular expression matchers by using ambiguity of NFA" (CIAA 2016): the two criteria for matchers that try in order,
 after A. Weber and H. Seidl, "On the degree of ambiguity of finite automata" (1991). S. Sugiyama and Y. Minamide,
 "Checking time linearity of regular expression matching based on backtracking" (2014): the sets that look ahead.
+
+This module is long because it is one algorithm: each stage above has meaning only for the next one, and a reader who
+doubts the verdict needs all of them. It runs at load, and nothing of it where requests flow.
 """
 
 import re
