@@ -17,6 +17,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from rawgate.errors import Reason
 
 # How a message body is delimited (RFC 9112 section 6.3): a number of octets, or one of these.
@@ -56,6 +58,7 @@ class Peer:
         self.scheme: Final = scheme
 
 
+@mypyc_attr(acyclic=True)
 class RequestHead:
     """A request head that the grammar and the framing rules allow.
 
@@ -137,6 +140,7 @@ class RequestHead:
         )
 
 
+@mypyc_attr(acyclic=True)
 class ResponseHead:
     """A response head from an upstream.
 

@@ -21,10 +21,10 @@ It remembers no head and no block of fields: real traffic does not repeat them, 
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from rawgate.message import CHUNKED, Removable
-from rawgate.wire.fields import LONG_NAME, NOT_A_NAME, FieldNames
+from rawgate.wire.fields import LONG_NAME, NOT_A_NAME, REMOVABLE, FieldNames
 from rawgate.wire.grammar import PLAIN_NAME_OCTETS, TOKEN_OCTETS
 
 _LONG: Final[i64] = 128
@@ -56,6 +56,7 @@ _COLON: Final[i64] = 0x3A
 _DEL: Final[i64] = 0x7F
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class RequestLine:
     """The start of a request head in HTTP/1.1 with a target in origin-form. `end`: the index behind its CRLF."""
 
@@ -67,6 +68,7 @@ class RequestLine:
         self.end: Final = end
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class StatusLine:
     """The start of the head of a final response whose body only the fields frame; `phrase` is not empty."""
 
@@ -78,6 +80,7 @@ class StatusLine:
         self.end: Final = end
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Fields:
     """All fields of a head: `parsed`, `passthrough` and `removable` as in `RequestHead`. `end`: the index behind the
     empty line."""
@@ -91,6 +94,7 @@ class Fields:
         self.end: Final = end
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Framing:
     """`body` and `close` as in `RequestHead`."""
 
@@ -179,12 +183,12 @@ def read_fields(data: bytes, start: i64, names: FieldNames, octets: i64, fields:
             return None
         if odd or shapes[min(colon - line, _LONG_NAME) * 32 + (data[line] & 31)]:
             spelling = data[line:colon]
-            name = names[spelling]
-            if name is not None:
+            name = names.look_up(spelling)
+            if len(name) != 0:
                 if run < line - 2:
                     passthrough.append(data[run : line - 2])
                 run = end
-                if name:
+                if name != REMOVABLE:
                     parsed[name] = data[colon + 2 : end]
                     found += 1
                 else:

@@ -43,29 +43,29 @@ _SPELLINGS = 4096
 _MEMORABLE = 64
 """Octets of a spelling that is remembered; the longest names in IANA's registry have about 40."""
 
+PASSES: Final = b""
+REMOVABLE: Final = b"-:"
 NOT_A_NAME: Final = b":"
-"""The value of all spellings that are not for the fast lane; no field has this name."""
+"""What `FieldNames` says of fields that are not parsed; no field has such a name."""
 
 LONG_NAME: Final = 63
 """Octets. Names of this and any greater length are of the same shape (`FieldNames.shapes`)."""
 
 
-class FieldNames(dict[bytes, bytes | None]):
+class FieldNames:
     """The spelling of a field name → what the fast lane does with the field:
 
         the lower-cased name   it is parsed
-        b""                    it passes through, but policy may remove it
-        None                   it passes through
+        REMOVABLE              it passes through, but policy may remove it
+        PASSES                 it passes through
         NOT_A_NAME             the head is not for the fast lane
 
     Removable names are compared as `message.READ_AS` translates them: `X_Team` is removable if `x-team` is.
 
     Most names pass through, and are not even looked up: `shapes[min(length, LONG_NAME) * 32 + (first octet & 31)]` is 1
-    if a name of that length and that first letter may have another value than None. That holds for names of letters,
-    digits and "-"; all others are to be looked up.
-
-    A missing key is computed and remembered, so the few spellings that clients use take one look-up. Clients choose the
-    spellings, so the number and the length of those that are remembered are bounded.
+    if a name of that length and that first letter may be something else. That holds for names of letters, digits and
+    "-"; all others are to be looked up. What was found is remembered, so the few spellings that clients use take one
+    look-up. Clients choose the spellings, so the number and the length of those that are remembered are bounded.
 
     parsed     lower-cased names
     removable  lower-cased names; one that ends in "*" stands for all names with that beginning
@@ -74,7 +74,7 @@ class FieldNames(dict[bytes, bytes | None]):
                taken for it by some servers; it is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "parsed", "shapes")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "known", "parsed", "shapes")
 
     def __init__(
         self,
@@ -83,21 +83,25 @@ class FieldNames(dict[bytes, bytes | None]):
         h11_only: frozenset[bytes] = frozenset(),
         aliased: frozenset[bytes] = frozenset(),
     ) -> None:
-        super().__init__()
         self.parsed = parsed
         self._removable = frozenset(name.translate(READ_AS) for name in removable if not name.endswith(b"*"))
         self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
         self._h11_only = h11_only
         self._aliased = aliased
-        self.shapes = _shapes(parsed | self._removable | h11_only | aliased, self._families)
+        self.shapes: Final = _shapes(parsed | self._removable | h11_only | aliased, self._families)
+        self.known: Final[dict[bytes, bytes]] = {}
 
-    def __missing__(self, spelling: bytes) -> bytes | None:
+    def look_up(self, spelling: bytes) -> bytes:
+        name = self.known.get(spelling)
+        return self._learn(spelling) if name is None else name
+
+    def _learn(self, spelling: bytes) -> bytes:
         lowered = spelling.lower()
         if TOKEN.fullmatch(spelling) is None or lowered in self._h11_only or self.is_alias(lowered):
             return NOT_A_NAME
-        name = lowered if lowered in self.parsed else b"" if self.is_removable(lowered) else None
-        if len(self) < _SPELLINGS and len(spelling) <= _MEMORABLE:
-            self[spelling] = name
+        name = lowered if lowered in self.parsed else REMOVABLE if self.is_removable(lowered) else PASSES
+        if len(self.known) < _SPELLINGS and len(spelling) <= _MEMORABLE:
+            self.known[spelling] = name
         return name
 
     def is_removable(self, name: bytes) -> bool:
