@@ -8,12 +8,14 @@ import argparse
 import platform
 import sys
 from importlib.metadata import version
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from rawgate import __version__
 from rawgate.cli.arguments import command
 from rawgate.offline.page import put
 from rawgate.policy.signing import openssl_version
+from rawgate.wire import fast_lane
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands
@@ -36,7 +38,14 @@ def _call(arguments: argparse.Namespace) -> int:
         "h11": version("h11"),
         "cryptography": f"{version('cryptography')} ({openssl_version()})",
         "msgspec": version("msgspec"),
+        "core": _how_the_core_runs(),
         "platform": platform.platform(),
     }
     put(sys.stdout.fileno(), "\n".join(f"{name:<13} {found}" for name, found in inside.items()))
     return 0
+
+
+def _how_the_core_runs() -> str:
+    """Whether the modules that every request passes through were compiled ahead of time."""
+    is_interpreted = isinstance(fast_lane.read_fields, FunctionType)
+    return "interpreted (the single file is several times faster: tools/build-binary)" if is_interpreted else "compiled"

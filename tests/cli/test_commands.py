@@ -326,6 +326,7 @@ def test_version_says_what_is_inside(tmp_path: Path) -> None:
     done = rawgate(tmp_path, "version")
     assert (done.returncode, done.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert list(lines) == ["rawgate", "python", "uvloop", "h11", "cryptography", "msgspec", "platform"]
-    assert all(re.match(r"\d+\.\d+", found) for name, found in lines.items() if name != "platform")
+    assert list(lines) == ["rawgate", "python", "uvloop", "h11", "cryptography", "msgspec", "core", "platform"]
+    assert all(re.match(r"\d+\.\d+", found) for name, found in lines.items() if name not in ("core", "platform"))
+    assert lines["core"].partition(" ")[0] == ("compiled" if os.environ.get("RAWGATE_BIN") else "interpreted")
     assert "SSL" in lines["cryptography"]
