@@ -40,4 +40,11 @@ def _failed_tests(draft: Draft, loaded: Loaded) -> list[str]:
     # Imported when it is needed: the start is faster without.
     offline = importlib.import_module("rawgate.offline.config_tests")
     report = offline.run_tests(loaded, draft.line, new_id=RequestIds(), wall=time())
-    return [f"{draft.file}:{result.line}: the test {visible(result.request)} fails" for result in report.failed]
+    return [
+        f"{draft.file}:{result.line}: the test {visible(result.request)} fails: "
+        + ", ".join(
+            f"{one.what} is {visible(one.got) or 'nothing'} (expected {visible(one.expected) or 'nothing'})"
+            for one in result.differences
+        )
+        for result in report.failed
+    ]

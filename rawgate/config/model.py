@@ -93,7 +93,7 @@ def _place(listen: Listen) -> object:
     return (listen.host, listen.port) if listen.port else None
 
 
-def _overlap(listen: Listen, other: Listen) -> str:
+def overlap(listen: Listen, other: Listen) -> str:
     """Why the system opens only one of two addresses, or "". IPv4 and IPv6 never clash, because an IPv6 socket of
     rawgate takes IPv6 alone, as nginx's does."""
     version = 6 if ":" in listen.host else 4
@@ -179,7 +179,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
 
     listen: Annotated[
         tuple[Annotated[Listen, constraints.ListenAddress()], ...],
-        ListOf(key=_place, clash=_overlap),
+        ListOf(key=_place, clash=overlap),
         Description(
             "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
             '{ address = "unix:PATH", mode = "0660" }.'

@@ -52,8 +52,12 @@ class ApiKeyTable:
         return frozenset(identity.name for identity in self._names.values())
 
     def lookup(self, key: bytes) -> Identity | None:
-        """The identity of a key (the whole value of the field), or None."""
-        return self._names.get(sha256(key).digest())
+        """The identity of a key (the whole value of the field), or None. An empty value is no key, whatever is listed."""
+        return self._names.get(sha256(key).digest()) if key else None
+
+
+_OF_NO_KEY = frozenset(sha256(nothing).digest() for nothing in (b"", b"\n", b"\r\n", b" "))
+"""What `printf %s "$KEY" | sha256sum`, or `echo`, makes of a variable that is not set."""
 
 
 def _entries(text: str) -> list[str]:
@@ -75,8 +79,8 @@ def _read(entry: str) -> tuple[str, bytes] | str:
     if name == "sha256":  # else a digest without a name would be read as a key
         return "has no name before sha256: (expected name:sha256:HEX64)"
     if colon and _labelled(key):
-        digest = key.partition(":")[2]
-        return (name, bytes.fromhex(digest)) if _digest(digest) else "has no 64 hex digits after sha256:"
+        found = _read_digest(key.partition(":")[2])
+        return found if isinstance(found, str) else (name, found)
     if "\\n" in entry:
         return "holds a backslash and an n, where a line end or nothing was meant (expected one key on a line)"
     if " " in key or "\t" in key:
@@ -86,6 +90,18 @@ def _read(entry: str) -> tuple[str, bytes] | str:
     if key[0] in _QUOTES and key[0] == key[-1]:
         return "has a key with quotes around it, which clients would have to send (expected none)"
     return name, sha256(key.encode()).digest()
+
+
+def _read_digest(text: str) -> bytes | str:
+    """The digest, or its fault as the end of a sentence."""
+    if not _digest(text):
+        return "has no 64 hex digits after sha256:"
+    digest = bytes.fromhex(text)
+    return (
+        "is the digest of no key at all (was the variable set whose digest was taken?)"
+        if digest in _OF_NO_KEY
+        else digest
+    )
 
 
 def _doubt(entry: str) -> str:

@@ -25,9 +25,9 @@ class Changes(Struct, frozen=True):
 
     def lines(self) -> list[str]:
         """For the operator: a line for each kind that there is."""
-        count = len(self.kept)
+        count = sum(not name.startswith("gateway.") for name in self.kept)
         found = [f"kept: {count} table{'s' * (count != 1)} and addresses as they were"] if count else []
-        for what, names in (("changed", self.changed), ("added", self.added), ("closed", self.removed)):
+        for what, names in (("changed", self.changed), ("added", self.added), ("removed", self.removed)):
             if names:
                 found.append(f"{what}: {', '.join(names)}")
         if self.restart:
@@ -35,13 +35,17 @@ class Changes(Struct, frozen=True):
         return found
 
 
-def compare(old: Config, new: Config) -> Changes:
-    """What a reload from `old` to `new` does."""
+def compare(old: Config, new: Config, started: Config) -> Changes:
+    """What a reload from `old` to `new` does in a process that was started with `started`."""
     before, after = dict(_parts(old)), dict(_parts(new))
-    restart = tuple(f"gateway.{key}" for key in RESTART if _at(old, key) != _at(new, key))
+    restart = tuple(f"gateway.{key}" for key in RESTART if _at(started, key) != _at(new, key))
+    changed = [name for name, value in after.items() if name in before and before[name] != value]
+    # Routes are tried in order, so it matters which of two comes first.
+    if [name for name in before if name in after] != [name for name in after if name in before]:
+        changed.append("the order of routes")
     return Changes(
         kept=tuple(name for name, value in after.items() if name in before and before[name] == value),
-        changed=tuple(name for name, value in after.items() if name in before and before[name] != value),
+        changed=tuple(changed),
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         restart=restart,
@@ -62,9 +66,9 @@ def listen_name(listen: Listen) -> str:
 
 
 def _parts(config: Config) -> Iterator[tuple[str, object]]:
-    """All that can differ, by name, each as a value that can be compared."""
+    """All that can differ, by name, each as a value that can be compared. Only of routes does the order matter."""
     gateway = config.gateway
-    for listen in gateway.listen:
+    for listen in sorted(gateway.listen, key=listen_name):
         yield f"listen {listen_name(listen)}", listen.mode
     for key in gateway.__struct_fields__:
         if key not in ("listen", "limits"):
@@ -78,7 +82,7 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
         "upstreams": config.upstreams,
     }
     for table, entries in tables.items():
-        for name, value in entries.items():
+        for name, value in sorted(entries.items()):
             yield f"{table}.{name}", value
     for name, route in zip(route_names(config.routes), config.routes, strict=True):
         yield f"routes.{name}", route

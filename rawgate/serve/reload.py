@@ -58,6 +58,7 @@ class Reloader:
         self._date = date
         self._report = report
         self._check = check
+        self._started = service.config
         self._turn = asyncio.Lock()
 
     async def reload(self) -> Outcome:
@@ -66,7 +67,7 @@ class Reloader:
             began = monotonic()
             try:
                 loaded = await asyncio.get_running_loop().run_in_executor(None, self._prepare)
-                changes = compare(self._service.loaded.config, loaded.config)
+                changes = compare(self._service.loaded.config, loaded.config, self._started)
                 urls = await self._service.renew(loaded)
             except ConfigError as error:
                 return _refused(error.lines)
@@ -100,4 +101,6 @@ def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> 
 
 def _refused(lines: Sequence[str]) -> Outcome:
     count = len(lines)
+    if any("the environment variable" in line for line in lines):
+        lines = (*lines, "a process keeps the environment of its start: a new variable needs a restart")
     return Outcome(False, (f"reload refused for {count} problem{'s' * (count != 1)}; all goes on as it was", *lines))

@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from rawgate.config.model import Config, Limits, Listen, Upstream
+from rawgate.config.model import Config, Limits, Listen, Upstream, overlap
 from rawgate.errors import RawgateError
 from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
@@ -95,6 +95,14 @@ class Service:
             ),
         )
 
+    def _refuse_overlap(self, new: Listen) -> None:
+        """Raise StartError for an address that has an open one in it, or lies in one: the system refuses it, and would
+        have us blame another program."""
+        for old in self._servers:
+            if overlap(new, old):
+                where, there = _authority(new.host, new.port), _authority(old.host, old.port)
+                raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
+
     def _change_modes(self, wanted: set[Listen]) -> None:
         """A Unix socket whose mode alone differs stays: its file gets the new mode."""
         paths = {listen.path: listen for listen in wanted if listen.path}
@@ -139,6 +147,7 @@ class Service:
         opened: dict[Listen, str] = {}
         try:
             for listen in sorted(wanted - set(self._servers), key=str):
+                self._refuse_overlap(listen)
                 opened[listen] = await self._listen_on(listen, "change gateway.listen")
         except StartError:
             for listen in opened:

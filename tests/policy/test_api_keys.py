@@ -194,3 +194,15 @@ def test_every_visible_key_is_found_and_only_it(key: str) -> None:
 @given(st.binary(max_size=120))
 def test_no_text_raises(text: bytes) -> None:
     compiled(text)
+
+
+@pytest.mark.parametrize("nothing", ["", "\n", " ", "\r\n"])
+def test_the_digest_of_no_key_is_refused(nothing: str) -> None:
+    table, told = compiled(f"a:sha256:{digest(nothing)}")
+    assert table is None
+    assert "is the digest of no key at all" in told[0]
+
+
+def test_an_empty_value_is_no_key() -> None:
+    table = ApiKeyTable(b"x-key", {sha256(b"").digest(): Identity("key", "nobody")})
+    assert table.lookup(b"") is None

@@ -117,8 +117,8 @@ def test_sighup_does_the_same_and_is_told_on_stderr(tmp_path: Path) -> None:
         assert world.client().ask("/a").status == 200
         world.write(config(world.upstream.target, prefix="/b"))
         world.gateway.signal(signal.SIGHUP)
-        world.gateway.wait_said("closed: routes./")
-        assert any("closed: routes./" in line for line in world.gateway.said)
+        world.gateway.wait_said("removed: routes./")
+        assert any("removed: routes./" in line for line in world.gateway.said)
         client = world.client()
         assert [client.ask("/b").status, client.ask("/a").status] == [200, 404]
 
@@ -152,7 +152,7 @@ def test_a_test_of_the_configuration_s_own_that_fails_refuses_it(tmp_path: Path)
         tests = '[[tests]]\nrequest = "GET /a"\nexpect = { status = 404, reason = "no_route" }\n'
         done = world.reload(config(world.upstream.target, more=tests))
         assert done.returncode == 1
-        assert "the test GET /a fails" in done.stderr
+        assert "the test GET /a fails: status is none: the request is forwarded" in done.stderr
         assert world.reload(config(world.upstream.target, prefix="/b", more=tests)).returncode == 0
         assert world.client().ask("/a").status == 404
 
@@ -176,7 +176,7 @@ def test_addresses_come_and_go_and_open_connections_stay(tmp_path: Path) -> None
         old = world.gateway.address
         done = world.reload(config(world.upstream.target, listen=["unix:new.sock", "127.0.0.2:0"]))
         assert done.returncode == 0
-        assert "closed: listen 127.0.0.1:0" in done.stdout
+        assert "removed: listen 127.0.0.1:0" in done.stdout
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(old, PATIENCE)
         assert client.ask().status == 200

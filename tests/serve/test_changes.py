@@ -39,19 +39,37 @@ def read(folder: Path, text: str) -> Config:
 )
 def test_what_differs_has_its_name(tmp_path: Path, old: str, new: str, kind: str, names: tuple[str, ...]) -> None:
     before = read(tmp_path, BASE)
-    changes = compare(before, read(tmp_path, BASE.replace(old, new)))
+    changes = compare(before, read(tmp_path, BASE.replace(old, new)), before)
     found = {field: getattr(changes, field) for field in ("changed", "added", "removed", "restart")}
     assert [name.replace(f"{tmp_path}/", "") for name in found[kind]] == list(names)
     assert sum(map(len, found.values())) - len(found[kind]) == (kind in ("added", "removed"))
 
 
 def test_nothing_differs(tmp_path: Path) -> None:
-    changes = compare(read(tmp_path, BASE), read(tmp_path, BASE))
+    config = read(tmp_path, BASE)
+    changes = compare(config, read(tmp_path, BASE), config)
     assert changes == Changes(kept=changes.kept)
-    assert changes.lines() == [f"kept: {len(changes.kept)} tables and addresses as they were"]
+    assert changes.lines() == ["kept: 4 tables and addresses as they were"]
 
 
 def test_the_environment_s_part_is_named(tmp_path: Path) -> None:
     keys = configs.api_keys("a", "x-a", "TWO") + configs.api_keys("b", "x-b", "ONE")
     assert from_environment(read(tmp_path, BASE + keys)) == ("ONE", "TWO")
     assert from_environment(read(tmp_path, BASE)) == ()
+
+
+def test_the_order_of_routes_matters_and_no_other(tmp_path: Path) -> None:
+    more = configs.upstream("a", "http://b") + configs.route("/b", "a")
+    config = read(tmp_path, BASE + more)
+    turned = configs.gateway(listen=["unix:a.sock", "127.0.0.1:1"]) + configs.upstream("a", "http://b")
+    turned += configs.upstream("u", "http://a") + configs.route("/a", "u") + configs.route("/b", "a")
+    assert compare(config, read(tmp_path, turned), config).changed == ()
+    turned = turned.replace('"/a"', '"/c"').replace('"/b"', '"/a"').replace('"/c"', '"/b"')
+    assert "the order of routes" in compare(config, read(tmp_path, turned), config).changed
+
+
+def test_what_needs_a_restart_is_told_as_long_as_it_does(tmp_path: Path) -> None:
+    started = read(tmp_path, BASE)
+    other = read(tmp_path, BASE.replace("[gateway]\n", "[gateway]\nlimits = { limiter_keys = 5 }\n"))
+    assert compare(other, other, started).restart == ("gateway.limits.limiter_keys",)
+    assert compare(other, started, started).restart == ()
