@@ -348,9 +348,12 @@ class ClientConnection(ClientPort):
         """The first octet of a request is here: from now on the request is under the present generation."""
         self._set_state(HEAD)
         generation = self._connections.generation
-        if generation is not self._generation and not self._reader.size:
+        if generation is not self._generation and not self._reader.started:
+            empty_line = self._reader.size > 0  # came ahead of the request; a second one is refused
             self._generation = generation
             self._reader = RequestReader(generation.request_rules)
+            if empty_line:
+                self._reader.feed(b"\r\n")
             self._request.reader = self._reader
             self._inbound.limit = generation.request_rules.head
         self._request.begin(now)

@@ -52,7 +52,7 @@ class ApiKeyTable:
         return frozenset(identity.name for identity in self._names.values())
 
     def lookup(self, key: bytes) -> Identity | None:
-        """The identity of a key (the whole value of the field), or None. An empty value is no key, whatever is listed."""
+        """The identity of a key (the whole value of the field), or None. An empty value is no key."""
         return self._names.get(sha256(key).digest()) if key else None
 
 

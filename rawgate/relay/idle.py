@@ -109,6 +109,15 @@ class IdleConnections:
             upstream.close()
             self._slots.give()
 
+    def close_surplus(self) -> None:
+        """Close those that have been idle for longest, while there are more connections than slots."""
+        for upstream in sorted(self, key=lambda one: one.idle_since):
+            if not self._slots.is_over:
+                return
+            upstream.endpoint.idle.remove(upstream)
+            upstream.close()
+            self._slots.give()
+
     def retire(self, now: float) -> list[UpstreamPort]:
         """Take those off the lists that have grown too old. The caller closes them."""
         old = [upstream for upstream in self if upstream.retire_at <= now]

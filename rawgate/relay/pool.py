@@ -31,7 +31,7 @@ Rules
   since then may be dead as well, so they are closed.
 - A connection in doubt never becomes idle: `done` keeps a connection only if the exchange has seen the whole response,
   and nothing after it.
-- A connection to an endpoint that is gone ends with its exchange.
+- A connection to an endpoint that is gone ends with its exchange. So does one beyond a limit that was lowered.
 """
 
 from abc import ABC, abstractmethod
@@ -310,7 +310,7 @@ class Pool:
 
     def _hand_on(self, upstream: UpstreamPort, now: float, seconds: float) -> None:
         """A leased connection is free. It serves whoever is next, or is idle for so many seconds at most."""
-        if self.closed or upstream.endpoint.is_gone:
+        if self.closed or upstream.endpoint.is_gone or self.slots.is_over:
             self._close_leased(upstream)
             return
         self._end_lease(upstream)
@@ -380,6 +380,7 @@ class Pool:
         self.options = options
         self.slots.limit, self.queue_slots.limit = options.max_connections, options.queue
         self._queue.reshare(options.per_client)
+        self._idle.close_surplus()
         self.retarget(options.places)
         for _ in range(self._queue.waiting):
             self._dial_for_next()

@@ -23,6 +23,11 @@ class Quota:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.taken} of {self.limit}>"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether more slots are taken than there are: the limit was lowered."""
+        return self.taken > self.limit
+
     def take(self) -> bool:
         """Take a slot. False: none is free."""
         if self.taken >= self.limit:

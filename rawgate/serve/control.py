@@ -26,6 +26,9 @@ from rawgate.errors import RawgateError
 ANSWER_TIMEOUT = 60.0
 """Seconds that `ask` waits for each line: a reload reads and compiles the whole configuration."""
 
+COMMAND_TIMEOUT = 5.0
+"""Seconds that a client has for its command: each that is connected takes a descriptor."""
+
 LINE = 64
 """Octets of a command, at most."""
 
@@ -40,8 +43,10 @@ class ControlError(RawgateError):
 
 
 def address_of(path: Path) -> str:
-    """The name of the socket of the gateway that serves this configuration."""
-    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+    """The name of the socket of the gateway that serves this configuration. Links are not followed: a new configuration
+    is often put in place by a link's change (Kubernetes), and the gateway serves what the path means by then."""
+    spelling = os.path.abspath(path)  # noqa: PTH100 - `Path.resolve` follows links
+    digest = hashlib.sha256(os.fsencode(spelling)).hexdigest()[:32]
     name = f"rawgate-{digest}"
     return f"\0{name}" if sys.platform == "linux" else f"{tempfile.gettempdir()}/{name}"
 
@@ -69,15 +74,18 @@ async def controlled(path: Path, commands: dict[str, Command]) -> AsyncIterator[
 
 async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, commands: dict[str, Command]) -> None:
     with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        word = (await reader.readuntil(b"\n")).decode("ascii", "replace").strip()
-        command = commands.get(word)
         lines: tuple[str, ...]
+        # Before anything is waited for: others must not hold descriptors of ours.
         if not _is_allowed(writer.get_extra_info("socket")):
             done, lines = False, ("the gateway runs as another user: only that user, and root, may do this",)
-        elif command is None:
-            done, lines = False, (f"{word!r} is no command of this gateway",)
         else:
-            done, lines = await command()
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                word = (await reader.readuntil(b"\n")).decode("ascii", "replace").strip()
+            command = commands.get(word)
+            if command is None:
+                done, lines = False, (f"{word!r} is no command of this gateway",)
+            else:
+                done, lines = await command()
         said = "".join(f"{line}\n" for line in (*lines, 0 if done else 1))
         writer.write(said.encode("utf-8", "backslashreplace"))
         await writer.drain()
@@ -99,9 +107,14 @@ def ask(path: Path, word: str) -> tuple[bool, list[str]]:
         connection.settimeout(ANSWER_TIMEOUT)
         try:
             connection.connect(address_of(path))
-            connection.sendall(f"{word}\n".encode())
-            with connection.makefile("rb") as stream:
-                lines = stream.read().decode("utf-8", "replace").splitlines()
+            with contextlib.suppress(BrokenPipeError):
+                connection.sendall(f"{word}\n".encode())
+            said = b""
+            # A refusal may come before our command was read: then it ends by a reset.
+            with contextlib.suppress(ConnectionResetError):
+                while octets := connection.recv(65536):
+                    said += octets
+            lines = said.decode("utf-8", "replace").splitlines()
         except OSError as error:
             raise ControlError(
                 f"no gateway that serves {path} answers ({error.strerror or error}): is it running here, and was it "

@@ -12,9 +12,12 @@ for it. nginx gets the same by starting new workers beside the old ones.
 """
 
 import asyncio
+import contextlib
 import gc
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 
 from msgspec import Struct
@@ -66,14 +69,19 @@ class Reloader:
         async with self._turn:
             began = monotonic()
             try:
-                loaded = await asyncio.get_running_loop().run_in_executor(None, self._prepare)
+                loaded = await _in_thread(self._prepare)
                 changes = compare(self._service.loaded.config, loaded.config, self._started)
                 urls = await self._service.renew(loaded)
             except ConfigError as error:
                 return _refused(error.lines)
             except StartError as error:
                 return _refused([str(error)])
-            # As after the start: what is loaded now stays loaded.
+            except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+                traceback.print_exc()
+                return _refused([f"{type(error).__name__}: {error}"])
+            # As after the start: what is loaded now stays loaded. What was loaded before has cycles, and the collector
+            # does not see it until it is unfrozen.
+            gc.unfreeze()
             gc.collect()
             gc.freeze()
             return _done(loaded, changes, urls, monotonic() - began)
@@ -88,6 +96,33 @@ class Reloader:
             raise ConfigError(failed)
         limiters = self._service.loaded.gate.limiters
         return compile_draft(draft, new_id=self._new_id, date=self._date, report=self._report, limiters=limiters)
+
+
+async def _in_thread(prepare: Callable[[], Loaded]) -> Loaded:
+    """In a thread of its own, that the end of the process does not wait for: a file may be a pipe that nobody writes
+    to, or on a server that is gone, and a program may run for ever."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    result: list[Loaded] = []
+    failure: list[BaseException] = []
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def work() -> None:
+        try:
+            result.append(prepare())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
+            failure.append(error)
+        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(end)
+
+    Thread(target=work, name="reload", daemon=True).start()
+    await done
+    if failure:
+        raise failure[0]
+    return result[0]
 
 
 def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> Outcome:

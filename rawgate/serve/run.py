@@ -184,8 +184,9 @@ def ignore_other_commands(loop: asyncio.AbstractEventLoop, say: Callable[[str], 
 async def until_stopped(service: Service, signals: ShutdownSignals, say: Callable[[str], None]) -> int:
     """Serve until told to stop, then wind down as the configuration says. Returns the exit status: 1 after a
     second signal, which cuts the requests that are left."""
-    timeouts = service.config.gateway.timeouts
     await signals.asked.wait()
+    # Not before the signal: a reload may have changed them.
+    timeouts = service.config.gateway.timeouts
     service.wind_down()
     if timeouts.pre_stop:
         say(f"stopping in {timeouts.pre_stop:g} s")

@@ -104,14 +104,16 @@ class Service:
                 raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
 
     def _change_modes(self, wanted: set[Listen]) -> None:
-        """A Unix socket whose mode alone differs stays: its file gets the new mode."""
+        """A Unix socket whose mode alone differs stays: its file gets the new mode. Raises StartError."""
         paths = {listen.path: listen for listen in wanted if listen.path}
         for listen in [listen for listen in self._servers if listen.path in paths]:
             other = paths[listen.path]
             if other != listen:
+                try:
+                    Path(other.path).chmod(_default_mode() if other.mode is None else other.mode)
+                except OSError as error:
+                    raise StartError(f"cannot change the mode of unix:{other.path}: {error.strerror}") from error
                 self._servers[other] = self._servers.pop(listen)
-                if other.mode is not None:
-                    Path(other.path).chmod(other.mode)
 
     def _take_pools(self, config: Config) -> None:
         """One pool for each upstream: a known one goes on, with its connections, under the new options."""
@@ -141,14 +143,18 @@ class Service:
 
     async def renew(self, loaded: Loaded) -> list[str]:
         """Serve this configuration from the next request on. Returns the URLs of the addresses that are new. Raises
-        StartError when one of them cannot be opened: then nothing has changed."""
+        StartError when one of them cannot be opened, or the gateway drains: then nothing has changed."""
         wanted = set(loaded.config.gateway.listen)
-        self._change_modes(wanted)
+        held = {listen.path for listen in self._servers if listen.path}
         opened: dict[Listen, str] = {}
         try:
             for listen in sorted(wanted - set(self._servers), key=str):
+                self._refuse_while_draining()
                 self._refuse_overlap(listen)
-                opened[listen] = await self._listen_on(listen, "change gateway.listen")
+                if listen.path not in held:
+                    opened[listen] = await self._listen_on(listen, "change gateway.listen")
+            self._refuse_while_draining()
+            self._change_modes(wanted)
         except StartError:
             for listen in opened:
                 self._stop_listening_on(listen)
@@ -163,6 +169,10 @@ class Service:
                 upstream.close()
         self._watch_names()
         return list(opened.values())
+
+    def _refuse_while_draining(self) -> None:
+        if self.connections.draining:
+            raise StartError("the gateway is stopping")
 
     async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
         accept = protocol_factory(self.connections)
@@ -284,6 +294,13 @@ def _made_with(mode: int | None) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def _default_mode() -> int:
+    """The mode of a Unix socket for which none is configured: as bind(2) makes it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o777 & ~umask
 
 
 def _inode(path: str) -> int:

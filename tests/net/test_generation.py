@@ -154,6 +154,13 @@ def test_an_empty_line_ahead_belongs_to_the_request_behind_it(serving: Serving) 
     assert b" 400 " in serving.client.sent, "one is ignored, a second one is not: a reload makes no difference"
 
 
+def test_the_request_behind_an_empty_line_is_under_the_new_rules(serving: Serving) -> None:
+    serving.asks(b"\r\n")
+    serving.connections.renew(serving.generation(head=len(REQUEST) - 1))
+    serving.asks(REQUEST)
+    assert serving.client.sent.startswith(b"HTTP/1.1 431 ")
+
+
 @pytest.mark.parametrize(
     ("upstream", "client", "shortest"),
     [

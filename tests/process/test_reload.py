@@ -316,3 +316,101 @@ def test_another_user_is_not_obeyed(tmp_path: Path) -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert "(False, ['the gateway runs as another user" in done.stdout
+
+
+def test_a_link_that_leads_elsewhere_by_now(tmp_path: Path) -> None:
+    with served(tmp_path) as world:
+        text = world.path.read_text()
+        world.path.unlink()
+        (tmp_path / "next.toml").write_text(text.replace('prefix = "/"', 'prefix = "/b"'))
+        world.path.symlink_to("next.toml")
+        assert world.reload().returncode == 0
+        assert world.client().ask("/a").status == 404
+
+
+def waits_for(go_on: Event) -> Script:
+    def script(connection: Connection) -> None:
+        while connection.request() is not None:
+            assert go_on.wait(PATIENCE)
+            connection.send(OK)
+
+    return script
+
+
+def test_a_stop_goes_by_the_new_timeouts(tmp_path: Path) -> None:
+    go_on = Event()
+    with served(tmp_path, script=waits_for(go_on)) as world:
+        text = config(world.upstream.target).replace("[gateway]\n", '[gateway]\ntimeouts = { drain = "50ms" }\n')
+        assert world.reload(text).returncode == 0
+        world.client().socket.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        world.upstream.wait_requests(1)
+        world.gateway.signal(signal.SIGTERM)
+        world.gateway.wait_said("at most 0.05 s")
+        world.gateway.wait_end()
+        go_on.set()
+
+
+def test_a_gateway_that_drains_opens_nothing_again(tmp_path: Path) -> None:
+    go_on = Event()
+    with served(tmp_path, script=waits_for(go_on)) as world:
+        client = world.client()
+        client.socket.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        world.upstream.wait_requests(1)
+        world.gateway.signal(signal.SIGTERM)
+        world.gateway.wait_said("draining: 1 connection")
+        done = world.reload(config(world.upstream.target))
+        assert done.returncode == 1
+        assert "the gateway is stopping" in done.stderr
+        go_on.set()
+        assert client.answer().status == 200
+
+
+def test_a_refused_reload_leaves_the_mode_of_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / "g.sock"
+
+    def mode() -> int:
+        return path.stat().st_mode & 0o777
+
+    def text(world: World, entry: str, *others: str) -> str:
+        usual = configs.gateway(listen="127.0.0.1:0")
+        listen = ", ".join([entry, *(f'"{other}"' for other in ("127.0.0.1:0", *others))])
+        return config(world.upstream.target).replace(usual, f"[gateway]\nlisten = [{listen}]\n")
+
+    private, public = (f'{{ address = "unix:g.sock", mode = "{which}" }}' for which in ("0600", "0666"))
+    with served(tmp_path) as world, socket.create_server(("127.0.0.1", 0)) as taken:
+        assert world.reload(text(world, private)).returncode == 0
+        assert mode() == 0o600
+        assert world.reload(text(world, public, f"127.0.0.1:{taken.getsockname()[1]}")).returncode == 1
+        assert mode() == 0o600
+        assert world.reload(text(world, public)).returncode == 0
+        assert mode() == 0o666
+        assert world.reload(text(world, '"unix:g.sock"')).returncode == 0
+        assert mode() not in (0o600, 0o666)
+        path.unlink()
+        done = world.reload(text(world, private))
+        assert done.returncode == 1
+        assert "cannot change the mode of unix:" in done.stderr
+
+
+def test_a_file_that_cannot_be_read_to_its_end_holds_up_no_stop(tmp_path: Path) -> None:
+    with served(tmp_path) as world:
+        world.path.unlink()
+        os.mkfifo(world.path)
+        world.gateway.signal(signal.SIGHUP)
+        assert world.client().ask().status == 200
+        world.gateway.signal(signal.SIGTERM)
+        world.gateway.wait_end()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_user_holds_no_descriptor(tmp_path: Path) -> None:
+    with served(tmp_path) as world:
+        script = (
+            "import os, pathlib, socket; from rawgate.serve.control import address_of; os.setuid(65534);"
+            f"s = socket.socket(socket.AF_UNIX); s.connect(address_of(pathlib.Path({str(world.path)!r})));"
+            "s.settimeout(9); print(s.recv(99), s.recv(99))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert "runs as another user" in done.stdout

@@ -569,7 +569,18 @@ def test_new_options_hold_for_a_pool_that_goes_on() -> None:
     assert f.pool.acquire(FakeLessee("z"), 0.0) is QUEUE_FULL
     renewed(f, max_connections=1)
     f.release(upstream, 0.0)
-    assert f.pool.acquire(FakeLessee("x"), 0.0) is upstream, "what there is is used, whatever the new limit"
+    assert upstream.closed, "it is one more than there may be"
+    assert f.pool.acquire(FakeLessee("x"), 0.0) is None
+
+
+def test_a_lowered_limit_closes_those_that_have_been_idle_for_longest() -> None:
+    f = Fixture(max_connections=3)
+    held = [f.lease()[1] for _ in range(3)]
+    for now, upstream in enumerate(held):
+        f.release(upstream, float(now))
+    renewed(f, max_connections=2)
+    assert [upstream.closed for upstream in held] == [True, False, False]
+    assert (f.pool.idle, f.pool.slots.taken) == (2, 2)
 
 
 @pytest.mark.parametrize("share", [1, 2, 3])
