@@ -82,6 +82,7 @@ class Ring:
 
     tallies  by client, the longest idle first
     current  number of the current sub-window, which is `begin` <= now < `end`
+    most     up to which the counters count
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class Ring:
         "begin",
         "current",
         "end",
+        "most",
         "name",
         "tallies",
         "window",
@@ -105,7 +107,7 @@ class Ring:
         self.tallies: OrderedDict[str, Tally] = OrderedDict()
         self._limiter = limiter
         self._width = window / SUBWINDOWS
-        self._digit = self._mask = self._base_less_one = 0
+        self._digit = self._mask = self._base_less_one = self.most = 0
         self.turn(0.0)
 
     def make_room(self, maximum: int) -> None:
@@ -115,6 +117,7 @@ class Ring:
             self._digit = digit
             self._mask = (1 << digit * COUNTERS) - 1
             self._base_less_one = (1 << digit) - 1
+            self.most = (1 << digit) - 2
             for tally in self.tallies.values():
                 tally.counts = _widened(tally.counts, old, digit)
 
@@ -214,6 +217,9 @@ class Rule:
         `reset` is still what to add to `now`.
         """
         ring = self._ring
+        # Here and not when the rule is made: a reload makes it in a thread, while others count.
+        if self.maximum > ring.most:
+            ring.make_room(self.maximum)
         if not ring.begin <= now < ring.end:
             ring.turn(now)
         tally = ring.tallies.get(client)
@@ -275,7 +281,6 @@ class Limiter:
         ring = self._rings.get((name, window))
         if ring is None:
             ring = self._rings[name, window] = Ring(self, name, window)
-        ring.make_room(maximum)
         return Rule(ring, maximum)
 
     def reserve(self, now: float) -> None:
@@ -283,11 +288,11 @@ class Limiter:
         if self._places:
             self._places -= 1
             return
-        for ring in self._rings.values():
+        for ring in tuple(self._rings.values()):  # a reload may add one meanwhile
             if ring.has_empty(now):
                 ring.forget_idlest()
                 return
-        min(self._rings.values(), key=Ring.idle_since).forget_idlest()
+        min(tuple(self._rings.values()), key=Ring.idle_since).forget_idlest()
         self.evicted += 1
         if self.evicted == self._tell_at:
             self._tell_at *= 10

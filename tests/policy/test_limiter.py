@@ -579,3 +579,15 @@ class TestCapacity:
         assert len(log) > 10 * limiter.capacity
         assert max(most_in_any_window(moments, 16.0) for moments in log.values()) == 3
         assert all(earlier <= later for moments in log.values() for earlier, later in pairwise(moments))
+
+
+def test_a_rule_that_is_made_changes_no_counters_until_it_counts() -> None:
+    """A reload makes rules in a thread, while the event loop counts under the old ones."""
+    limiter = Limiter(10)
+    old = limiter.rule("r", 1, 60.0)
+    assert old.hit("a", 0.0)[0]
+    before = old._ring.most  # noqa: SLF001
+    new = limiter.rule("r", 1000, 60.0)
+    assert old._ring.most == before  # noqa: SLF001
+    assert not old.hit("a", 10.0)[0]
+    assert new.hit("a", 10.0) == (True, 998, 54)
