@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 FEW, MANY = 4, 14
-"""Batches of the two runs. What is remembered (tokens, names, small lengths) is remembered after two."""
+"""Batches of the two runs. What is remembered (tokens, names, small lengths) is remembered after three."""
 _ENTRY = "CPyPy_*data_received*"
 """What the loop calls for either side, compiled: a profile holds what happens within."""
 ROWS = {
     "plain": "plain: an open route, small heads",
     "full": "full: token remembered, limit, rewrite, header rules",
+    "new": "new: the same, every token a new one",
     "browser": "browser: an open route, a browser's head",
     "post": "post: an open route, a small body",
     "chunked": "chunked: an open route, the response in one chunk",
@@ -44,16 +45,18 @@ def play(row: str, count: int) -> None:
 
     secret = b"a secret of sixty-four octets, which nobody else has to know: 64"
     tokens = chain.from_iterable(repeat(hs256_tokens(secret, CONNECTIONS)))
+    new_tokens = iter(hs256_tokens(secret, (MANY + 1) * CONNECTIONS))
     makers: dict[str, Callable[[], tuple[bytes, bytes]]] = {
         "plain": lambda: (small_head(), answer()),
         "full": lambda: (small_head(next(tokens)), answer()),
+        "new": lambda: (small_head(next(new_tokens)), answer()),
         "browser": lambda: (browser_head(), answer()),
         "post": lambda: (post(), answer()),
         "chunked": lambda: (small_head(), answer(chunked=True)),
     }
     make = makers[row]
     with tempfile.TemporaryDirectory(prefix="rawgate-count-") as name:
-        setup = Setup("full.toml" if row == "full" else "plain.toml", secret, Path(name))
+        setup = Setup("full.toml" if row in {"full", "new"} else "plain.toml", secret, Path(name))
     given = batches(make, MANY)
     whole = Whole(setup, make())
     before = whole.written

@@ -2,9 +2,13 @@
 
 It is written to be compiled: mypyc makes plain C of `i64` numbers, and of the indexing of `bytes`, where it checks each
 index. The walk takes ten instructions an octet; a call of `bytes.find` takes a thousand before it has looked at one. So
-nothing here splits, finds or translates, but for very long values. Interpreted, each octet is a turn of a Python loop:
-a request takes three to four times what it took when the interpreted lane split lines. Only compiled is this the fast
-one.
+nothing here splits, finds or translates, but for very long values. Interpreted, each octet is a turn of a Python loop.
+Microseconds for a head, in one run:
+
+                small request   browser's   response
+    compiled         0.5           1.2         1.1
+    interpreted     12            41          20
+    h11 lane        35            67          42
 
 This lane recognises a head only under these conditions: one read holds all of it; each line is exactly `Name: value`,
 the value begins and ends with a visible octet and holds no control octet; no parsed field is given twice; Connection,
