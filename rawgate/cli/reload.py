@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
-from rawgate.offline.page import put
+from rawgate.offline.page import put, visible
 from rawgate.serve.control import ask
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ def add(commands: "Commands") -> None:
 
 def _call(arguments: argparse.Namespace) -> int:
     done, lines = ask(arguments.config, "reload")
-    put((sys.stdout if done else sys.stderr).fileno(), "\n".join(lines))
+    put((sys.stdout if done else sys.stderr).fileno(), "\n".join(map(visible, lines)))
     return 0 if done else 1

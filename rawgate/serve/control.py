@@ -100,6 +100,11 @@ def _is_allowed(peer: socket.socket) -> bool:
     return user in (0, os.getuid())
 
 
+def _is_gateway_of_ours(peer: socket.socket) -> bool:
+    """Anybody may bind a name before the gateway does. Root asks whoever answers."""
+    return os.getuid() == 0 or _is_allowed(peer)
+
+
 def ask(path: Path, word: str) -> tuple[bool, list[str]]:
     """Send a command to the gateway that serves this configuration. Returns whether it went well, and the report.
     Raises ControlError."""
@@ -107,6 +112,10 @@ def ask(path: Path, word: str) -> tuple[bool, list[str]]:
         connection.settimeout(ANSWER_TIMEOUT)
         try:
             connection.connect(address_of(path))
+            if not _is_gateway_of_ours(connection):
+                raise ControlError(
+                    f"what answers for {path} runs as another user: `rawgate reload` is for that user, and root"
+                )
             with contextlib.suppress(BrokenPipeError):
                 connection.sendall(f"{word}\n".encode())
             said = b""

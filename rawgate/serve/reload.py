@@ -29,6 +29,9 @@ from rawgate.serve.changes import Changes, compare, from_environment
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.service import Service, StartError
 
+PREPARE_TIMEOUT = 30.0
+"""Seconds for reading and compiling: a file may be a pipe that nobody writes to, or lie on a server that is gone."""
+
 Check = Callable[[Draft, Loaded], list[str]]
 """The configuration's own tests: a line for each that fails."""
 
@@ -69,13 +72,16 @@ class Reloader:
         async with self._turn:
             began = monotonic()
             try:
-                loaded = await _in_thread(self._prepare)
+                async with asyncio.timeout(PREPARE_TIMEOUT):
+                    loaded = await _in_thread(self._prepare)
                 changes = compare(self._service.loaded.config, loaded.config, self._started)
                 urls = await self._service.renew(loaded)
             except ConfigError as error:
                 return _refused(error.lines)
             except StartError as error:
                 return _refused([str(error)])
+            except TimeoutError:
+                return _refused([f"{self._path} was not read and compiled within {PREPARE_TIMEOUT:g} s"])
             except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
                 traceback.print_exc()
                 return _refused([f"{type(error).__name__}: {error}"])
