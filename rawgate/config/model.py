@@ -273,7 +273,11 @@ class Jwt(Struct, frozen=True, kw_only=True):
     jwks: Annotated[
         Annotated[Secret, constraints.Source(schemes=("file",))] | None,
         Essential(),
-        Description("Of RS256: the identity provider's key set, as JSON (RFC 7517)."),
+        Description(
+            "Of RS256: the identity provider's key set, as JSON (RFC 7517). Keys for another purpose (use enc, EC) are "
+            "skipped in silence, since providers list them beside the others; keys that are meant for RS256 and cannot "
+            "be used are warned of."
+        ),
     ] = None
     # RFC 7519 section 4.1.1: the use of `iss` is for the application to decide.
     issuer: Annotated[
