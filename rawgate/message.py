@@ -34,6 +34,12 @@ READ_AS: Final = bytes(
 that is no letter or digit. CGI (RFC 3875 section 4.1.18) and WSGI read `X_User_Id` as `X-User-Id`; lighttpd's CGI does
 the same with `X.User.Id` and every other character that a name may have."""
 
+
+def authority_of(host: str, port: int) -> str:
+    """A host, which is a name or an address without brackets, and a port as a URL has them (RFC 3986 section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 Octets = bytes | memoryview
 """Octets of a body. A memoryview is valid only during the call that receives it: its buffer is used again."""
 

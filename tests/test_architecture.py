@@ -51,8 +51,8 @@ SERVE = {
     "service": {"load", "memory"},
     "changes": set[str](),
     "control": set[str](),
-    "reload": {"changes", "load", "service"},
-    "run": {"clock", "control", "descriptors", "load", "reload", "service", "telling"},
+    "reload": {"changes", "load", "memory", "service"},
+    "run": {"clock", "control", "descriptors", "load", "memory", "reload", "service", "telling"},
 }
 
 # the two sides of `net`

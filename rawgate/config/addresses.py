@@ -10,7 +10,7 @@ from msgspec import structs
 from rawgate.config.constraints import AddressRange, Host, ListenAddress, Origin, TargetUrl
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, one_meant, quoted, shown
-from rawgate.config.model import Listen, Target, Trusted
+from rawgate.config.model import Listen, Target, Trusted, listen_name
 
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
 """What looks like a host in the Host field. `canonical_host` decides whether it is one."""
@@ -287,11 +287,7 @@ def _listen_meant(value: object) -> str:
 
 def _listen_text(value: object) -> object:
     """The `Listen` of a Python configuration as text, so that it is checked like TOML; any other value as it is."""
-    if not isinstance(value, Listen):
-        return value
-    if value.path:
-        return f"unix:{value.path}"
-    return f"[{value.host}]:{value.port}" if ":" in str(value.host) else f"{value.host}:{value.port}"
+    return listen_name(value) if isinstance(value, Listen) else value
 
 
 def _unix(constraint: ListenAddress, text: str, context: Context) -> Listen:

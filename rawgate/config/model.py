@@ -45,6 +45,7 @@ from rawgate.config.reserved_names import (
     PROTOCOL,
 )
 from rawgate.errors import REASONS
+from rawgate.message import authority_of
 
 Network = IPv4Network | IPv6Network
 Trusted = Network | Literal["unix"]
@@ -79,6 +80,11 @@ class Listen(Struct, frozen=True):
     port: int = 0
     path: str = ""
     mode: int | None = None
+
+
+def listen_name(listen: Listen) -> str:
+    """An address as users write it, without its mode."""
+    return f"unix:{listen.path}" if listen.path else authority_of(str(listen.host), listen.port)
 
 
 EVERY_ADDRESS = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (compared with, never bound from here)

@@ -15,7 +15,7 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Protocol, cast
 
-from rawgate.message import Peer
+from rawgate.message import Peer, authority_of
 
 HIGH_WATER = 64 * 1024
 """Octets buffered for a slow peer at which the other side is paused. asyncio's own default, stated here because the
@@ -141,6 +141,6 @@ def peer_of(transport: asyncio.Transport) -> Peer | None:
     name = transport.get_extra_info("peername")
     if isinstance(name, tuple):
         address, port = name[0].partition("%")[0], name[1]
-        return Peer(address, f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+        return Peer(address, authority_of(address, port))
     sock = transport.get_extra_info("socket")
     return UNIX if sock is not None and sock.family == socket.AF_UNIX else None

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from rawgate.message import authority_of
+
 if TYPE_CHECKING:
     from rawgate.relay.ports import UpstreamPort
 
@@ -60,7 +62,7 @@ class Place:
     @property
     def authority(self) -> str:
         """As in a URL, always with the port."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return authority_of(self.host, self.port)
 
 
 class Health:

@@ -389,7 +389,6 @@ class Pool:
         """From now on the upstream is at these places, at least one. Connections to places that stay are kept."""
         for gone in self.endpoints.retarget(places):
             self._idle.close_idle_since(gone, inf)
-        self._dial_for_next()
 
     # ── inside ──
 

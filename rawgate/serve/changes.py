@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from rawgate.config.model import Config, Listen, Secret, route_names
+from rawgate.config.model import Config, Secret, listen_name, route_names
 
 RESTART = ("limits.limiter_keys",)
 """Keys of the gateway that only a restart changes: the limiter's tables are made once, with the counts in them."""
@@ -56,13 +56,6 @@ def from_environment(config: Config) -> tuple[str, ...]:
     """The names of the environment variables whose values are used: a process cannot be given new ones."""
     sources = sorted({secret.source for secret in _secrets(config)})
     return tuple(source.removeprefix("env:") for source in sources if source.startswith("env:"))
-
-
-def listen_name(listen: Listen) -> str:
-    """An address as users write it."""
-    if listen.path:
-        return f"unix:{listen.path}"
-    return f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
 
 
 def _parts(config: Config) -> Iterator[tuple[str, object]]:

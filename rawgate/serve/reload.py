@@ -12,10 +12,9 @@ for it. nginx gets the same by starting new workers beside the old ones.
 """
 
 import asyncio
-import contextlib
-import gc
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -27,6 +26,7 @@ from rawgate.errors import ConfigError
 from rawgate.policy.compile import Report
 from rawgate.serve.changes import Changes, compare, from_environment
 from rawgate.serve.load import Loaded, compile_draft
+from rawgate.serve.memory import set_aside
 from rawgate.serve.service import Service, StartError
 
 PREPARE_TIMEOUT = 30.0
@@ -85,11 +85,7 @@ class Reloader:
             except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
                 traceback.print_exc()
                 return _refused([f"{type(error).__name__}: {error}"])
-            # As after the start: what is loaded now stays loaded. What was loaded before has cycles, and the collector
-            # does not see it until it is unfrozen.
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
+            set_aside()
             return _done(loaded, changes, urls, monotonic() - began)
 
     def _prepare(self) -> Loaded:
@@ -107,28 +103,18 @@ class Reloader:
 async def _in_thread(prepare: Callable[[], Loaded]) -> Loaded:
     """In a thread of its own, that the end of the process does not wait for: a file may be a pipe that nobody writes
     to, or on a server that is gone, and a program may run for ever."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    result: list[Loaded] = []
-    failure: list[BaseException] = []
-
-    def end() -> None:
-        if not done.done():
-            done.set_result(None)
+    future: Future[Loaded] = Future()
+    # From now on nobody who stops to wait can cancel it: the thread goes on to its end.
+    future.set_running_or_notify_cancel()
 
     def work() -> None:
         try:
-            result.append(prepare())
+            future.set_result(prepare())
         except BaseException as error:  # noqa: BLE001 - whatever it is, who waits must hear of it
-            failure.append(error)
-        with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(end)
+            future.set_exception(error)
 
     Thread(target=work, name="reload", daemon=True).start()
-    await done
-    if failure:
-        raise failure[0]
-    return result[0]
+    return await asyncio.wrap_future(future)
 
 
 def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> Outcome:

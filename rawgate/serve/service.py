@@ -11,8 +11,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-from rawgate.config.model import Config, Limits, Listen, Upstream, overlap
+from rawgate.config.model import Config, Limits, Listen, Upstream, listen_name, overlap
 from rawgate.errors import RawgateError
+from rawgate.message import authority_of
 from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
 from rawgate.net.generation import Generation, ListenerOptions
@@ -100,7 +101,7 @@ class Service:
         have us blame another program."""
         for old in self._servers:
             if overlap(new, old):
-                where, there = _authority(new.host, new.port), _authority(old.host, old.port)
+                where, there = listen_name(new), listen_name(old)
                 raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
 
     def _change_modes(self, wanted: set[Listen]) -> None:
@@ -134,8 +135,7 @@ class Service:
         try:
             self._servers[listen], url = await self._open(listen)
         except OSError as error:
-            where = f"unix:{listen.path}" if listen.path else _authority(listen.host, listen.port)
-            raise StartError(f"cannot listen on {where}: {_advice(listen, error, hint)}") from error
+            raise StartError(f"cannot listen on {listen_name(listen)}: {_advice(listen, error, hint)}") from error
         return url
 
     def _watch_names(self) -> None:
@@ -184,7 +184,7 @@ class Service:
             return server, f"unix:{listen.path}"
         server = await self._loop.create_server(accept, listen.host, listen.port, backlog=BACKLOG)
         port = server.sockets[0].getsockname()[1]
-        return server, f"http://{_authority(listen.host, port)}"
+        return server, f"http://{authority_of(listen.host, port)}"
 
     async def _leave_to_others(self, path: str) -> None:
         """Refuse the name of a Unix socket that another process serves: uvloop would take it over without a word. A
@@ -341,7 +341,3 @@ def _advice(listen: Listen, error: OSError, hint: str) -> str:
         case OSError(errno=98 | 48):
             return f"{said}; another program has this port: stop it, or {hint}"
     return f"{said}; is this an address of this host?"
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
