@@ -45,14 +45,15 @@ COMPOSING = {"gate", "compile"}
 SERVE = {
     "clock": set[str](),
     "descriptors": set[str](),
+    "listening": set[str](),
     "load": set[str](),
     "memory": set[str](),
     "telling": set[str](),
-    "service": {"load", "memory"},
+    "service": {"listening", "load", "memory"},
     "changes": set[str](),
     "control": set[str](),
-    "reload": {"changes", "load", "memory", "service"},
-    "run": {"clock", "control", "descriptors", "load", "memory", "reload", "service", "telling"},
+    "reload": {"changes", "listening", "load", "memory", "service"},
+    "run": {"clock", "control", "descriptors", "listening", "load", "memory", "reload", "service", "telling"},
 }
 
 # the two sides of `net`

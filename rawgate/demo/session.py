@@ -24,6 +24,7 @@ from rawgate.net.listener import RecordSink
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page
 from rawgate.serve.clock import HttpDate, RequestIds
+from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.run import ShutdownSignals, run_on_uvloop, until_stopped
 from rawgate.serve.service import Service, serving
@@ -47,10 +48,10 @@ def stay_open(page: Page, port: int) -> int:
 async def _stay(page: Page, port: int) -> int:
     signals = ShutdownSignals(asyncio.get_running_loop())
     credentials, lines = Credentials(), LiveLog(page)
-    async with _open(credentials, port, lines) as service:
-        show_quickstart(page, service.urls[0], credentials)
+    async with _open(credentials, port, lines) as (service, addresses):
+        show_quickstart(page, addresses.urls[0], credentials)
         lines.heading()
-        status = await until_stopped(service, signals, say)
+        status = await until_stopped(service, addresses, signals, say)
     say("stopped")
     return status
 
@@ -63,8 +64,8 @@ async def _play(page: Page, port: int) -> int:
     began = monotonic()
     results: list[bool] = []
     try:
-        async with _open(credentials, port, records) as service:
-            url = service.urls[0]
+        async with _open(credentials, port, records) as (_, addresses):
+            url = addresses.urls[0]
             show_heading(page, url)
             for chapter in tour(credentials):
                 show_chapter(page, chapter.title)
@@ -76,15 +77,16 @@ async def _play(page: Page, port: int) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIterator[Service]:
+async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIterator[tuple[Service, Addresses]]:
     """Run the services and the gateway in front of them while the block lasts."""
     date, new_id = HttpDate(), RequestIds()
     async with services() as ports:
         loaded = _load(credentials.variables, ports, port, new_id, date)
-        async with serving(
-            loaded, log, new_id=new_id, date=date, hint="choose another one with --port (0: any free one)"
-        ) as service:
-            yield service
+        addresses = Addresses(hint="choose another one with --port (0: any free one)")
+        with contextlib.closing(addresses):
+            addresses.add(loaded.config.gateway.listen)
+            async with serving(loaded, log, addresses.sockets_of(0), new_id=new_id, date=date) as service:
+                yield service, addresses
 
 
 def _load(

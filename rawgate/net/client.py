@@ -27,7 +27,15 @@ from rawgate.net.listener import ClientConnections
 from rawgate.net.replies import CurrentRequest
 from rawgate.net.states import BUSY, CLOSED, CLOSING, FULL, HEAD, IDLE, LINGERING, NEXT, PENDING, State
 from rawgate.net.timer import LazyTimer
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, peer_of, protocol_of, reset_transport, write_backlog
+from rawgate.net.transports import (
+    HIGH_WATER,
+    LOW_WATER,
+    has_unread,
+    peer_of,
+    protocol_of,
+    reset_transport,
+    write_backlog,
+)
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.pace import Pace
@@ -45,6 +53,10 @@ section 9.6 asks for this wait. nginx's `lingering_timeout` is 5 s too, but star
 REFUSED_LINGER = 1.0
 """The same for a connection over the limit. That client has sent a head at most, and each such connection costs a
 descriptor at a time when descriptors are short."""
+
+FIRST_OCTET = 1.0
+"""Seconds that a new connection has for its first request once the gateway drains: its client has just been let in, and
+its request is on its way. A closed connection would lose it."""
 
 SURE_TO_FIT: Final = 16 * 1024
 """Octets of a response for which there is room in the kernel while the client reads: what a socket's send buffer has at
@@ -584,9 +596,15 @@ class ClientConnection(ClientPort):
 
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
-        is set."""
-        if self._state is IDLE or (self._state is LINGERING and not self._full):
+        is set. A request may have come, and not have been read yet."""
+        if self._state is LINGERING and not self._full:
             self.close()
+        elif self._state is IDLE and not has_unread(self._transport):
+            if self._request.began:
+                self.close()
+            else:
+                self._due = monotonic() + FIRST_OCTET
+                self._timer.arm(self._due)
 
     def give_up(self) -> None:
         """The gateway ends now. A request without a response is replied to with 503; half a response is cut. A client

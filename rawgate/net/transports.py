@@ -91,24 +91,28 @@ def write_backlog(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + held
 
 
+def has_unread(transport: asyncio.Transport) -> bool:
+    """Whether something has come that the loop has not read yet: octets, the end, or a loss."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    look = select.poll()
+    look.register(sock.fileno(), select.POLLIN)
+    return bool(look.poll(0))
+
+
 def read_unasked(transport: asyncio.Transport) -> bytes | None:
     """Read what has come and the loop has not read yet. None: nothing; b"": the end, or a loss. Never waits.
 
     For an idle connection, whose peer has no reason to send. The octets are lost to the loop, so the connection must
     not be used after anything but None.
     """
-    sock = transport.get_extra_info("socket")
     if transport.is_closing():
         return b""
-    if sock is None:
-        return None
-    descriptor = sock.fileno()
-    look = select.poll()
-    look.register(descriptor, select.POLLIN)
-    if not look.poll(0):
+    if not has_unread(transport):
         return None
     try:
-        return os.read(descriptor, STATUS_OCTETS)
+        return os.read(transport.get_extra_info("socket").fileno(), STATUS_OCTETS)
     except BlockingIOError:
         return None
     except OSError:

@@ -2,7 +2,8 @@
 
 load         a configuration file → a gate that decides, or every finding at once
 clock        the Date field and request ids, for the rooms that may not read clocks
-service      listening sockets, pools, client connections: `serving`, used by `run` and by the demo
+listening    the listening sockets, opened without an event loop
+service      pools, client connections: `serving`, used by `run` and by the demo
 reload       a new configuration for a process that serves, without a lost request
 changes      what differs between two configurations, by the names that users know
 control      how `rawgate reload` finds the gateway and speaks to it

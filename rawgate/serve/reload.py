@@ -25,9 +25,10 @@ from rawgate.config.load import Draft, load
 from rawgate.errors import ConfigError
 from rawgate.policy.compile import Report
 from rawgate.serve.changes import Changes, compare, from_environment
+from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.memory import set_aside
-from rawgate.serve.service import Service, StartError
+from rawgate.serve.service import Service
 
 PREPARE_TIMEOUT = 30.0
 """Seconds for reading and compiling: a file may be a pipe that nobody writes to, or lie on a server that is gone."""
@@ -51,6 +52,7 @@ class Reloader:
         path: Path,
         environ: Mapping[str, str],
         service: Service,
+        addresses: Addresses,
         *,
         new_id: Callable[[], str],
         date: Callable[[], bytes],
@@ -60,6 +62,7 @@ class Reloader:
         self._path = path
         self._environ = environ
         self._service = service
+        self._addresses = addresses
         self._new_id = new_id
         self._date = date
         self._report = report
@@ -75,7 +78,7 @@ class Reloader:
                 async with asyncio.timeout(PREPARE_TIMEOUT):
                     loaded = await _in_thread(self._prepare)
                 changes = compare(self._service.loaded.config, loaded.config, self._started)
-                urls = await self._service.renew(loaded)
+                urls = await self._switch(loaded)
             except ConfigError as error:
                 return _refused(error.lines)
             except StartError as error:
@@ -87,6 +90,18 @@ class Reloader:
                 return _refused([f"{type(error).__name__}: {error}"])
             set_aside()
             return _done(loaded, changes, urls, monotonic() - began)
+
+    async def _switch(self, loaded: Loaded) -> list[str]:
+        """Serve the new configuration. Returns the URLs of the addresses that are new. Raises StartError when one of
+        them cannot be opened, or the gateway drains: then nothing has changed."""
+        if self._service.connections.draining:
+            raise StartError("the gateway is stopping")
+        addresses, wanted = self._addresses, loaded.config.gateway.listen
+        opened = addresses.add(wanted)
+        self._service.renew(loaded)
+        addresses.keep(wanted)
+        await self._service.accept_on(addresses.sockets_of(0))
+        return [addresses.open[listen].url for listen in opened]
 
     def _prepare(self) -> Loaded:
         """Everything that takes time. Raises ConfigError."""

@@ -28,6 +28,7 @@ from rawgate.observe.access_log import AccessLog
 from rawgate.serve import descriptors
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.control import controlled
+from rawgate.serve.listening import Addresses, handed_over
 from rawgate.serve.load import Loaded, load_gate
 from rawgate.serve.memory import set_aside
 from rawgate.serve.reload import Check, Reloader
@@ -64,7 +65,7 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
     log.start()
     try:
         reloader = partial(Reloader, path, environ, new_id=new_id, date=date, report=report, check=check)
-        return run_on_uvloop(_serve(path, loaded, date, new_id, log, reloader))
+        return run_on_uvloop(_serve(path, environ, loaded, date, new_id, log, reloader))
     finally:
         log.close(LOG_CLOSE_TIMEOUT)
 
@@ -96,21 +97,27 @@ class Throttled:
 
 async def _serve(
     path: Path,
+    environ: Mapping[str, str],
     loaded: Loaded,
     date: HttpDate,
     new_id: RequestIds,
     log: AccessLog,
-    reloader: Callable[[Service], Reloader],
+    reloader: Callable[[Service, Addresses], Reloader],
 ) -> int:
     loop = asyncio.get_running_loop()
     signals = ShutdownSignals(loop)
     ignore_other_commands(loop, say)
     async with contextlib.AsyncExitStack() as stack:
-        service = await stack.enter_async_context(serving(loaded, log, new_id=new_id, date=date, report=say))
-        reload = Reloads(loop, reloader(service), say)
+        addresses = stack.enter_context(contextlib.closing(Addresses(handed=handed_over(environ))))
+        addresses.add(loaded.config.gateway.listen)
+        for name in addresses.unused:
+            say(f"warning: a socket for {name} was handed over, and gateway.listen does not name it")
+        sockets = addresses.sockets_of(0)
+        service = await stack.enter_async_context(serving(loaded, log, sockets, new_id=new_id, date=date, report=say))
+        reload = Reloads(loop, reloader(service, addresses), say)
         if not await stack.enter_async_context(controlled(path, {"reload": reload})):
             say(f"another gateway serves {path} too: `rawgate reload` reaches that one only; SIGHUP reaches this one")
-        for url in service.urls:
+        for url in addresses.urls:
             say(f"listening on {url}")
         set_aside()
         # Nearly nothing that is made per request is part of a cycle, so the collector finds little. But a full
@@ -118,7 +125,7 @@ async def _serve(
         # rarely.
         gc.set_threshold(*GC_THRESHOLDS)
         say(f"ready; {_count(loaded.config)}")
-        status = await until_stopped(service, signals, say)
+        status = await until_stopped(service, addresses, signals, say)
     say("stopped")
     return status
 
@@ -180,7 +187,9 @@ def ignore_other_commands(loop: asyncio.AbstractEventLoop, say: Callable[[str], 
         loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
 
 
-async def until_stopped(service: Service, signals: ShutdownSignals, say: Callable[[str], None]) -> int:
+async def until_stopped(
+    service: Service, addresses: Addresses, signals: ShutdownSignals, say: Callable[[str], None]
+) -> int:
     """Serve until told to stop, then wind down as the configuration says. Returns the exit status: 1 after a
     second signal, which cuts the requests that are left."""
     await signals.asked.wait()
@@ -190,6 +199,8 @@ async def until_stopped(service: Service, signals: ShutdownSignals, say: Callabl
     if timeouts.pre_stop:
         say(f"stopping in {timeouts.pre_stop:g} s")
         await _within(timeouts.pre_stop, signals.at_once)
+    await service.accept_rest()
+    addresses.close()
     service.drain(signals.over.set)
     if not signals.over.is_set():
         say(f"draining: {_connections(len(service.connections.open))}, at most {timeouts.drain:g} s")

@@ -6,14 +6,10 @@ told, so both of these are parameters.
 
 import asyncio
 import contextlib
-import errno
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+import socket
+from collections.abc import AsyncIterator, Callable, Collection
 
-from rawgate.config.model import Config, Limits, Listen, Upstream, listen_name, overlap
-from rawgate.errors import RawgateError
-from rawgate.message import authority_of
+from rawgate.config.model import Config, Limits, Upstream
 from rawgate.net.client import protocol_factory
 from rawgate.net.dialing import Dialer
 from rawgate.net.generation import Generation, ListenerOptions
@@ -23,26 +19,17 @@ from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
+from rawgate.serve.listening import BACKLOG
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
-
-BACKLOG = 4096
-"""Connections that the kernel has accepted and we have not (listen(2)). The kernel cuts it to `net.core.somaxconn`,
-which is 4096 since Linux 5.4; nginx asks for 511. A full queue drops SYNs, and clients wait a second to try again."""
 
 REPORT_EVERY = 60.0
 """Seconds between two reports of evicted connections."""
 
 
-class StartError(RawgateError):
-    """The gateway cannot start: one sentence that says why and what to do."""
-
-
 class Service:
-    """Everything that is open while a configuration is served. `serving` makes and ends it.
-
-    urls  the addresses, in the order of `gateway.listen`: "http://127.0.0.1:8080", "unix:PATH"
-    """
+    """Everything that a process has open while it serves a configuration, but for the listening sockets, which are
+    handed in. `serving` makes and ends it."""
 
     def __init__(
         self,
@@ -55,10 +42,8 @@ class Service:
         look_up: LookUp = system_look_up,
     ) -> None:
         self.loaded = loaded
-        self.urls: list[str] = []
         self._loop = loop
-        self._servers: dict[Listen, asyncio.Server] = {}
-        self._sockets: dict[str, int] = {}  # Unix sockets that are ours: path → inode
+        self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
         self._pools: dict[str, Pool] = {}
@@ -96,26 +81,6 @@ class Service:
             ),
         )
 
-    def _refuse_overlap(self, new: Listen) -> None:
-        """Raise StartError for an address that has an open one in it, or lies in one: the system refuses it, and would
-        have us blame another program."""
-        for old in self._servers:
-            if overlap(new, old):
-                where, there = listen_name(new), listen_name(old)
-                raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
-
-    def _change_modes(self, wanted: set[Listen]) -> None:
-        """A Unix socket whose mode alone differs stays: its file gets the new mode. Raises StartError."""
-        paths = {listen.path: listen for listen in wanted if listen.path}
-        for listen in [listen for listen in self._servers if listen.path in paths]:
-            other = paths[listen.path]
-            if other != listen:
-                try:
-                    Path(other.path).chmod(_default_mode() if other.mode is None else other.mode)
-                except OSError as error:
-                    raise StartError(f"cannot change the mode of unix:{other.path}: {error.strerror}") from error
-                self._servers[other] = self._servers.pop(listen)
-
     def _take_pools(self, config: Config) -> None:
         """One pool for each upstream: a known one goes on, with its connections, under the new options."""
         for name, spec in config.upstreams.items():
@@ -125,76 +90,47 @@ class Service:
             else:
                 self._pools[name] = Pool(options, self._dial, self._report)
 
-    async def listen(self, hint: str) -> None:
-        """Open every address of `gateway.listen`. hint: how a person chooses another address, for the StartError."""
-        for listen in self.config.gateway.listen:
-            self.urls.append(await self._listen_on(listen, hint))
-        self._watch_names()
+    async def accept_on(self, sockets: Collection[socket.socket]) -> None:
+        """Accept connections on these listening sockets, and on no others. They stay the caller's, who closes them."""
+        for sock in set(self._accepting) - set(sockets):
+            self._accepting.pop(sock).close()
+        for sock in sockets:
+            if sock not in self._accepting:
+                accept, copy = protocol_factory(self.connections), sock.dup()
+                copy.setblocking(False)
+                if sock.family == socket.AF_UNIX:
+                    server = await self._loop.create_unix_server(accept, sock=copy, backlog=BACKLOG)
+                else:
+                    server = await self._loop.create_server(accept, sock=copy, backlog=BACKLOG)
+                self._accepting[sock] = server
 
-    async def _listen_on(self, listen: Listen, hint: str) -> str:
-        try:
-            self._servers[listen], url = await self._open(listen)
-        except OSError as error:
-            raise StartError(f"cannot listen on {listen_name(listen)}: {_advice(listen, error, hint)}") from error
-        return url
+    async def accept_rest(self) -> None:
+        """Accept what the kernel has accepted already, and no more: those clients take their connections for open, and
+        a close of the listening socket would reset them. The caller closes the sockets at once afterwards."""
+        sockets = list(self._accepting)
+        await self.accept_on(())
+        for sock in sockets:
+            for _ in range(BACKLOG):
+                try:
+                    connection, _ = sock.accept()
+                except OSError:
+                    break
+                connection.setblocking(False)
+                await self._loop.connect_accepted_socket(protocol_factory(self.connections), connection)
 
-    def _watch_names(self) -> None:
+    def watch_names(self) -> None:
+        """Look up the names of all targets, and again while they are served."""
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
 
-    async def renew(self, loaded: Loaded) -> list[str]:
-        """Serve this configuration from the next request on. Returns the URLs of the addresses that are new. Raises
-        StartError when one of them cannot be opened, or the gateway drains: then nothing has changed."""
-        wanted = set(loaded.config.gateway.listen)
-        held = {listen.path for listen in self._servers if listen.path}
-        opened: dict[Listen, str] = {}
-        try:
-            for listen in sorted(wanted - set(self._servers), key=str):
-                self._refuse_while_draining()
-                self._refuse_overlap(listen)
-                if listen.path not in held:
-                    opened[listen] = await self._listen_on(listen, "change gateway.listen")
-            self._refuse_while_draining()
-            self._change_modes(wanted)
-        except StartError:
-            for listen in opened:
-                self._stop_listening_on(listen)
-            raise
+    def renew(self, loaded: Loaded) -> None:
+        """Serve this configuration from the next request on."""
         self._take_pools(loaded.config)
         self.loaded = loaded
         self.connections.renew(self._generation(loaded))
-        for listen in set(self._servers) - wanted:
-            self._stop_listening_on(listen)
         for name in set(self._pools) - set(loaded.config.upstreams):
             for upstream in self._pools.pop(name).close():
                 upstream.close()
-        self._watch_names()
-        return list(opened.values())
-
-    def _refuse_while_draining(self) -> None:
-        if self.connections.draining:
-            raise StartError("the gateway is stopping")
-
-    async def _open(self, listen: Listen) -> tuple[asyncio.Server, str]:
-        accept = protocol_factory(self.connections)
-        if listen.path:
-            await self._leave_to_others(listen.path)
-            with _made_with(listen.mode):
-                server = await self._loop.create_unix_server(accept, listen.path, backlog=BACKLOG)
-            self._sockets[listen.path] = _inode(listen.path)
-            return server, f"unix:{listen.path}"
-        server = await self._loop.create_server(accept, listen.host, listen.port, backlog=BACKLOG)
-        port = server.sockets[0].getsockname()[1]
-        return server, f"http://{authority_of(listen.host, port)}"
-
-    async def _leave_to_others(self, path: str) -> None:
-        """Refuse the name of a Unix socket that another process serves: uvloop would take it over without a word. A
-        socket that nobody serves is a leftover, and uvloop may replace it."""
-        try:
-            transport, _ = await self._loop.create_unix_connection(asyncio.Protocol, path)
-        except OSError:
-            return
-        transport.close()
-        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        self.watch_names()
 
     def _tidy(self) -> None:
         """Every few seconds: look after memory; see `net.buffer_budget` and `serve.memory`."""
@@ -217,9 +153,8 @@ class Service:
         self.connections.wind_down()
 
     def drain(self, emptied: Callable[[], None]) -> None:
-        """Accept no new connections, and serve the requests that have begun. Calls `emptied` when the last connection
+        """Serve the requests that have begun, and close all other connections. Calls `emptied` when the last connection
         is gone."""
-        self._stop_listening()
         self.connections.drain(emptied)
 
     async def cut(self) -> int:
@@ -233,7 +168,8 @@ class Service:
 
     def close(self) -> None:
         """Close everything that is open, except client connections."""
-        self._stop_listening()
+        for server in self._accepting.values():
+            server.close()
         self._reaper.stop()
         self._dial.cancel()
         self._names.close()
@@ -241,70 +177,31 @@ class Service:
             for upstream in pool.close():
                 upstream.close()
 
-    def _stop_listening(self) -> None:
-        for listen in list(self._servers):
-            self._stop_listening_on(listen)
-
-    def _stop_listening_on(self, listen: Listen) -> None:
-        self._servers.pop(listen).close()
-        inode = self._sockets.pop(listen.path, None)
-        if inode is not None:
-            with contextlib.suppress(OSError):
-                if _inode(listen.path) == inode:
-                    Path(listen.path).unlink()
-
 
 @contextlib.asynccontextmanager
 async def serving(
     loaded: Loaded,
     log: RecordSink,
+    sockets: Collection[socket.socket],
     *,
     new_id: Callable[[], str],
     date: Callable[[], bytes],
-    hint: str = "change gateway.listen",
     report: Callable[[str], None] = ignore,
 ) -> AsyncIterator[Service]:
-    """Serve while the block lasts. Raises StartError when an address cannot be opened.
+    """Serve while the block lasts. Connections that are still open at the end are cut.
 
+    sockets       that listen; they stay the caller's
     new_id, date  the functions that the gate was compiled with
-    hint          how a person chooses another address, for the StartError
     report        is told, line by line, what the operator should know
-
-    Connections that are still open at the end are cut.
     """
     service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report)
     try:
-        await service.listen(hint)
+        await service.accept_on(sockets)
+        service.watch_names()
         yield service
     finally:
         await service.cut()
         service.close()
-
-
-@contextlib.contextmanager
-def _made_with(mode: int | None) -> Iterator[None]:
-    """Files that are made during the block have this mode from their first moment. A `chmod` afterwards would be too
-    late: somebody could have connected. The umask belongs to the whole process, and nothing else makes files at that
-    time."""
-    if mode is None:
-        yield
-        return
-    before = os.umask(~mode & 0o777)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def _default_mode() -> int:
-    """The mode of a Unix socket for which none is configured: as bind(2) makes it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o777 & ~umask
-
-
-def _inode(path: str) -> int:
-    return Path(path).stat().st_ino
 
 
 def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOptions:
@@ -325,19 +222,3 @@ def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOpti
         tunnel_idle=spec.tunnel_idle,
         tunnel_max_age=spec.tunnel_max_age,
     )
-
-
-def _advice(listen: Listen, error: OSError, hint: str) -> str:
-    """The system's words for an error, and what a person can do about it. 98 and 48 are EADDRINUSE, on Linux and on
-    macOS."""
-    said = os.strerror(error.errno) if error.errno else str(error)
-    match error:
-        case OSError(errno=98 | 48) if listen.path:
-            return f"{said}; something else has this name: remove it, or {hint}"
-        case _ if listen.path:
-            return f"{said}; its folder must be there, and the user who starts rawgate must be allowed to write to it"
-        case PermissionError():
-            return f"{said}; ports under 1024 need privileges: take a higher one, or give CAP_NET_BIND_SERVICE"
-        case OSError(errno=98 | 48):
-            return f"{said}; another program has this port: stop it, or {hint}"
-    return f"{said}; is this an address of this host?"

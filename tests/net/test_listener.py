@@ -11,7 +11,7 @@ from harness.client_side import (
 )
 from harness.quotas import Shared
 from rawgate.net import listener
-from rawgate.net.client import REFUSED_LINGER
+from rawgate.net.client import FIRST_OCTET, REFUSED_LINGER
 from rawgate.net.generation import ListenerOptions
 
 Make = Callable[..., ClientSide]
@@ -128,6 +128,17 @@ def test_draining_closes_who_is_idle_and_serves_what_has_begun(side: ClientSide)
     assert all(b"Connection: close\r\n" in client.transport.sent for client in (busy, reading))
     assert all(client.transport.was_closed for client in (busy, reading))
     assert empty.said == 1
+
+
+def test_a_new_connection_has_a_moment_for_its_first_request_though_the_gateway_drains(side: ClientSide) -> None:
+    silent, quick = side.client(), side.client()
+    empty = Empty(side)
+    quick.get(b"/own")
+    assert quick.statuses == [404]
+    assert b"Connection: close\r\n" in quick.transport.sent
+    assert (silent.transport.was_closed, empty.said) == (False, 0)
+    side.loop.passes(FIRST_OCTET)
+    assert (silent.transport.was_closed, empty.said) == (True, 1)
 
 
 def test_a_connection_accepted_while_draining_is_closed(side: ClientSide) -> None:

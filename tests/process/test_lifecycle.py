@@ -1,6 +1,7 @@
 """From the start of the process to its end: what it says, whom it still serves, and with which status it goes."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -108,6 +109,46 @@ def test_requests_sent_before_the_signal_are_not_lost_silently(tmp_path: Path) -
             assert stream.ended == FIN
         gateway.wait_end(0)
         assert len(upstream.requests) == 1
+
+
+def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
+    with running(tmp_path, config()) as gateway, ExitStack() as stack:
+        gateway.signal(signal.SIGSTOP)
+        sockets = [stack.enter_context(gateway.connect()) for _ in range(20)]
+        for sock in sockets[::2]:
+            sock.sendall(OPTIONS)
+        gateway.signal(signal.SIGTERM)
+        gateway.signal(signal.SIGCONT)
+        gateway.wait_said("draining")
+        for sock in sockets[1::2]:  # its connection is open, and its request comes a little later
+            sock.sendall(OPTIONS)
+        assert {answer(Stream.of(sock)).status for sock in sockets} == {204}
+        gateway.wait_end()
+        assert len(gateway.log) == 20
+
+
+def test_systemd_may_open_the_sockets(tmp_path: Path) -> None:
+    """Socket activation: descriptors from 3 on, for the process whose id the environment names."""
+    with socket.create_server(("127.0.0.1", 0)) as handed:
+        port = handed.getsockname()[1]
+        path = tmp_path / "rawgate.toml"
+        path.write_text(configs.one_route("http://127.0.0.1:9", listen=f"127.0.0.1:{port}"))
+        words = shlex.join([*command(), "run", str(path)])
+        with socket.create_connection(("127.0.0.1", port)) as early:
+            early.sendall(OPTIONS)
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec env LISTEN_PID=$$ LISTEN_FDS=1 {words} 3<&{handed.fileno()}"],
+                pass_fds=[handed.fileno()],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+            try:
+                early.settimeout(PATIENCE)
+                assert answer(Stream.of(early)).status == 204
+            finally:
+                process.terminate()
+                said = process.communicate(timeout=PATIENCE)[1].decode()
+        assert f"listening on http://127.0.0.1:{port}" in said
 
 
 def test_the_whole_log_is_written_before_the_end(tmp_path: Path) -> None:

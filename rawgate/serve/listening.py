@@ -1,0 +1,271 @@
+"""The addresses that the gateway listens on: their sockets, opened without an event loop, so before any process that
+accepts on them is there.
+
+Each worker has a TCP socket of its own for each address (SO_REUSEPORT, socket(7)): the kernel shares the connections
+out, and no two workers wake up for one. nginx does so with `reuseport`, Envoy by default. Of a Unix socket, and of one
+that systemd hands over, there is one, and all workers accept on it.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rawgate.config.model import Listen, listen_name, overlap
+from rawgate.errors import RawgateError
+from rawgate.message import authority_of
+
+BACKLOG = 4096
+"""Connections that the kernel has accepted and we have not (listen(2)). The kernel cuts it to `net.core.somaxconn`,
+which is 4096 since Linux 5.4; nginx asks for 511. A full queue drops SYNs, and clients wait a second to try again."""
+
+FIRST_HANDED = 3
+"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+
+
+class StartError(RawgateError):
+    """The gateway cannot start: one sentence that says why and what to do."""
+
+
+class Address:
+    """An address that is open.
+
+    sockets  those that accept on it: one for each worker, or one for all
+    url      "http://127.0.0.1:8080", "unix:PATH"
+    """
+
+    def __init__(self, sockets: tuple[socket.socket, ...], url: str, made: Path | None = None) -> None:
+        """made: the file of a Unix socket, which is removed in the end."""
+        self.sockets = sockets
+        self.url = url
+        self._made = made
+        self._inode = _inode(made) if made else 0
+
+    def socket_of(self, worker: int) -> socket.socket:
+        """The one that this worker accepts on."""
+        return self.sockets[worker % len(self.sockets)]
+
+    def close(self) -> None:
+        """Close the sockets, and remove the file that was made for them, unless another process has put its own in its
+        place."""
+        for sock in self.sockets:
+            sock.close()
+        if self._made is not None:
+            with contextlib.suppress(OSError):
+                if _inode(self._made) == self._inode:
+                    self._made.unlink()
+
+
+class Addresses:
+    """All addresses that are open.
+
+    workers  how many processes accept
+    hint     how a person chooses another address, for the StartError
+    handed   sockets that were open before the gateway was, by the name of their address
+    """
+
+    def __init__(
+        self, workers: int = 1, hint: str = "change gateway.listen", handed: Mapping[str, socket.socket] | None = None
+    ) -> None:
+        self.open: dict[Listen, Address] = {}
+        self._workers = workers
+        self._hint = hint
+        self._handed = dict(handed or {})
+
+    @property
+    def urls(self) -> list[str]:
+        return [address.url for address in self.open.values()]
+
+    @property
+    def unused(self) -> list[str]:
+        """The names of handed sockets that no address has used."""
+        return list(self._handed)
+
+    def sockets_of(self, worker: int) -> list[socket.socket]:
+        """Those that this worker accepts on."""
+        return [address.socket_of(worker) for address in self.open.values()]
+
+    def add(self, wanted: Collection[Listen]) -> list[Listen]:
+        """Open those that are not open yet, and give Unix sockets that are the modes that are wanted. Returns those
+        that were opened. Raises StartError when one cannot be opened: then nothing has changed."""
+        opened: list[Listen] = []
+        files = {listen.path for listen in self.open if listen.path}
+        try:
+            for listen in wanted:
+                if listen not in self.open and listen.path not in files:
+                    self._refuse_overlap(listen)
+                    self.open[listen] = self._open(listen)
+                    opened.append(listen)
+            self._change_modes(wanted)
+        except StartError:
+            for listen in opened:
+                self.open.pop(listen).close()
+            raise
+        return opened
+
+    def keep(self, wanted: Collection[Listen]) -> None:
+        """Close all others."""
+        for listen in set(self.open) - set(wanted):
+            self.open.pop(listen).close()
+
+    def close(self) -> None:
+        """Close all."""
+        self.keep(())
+
+    def _refuse_overlap(self, new: Listen) -> None:
+        """Raise StartError for an address that has an open one in it, or lies in one: the system refuses it, and would
+        have us blame another program."""
+        for old in self.open:
+            if overlap(new, old):
+                where, there = listen_name(new), listen_name(old)
+                raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
+
+    def _change_modes(self, wanted: Iterable[Listen]) -> None:
+        """A Unix socket whose mode alone differs stays: its file gets the new mode. Raises StartError."""
+        paths = {listen.path: listen for listen in wanted if listen.path}
+        for listen in [listen for listen in self.open if listen.path in paths]:
+            other = paths[listen.path]
+            if other != listen:
+                try:
+                    Path(other.path).chmod(_default_mode() if other.mode is None else other.mode)
+                except OSError as error:
+                    raise StartError(f"cannot change the mode of unix:{other.path}: {error.strerror}") from error
+                self.open[other] = self.open.pop(listen)
+
+    def _open(self, listen: Listen) -> Address:
+        handed = self._handed.pop(listen_name(listen), None)
+        if handed is not None:
+            return Address((handed,), _url(listen, handed))
+        try:
+            return _unix(listen) if listen.path else _tcp(listen, self._workers)
+        except OSError as error:
+            advice = _advice(listen, error, self._hint)
+            raise StartError(f"cannot listen on {listen_name(listen)}: {advice}") from error
+
+
+def handed_over(environ: Mapping[str, str]) -> dict[str, socket.socket]:
+    """The listening sockets that systemd has opened for this process (socket activation, sd_listen_fds(3)), by the
+    name of their address as `gateway.listen` spells it."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    found = {}
+    for descriptor in range(FIRST_HANDED, FIRST_HANDED + int(environ.get("LISTEN_FDS", "0"))):
+        sock = socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        os.set_inheritable(descriptor, False)
+        name = sock.getsockname()
+        where = Listen(path=name) if sock.family == socket.AF_UNIX else Listen(name[0], name[1])
+        found[listen_name(where)] = sock
+    return found
+
+
+def _tcp(listen: Listen, workers: int) -> Address:
+    """A socket for each worker. OSError where the address cannot be had."""
+    sockets = [_bound(listen, listen.port, shared=False)]
+    if workers > 1:
+        # The first socket has shown that no other program listens there, which one with SO_REUSEPORT would not be told
+        # if that program runs as the same user. Port 0 has become a port.
+        port = sockets.pop().getsockname()[1]
+        sockets = [_bound(listen, port, shared=True) for _ in range(workers)]
+    for sock in sockets:
+        sock.listen(BACKLOG)
+    return Address(tuple(sockets), _url(listen, sockets[0]))
+
+
+def _bound(listen: Listen, port: int, *, shared: bool) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if sock.family == socket.AF_INET6:
+            # As nginx's `ipv6only`: IPv4 has an entry of its own.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind((listen.host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _unix(listen: Listen) -> Address:
+    """OSError where the name cannot be had."""
+    _leave_to_others(listen.path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        with _made_with(listen.mode):
+            sock.bind(listen.path)
+        sock.listen(BACKLOG)
+        return Address((sock,), _url(listen, sock), made=Path(listen.path))
+    except OSError:
+        sock.close()
+        raise
+
+
+def _leave_to_others(path: str) -> None:
+    """Remove a Unix socket that nobody serves, which is a leftover; raise OSError for one that another process
+    serves."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:  # its queue is full
+            pass
+        except ConnectionRefusedError:
+            if stat.S_ISSOCK(Path(path).stat().st_mode):
+                Path(path).unlink()
+            return
+        except OSError:
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _url(listen: Listen, sock: socket.socket) -> str:
+    return f"unix:{listen.path}" if listen.path else f"http://{authority_of(listen.host, sock.getsockname()[1])}"
+
+
+@contextlib.contextmanager
+def _made_with(mode: int | None) -> Iterator[None]:
+    """Files that are made during the block have this mode from their first moment. A `chmod` afterwards would be too
+    late: somebody could have connected. The umask belongs to the whole process, and nothing else makes files at that
+    time."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(~mode & 0o777)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _default_mode() -> int:
+    """The mode of a Unix socket for which none is configured: as bind(2) makes it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o777 & ~umask
+
+
+def _inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
+def _advice(listen: Listen, error: OSError, hint: str) -> str:
+    """The system's words for an error, and what a person can do about it. 98 and 48 are EADDRINUSE, on Linux and on
+    macOS."""
+    said = os.strerror(error.errno) if error.errno else str(error)
+    match error:
+        case OSError(errno=98 | 48) if listen.path:
+            return f"{said}; something else has this name: remove it, or {hint}"
+        case _ if listen.path:
+            return f"{said}; its folder must be there, and the user who starts rawgate must be allowed to write to it"
+        case PermissionError():
+            return f"{said}; ports under 1024 need privileges: take a higher one, or give CAP_NET_BIND_SERVICE"
+        case OSError(errno=98 | 48):
+            return f"{said}; another program has this port: stop it, or {hint}"
+    return f"{said}; is this an address of this host?"
