@@ -51,9 +51,19 @@ SERVE = {
     "telling": set[str](),
     "service": {"listening", "load", "memory"},
     "changes": set[str](),
+    "channel": set[str](),
     "control": set[str](),
-    "reload": {"changes", "listening", "load", "memory", "service"},
-    "run": {"clock", "control", "descriptors", "listening", "load", "memory", "reload", "service", "telling"},
+    "reload": {"changes", "clock", "listening", "load", "memory", "service"},
+    "alone": {"control", "listening", "load", "memory", "reload", "service", "telling"},
+    "worker": {"channel", "listening", "load", "memory", "reload", "service", "telling"},
+    "supervisor": {
+        *("alone", "changes", "channel", "control", "listening"),
+        *("load", "memory", "reload", "telling", "worker"),
+    },
+    "run": {
+        *("alone", "clock", "control", "descriptors", "listening"),
+        *("reload", "service", "supervisor", "telling", "worker"),
+    },
 }
 
 # the two sides of `net`

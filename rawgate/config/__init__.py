@@ -1,6 +1,8 @@
 """TOML or Python → frozen msgspec Structs; the only reader of configuration files and of the environment.
 
 load            the way in: a file → `Draft`, which words the report
+files           reads files, each once
+processors      how many processors there are for `workers = "auto"`
 program         a Python configuration: run it, and find its lines
 lines           a TOML document: find its lines
 convert         one walk over the model's annotations, for both

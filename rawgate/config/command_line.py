@@ -6,6 +6,7 @@ from pathlib import Path
 from rawgate.config import sources, units
 from rawgate.config.constraints import Duration, Source
 from rawgate.config.context import Context
+from rawgate.config.files import Files
 from rawgate.config.model import Secret
 
 
@@ -21,4 +22,4 @@ def secret(text: str, environ: Mapping[str, str]) -> Secret:
 
 
 def _scene(environ: Mapping[str, str]) -> Context:
-    return Context(folder=Path(), environ=environ, plain_numbers=False, merge_slashes=True, names={})
+    return Context(folder=Path(), environ=environ, files=Files(), plain_numbers=False, merge_slashes=True, names={})

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from rawgate.config.files import Files
+
 
 class Context(Struct, frozen=True):
     """What surrounds one configuration.
 
     folder         where the file is: relative paths start here
     environ        the environment from which secrets are taken
+    files          reads the files that are named
     plain_numbers  whether durations and sizes may be plain numbers, as in Python configurations
     merge_slashes  whether the gateway reads repeated slashes as one
     names          kind ("upstreams", "jwt", "api_keys", "routes") → the names that the file gives to things of that
@@ -19,6 +22,7 @@ class Context(Struct, frozen=True):
 
     folder: Path
     environ: Mapping[str, str]
+    files: Files
     plain_numbers: bool
     merge_slashes: bool
     names: dict[str, tuple[str, ...]]

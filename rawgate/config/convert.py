@@ -406,6 +406,8 @@ def _alternative(alternatives: tuple[Any, ...], value: object) -> Any:
             fits = callable(value) and not isinstance(value, type)
         elif isinstance(alternative, type) and issubclass(alternative, Struct):
             fits = isinstance(value, Mapping | alternative)
+        elif get_origin(alternative) is Annotated and get_args(alternative)[0] is int:
+            fits = type(value) is int
         else:
             fits = isinstance(value, str)
         if fits:

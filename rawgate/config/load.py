@@ -17,6 +17,7 @@ from msgspec import Struct
 from rawgate.config.addresses import canonical_host
 from rawgate.config.context import Context
 from rawgate.config.convert import Converter, Kept, key_path
+from rawgate.config.files import Files
 from rawgate.config.habits import is_unnamed
 from rawgate.config.lines import Path, toml_lines
 from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Upstream, route_names
@@ -72,21 +73,23 @@ class Draft(Struct, frozen=True, kw_only=True):
         return f"{self.file}:{self.line(problem.path)}: {where}{problem.message}"
 
 
-def load(path: File, environ: Mapping[str, str]) -> Draft:
-    """Read a configuration, `.toml` or `.py`. `environ` is where "env:NAME" is looked up."""
+def load(path: File, environ: Mapping[str, str], files: Files | None = None) -> Draft:
+    """Read a configuration, `.toml` or `.py`. `environ` is where "env:NAME" is looked up; `files` reads it and all that
+    it names."""
+    files = files or Files()
     if path.suffix not in _READERS:
         return _unreadable(path, 1, "is not a configuration (expected a file that ends in .toml or .py)")
     try:
-        content = path.read_bytes()
+        content = files.read(path)
     except OSError as error:
         return _unreadable(path, 1, f"cannot be read: {error.strerror}{_advice(error)}")
-    return load_content(path, content, environ)
+    return load_content(path, content, environ, files)
 
 
-def load_content(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+def load_content(path: File, content: bytes, environ: Mapping[str, str], files: Files | None = None) -> Draft:
     """Read a configuration that is in memory. `path` tells its kind by its suffix, gives the report its file name, and
     relative paths in the configuration start at its folder."""
-    return _READERS[path.suffix](path, content, environ)
+    return _READERS[path.suffix](path, content, environ, files or Files())
 
 
 def _advice(error: OSError) -> str:
@@ -107,7 +110,7 @@ _MARKS = (
 )
 
 
-def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+def _toml(path: File, content: bytes, environ: Mapping[str, str], files: Files) -> Draft:
     for mark, message in _MARKS:
         if content.startswith(mark):
             return _unreadable(path, 1, message)
@@ -121,7 +124,7 @@ def _toml(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
         return _unreadable(path, 1, "is nested too deeply")
     except ValueError as error:
         return _unreadable(path, *_syntax(str(error), text))
-    return _draft(path, document, lines, environ)
+    return _draft(path, document, lines, environ, files)
 
 
 def _syntax(message: str, text: str) -> tuple[int, str]:
@@ -133,12 +136,12 @@ def _syntax(message: str, text: str) -> tuple[int, str]:
     return int(where[1]), f"is not valid TOML: {said}, column {where[2]}"
 
 
-def _python(path: File, content: bytes, environ: Mapping[str, str]) -> Draft:
+def _python(path: File, content: bytes, environ: Mapping[str, str], files: Files) -> Draft:
     try:
         config = run(path, content)
     except ProgramError as error:
         return _unreadable(path, error.line, str(error))
-    return _draft(path, config, program_lines(content), environ)
+    return _draft(path, config, program_lines(content), environ, files)
 
 
 _READERS = {".toml": _toml, ".py": _python}
@@ -148,10 +151,11 @@ def _unreadable(path: File, line: int, message: str) -> Draft:
     return Draft(config=None, problems=[Problem((), message)], file=str(path), lines={(): line}, kept={})
 
 
-def _draft(path: File, document: object, lines: dict[Path, int], environ: Mapping[str, str]) -> Draft:
+def _draft(path: File, document: object, lines: dict[Path, int], environ: Mapping[str, str], files: Files) -> Draft:
     context = Context(
         folder=path.parent,
         environ=environ,
+        files=files,
         plain_numbers=isinstance(document, Config),
         merge_slashes=_member(_member(document, "gateway"), "merge_slashes") is not False,
         names=_names(document),

@@ -48,6 +48,9 @@ from rawgate.errors import REASONS
 from rawgate.message import authority_of
 
 Network = IPv4Network | IPv6Network
+MOST_WORKERS = 128
+"""More than a host of today has processors for a gateway; each has a column in the tables that workers share."""
+
 Trusted = Network | Literal["unix"]
 """Who is believed: whoever connects from that network, or over a Unix socket."""
 Rewriter = Callable[[str], str]
@@ -191,11 +194,13 @@ class Gateway(Struct, frozen=True, kw_only=True):
             '{ address = "unix:PATH", mode = "0660" }.'
         ),
     ]
-    # nginx's `worker_processes`.
+    # nginx's `worker_processes`, whose default is 1, too.
     workers: Annotated[
-        int,
-        constraints.NotBuilt(1, "more than one worker process is not built yet"),
-        Description("Processes that serve."),
+        Annotated[int, Count(1, MOST_WORKERS)] | Literal["auto"],
+        Description(
+            'Processes that serve. "auto": as many as there are processors, within the quota of CPU time that the '
+            "gateway's cgroup has. A limit is one for all of them."
+        ),
     ] = 1
     # The fast lane takes only heads that h11 reads in the same way, so there is no reason to do without.
     parser: Annotated[

@@ -88,8 +88,7 @@ def _file(name: str, context: Context) -> tuple[bytes, str]:
     """The content of a file, and what messages call it."""
     path = context.folder / name
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = context.files.read(path, LARGEST + 1)
     except OSError as error:
         looked = "" if Path(name).is_absolute() else f" (looked for at {path.absolute()})"
         raise InvalidError(f"the file {quoted(name)} cannot be read: {error.strerror}{looked}") from None

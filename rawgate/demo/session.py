@@ -23,11 +23,11 @@ from rawgate.demo.tour import show_chapter, show_end, show_heading, show_step
 from rawgate.net.listener import RecordSink
 from rawgate.observe.line import Record
 from rawgate.offline.page import Page
+from rawgate.serve.alone import ShutdownSignals, until_stopped
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.run import ShutdownSignals, run_on_uvloop, until_stopped
-from rawgate.serve.service import Service, serving
+from rawgate.serve.service import Service, run_on_uvloop, serving
 from rawgate.serve.telling import say
 
 HOST = "127.0.0.1"
@@ -51,7 +51,7 @@ async def _stay(page: Page, port: int) -> int:
     async with _open(credentials, port, lines) as (service, addresses):
         show_quickstart(page, addresses.urls[0], credentials)
         lines.heading()
-        status = await until_stopped(service, addresses, signals, say)
+        status = await until_stopped(service, addresses, signals)
     say("stopped")
     return status
 
@@ -85,7 +85,7 @@ async def _open(credentials: Credentials, port: int, log: RecordSink) -> AsyncIt
         addresses = Addresses(hint="choose another one with --port (0: any free one)")
         with contextlib.closing(addresses):
             addresses.add(loaded.config.gateway.listen)
-            async with serving(loaded, log, addresses.sockets_of(0), new_id=new_id, date=date) as service:
+            async with serving(loaded, log, addresses.of_workers([0]), new_id=new_id, date=date) as service:
                 yield service, addresses
 
 

@@ -18,6 +18,11 @@ class RequestIds:
         self._digits = ""
         self._at = 0
 
+    def forget(self) -> None:
+        """For a process that was just forked: the ids that are left are its parent's."""
+        self._digits = ""
+        self._at = 0
+
     def __call__(self) -> str:
         at = self._at
         if at == len(self._digits):

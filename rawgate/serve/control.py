@@ -3,14 +3,15 @@
 The gateway listens on a Unix socket whose name follows from the configuration's path: nobody has to write down a
 process id, and no file is left behind when the gateway is killed. Only the gateway's own user, and root, are obeyed.
 
-    client: one word and a line end            "reload\\n"
+    caller: one word and a line end            "reload\\n"
     gateway: lines of the report, then a status "0\\n" or "1\\n", and the end
 
 On Linux the name is an abstract one (unix(7)), which ends with the process; elsewhere it is a file in the system's
 folder for temporary files.
+
+Nothing here waits, but for `ask`: whoever serves is told by its own loop when a socket can be read.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import os
@@ -18,7 +19,7 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 from rawgate.errors import RawgateError
@@ -27,15 +28,18 @@ ANSWER_TIMEOUT = 60.0
 """Seconds that `ask` waits for each line: a reload reads and compiles the whole configuration."""
 
 COMMAND_TIMEOUT = 5.0
-"""Seconds that a client has for its command: each that is connected takes a descriptor."""
+"""Seconds that a caller has for its command: each that is connected takes a descriptor."""
 
 LINE = 64
 """Octets of a command, at most."""
 
-_CREDENTIALS = struct.Struct("3i")
+MOST_LINES = 200
+"""Lines of a report that a caller is told."""
 
-Command = Callable[[], Awaitable[tuple[bool, tuple[str, ...]]]]
-"""Does something and returns whether it went well, and the lines of its report."""
+WAITING = 16
+"""Callers that may be connected at once, or wait to be (listen(2))."""
+
+_CREDENTIALS = struct.Struct("3i")
 
 
 class ControlError(RawgateError):
@@ -51,45 +55,81 @@ def address_of(path: Path) -> str:
     return f"\0{name}" if sys.platform == "linux" else f"{tempfile.gettempdir()}/{name}"
 
 
-@contextlib.asynccontextmanager
-async def controlled(path: Path, commands: dict[str, Command]) -> AsyncIterator[bool]:
-    """Take commands while the block lasts. Yields False when another gateway of this configuration takes them."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(address_of(path))
-    except OSError:
-        listener.close()
-        yield False
-        return
+class Control:
+    """The socket on which callers come.
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _serve(reader, writer, commands)
+    is_ours  False: another gateway of this configuration has the name, and callers reach that one
+    """
 
-    server = await asyncio.start_unix_server(serve, sock=listener, limit=LINE)
-    try:
-        yield True
-    finally:
-        server.close()
+    def __init__(self, path: Path) -> None:
+        self.is_ours = True
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.bind(address_of(path))
+            self._socket.listen(WAITING)
+            self._socket.setblocking(False)
+        except OSError:
+            self.is_ours = False
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
-async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, commands: dict[str, Command]) -> None:
-    with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        lines: tuple[str, ...]
+    def accept(self) -> "Caller | None":
+        """The next caller; None: there is none, or it may not command, and was told so."""
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return None
+        caller = Caller(connection)
         # Before anything is waited for: others must not hold descriptors of ours.
-        if not _is_allowed(writer.get_extra_info("socket")):
-            done, lines = False, ("the gateway runs as another user: only that user, and root, may do this",)
-        else:
-            async with asyncio.timeout(COMMAND_TIMEOUT):
-                word = (await reader.readuntil(b"\n")).decode("ascii", "replace").strip()
-            command = commands.get(word)
-            if command is None:
-                done, lines = False, (f"{word!r} is no command of this gateway",)
-            else:
-                done, lines = await command()
-        said = "".join(f"{line}\n" for line in (*lines, 0 if done else 1))
-        writer.write(said.encode("utf-8", "backslashreplace"))
-        await writer.drain()
-    writer.close()
+        if not _is_allowed(connection):
+            caller.answer(False, ["the gateway runs as another user: only that user, and root, may do this"])
+            return None
+        return caller
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Caller:
+    """Somebody who commands, until it is answered."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self._socket = connection
+        self._heard = b""
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def word(self) -> str | None:
+        """Its command, when the socket can be read; None: it is not whole yet. Raises OSError when none will come."""
+        octets = self._socket.recv(LINE + 1)
+        self._heard += octets
+        line, end, _ = self._heard.partition(b"\n")
+        if not end and (not octets or len(line) > LINE):
+            raise ConnectionAbortedError
+        return line.decode("ascii", "replace").strip() if end else None
+
+    def refuse(self, word: str) -> None:
+        """Answer a command that there is not."""
+        self.answer(False, [f"{word!r} is no command of this gateway"])
+
+    def answer(self, done: bool, lines: Sequence[str]) -> None:
+        """Say how it went, and end."""
+        left = len(lines) - MOST_LINES
+        more = [f"… and {left} lines more, on the gateway's stderr"] if left > 0 else []
+        said = "".join(f"{line}\n" for line in (*lines[:MOST_LINES], *more, 0 if done else 1))
+        # It fits into the socket's buffer, so nobody waits for a caller who does not read.
+        with contextlib.suppress(OSError):
+            self._socket.send(said.encode("utf-8", "backslashreplace"))
+        self.close()
+
+    def close(self) -> None:
+        # A process that was forked meanwhile may hold the socket too.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
 
 
 def _is_allowed(peer: socket.socket) -> bool:

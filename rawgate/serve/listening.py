@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rawgate.config.model import Listen, listen_name, overlap
@@ -33,34 +33,54 @@ class StartError(RawgateError):
 class Address:
     """An address that is open.
 
+    listen   as it is configured
     sockets  those that accept on it: one for each worker, or one for all
     url      "http://127.0.0.1:8080", "unix:PATH"
     """
 
-    def __init__(self, sockets: tuple[socket.socket, ...], url: str, made: Path | None = None) -> None:
-        """made: the file of a Unix socket, which is removed in the end."""
-        self.sockets = sockets
-        self.url = url
-        self._made = made
-        self._inode = _inode(made) if made else 0
+    def __init__(self, listen: Listen, sockets: Sequence[socket.socket], made: bool = False) -> None:
+        """made: the file of the Unix socket is ours, and goes with it."""
+        self.listen = listen
+        self.sockets = list(sockets)
+        self.url = _url(listen, self.sockets[0])
+        self._inode = _inode(listen.path) if made else 0
 
-    def socket_of(self, worker: int) -> socket.socket:
-        """The one that this worker accepts on."""
+    def of_worker(self, worker: int) -> socket.socket:
+        """The socket that this worker accepts on."""
         return self.sockets[worker % len(self.sockets)]
+
+    def change_mode(self, listen: Listen) -> None:
+        """The file of a Unix socket gets the mode of this entry. Raises StartError."""
+        try:
+            Path(listen.path).chmod(_default_mode() if listen.mode is None else listen.mode)
+        except OSError as error:
+            raise StartError(f"cannot change the mode of unix:{listen.path}: {error.strerror}") from error
+        self.listen = listen
+
+    def disown(self) -> None:
+        """This process is a worker: the file of a Unix socket is not its own."""
+        self._inode = 0
+
+    def close_others(self, workers: Collection[int]) -> None:
+        """Close the sockets of all workers but these."""
+        kept = {self.of_worker(worker) for worker in workers}
+        for sock in self.sockets:
+            if sock not in kept:
+                sock.close()
 
     def close(self) -> None:
         """Close the sockets, and remove the file that was made for them, unless another process has put its own in its
         place."""
         for sock in self.sockets:
             sock.close()
-        if self._made is not None:
+        if self._inode:
             with contextlib.suppress(OSError):
-                if _inode(self._made) == self._inode:
-                    self._made.unlink()
+                if _inode(self.listen.path) == self._inode:
+                    Path(self.listen.path).unlink()
 
 
 class Addresses:
-    """All addresses that are open.
+    """All addresses that are open, by name.
 
     workers  how many processes accept
     hint     how a person chooses another address, for the StartError
@@ -70,7 +90,7 @@ class Addresses:
     def __init__(
         self, workers: int = 1, hint: str = "change gateway.listen", handed: Mapping[str, socket.socket] | None = None
     ) -> None:
-        self.open: dict[Listen, Address] = {}
+        self.open: dict[str, Address] = {}
         self._workers = workers
         self._hint = hint
         self._handed = dict(handed or {})
@@ -84,32 +104,40 @@ class Addresses:
         """The names of handed sockets that no address has used."""
         return list(self._handed)
 
-    def sockets_of(self, worker: int) -> list[socket.socket]:
-        """Those that this worker accepts on."""
-        return [address.socket_of(worker) for address in self.open.values()]
+    def of_workers(self, workers: Iterable[int]) -> list[socket.socket]:
+        """The sockets that these workers accept on."""
+        return list({address.of_worker(worker): 0 for worker in workers for address in self.open.values()})
 
-    def add(self, wanted: Collection[Listen]) -> list[Listen]:
-        """Open those that are not open yet, and give Unix sockets that are the modes that are wanted. Returns those
-        that were opened. Raises StartError when one cannot be opened: then nothing has changed."""
-        opened: list[Listen] = []
-        files = {listen.path for listen in self.open if listen.path}
+    def add(self, wanted: Sequence[Listen]) -> list[str]:
+        """Open those that are not open yet, and give Unix sockets that are the modes that are wanted. Returns the names
+        of those that were opened. Raises StartError when one cannot be opened: then nothing has changed."""
+        opened: list[str] = []
         try:
-            for listen in wanted:
-                if listen not in self.open and listen.path not in files:
+            for name, listen in _named(wanted).items():
+                if name not in self.open:
                     self._refuse_overlap(listen)
-                    self.open[listen] = self._open(listen)
-                    opened.append(listen)
-            self._change_modes(wanted)
+                    self.open[name] = self._open(listen)
+                    opened.append(name)
+            for name, listen in _named(wanted).items():
+                if self.open[name].listen != listen:
+                    self.open[name].change_mode(listen)
         except StartError:
-            for listen in opened:
-                self.open.pop(listen).close()
+            for name in opened:
+                self.open.pop(name).close()
             raise
         return opened
 
-    def keep(self, wanted: Collection[Listen]) -> None:
+    def take(self, wanted: Sequence[Listen], opened: Mapping[str, Sequence[socket.socket]]) -> None:
+        """The same for a worker: all sockets are open already, and those that it has not got are handed to it."""
+        for name, listen in _named(wanted).items():
+            if name not in self.open:
+                self.open[name] = Address(listen, opened[name])
+        self.keep(wanted)
+
+    def keep(self, wanted: Sequence[Listen]) -> None:
         """Close all others."""
-        for listen in set(self.open) - set(wanted):
-            self.open.pop(listen).close()
+        for name in self.open.keys() - _named(wanted).keys():
+            self.open.pop(name).close()
 
     def close(self) -> None:
         """Close all."""
@@ -118,32 +146,32 @@ class Addresses:
     def _refuse_overlap(self, new: Listen) -> None:
         """Raise StartError for an address that has an open one in it, or lies in one: the system refuses it, and would
         have us blame another program."""
-        for old in self.open:
-            if overlap(new, old):
-                where, there = listen_name(new), listen_name(old)
+        for address in self.open.values():
+            if overlap(new, address.listen):
+                where, there = listen_name(new), listen_name(address.listen)
                 raise StartError(f"cannot listen on {where} while this gateway listens on {there}: it takes a restart")
-
-    def _change_modes(self, wanted: Iterable[Listen]) -> None:
-        """A Unix socket whose mode alone differs stays: its file gets the new mode. Raises StartError."""
-        paths = {listen.path: listen for listen in wanted if listen.path}
-        for listen in [listen for listen in self.open if listen.path in paths]:
-            other = paths[listen.path]
-            if other != listen:
-                try:
-                    Path(other.path).chmod(_default_mode() if other.mode is None else other.mode)
-                except OSError as error:
-                    raise StartError(f"cannot change the mode of unix:{other.path}: {error.strerror}") from error
-                self.open[other] = self.open.pop(listen)
 
     def _open(self, listen: Listen) -> Address:
         handed = self._handed.pop(listen_name(listen), None)
         if handed is not None:
-            return Address((handed,), _url(listen, handed))
+            return Address(listen, [handed])
         try:
             return _unix(listen) if listen.path else _tcp(listen, self._workers)
         except OSError as error:
             advice = _advice(listen, error, self._hint)
             raise StartError(f"cannot listen on {listen_name(listen)}: {advice}") from error
+
+
+def _named(wanted: Iterable[Listen]) -> dict[str, Listen]:
+    """By name. Only entries for any free port can have the same; the later ones get a number."""
+    named: dict[str, Listen] = {}
+    for listen in wanted:
+        name, again = listen_name(listen), 1
+        while name in named:
+            again += 1
+            name = f"{listen_name(listen)} ({again})"
+        named[name] = listen
+    return named
 
 
 def handed_over(environ: Mapping[str, str]) -> dict[str, socket.socket]:
@@ -172,7 +200,7 @@ def _tcp(listen: Listen, workers: int) -> Address:
         sockets = [_bound(listen, port, shared=True) for _ in range(workers)]
     for sock in sockets:
         sock.listen(BACKLOG)
-    return Address(tuple(sockets), _url(listen, sockets[0]))
+    return Address(listen, sockets)
 
 
 def _bound(listen: Listen, port: int, *, shared: bool) -> socket.socket:
@@ -201,7 +229,7 @@ def _unix(listen: Listen) -> Address:
         with _made_with(listen.mode):
             sock.bind(listen.path)
         sock.listen(BACKLOG)
-        return Address((sock,), _url(listen, sock), made=Path(listen.path))
+        return Address(listen, [sock], made=True)
     except OSError:
         sock.close()
         raise
@@ -251,8 +279,8 @@ def _default_mode() -> int:
     return 0o777 & ~umask
 
 
-def _inode(path: Path) -> int:
-    return path.stat().st_ino
+def _inode(path: str) -> int:
+    return Path(path).stat().st_ino
 
 
 def _advice(listen: Listen, error: OSError, hint: str) -> str:

@@ -8,7 +8,8 @@ under the new one, on connections that are open too. Counts of limits are kept b
 services by the name of the upstream and the place of the endpoint.
 
 Reading and compiling run in a thread, since a configuration with many routes takes a while and clients must not wait
-for it. nginx gets the same by starting new workers beside the old ones.
+for it. nginx gets the same by starting new workers beside the old ones. With several workers the supervisor reads, and
+each worker does the rest as one process alone does it (see `serve.supervisor`).
 """
 
 import asyncio
@@ -21,10 +22,13 @@ from time import monotonic
 
 from msgspec import Struct
 
+from rawgate.config.files import Files
 from rawgate.config.load import Draft, load
 from rawgate.errors import ConfigError
 from rawgate.policy.compile import Report
+from rawgate.policy.gate import Limiters
 from rawgate.serve.changes import Changes, compare, from_environment
+from rawgate.serve.clock import RequestIds
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.memory import set_aside
@@ -44,29 +48,47 @@ class Outcome(Struct, frozen=True):
     lines: tuple[str, ...]
 
 
-class Reloader:
-    """Reloads the configuration of one service, one reload after the other."""
+class Source(Struct, frozen=True):
+    """Where a configuration comes from, and what it is compiled with; see `load.compile_draft`.
 
-    def __init__(
-        self,
-        path: Path,
-        environ: Mapping[str, str],
-        service: Service,
-        addresses: Addresses,
-        *,
-        new_id: Callable[[], str],
-        date: Callable[[], bytes],
-        report: Report,
-        check: Check,
-    ) -> None:
-        self._path = path
-        self._environ = environ
+    path     the file
+    environ  of the process's start
+    check    runs the configuration's own tests
+    """
+
+    path: Path
+    environ: Mapping[str, str]
+    check: Check
+    new_id: RequestIds
+    date: Callable[[], bytes]
+    report: Report
+
+    def load(self) -> Loaded:
+        """For the start. Raises ConfigError."""
+        return compile_draft(load(self.path, self.environ), new_id=self.new_id, date=self.date, report=self.report)
+
+    def prepare(self, files: Files, limiters: Limiters) -> Loaded:
+        """For a reload: everything that takes time. limiters: those that go on. Raises ConfigError."""
+        draft = load(self.path, self.environ, files)
+        # The tests ask a gate of their own: they count in its limits.
+        trial = compile_draft(draft, new_id=self.new_id, date=self.date)
+        failed = self.check(draft, trial)
+        if failed:
+            raise ConfigError(failed)
+        return compile_draft(draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters)
+
+    def late(self) -> str:
+        """What to tell when `prepare` took too long."""
+        return f"{self.path} was not read and compiled within {PREPARE_TIMEOUT:g} s"
+
+
+class Reloader:
+    """Reloads the configuration of the one process that serves it, one reload after the other."""
+
+    def __init__(self, source: Source, service: Service, addresses: Addresses) -> None:
+        self._source = source
         self._service = service
         self._addresses = addresses
-        self._new_id = new_id
-        self._date = date
-        self._report = report
-        self._check = check
         self._started = service.config
         self._turn = asyncio.Lock()
 
@@ -74,22 +96,23 @@ class Reloader:
         """Read the configuration again and serve it, if it can be served."""
         async with self._turn:
             began = monotonic()
+            limiters = self._service.loaded.gate.limiters
             try:
                 async with asyncio.timeout(PREPARE_TIMEOUT):
-                    loaded = await _in_thread(self._prepare)
-                changes = compare(self._service.loaded.config, loaded.config, self._started)
+                    loaded = await in_thread(lambda: self._source.prepare(Files(), limiters))
+                changes = compare(self._service.config, loaded.config, self._started)
                 urls = await self._switch(loaded)
             except ConfigError as error:
-                return _refused(error.lines)
+                return refused(error.lines)
             except StartError as error:
-                return _refused([str(error)])
+                return refused([str(error)])
             except TimeoutError:
-                return _refused([f"{self._path} was not read and compiled within {PREPARE_TIMEOUT:g} s"])
+                return refused([self._source.late()])
             except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
                 traceback.print_exc()
-                return _refused([f"{type(error).__name__}: {error}"])
+                return refused([f"{type(error).__name__}: {error}"])
             set_aside()
-            return _done(loaded, changes, urls, monotonic() - began)
+            return reloaded(loaded, changes, urls, monotonic() - began)
 
     async def _switch(self, loaded: Loaded) -> list[str]:
         """Serve the new configuration. Returns the URLs of the addresses that are new. Raises StartError when one of
@@ -100,22 +123,11 @@ class Reloader:
         opened = addresses.add(wanted)
         self._service.renew(loaded)
         addresses.keep(wanted)
-        await self._service.accept_on(addresses.sockets_of(0))
-        return [addresses.open[listen].url for listen in opened]
-
-    def _prepare(self) -> Loaded:
-        """Everything that takes time. Raises ConfigError."""
-        draft = load(self._path, self._environ)
-        # The tests ask a gate of their own: they count in its limits.
-        trial = compile_draft(draft, new_id=self._new_id, date=self._date)
-        failed = self._check(draft, trial)
-        if failed:
-            raise ConfigError(failed)
-        limiters = self._service.loaded.gate.limiters
-        return compile_draft(draft, new_id=self._new_id, date=self._date, report=self._report, limiters=limiters)
+        await self._service.accept_on(addresses.of_workers([0]))
+        return [addresses.open[name].url for name in opened]
 
 
-async def _in_thread(prepare: Callable[[], Loaded]) -> Loaded:
+async def in_thread(prepare: Callable[[], Loaded]) -> Loaded:
     """In a thread of its own, that the end of the process does not wait for: a file may be a pipe that nobody writes
     to, or on a server that is gone, and a program may run for ever."""
     future: Future[Loaded] = Future()
@@ -132,7 +144,8 @@ async def _in_thread(prepare: Callable[[], Loaded]) -> Loaded:
     return await asyncio.wrap_future(future)
 
 
-def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> Outcome:
+def reloaded(loaded: Loaded, changes: Changes, urls: Sequence[str], seconds: float) -> Outcome:
+    """The report of a reload that went well. urls: of addresses that are new."""
     lines = [f"reloaded in {1000 * seconds:.0f} ms", *changes.lines()]
     lines += [f"listening on {url}" for url in urls]
     variables = from_environment(loaded.config)
@@ -141,7 +154,8 @@ def _done(loaded: Loaded, changes: Changes, urls: list[str], seconds: float) -> 
     return Outcome(True, (*lines, *loaded.warnings))
 
 
-def _refused(lines: Sequence[str]) -> Outcome:
+def refused(lines: Sequence[str]) -> Outcome:
+    """The report of one that changed nothing, with what is wrong."""
     count = len(lines)
     if any("the environment variable" in line for line in lines):
         lines = (*lines, "a process keeps the environment of its start: a new variable needs a restart")

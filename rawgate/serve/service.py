@@ -7,7 +7,10 @@ told, so both of these are parameters.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from typing import Any
+
+import uvloop
 
 from rawgate.config.model import Config, Limits, Upstream
 from rawgate.net.client import protocol_factory
@@ -19,7 +22,7 @@ from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
-from rawgate.serve.listening import BACKLOG
+from rawgate.serve.listening import BACKLOG, Addresses
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 
@@ -152,10 +155,23 @@ class Service:
         """Serve on, but let each response say that it is the last one on its connection."""
         self.connections.wind_down()
 
-    def drain(self, emptied: Callable[[], None]) -> None:
-        """Serve the requests that have begun, and close all other connections. Calls `emptied` when the last connection
-        is gone."""
-        self.connections.drain(emptied)
+    async def finish(self, addresses: Addresses, over: asyncio.Event, say: Callable[[str], None]) -> None:
+        """Take what waits in the kernel's queue, close the addresses, serve the requests that have begun, and close all
+        other connections. Ends when the last one is gone, which sets `over`; or somebody else sets it; or the time to
+        drain is over: then those that are left are cut."""
+        await self.accept_rest()
+        addresses.close()
+        self.connections.drain(over.set)
+        # Not before the end: a reload may have changed it.
+        longest = self.config.gateway.timeouts.drain
+        if not over.is_set():
+            say(f"draining: {_connections(len(self.connections.open))}, at most {longest:g} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(longest):
+                    await over.wait()
+        left = await self.cut()
+        if left:
+            say(f"cut {_connections(left)}")
 
     async def cut(self) -> int:
         """End every client connection now. Returns how many there were."""
@@ -202,6 +218,16 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine to its end on an event loop of its own. Returns its result."""
+    with contextlib.closing(uvloop.new_event_loop()) as loop:
+        return loop.run_until_complete(coroutine)
+
+
+def _connections(count: int) -> str:
+    return f"{count} connection{'s' * (count != 1)}"
 
 
 def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOptions:

@@ -12,7 +12,10 @@ import io
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+REPORT_EVERY = 1.0
+"""Seconds between two reports about one thing, such as a route's failing rewrite: one per request would be a flood."""
 
 PIECE = 4096
 """Octets that a pipe takes without blocking once poll(2) calls it writable: PIPE_BUF (pipe(7))."""
@@ -51,8 +54,35 @@ def unfailing() -> Iterator[None]:
         yield
 
 
-def say(text: str) -> None:
-    """Tell the operator something, in one line."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"rawgate: {text}\n")
-        sys.stderr.flush()
+class Voice:
+    """Tells the operator something, in one line. `who`: which process says it; "": the gateway."""
+
+    def __init__(self) -> None:
+        self.who = ""
+
+    def __call__(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"rawgate: {self.who}{text}\n")
+            sys.stderr.flush()
+
+
+say = Voice()
+
+
+class Throttled:
+    """A `Report` that passes on one line a second about each route or limit, and says with the next line how many it
+    left out."""
+
+    def __init__(self, say: Callable[[str], None], clock: Callable[[], float]) -> None:
+        self._say = say
+        self._clock = clock
+        self._quiet: dict[str, tuple[float, int]] = {}  # until when, and how many were kept back
+
+    def __call__(self, about: str, text: str) -> None:
+        now = self._clock()
+        until, kept = self._quiet.get(about, (-REPORT_EVERY, 0))
+        if now < until:
+            self._quiet[about] = (until, kept + 1)
+            return
+        self._quiet[about] = (now + REPORT_EVERY, 0)
+        self._say(f"{text} ({kept} more since the last report)" if kept else text)

@@ -9,10 +9,11 @@ from msgspec import structs
 
 from rawgate.config import addresses, constraints
 from rawgate.config.context import Context
+from rawgate.config.files import Files
 from rawgate.config.invalid import InvalidError
 from rawgate.config.model import Listen, Target
 
-CONTEXT = Context(folder=Path("conf"), environ={}, plain_numbers=False, merge_slashes=True, names={})
+CONTEXT = Context(folder=Path("conf"), environ={}, files=Files(), plain_numbers=False, merge_slashes=True, names={})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from rawgate.config import model
 from rawgate.config.context import Context
 from rawgate.config.convert import Converter, fields_of, key_path
+from rawgate.config.files import Files
 
 CONTEXT = Context(
     folder=Path("/nowhere"),
     environ={"KEY": "value"},
+    files=Files(),
     plain_numbers=False,
     merge_slashes=True,
     names={"upstreams": ("a",), "jwt": ("a",), "api_keys": (), "routes": ("/a",)},

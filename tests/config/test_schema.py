@@ -283,7 +283,7 @@ REFUSED: list[tuple[Path_, Any]] = [
     (("gateway", "limits", "body"), "10MB"),
     (("gateway", "limits", "headers"), 0),
     (("gateway", "parser"), "slow"),
-    (("gateway", "workers"), 2),
+    (("gateway", "workers"), 0),
     (("gateway", "listen"), "127.0.0.1:8080"),
     (("jwt", "main", "secret"), "a secret written here"),
     (("jwt", "set", "jwks"), "env:JWKS"),

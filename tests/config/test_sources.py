@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from rawgate.config.constraints import Source
 from rawgate.config.context import Context
+from rawgate.config.files import Files
 from rawgate.config.invalid import InvalidError
 from rawgate.config.model import Secret
 from rawgate.config.sources import source
 
 
 def context(folder: Path, **environ: str) -> Context:
-    return Context(folder=folder, environ=environ, plain_numbers=False, merge_slashes=True, names={})
+    return Context(folder=folder, environ=environ, files=Files(), plain_numbers=False, merge_slashes=True, names={})
 
 
 BINARY = bytes(range(128, 191)) + b"\n"

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from rawgate.config.constraints import TIB, YEAR, Duration, Size
 from rawgate.config.context import Context
+from rawgate.config.files import Files
 from rawgate.config.invalid import InvalidError
 from rawgate.config.units import duration, duration_text, size, size_text
 
-CONTEXT = Context(folder=Path(), environ={}, plain_numbers=False, merge_slashes=True, names={})
-PROGRAM = Context(folder=Path(), environ={}, plain_numbers=True, merge_slashes=True, names={})
+CONTEXT = Context(folder=Path(), environ={}, files=Files(), plain_numbers=False, merge_slashes=True, names={})
+PROGRAM = Context(folder=Path(), environ={}, files=Files(), plain_numbers=True, merge_slashes=True, names={})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a serving process says about code that is not its own."""
 
-from rawgate.serve.run import REPORT_EVERY, Throttled
+from rawgate.serve.telling import REPORT_EVERY, Throttled
 
 
 def test_one_report_a_second_and_then_how_many_were_kept_back() -> None:

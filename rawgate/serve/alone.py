@@ -1,0 +1,153 @@
+"""One process that serves alone: it obeys signals and `rawgate reload` itself.
+
+From the signal to stop on, each response says `Connection: close`. During `pre_stop` the process still accepts
+connections, so that a load balancer can learn that it is going (Kubernetes: the `preStop` hook). Draining closes the
+listening sockets and idle connections, and gives the requests that have begun `drain` seconds. What is left then is
+cut. A second signal ends the process at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+
+from rawgate.config.model import Config
+from rawgate.observe.access_log import AccessLog
+from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
+from rawgate.serve.listening import Addresses
+from rawgate.serve.load import Loaded
+from rawgate.serve.memory import collect_rarely, set_aside
+from rawgate.serve.reload import Reloader, Source
+from rawgate.serve.service import Service, serving
+from rawgate.serve.telling import say
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""Signals that ask for the end; nginx ends gracefully with the last one."""
+
+IGNORED = {
+    signal.SIGUSR1: "there is no log file to open again; see Rotation in operating.md",
+    signal.SIGUSR2: "a running program cannot be replaced; start another one",
+}
+"""Signals that other servers take as commands. Unhandled, each of them would end the process."""
+
+
+async def serve_alone(
+    source: Source,
+    loaded: Loaded,
+    addresses: Addresses,
+    control: Control,
+    log: AccessLog,
+    announce: Callable[[], None],
+) -> int:
+    """Serve until told to stop. Returns the exit status. announce: says where the gateway listens."""
+    loop = asyncio.get_running_loop()
+    signals = ShutdownSignals(loop)
+    for number, why in IGNORED.items():
+        loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
+    sockets = addresses.of_workers([0])
+    async with serving(loaded, log, sockets, new_id=source.new_id, date=source.date, report=say) as service:
+        announce()
+        Commands(loop, control, Reloader(source, service, addresses))
+        set_aside()
+        collect_rarely()
+        say(f"ready; {summary(loaded.config)}, pid {os.getpid()}")
+        status = await until_stopped(service, addresses, signals)
+    say("stopped")
+    return status
+
+
+class Commands:
+    """Reloads that are asked for, by SIGHUP or by `rawgate reload`: each is told on stderr."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, control: Control, reloader: Reloader) -> None:
+        self._loop = loop
+        self._control = control
+        self._reloader = reloader
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deadlines: dict[Caller, asyncio.TimerHandle] = {}
+        loop.add_signal_handler(signal.SIGHUP, self._begin, None)
+        if control.is_ours:
+            loop.add_reader(control, self._accept)
+
+    def _begin(self, caller: Caller | None) -> None:
+        task = self._loop.create_task(self._reload(caller))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, caller: Caller | None) -> None:
+        outcome = await self._reloader.reload()
+        for line in outcome.lines:
+            say(line)
+        if caller is not None:
+            caller.answer(outcome.done, outcome.lines)
+
+    def _accept(self) -> None:
+        caller = self._control.accept()
+        if caller is not None:
+            self._loop.add_reader(caller, self._hear, caller)
+            self._deadlines[caller] = self._loop.call_later(COMMAND_TIMEOUT, self._forget, caller)
+
+    def _hear(self, caller: Caller) -> None:
+        try:
+            word = caller.word()
+        except OSError:
+            self._forget(caller)
+            return
+        if word is not None:
+            self._stop_hearing(caller)
+            if word == "reload":
+                self._begin(caller)
+            else:
+                caller.refuse(word)
+
+    def _forget(self, caller: Caller) -> None:
+        self._stop_hearing(caller)
+        caller.close()
+
+    def _stop_hearing(self, caller: Caller) -> None:
+        self._loop.remove_reader(caller)
+        self._deadlines.pop(caller).cancel()
+
+
+class ShutdownSignals:
+    """`STOPPING` as events. It must be made before anybody is told that the gateway is there: a signal that comes
+    earlier ends the process without draining.
+
+    asked    the first signal came: the process shall end
+    at_once  a second one came
+    over     nothing is left to wait for: the last connection has gone, or a second signal came
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.asked, self.at_once, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for number in STOPPING:
+            loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self.asked.is_set():
+            self.at_once.set()
+            self.over.set()
+        self.asked.set()
+
+
+async def until_stopped(service: Service, addresses: Addresses, signals: ShutdownSignals) -> int:
+    """Serve until told to stop, then wind down as the configuration says. Returns the exit status: 1 after a
+    second signal, which cuts the requests that are left."""
+    await signals.asked.wait()
+    # Not before the signal: a reload may have changed it.
+    pre_stop = service.config.gateway.timeouts.pre_stop
+    service.wind_down()
+    if pre_stop:
+        say(f"stopping in {pre_stop:g} s")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pre_stop):
+                await signals.at_once.wait()
+    await service.finish(addresses, signals.over, say)
+    return 1 if signals.at_once.is_set() else 0
+
+
+def summary(config: Config) -> str:
+    """What is served, for the operator."""
+    routes, upstreams = len(config.routes), len(config.upstreams)
+    return f"{routes} route{'s' * (routes != 1)}, {upstreams} upstream{'s' * (upstreams != 1)}"

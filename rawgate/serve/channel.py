@@ -1,0 +1,192 @@
+"""What supervisor and worker say to each other, over a pair of Unix sockets.
+
+    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Drain, Cut
+    worker → supervisor    Ready, Pong, Prepared, Switched
+
+Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
+unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
+"""
+
+import contextlib
+import os
+import socket
+from array import array
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import Struct
+
+PIECE = 256 * 1024
+"""Octets that are read at once."""
+
+DESCRIPTORS = 128
+"""Descriptors in one message, at most: one for each worker. The kernel allows 253 (SCM_MAX_FD)."""
+
+_LENGTH = 4
+
+
+class Message(Struct, frozen=True, tag=True):
+    """One of those below."""
+
+
+class Ping(Message, frozen=True):
+    """Are you alive? The answer is a Pong."""
+
+
+class Pong(Message, frozen=True):
+    """Yes."""
+
+
+class Ready(Message, frozen=True):
+    """The worker serves."""
+
+
+class Accept(Message, frozen=True):
+    """Accept on the sockets of these workers: on your own, and on those of workers that are gone for a while."""
+
+    workers: tuple[int, ...]
+
+
+class Prepare(Message, frozen=True):
+    """Make what these files say ready to be served; see `config.files`. The answer is a Prepared of the same number."""
+
+    number: int
+    files: dict[str, bytes | int]
+
+
+class Prepared(Message, frozen=True):
+    """Whether it can be served, and what is wrong with it if not."""
+
+    number: int
+    problems: tuple[str, ...]
+
+
+class Opened(Message, frozen=True):
+    """An address that will be listened on from the next Switch on: `name` as in `config.model.listen_name`. Its sockets
+    come with this message."""
+
+    name: str
+    sockets: int
+
+
+class Switch(Message, frozen=True):
+    """Serve what was prepared. The answer is a Switched."""
+
+    number: int
+
+
+class Switched(Message, frozen=True):
+    """From now on it is served."""
+
+    number: int
+
+
+class Abandon(Message, frozen=True):
+    """Forget what was prepared."""
+
+    number: int
+
+
+class WindDown(Message, frozen=True):
+    """The gateway stops soon: each response is the last one on its connection."""
+
+
+class Drain(Message, frozen=True):
+    """Take what waits in the kernel's queue, accept no more, and end when all is served."""
+
+
+class Cut(Message, frozen=True):
+    """End now."""
+
+
+Said = Ping | Pong | Ready | Accept | Prepare | Prepared | Opened | Switch | Switched | Abandon | WindDown | Drain | Cut
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Said).decode
+
+
+class Channel:
+    """One end. It never blocks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._unread = bytearray()
+        self._unsent: list[tuple[bytes, Sequence[int]]] = []
+        self._handed: list[int] = []  # descriptors that have come, and that no message was read for yet
+        self.ended = False  # the other side is gone
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits until the socket takes more."""
+        return bool(self._unsent)
+
+    def send(self, message: Said, sockets: Sequence[socket.socket] = ()) -> None:
+        """Say this, after all that was said before. The sockets may be closed afterwards."""
+        octets = _encode(message)
+        self._unsent.append((len(octets).to_bytes(_LENGTH, "big") + octets, [sock.dup().detach() for sock in sockets]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it."""
+        while self._unsent and not self.ended:
+            octets, descriptors = self._unsent[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+            try:
+                sent = self._socket.sendmsg([octets], rights)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.ended = True
+                break
+            _close(descriptors)
+            if sent == len(octets):
+                del self._unsent[0]
+            else:
+                self._unsent[0] = octets[sent:], ()
+        if self.ended:
+            for _, descriptors in self._unsent:
+                _close(descriptors)
+            self._unsent.clear()
+
+    def receive(self) -> Iterator[Said]:
+        """What has come. `ended` tells when no more will come."""
+        with contextlib.suppress(BlockingIOError):
+            while not self.ended:
+                self._read()
+        while len(self._unread) >= _LENGTH:
+            end = _LENGTH + int.from_bytes(self._unread[:_LENGTH], "big")
+            if len(self._unread) < end:
+                return
+            octets = bytes(self._unread[_LENGTH:end])
+            del self._unread[:end]
+            yield _decode(octets)
+
+    def _read(self) -> None:
+        try:
+            octets, ancillary, _, _ = self._socket.recvmsg(PIECE, socket.CMSG_SPACE(4 * DESCRIPTORS))
+        except ConnectionError:
+            octets, ancillary = b"", []
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors = array("i")
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+                self._handed += descriptors
+        self._unread += octets
+        self.ended = not octets
+
+    def take_sockets(self, count: int) -> list[socket.socket]:
+        """Those that came with the message that was just received: they come with its first octet."""
+        taken, self._handed = self._handed[:count], self._handed[count:]
+        return [socket.socket(fileno=descriptor) for descriptor in taken]
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

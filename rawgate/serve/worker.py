@@ -1,0 +1,184 @@
+"""One of several processes that serve. It does what its supervisor says (see `channel`), and hears no signal: a service
+manager may send its signals to every process of a service, and a terminal does.
+
+A worker whose supervisor is gone stops as if it had been told to, since nobody would replace it.
+"""
+
+import asyncio
+import faulthandler
+import signal
+import traceback
+from typing import TYPE_CHECKING
+
+from rawgate.config.files import Files
+from rawgate.errors import ConfigError
+from rawgate.observe.access_log import AccessLog
+from rawgate.serve.channel import (
+    Abandon,
+    Accept,
+    Channel,
+    Cut,
+    Drain,
+    Opened,
+    Ping,
+    Pong,
+    Prepare,
+    Prepared,
+    Ready,
+    Said,
+    Switch,
+    Switched,
+    WindDown,
+)
+from rawgate.serve.listening import Addresses
+from rawgate.serve.load import Loaded
+from rawgate.serve.memory import collect_rarely, set_aside
+from rawgate.serve.reload import Source, in_thread
+from rawgate.serve.service import Service, run_on_uvloop, serving
+from rawgate.serve.telling import say
+
+if TYPE_CHECKING:
+    import socket
+
+LOG_CLOSE_TIMEOUT = 5.0
+"""Seconds that the reader of the log has at the end to take what is left."""
+
+TRACED = signal.SIGABRT
+"""The signal that makes a worker write a stack trace of every thread to stderr, and end: `faulthandler` does so in C,
+whatever Python code is stuck."""
+
+UNHEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def forget_signals() -> None:
+    """For a process that was just forked: its parent's signals are not for it."""
+    signal.set_wakeup_fd(-1)
+    for number in UNHEARD:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.enable()
+
+
+class Worker:
+    """Serves as its supervisor says, over `channel`.
+
+    number  from 0 on
+    source  where new configurations come from
+    loaded  the present one
+    """
+
+    def __init__(self, number: int, source: Source, loaded: Loaded, addresses: Addresses, channel: Channel) -> None:
+        self._source = source
+        self._loaded = loaded
+        self._addresses = addresses
+        self._channel = channel
+        self._accepts: tuple[int, ...] = (number,)
+        self._said: asyncio.Queue[Said] = asyncio.Queue()
+        self._over = asyncio.Event()
+        self._is_cut = False
+        self._prepared: tuple[int, Loaded] | None = None
+        self._opened: dict[str, list[socket.socket]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, stdout: int) -> int:
+        """Serve until told to stop. Returns the exit status. stdout: where the access log goes."""
+        log = AccessLog(stdout, report=say)
+        log.start()
+        try:
+            return run_on_uvloop(self._serve(log))
+        finally:
+            log.close(LOG_CLOSE_TIMEOUT)
+
+    async def _serve(self, log: AccessLog) -> int:
+        source, sockets = self._source, self._addresses.of_workers(self._accepts)
+        async with serving(self._loaded, log, sockets, new_id=source.new_id, date=source.date, report=say) as service:
+            asyncio.get_running_loop().add_reader(self._channel, self._hear, service)
+            collect_rarely()
+            self._say(Ready())
+            while not isinstance(message := await self._said.get(), Drain):
+                await self._obey(message, service)
+            await service.finish(self._addresses, self._over, say)
+        return 1 if self._is_cut else 0
+
+    def _say(self, message: Said) -> None:
+        self._channel.send(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._channel.flush()
+        if self._channel.is_full:
+            loop.add_writer(self._channel, self._flush)
+        else:
+            loop.remove_writer(self._channel)
+
+    def _hear(self, service: Service) -> None:
+        """Take what the supervisor has said. What is quick, or cannot wait, is done at once; all else in turn."""
+        for message in self._channel.receive():
+            match message:
+                case Ping():
+                    self._say(Pong())
+                case Opened(name, sockets):
+                    self._opened[name] = self._channel.take_sockets(sockets)
+                case WindDown():
+                    service.wind_down()
+                case Cut():
+                    self._is_cut = True
+                    self._over.set()
+                    self._said.put_nowait(Drain())
+                case _:
+                    self._said.put_nowait(message)
+        if self._channel.ended:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            if not service.connections.winding_down:
+                say("the supervisor is gone: stopping")
+                service.wind_down()
+                self._said.put_nowait(Drain())
+
+    async def _obey(self, message: Said, service: Service) -> None:
+        match message:
+            case Accept(workers):
+                self._accepts = workers
+                await service.accept_on(self._addresses.of_workers(workers))
+            case Prepare(number, files):
+                # In a task: it takes a while, and a stop must not wait for it.
+                task = asyncio.get_running_loop().create_task(self._prepare(number, Files(files), service))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case Switch(number):
+                await self._switch(number, service)
+            case Abandon():
+                self._forget()
+
+    async def _prepare(self, number: int, files: Files, service: Service) -> None:
+        limiters = service.loaded.gate.limiters
+        problems: tuple[str, ...] = ()
+        try:
+            self._prepared = number, await in_thread(lambda: self._source.prepare(files, limiters))
+        except ConfigError as error:
+            problems = tuple(error.lines)
+        except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+            traceback.print_exc()
+            problems = (f"{type(error).__name__}: {error}",)
+        self._say(Prepared(number, problems))
+
+    async def _switch(self, number: int, service: Service) -> None:
+        if self._prepared is None or self._prepared[0] != number:
+            return
+        loaded, addresses = self._prepared[1], self._addresses
+        addresses.take(loaded.config.gateway.listen, self._opened)
+        service.renew(loaded)
+        await service.accept_on(addresses.of_workers(self._accepts))
+        self._opened = {}
+        self._forget()
+        set_aside()
+        self._say(Switched(number))
+
+    def _forget(self) -> None:
+        """Nothing is prepared any more."""
+        self._prepared = None
+        for sockets in self._opened.values():
+            for sock in sockets:
+                sock.close()
+        self._opened = {}
