@@ -2,6 +2,7 @@
 
     wire  ── RequestHead ──▶  policy  ── Forward │ LocalReply │ Pending ──▶  net, relay
     wire  ── ResponseHead ─▶  relay, policy (`Forward.on_response`)
+    serve ── Locks ────────▶  policy, relay: what several processes share
 
 They are plain classes with slots. CPython runs them as they stand; for the single file mypyc compiles them to native
 classes, whose fields have fixed places. `Final` makes the type checker refuse an assignment to a field; nothing checks
@@ -379,3 +380,24 @@ class Pending(ABC):
 Decision = Forward | LocalReply | Pending
 Decide = Callable[[RequestHead, Peer, float, float], Decision]
 """`decide(head, peer, now, wall)`: `now` is monotonic seconds, `wall` the time of day in Unix seconds."""
+
+
+class Locks(ABC):
+    """Locks that all processes of a gateway share, numbered from 0: each guards a part of the memory that they share.
+    `serve` makes them; `policy` and `relay` are handed them, and know no operating system.
+
+    Held for microseconds only, never across a turn of the loop, by one thread of a process. No holder takes a second
+    one of the same array, so no order is to be kept.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def acquire(self, stripe: int) -> bool:
+        """Wait until no other process holds lock number `stripe`, and take it. True: a process died while it held it;
+        what it guards may be half changed, and the caller repairs that first. A caller that dies over the repair leaves
+        it to the next one, who gets True again."""
+
+    @abstractmethod
+    def release(self, stripe: int) -> None:
+        """Give back a lock that this thread took. What was written under it is seen by the next holder."""

@@ -48,6 +48,7 @@ SERVE = {
     "listening": set[str](),
     "load": set[str](),
     "memory": set[str](),
+    "shared_memory": set[str](),
     "telling": set[str](),
     "service": {"listening", "load", "memory"},
     "changes": set[str](),
@@ -78,6 +79,7 @@ LOOPLESS = {
     "serve.clock",
     "serve.descriptors",
     "serve.load",
+    "serve.shared_memory",
     "serve.telling",
 }  # rooms and modules that know no event loop
 LOOP = {"asyncio", "uvloop", "socket", "ssl"}

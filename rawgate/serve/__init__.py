@@ -9,6 +9,7 @@ changes      what differs between two configurations, by the names that users kn
 control      how `rawgate reload` finds the gateway and speaks to it
 run          one process from start to end: signals, drain, exit status
 memory       gives freed memory back to the system
+shared_memory  memory that a process shares with those that it forks, and locks in it
 telling      messages for a person, which can neither fail nor delay what is served
 descriptors  how many connections the process can hold, and how many its configuration may ask for
 """

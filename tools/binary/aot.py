@@ -64,6 +64,7 @@ COMPILED = tuple(
             "net/timer",
             "net/upstream",
             "serve/clock",
+            "serve/shared_memory",
             "observe/access_log",
             "observe/line",
         ),
