@@ -386,8 +386,8 @@ class Locks(ABC):
     """Locks that all processes of a gateway share, numbered from 0: each guards a part of the memory that they share.
     `serve` makes them; `policy` and `relay` are handed them, and know no operating system.
 
-    Held for microseconds only, never across a turn of the loop, by one thread of a process. No holder takes a second
-    one of the same array, so no order is to be kept.
+    Held for microseconds only, never across a turn of the loop, by one thread of a process. A holder that takes a
+    second one takes one of a higher number, so that no two wait for each other.
     """
 
     __slots__ = ()

@@ -9,11 +9,12 @@
     jwt, jwks   bearer tokens, and the key sets that verify them
     api_keys    shared secrets in a header field
     limiter     a sliding window per route and client
+    shared_limiter  the same, counted by several processes together
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
     signing     tokens for tests of a gateway; nothing that serves imports it
 
-Only `gate` and `compile` import the other modules. Time and random octets are arguments. No other room imports
-`cryptography`.
+Only `gate` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time and random
+octets are arguments. No other room imports `cryptography`.
 """

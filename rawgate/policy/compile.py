@@ -6,12 +6,13 @@ appends a Problem for each fault.
 
 import re
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream, route_names
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
-from rawgate.message import Down, RouteOptions
+from rawgate.message import Down, Locks, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -22,6 +23,10 @@ from rawgate.policy.limiter import Limiter
 from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import Entry, compile_router
+from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 Report = Callable[[str, str], None]
 """`(subject, one line of text)`. The receiver may leave out lines when one subject has too many."""
@@ -31,17 +36,38 @@ def ignore(about: str, text: str) -> None:
     """A `Report` that drops its lines, for gates that only explain: there the decision itself shows the fault."""
 
 
+def _telling(capacity: int, report: Report, kind: str) -> Callable[[int], object]:
+    return lambda count: report(
+        f"limits.limiter_keys, {kind}",
+        f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
+        "and may be let through once more",
+    )
+
+
 def compile_limiters(capacity: int, report: Report) -> Limiters:
     """`capacity`: counters of each kind. `report` gets a line when live ones have to be forgotten."""
+    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
+    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses))
 
-    def telling(kind: str) -> Callable[[int], object]:
-        return lambda count: report(
-            f"limits.limiter_keys, {kind}",
-            f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
-            "and may be let through once more",
-        )
 
-    return Limiters(Limiter(capacity, telling("clients")), Limiter(capacity, telling("addresses")))
+def shared_limiters_need(capacity: int) -> tuple[int, int]:
+    """(octets of memory, locks) for `shared_limiters` of that capacity."""
+    return 2 * octets_needed(capacity), 2 * locks_needed(capacity)
+
+
+def shared_limiters(memory: "mmap | bytearray", locks: Locks, capacity: int, report: Report, seed: bytes) -> Limiters:
+    """Limiters that count together with those of other processes, made with the same arguments. All of them must load
+    the same rules sooner or later, but may do so one after the other.
+
+    memory, locks  as many as `shared_limiters_need` says; the memory is all 0 when the first process begins
+    report  gets a line when live counters have to be forgotten, in the process that forgets the first, the tenth …
+    seed    16 random octets
+    """
+    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
+    return Limiters(
+        SharedLimiter(memory, locks, capacity, seed, clients),
+        SharedLimiter(memory, locks, capacity, seed, addresses, octets_needed(capacity), locks_needed(capacity)),
+    )
 
 
 def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:

@@ -58,6 +58,7 @@ from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
+from rawgate.policy.shared_limiter import SharedLimiter
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
 """`(parsed fields, wall)` → the caller, or the reason of the refusal."""
@@ -138,11 +139,11 @@ class Limit:
 
 class Limiters:
     """The counters of all routes. Addresses have a capacity of their own: a client with very many of them, as IPv6 or a
-    botnet gives, cannot push out the counters of authenticated clients."""
+    botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters."""
 
     __slots__ = ("addresses", "credentials")
 
-    def __init__(self, credentials: Limiter, addresses: Limiter) -> None:
+    def __init__(self, credentials: Limiter | SharedLimiter, addresses: Limiter | SharedLimiter) -> None:
         self.credentials: Final = credentials
         self.addresses: Final = addresses
 

@@ -77,49 +77,41 @@ class Tally:
         self.admitted = admitted
 
 
-class Ring:
-    """The counters of all clients for one name and window.
+class Window:
+    """The sub-windows of one window, and what becomes of a tally in them. It holds no tallies.
 
-    tallies  by client, the longest idle first
+    seconds  the length of the window
     current  number of the current sub-window, which is `begin` <= now < `end`
+    newest   when the current sub-window will be released
     most     up to which the counters count
     """
 
     __slots__ = (
         "_base_less_one",
-        "_digit",
-        "_limiter",
         "_mask",
         "_releases",
         "_width",
         "begin",
         "current",
+        "digit",
         "end",
         "most",
-        "name",
-        "tallies",
-        "window",
+        "newest",
+        "seconds",
     )
 
-    def __init__(self, limiter: "Limiter", name: str, window: float) -> None:
-        self.name = name
-        self.window = window
-        self.tallies: OrderedDict[str, Tally] = OrderedDict()
-        self._limiter = limiter
-        self._width = window / SUBWINDOWS
-        self._digit = self._mask = self._base_less_one = self.most = 0
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._width = seconds / SUBWINDOWS
+        self.digit = self._mask = self._base_less_one = self.most = 0
         self.turn(0.0)
 
-    def make_room(self, maximum: int) -> None:
-        """Let counters count up to `maximum`."""
-        old, digit = self._digit, (maximum + 1).bit_length()
-        if digit > old:
-            self._digit = digit
-            self._mask = (1 << digit * COUNTERS) - 1
-            self._base_less_one = (1 << digit) - 1
-            self.most = (1 << digit) - 2
-            for tally in self.tallies.values():
-                tally.counts = _widened(tally.counts, old, digit)
+    def widen(self, digit: int) -> None:
+        """Give each counter so many bits."""
+        self.digit = digit
+        self._mask = (1 << digit * COUNTERS) - 1
+        self._base_less_one = (1 << digit) - 1
+        self.most = (1 << digit) - 2
 
     def turn(self, now: float) -> None:
         """Make the sub-window of `now` the current one."""
@@ -129,38 +121,88 @@ class Ring:
         self.end = self._start(current + 1)
         # Age of a sub-window → when it is released.
         self._releases = tuple(self._start(current - age + COUNTERS) for age in range(COUNTERS))
+        self.newest = self._releases[0]
 
     def _start(self, subwindow: int) -> float:
         """The first float that lies in that sub-window or after it."""
         moment = subwindow * self._width
         return moment if moment // self._width >= subwindow else nextafter(moment, inf)
 
-    def add(self, client: str, now: float) -> Tally:
-        """Counters for a new client."""
-        self._limiter.reserve(now)
-        tally = Tally(self.current, self._releases[0], now)
-        self.tallies[client] = tally
-        return tally
+    def released(self, subwindow: int) -> float:
+        """When that sub-window is released."""
+        return self._start(subwindow + COUNTERS)
 
     def advance(self, tally: Tally) -> None:
         """Move to the current sub-window and release those that now lie outside the window."""
         passed = self.current - tally.current
         # After years of silence the shift would build a huge integer, so it is left out.
-        counts = (tally.counts << passed * self._digit) & self._mask if passed < COUNTERS else 0
+        counts = (tally.counts << passed * self.digit) & self._mask if passed < COUNTERS else 0
         # If no counts are left, this request is admitted and becomes the oldest: `| 1` stands for it.
-        age = ((counts | 1).bit_length() - 1) // self._digit
+        age = ((counts | 1).bit_length() - 1) // self.digit
         tally.counts = counts
         tally.current = self.current
         tally.counted = counts % self._base_less_one
         tally.release = self._releases[age]
 
-    def release_below(self, maximum: int, tally: Tally) -> float:
+    def count(self, tally: Tally, maximum: int, now: float) -> tuple[bool, int, int]:
+        """Count a request at `now`, which lies in the current sub-window, or before that of the tally. Returns what
+        `Rule.hit` returns."""
+        free = maximum - tally.counted
+        release = tally.release
+        admitted = free > 0
+        if admitted:
+            free -= 1
+            tally.counted += 1
+            tally.counts += 1
+            tally.admitted = now
+        elif free < 0:  # counted under a rule that allowed more
+            free = 0
+            release = self._release_below(maximum, tally)
+        reset = ceil(release - now)
+        # Difference and sum are rounded. `reset` must be the least whole number whose sum is not before the release.
+        if now + reset < release:
+            reset += 1
+        elif now + (reset - 1) >= release and reset > 1:
+            reset -= 1
+        return admitted, free, reset
+
+    def _release_below(self, maximum: int, tally: Tally) -> float:
         """When a client that has more than `maximum` counted requests has fewer than that."""
         left, age = tally.counted, COUNTERS
         while left >= maximum:
             age -= 1
-            left -= tally.counts >> age * self._digit & self._base_less_one
-        return self._start(tally.current - age + COUNTERS)
+            left -= tally.counts >> age * self.digit & self._base_less_one
+        return self.released(tally.current - age)
+
+
+class Ring(Window):
+    """The counters of all clients for one name and window.
+
+    tallies  by client, the longest idle first
+    """
+
+    __slots__ = ("_limiter", "name", "tallies")
+
+    def __init__(self, limiter: "Limiter", name: str, seconds: float) -> None:
+        super().__init__(seconds)
+        self.name = name
+        self.tallies: OrderedDict[str, Tally] = OrderedDict()
+        self._limiter = limiter
+
+    def make_room(self, maximum: int) -> None:
+        """Let counters count up to `maximum`."""
+        old, digit = self.digit, (maximum + 1).bit_length()
+        if digit > old:
+            self.widen(digit)
+            for tally in self.tallies.values():
+                tally.counts = _widened(tally.counts, old, digit)
+
+    def add(self, client: str, now: float) -> Tally:
+        """Counters for a new client."""
+        self._limiter.reserve(now)
+        tally = Tally(self.current, self.newest, now)
+        self.tallies[client] = tally
+        return tally
 
     def idle_since(self) -> float:
         """When the client that is idle for longest was last admitted, in seconds; infinity without clients."""
@@ -206,7 +248,7 @@ class Rule:
 
     def __repr__(self) -> str:
         ring = self._ring
-        return f"<Rule {ring.name}: {self.maximum} in {ring.window:g} s, {len(self)} clients>"
+        return f"<Rule {ring.name}: {self.maximum} in {ring.seconds:g} s, {len(self)} clients>"
 
     def hit(self, client: str, now: float) -> tuple[bool, int, int]:
         """Count a request of `client` at `now` (seconds of a monotonic clock): (admitted, remaining, reset).
@@ -227,25 +269,10 @@ class Rule:
             tally = ring.add(client, now)
         elif tally.current < ring.current:
             ring.advance(tally)
-        free = self.maximum - tally.counted
-        release = tally.release
-        admitted = free > 0
-        if admitted:
-            free -= 1
-            tally.counted += 1
-            tally.counts += 1
-            tally.admitted = now
+        decision = ring.count(tally, self.maximum, now)
+        if decision[0]:
             ring.tallies.move_to_end(client)
-        elif free < 0:  # counted under a rule that allowed more
-            free = 0
-            release = ring.release_below(self.maximum, tally)
-        reset = ceil(release - now)
-        # Difference and sum are rounded. `reset` must be the least whole number whose sum is not before the release.
-        if now + reset < release:
-            reset += 1
-        elif now + (reset - 1) >= release and reset > 1:
-            reset -= 1
-        return admitted, free, reset
+        return decision
 
 
 class Limiter:

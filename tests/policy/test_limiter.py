@@ -13,6 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from harness.exact_log import is_longer, most_in_any_window
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter, Rule
 
 CLIENT = "sub:alice"
@@ -65,24 +66,6 @@ TRACES = [uniform, poisson, on_off, border_bursts]
 
 def admitted_moments(rule: Rule, moments: Sequence[float]) -> list[float]:
     return [now for now in moments if rule.hit(CLIENT, now)[0]]
-
-
-def is_longer(earlier: float, later: float, span: float) -> bool:
-    """Whether `later - earlier > span`, exactly: the float difference tells, unless rounding made it equal."""
-    difference = later - earlier
-    if difference != span:
-        return difference > span
-    return Fraction(later) - Fraction(earlier) > Fraction(span)
-
-
-def most_in_any_window(admitted: list[float], window: float) -> int:
-    """The most that lie in any closed interval of that length: one that holds the most can start at one of them."""
-    most = first = 0
-    for last, moment in enumerate(admitted):
-        while is_longer(admitted[first], moment, window):
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def ceil_product(factor: int, span: float) -> float:

@@ -34,6 +34,7 @@ COMPILED = tuple(
             "policy/paths",
             "policy/rewrite",
             "policy/router",
+            "policy/shared_limiter",
         ),
         *(
             "relay/deadlines",

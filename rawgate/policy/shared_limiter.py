@@ -1,0 +1,325 @@
+"""How often a client may call, counted by several processes together: the limiter over memory that they share.
+
+Its promise, its arithmetic and its answers are those of `limiter`; only where a tally lives is different. Memory and
+locks are handed in, made before the processes were forked. Each process has a `SharedLimiter` of its own over them.
+
+**The table.** It consists of buckets of 128 places; a place holds one key and its tally. A hash of the key selects the
+bucket, so a key needs one lock and has one home. An octet for each place, its *tag*, is 0 for a free place and 8 bits
+of the hash otherwise: one search in 128 octets finds the places worth a look.
+
+**Keys.** A key is the ring (window and name) and the client, as octets, and is compared whole. So two clients never
+share a tally, and processes that load the same rules agree on every ring without a word. A key over 110 octets is
+replaced by its SHA-256, which cannot be mistaken for a shorter key, since the length is compared first. That is whole
+enough: nobody knows two texts with the same SHA-256, and whoever found such a pair could as well forge the signatures
+by which clients are known.
+
+The hash is BLAKE2b of a secret seed and the key. Without a secret, a sender with many addresses could choose some that
+share a bucket, and make it forget him. Python's `hash` of text has a secret too, but each program that is started has
+its own. (BLAKE2b's own key takes a second block, and to name its arguments takes longer than the hash.)
+
+**A process may die at any instruction**, and leaves the state before its change or the one after it. Nothing has to be
+repaired, because each change becomes visible by the store of one octet:
+
+    count a request    a tally has two halves, of which one is valid: the new tally is written to the other half, then
+                       the octet that says which is valid
+    add a key          key and tally are written to a free place, then its tag
+    remove a key       its tag becomes 0
+
+A processor that stops a process has done all its stores up to one instruction and none after it, and the lock, which
+the kernel passes on, orders them for the next holder. A journal was rejected: twice as many stores, and a repair. A
+process that dies between hit and reply has counted a request that was not served. So the limit holds, and is not
+exceeded by one.
+
+**Full buckets.** Where a bucket is full, all its empty keys go (see `limiter`); if there are none, the one that is idle
+for longest, and is counted in `evicted`. That number is increased first: killed between the two, a process has counted
+one too many, never one too few. There are twice as many places as `capacity`, so a bucket of 128 is half full on
+average. Keys do not spread evenly, but with `capacity` live keys a bucket overflows anywhere with a probability of
+10**-9 at 100,000 keys, 10**-8 at a million (binomial tail times the number of buckets; smaller tables less). Up to 128
+keys the table is one bucket with that many places, and then what goes is what goes in one process.
+
+**Memory.** A place takes 320 octets, a table 640 for each key of `capacity`; but only what is touched takes memory, and
+places are taken from the front of their bucket: 330 to 400 octets for each key that is there.
+
+**Time.** `now` is the same clock in all processes. One may come with a `now` that is slightly older than the latest of
+that client: it counts as that one's.
+
+**Cost.** See `benchmarks/shared_limiter_cost.py` and `limiter.md`.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b, sha256
+from math import inf
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from rawgate.message import Locks
+from rawgate.policy.limiter import COUNTERS, Tally, Window
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+PLACES: Final = 128
+"""Of a bucket."""
+LOAD: Final = 64
+"""Live keys of a bucket, on average, when there are `capacity`."""
+LOCKS: Final = 1024
+"""At most; several buckets may share one. Even 64 processes seldom want the same one of so many."""
+
+DIGIT: Final = 32
+"""Bits of a counter, so a maximum is at most 4,294,967,294."""
+ROOM: Final = 110
+"""Octets of a key that is kept whole."""
+
+# A place: the length of the key, the key, which half is valid (0 or 1), two halves.
+_ENTRY: Final = 1 + ROOM
+_HALVES: Final = _ENTRY + 1
+_TALLY: Final = Struct("<ddqdI68s")
+"""A half: when the last request was admitted, when the tally becomes empty; the other fields of a `Tally`."""
+_HALF: Final = _TALLY.size
+_PLACE: Final = _HALVES + 2 * _HALF
+_TIMES: Final = Struct("<dd")
+_BUCKET: Final = PLACES + PLACES * _PLACE
+
+# Before the first bucket: `evicted`, in two halves as well.
+_NUMBER: Final = Struct("<Q")
+_WHICH: Final = 16
+_HEADER: Final = 64
+
+_LENGTHS: Final = tuple(bytes([length]) for length in range(ROOM + 1))
+_DIGEST: Final = b"\xff"
+"""In place of the length, before a SHA-256."""
+_RING: Final = Struct("<dI")
+_HASH: Final = Struct("<IB")
+
+
+def _buckets(capacity: int) -> int:
+    return 1 if capacity <= PLACES else -(-capacity // LOAD)
+
+
+def octets_needed(capacity: int) -> int:
+    """Octets of memory for a limiter with that many keys."""
+    return _HEADER + _buckets(capacity) * _BUCKET
+
+
+def locks_needed(capacity: int) -> int:
+    """Locks for a limiter with that many keys: for the buckets, and one for `evicted`."""
+    return min(_buckets(capacity), LOCKS) + 1
+
+
+class SharedRule:
+    """At most `maximum` requests of a client in any window. Made by `SharedLimiter.rule`."""
+
+    __slots__ = ("_limiter", "_ring", "_window", "maximum", "name")
+
+    def __init__(self, limiter: "SharedLimiter", name: str, maximum: int, window: Window) -> None:
+        self.name = name
+        self.maximum = maximum
+        self._limiter = limiter
+        self._window = window
+        octets = name.encode("utf-8", "surrogatepass")
+        self._ring = _RING.pack(window.seconds, len(octets)) + octets
+
+    def __repr__(self) -> str:
+        return f"<SharedRule {self.name}: {self.maximum} in {self._window.seconds:g} s>"
+
+    def hit(self, client: str, now: float) -> tuple[bool, int, int]:
+        """As `limiter.Rule.hit`; here `now` is older than an earlier one of that client also where processes differ."""
+        key = self._ring + client.encode("utf-8", "surrogatepass")
+        return self._limiter.count(self._window, self.maximum, key, now)
+
+
+class SharedLimiter:
+    """The keys of all rings of all processes, at least `capacity` (≥ 1), and at most twice as many.
+
+    memory  all 0 when the first process begins; from `first_octet` on, `octets_needed(capacity)` of it belong to this
+            limiter
+    locks   from `first_lock` on, `locks_needed(capacity)` of them
+    seed    16 random octets, the same in all processes
+    tell    is called with `evicted` at 1, 10, 100 and so on, by the process that has come to that number
+    """
+
+    __slots__ = (
+        "_buckets",
+        "_count_lock",
+        "_evicted",
+        "_first_bucket",
+        "_first_lock",
+        "_locks",
+        "_memory",
+        "_places",
+        "_seed",
+        "_stripes",
+        "_tell",
+        "_to_tell",
+        "_windows",
+        "capacity",
+    )
+
+    def __init__(
+        self,
+        memory: "mmap | bytearray",
+        locks: Locks,
+        capacity: int,
+        seed: bytes,
+        tell: Callable[[int], object] = bool,
+        first_octet: int = 0,
+        first_lock: int = 0,
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"a limiter needs room for at least one key, not {capacity}")
+        self.capacity = capacity
+        self._memory = memory
+        self._locks = locks
+        self._seed = seed
+        self._tell = tell
+        self._to_tell = 0
+        self._buckets = _buckets(capacity)
+        self._places = min(capacity, PLACES)
+        self._evicted = first_octet
+        self._first_bucket = first_octet + _HEADER
+        self._first_lock = first_lock
+        self._stripes = locks_needed(capacity) - 1
+        self._count_lock = first_lock + self._stripes
+        self._windows: dict[float, Window] = {}
+
+    def __len__(self) -> int:
+        """How many keys there are, empty ones included. It looks at every bucket, a microsecond for ten of them."""
+        starts = range(self._first_bucket, self._first_bucket + self._buckets * _BUCKET, _BUCKET)
+        return sum(self._places - self._memory[at : at + self._places].count(0) for at in starts)
+
+    def __repr__(self) -> str:
+        return f"<SharedLimiter {len(self)} of {self.capacity} keys, {self.evicted} evicted>"
+
+    @property
+    def evicted(self) -> int:
+        """How many keys were removed although they had counted requests, by all processes. While it is 0, every rule
+        keeps its promise."""
+        self._locks.acquire(self._count_lock)
+        try:
+            return self._read_evicted()
+        finally:
+            self._locks.release(self._count_lock)
+
+    def rule(self, name: str, maximum: int, window: float) -> SharedRule:
+        """A rule over the ring of that name and window. `maximum` ≥ 1; `window` in seconds, > 0; ValueError for
+        others. It touches no shared memory."""
+        if not 1 <= maximum < (1 << DIGIT) - 1 or not 0 < window < inf:
+            raise ValueError(
+                f"a rule needs a maximum from 1 to {(1 << DIGIT) - 2} and a window over 0 s, not {maximum} and {window}"
+            )
+        shared = self._windows.get(window)
+        if shared is None:
+            shared = Window(window)
+            shared.widen(DIGIT)
+            self._windows[window] = shared
+        return SharedRule(self, name, maximum, shared)
+
+    def count(self, window: Window, maximum: int, key: bytes, now: float) -> tuple[bool, int, int]:
+        """Count a request of that key at `now`: (admitted, remaining, reset)."""
+        if not window.begin <= now < window.end:
+            window.turn(now)
+        size = len(key)
+        entry = _LENGTHS[size] + key if size <= ROOM else _DIGEST + sha256(key).digest()
+        number: int
+        tag: int
+        number, tag = _HASH.unpack_from(blake2b(self._seed + entry).digest())
+        bucket = number % self._buckets
+        at = self._first_bucket + bucket * _BUCKET
+        stripe = self._first_lock + bucket % self._stripes
+        self._locks.acquire(stripe)  # where the last holder died, nothing is to be repaired
+        try:
+            decision = self._count(window, maximum, entry, now, at, tag or 1)
+        finally:
+            self._locks.release(stripe)
+        if self._to_tell:
+            number, self._to_tell = self._to_tell, 0
+            self._tell(number)
+        return decision
+
+    def _count(
+        self, window: Window, maximum: int, entry: bytes, now: float, at: int, tag: int
+    ) -> tuple[bool, int, int]:
+        """The same in the bucket that starts at `at`, whose lock is held."""
+        memory = self._memory
+        tags = memory[at : at + PLACES]
+        place = tags.find(tag)
+        while place >= 0:
+            here = at + PLACES + place * _PLACE
+            if memory[here : here + len(entry)] == entry:
+                return self._count_known(window, maximum, now, here + _HALVES)
+            place = tags.find(tag, place + 1)
+
+        place = tags.find(0, 0, self._places)
+        if place < 0:
+            place = self._make_room(at, now)
+        tally = Tally(window.current, window.newest, now)
+        decision = window.count(tally, maximum, now)
+        here = at + PLACES + place * _PLACE
+        memory[here : here + _HALVES + _HALF] = entry.ljust(_HALVES, b"\0") + _packed(tally, window.newest)
+        memory[at + place] = tag
+        return decision
+
+    def _count_known(self, window: Window, maximum: int, now: float, halves: int) -> tuple[bool, int, int]:
+        """The same for the tally in one of these halves."""
+        memory = self._memory
+        valid: int = memory[halves - 1]
+        admitted, empty, current, release, counted, counts = _TALLY.unpack_from(memory, halves + valid * _HALF)
+        tally = Tally(current, release, admitted)
+        tally.counted = counted
+        tally.counts = int.from_bytes(counts, "little")
+        has_passed = tally.current < window.current
+        if has_passed:
+            window.advance(tally)
+        decision = window.count(tally, maximum, now)
+        if decision[0]:
+            empty = window.newest if tally.current == window.current else window.released(tally.current)
+        elif not has_passed:
+            return decision
+        other = 1 - valid
+        at = halves + other * _HALF
+        memory[at : at + _HALF] = _packed(tally, empty)
+        memory[halves - 1] = other
+        return decision
+
+    def _make_room(self, at: int, now: float) -> int:
+        """Remove what can go from a full bucket. Returns a place that is free."""
+        memory = self._memory
+        free = idlest = -1
+        since = inf
+        for place in range(self._places):
+            halves = at + PLACES + place * _PLACE + _HALVES
+            valid: int = memory[halves - 1]
+            admitted, empty = _TIMES.unpack_from(memory, halves + valid * _HALF)
+            if empty <= now:
+                memory[at + place] = 0
+                free = place
+            elif admitted < since:
+                since = admitted
+                idlest = place
+        if free < 0:
+            self._count_evicted()
+            memory[at + idlest] = 0
+            free = idlest
+        return free
+
+    def _count_evicted(self) -> None:
+        self._locks.acquire(self._count_lock)
+        try:
+            number = self._read_evicted() + 1
+            memory, at = self._memory, self._evicted
+            other = 1 - memory[at + _WHICH]
+            memory[at + other * 8 : at + other * 8 + 8] = _NUMBER.pack(number)
+            memory[at + _WHICH] = other
+        finally:
+            self._locks.release(self._count_lock)
+        if number == 10 ** (len(str(number)) - 1):
+            self._to_tell = number  # once the bucket is free again
+
+    def _read_evicted(self) -> int:
+        number: int = _NUMBER.unpack_from(self._memory, self._evicted + self._memory[self._evicted + _WHICH] * 8)[0]
+        return number
+
+
+def _packed(tally: Tally, empty: float) -> bytes:
+    counts = tally.counts.to_bytes(COUNTERS * DIGIT // 8, "little")
+    return _TALLY.pack(tally.admitted, empty, tally.current, tally.release, tally.counted, counts)
