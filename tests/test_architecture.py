@@ -63,9 +63,10 @@ SERVE = {
         *("alone", "changes", "channel", "control", "listening"),
         *("load", "memory", "reload", "telling", "worker"),
     },
+    "sharing": {"listening", "shared_memory"},
     "run": {
         *("alone", "clock", "control", "descriptors", "listening"),
-        *("reload", "service", "supervisor", "telling", "worker"),
+        *("reload", "service", "sharing", "supervisor", "telling", "worker"),
     },
 }
 

@@ -7,9 +7,13 @@ service      pools, client connections: `serving`, used by `run` and by the demo
 reload       a new configuration for a process that serves, without a lost request
 changes      what differs between two configurations, by the names that users know
 control      how `rawgate reload` finds the gateway and speaks to it
-run          one process from start to end: signals, drain, exit status
+run          from start to end: one process alone, or several
+alone        one process that serves by itself: signals, commands, exit status
+supervisor   the parent of several processes that serve; `worker` is one of them, `channel` what they say to each other,
+             `sharing` the memory in which they count together
 memory       gives freed memory back to the system
-shared_memory  memory that a process shares with those that it forks, and locks in it
+shared_memory
+             memory that a process shares with those that it forks, and locks in it
 telling      messages for a person, which can neither fail nor delay what is served
 descriptors  how many connections the process can hold, and how many its configuration may ask for
 """

@@ -6,8 +6,9 @@ from msgspec import Struct, structs
 
 from rawgate.config.model import Config, Secret, listen_name, route_names
 
-RESTART = ("limits.limiter_keys",)
-"""Keys of the gateway that only a restart changes: the limiter's tables are made once, with the counts in them."""
+RESTART = ("limits.limiter_keys", "workers")
+"""Keys of the gateway that only a restart changes: the tables with the counts are made once, for so many keys and
+workers."""
 
 
 class Changes(Struct, frozen=True):
@@ -64,7 +65,7 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
     for listen in sorted(gateway.listen, key=listen_name):
         yield f"listen {listen_name(listen)}", listen.mode
     for key in gateway.__struct_fields__:
-        if key not in ("listen", "limits"):
+        if key not in ("listen", "limits", *RESTART):
             yield f"gateway.{key}", getattr(gateway, key)
     for key in gateway.limits.__struct_fields__:
         if f"limits.{key}" not in RESTART:

@@ -63,9 +63,13 @@ class Source(Struct, frozen=True):
     date: Callable[[], bytes]
     report: Report
 
-    def load(self) -> Loaded:
-        """For the start. Raises ConfigError."""
-        return compile_draft(load(self.path, self.environ), new_id=self.new_id, date=self.date, report=self.report)
+    def load(self) -> Draft:
+        """Read it, for the start."""
+        return load(self.path, self.environ)
+
+    def compile(self, draft: Draft, limiters: Limiters | None = None) -> Loaded:
+        """Raises ConfigError. limiters: see `load.compile_draft`."""
+        return compile_draft(draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters)
 
     def prepare(self, files: Files, limiters: Limiters) -> Loaded:
         """For a reload: everything that takes time. limiters: those that go on. Raises ConfigError."""
@@ -75,7 +79,7 @@ class Source(Struct, frozen=True):
         failed = self.check(draft, trial)
         if failed:
             raise ConfigError(failed)
-        return compile_draft(draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters)
+        return self.compile(draft, limiters)
 
     def late(self) -> str:
         """What to tell when `prepare` took too long."""

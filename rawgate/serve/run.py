@@ -21,6 +21,7 @@ from pathlib import Path
 from time import monotonic
 
 from rawgate.config import processors
+from rawgate.config.model import MOST_WORKERS, Config
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve import descriptors
 from rawgate.serve.alone import STOPPING, serve_alone
@@ -29,6 +30,7 @@ from rawgate.serve.control import Control
 from rawgate.serve.listening import Addresses, handed_over
 from rawgate.serve.reload import Check, Source
 from rawgate.serve.service import run_on_uvloop
+from rawgate.serve.sharing import Shared
 from rawgate.serve.supervisor import Supervisor
 from rawgate.serve.telling import Throttled, say, unfailing
 from rawgate.serve.worker import LOG_CLOSE_TIMEOUT
@@ -44,20 +46,21 @@ def run(path: Path, environ: Mapping[str, str], check: Check) -> int:
 
 def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> int:
     source = Source(path, environ, check, RequestIds(), HttpDate(), Throttled(say, monotonic))
-    loaded = source.load()
+    draft = source.load()
+    workers = 1 if draft.config is None else _workers(draft.config)
+    shared = None if draft.config is None or workers == 1 else Shared(draft.config.gateway.limits, source.report)
+    loaded = source.compile(draft, None if shared is None else shared.limiters)
     for warning in loaded.warnings:
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
     if shortage:
         say(shortage)
-    wanted = loaded.config.gateway.workers
-    workers = processors.available() if wanted == "auto" else wanted
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(contextlib.closing(Addresses(workers, handed=handed_over(environ))))
         addresses.add(loaded.config.gateway.listen)
         control = stack.enter_context(contextlib.closing(Control(path)))
         announce = partial(_announce, path, addresses, control)
-        if workers > 1:
+        if shared is not None:
             return Supervisor(source, loaded, addresses, control, workers, stdout).run(announce)
         log = AccessLog(stdout, report=say)
         log.start()
@@ -68,6 +71,12 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
             for number in STOPPING:
                 signal.signal(number, signal.SIG_IGN)
             log.close(LOG_CLOSE_TIMEOUT)
+
+
+def _workers(config: Config) -> int:
+    """How many processes serve."""
+    wanted = config.gateway.workers
+    return min(MOST_WORKERS, processors.available()) if wanted == "auto" else wanted
 
 
 def _announce(path: Path, addresses: Addresses, control: Control) -> None:

@@ -1,0 +1,27 @@
+"""What the workers of one gateway share: memory that is made before the first of them is forked."""
+
+import os
+
+from rawgate.config.model import Limits
+from rawgate.policy.compile import Report, shared_limiters, shared_limiters_need
+from rawgate.serve.listening import StartError
+from rawgate.serve.shared_memory import Mutexes, shared_memory
+
+SEED = 16
+"""Random octets by which the limiter chooses its buckets."""
+
+
+class Shared:
+    """Counters that hold for all workers together. Raises StartError where the system gives no such memory.
+
+    limiters  for the gates of all workers
+    """
+
+    def __init__(self, limits: Limits, report: Report) -> None:
+        capacity = limits.limiter_keys
+        octets, locks = shared_limiters_need(capacity)
+        try:
+            memory, mutexes = shared_memory(octets, "rawgate-limits"), Mutexes(locks, "rawgate-limit-locks")
+        except OSError as error:
+            raise StartError(f"several workers cannot share their limits here: {error.strerror}") from error
+        self.limiters = shared_limiters(memory, mutexes, capacity, report, os.urandom(SEED))
