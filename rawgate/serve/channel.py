@@ -1,7 +1,8 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
-    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Drain, Cut
-    worker → supervisor    Ready, Pong, Prepared, Switched
+    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Release,
+                           Drain, Cut
+    worker → supervisor    Ready, Pong, Prepared, Switched, Released
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
 unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
@@ -91,6 +92,15 @@ class WindDown(Message, frozen=True):
     """The gateway stops soon: each response is the last one on its connection."""
 
 
+class Release(Message, frozen=True):
+    """Close the listening sockets that are not for you. The answer is a Released. Once all have done so, a socket is
+    gone when the one that accepts on it closes it: nothing comes into its queue after that queue was emptied."""
+
+
+class Released(Message, frozen=True):
+    """They are closed."""
+
+
 class Drain(Message, frozen=True):
     """Take what waits in the kernel's queue, accept no more, and end when all is served."""
 
@@ -99,7 +109,9 @@ class Cut(Message, frozen=True):
     """End now."""
 
 
-Said = Ping | Pong | Ready | Accept | Prepare | Prepared | Opened | Switch | Switched | Abandon | WindDown | Drain | Cut
+ToWorker = Ping | Accept | Prepare | Opened | Switch | Abandon | WindDown | Release | Drain | Cut
+ToSupervisor = Ready | Pong | Prepared | Switched | Released
+Said = ToWorker | ToSupervisor
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Said).decode

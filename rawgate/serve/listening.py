@@ -127,6 +127,11 @@ class Addresses:
             raise
         return opened
 
+    def close_others(self, workers: Collection[int]) -> None:
+        """Close the sockets that are for other workers."""
+        for address in self.open.values():
+            address.close_others(workers)
+
     def take(self, wanted: Sequence[Listen], opened: Mapping[str, Sequence[socket.socket]]) -> None:
         """The same for a worker: all sockets are open already, and those that it has not got are handed to it."""
         for name, listen in _named(wanted).items():

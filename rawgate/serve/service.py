@@ -7,7 +7,7 @@ told, so both of these are parameters.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from typing import Any
 
 import uvloop
@@ -108,18 +108,18 @@ class Service:
                 self._accepting[sock] = server
 
     async def accept_rest(self) -> None:
-        """Accept what the kernel has accepted already, and no more: those clients take their connections for open, and
-        a close of the listening socket would reset them. The caller closes the sockets at once afterwards."""
+        """Accept what the kernel has accepted already, and close the listening sockets: those clients take their
+        connections for open, and the close alone would reset them."""
         sockets = list(self._accepting)
         await self.accept_on(())
+        # The loop closes its copies in its next turn. A socket that has a copy goes on to fill its queue.
+        await asyncio.sleep(0)
+        connections: list[socket.socket] = []
         for sock in sockets:
-            for _ in range(BACKLOG):
-                try:
-                    connection, _ = sock.accept()
-                except OSError:
-                    break
-                connection.setblocking(False)
-                await self._loop.connect_accepted_socket(protocol_factory(self.connections), connection)
+            connections += _queue_of(sock)
+            sock.close()
+        for connection in connections:
+            await self._loop.connect_accepted_socket(protocol_factory(self.connections), connection)
 
     def watch_names(self) -> None:
         """Look up the names of all targets, and again while they are served."""
@@ -218,6 +218,18 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+def _queue_of(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait to be accepted."""
+    listening.setblocking(False)
+    for _ in range(BACKLOG):
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:

@@ -46,6 +46,8 @@ from rawgate.serve.channel import (
     Prepare,
     Prepared,
     Ready,
+    Release,
+    Released,
     Said,
     Switch,
     Switched,
@@ -77,6 +79,10 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0
 cannot live must not take the processors from the others."""
 
 
+RELEASE_TIMEOUT = 1.0
+"""Seconds that workers have, when the gateway drains, to close the sockets that are not for them."""
+
+
 class _CutShortError(BaseException):
     """A configuration was not read to its end: a sentence that says why. No `except Exception` on the way holds it
     up, in the configuration's own code either."""
@@ -87,6 +93,7 @@ class _Seat:
 
     pid         of its process; 0: there is none
     serves      it has said that it does
+    holds_others  it has listening sockets that are for other workers
     silent      seconds for which it has not answered
     kill_at     when a worker that was told to write its stack traces is killed
     died_young  how often in a row a worker has died young here
@@ -98,6 +105,7 @@ class _Seat:
         self.pid = 0
         self.channel: Channel | None = None
         self.serves = False
+        self.holds_others = True
         self.began = 0.0
         self.silent = 0.0
         self.kill_at = inf
@@ -153,6 +161,7 @@ class Supervisor:
         self._told_ready = False
         self._is_covered = False  # some workers accept for others
         self._stopping = False
+        self._release_at = inf
         self._drain_at = inf
         self._kill_at = inf
         self._status = 0
@@ -220,7 +229,7 @@ class Supervisor:
 
     def _patience(self) -> float:
         """Milliseconds until something is due."""
-        due = [self._beat_at, self._drain_at, self._kill_at, *self._callers.values()]
+        due = [self._beat_at, self._release_at, self._drain_at, self._kill_at, *self._callers.values()]
         due += [moment for seat in self._seats for moment in (seat.start_at, seat.kill_at)]
         if self._reload is not None:
             due.append(self._reload.due)
@@ -241,6 +250,8 @@ class Supervisor:
             self._forget(caller)
         if self._reload is not None and now >= self._reload.due:
             self._stop_waiting(self._reload)
+        if now >= self._release_at:
+            self._release()
         if now >= self._drain_at:
             self._drain()
         if now >= self._kill_at:
@@ -259,7 +270,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         seat.pid, seat.channel = pid, Channel(ours)
-        seat.began, seat.silent, seat.serves, seat.kill_at = monotonic(), 0.0, False, inf
+        seat.began, seat.silent, seat.serves, seat.holds_others, seat.kill_at = monotonic(), 0.0, False, True, inf
         self._watch(ours.fileno(), lambda: self._hear(seat))
         reload = self._reload
         if reload is not None and not reload.switches:
@@ -300,8 +311,9 @@ class Supervisor:
             self._no_answer(self._reload, seat)
         if self._stopping:
             self._status = self._status or abs(status)
-            if self._drain_at != inf:
+            if self._release_at != inf:
                 self._cover()
+            self._drain_if_released()
             return
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if not self._told_ready:
@@ -376,6 +388,9 @@ class Supervisor:
                         self._no_answer(self._reload, seat)
                 case Switched(number) if self._reload is not None and number == self._reload.number:
                     self._no_answer(self._reload, seat)
+                case Released():
+                    seat.holds_others = False
+                    self._drain_if_released()
                 case Pong() | _:
                     pass
         if channel.ended:
@@ -540,22 +555,32 @@ class Supervisor:
         """A signal to stop: the first winds down, the second cuts."""
         if self._stopping:
             self._status = 1
-            self._drain_at = inf
+            self._release_at = self._drain_at = inf
             self._addresses.close()
             self._to_all(Cut())
             return
         self._stopping = True
         pre_stop = self._loaded.config.gateway.timeouts.pre_stop
         self._to_all(WindDown())
-        self._drain_at = monotonic() + pre_stop
+        self._release_at = monotonic() + pre_stop
         if pre_stop:
             say(f"stopping in {pre_stop:g} s")
+
+    def _release(self) -> None:
+        """The time to drain has come. A worker that does not answer does not hold it up for long."""
+        self._release_at = inf
+        self._cover()
+        self._drain_at = monotonic() + RELEASE_TIMEOUT
+        self._to_all(Release())
+        self._drain_if_released()
+
+    def _drain_if_released(self) -> None:
+        if self._drain_at != inf and not any(seat.pid and seat.holds_others for seat in self._seats):
+            self._drain()
 
     def _drain(self) -> None:
         self._drain_at = inf
         self._kill_at = monotonic() + self._loaded.config.gateway.timeouts.drain + LOG_CLOSE_TIMEOUT + TRACE_TIMEOUT
-        self._cover()
-        # No other process must hold a socket whose queue a worker has emptied and closes.
         self._addresses.close()
         self._to_all(Drain())
 

@@ -25,6 +25,8 @@ from rawgate.serve.channel import (
     Prepare,
     Prepared,
     Ready,
+    Release,
+    Released,
     Said,
     Switch,
     Switched,
@@ -150,6 +152,9 @@ class Worker:
                 await self._switch(number, service)
             case Abandon():
                 self._forget()
+            case Release():
+                self._addresses.close_others(self._accepts)
+                self._say(Released())
 
     async def _prepare(self, number: int, files: Files, service: Service) -> None:
         limiters = service.loaded.gate.limiters

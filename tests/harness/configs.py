@@ -10,7 +10,21 @@ Tests of `config` and `cli`, which are about the text itself, have whole texts o
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_workers = ContextVar("workers", default=1)
+
+
+@contextmanager
+def served_by(workers: int) -> Iterator[None]:
+    """While the block lasts, gateways have so many workers, unless their lines say it."""
+    token = _workers.set(workers)
+    try:
+        yield
+    finally:
+        _workers.reset(token)
 
 
 def one_route(
@@ -25,7 +39,8 @@ def one_route(
 
 def gateway(*lines: str, listen: str | Sequence[str] = "127.0.0.1:0") -> str:
     """`listen`: one address or several."""
-    return _table("[gateway]", f"listen = {_strings(listen)}", *lines)
+    workers = [f"workers = {_workers.get()}"] if _workers.get() > 1 else []
+    return _table("[gateway]", f"listen = {_strings(listen)}", *workers, *lines)
 
 
 def upstream(name: str, targets: str | Sequence[str], *lines: str) -> str:

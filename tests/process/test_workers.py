@@ -1,0 +1,318 @@
+"""Several workers under a supervisor: one gateway to its clients, whoever of them dies, hangs, or is replaced."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Self
+
+import pytest
+
+from harness import configs
+from harness.gateway import PATIENCE, Gateway, running
+from harness.upstream import OK, Connection, Upstream, replying
+from harness.wire_reader import Message, Stream, read_response
+
+pytestmark = pytest.mark.process
+
+GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
+PING = b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
+"""Answered by the gateway itself."""
+
+
+def children(pid: int) -> set[int]:
+    """The processes that this one has started, and that have not ended."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == pid and state != "Z":
+            found.add(int(stat.parent.name))
+    return found
+
+
+@contextmanager
+def served(folder: Path, text: str, workers: int = 2) -> Iterator[Gateway]:
+    """The text is that of `configs`."""
+    text = text.replace("[gateway]\n", f"[gateway]\nworkers = {workers}\n")
+    with running(folder, text) as gateway:
+        yield gateway
+
+
+def ask(sock: socket.socket, octets: bytes = GET) -> Message | None:
+    sock.sendall(octets)
+    return read_response(Stream.of(sock))
+
+
+def connected(gateway: Gateway, count: int, stack: ExitStack) -> list[socket.socket]:
+    return [stack.enter_context(gateway.connect()) for _ in range(count)]
+
+
+def open_sockets(pid: int) -> int:
+    return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+
+
+class Load:
+    """Clients that ask one request after the other until told to stop, on connections that stay open. A client whose
+    connection is lost connects again.
+
+    answered  requests with status 200
+    lost      requests whose connection ended before the response; `refused`: connections that were not let in
+    """
+
+    def __init__(self, gateway: Gateway, clients: int = 4) -> None:
+        self.answered = self.lost = self.refused = 0
+        self._gateway = gateway
+        self._clients = clients
+        self._stop = Event()
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(self._clients)
+        self._runs = [self._pool.submit(self._run) for _ in range(self._clients)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        counts = [run.result(PATIENCE) for run in self._runs]
+        self._pool.shutdown()
+        self.answered, self.lost, self.refused = (sum(column) for column in zip(*counts, strict=True))
+
+    def _run(self) -> tuple[int, int, int]:
+        answered = lost = refused = 0
+        while not self._stop.is_set():
+            try:
+                sock = self._gateway.connect()
+            except OSError:
+                refused += 1
+                continue
+            with sock:
+                while not self._stop.is_set():
+                    try:
+                        message = ask(sock)
+                    except OSError:
+                        message = None
+                    if message is None or message.status != 200:
+                        lost += 1
+                        break
+                    answered += 1
+                    if message.value(b"connection") == b"close":
+                        break
+        return answered, lost, refused
+
+
+def killed(gateway: Gateway, pid: int) -> int:
+    """Kill this worker, and wait until its successor serves. Returns the successor's process id."""
+    before = children(gateway.pid)
+    os.kill(pid, signal.SIGKILL)
+    gateway.wait_said(f"(pid {pid}) was killed by SIGKILL")
+    new: set[int] = set()
+    for _ in range(10_000):
+        new = children(gateway.pid) - before
+        if new:
+            break
+    (successor,) = new
+    return successor
+
+
+# ── one gateway ──
+
+
+def test_all_workers_serve_and_write_one_log(tmp_path: Path) -> None:
+    with Upstream(replying(OK)) as upstream, served(tmp_path, configs.one_route(upstream.target), 3) as gateway:
+        workers = children(gateway.pid)
+        assert len(workers) == 3
+        with ExitStack() as stack:
+            idle = {pid: open_sockets(pid) for pid in workers}
+            for sock in connected(gateway, 60, stack):
+                assert ask(sock, PING) is not None
+            busy = {pid for pid in workers if open_sockets(pid) > idle[pid]}
+            assert busy == workers
+        assert len(gateway.wait_lines(60, reason="ok")) == 60
+        assert len({line["requestId"] for line in gateway.log}) == 60
+    assert "3 workers" in gateway.wait_said("ready")
+    assert gateway.said[-1] == "rawgate: stopped"
+    assert children(gateway.pid) == set()
+
+
+def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
+    with served(tmp_path, configs.one_route("http://127.0.0.1:9", listen="unix:gateway.sock")) as gateway:
+        for _ in range(10):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(PATIENCE)
+                sock.connect(str(tmp_path / "gateway.sock"))
+                assert ask(sock, PING) is not None
+        first = children(gateway.pid)
+        killed(gateway, min(first))
+        assert (tmp_path / "gateway.sock").is_socket(), "a worker that ends takes the file with it"
+    assert not (tmp_path / "gateway.sock").exists()
+
+
+def test_as_many_workers_as_there_are_processors(tmp_path: Path) -> None:
+    text = configs.one_route("http://127.0.0.1:9").replace("[gateway]\n", '[gateway]\nworkers = "auto"\n')
+    processors = len(os.sched_getaffinity(0))
+    with running(tmp_path, text) as gateway:
+        ready = gateway.wait_said("ready")
+        found = re.search(r"(\d+) workers", ready)
+        assert (int(found[1]) if found else 1) <= processors
+
+
+def test_a_limit_is_one_limit(tmp_path: Path) -> None:
+    text = configs.one_route("http://127.0.0.1:9") + 'rate_limit = { max = 50, window = "1h" }\n'
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = text.replace("http://127.0.0.1:9", upstream.target)
+        gateway = stack.enter_context(served(tmp_path, text, 4))
+        statuses = [message.status for sock in connected(gateway, 100, stack) if (message := ask(sock))]
+        assert (statuses.count(200), statuses.count(429)) == (50, 50)
+        for pid in children(gateway.pid):
+            killed(gateway, pid)
+        statuses = [message.status for sock in connected(gateway, 10, stack) if (message := ask(sock))]
+        assert statuses == [429] * 10
+
+
+# ── who dies, and who hangs ──
+
+
+def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
+    kills, clients = 3, 4
+    with Upstream(replying(OK)) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
+        with Load(gateway, clients) as load:
+            gateway.wait_lines(50, reason="ok")
+            worker = min(children(gateway.pid))
+            for _ in range(kills):
+                worker = killed(gateway, worker)
+            gateway.wait_lines(len(gateway.log) + 50, reason="ok")
+        assert load.refused == 0, "its socket stays open, and its queue with it"
+        assert load.lost <= kills * clients
+        assert load.answered > 100
+    assert {line["reason"] for line in gateway.log} <= {"ok", "client_gone"}
+
+
+def test_siblings_accept_for_a_number_without_a_worker(tmp_path: Path) -> None:
+    """A worker that has died young several times is not replaced at once; meanwhile nobody waits."""
+    with served(tmp_path, configs.one_route("http://127.0.0.1:9")) as gateway:
+        sibling = max(children(gateway.pid))
+        for _ in range(4):
+            (worker,) = children(gateway.pid) - {sibling}
+            killed(gateway, worker)
+        (worker,) = children(gateway.pid) - {sibling}
+        os.kill(worker, signal.SIGKILL)
+        assert "in 0.8 s" in gateway.wait_said(f"(pid {worker}) was killed")
+        with ExitStack() as stack:
+            # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
+            for sock in connected(gateway, 30, stack):
+                assert ask(sock, PING) is not None
+            assert children(gateway.pid) == {sibling}
+
+
+STUCK = """
+from rawgate.config.model import Config, Gateway, Route, Target, Upstream
+
+def forever(path):
+    while True:
+        pass
+
+config = Config(
+    gateway=Gateway(listen=["127.0.0.1:0"], workers=2),
+    upstreams={"one": Upstream(targets=["http://127.0.0.1:9"])},
+    routes=[Route(prefix="/", upstream="one", auth="none", rewrite=forever)],
+)
+"""
+
+
+def test_a_stuck_worker_is_replaced_and_leaves_its_stack_traces(tmp_path: Path) -> None:
+    with running(tmp_path, STUCK, name="gateway.py") as gateway, gateway.connect() as sock:
+        sock.sendall(GET)
+        gateway.wait_said("has not answered for")
+        gateway.wait_said("in forever")
+        gateway.wait_said("was killed by SIGABRT: it is replaced at once")
+        with gateway.connect() as other:
+            assert ask(other, PING) is not None
+
+
+def test_without_a_supervisor_the_workers_stop(tmp_path: Path) -> None:
+    gate = Event()
+
+    def script(connection: Connection) -> None:
+        while connection.request() is not None:
+            assert gate.wait(PATIENCE)
+            connection.send(OK)
+
+    with Upstream(script) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
+        with gateway.connect() as sock:
+            sock.sendall(GET)
+            upstream.wait_requests(1)
+            gateway.process.kill()
+            gateway.wait_said("the supervisor is gone: stopping")
+            gate.set()
+            message = read_response(Stream.of(sock))
+            assert message is not None
+            assert message.status == 200, "what has begun is served"
+        gateway.wait_end(-signal.SIGKILL)
+    assert [line["reason"] for line in gateway.log] == ["ok"]
+
+
+# ── stop ──
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_loses_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """The signal goes to every process, as a terminal and systemd send it. In the time before draining each client that
+    is active is told that its connection closes."""
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = configs.one_route(upstream.target, gateway_has=['timeouts = { pre_stop = "500ms" }'])
+        gateway = stack.enter_context(served(tmp_path, text, 3))
+        with Load(gateway) as load:
+            gateway.wait_lines(50, reason="ok")
+            for pid in (*children(gateway.pid), gateway.pid):
+                os.kill(pid, number)
+            gateway.wait_end(0)
+        assert load.lost == 0
+        assert load.answered == len(gateway.lines(reason="ok")), "each is in the log"
+
+
+def test_a_second_signal_cuts_what_is_left(tmp_path: Path) -> None:
+    def silent(connection: Connection) -> None:
+        connection.request()
+        connection.wait_end()
+
+    with Upstream(silent) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
+        with gateway.connect() as sock:
+            sock.sendall(GET)
+            upstream.wait_requests(1)
+            gateway.signal()
+            gateway.wait_said("draining")
+            gateway.signal()
+            gateway.wait_end(1)
+        assert [line["reason"] for line in gateway.log] == ["draining"]
+
+
+def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
+    with served(tmp_path, configs.one_route("http://127.0.0.1:9"), 2) as gateway, ExitStack() as stack:
+        workers = children(gateway.pid)
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        sockets = connected(gateway, 20, stack)
+        for sock in sockets:
+            sock.sendall(PING)
+        gateway.signal(signal.SIGTERM)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        assert all(read_response(Stream.of(sock)) is not None for sock in sockets)
+        gateway.wait_end(0)
+        assert len(gateway.log) == 20
+
+
+def test_a_worker_that_cannot_begin_ends_the_gateway(tmp_path: Path) -> None:
+    """Not for ever again and again: at the start somebody watches."""
+    path = tmp_path / "rawgate.toml"
+    path.write_text(configs.one_route("http://127.0.0.1:9").replace("[gateway]\n", "[gateway]\nworkers = 2\n"))
+    gateway = Gateway(path, {}, descriptors=10)
+    gateway.wait_end(1)
+    assert any("before it was ready: stopping" in line or "cannot" in line for line in gateway.said)
