@@ -25,7 +25,7 @@ from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_ne
 from rawgate.serve.shared_memory import Mutexes, shared_memory
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIENTS = 5_000
+CLIENTS = 2_000
 WINDOW = 3600.0
 NAME = "/api/users"
 ROUNDS = 25

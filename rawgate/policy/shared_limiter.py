@@ -37,13 +37,16 @@ average. Keys do not spread evenly, but with `capacity` live keys a bucket overf
 10**-9 at 100,000 keys, 10**-8 at a million (binomial tail times the number of buckets; smaller tables less). Up to 128
 keys the table is one bucket with that many places, and then what goes is what goes in one process.
 
-**Memory.** A place takes 320 octets, a table 640 for each key of `capacity`; but only what is touched takes memory, and
-places are taken from the front of their bucket: 330 to 400 octets for each key that is there.
+**Memory.** A place takes 320 octets, a table at most 640 for each key of `capacity`. Only what is touched takes memory,
+and places are taken from the front of their bucket. A table for 100,000 keys takes 3.4 MB with 1,000 keys in it, 9.7
+with 10,000, 38 with 100,000, and at most 64.
 
 **Time.** `now` is the same clock in all processes. One may come with a `now` that is slightly older than the latest of
 that client: it counts as that one's.
 
-**Cost.** See `benchmarks/shared_limiter_cost.py` and `limiter.md`.
+**Cost.** A hit takes 1.5 µs more than in the limiter of one process (compiled; `limiter.md` has the figures): the lock
+0.3, the others for carrying a tally between the memory and Python's numbers. Computing where a key belongs takes 0.7
+more; a process remembers it for some thousand keys. Only the eviction of a live key takes long, 10 to 20 µs.
 """
 
 from collections.abc import Callable
@@ -91,6 +94,9 @@ _DIGEST: Final = b"\xff"
 _RING: Final = Struct("<dI")
 _HASH: Final = Struct("<IB")
 
+_HOMES: Final = 4096
+"""Keys whose place to be is remembered: under 2 MB."""
+
 
 def _buckets(capacity: int) -> int:
     return 1 if capacity <= PLACES else -(-capacity // LOAD)
@@ -104,6 +110,24 @@ def octets_needed(capacity: int) -> int:
 def locks_needed(capacity: int) -> int:
     """Locks for a limiter with that many keys: for the buckets, and one for `evicted`."""
     return min(_buckets(capacity), LOCKS) + 1
+
+
+class _Home:
+    """Where a key belongs.
+
+    entry   the key as it stands in a place
+    at      first octet of its bucket
+    stripe  number of its lock
+    tag     1 to 255
+    """
+
+    __slots__ = ("at", "entry", "stripe", "tag")
+
+    def __init__(self, entry: bytes, at: int, stripe: int, tag: int) -> None:
+        self.entry: Final = entry
+        self.at: Final = at
+        self.stripe: Final = stripe
+        self.tag: Final = tag
 
 
 class SharedRule:
@@ -144,6 +168,7 @@ class SharedLimiter:
         "_evicted",
         "_first_bucket",
         "_first_lock",
+        "_homes",
         "_locks",
         "_memory",
         "_places",
@@ -181,6 +206,7 @@ class SharedLimiter:
         self._stripes = locks_needed(capacity) - 1
         self._count_lock = first_lock + self._stripes
         self._windows: dict[float, Window] = {}
+        self._homes: dict[bytes, _Home] = {}
 
     def __len__(self) -> int:
         """How many keys there are, empty ones included. It looks at every bucket, a microsecond for ten of them."""
@@ -218,6 +244,21 @@ class SharedLimiter:
         """Count a request of that key at `now`: (admitted, remaining, reset)."""
         if not window.begin <= now < window.end:
             window.turn(now)
+        home = self._homes.get(key)
+        if home is None:
+            home = self._find_home(key)
+        self._locks.acquire(home.stripe)  # where the last holder died, nothing is to be repaired
+        try:
+            decision = self._count(window, maximum, home, now)
+        finally:
+            self._locks.release(home.stripe)
+        if self._to_tell:
+            number, self._to_tell = self._to_tell, 0
+            self._tell(number)
+        return decision
+
+    def _find_home(self, key: bytes) -> _Home:
+        """Compute it, and remember it: the hash costs as much as a lock."""
         size = len(key)
         entry = _LENGTHS[size] + key if size <= ROOM else _DIGEST + sha256(key).digest()
         number: int
@@ -225,21 +266,15 @@ class SharedLimiter:
         number, tag = _HASH.unpack_from(blake2b(self._seed + entry).digest())
         bucket = number % self._buckets
         at = self._first_bucket + bucket * _BUCKET
-        stripe = self._first_lock + bucket % self._stripes
-        self._locks.acquire(stripe)  # where the last holder died, nothing is to be repaired
-        try:
-            decision = self._count(window, maximum, entry, now, at, tag or 1)
-        finally:
-            self._locks.release(stripe)
-        if self._to_tell:
-            number, self._to_tell = self._to_tell, 0
-            self._tell(number)
-        return decision
+        home = _Home(entry, at, self._first_lock + bucket % self._stripes, tag or 1)
+        if len(self._homes) >= _HOMES:
+            self._homes.clear()
+        self._homes[key] = home
+        return home
 
-    def _count(
-        self, window: Window, maximum: int, entry: bytes, now: float, at: int, tag: int
-    ) -> tuple[bool, int, int]:
-        """The same in the bucket that starts at `at`, whose lock is held."""
+    def _count(self, window: Window, maximum: int, home: _Home, now: float) -> tuple[bool, int, int]:
+        """The same with the lock held."""
+        entry, at, tag = home.entry, home.at, home.tag
         memory = self._memory
         tags = memory[at : at + PLACES]
         place = tags.find(tag)

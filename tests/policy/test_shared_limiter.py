@@ -154,6 +154,15 @@ class TestKeys:
         tags = limiter._memory[64 : 64 + PLACES]  # noqa: SLF001
         assert len(set(tags)) < PLACES
 
+    def test_more_keys_than_are_remembered(self) -> None:
+        """A process remembers where a key belongs for the latest few thousand of them."""
+        limiter = fresh(10_000)
+        rule = limiter.rule("/", 1, 60.0)
+        clients = [f"ip:{number}" for number in range(6000)]
+        assert all(rule.hit(client, 0.0)[0] for client in clients)
+        assert not any(rule.hit(client, 0.0)[0] for client in clients)
+        assert len(limiter._homes) < 4097  # noqa: SLF001
+
     def test_other_seeds_choose_other_buckets(self) -> None:
         def memory(seed: bytes) -> bytearray:
             memory = bytearray(octets_needed(1000))
