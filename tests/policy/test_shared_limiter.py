@@ -217,6 +217,14 @@ class TestCapacity:
         assert (len(limiter), limiter.evicted) == (2, 0)
         assert not slow.hit("old", 61.0)[0]
 
+    def test_a_request_with_an_older_now_stays_counted_as_long_as_it_counts(self) -> None:
+        limiter = fresh(1)
+        rule = limiter.rule("/", 9, 16.0)
+        rule.hit("a", 10.0)
+        rule.hit("a", 5.0)  # counts as one of 10 s
+        rule.hit("b", 24.0)
+        assert limiter.evicted == 1
+
     @pytest.mark.parametrize("capacity", [129, 200, 1000, 10_000, 100_000, 1_000_000])
     def test_uneven_buckets_do_not_overflow_before(self, capacity: int) -> None:
         """The probability that any bucket gets more keys than places, at most: binomial tail times buckets."""

@@ -1,12 +1,18 @@
 """Several processes count in one limiter, and one after the other is killed. `tools/limits` does it at length."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness import configs
+from harness.gateway import Gateway, running
+from harness.upstream import OK, Upstream, replying
+from harness.wire_reader import Stream, read_response
 from tools.limiting.processes import ADMITTED, ASKED, REFUSED, Note, Rule
 from tools.limiting.verdict import LONG, Verdict
 
@@ -20,6 +26,29 @@ def limits(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In a program of its own, which forks before it has any thread."""
     command = [sys.executable, "-m", "tools.limiting", *arguments]
     return subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+
+
+def status(gateway: Gateway) -> int:
+    """Of the answer on a connection of its own, which any worker may get."""
+    with gateway.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        response = read_response(Stream.of(sock))
+        assert response is not None
+        return response.status
+
+
+def test_a_limit_holds_for_all_workers_and_over_the_death_of_one(tmp_path: Path) -> None:
+    with Upstream(replying(OK)) as upstream:
+        text = configs.one_route(upstream.target, gateway_has=["workers = 3"])
+        text += 'rate_limit = { max = 20, window = "1h" }\n'
+        with running(tmp_path, text) as gateway:
+            told = [status(gateway) for _ in range(15)]
+            workers = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text("ascii").split()
+            assert len(workers) == 3
+            os.kill(int(workers[0]), signal.SIGKILL)
+            gateway.wait_said("SIGKILL")
+            told += [status(gateway) for _ in range(15)]
+            assert told == [200] * 20 + [429] * 10
 
 
 @pytest.mark.parametrize("clients", ["1", "10000"])
