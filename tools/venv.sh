@@ -52,7 +52,8 @@ install_for() {
     if [[ $1 == test ]]; then wanted+=(--requirement "$pins"); fi
     venv_is_ours || make_venv || return
     printf 'rawgate: installing into .venv, once\n' >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "${wanted[@]}" >&2
+    # Without mypy for the build, which an editable installation has no use for.
+    RAWGATE_CORE=interpreted "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "${wanted[@]}" >&2
 }
 
 is_stamped() {

@@ -46,6 +46,8 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _how_the_core_runs() -> str:
-    """Whether the modules that every request passes through were compiled ahead of time."""
-    is_interpreted = isinstance(fast_lane.read_fields, FunctionType)
-    return "interpreted (the single file is several times faster: tools/build-binary)" if is_interpreted else "compiled"
+    """Whether the modules that every request passes through were compiled ahead of time, and if not, what to do."""
+    if not isinstance(fast_lane.read_fields, FunctionType):
+        return "compiled"
+    # A wheel that was made without a compiler, or a tree whose sources are run.
+    return "interpreted (several times slower than the single file, or than pip install . with a C compiler)"
