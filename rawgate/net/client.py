@@ -381,6 +381,7 @@ class ClientConnection(ClientPort):
         if head is not None:
             self._request.head = head
             self._inbound.held = rest = reader.rest
+            reader.rest = b""
             if self._accounted or len(rest) > WORTH_ACCOUNTING:
                 self.account()
             self._decide(head, now)

@@ -7,10 +7,13 @@ nobody reads any more, and octets that nobody asked for must never become the re
 
 import asyncio
 from collections.abc import Callable, Collection
+from math import inf
 from time import monotonic
 from typing import cast
 
 from rawgate.message import Octets
+from rawgate.net import buffered_reading
+from rawgate.net.buffered_reading import PIECE_OCTETS, SharedBuffer
 from rawgate.net.transports import HIGH_WATER, LOW_WATER, read_left, read_unasked, reset_transport, write_backlog
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
 from rawgate.relay.flow import CLOSED, LOST, RESET, Flow
@@ -22,6 +25,13 @@ REAP_EVERY = 5.0
 """Seconds between two rounds of the reaper. `Pool` never leases a connection that has been idle too long, so this
 decides only how soon its descriptor is free."""
 
+SLOW = 0.25
+"""Seconds after which a client that was full and has room again is a slow one: it takes less than about 1 MB a second.
+A fast one is full for milliseconds, again and again, and small pieces would take it 1.7 times the CPU time."""
+
+_piece = SharedBuffer(PIECE_OCTETS)
+"""One for the process. Its octets are copied before the next read."""
+
 
 class UpstreamConnection(UpstreamPort):
     """One connection to an upstream. The loop duck-types it as an `asyncio.Protocol`; a flow sees an `UpstreamPort`.
@@ -30,7 +40,7 @@ class UpstreamConnection(UpstreamPort):
     lost  the loop has called `connection_lost`
     """
 
-    __slots__ = ("_closed_for_eof", "_served", "flow", "lost", "pool", "transport")
+    __slots__ = ("_closed_for_eof", "_in_pieces", "_paused_at", "_served", "flow", "lost", "pool", "transport")
 
     transport: asyncio.Transport
 
@@ -45,6 +55,8 @@ class UpstreamConnection(UpstreamPort):
         self.last_had_body = self.ever_had_body = False
         self.lost = False
         self._served = False
+        self._paused_at = inf
+        self._in_pieces = False  # reads 64 KiB at most (see `net.buffered_reading`)
         self._closed_for_eof = False  # closed by `write_eof`, since its transport cannot half-close
 
     def __repr__(self) -> str:
@@ -57,6 +69,8 @@ class UpstreamConnection(UpstreamPort):
         self.flow = flow
         if flow is not None:
             self.reused, self._served = self._served, True
+            if self._in_pieces and not self.lost:
+                self._read_in_pieces(False)
 
     def write(self, data: Octets) -> None:
         if not self.lost:
@@ -74,9 +88,13 @@ class UpstreamConnection(UpstreamPort):
     def pause(self) -> None:
         if not self.lost:
             self.transport.pause_reading()
+            self._paused_at = monotonic()
 
     def resume(self) -> None:
         if not self.lost:
+            if not self._in_pieces and monotonic() - self._paused_at >= SLOW:
+                self._read_in_pieces(True)
+            self._paused_at = inf
             self.transport.resume_reading()
 
     def buffered(self) -> int:
@@ -129,6 +147,22 @@ class UpstreamConnection(UpstreamPort):
             self._unasked(data)
             self.pool.lost(self)
             self.reset()
+
+    def view_received(self, view: memoryview) -> None:
+        self.data_received(bytes(view))
+
+    def _read_in_pieces(self, wanted: bool) -> None:
+        """It ends with the next flow."""
+        self._in_pieces = wanted
+        # The loop looks how to read when reading is resumed, and only then.
+        is_reading = self.transport.is_reading()
+        self.transport.pause_reading()
+        if wanted:
+            buffered_reading.begin(self, self.transport, _piece)
+        else:
+            buffered_reading.end(self, self.transport)
+        if is_reading:
+            self.transport.resume_reading()
 
     def _unasked(self, came: bytes) -> None:
         """Octets came that nobody asked for. Behind a request with a body they may be a response to the body, which was

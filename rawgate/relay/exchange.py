@@ -310,7 +310,7 @@ class Exchange(Flow, Lessee):
                 return
             if not upstream.reused:
                 self.pool.endpoints.responded(upstream.endpoint, upstream.address)
-            data = reader.rest
+            data, reader.rest = reader.rest, b""  # up to 256 KiB, which the connection would keep
             if head.status >= 200:
                 self._final_head(head, data, now)
                 return

@@ -1,9 +1,12 @@
-"""Large bodies read into one shared buffer: what arrives is what was sent, whoever holds on to a piece of it."""
+"""Large bodies read into shared buffers: what arrives is what was sent, whoever holds on to a piece of it."""
+
+from typing import cast
 
 import pytest
 
 from harness.in_memory_gateway import LARGE, End, InMemoryGateway, clocked
 from rawgate.net.buffered_reading import BUFFER_OCTETS, BufferedReading
+from rawgate.net.upstream import SLOW, UpstreamConnection
 
 BODY = bytes(range(256)) * 8
 HEAD = b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -47,3 +50,44 @@ def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:
         client.advance(900)
         assert gateway.connections.shared_buffer.view is not first
         assert bytes(first[:900]) == BODY[:900]
+
+
+GET = b"GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n"
+
+
+@pytest.mark.parametrize("seconds", [0.0, SLOW - 0.01, SLOW, 5.0])
+def test_a_slow_client_s_response_is_read_in_pieces_until_the_next_request(seconds: float) -> None:
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
+        client.outbox = GET
+        client.advance(len(GET))
+        upstream = gateway.dialed(gateway.dials[0], stalled=False)
+        upstream.outbox = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+        client.stall()
+        upstream.advance(900)
+        gateway.loop.now += seconds
+        client.take()
+        assert reads_into_the_shared_buffer(upstream) is (seconds >= SLOW)
+        while upstream.outbox:
+            upstream.advance(500)
+            client.take()
+        assert client.sent.endswith(b"\r\n\r\n" + BODY)
+        client.outbox = GET
+        client.advance(len(GET))
+        assert not reads_into_the_shared_buffer(upstream)
+        upstream.outbox = SMALL
+        upstream.advance(len(SMALL))
+        assert client.sent.endswith(b"\r\n\r\nok")
+
+
+def test_a_connection_keeps_nothing_of_what_it_has_handed_on() -> None:
+    """A first read may be 256 KiB, and the connection may be idle for a minute."""
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
+        client.outbox = HEAD + BODY
+        client.advance(len(client.outbox))
+        upstream = gateway.dialed(gateway.dials[0], stalled=False)
+        upstream.outbox = SMALL
+        upstream.advance(len(SMALL))
+        assert client.sent.endswith(b"\r\n\r\nok")
+        assert cast("UpstreamConnection", upstream.protocol).reader.rest == b""
