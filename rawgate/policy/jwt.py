@@ -46,7 +46,6 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Raw
 from msgspec.json import Decoder
 
@@ -625,6 +624,9 @@ def _read_pem(value: bytes) -> RSAPublicKey | str:
         return "this is a certificate (expected its public key: `openssl x509 -pubkey -noout`)"
     if value.count(b"-----BEGIN ") > 1:
         return "this holds more than one key (expected one in each file; public_key may be a list)"
+    # Here, since it brings the formats of SSH: 8 ms of a start, which a shared secret has no use for.
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     try:
         key = load_pem_public_key(value)
     except (ValueError, UnsupportedAlgorithm):  # also for an exponent that is even or below 3

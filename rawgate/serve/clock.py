@@ -1,8 +1,10 @@
 """Time and random octets for the rooms that may read neither: they are given these objects, and call them."""
 
-from email.utils import formatdate
 from os import urandom
-from time import time
+from time import gmtime, time
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class RequestIds:
@@ -46,5 +48,8 @@ class HttpDate:
         second = int(time())
         if second != self._second:
             self._second = second
-            self._date = formatdate(second, usegmt=True).encode()
+            # By hand: `email.utils.formatdate` would bring 25 modules, a twentieth of a start.
+            year, month, day, hour, minute, seconds, weekday, *_ = gmtime(second)
+            date = f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{seconds:02} GMT"
+            self._date = date.encode()
         return self._date
