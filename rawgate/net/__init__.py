@@ -8,7 +8,7 @@
     generation  all that a reload may change, as one value
     listener    the book of client connections, and what they share
     buffer_budget     what all client connections together hold in memory
-    buffered_reading  large uploads without a copy
+    buffered_reading  large uploads without a copy, responses to slow clients in pieces
 
     upstream    the services' side: one protocol per connection, and the reaper of idle ones
     dialing     opens these: which address of which target is tried when
