@@ -23,9 +23,9 @@ from rawgate.message import NO_BODY, Forward, LocalReply, Octets, Peer, Pending,
 from rawgate.net import buffered_reading
 from rawgate.net.buffer_budget import WORTH_ACCOUNTING
 from rawgate.net.inbound import Inbound
-from rawgate.net.listener import ClientConnections
+from rawgate.net.listener import ADMISSION, ClientConnections
 from rawgate.net.replies import CurrentRequest
-from rawgate.net.states import BUSY, CLOSED, CLOSING, FULL, HEAD, IDLE, LINGERING, NEXT, PENDING, State
+from rawgate.net.states import BUSY, CLOSED, CLOSING, FULL, HEAD, IDLE, LINGERING, NEXT, PENDING, WAITING, State
 from rawgate.net.timer import LazyTimer
 from rawgate.net.transports import (
     HIGH_WATER,
@@ -140,14 +140,27 @@ class ClientConnection(ClientPort):
         self.peer = peer
         self._request = CurrentRequest(self._connections, self._transport, self._reader, peer)
         now = monotonic()
-        if self._connections.admit(self):
+        admitted = self._connections.admit(self)
+        if admitted is None:
+            self._state = WAITING
+            self._due = now + ADMISSION
+            self._timer.arm(self._due)
+        elif admitted:
             self._rest(now)
             self.last = self._connections.winding_down
             if self._connections.draining:
                 self.close()
         else:
-            self._begin(now)
-            self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
+            self._refuse_entry(now)
+
+    def admitted(self) -> None:
+        if self._state is WAITING:
+            self._rest(monotonic())
+            self.last = self._connections.winding_down
+
+    def _refuse_entry(self, now: float) -> None:
+        self._begin(now)
+        self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -160,7 +173,7 @@ class ClientConnection(ClientPort):
             self._read(data, now)
         elif state is BUSY and not self._inbound.paused and not self._inbound.held:
             self._deliver(data, monotonic())
-        elif state is BUSY or state is PENDING or state is NEXT or state is FULL:
+        elif state is BUSY or state is PENDING or state is NEXT or state is FULL or state is WAITING:
             self._hold(data)
         # Otherwise the last response is out (linger, closing): the octets are dropped.
 
@@ -598,7 +611,7 @@ class ClientConnection(ClientPort):
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
         is set. A request may have come, and not have been read yet."""
-        if self._state is LINGERING and not self._full:
+        if self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
         elif self._state is IDLE and not has_unread(self._transport):
             if self._request.began:
@@ -646,7 +659,10 @@ class ClientConnection(ClientPort):
         """The present state has lasted too long."""
         state = self._state
         self._due = inf
-        if state is HEAD:
+        if state is WAITING:
+            if not self._connections.admit_late(self):
+                self._refuse_entry(now)
+        elif state is HEAD:
             self._refuse(errors.HEAD_TIMEOUT, now)
         elif state is PENDING:
             self._refuse_pending(now)

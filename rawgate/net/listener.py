@@ -2,6 +2,14 @@
 
 The book admits or refuses a new connection, knows which one has been idle longest, and ends all of them when the
 gateway ends. What happens on a connection is in `net.client`.
+
+Over the limit, the connection that has been idle longest makes room: RFC 9112 section 9.5 lets a server close an idle
+connection at any time, and a client must be ready for it. Where processes share the limit, it may be one of another
+process. That process is asked by waiting for a slot (see `relay.quota`), and the newcomer waits meanwhile, for
+`ADMISSION` at most. So nobody is refused while a connection is idle anywhere. What was rejected: to refuse the newcomer
+and let the next one have the slot, since a process whose own connections are all busy would refuse half of them; and to
+count how many are idle in each process, since that is a write for each request, and a connection that was idle when it
+was counted may have begun a request since.
 """
 
 import asyncio
@@ -13,12 +21,18 @@ from rawgate.net import buffered_reading
 from rawgate.net.buffer_budget import UNACCOUNTED, BufferBudget
 from rawgate.net.generation import Generation
 from rawgate.observe.line import Record
+from rawgate.relay.addresses import Addresses
 from rawgate.relay.quota import Quota
 
 REFUSED = 256
 """Connections over the limit that may wait at once until their client has read its 503; one more closes the oldest of
 them. So refusing costs few descriptors, however many connections come: `serve.descriptors` counts these in. HAProxy,
 beyond its `maxconn`, leaves new connections in the kernel's queue instead, and their clients hear nothing."""
+
+
+ADMISSION = 0.25
+"""Seconds that a newcomer over the limit waits for another process to close an idle connection. That takes one turn of
+its loop; the rest is for a process that is busy."""
 
 
 class RecordSink(Protocol):
@@ -37,6 +51,9 @@ class Connection(Protocol):
     def account(self) -> None:
         """Tell the budget how many octets it holds."""
 
+    def admitted(self) -> None:
+        """It waited, and is let in."""
+
     def drain(self) -> None:
         """The gateway drains: close, unless a request has begun."""
 
@@ -53,6 +70,7 @@ class ClientConnections:
     date        the value of a Date field for now
     generation  what new requests are read and decided by
     slots       for connections that were let in
+    addresses   how many of them each address has
     """
 
     def __init__(
@@ -64,21 +82,24 @@ class ClientConnections:
         log: RecordSink,
         generation: Generation,
         slots: Quota | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
-        """slots: None: `options.connections` of this book's own."""
+        """slots, addresses: None: `options.connections` and `per_address` of this book's own."""
         self.loop = loop
         self.date = date
         self.new_id = new_id
         self.log = log
         self.generation = generation
         self.slots = Quota(generation.options.connections) if slots is None else slots
+        self.slots.on_free(self._heed_others)
+        self.addresses = Addresses(generation.options.per_address) if addresses is None else addresses
         self.shared_buffer = buffered_reading.SharedBuffer()
         self.winding_down = False
         self.draining = False
         self.open: set[Connection] = set()  # those that were let in
+        self.waiting: dict[Connection, None] = {}  # those that wait to be let in, in order of arrival
         self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
         self.idle: dict[Connection, None] = {}  # the longest idle first
-        self.by_address: dict[str, int] = {}
         self._made_room: set[Connection] = set()  # those that are closing, and whose slot a newcomer has
         self.buffers = BufferBudget(generation.options.buffers, loop.call_soon)
         self.emptied: Callable[[], None] | None = None
@@ -86,37 +107,79 @@ class ClientConnections:
     def renew(self, generation: Generation) -> None:
         """From now on new requests are read and decided by this one, on open connections too."""
         self.generation = generation
-        self.slots.limit = generation.options.connections
+        self.slots.resize(generation.options.connections)
+        self.addresses.resize(generation.options.per_address)
         self.buffers.limit = generation.options.buffers
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Connection) -> bool | None:
         """Enter a new connection in the book. False: there are too many, and the connection must be refused; it does
-        not count against any limit."""
-        address = connection.peer.address
-        if self._has_room(address):
-            self.open.add(connection)
-            self.by_address[address] = self.by_address.get(address, 0) + 1
+        not count against any limit. None: it waits. Then `admitted` is called, or it calls `admit_late`."""
+        if self.addresses.enter(connection.peer.address):
+            if not self.waiting and (self.slots.take() or self._make_room()):
+                self.open.add(connection)
+                return True
+            if self.slots.is_shared and not self.draining and len(self.waiting) < REFUSED:
+                self.waiting[connection] = None
+                self._admit_waiting()
+                return None if connection in self.waiting else True
+            self.addresses.leave(connection.peer.address)
+        self._refuse(connection)
+        return False
+
+    def admit_late(self, connection: Connection) -> bool:
+        """It has waited for long enough. Returns whether it is let in after all; if not, it must be refused."""
+        self._admit_waiting()
+        if connection in self.waiting and self._make_room():
+            self._let_in(connection)
+        if connection in self.open:
             return True
+        self._stop_waiting(connection)
+        self._refuse(connection)
+        return False
+
+    def _make_room(self) -> bool:
+        """Close the connection that has been idle longest. Somebody else has its slot. False: none is idle."""
+        oldest = next(iter(self.idle), None)
+        if oldest is None:
+            return False
+        self._made_room.add(oldest)
+        oldest.close()
+        return True
+
+    def _admit_waiting(self) -> None:
+        """Let those in that wait, as far as slots are free."""
+        while self.waiting and self.slots.take_or_wait():
+            self._let_in(next(iter(self.waiting)))
+
+    def _let_in(self, connection: Connection) -> None:
+        """It has waited, and has a slot now."""
+        self.open.add(connection)
+        self._end_waiting(connection)
+        connection.admitted()
+
+    def _stop_waiting(self, connection: Connection) -> None:
+        """It is not let in."""
+        self._end_waiting(connection)
+        self.addresses.leave(connection.peer.address)
+
+    def _end_waiting(self, connection: Connection) -> None:
+        del self.waiting[connection]
+        if not self.waiting:
+            self.slots.stop_waiting()
+
+    def _refuse(self, connection: Connection) -> None:
+        """Enter it among those that are being told so."""
         if len(self.refused) >= REFUSED:
             oldest = next(iter(self.refused))
             del self.refused[oldest]
             oldest.close()
         self.refused[connection] = None
-        return False
 
-    def _has_room(self, address: str) -> bool:
-        per_address = self.generation.options.per_address
-        if per_address is not None and self.by_address.get(address, 0) >= per_address:
-            return False
-        if not self.slots.take():
-            # The connection that has been idle longest makes room: RFC 9112 section 9.5 lets a server close an idle
-            # connection at any time, and a client must be ready for it.
-            oldest = next(iter(self.idle), None)
-            if oldest is None:
-                return False
-            self._made_room.add(oldest)
-            oldest.close()
-        return True
+    def _heed_others(self) -> None:
+        """Another process waits for a slot, or has given one that is waited for here."""
+        self._admit_waiting()
+        while self.idle and self.slots.give_if_due():
+            self._make_room()
 
     def leave(self, connection: Connection) -> None:
         """Take a connection that is gone out of the book."""
@@ -126,16 +189,15 @@ class ClientConnections:
                 self._made_room.discard(connection)
             else:
                 self.slots.give()
-            address = connection.peer.address
-            self.by_address[address] -= 1
-            if not self.by_address[address]:
-                del self.by_address[address]
+            self.addresses.leave(connection.peer.address)
+        elif connection in self.waiting:
+            self._stop_waiting(connection)
         else:
             self.refused.pop(connection, None)
         self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:
-        if self.emptied is not None and not self.open and not self.refused:
+        if self.emptied is not None and not self.open and not self.refused and not self.waiting:
             self.emptied()
 
     def tidy(self) -> None:
@@ -157,11 +219,11 @@ class ClientConnections:
         self.wind_down()
         self.draining = True
         self.emptied = emptied
-        for connection in list(self.open):
+        for connection in (*self.open, *self.waiting):
             connection.drain()
         self._tell_if_empty()
 
     def abort(self) -> None:
         """End every connection now."""
-        for connection in (*self.open, *self.refused):
+        for connection in (*self.open, *self.waiting, *self.refused):
             connection.give_up()

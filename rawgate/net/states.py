@@ -1,6 +1,8 @@
 """The states of a client connection.
 
-    idle      between requests; closed silently when `keep_alive` is over      → head, closing, closed
+    idle      between requests; closed silently when `keep_alive` is over      → waiting, head, closing, closed
+    waiting   new, and over the limit: another process may make room; what
+              comes meanwhile is held                                          → idle, next, head, closing, closed
     head      part of a request head is here; 408 when it does not end in time → idle, next, pending, busy, full,
                                                                                  linger, closing, closed
     pending   the decision waits for something, with a deadline of its own     → idle, next, busy, full, linger,
@@ -37,6 +39,7 @@ class State:
 
 # One by one, and final: compiled ahead of time they are constants, and not looked up by name.
 IDLE: Final = State("idle")
+WAITING: Final = State("waiting")
 HEAD: Final = State("head")
 PENDING: Final = State("pending")
 BUSY: Final = State("busy")
@@ -50,7 +53,8 @@ _RESTING: Final = (IDLE, NEXT, FULL)
 """Where a connection goes when a request is over and another one may follow."""
 
 TABLE: Final[dict[State, tuple[State, ...]]] = {
-    IDLE: (HEAD, CLOSING, CLOSED),
+    IDLE: (WAITING, HEAD, CLOSING, CLOSED),
+    WAITING: (IDLE, NEXT, HEAD, CLOSING, CLOSED),
     HEAD: (*_RESTING, PENDING, BUSY, LINGERING, CLOSING, CLOSED),
     PENDING: (*_RESTING, BUSY, LINGERING, CLOSING, CLOSED),
     BUSY: (*_RESTING, LINGERING, CLOSING, CLOSED),

@@ -12,7 +12,10 @@
     idle        which idle connection may serve a request
     fair_queue  who waits for a connection, and whose turn is next
     endpoints   where the upstream is, and which of its places and addresses is next
-    quota       how many there may be at a time: slots that processes may share
+    quota       how many there may be at a time: slots, of one process
+    addresses   how many client connections each address has
+    shared_quota, shared_addresses, shared_quotas
+                the same for several processes: in shared memory, exact and fair
     options     what the configuration says about all this
     ports       the two small doors to the world; `net` implements them, tests fake them
 

@@ -110,13 +110,13 @@ class IdleConnections:
             self._slots.give()
 
     def close_surplus(self) -> None:
-        """Close those that have been idle for longest, while there are more connections than slots."""
+        """Close those that have been idle for longest, while others have a right to their slots: there are more
+        connections than slots, or another process waits for one."""
         for upstream in sorted(self, key=lambda one: one.idle_since):
-            if not self._slots.is_over:
+            if not self._slots.give_if_due():
                 return
             upstream.endpoint.idle.remove(upstream)
             upstream.close()
-            self._slots.give()
 
     def retire(self, now: float) -> list[UpstreamPort]:
         """Take those off the lists that have grown too old. The caller closes them."""

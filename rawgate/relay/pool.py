@@ -11,6 +11,8 @@ Rules
 - Each connection that is dialing, leased or idle has a slot of `max_connections`. A tunnel has none: it gave its slot
   back when it switched.
 - Tunnels, and requests that may become one, are `max_tunnels` at most.
+- Processes may share the slots (see `quota`). While somebody waits for one in another process, a connection that nobody
+  here needs is closed, and its slot given back.
 - A lessee waits only while nothing is idle and no slot is free, so a newcomer never overtakes the queue.
 - `fair_queue` decides whose turn it is: the client address with the fewest connections comes first. When a lessee has
   to wait while another address holds more than its share, an exchange of such an address makes way. It is the exchange
@@ -72,11 +74,11 @@ class Outcomes(ABC):
 class Pool:
     """The connections of one upstream.
 
-    endpoints    where it can be reached
-    slots        slots of `max_connections`
-    queue_slots  slots of `queue`
-    outcomes     hears how each use ended; None: nobody does
-    tunnels      slots of `max_tunnels` that are taken
+    endpoints     where it can be reached
+    slots         slots of `max_connections`
+    queue_slots   slots of `queue`
+    tunnel_slots  slots of `max_tunnels`
+    outcomes      hears how each use ended; None: nobody does
     """
 
     def __init__(
@@ -86,14 +88,16 @@ class Pool:
         report: Callable[[str], None] = ignore,
         slots: Quota | None = None,
         queue_slots: Quota | None = None,
+        tunnel_slots: Quota | None = None,
     ) -> None:
-        """report: is called with one line that the operator should know. slots, queue_slots: None: this pool's own."""
+        """report: is called with one line that the operator should know. slots, queue_slots, tunnel_slots: None: this
+        pool's own."""
         self.options = options
         self.endpoints = Endpoints(options.places, self._tell)
         self.slots = Quota(options.max_connections) if slots is None else slots
         self.queue_slots = Quota(options.queue) if queue_slots is None else queue_slots
+        self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
         self.outcomes: Outcomes | None = None
-        self.tunnels = 0
         self.closed = False
         self._dial = dial
         self._report = report
@@ -102,7 +106,7 @@ class Pool:
         self._idle = IdleConnections(self.endpoints, self.slots, options.reuse_after_body)
         self._queue = FairQueue(options.per_client)
         self._without_slot: Lessee | None = None  # who has just joined the queue without a slot of it
-        self.slots.on_free(self._dial_for_next)
+        self.slots.on_free(self._heed_others)
 
     def __repr__(self) -> str:
         return (
@@ -124,6 +128,11 @@ class Pool:
         return self.leased + self.idle + len(self._dialing)
 
     @property
+    def tunnels(self) -> int:
+        """Slots of `max_tunnels` that are taken."""
+        return self.tunnel_slots.taken
+
+    @property
     def reuse_after_body(self) -> bool:
         """Whether a connection is used again after a request with a body."""
         return self._idle.reuse_after_body
@@ -135,7 +144,8 @@ class Pool:
         waits, and `Lessee.leased` or `Lessee.lease_failed` follows."""
         upstream = self._idle.take_in_turn(lessee, now)
         if upstream is None:
-            if self.slots.take() or self._take_retired(now):
+            # With a queue, a slot that is given to this process is for the queue.
+            if not self._queue.waiting and (self.slots.take() or self._take_retired(now)):
                 self._start_dial(lessee)
                 return None
             upstream = self._idle.take_any(lessee, now)
@@ -175,6 +185,7 @@ class Pool:
         if not self.queue_slots.take():
             self._without_slot = lessee
         self.preempt_for(lessee, now)
+        self._dial_for_next()
         if self._without_slot is not lessee:
             return None
         self._without_slot = None
@@ -183,6 +194,8 @@ class Pool:
         loser = queue.newest_of_longest(lessee)
         queue.leave(loser)
         if loser is lessee:
+            # Where nobody may wait, a slot that another process gives is for the next request. This one has asked for
+            # it; `stop_waiting` comes later.
             return QUEUE_FULL
         loser.lease_failed(QUEUE_FULL, now)  # the newcomer has its slot
         return None
@@ -212,6 +225,8 @@ class Pool:
             self._without_slot = None
         else:
             self.queue_slots.give()
+        if not self._queue.waiting:
+            self.slots.stop_waiting()
 
     def _take_next(self) -> Lessee | None:
         """Take the lessee whose turn it is out of the queue."""
@@ -221,26 +236,32 @@ class Pool:
         return lessee
 
     def _dial_for_next(self) -> None:
-        """A slot may be free: use it for the lessee whose turn it is."""
-        if self._queue.waiting and self.slots.take():
+        """A slot may be free: use it for the lessee whose turn it is, and the next one for the next. Then wait, if
+        somebody is left."""
+        while self._queue.waiting and self.slots.take_or_wait():
             lessee = self._take_next()
             if lessee is not None:
                 self._start_dial(lessee)
             else:
                 self.slots.give()
+                return
+
+    def _heed_others(self) -> None:
+        """Another process waits for a slot, or has given one that is waited for here."""
+        self._dial_for_next()
+        if not self._queue.waiting:
+            self.slots.stop_waiting()
+            self._idle.close_surplus()
 
     # ── tunnels ──
 
     def reserve_tunnel(self) -> bool:
         """Take a slot of `max_tunnels` for an exchange that may become a tunnel. False: none is free."""
-        if self.tunnels >= self.options.max_tunnels:
-            return False
-        self.tunnels += 1
-        return True
+        return self.tunnel_slots.take()
 
     def free_tunnel(self) -> None:
         """Give such a slot back."""
-        self.tunnels -= 1
+        self.tunnel_slots.give()
 
     def switched(self, upstream: UpstreamPort, seconds: float, now: float) -> None:
         """A connection that was leased so many seconds ago has become a tunnel. Its slot is free."""
@@ -310,10 +331,17 @@ class Pool:
 
     def _hand_on(self, upstream: UpstreamPort, now: float, seconds: float) -> None:
         """A leased connection is free. It serves whoever is next, or is idle for so many seconds at most."""
-        if self.closed or upstream.endpoint.is_gone or self.slots.is_over:
+        if self.closed or upstream.endpoint.is_gone:
             self._close_leased(upstream)
             return
+        if not self._queue.waiting:
+            self.slots.stop_waiting()
         self._end_lease(upstream)
+        if self.slots.give_if_due():
+            upstream.attach(None)
+            upstream.close()
+            self._dial_for_next()
+            return
         lessee = self._take_next()
         if lessee is None:
             self._idle.put(upstream, now, seconds)
@@ -365,12 +393,17 @@ class Pool:
     def sweep(self, now: float) -> list[UpstreamPort]:
         """To be called every few seconds. Does as `retire`, and stops counting when nobody waits."""
         self._queue.stop_counting()
+        if not self._queue.waiting:
+            self.slots.stop_waiting()
         return self._idle.retire(now)
 
     def close(self) -> list[UpstreamPort]:
         """The gateway ends, so no connection becomes idle any more. Returns the idle ones, for the caller to close."""
         self.closed = True
-        return self._idle.retire(inf)
+        idle = self._idle.retire(inf)
+        for quota in (self.slots, self.queue_slots, self.tunnel_slots):
+            quota.let_go()
+        return idle
 
     def renew(self, options: UpstreamOptions) -> None:
         """The configuration says something else from now on. Connections and queue are kept; exchanges that have begun
@@ -378,12 +411,13 @@ class Pool:
         was_found = self.options.reuse_after_body and not self._idle.reuse_after_body
         self._idle.reuse_after_body = options.reuse_after_body and not was_found
         self.options = options
-        self.slots.limit, self.queue_slots.limit = options.max_connections, options.queue
+        self.slots.resize(options.max_connections)
+        self.queue_slots.resize(options.queue)
+        self.tunnel_slots.resize(options.max_tunnels)
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.retarget(options.places)
-        for _ in range(self._queue.waiting):
-            self._dial_for_next()
+        self._dial_for_next()
 
     def retarget(self, places: Sequence[Place]) -> None:
         """From now on the upstream is at these places, at least one. Connections to places that stay are kept."""

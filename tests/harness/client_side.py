@@ -21,6 +21,7 @@ from rawgate.relay.flow import Flow
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool
+from rawgate.relay.quota import Quotas
 from rawgate.wire import RequestRules, ResponseRules
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -74,7 +75,11 @@ class Waiting(Pending):
 class ClientSide:
     """All client connections, one pool, and clients that connect to it."""
 
-    def __init__(self, options: ListenerOptions, *, half_close: bool = False, **upstream: Any) -> None:
+    def __init__(
+        self, options: ListenerOptions, *, half_close: bool = False, quotas: Quotas | None = None, **upstream: Any
+    ) -> None:
+        """quotas: of client connections."""
+        quotas = quotas or Quotas()
         self.loop = FakeLoop()
         self.log = Records()
         self.dials: list[Lessee] = []
@@ -101,6 +106,8 @@ class ClientSide:
                 options,
                 ClientOptions(send_timeout=SEND_TIMEOUT, half_close=half_close),
             ),
+            slots=quotas.named("connections", options.connections),
+            addresses=quotas.addresses(options.per_address),
         )
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:

@@ -85,7 +85,7 @@ def _left_open(gateway: InMemoryGateway) -> Iterator[str]:
     if pool.size or pool.tunnels:
         yield f"not at rest: {pool!r}"
     connections = gateway.connections
-    if connections.open or connections.refused or connections.idle or connections.by_address:
+    if connections.open or connections.refused or connections.idle or connections.addresses.counts:
         yield f"client connections are left: {connections.open} {connections.refused}"
     if connections.buffers.total:
         yield f"{connections.buffers.total} octets are in the book"

@@ -781,7 +781,7 @@ def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(side: Cl
     side.loop.run()
     assert transport.lost
     assert (transport.sent, side.decides, side.log.kept) == (b"", 0, [])
-    assert (side.connections.open, side.connections.by_address, side.loop.timers) == (set(), {}, [])
+    assert (side.connections.open, side.connections.addresses.counts, side.loop.timers) == (set(), {}, [])
 
 
 STATES: list[tuple[str, bytes]] = [
@@ -800,7 +800,7 @@ def test_a_lost_connection_leaves_nothing_behind(side: ClientSide, state: str, o
         client.send(octets)
     assert f" {state} " in repr(client.protocol)
     client.transport.breaks()
-    assert (side.connections.open, side.connections.idle, side.connections.by_address) == (set(), {}, {})
+    assert (side.connections.open, side.connections.idle, side.connections.addresses.counts) == (set(), {}, {})
     assert side.loop.timers == []
     assert side.awaited == 0
     assert " closed " in repr(client.protocol)

@@ -9,10 +9,11 @@ from harness.client_side import (
     ClientSide,
     request,
 )
-from harness.quotas import Shared
+from harness.quotas import Workers
 from rawgate.net import listener
 from rawgate.net.client import FIRST_OCTET, REFUSED_LINGER
 from rawgate.net.generation import ListenerOptions
+from rawgate.net.listener import ADMISSION
 
 Make = Callable[..., ClientSide]
 
@@ -46,22 +47,6 @@ def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> 
     assert side.client().get(b"/own").statuses == [404]
 
 
-def test_connections_are_counted_for_all_processes_together(make: Make) -> None:
-    quotas: list[Shared] = []
-    one, other = make(), make()
-    for side in (one, other):
-        side.connections.slots = Shared(2, quotas)
-    clients = [one.client().get(b"/wait"), other.client().get(b"/own")]
-    assert [quota.taken for quota in quotas] == [1, 1]
-    assert one.client().statuses == [503], "the idle one belongs to the other process"
-    other.client().get(b"/wait")
-    other.loop.run()
-    assert clients[1].transport.lost, "it has made room for another one of its own process"
-    assert [quota.taken for quota in quotas] == [1, 1]
-    clients[0].transport.breaks()
-    assert [quota.taken for quota in quotas] == [0, 1]
-
-
 def test_the_refused_take_nobody_s_place(make: Make) -> None:
     side = make(ListenerOptions(connections=1))
     first = side.client().get(b"/wait")
@@ -91,11 +76,139 @@ def test_one_address_may_not_have_more_than_its_part(make: Make) -> None:
     assert side.client("192.0.2.1").statuses == [503]
     assert side.client("192.0.2.2").get(b"/own").statuses == [404]
     first.send(b"")
-    assert side.connections.by_address == {"192.0.2.2": 1}  # who was refused does not count
+    assert side.connections.addresses.counts == {"192.0.2.2": 1}  # who was refused does not count
     side.connections.abort()
     side.loop.run()
-    assert side.connections.by_address == {}
+    assert side.connections.addresses.counts == {}
     assert side.client("192.0.2.1").get(b"/own").statuses == [404]
+
+
+# ── several processes ──
+
+
+class Sides:
+    """The client's sides of two processes that share their limits. The loop of either is run by `run`."""
+
+    def __init__(self, make: Make, options: ListenerOptions, **others: bool) -> None:
+        self.workers = Workers()
+        self.both = [make(options, quotas=quotas, **others) for quotas in self.workers.quotas]
+
+    def run(self) -> None:
+        for _ in range(10):
+            self.workers.settle()
+            for side in self.both:
+                side.loop.run()
+        assert not self.workers.woken
+
+    def passes(self, seconds: float) -> None:
+        """Time passes for both. The second one's loop is everybody's clock."""
+        for side in reversed(self.both):
+            side.loop.passes(seconds)
+
+    def taken(self) -> list[int]:
+        return [side.connections.slots.taken for side in self.both]
+
+
+def test_over_the_limit_an_idle_connection_of_another_process_makes_room(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=3))
+    one, other = sides.both
+    busy, old, new = other.client().get(b"/wait"), other.client(), other.client().get(b"/own")
+    newcomer = one.client().send(request(b"GET", b"/own"))
+    assert newcomer.transport.sent == b""
+    sides.run()
+    assert newcomer.statuses == [404]
+    assert [client.transport.lost for client in (busy, old, new)] == [False, True, False]
+    assert sides.taken() == [1, 2]
+    one.client()
+    one.client()
+    sides.run()
+    assert [client.transport.lost for client in (busy, newcomer, new)] == [False, True, False], "its own ones first"
+    assert sides.taken() == [1, 2]
+
+
+def test_over_the_limit_with_nobody_idle_anywhere_the_newcomer_is_refused(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=2))
+    one, other = sides.both
+    clients = [one.client().get(b"/wait"), other.client().get(b"/wait")]
+    newcomer = one.client()
+    sides.run()
+    assert newcomer.transport.sent == b""
+    sides.passes(ADMISSION)
+    assert newcomer.statuses == [503]
+    assert one.logged("reason") == [("connection_limit",)]
+    assert not one.connections.waiting
+    other.waiting.comes()
+    sides.run()
+    clients[0].transport.breaks()
+    sides.run()
+    assert sides.taken() == [0, 1]
+    assert one.client().get(b"/own").statuses == [404]
+
+
+def test_newcomers_are_let_in_in_order_as_connections_go(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=2))
+    one, other = sides.both
+    clients = [other.client().get(b"/wait") for _ in range(2)]
+    newcomers = [one.client() for _ in range(2)]
+    for number, client in enumerate(clients):
+        client.transport.breaks()
+        sides.run()
+        assert [newcomer.protocol in one.connections.open for newcomer in newcomers] == [True, number == 1]
+
+
+def test_who_has_waited_in_vain_may_have_what_is_idle_here_by_now(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=1))
+    one, other = sides.both
+    busy = one.client().get(b"/wait/own")
+    newcomer = one.client()
+    one.waiting.comes()
+    one.loop.run()
+    sides.passes(ADMISSION)
+    assert busy.transport.lost
+    assert newcomer.get(b"/own").statuses == [404]
+    assert (sides.taken(), other.connections.slots.taken) == ([1, 0], 0)
+
+
+def test_newcomers_may_give_up_while_they_wait(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=1, per_address=1))
+    one, other = sides.both
+    busy = other.client("192.0.2.1").get(b"/wait")
+    newcomer = one.client("192.0.2.2")
+    assert one.client("192.0.2.2").statuses == [503], "who waits counts"
+    newcomer.transport.breaks()
+    sides.run()
+    assert not one.connections.waiting
+    busy.transport.breaks()
+    sides.run()
+    assert sides.taken() == [0, 0]
+    assert one.client("192.0.2.2").get(b"/own").statuses == [404]
+
+
+@pytest.mark.parametrize("end", ["drain", "abort"])
+def test_who_waits_when_the_gateway_ends_is_closed(make: Make, end: str) -> None:
+    sides = Sides(make, ListenerOptions(connections=1))
+    one, other = sides.both
+    other.client().get(b"/wait")
+    newcomer = one.client()
+    empty = Empty(one)
+    if end == "abort":
+        one.connections.abort()
+    assert empty.said == 0
+    one.loop.run()
+    assert (newcomer.transport.was_closed, empty.said) == (True, 1)
+    late = one.client()
+    assert late.statuses == [503], "and nobody else waits"
+
+
+def test_an_address_has_no_more_than_its_part_in_all_processes_together(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(per_address=2))
+    one, other = sides.both
+    clients = [one.client(), other.client()]
+    assert [side.client().statuses for side in sides.both] == [[503], [503]]
+    clients[0].transport.breaks()
+    sides.run()
+    assert other.client().get(b"/own").statuses == [404]
+    assert one.client().statuses == [503]
 
 
 # ── the end ──

@@ -11,7 +11,10 @@ import pytest
 
 from harness.checked import CheckedConnection, IllegalMoveError
 from harness.client_side import KEEP_ALIVE, OK, SEND_TIMEOUT, WAIT, Client, ClientSide, request
+from harness.quotas import Workers
 from rawgate.net import states
+from rawgate.net.generation import ListenerOptions
+from rawgate.net.listener import ADMISSION
 from rawgate.net.states import BUSY, CLOSED, TABLE
 
 OWN, LAST = request(b"GET", b"/own"), request(b"GET", b"/own", b"Connection: close")
@@ -196,6 +199,38 @@ def resets_while_it_is_served(side: ClientSide, client: Client) -> None:
     client.get().transport.breaks()
 
 
+# lives of newcomers that have to wait: another process has all connections, all of them busy
+
+
+def makes_room(side: ClientSide) -> None:
+    """Another process gives a slot."""
+    side.connections.slots.resize(2)
+    side.connections._heed_others()  # noqa: SLF001 - as the loop does
+    side.loop.run()
+
+
+def waits_to_be_let_in(side: ClientSide, client: Client) -> None:
+    makes_room(side)
+
+
+def is_let_in_and_has_asked(side: ClientSide, client: Client) -> None:
+    client.send(OWN)
+    makes_room(side)
+
+
+def waits_to_be_let_in_in_vain(side: ClientSide, client: Client) -> None:
+    side.loop.passes(ADMISSION)
+
+
+def waits_to_be_let_in_until_the_end(side: ClientSide, client: Client) -> None:
+    side.connections.abort()
+    side.loop.run()
+
+
+def resets_before_it_is_let_in(side: ClientSide, client: Client) -> None:
+    client.transport.breaks()
+
+
 Life = Callable[[ClientSide, Client], None]
 LIVES: dict[Life, str] = {
     served: "idle head busy idle head idle closing closed",
@@ -226,6 +261,13 @@ LIVES: dict[Life, str] = {
     is_cut: "idle head busy closing closed",
     resets_while_it_is_served: "idle head busy closed",
 }
+OUTSIDE: dict[Life, str] = {
+    waits_to_be_let_in: "idle waiting idle",
+    is_let_in_and_has_asked: "idle waiting next head idle",
+    waits_to_be_let_in_in_vain: "idle waiting head linger",
+    waits_to_be_let_in_until_the_end: "idle waiting closing closed",
+    resets_before_it_is_let_in: "idle waiting closed",
+}
 
 
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
@@ -235,7 +277,18 @@ def test_a_life_goes_through_these_states(side: ClientSide, life: Life) -> None:
     assert [state.name for state in client.protocol.path] == LIVES[life].split()
 
 
+@pytest.mark.parametrize("life", OUTSIDE, ids=lambda life: life.__name__)
+def test_a_newcomer_that_waits_goes_through_these_states(make: Callable[..., ClientSide], life: Life) -> None:
+    workers = Workers()
+    elsewhere = workers.quotas[1].named("connections", 1)
+    assert elsewhere.take()
+    side = make(ListenerOptions(connections=1), quotas=workers.quotas[0])
+    client = side.client()
+    life(side, client)
+    assert [state.name for state in client.protocol.path] == OUTSIDE[life].split()
+
+
 def test_each_move_of_the_table_is_in_a_life() -> None:
-    moves = {pair for path in LIVES.values() for pair in pairwise(path.split())}
+    moves = {pair for path in (LIVES | OUTSIDE).values() for pair in pairwise(path.split())}
     assert moves == {(state.name, after.name) for state, row in TABLE.items() for after in row}
     assert TABLE[CLOSED] == ()

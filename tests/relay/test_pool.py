@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from harness.ports import FakeLessee, FakeUpstream
-from harness.quotas import Shared
+from harness.quotas import Workers
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
 from rawgate.relay.endpoints import ANY_ADDRESS, UNHEALTHY_FOR, Endpoint, Place
 from rawgate.relay.lessee import Lessee
@@ -33,13 +33,14 @@ class Fixture:
         self.dials: list[Lessee] = []
         self.orders: list[list[Endpoint]] = []
         self.said: list[str] = []
-        quotas = {name: options.pop(name) for name in ("slots", "queue_slots") if name in options}
+        quotas = {name: options.pop(name) for name in ("slots", "queue_slots", "tunnel_slots") if name in options}
         self.pool = Pool(
             UpstreamOptions(name="u", places=places(*targets), **options),
             self._dial,
             self.said.append,
             quotas.get("slots"),
             quotas.get("queue_slots"),
+            quotas.get("tunnel_slots"),
         )
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
@@ -642,26 +643,96 @@ def test_every_use_of_a_connection_has_an_outcome() -> None:
 # ── slots that processes share ──
 
 
+def shared(count: int = 2, **options: Any) -> tuple[Workers, list[Fixture]]:
+    """Workers, and a pool of one upstream in each."""
+    workers = Workers(count)
+    limits = {"slots": "max_connections", "queue_slots": "queue", "tunnel_slots": "max_tunnels"}
+    defaults = UpstreamOptions(name="u", places=places(("a", 1)), **options)
+    fixtures = []
+    for quotas in workers.quotas:
+        handed: dict[str, Any] = {name: quotas.named(key, getattr(defaults, key)) for name, key in limits.items()}
+        fixtures.append(Fixture(**handed, **options))
+    return workers, fixtures
+
+
 def test_who_waits_gets_the_slot_that_another_process_frees() -> None:
-    quotas: list[Shared] = []
-    one, other = (Fixture(slots=Shared(2, quotas), max_connections=2) for _ in range(2))
+    workers, (one, other) = shared(max_connections=2)
     (_, first), (_, second) = one.lease(), one.lease()
     queued = FakeLessee()
     assert other.pool.acquire(queued, 0.0) is None
-    assert other.pool.queued(queued)
-    quotas[1].wake()
+    workers.settle()
     assert other.pool.queued(queued), "nothing is free"
     one.discard(first)
-    quotas[1].wake()
+    workers.settle()
     assert other.dials == [queued]
-    assert [quota.taken for quota in quotas] == [1, 1]
+    assert [f.pool.slots.taken for f in (one, other)] == [1, 1]
     one.release(second, 0.0)
-    assert one.pool.acquire(FakeLessee(), 0.0) is second, "what rests keeps its slot"
+    assert one.pool.acquire(FakeLessee(), 0.0) is second, "nobody waits, so what is idle keeps its slot"
 
 
-def test_slots_of_the_queue_are_shared_too() -> None:
-    quotas: list[Shared] = []
-    one, other = (Fixture(queue_slots=Shared(1, quotas), max_connections=1) for _ in range(2))
+def test_what_is_idle_makes_room_for_another_process() -> None:
+    workers, (one, other) = shared(max_connections=3)
+    old, new, busy = (one.lease()[1] for _ in range(3))
+    one.release(old, 0.0)
+    one.release(new, 1.0)
+    queued = [FakeLessee() for _ in range(3)]
+    assert other.pool.acquire(queued[0], 2.0) is None
+    workers.settle()
+    assert [upstream.closed for upstream in (old, new)] == [True, False], "the longest idle one"
+    assert other.dials == queued[:1]
+    for lessee in queued[1:]:
+        other.pool.acquire(lessee, 2.0)
+    workers.settle()
+    assert new.closed
+    one.release(busy, 3.0)
+    assert busy.closed
+    workers.settle()
+    assert other.dials == queued
+    assert [f.pool.slots.taken for f in (one, other)] == [0, 3]
+
+
+def test_newcomers_do_not_overtake_the_queue_that_a_slot_is_given_to() -> None:
+    workers, (one, other) = shared(max_connections=1)
+    _, upstream = one.lease()
+    first, second = FakeLessee(), FakeLessee()
+    other.pool.acquire(first, 0.0)
+    one.discard(upstream)
+    other.pool.acquire(second, 0.0)
+    assert other.dials == [first]
+    workers.settle()
+    assert other.pool.queued(second)
+
+
+def test_a_slot_that_is_waited_for_no_more_is_given_back() -> None:
+    workers, (one, other) = shared(max_connections=1)
+    _, upstream = one.lease()
+    queued = FakeLessee()
+    other.pool.acquire(queued, 0.0)
+    one.release(upstream, 0.0)
+    assert upstream.closed
+    other.pool.leave(queued)
+    workers.settle()
+    assert one.pool.acquire(FakeLessee(), 1.0) is None
+    assert len(one.dials) == 1
+
+
+def test_where_nobody_may_wait_the_next_one_has_what_was_idle_elsewhere() -> None:
+    workers, (one, other) = shared(max_connections=1, queue=0)
+    _, upstream = one.lease()
+    one.release(upstream, 0.0)
+    assert other.pool.acquire(FakeLessee(), 0.0) is QUEUE_FULL
+    workers.settle()
+    assert upstream.closed
+    _, upstream = other.lease()
+    other.release(upstream, 1.0)
+    assert other.pool.acquire(FakeLessee(), 1.0) is upstream, "nobody waits any more"
+    assert one.pool.acquire(FakeLessee(), 1.0) is QUEUE_FULL
+    other.release(upstream, 2.0)
+    assert upstream.closed, "it is asked for"
+
+
+def test_queue_and_tunnels_are_counted_for_all_processes_together() -> None:
+    _, (one, other) = shared(max_connections=2, queue=1, max_tunnels=1)
     for f in (one, other):
         f.lease()
     first, second = FakeLessee(), FakeLessee()
@@ -669,6 +740,39 @@ def test_slots_of_the_queue_are_shared_too() -> None:
     assert other.pool.acquire(second, 0.0) is QUEUE_FULL
     one.pool.leave(first)
     assert other.pool.acquire(second, 0.0) is None
+    assert [f.pool.reserve_tunnel() for f in (one, other)] == [True, False]
+    one.pool.free_tunnel()
+    assert other.pool.reserve_tunnel()
+    assert [f.pool.tunnels for f in (one, other)] == [0, 1]
+
+
+def test_a_lowered_limit_holds_for_all_processes_together() -> None:
+    workers, (one, other) = shared(max_connections=4)
+    held = [[f.lease()[1] for _ in range(2)] for f in (one, other)]
+    for upstreams, f in zip(held, (one, other), strict=True):
+        f.release(upstreams[0], 0.0)
+    renewed(one, max_connections=2)
+    assert held[0][0].closed
+    renewed(other, max_connections=2)
+    assert held[1][0].closed
+    one.release(held[0][1], 1.0)
+    assert one.pool.idle == 1, "two are left"
+    workers.settle()
+
+
+def test_a_closed_pool_gives_its_name_back_when_all_is_given_back() -> None:
+    workers, (one, other) = shared(max_connections=2)
+    (_, busy), _ = one.lease(), other.lease()
+    for f in (one, other):
+        f.pool.close()
+    again = workers.quotas[0].named("max_connections", 2)
+    assert [again.take() for _ in range(2)] == [False, False], "both are still in use"
+    one.discard(busy)
+    assert again.take()
+    late = FakeLessee()
+    one.pool.acquire(late, 0.0)
+    assert one.dials == [late], "a request that began before is served, and counted by itself"
+    assert not again.take()
 
 
 class Client(FakeLessee):
@@ -687,11 +791,20 @@ class PoolMachine(RuleBasedStateMachine):
     """Anything that callers may do, in any order. The model: who holds which connection, who waits since when, and how
     many connections each address has."""
 
+    def fixture(self, **quotas: Any) -> Fixture:
+        return Fixture(
+            targets=(("a", 1), ("b", 2)),
+            max_connections=4,
+            queue=3,
+            keep_alive=10.0,
+            per_client=1,
+            max_tunnels=2,
+            **quotas,
+        )
+
     def __init__(self) -> None:
         super().__init__()
-        self.f = Fixture(
-            targets=(("a", 1), ("b", 2)), max_connections=4, queue=3, keep_alive=10.0, per_client=1, max_tunnels=2
-        )
+        self.f = self.fixture()
         self.now = 0.0
         self.waiting: list[FakeLessee] = []
         self.busy: dict[UpstreamPort, FakeLessee] = {}
@@ -879,3 +992,130 @@ class PoolMachine(RuleBasedStateMachine):
 
 PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestPoolMachine = PoolMachine.TestCase
+
+
+class SharedPoolMachine(PoolMachine):
+    """The same rules hold where another process has a pool of the same upstream, as long as that one does nothing."""
+
+    def fixture(self, **quotas: Any) -> Fixture:
+        self.workers = Workers()
+        for worker in (1, 0):
+            quotas = {
+                "slots": self.workers.quotas[worker].named("slots", 4),
+                "queue_slots": self.workers.quotas[worker].named("queue", 3),
+                "tunnel_slots": self.workers.quotas[worker].named("tunnels", 2),
+            }
+            fixture = super().fixture(**quotas)
+        return fixture
+
+    @rule()
+    def turn(self) -> None:
+        queue = self.queued()
+        self.workers.settle()
+        assert self.queued() == queue
+
+
+SharedPoolMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestSharedPoolMachine = SharedPoolMachine.TestCase
+
+
+class PoolsMachine(RuleBasedStateMachine):
+    """Pools of one upstream in several processes, which do anything that callers may do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers, self.fixtures = shared(3, max_connections=3, queue=4, keep_alive=10.0, per_client=1)
+        self.now = 0.0
+        self.waiting: list[tuple[Fixture, FakeLessee]] = []
+        self.busy: list[tuple[Fixture, UpstreamPort]] = []
+
+    def look(self) -> None:
+        """Who was served, or refused?"""
+        for f, lessee in list(self.waiting):
+            assert len(lessee.got) + len(lessee.failed) <= 1
+            if lessee.got or lessee.failed:
+                self.waiting.remove((f, lessee))
+                self.busy += [(f, upstream) for upstream in lessee.got]
+
+    @rule(which=st.integers(0, 2), address=st.sampled_from("xy"))
+    def acquire(self, which: int, address: str) -> None:
+        f, lessee = self.fixtures[which], FakeLessee(address)
+        got = f.pool.acquire(lessee, self.now)
+        self.look()
+        if isinstance(got, FakeUpstream):
+            self.busy.append((f, got))
+        elif got is None:
+            self.waiting.append((f, lessee))
+
+    @rule(data=st.data(), works=st.booleans())
+    def dial_ends(self, data: st.DataObject, works: bool) -> None:
+        dials = [(f, lessee) for f in self.fixtures for lessee in f.dials]
+        if dials:
+            f, lessee = data.draw(st.sampled_from(dials))
+            if works:
+                f.connect(lessee, self.now)
+            else:
+                f.dials.remove(lessee)
+                f.pool.dial_failed(lessee, UPSTREAM_CONNECT_FAILED, self.now)
+            self.look()
+
+    @precondition(lambda self: self.busy)
+    @rule(data=st.data(), clean=st.booleans())
+    def give_back(self, data: st.DataObject, clean: bool) -> None:
+        pair = data.draw(st.sampled_from(self.busy))
+        self.busy.remove(pair)
+        f, upstream = pair
+        if clean:
+            f.release(upstream, self.now)
+        else:
+            f.discard(upstream)
+        self.look()
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        f, lessee = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove((f, lessee))
+        f.pool.leave(lessee)
+
+    @rule(limit=st.integers(1, 4))
+    def reload(self, limit: int) -> None:
+        for f in self.fixtures:
+            renewed(f, max_connections=limit, queue=4, keep_alive=10.0, per_client=1)
+        self.look()
+
+    @rule(seconds=st.sampled_from([1.0, 11.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for f in self.fixtures:
+            f.pool.sweep(self.now)
+
+    @rule(which=st.integers(0, 2))
+    def turn(self, which: int) -> None:
+        self.workers.turn(which)
+        self.look()
+
+    @rule()
+    def settle(self) -> None:
+        """Nobody waits while a connection is idle, or a slot free, in any process."""
+        self.workers.settle()
+        self.look()
+        pools = [f.pool for f in self.fixtures]
+        if any(f.pool.queued(lessee) for f, lessee in self.waiting):
+            assert sum(pool.size for pool in pools) >= pools[0].options.max_connections
+            assert sum(pool.idle for pool in pools) == 0
+
+    @invariant()
+    def counts_agree(self) -> None:
+        for f in self.fixtures:
+            pool = f.pool
+            assert pool.leased == sum(owner is f for owner, _ in self.busy)
+            assert pool.size == pool.leased + pool.idle + len(f.dials) == pool.slots.taken
+            queued = sum(owner is f and pool.queued(lessee) for owner, lessee in self.waiting)
+            assert pool.queue_slots.taken == queued
+            assert not queued or not pool.idle
+        assert sum(f.pool.queue_slots.taken for f in self.fixtures) <= 4
+
+
+PoolsMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestPoolsMachine = PoolsMachine.TestCase

@@ -39,6 +39,7 @@ COMPILED = tuple(
             "policy/shared_limiter",
         ),
         *(
+            "relay/addresses",
             "relay/deadlines",
             "relay/exchange",
             "relay/fair_queue",
@@ -51,6 +52,8 @@ COMPILED = tuple(
             "relay/pool",
             "relay/quota",
             "relay/ports",
+            "relay/shared_addresses",
+            "relay/shared_quota",
             "relay/endpoints",
             "relay/tunnel",
             "relay/upload",
