@@ -58,12 +58,13 @@ SERVE = {
     "control": set[str](),
     "reload": {"changes", "clock", "listening", "load", "memory", "service"},
     "alone": {"control", "listening", "load", "memory", "reload", "service", "telling"},
-    "worker": {"channel", "listening", "load", "memory", "reload", "service", "telling"},
+    "worker": {"channel", "listening", "load", "memory", "reload", "service", "telling", "worker_quotas"},
     "supervisor": {
         *("alone", "changes", "channel", "control", "listening"),
-        *("load", "memory", "reload", "telling", "worker"),
+        *("load", "memory", "reload", "telling", "worker", "worker_quotas"),
     },
-    "sharing": {"listening", "shared_memory"},
+    "worker_quotas": {"shared_memory"},
+    "sharing": {"listening", "shared_memory", "worker_quotas"},
     "run": {
         *("alone", "clock", "control", "descriptors", "listening"),
         *("reload", "service", "sharing", "supervisor", "telling", "worker"),

@@ -14,6 +14,8 @@ supervisor   the parent of several processes that serve; `worker` is one of them
 memory       gives freed memory back to the system
 shared_memory
              memory that a process shares with those that it forks, and locks in it
+worker_quotas
+             what the limits of all workers are counted in, and how one worker wakes another
 telling      messages for a person, which can neither fail nor delay what is served
 descriptors  how many connections the process can hold, and how many its configuration may ask for
 """

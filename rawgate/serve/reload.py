@@ -32,7 +32,7 @@ from rawgate.serve.clock import RequestIds
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.memory import set_aside
-from rawgate.serve.service import Service
+from rawgate.serve.service import Service, close_pools
 
 PREPARE_TIMEOUT = 30.0
 """Seconds for reading and compiling: a file may be a pipe that nobody writes to, or lie on a server that is gone."""
@@ -124,8 +124,13 @@ class Reloader:
         if self._service.connections.draining:
             raise StartError("the gateway is stopping")
         addresses, wanted = self._addresses, loaded.config.gateway.listen
-        opened = addresses.add(wanted)
-        self._service.renew(loaded)
+        made = self._service.new_pools(loaded.config)
+        try:
+            opened = addresses.add(wanted)
+        except StartError:
+            close_pools(made.values())
+            raise
+        self._service.renew(loaded, made)
         addresses.keep(wanted)
         await self._service.accept_on(addresses.of_workers([0]))
         return [addresses.open[name].url for name in opened]

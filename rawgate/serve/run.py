@@ -48,7 +48,9 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
     source = Source(path, environ, check, RequestIds(), HttpDate(), Throttled(say, monotonic))
     draft = source.load()
     workers = 1 if draft.config is None else _workers(draft.config)
-    shared = None if draft.config is None or workers == 1 else Shared(draft.config.gateway.limits, source.report)
+    shared = None
+    if draft.config is not None and workers > 1:
+        shared = Shared(draft.config.gateway.limits, workers, source.report)
     loaded = source.compile(draft, None if shared is None else shared.limiters)
     for warning in loaded.warnings:
         say(warning)
@@ -61,7 +63,7 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
         control = stack.enter_context(contextlib.closing(Control(path)))
         announce = partial(_announce, path, addresses, control)
         if shared is not None:
-            return Supervisor(source, loaded, addresses, control, workers, stdout).run(announce)
+            return Supervisor(source, loaded, addresses, control, shared.quotas, workers, stdout).run(announce)
         log = AccessLog(stdout, report=say)
         log.start()
         try:

@@ -7,7 +7,7 @@ told, so both of these are parameters.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
 from typing import Any
 
 import uvloop
@@ -22,7 +22,8 @@ from rawgate.net.upstream import IdleReaper
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
-from rawgate.serve.listening import BACKLOG, Addresses
+from rawgate.relay.quota import NoRoomError, Quota, Quotas
+from rawgate.serve.listening import BACKLOG, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 
@@ -43,7 +44,9 @@ class Service:
         date: Callable[[], bytes],
         report: Callable[[str], None] = ignore,
         look_up: LookUp = system_look_up,
+        quotas: Quotas | None = None,
     ) -> None:
+        """quotas: None: this process's own."""
         self.loaded = loaded
         self._loop = loop
         self._accepting: dict[socket.socket, asyncio.Server] = {}
@@ -51,9 +54,18 @@ class Service:
         self._dial = Dialer(loop, response_rules(loaded), self._names)
         self._pools: dict[str, Pool] = {}
         self._report = report
-        self._take_pools(loaded.config)
+        self._quotas = quotas or Quotas()
+        limits = loaded.config.gateway.limits
+        slots = self._quotas.named("gateway.limits.connections", limits.connections)
+        self._take_pools(loaded.config, self.new_pools(loaded.config))
         self.connections = ClientConnections(
-            loop=loop, date=date, new_id=new_id, log=log, generation=self._generation(loaded)
+            loop=loop,
+            date=date,
+            new_id=new_id,
+            log=log,
+            generation=self._generation(loaded),
+            slots=slots,
+            addresses=self._quotas.addresses(limits.per_address),
         )
         self._memory = Memory(trim_of_this_system())
         self._closed = 0  # client connections that were evicted and not reported yet
@@ -84,14 +96,31 @@ class Service:
             ),
         )
 
-    def _take_pools(self, config: Config) -> None:
+    def new_pools(self, config: Config) -> dict[str, Pool]:
+        """Pools of the upstreams that have none yet, for `renew`. Raises StartError: there is no room for their
+        quotas."""
+        made: dict[str, Pool] = {}
+        quotas: list[Quota] = []
+        try:
+            for name, spec in config.upstreams.items():
+                if name not in self._pools:
+                    options = _upstream_options(name, spec, config.gateway.limits)
+                    limits = (options.max_connections, options.queue, options.max_tunnels)
+                    for key, limit in zip(("max_connections", "queue", "max_tunnels"), limits, strict=True):
+                        quotas.append(self._quotas.named(f"upstreams.{name}.{key}", limit))
+                    made[name] = Pool(options, self._dial, self._report, *quotas[-3:])
+        except NoRoomError as error:
+            for quota in quotas:
+                quota.let_go()
+            raise StartError(str(error)) from error
+        return made
+
+    def _take_pools(self, config: Config, made: dict[str, Pool]) -> None:
         """One pool for each upstream: a known one goes on, with its connections, under the new options."""
-        for name, spec in config.upstreams.items():
-            options = _upstream_options(name, spec, config.gateway.limits)
-            if name in self._pools:
-                self._pools[name].renew(options)
-            else:
-                self._pools[name] = Pool(options, self._dial, self._report)
+        for name, pool in self._pools.items():
+            if name in config.upstreams:
+                pool.renew(_upstream_options(name, config.upstreams[name], config.gateway.limits))
+        self._pools |= made
 
     async def accept_on(self, sockets: Collection[socket.socket]) -> None:
         """Accept connections on these listening sockets, and on no others. They stay the caller's, who closes them."""
@@ -125,14 +154,12 @@ class Service:
         """Look up the names of all targets, and again while they are served."""
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
 
-    def renew(self, loaded: Loaded) -> None:
-        """Serve this configuration from the next request on."""
-        self._take_pools(loaded.config)
+    def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
+        """Serve this configuration from the next request on. made: its `new_pools`."""
+        self._take_pools(loaded.config, made)
         self.loaded = loaded
         self.connections.renew(self._generation(loaded))
-        for name in set(self._pools) - set(loaded.config.upstreams):
-            for upstream in self._pools.pop(name).close():
-                upstream.close()
+        close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])
         self.watch_names()
 
     def _tidy(self) -> None:
@@ -189,9 +216,7 @@ class Service:
         self._reaper.stop()
         self._dial.cancel()
         self._names.close()
-        for pool in self._pools.values():
-            for upstream in pool.close():
-                upstream.close()
+        close_pools(self._pools.values())
 
 
 @contextlib.asynccontextmanager
@@ -203,14 +228,16 @@ async def serving(
     new_id: Callable[[], str],
     date: Callable[[], bytes],
     report: Callable[[str], None] = ignore,
+    quotas: Quotas | None = None,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
 
     sockets       that listen; they stay the caller's
     new_id, date  the functions that the gate was compiled with
     report        is told, line by line, what the operator should know
+    quotas        where the limits of this process are counted; None: here
     """
-    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report)
+    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report, quotas=quotas)
     try:
         await service.accept_on(sockets)
         service.watch_names()
@@ -218,6 +245,13 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+def close_pools(pools: Iterable[Pool]) -> None:
+    """Close them, and their idle connections."""
+    for pool in pools:
+        for upstream in pool.close():
+            upstream.close()
 
 
 def _queue_of(listening: socket.socket) -> Iterator[socket.socket]:

@@ -60,6 +60,7 @@ from rawgate.serve.memory import set_aside
 from rawgate.serve.reload import PREPARE_TIMEOUT, Outcome, Source, refused, reloaded
 from rawgate.serve.telling import say
 from rawgate.serve.worker import LOG_CLOSE_TIMEOUT, TRACED, Worker, forget_signals
+from rawgate.serve.worker_quotas import WorkerQuotas
 
 HEARTBEAT = 2.0
 """Seconds between two questions to a worker whether it is alive."""
@@ -142,13 +143,21 @@ class Supervisor:
     """See above. stdout: the access log, for the workers."""
 
     def __init__(
-        self, source: Source, loaded: Loaded, addresses: Addresses, control: Control, workers: int, stdout: int
+        self,
+        source: Source,
+        loaded: Loaded,
+        addresses: Addresses,
+        control: Control,
+        quotas: WorkerQuotas,
+        workers: int,
+        stdout: int,
     ) -> None:
         self._source = source
         self._loaded = loaded
         self._started = loaded.config
         self._addresses = addresses
         self._control = control
+        self._quotas = quotas
         self._stdout = stdout
         self._seats = [_Seat(number) for number in range(workers)]
         self._poll = select.poll()
@@ -290,7 +299,8 @@ class Supervisor:
         for address in self._addresses.open.values():
             address.disown()
         self._addresses.keep(self._loaded.config.gateway.listen)
-        return Worker(seat.number, self._source, self._loaded, self._addresses, channel).run(self._stdout)
+        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel)
+        return worker.run(self._stdout)
 
     def _reap(self) -> None:
         """Take note of the workers that have died."""

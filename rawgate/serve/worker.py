@@ -32,15 +32,18 @@ from rawgate.serve.channel import (
     Switched,
     WindDown,
 )
-from rawgate.serve.listening import Addresses
+from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, set_aside
 from rawgate.serve.reload import Source, in_thread
-from rawgate.serve.service import Service, run_on_uvloop, serving
+from rawgate.serve.service import Service, close_pools, run_on_uvloop, serving
 from rawgate.serve.telling import say
+from rawgate.serve.worker_quotas import WorkerQuotas
 
 if TYPE_CHECKING:
     import socket
+
+    from rawgate.relay.pool import Pool
 
 LOG_CLOSE_TIMEOUT = 5.0
 """Seconds that the reader of the log has at the end to take what is left."""
@@ -70,16 +73,26 @@ class Worker:
     loaded  the present one
     """
 
-    def __init__(self, number: int, source: Source, loaded: Loaded, addresses: Addresses, channel: Channel) -> None:
+    def __init__(
+        self,
+        number: int,
+        source: Source,
+        loaded: Loaded,
+        addresses: Addresses,
+        quotas: WorkerQuotas,
+        channel: Channel,
+    ) -> None:
+        self._number = number
         self._source = source
         self._loaded = loaded
         self._addresses = addresses
+        self._quotas = quotas
         self._channel = channel
         self._accepts: tuple[int, ...] = (number,)
         self._said: asyncio.Queue[Said] = asyncio.Queue()
         self._over = asyncio.Event()
         self._is_cut = False
-        self._prepared: tuple[int, Loaded] | None = None
+        self._prepared: tuple[int, Loaded, dict[str, Pool]] | None = None
         self._opened: dict[str, list[socket.socket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -93,9 +106,14 @@ class Worker:
             log.close(LOG_CLOSE_TIMEOUT)
 
     async def _serve(self, log: AccessLog) -> int:
-        source, sockets = self._source, self._addresses.of_workers(self._accepts)
-        async with serving(self._loaded, log, sockets, new_id=source.new_id, date=source.date, report=say) as service:
-            asyncio.get_running_loop().add_reader(self._channel, self._hear, service)
+        loop, source, sockets = asyncio.get_running_loop(), self._source, self._addresses.of_workers(self._accepts)
+        # What the last worker of this number held when it died.
+        self._quotas.forget(self._number)
+        quotas = self._quotas.of_worker(self._number, loop)
+        async with serving(
+            self._loaded, log, sockets, new_id=source.new_id, date=source.date, report=say, quotas=quotas
+        ) as service:
+            loop.add_reader(self._channel, self._hear, service)
             collect_rarely()
             self._say(Ready())
             while not isinstance(message := await self._said.get(), Drain):
@@ -160,9 +178,12 @@ class Worker:
         limiters = service.loaded.gate.limiters
         problems: tuple[str, ...] = ()
         try:
-            self._prepared = number, await in_thread(lambda: self._source.prepare(files, limiters))
+            loaded = await in_thread(lambda: self._source.prepare(files, limiters))
+            self._prepared = number, loaded, service.new_pools(loaded.config)
         except ConfigError as error:
             problems = tuple(error.lines)
+        except StartError as error:
+            problems = (str(error),)
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
             traceback.print_exc()
             problems = (f"{type(error).__name__}: {error}",)
@@ -171,18 +192,19 @@ class Worker:
     async def _switch(self, number: int, service: Service) -> None:
         if self._prepared is None or self._prepared[0] != number:
             return
-        loaded, addresses = self._prepared[1], self._addresses
-        addresses.take(loaded.config.gateway.listen, self._opened)
-        service.renew(loaded)
-        await service.accept_on(addresses.of_workers(self._accepts))
-        self._opened = {}
-        self._forget()
+        _, loaded, made = self._prepared
+        self._addresses.take(loaded.config.gateway.listen, self._opened)
+        self._prepared, self._opened = None, {}
+        service.renew(loaded, made)
+        await service.accept_on(self._addresses.of_workers(self._accepts))
         set_aside()
         self._say(Switched(number))
 
     def _forget(self) -> None:
         """Nothing is prepared any more."""
-        self._prepared = None
+        if self._prepared is not None:
+            close_pools(self._prepared[2].values())
+            self._prepared = None
         for sockets in self._opened.values():
             for sock in sockets:
                 sock.close()

@@ -96,10 +96,10 @@ setup(
 """
 
 
-# Profile-guided optimisation was tried (gcc 12, trained with the rows of tools/count) and is not used. With it a request
-# without sockets takes 9.25 µs in place of 9.16 (the whole pipeline), or 6.16 in place of 6.23 (plain): medians of nine
-# alternating rounds. It compiles twice, which takes a minute more. Link-time optimisation was not tried, since there is
-# one C file; nor was -march, which would tie the result to one kind of processor.
+# Profile-guided optimisation was tried (gcc 12, trained with the rows of tools/count) and is not used. With it a
+# request without sockets takes 9.25 µs in place of 9.16 (the whole pipeline), or 6.16 in place of 6.23 (plain): medians
+# of nine alternating rounds. It compiles twice, which takes a minute more. Link-time optimisation was not tried, since
+# there is one C file; nor was -march, which would tie the result to one kind of processor.
 
 
 class BuildError(Exception):

@@ -1,0 +1,47 @@
+"""What the limits of all workers are counted in: the memory, its locks, and how one worker wakes another. Linux only.
+
+A worker is woken by an `eventfd(2)`, which its loop reads. It is written after each grant, and many writes make one
+event, so a worker that is busy is not flooded.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+
+from rawgate.relay.shared_quotas import LOCKS, QuotaMemory, SharedQuotas, octets_needed
+from rawgate.serve.shared_memory import Mutexes, shared_memory
+
+
+class WorkerQuotas:
+    """The quotas of all workers. To be made before the first one is forked."""
+
+    def __init__(self, workers: int, connections: int) -> None:
+        """connections: `gateway.limits.connections`. The table of `per_address` is made for so many; a reload may raise
+        it threefold. OSError: the system gives no memory, no locks or no descriptors."""
+        memory = memoryview(shared_memory(octets_needed(workers, connections), "rawgate-quotas"))
+        locks = Mutexes(LOCKS, "rawgate-quota-locks")
+        self._events = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(workers)]
+        self._memory = QuotaMemory(memory, locks, workers, self._wake, secrets.token_bytes(16))
+
+    def of_worker(self, worker: int, loop: asyncio.AbstractEventLoop) -> SharedQuotas:
+        """In a worker, when it has been forked: its quotas. From now on its loop is woken."""
+        quotas = self._memory.of_worker(worker)
+        loop.add_reader(self._events[worker], self._woken, worker, quotas)
+        return quotas
+
+    def forget(self, worker: int) -> None:
+        """A worker has ended, however: give back what it held. To be called before another one gets its number.
+
+        It takes locks, for microseconds each. A worker that is stopped while it holds one keeps the caller waiting. So
+        it is better called by the next worker of that number, or by any other one, than by a supervisor.
+        """
+        self._memory.forget(worker)
+
+    def _wake(self, worker: int) -> None:
+        os.eventfd_write(self._events[worker], 1)
+
+    def _woken(self, worker: int, quotas: SharedQuotas) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._events[worker])
+        quotas.woken()

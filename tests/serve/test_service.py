@@ -1,0 +1,234 @@
+"""Two services of one configuration that share their quotas, as two workers do, with real sockets. They run on one
+loop, so that a test can say what happens when."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from rawgate.observe.access_log import AccessLog
+from rawgate.observe.line import Record
+from rawgate.relay import shared_quotas
+from rawgate.serve.listening import StartError
+from rawgate.serve.load import Loaded, load_gate
+from rawgate.serve.service import Service, serving
+from rawgate.serve.worker_quotas import WorkerQuotas
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers are for Linux")
+
+CONFIG = """
+[gateway]
+listen = ["127.0.0.1:0"]
+limits = { connections = 40%s }
+[upstreams.users]
+targets = ["http://127.0.0.1:%d"]
+max_connections = 3
+%s
+[[routes]]
+prefix = "/"
+upstream = "users"
+auth = "none"
+"""
+
+
+class Records(AccessLog):
+    def write(self, record: Record) -> None:
+        pass
+
+
+class Upstream:
+    """Answers when it may, and knows how many connections there are."""
+
+    def __init__(self) -> None:
+        self.open = self.most = self.dialed = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.asked = asyncio.Semaphore(0)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.dialed += 1
+        self.most = max(self.most, self.open)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionResetError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked.release()
+                await self.may_answer.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.open -= 1
+        writer.close()
+
+
+class Gateway:
+    """Two workers, an upstream, and clients."""
+
+    def __init__(self, folder: Path, upstream: Upstream, port: int) -> None:
+        self.folder = folder
+        self.upstream = upstream
+        self.port = port
+        self.shared = WorkerQuotas(2, 40)
+        self.services: list[Service] = []
+        self.ports: list[int] = []
+
+    def load(self, limits: str = "", more: str = "") -> Loaded:
+        config = self.folder / "rawgate.toml"
+        config.write_text(CONFIG % (limits, self.port, more))
+        return load_gate(config, {}, new_id=lambda: "0" * 32, date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
+
+    async def ask(self, worker: int) -> int:
+        """A request on a connection of its own. Returns the status; 0: there is no answer."""
+        port = self.ports[worker]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            return int(answer[9:12] or b"0")
+        finally:
+            writer.close()
+
+    async def hold(self, worker: int) -> asyncio.StreamWriter:
+        """A connection on which nothing is asked."""
+        before = len(self.services[worker].connections.open)
+        port = self.ports[worker]
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(10_000):
+            if len(self.services[worker].connections.open) > before:
+                break
+            await asyncio.sleep(0)
+        return writer
+
+
+@contextlib.asynccontextmanager
+async def two_workers(folder: Path, limits: str = "") -> AsyncIterator[Gateway]:
+    upstream = Upstream()
+    server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
+    gateway = Gateway(folder, upstream, server.sockets[0].getsockname()[1])
+    loop = asyncio.get_running_loop()
+    async with server, contextlib.AsyncExitStack() as stack:
+        for worker in range(2):
+            quotas = gateway.shared.of_worker(worker, loop)
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            gateway.ports.append(listening.getsockname()[1])
+            service = serving(
+                gateway.load(limits),
+                Records(2),
+                [listening],
+                new_id=lambda: "0" * 32,
+                date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
+                quotas=quotas,
+            )
+            gateway.services.append(await stack.enter_async_context(service))
+        yield gateway
+
+
+def renew(service: Service, loaded: Loaded) -> None:
+    service.renew(loaded, service.new_pools(loaded.config))
+
+
+def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())
+
+
+def test_the_upstream_never_has_more_connections_than_all_may_make(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway:
+            for burst in ((30, 0), (0, 30), (15, 15)):
+                workers = [0] * burst[0] + [1] * burst[1]
+                statuses = await asyncio.gather(*(gateway.ask(worker) for worker in workers))
+                assert statuses == [200] * 30
+            assert gateway.upstream.most == 3
+
+    run(scene)
+
+
+def test_a_request_gets_the_slot_of_a_connection_that_is_idle_in_the_other_worker(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway:
+            upstream = gateway.upstream
+            upstream.may_answer.clear()
+            asks = [asyncio.create_task(gateway.ask(0)) for _ in range(3)]
+            for _ in range(3):
+                await upstream.asked.acquire()
+            upstream.may_answer.set()
+            assert await asyncio.gather(*asks) == [200] * 3
+            assert upstream.dialed == 3
+            assert await gateway.ask(1) == 200
+            assert await gateway.ask(1) == 200
+            assert upstream.dialed == 4, "one was closed, and no more"
+
+    run(scene)
+
+
+def test_client_connections_are_counted_for_both(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with two_workers(tmp_path, ", per_address = 3") as gateway:
+            held = [await gateway.hold(worker) for worker in (0, 1)]
+            assert [await gateway.ask(worker) for worker in (0, 1)] == [200, 200]
+            held.append(await gateway.hold(0))
+            assert [await gateway.ask(worker) for worker in (0, 1)] == [503, 503]
+            for service in gateway.services:
+                renew(service, gateway.load(""))
+            assert [await gateway.ask(worker) for worker in (0, 1)] == [200, 200]
+            for writer in held:
+                writer.close()
+
+    run(scene)
+
+
+def test_a_client_that_is_idle_in_the_other_worker_makes_room(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway:
+            for service in gateway.services:
+                renew(service, gateway.load())
+                service.connections.slots.resize(2)
+            held = [await gateway.hold(0) for _ in range(2)]
+            assert await gateway.ask(1) == 200
+            assert len(gateway.services[0].connections.open) == 1
+            for writer in held:
+                writer.close()
+
+    run(scene)
+
+
+def test_a_new_upstream_is_shared_without_a_word(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway:
+            more = f'[upstreams.more]\ntargets = ["http://127.0.0.1:{gateway.port}"]\nmax_connections = 1\n'
+            more += '[[routes]]\nprefix = "/more"\nupstream = "more"\nauth = "none"'
+            for service in gateway.services:
+                renew(service, gateway.load("", more))
+            pools = [service.connections.generation.pools["more"][0] for service in gateway.services]
+            assert [pool.slots.take() for pool in pools] == [True, False]
+            pools[0].slots.give()
+            for service in gateway.services:
+                renew(service, gateway.load())
+            assert await gateway.ask(0) == 200
+
+    run(scene)
+
+
+def test_a_configuration_with_too_many_upstreams_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_quotas, "RECORDS", 5)
+
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway:
+            one = gateway.services[0]
+            more = f'[upstreams.more]\ntargets = ["http://127.0.0.1:{gateway.port}"]\n'
+            more += '[[routes]]\nprefix = "/more"\nupstream = "more"\nauth = "none"'
+            for _ in range(2):
+                before = one.loaded
+                with pytest.raises(StartError, match="there is room for 5 quotas only"):
+                    renew(one, gateway.load("", more))
+                assert one.loaded is before
+            assert await gateway.ask(0) == 200
+
+    run(scene)
