@@ -45,10 +45,12 @@ class Service:
         report: Callable[[str], None] = ignore,
         look_up: LookUp = system_look_up,
         quotas: Quotas | None = None,
+        workers: int = 1,
     ) -> None:
-        """quotas: None: this process's own."""
+        """quotas: None: this process's own. workers: how many processes share what the configuration allows in all."""
         self.loaded = loaded
         self._loop = loop
+        self._workers = workers
         self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
@@ -85,7 +87,14 @@ class Service:
             request_rules(loaded),
             response_rules(loaded),
             {name: self._pools[name] for name in loaded.config.upstreams},
-            ListenerOptions(timeouts.head, timeouts.keep_alive, limits.connections, limits.per_address, limits.buffers),
+            ListenerOptions(
+                timeouts.head,
+                timeouts.keep_alive,
+                limits.connections,
+                limits.per_address,
+                # The memory of each process is its own: there is nothing to share, so each has an equal part.
+                limits.buffers // self._workers,
+            ),
             ClientOptions(
                 timeouts.body,
                 timeouts.send,
@@ -172,8 +181,9 @@ class Service:
         buffers.renew()
         if self._closed and self._loop.time() >= self._quiet_until:
             self._quiet_until = self._loop.time() + REPORT_EVERY
+            part = " for each worker" if self._workers > 1 else " in all"
             self._report(
-                f"clients left more unread or unsent than gateway.limits.buffers ({buffers.limit:,} octets in all): "
+                f"clients left more unread or unsent than gateway.limits.buffers ({buffers.limit:,} octets{part}): "
                 f"the connections that held most were closed, {self._closed:,} of them"
             )
             self._closed = 0
@@ -229,6 +239,7 @@ async def serving(
     date: Callable[[], bytes],
     report: Callable[[str], None] = ignore,
     quotas: Quotas | None = None,
+    workers: int = 1,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
 
@@ -236,8 +247,10 @@ async def serving(
     new_id, date  the functions that the gate was compiled with
     report        is told, line by line, what the operator should know
     quotas        where the limits of this process are counted; None: here
+    workers       how many processes serve
     """
-    service = Service(asyncio.get_running_loop(), loaded, log, new_id, date, report, quotas=quotas)
+    loop = asyncio.get_running_loop()
+    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers)
     try:
         await service.accept_on(sockets)
         service.watch_names()

@@ -111,7 +111,14 @@ class Worker:
         self._quotas.forget(self._number)
         quotas = self._quotas.of_worker(self._number, loop)
         async with serving(
-            self._loaded, log, sockets, new_id=source.new_id, date=source.date, report=say, quotas=quotas
+            self._loaded,
+            log,
+            sockets,
+            new_id=source.new_id,
+            date=source.date,
+            report=say,
+            quotas=quotas,
+            workers=self._quotas.workers,
         ) as service:
             loop.add_reader(self._channel, self._hear, service)
             collect_rarely()

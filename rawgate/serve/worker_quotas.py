@@ -14,11 +14,15 @@ from rawgate.serve.shared_memory import Mutexes, shared_memory
 
 
 class WorkerQuotas:
-    """The quotas of all workers. To be made before the first one is forked."""
+    """The quotas of all workers. To be made before the first one is forked.
+
+    workers  how many there are
+    """
 
     def __init__(self, workers: int, connections: int) -> None:
         """connections: `gateway.limits.connections`. The table of `per_address` is made for so many; a reload may raise
         it threefold. OSError: the system gives no memory, no locks or no descriptors."""
+        self.workers = workers
         memory = memoryview(shared_memory(octets_needed(workers, connections), "rawgate-quotas"))
         locks = Mutexes(LOCKS, "rawgate-quota-locks")
         self._events = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(workers)]
