@@ -21,7 +21,8 @@ from suite.tokens import hs256_tokens, rs256_tokens, rsa_key
 
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import Reason
-from rawgate.policy.jwt import JwtVerifier, compile_verifier
+from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.verifiers import compile_verifier
 
 TOKENS = 2000
 ROUNDS = 7
@@ -35,7 +36,7 @@ def rawgate(algorithm: str, key: bytes, *, remembering: bool) -> Verify:
     verifier = _verifier(algorithm, key)
     if not remembering:
         # A capacity of 0 turns remembering off.
-        verifier.memory.capacity = 0
+        verifier.keys.memory.capacity = 0
 
     def verify(token: bytes) -> str | None:
         # The gateway reads the clock once per event; the other libraries read it for each token.
@@ -47,8 +48,12 @@ def rawgate(algorithm: str, key: bytes, *, remembering: bool) -> Verify:
 
 def _verifier(algorithm: str, key: bytes) -> JwtVerifier:
     secret = (Secret("memory", key),)
-    spec = Jwt(algorithm="HS256", secret=secret) if algorithm == "HS256" else Jwt(algorithm="RS256", public_key=secret)
-    verifier = compile_verifier("main", spec, [], [], [])
+    spec = (
+        Jwt(algorithm=("HS256",), secret=secret)
+        if algorithm == "HS256"
+        else Jwt(algorithm=("RS256",), public_key=secret)
+    )
+    verifier = compile_verifier("main", spec, [], [])
     if verifier is None:
         raise SystemExit("jwt_compare: the verifier does not compile")
     return verifier

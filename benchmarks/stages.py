@@ -30,8 +30,9 @@ from rawgate.net.client import SURE_TO_FIT
 from rawgate.observe.access_log import BATCH, AccessLog
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.policy import paths
-from rawgate.policy.jwt import JwtVerifier, compile_verifier
+from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import Limiter
+from rawgate.policy.verifiers import compile_verifier
 from rawgate.relay.endpoints import Endpoint, Place
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
@@ -105,7 +106,7 @@ def policy(bench: Bench, setup: Setup, heads: Sequence[bytes], tokens: Sequence[
     wall = time.time()
     fresh = _verifier(spec)
     # Nothing is kept at a capacity of 0, so every token is a new one.
-    fresh.memory.capacity = 0
+    fresh.keys.memory.capacity = 0
     bench.add("verify token, new", lambda token: fresh.verify(token, wall), tokens)
     remembering = _verifier(spec)
     bench.add("verify token, remembered", lambda token: remembering.verify(token, wall), tokens)
@@ -118,7 +119,7 @@ def policy(bench: Bench, setup: Setup, heads: Sequence[bytes], tokens: Sequence[
 
 
 def _verifier(spec: Jwt) -> JwtVerifier:
-    verifier = compile_verifier("main", spec, [], [], [])
+    verifier = compile_verifier("main", spec, [], [])
     if verifier is None:
         raise SystemExit("stages: the verifier does not compile")
     return verifier

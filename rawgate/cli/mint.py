@@ -31,10 +31,10 @@ EXAMPLES = """\
   rawgate token main conf/rawgate.toml --sub alice --ttl 5m --claim scope=read --claim 'groups=["a","b"]'
   rawgate token main --sub alice --ttl=-5m                  one that has expired
   rawgate token main --sub alice --claim iss=somebody       one from another issuer
-  rawgate token idp --sub alice --key file:private.pem      RS256: the gateway has the public key only
+  rawgate token idp --sub alice --key file:private.pem      the gateway has the public key only
 
 A claim's value is JSON where it is valid JSON (7, true, ["a","b"]), else text. Signed with the first
-secret of [jwt.NAME], with the iss and aud that it asks for. Only the token goes to stdout; if the gateway
+secret of [jwt.NAME], with the first iss and aud that it asks for. Only the token goes to stdout; if the gateway
 would refuse it, stderr says why.
 """
 
@@ -46,7 +46,7 @@ def add(commands: "Commands") -> None:
     parser.add_argument("--sub", required=True, help="whom it speaks for: X-User-Id, clientId in the log")
     parser.add_argument("--ttl", type=_lifetime, default=3600.0, help="how long it is good (default: 1h)")
     parser.add_argument("--claim", action="append", type=_claim, default=[], metavar="K=V", help="a further claim")
-    parser.add_argument("--key", help="RS256: the private key, as file:PATH or env:NAME")
+    parser.add_argument("--key", help="the private key, as file:PATH or env:NAME; HS… needs none")
 
 
 def _lifetime(text: str) -> float:

@@ -266,7 +266,9 @@ class Converter:
             if isinstance(value, str) and value in words:
                 return value
             why = habits.unbuilt_word(value, words)
-            meant = one_meant(value) or (nearest(value, words) if isinstance(value, str) and not why else "")
+            meant = one_meant(value) or habits.word_meant(value, words)
+            if isinstance(value, str) and not meant and not why:
+                meant = nearest(value, words)
             what = why or f"{shown(value)} is not possible here"
             return self._report(path, what, expected=choice(words), meant=meant)
         # `_alternative` has chosen a function because the value is one.
@@ -356,6 +358,8 @@ def expected(hint: Any) -> str:
         return str(parsed.reader.expected)
     if parsed.example:
         return parsed.example
+    if parsed.list_of and parsed.list_of.single:
+        return expected(get_args(parsed.alternatives[0])[0])
     words = [_expected_alternative(alternative) for alternative in parsed.alternatives]
     return " or ".join(words)
 

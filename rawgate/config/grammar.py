@@ -44,8 +44,6 @@ _LISTED = 8
 
 def text(constraint: Text, value: object, context: Context) -> str:
     """Printable text, not empty."""
-    if isinstance(value, list | tuple) and len(value) > 1:
-        raise InvalidError("a list is not text: more than one is not built yet", expected=constraint.expected)
     found = _string(value, constraint.expected)
     if not found:
         raise InvalidError("is empty", expected=constraint.expected)

@@ -306,17 +306,20 @@ def is_unnamed(cls: type[Struct], value: Mapping[object, object]) -> bool:
 
 # ── words ──
 
-_ALGORITHMS = frozenset(
-    f"{kind}{size}" for kind in ("HS", "RS", "PS", "ES") for size in (256, 384, 512)
-) | {"EDDSA", "ES256K", "ED25519"}  # fmt: skip
+_EDWARDS = ("ED25519", "OKP")
+_SECP256K1 = "ES256K"
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
+
+
+def word_meant(value: object, words: tuple[str, ...]) -> str:
+    """The word that was meant by one of other products, or ""."""
+    return '"EdDSA"' if "EdDSA" in words and isinstance(value, str) and value.upper() in _EDWARDS else ""
 
 
 def unbuilt_word(value: object, words: tuple[str, ...]) -> str:
     """Why a word that other products accept is not possible here, or ""."""
-    if not isinstance(value, str) or "HS256" not in words or value.upper() in words:
-        return ""
-    return f"{quoted(value)} is not built yet" if value.upper() in _ALGORITHMS else ""
+    is_unbuilt = "EdDSA" in words and isinstance(value, str) and value.upper() == _SECP256K1
+    return f"{quoted(_SECP256K1)} is not built yet" if is_unbuilt else ""
 
 
 def switch_meant(value: object) -> str:

@@ -257,18 +257,33 @@ class Gateway(Struct, frozen=True, kw_only=True):
     limits: Annotated[Limits, Description("What clients may take.")] = Limits()
 
 
+Algorithm = Literal[
+    "HS256", "HS384", "HS512",
+    "RS256", "RS384", "RS512",
+    "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512",
+    "EdDSA",
+]  # fmt: skip
+"""Those of RFC 7518 section 3.1, and that of RFC 8037 section 3.1 with Ed25519."""
+
+
 class Jwt(Struct, frozen=True, kw_only=True):
-    """One verifier: one algorithm, and exactly one of `secret` (HS256), `public_key` and `jwks` (RS256)."""
+    """One verifier: exactly one of `secret` (HS256 and the like), `public_key` and `jwks`, and their algorithm."""
 
     algorithm: Annotated[
-        Literal["HS256", "RS256"],
-        Description("The only algorithm accepted: HS256 takes a secret, RS256 a public_key or jwks."),
+        tuple[Algorithm, ...],
+        ListOf(single=True),
+        Essential(),
+        Description(
+            "The only algorithm accepted: HS… takes a secret, all others a public_key or jwks. A list, for a jwks "
+            "whose keys have several: each key has one."
+        ),
     ]
     secret: Annotated[
         tuple[Annotated[Secret, constraints.Source(whole=True)], ...],
         ListOf(single=True),
         Essential(),
-        Description("Of HS256: at least 32 octets; a list, for rotation."),
+        Description("Of HS256, HS384, HS512: at least 32, 48, 64 octets; a list, for rotation."),
     ] = ()
     # As Kong's `secret_is_base64 = false`: most secrets are text.
     secret_encoding: Annotated[
@@ -279,26 +294,34 @@ class Jwt(Struct, frozen=True, kw_only=True):
         tuple[Annotated[Secret, constraints.Source()], ...],
         ListOf(single=True),
         Essential(),
-        Description("Of RS256: a PEM of at least 2048 bits; a list, for rotation."),
+        Description(
+            "A PEM: for RS… and PS… an RSA key of at least 2048 bits, for ES256, ES384, ES512 one on P-256, P-384, "
+            "P-521, for EdDSA one of Ed25519; a list, for rotation."
+        ),
     ] = ()
     jwks: Annotated[
         Annotated[Secret, constraints.Source(schemes=("file",))] | None,
         Essential(),
         Description(
-            "Of RS256: the identity provider's key set, as JSON (RFC 7517). Keys for another purpose (use enc, EC) are "
-            "skipped in silence, since providers list them beside the others; keys that are meant for RS256 and cannot "
-            "be used are warned of."
+            "The identity provider's key set, as JSON (RFC 7517). Keys for another purpose (use enc, another "
+            "algorithm) are skipped in silence, since providers list them beside the others; keys that are meant for "
+            "the algorithm and cannot be used are warned of."
         ),
     ] = None
     # RFC 7519 section 4.1.1: the use of `iss` is for the application to decide.
     issuer: Annotated[
-        Annotated[str, constraints.Text()] | None, Description("What `iss` must be; left out: it is not looked at.")
-    ] = None
+        tuple[Annotated[str, constraints.Text()], ...],
+        ListOf(single=True),
+        Description("What `iss` must be, or one of a list; left out: it is not looked at."),
+    ] = ()
     # RFC 7519 section 4.1.3: whoever is not among the audiences that a token names must refuse it.
     audience: Annotated[
-        Annotated[str, constraints.Text()] | None,
-        Description('What `aud` must be or contain. "*": any; left out: a token that has an `aud` is refused.'),
-    ] = None
+        tuple[Annotated[str, constraints.Text()], ...],
+        ListOf(single=True),
+        Description(
+            'What `aud` must be or contain, or one of a list. "*": any; left out: a token that has an `aud` is refused.'
+        ),
+    ] = ()
     # Between APISIX, which allows none, and Envoy and Spring, which allow 60 s: hosts that run NTP are closer.
     leeway: Annotated[
         float, Duration(least=0.0, most=HOUR), Description("How far clocks may differ, for `exp` and `nbf`.")

@@ -25,14 +25,25 @@ class Table(Struct, frozen=True):
     values: Mapping[str, Any]
 
 
-_KEYS_OF = {"HS256": ("secret",), "RS256": ("public_key", "jwks")}
 _KEYS = ("secret", "public_key", "jwks")
 
 
 def _jwt(table: Table) -> Iterator[Finding]:
-    """One algorithm, one source of keys: a token must never choose between two (RFC 8725 section 3.1)."""
-    algorithm = table.values.get("algorithm", "")
-    fitting = _KEYS_OF.get(algorithm, _KEYS)
+    """A key has one algorithm, a verifier one source of keys: a token must never choose between two (RFC 8725 section
+    3.1)."""
+    yield from _audience(table)
+    algorithms = table.values.get("algorithm", ())
+    secret = next((name for name in algorithms if name.startswith("HS")), "")
+    if len(algorithms) > 1 and secret:
+        what = f"{quoted(secret)} takes a secret, and a secret has one algorithm"
+        yield ("algorithm",), problem_text(what, expected="no other beside it")
+        return
+    if len(algorithms) > 1 and "jwks" not in table.written:
+        what = "is a list of several, and only the keys of a jwks tell which of them is theirs"
+        yield ("algorithm",), problem_text(what, expected="one of them, or a jwks")
+        return
+    algorithm = " or ".join(algorithms)
+    fitting = _KEYS if not algorithms else _KEYS[:1] if secret else _KEYS[1:]
     given = [key for key in _KEYS if key in table.written]
     if not given:
         yield (), problem_text("has no key", expected=choice(fitting))
@@ -43,6 +54,12 @@ def _jwt(table: Table) -> Iterator[Finding]:
         yield ("secret_encoding",), problem_text(f"does not fit {algorithm}", expected="it beside a secret")
     for key in [key for key in given if key in fitting][1:]:
         yield (key,), problem_text("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
+
+
+def _audience(table: Table) -> Iterator[Finding]:
+    audience = table.values.get("audience", ())
+    if "*" in audience and len(audience) > 1:
+        yield ("audience",), problem_text('"*" makes the others needless', expected='"*" or the audiences by name')
 
 
 def _misspelt_methods(table: Table) -> Iterator[Finding]:

@@ -158,14 +158,16 @@ def _verifiers(config: Config) -> Iterator[Problem]:
             what = f"a token for jwt.{first} is good for jwt.{second} too: they share a secret"
             yield _warning(("jwt", second, "secret"), what, "secrets, issuers or audiences of their own")
     for name, spec in config.jwt.items():
-        for key, value in (("issuer", spec.issuer), ("audience", spec.audience)):
-            yield from _literal(("jwt", name, key), value or "", "text")
+        for key, values in (("issuer", spec.issuer), ("audience", spec.audience)):
+            for position, value in enumerate(values):
+                yield from _literal(("jwt", name, key, *([position] if len(values) > 1 else [])), value, "text")
 
 
 def _are_apart(one: Jwt, other: Jwt) -> bool:
-    issuers = one.issuer is not None and other.issuer is not None and one.issuer != other.issuer
+    issuers = bool(one.issuer and other.issuer) and not {*one.issuer} & {*other.issuer}
     # A token may be for several audiences at once, but only if its issuer says so.
-    return issuers or (one.audience != other.audience and "*" not in (one.audience, other.audience))
+    shared = {*one.audience} & {*other.audience} or "*" in (*one.audience, *other.audience)
+    return issuers or one.algorithm != other.algorithm or not (shared or one.audience == other.audience)
 
 
 _LONGEST_KEPT = 75.0

@@ -4,7 +4,7 @@ in somebody's production."""
 from secrets import token_hex
 from time import time
 
-from rawgate.policy.signing import hs256, mint
+from rawgate.policy.signing import mint, secret_signer
 
 HOUR = 3600
 
@@ -30,4 +30,4 @@ class Credentials:
 
 
 def _token(subject: str, lasts: int, secret: str) -> str:
-    return mint(hs256(secret.encode()), {"sub": subject, "exp": int(time()) + lasts}).decode()
+    return mint(secret_signer("HS256", secret.encode()), {"sub": subject, "exp": int(time()) + lasts}).decode()

@@ -6,9 +6,11 @@ from msgspec import Struct
 
 from rawgate.config.model import Jwt, Secret
 from rawgate.errors import AUTH_BAD_SIGNATURE, AUTH_UNKNOWN_KEY, RawgateError, Reason
-from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import JwtVerifier, secret_octets
-from rawgate.policy.signing import Signer, hs256, mint, rs256
+from rawgate.policy.algorithms import PublicKey, key_fault
+from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.key_material import secret_octets
+from rawgate.policy.signing import Signer, SigningError, mint, private_signer, secret_signer
+from rawgate.policy.verifiers import published_keys
 from rawgate.serve.load import Loaded
 
 
@@ -30,7 +32,7 @@ def mint_token(
 
     claims    added to those, or in their place: that is how a token with a wrong issuer is made
     lifetime  seconds from `wall` to the expiry; negative for a token that has expired
-    key       the RS256 private key in PEM form; None for HS256, whose secret the configuration has
+    key       the private key in PEM form; None where the configuration has a secret
     wall      Unix seconds
     Raises MintError, SigningError.
     """
@@ -45,23 +47,35 @@ def mint_token(
 
 
 def _signer(name: str, spec: Jwt, key: Secret | None) -> Signer:
-    if spec.algorithm == "HS256":
+    algorithms = " or ".join(spec.algorithm)
+    if spec.secret:
         if key is not None:
-            raise MintError(f"--key is for RS256; [jwt.{name}] is HS256 and signs with its own secret")
+            raise MintError(f"--key is for public keys; [jwt.{name}] is {algorithms} and signs with its own secret")
         octets = secret_octets(spec.secret[0], spec.secret_encoding)
         if isinstance(octets, str):
             raise MintError(octets)
-        return hs256(octets)
+        return secret_signer(spec.algorithm[0], octets)
     if key is None:
-        raise MintError(
-            f"[jwt.{name}] is RS256, and a gateway holds no private key (expected --key file:PRIVATE.pem beside it)"
-        )
-    return rs256(key.value, read_jwks(spec.jwks.value, ("jwt", name, "jwks"), [], []) if spec.jwks is not None else [])
+        what = f"[jwt.{name}] is {algorithms}, and a gateway holds no private key"
+        raise MintError(f"{what} (expected --key file:PRIVATE.pem beside it)")
+
+    def choose(public: PublicKey) -> tuple[str, str | None]:
+        """As the key set says; else the first algorithm that the key fits."""
+        for kid, algorithm, other in published_keys(name, spec):
+            if other == public:
+                return algorithm, kid
+        faults = {algorithm: key_fault(algorithm, public, "this one") for algorithm in spec.algorithm}
+        fitting = next((algorithm for algorithm, fault in faults.items() if not fault), None)
+        if fitting is None:
+            raise SigningError(faults[spec.algorithm[0]])
+        return fitting, None
+
+    return private_signer(key.value, choose)
 
 
 def _expected(spec: Jwt) -> dict[str, object]:
-    wanted = {"iss": spec.issuer, "aud": None if spec.audience == "*" else spec.audience}
-    return {name: value for name, value in wanted.items() if value is not None}
+    wanted = {"iss": spec.issuer[:1], "aud": () if "*" in spec.audience else spec.audience[:1]}
+    return {name: value for name, values in wanted.items() for value in values}
 
 
 def _dates(wall: float, lifetime: float) -> dict[str, object]:
@@ -69,6 +83,6 @@ def _dates(wall: float, lifetime: float) -> dict[str, object]:
 
 
 def _warning(name: str, spec: Jwt, reason: Reason) -> str:
-    if spec.algorithm == "RS256" and reason in (AUTH_BAD_SIGNATURE, AUTH_UNKNOWN_KEY):
+    if not spec.secret and reason in (AUTH_BAD_SIGNATURE, AUTH_UNKNOWN_KEY):
         return f"this key does not belong to a public key of [jwt.{name}]: the gateway refuses the token"
     return f"the gateway refuses this token: {reason.code}"

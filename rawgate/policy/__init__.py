@@ -6,7 +6,11 @@
     router      host, prefix, method → route
     addresses   the client's address behind trusted proxies
     cors        preflights, and what a browser may read
-    jwt, jwks   bearer tokens, and the key sets that verify them
+    jwt         bearer tokens: which key, which signature, which claims
+    algorithms  the signature algorithms: which key fits which, and how a signature is checked
+    jwks        documents of key sets, as identity providers publish them
+    key_material  secrets and PEM texts, as people hand them over
+    verifiers   makes a verifier of tokens from these four
     api_keys    shared secrets in a header field
     limiter     a sliding window per route and client
     shared_limiter  the same, counted by several processes together
@@ -15,6 +19,6 @@
     headers     the fields that travel, both ways
     signing     tokens for tests of a gateway; nothing that serves imports it
 
-Only `gate` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time and random
-octets are arguments. No other room imports `cryptography`.
+Only `gate`, `verifiers` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time
+and random octets are arguments. No other room imports `cryptography`.
 """

@@ -17,13 +17,12 @@ from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, Limiters, LimitLines, api_key, bearer, compose
-from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import compile_verifier
 from rawgate.policy.limiter import Limiter
 from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
 from rawgate.policy.router import Entry, compile_router
 from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
+from rawgate.policy.verifiers import compile_verifier
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -138,9 +137,7 @@ class _Compiler:
     def _compile_credentials(self) -> None:
         """Compile all verifiers and tables, also those that no route uses, so that one run reports all faults."""
         for name, jwt in self.config.jwt.items():
-            where: tuple[Key, ...] = ("jwt", name, "jwks")
-            jwks = [] if jwt.jwks is None else read_jwks(jwt.jwks.value, where, self.problems, self.warnings)
-            verifier = compile_verifier(name, jwt, jwks, self.problems, self.warnings)
+            verifier = compile_verifier(name, jwt, self.problems, self.warnings)
             if verifier is not None:
                 self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
         for name, spec in self.config.api_keys.items():

@@ -1,55 +1,47 @@
-"""JSON Web Tokens. One verifier has one key set, one algorithm and one set of expected claims (RFC 7519, 7515, 8725).
+"""JSON Web Tokens. One verifier has one key set and one set of expected claims (RFC 7519, 7515, 8725).
 
     token ─▶ remembered? ─▶ three parts ─▶ header ─▶ signature ─▶ claims ─▶ valid now? ─▶ Identity
                yes: valid now? ─▶ Identity                        any step that fails ─▶ Reason
 
 Rules that it keeps
-- The verifier determines the algorithm, not the token; the header must only agree (RFC 8725 section 3.1). A token with
-  another `alg`, also "none", has a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
+- A key has one algorithm, and the token has no say in it; its header must only agree (RFC 8725 section 3.1). A token
+  with another `alg`, also "none", has a signature that this verifier cannot accept: AUTH_BAD_SIGNATURE.
 - The signature is checked before the claims, so a caller who cannot sign learns nothing about the expected claims.
 - A token cannot make the gateway fetch or trust anything: `jku`, `x5u`, `jwk`, `typ` and `zip` are ignored, and `kid`
   is only compared.
 - A forged token costs little more than a signature check, because no limit comes before this step. Of a header, which
   is not verified yet, only the values that are used are converted, and a header longer than HEADER is not read at all.
 - A token has one spelling. Another text that decodes to the same octets is refused, or clients could get around the
-  memory below and around deny-lists behind the gateway.
+  memory below and around deny-lists behind the gateway. (ECDSA alone gives two: see `algorithms`.)
 - A refusal is a returned Reason. Exceptions of the JSON and signature libraries are caught where they are raised; no
   input of any size or depth makes `verify` raise.
 
 Which key. Keys from `secret` and `public_key` have no names. A list of them is a rotation: they are tried in order, and
 `kid` is ignored (issuers always send one, but there is nothing to compare it with). The same holds for a JWKS that
 names none of its keys. In a JWKS with names the `kid` selects: an unknown one selects no key, and a token without one
-is accepted only if the set holds a single key. Several keys with the same name are tried in order.
+is accepted only if the set holds a single key of its algorithm. Several keys with the same name are tried in order.
 
 The memory. The signature check costs more than all other steps, and clients send a token many times, so verified tokens
 are remembered: whole token → identity, with the time until when it is valid, and the time since when. Both are checked
 at each request, so a remembered token expires at its `exp`, whether or not it is still remembered. The memory belongs
-to the verifier: new keys come with a new verifier and an empty memory.
+to the key set: new keys come with an empty one.
 
 This module is long, and one piece on purpose: it is all that stands between an unverified token and an identity, and
 whoever audits that should find it in one place, in the order in which a token meets it.
 """
 
 import json
-from binascii import a2b_base64, unhexlify
+from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from hmac import compare_digest
 from math import inf, isnan, nan
-from re import DOTALL
-from re import compile as pattern
 from typing import Final
 from unicodedata import category
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hmac import HMAC
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from rawgate.config.model import Jwt, Secret
+from rawgate.config.model import Jwt
 from rawgate.errors import (
     AUTH_BAD_CLAIM,
     AUTH_BAD_SIGNATURE,
@@ -59,8 +51,6 @@ from rawgate.errors import (
     AUTH_UNKNOWN_KEY,
     AUTH_WRONG_AUDIENCE,
     AUTH_WRONG_ISSUER,
-    Key,
-    Problem,
     Reason,
 )
 from rawgate.message import Identity
@@ -69,7 +59,7 @@ Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
 
 MEMORY = 16 * 1024 * 1024
-"""Octets for the remembered tokens of one verifier: about 24,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
+"""Octets for the remembered tokens of one key set: about 24,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
 by default, which is less than the clients of one busy gateway."""
 
 TOKEN_MEMORABLE = 8 * 1024
@@ -94,15 +84,6 @@ SUBJECT = 255
 
 DATE = 2**53
 """Seconds; a date beyond is refused. Up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
-
-SECRET = 32
-"""Octets that an HS256 secret must have at least: as many as the output of the hash (RFC 7518 section 3.2)."""
-
-MODULUS = 2048
-"""Bits that an RS256 key must have at least (RFC 7518 section 3.3)."""
-
-LARGEST_MODULUS, LARGE_MODULUS, LARGE_EXPONENT = 16384, 3072, 64
-"""Bits beyond which OpenSSL verifies nothing: of a modulus, and of the exponent beside a modulus that is large."""
 
 
 class Admission:
@@ -302,7 +283,6 @@ def _date(value: object) -> float:
     return nan
 
 
-_hexadecimal = pattern(rb"(?:[0-9A-Fa-f]{2})+").fullmatch
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """General categories (Unicode section 4.5) of invisible characters and of those that change how others look: control
 and format characters, surrogates, separators of lines and paragraphs."""
@@ -350,36 +330,100 @@ def _is_audiences(aud: object) -> bool:
     return isinstance(aud, str) or (isinstance(aud, list) and all(isinstance(audience, str) for audience in aud))
 
 
+class KeySet:
+    """The keys of a verifier, and what is remembered of the tokens that they signed.
+
+    algorithms  those that a token may name
+    keys        (kid or None, algorithm, check) for each, in the order to try; every algorithm is among `algorithms`
+    known       header parts of tokens with a good signature → the keys that they select
+    """
+
+    __slots__ = ("_all", "_fitting", "_named", "algorithms", "known", "memory")
+
+    def __init__(self, algorithms: Sequence[str], keys: Sequence[tuple[str | None, str, Check]]) -> None:
+        self.algorithms: Final = tuple(algorithms)
+        self._all = tuple(check for _, _, check in keys)
+        self._fitting: dict[str, tuple[Check, ...]] = {}
+        self._named: dict[str, dict[str, tuple[Check, ...]]] = {}
+        for name, algorithm, check in keys:
+            self._fitting[algorithm] = (*self._fitting.get(algorithm, ()), check)
+            if name is not None:
+                fitting = self._named.setdefault(name, {})
+                fitting[algorithm] = (*fitting.get(algorithm, ()), check)
+        self.known: Final[dict[bytes, tuple[Check, ...]]] = {}
+        self.memory: Final = TokenMemory(MEMORY)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its keys, in order."""
+        return [*self._named]
+
+    def count(self, algorithm: str) -> int:
+        """How many of its keys have this algorithm."""
+        return len(self._fitting.get(algorithm, ()))
+
+    def position(self, check: Check) -> int:
+        """The place of a key among all of them."""
+        return self._all.index(check)
+
+    def select(self, part: bytes) -> tuple[Check, ...] | Reason:
+        """The keys with which a token with this header may be signed. `part` is in the standard alphabet and NUL."""
+        octets = _octets(part)
+        if octets is None or len(octets) > HEADER:
+            return AUTH_MALFORMED
+        header = _members(octets)
+        if header is None:
+            return AUTH_MALFORMED
+        algorithm = _text(header.get("alg"))
+        if algorithm is None:  # it is required (RFC 7515 section 4.1.1)
+            return AUTH_MALFORMED
+        # No extension is understood, so any `crit` is refused, the empty one too (RFC 7515 section 4.1.11), and so is
+        # a `b64` that changes what was signed (RFC 7797 section 7: never in a JWT).
+        if "crit" in header or ("b64" in header and bytes(header["b64"]) != b"true"):
+            return AUTH_MALFORMED
+        if algorithm not in self.algorithms:  # case-sensitive
+            return AUTH_BAD_SIGNATURE
+        return self._select_by_name(header, algorithm)
+
+    def _select_by_name(self, header: dict[str, Raw], algorithm: str) -> tuple[Check, ...] | Reason:
+        fitting = self._fitting.get(algorithm, ())
+        if "kid" not in header:
+            return fitting if len(fitting) == 1 or (fitting and not self._named) else AUTH_UNKNOWN_KEY
+        name = _text(header["kid"])
+        if name is None:  # RFC 7515 section 4.1.4
+            return AUTH_MALFORMED
+        if not self._named:
+            return fitting or AUTH_UNKNOWN_KEY
+        known = self._named.get(name)
+        # A key has one algorithm, whatever a token says of it (RFC 8725 section 3.1).
+        return AUTH_UNKNOWN_KEY if known is None else known.get(algorithm, AUTH_BAD_SIGNATURE)
+
+    def remember_header(self, part: bytes, checks: tuple[Check, ...]) -> None:
+        """Remember the header of a token with a good signature. So only the holder of a key can fill this memory."""
+        if part not in self.known:
+            if len(self.known) == HEADERS:
+                self.known.clear()
+            self.known[part] = checks
+
+
 class JwtVerifier:
-    """Verifies the tokens of one `[jwt.NAME]`. `keys`: (name or None, check) for each, in the order to try."""
+    """Verifies the tokens of one `[jwt.NAME]`, by the keys of a set that `replace` may change."""
 
-    __slots__ = (
-        "_algorithm",
-        "_all",
-        "_audience",
-        "_headers",
-        "_issuer",
-        "_leeway",
-        "_named",
-        "_recall",
-        "_require_exp",
-        "memory",
-    )
+    __slots__ = ("_any_audience", "_audiences", "_issuers", "_leeway", "_recall", "_require_exp", "keys")
 
-    def __init__(self, spec: Jwt, keys: Sequence[tuple[str | None, Check]]) -> None:
-        self._algorithm = spec.algorithm
-        self._issuer = spec.issuer
-        self._audience = spec.audience
+    def __init__(self, spec: Jwt, keys: KeySet) -> None:
+        self._issuers = spec.issuer
+        self._audiences = frozenset(spec.audience)
+        self._any_audience = "*" in spec.audience
         self._leeway = spec.leeway
         self._require_exp = spec.require_exp
-        self._all = tuple(check for _, check in keys)
-        self._named: dict[str, tuple[Check, ...]] = {}
-        for name, check in keys:
-            if name is not None:
-                self._named[name] = (*self._named.get(name, ()), check)
-        self._headers: dict[bytes, tuple[Check, ...]] = {}
-        self.memory = TokenMemory(MEMORY)
-        self._recall = self.memory.recall
+        self.keys = keys
+        self._recall = keys.memory.recall
+
+    def replace(self, keys: KeySet) -> None:
+        """Verify by these keys from now on. Nothing is remembered of the tokens that others signed."""
+        self.keys = keys
+        self._recall = keys.memory.recall
 
     def verify(self, token: bytes, wall: float) -> Identity | Reason:
         """The identity that the token proves at `wall` (Unix seconds), or the reason of the refusal.
@@ -394,7 +438,7 @@ class JwtVerifier:
             admission = found
             # An expired token still has a good signature, so expired tokens could fill the memory.
             if found.since <= wall < found.identity.until:
-                self.memory.keep(token, found)
+                self.keys.memory.keep(token, found)
         identity = admission.identity
         if admission.since <= wall < identity.until:
             return identity
@@ -405,7 +449,7 @@ class JwtVerifier:
         decisions."""
         parts = token.translate(_TO_STANDARD).split(b".", 3)
         header, payload, signature = (_octets(part) for part in (*parts, b"", b"", b"")[:3])
-        selected = self._select(parts[0])
+        selected = self.keys.select(parts[0])
         candidates = () if isinstance(selected, Reason) else selected
         signed = token.rpartition(b".")[0]
         signer = next((check for check in candidates if check(signed, signature or b"")), None)
@@ -413,7 +457,7 @@ class JwtVerifier:
             _json_object(header),
             _claims(payload),
             len(candidates),
-            None if signer is None else self._all.index(signer),
+            None if signer is None else self.keys.position(signer),
         )
 
     def _examine(self, token: bytes) -> Admission | Reason:
@@ -424,9 +468,10 @@ class JwtVerifier:
         if len(parts) != 3 or _NUL in standard:
             return AUTH_MALFORMED
         header, payload, signature = parts
-        checks = self._headers.get(header)
+        keys = self.keys
+        checks = keys.known.get(header)
         if checks is None:
-            selected = self._select(header)
+            selected = keys.select(header)
             if isinstance(selected, Reason):
                 return selected
             checks = selected
@@ -436,45 +481,9 @@ class JwtVerifier:
         signed = token[: -len(signature) - 1]
         for check in checks:
             if check(signed, octets):
-                self._remember_header(header, checks)
+                keys.remember_header(header, checks)
                 return self._admit(payload)
         return AUTH_BAD_SIGNATURE
-
-    def _select(self, part: bytes) -> tuple[Check, ...] | Reason:
-        """The keys with which a token with this header may be signed."""
-        octets = _octets(part)
-        if octets is None or len(octets) > HEADER:
-            return AUTH_MALFORMED
-        header = _members(octets)
-        if header is None:
-            return AUTH_MALFORMED
-        algorithm = _text(header.get("alg"))
-        if algorithm is None:  # it is required (RFC 7515 section 4.1.1)
-            return AUTH_MALFORMED
-        # No extension is understood, so any `crit` is refused, the empty one too (RFC 7515 section 4.1.11), and so is
-        # a `b64` that changes what was signed (RFC 7797 section 7: never in a JWT).
-        if "crit" in header or ("b64" in header and bytes(header["b64"]) != b"true"):
-            return AUTH_MALFORMED
-        if algorithm != self._algorithm:  # case-sensitive
-            return AUTH_BAD_SIGNATURE
-        return self._select_by_name(header)
-
-    def _select_by_name(self, header: dict[str, Raw]) -> tuple[Check, ...] | Reason:
-        if "kid" not in header:
-            return self._all if len(self._all) == 1 or not self._named else AUTH_UNKNOWN_KEY
-        name = _text(header["kid"])
-        if name is None:  # RFC 7515 section 4.1.4
-            return AUTH_MALFORMED
-        if not self._named:
-            return self._all
-        return self._named.get(name, AUTH_UNKNOWN_KEY)
-
-    def _remember_header(self, part: bytes, checks: tuple[Check, ...]) -> None:
-        """Remember the header of a token with a good signature. So only the holder of a key can fill this memory."""
-        if part not in self._headers:
-            if len(self._headers) == HEADERS:
-                self._headers.clear()
-            self._headers[part] = checks
 
     def _admit(self, payload: bytes) -> Admission | Reason:
         """Verify the claims of a token with a good signature (RFC 7519 section 4.1)."""
@@ -484,7 +493,7 @@ class JwtVerifier:
         subject = subject_of(claims)
         if isinstance(subject, Reason):
             return subject
-        if self._issuer is not None and claims.get("iss") != self._issuer:
+        if self._issuers and claims.get("iss") not in self._issuers:
             is_other = isinstance(claims.get("iss", ""), str)
             return AUTH_WRONG_ISSUER if is_other else AUTH_BAD_CLAIM.because("iss is not text")
         if "aud" in claims and not _is_audiences(claims["aud"]):
@@ -496,13 +505,11 @@ class JwtVerifier:
     def _is_audience(self, claims: dict[str, object]) -> bool:
         """Whether the token is for us. A verifier that is not in `aud` must refuse the token (section 4.1.3)."""
         if "aud" not in claims:
-            return self._audience is None or self._audience == "*"
+            return self._any_audience or not self._audiences
         aud = claims["aud"]
-        if self._audience is None:
-            return False
         if isinstance(aud, str):
-            return aud == self._audience or (self._audience == "*" and aud != "")
-        return isinstance(aud, list) and (self._audience in aud or (self._audience == "*" and any(aud)))
+            return aud != "" if self._any_audience else aud in self._audiences
+        return isinstance(aud, list) and (any(aud) if self._any_audience else not self._audiences.isdisjoint(aud))
 
     def _within(self, claims: dict[str, object], subject: str) -> Admission | Reason:
         """The time from `exp` and `nbf` (sections 4.1.4 to 4.1.6). null is not the same as absent: it is a value that
@@ -521,217 +528,3 @@ class JwtVerifier:
             unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
         return Admission(Identity("sub", subject, until), since)
-
-
-# Keys, at load.
-
-
-def _hs256(secret: bytes) -> Check:
-    # Copying the state with the key takes a third of the time of a new HMAC for each token.
-    primed = HMAC(secret, SHA256())
-
-    def check(signed: bytes, signature: bytes) -> bool:
-        mac = primed.copy()
-        mac.update(signed)
-        # In constant time (RFC 7518 section 3.2); False if the lengths differ.
-        return compare_digest(mac.finalize(), signature)
-
-    return check
-
-
-def _rs256(key: RSAPublicKey) -> Check:
-    length = (key.key_size + 7) // 8
-    padding, digest = PKCS1v15(), SHA256()
-
-    def check(signed: bytes, signature: bytes) -> bool:
-        if len(signature) != length:  # RFC 8017 section 8.2.2 step 1
-            return False
-        try:
-            key.verify(signature, signed, padding, digest)
-        except InvalidSignature:
-            return False
-        return True
-
-    return check
-
-
-_NOTATIONS = {
-    "base64": bytes(octet if octet in _STANDARD else 0 for octet in range(256)),
-    "base64url": bytes(0 if octet in b"." else _TO_STANDARD[octet] for octet in range(256)),
-}
-"""Notation → a table that turns its alphabet into the standard one, and all other octets into NUL."""
-
-
-def secret_octets(secret: Secret, encoding: str) -> bytes | str:
-    """The octets of a secret, or its fault as a sentence. `encoding` as `secret_encoding`; base64 may be without
-    padding and on several lines, as `openssl` writes it."""
-    if encoding == "text":
-        return secret.value
-    written = b"".join(secret.value.split())
-    if encoding == "hex":
-        octets = unhexlify(written) if _hexadecimal(written) else None
-    else:
-        octets = _octets(written.rstrip(b"=").translate(_NOTATIONS[encoding]))
-    if octets is not None:
-        return octets
-    if encoding == "hex" and _hexadecimal(written.removeprefix(b"0x").replace(b":", b"")):
-        return "this is not hex alone (expected digits without 0x and colons)"
-    others = [other for other in _NOTATIONS if _octets(written.rstrip(b"=").translate(_NOTATIONS[other])) is not None]
-    meant = f'; did you mean secret_encoding = "{others[0]}"?' if others else ""
-    return f'this is not {encoding} (expected what secret_encoding = "{encoding}" says{meant})'
-
-
-def _secret_fault(value: bytes) -> str | None:
-    """Why these octets cannot be an HS256 secret, or None. The text never shows them."""
-    if not value.strip():
-        return "this secret is blank"
-    if len(value) < SECRET:
-        return f"this secret has {len(value)} octets (expected at least {SECRET}, as from `openssl rand -hex 32`)"
-    # A public key as HMAC secret would let anyone sign (RFC 8725 section 2.1).
-    if b"-----BEGIN " in value or value.startswith((b"ssh-", b"ecdsa-")):
-        return (
-            'this is a key or certificate in PEM form, not a secret (did you mean algorithm = "RS256" with public_key?)'
-        )
-    members = _json_object(value)
-    if members is not None and ("kty" in members or "keys" in members):
-        return "this is a JSON Web Key, not a secret (expected the secret's octets themselves)"
-    return None
-
-
-_assignment = pattern(rb"(?:export\s+)?[A-Za-z_]\w*(?:=[^=]|:\s+\S).*", DOTALL).fullmatch
-
-
-def _secret_doubt(value: bytes) -> str:
-    """Why a text is unlikely to be the secret and nothing else; "" if it is likely."""
-    if not value.isascii():
-        return ""
-    if len(value.splitlines()) > 1:
-        return "has several lines, and all of them together are taken for the secret"
-    if _json_object(value) is not None:
-        return "is a JSON object, and all of it is taken for the secret"
-    if _assignment(value):
-        return "looks like an assignment, and all of it, with the name, is taken for the secret"
-    return ""
-
-
-def _read_pem(value: bytes) -> RSAPublicKey | str:
-    """The public key in a PEM text, or the fault of the text as a sentence."""
-    # Of all that an environment file or a chart makes of line ends, only this is not read by OpenSSL.
-    value = value.replace(b"\\r", b"").replace(b"\\n", b"\n")
-    if b"PRIVATE KEY-----" in value:
-        return "this is a private key, which a gateway must not hold (expected its public half: `openssl pkey -pubout`)"
-    if b"BEGIN CERTIFICATE-----" in value:
-        return "this is a certificate (expected its public key: `openssl x509 -pubkey -noout`)"
-    if value.count(b"-----BEGIN ") > 1:
-        return "this holds more than one key (expected one in each file; public_key may be a list)"
-    # Here, since it brings the formats of SSH: 8 ms of a start, which a shared secret has no use for.
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
-    try:
-        key = load_pem_public_key(value)
-    except (ValueError, UnsupportedAlgorithm):  # also for an exponent that is even or below 3
-        return _no_pem(value)
-    return key if isinstance(key, RSAPublicKey) else "this is not an RSA key (expected one, for RS256)"
-
-
-_SEQUENCE = b"\x30\x82"
-"""How each key in DER begins that is long enough (X.690 section 8.1)."""
-
-
-def _no_pem(value: bytes) -> str:
-    """What a value is that is no public key in PEM form."""
-    members = _json_object(value)
-    if members is not None and ("kty" in members or "keys" in members):
-        return "this is a JSON Web Key, or a set of them, and no PEM (did you mean jwks?)"
-    if value.startswith((b"ssh-", b"ecdsa-")):
-        return "this is a key in OpenSSH's form (expected PEM: `ssh-keygen -e -m PKCS8 -f FILE`)"
-    if value.startswith(_SEQUENCE):
-        return "this is a key in DER form (expected PEM: `openssl pkey -pubin -inform DER`)"
-    inner = _octets(b"".join(value.split()).rstrip(b"=").translate(_NOTATIONS["base64"])) or b""
-    if inner.startswith(b"-----BEGIN "):
-        return "this is a PEM in base64 (expected the PEM itself)"
-    if inner.startswith(_SEQUENCE):
-        return "this is a PEM without its first and last line (expected them too: -----BEGIN PUBLIC KEY-----)"
-    return "this is not a public key in PEM form (expected -----BEGIN PUBLIC KEY-----)"
-
-
-def _paths(base: tuple[Key, ...], secrets: Sequence[Secret]) -> list[tuple[Key, ...]]:
-    """The key path of each secret; a single one may stand in the file without brackets."""
-    return [base] if len(secrets) == 1 else [(*base, position) for position in range(len(secrets))]
-
-
-def _secret_keys(
-    name: str, spec: Jwt, problems: list[Problem], warnings: list[Problem]
-) -> list[tuple[str | None, Check]]:
-    keys: list[tuple[str | None, Check]] = []
-    for path, secret in zip(_paths(("jwt", name, "secret"), spec.secret), spec.secret, strict=True):
-        octets = secret_octets(secret, spec.secret_encoding)
-        fault = octets if isinstance(octets, str) else _secret_fault(octets)
-        if fault is not None:
-            problems.append(Problem(path, fault))
-        elif isinstance(octets, bytes):
-            keys.append((None, _hs256(octets)))
-            if octets == secret.value and (doubt := _secret_doubt(octets)):
-                warnings.append(Problem(path, f"{secret.source} {doubt}"))
-    return keys
-
-
-def _rsa_keys(
-    name: str,
-    spec: Jwt,
-    jwks_keys: Sequence[tuple[str | None, RSAPublicKey]],
-    problems: list[Problem],
-    warnings: list[Problem],
-) -> list[tuple[str | None, Check]]:
-    keys: list[tuple[str | None, Check]] = []
-    for path, pem in zip(_paths(("jwt", name, "public_key"), spec.public_key), spec.public_key, strict=True):
-        key = _read_pem(pem.value)
-        if isinstance(key, str):
-            problems.append(Problem(path, key))
-        elif fault := rsa_fault(key, "this one"):
-            problems.append(Problem(path, fault))
-        else:
-            keys.append((None, _rs256(key)))
-    fit = [(kid, _rs256(key)) for kid, key in jwks_keys if not rsa_fault(key)]
-    faults = [fault for kid, key in jwks_keys if (fault := rsa_fault(key, f"that of kid {kid!r}"))]
-    if fit:
-        warnings.extend(Problem(("jwt", name, "jwks"), f"{fault}; it is passed over") for fault in faults)
-    else:
-        problems.extend(Problem(("jwt", name, "jwks"), fault) for fault in faults)
-    return keys + fit
-
-
-def rsa_fault(key: RSAPublicKey, which: str = "it") -> str:
-    """Why no token can, or may, be verified by this key, or "". `which` of the keys it is."""
-    if key.key_size < MODULUS:
-        return f"an RS256 key must have at least {MODULUS} bits, {which} has {key.key_size}"
-    if key.key_size > LARGEST_MODULUS:
-        return f"an RS256 key may have at most {LARGEST_MODULUS} bits, {which} has {key.key_size}"
-    numbers = key.public_numbers()
-    if numbers.n % 2 == 0:
-        return f"the modulus of an RSA key is odd, and {which} has an even one"
-    exponent = numbers.e.bit_length()
-    if key.key_size > LARGE_MODULUS and exponent > LARGE_EXPONENT:
-        return f"the exponent of an RS256 key may have at most {LARGE_EXPONENT} bits here, {which} has {exponent}"
-    return ""
-
-
-def compile_verifier(
-    name: str,
-    spec: Jwt,
-    jwks_keys: Sequence[tuple[str | None, RSAPublicKey]],
-    problems: list[Problem],
-    warnings: list[Problem],
-) -> JwtVerifier | None:
-    """The verifier of `[jwt.NAME]`, or None. Faults of its keys are appended to `problems`; keys of a set that are
-    skipped, and secrets that look like something else, to `warnings`.
-
-    `jwks_keys` are the keys from `spec.jwks` as (kid or None, key). If that set could not be read, they are empty and
-    the fault has been reported before.
-    """
-    before = len(problems)
-    if spec.algorithm == "HS256":
-        keys = _secret_keys(name, spec, problems, warnings)
-    else:
-        keys = _rsa_keys(name, spec, jwks_keys, problems, warnings)
-    return JwtVerifier(spec, keys) if keys and len(problems) == before else None

@@ -1,23 +1,31 @@
 """Signing tokens, for tests of a gateway. Nothing that serves imports this: a gateway verifies and never signs.
 
-The algorithms are those that `jwt` verifies (RFC 7518 sections 3.2 and 3.3), the form is the compact one (RFC 7515
-section 7.1).
+The algorithms are those of `algorithms`, the form is the compact one (RFC 7515 section 7.1).
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hmac import digest
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.backends.openssl.backend import backend
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec.json import encode
 
 from rawgate.errors import RawgateError
+
+Sign = Callable[[bytes], bytes]
+"""What is signed → the signature."""
+PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
+Choose = Callable[[PublicKey], tuple[str, str | None]]
+"""The public half of a key → its algorithm, which it fits; and its name in its key set, or None."""
 
 
 class SigningError(RawgateError):
@@ -25,37 +33,62 @@ class SigningError(RawgateError):
 
 
 class Signer:
-    """A key that signs: `sign(octets)` → the signature. `kid`: the name of the key in its key set, or None."""
+    """A key that signs. `kid`: the name of the key in its key set, or None."""
 
     __slots__ = ("algorithm", "kid", "sign")
 
-    def __init__(self, algorithm: str, sign: Callable[[bytes], bytes], kid: str | None = None) -> None:
+    def __init__(self, algorithm: str, sign: Sign, kid: str | None = None) -> None:
         self.algorithm: Final = algorithm
         self.sign: Final = sign
         self.kid: Final = kid
 
 
-def hs256(secret: bytes) -> Signer:
-    """A signer with a shared secret."""
-    return Signer("HS256", lambda octets: digest(secret, octets, "sha256"))
+_HASHES: dict[str, HashAlgorithm] = {"256": SHA256(), "384": SHA384(), "512": SHA512()}
 
 
-def rs256(pem: bytes, published: Sequence[tuple[str | None, RSAPublicKey]] = ()) -> Signer:
-    """A signer with a private RSA key, in PEM form without passphrase. `published`: the keys of a set as (`kid`, key);
-    its `kid` for this key is used. Raises SigningError."""
+def secret_signer(algorithm: str, secret: bytes) -> Signer:
+    """A signer by a shared secret: HS256, HS384 or HS512."""
+    return Signer(algorithm, lambda octets: digest(secret, octets, f"sha{algorithm[2:]}"))
+
+
+def private_signer(pem: bytes, choose: Choose) -> Signer:
+    """A signer by a private key, in PEM form without passphrase. Raises SigningError, and what `choose` raises."""
+    key = _private_key(pem)
+    algorithm, kid = choose(key.public_key())
+    return Signer(algorithm, _sign(algorithm, key), kid)
+
+
+_PrivateKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
+
+
+def _private_key(pem: bytes) -> _PrivateKey:
     try:
         key = load_pem_private_key(pem, None)
     except TypeError:
         raise SigningError("this private key has a passphrase (expected one without, for tests)") from None
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError("this is not a private key in PEM form (expected -----BEGIN PRIVATE KEY-----)") from None
-    if not isinstance(key, RSAPrivateKey):
-        raise SigningError("this is not an RSA key (expected one, for RS256)")
-    rsa = key
-    numbers = rsa.public_key().public_numbers()
-    kid = next((name for name, public in published if public.public_numbers() == numbers), None)
-    padding, algorithm = PKCS1v15(), SHA256()
-    return Signer("RS256", lambda octets: rsa.sign(octets, padding, algorithm), kid)
+    if not isinstance(key, _PrivateKey):
+        raise SigningError("this is a key of another kind (expected an RSA, elliptic-curve or Ed25519 key)")
+    return key
+
+
+def _sign(algorithm: str, key: _PrivateKey) -> Sign:
+    if isinstance(key, Ed25519PrivateKey):
+        return key.sign
+    hashed = _HASHES[algorithm[2:]]
+    if isinstance(key, RSAPrivateKey):
+        rsa, padding = key, PKCS1v15() if algorithm[:2] == "RS" else PSS(MGF1(hashed), hashed.digest_size)
+        return lambda octets: rsa.sign(octets, padding, hashed)
+    curve, half = key, (key.key_size + 7) // 8
+
+    def sign(octets: bytes) -> bytes:
+        # RFC 7518 section 3.4: r and s side by side.
+        return b"".join(
+            number.to_bytes(half, "big") for number in decode_dss_signature(curve.sign(octets, ECDSA(hashed)))
+        )
+
+    return sign
 
 
 def mint(signer: Signer, claims: Mapping[str, object]) -> bytes:

@@ -171,19 +171,19 @@ def full(folder: Path) -> model.Config:
         ),
         jwt={
             "main": model.Jwt(
-                algorithm="HS256",
+                algorithm=("HS256",),
                 secret=(
                     model.Secret("env:JWT_SECRET", ENVIRON["JWT_SECRET"].encode()),
                     model.Secret("env:OLD", ENVIRON["OLD"].encode()),
                 ),
                 secret_encoding="hex",
-                issuer="https://issuer.example/",
-                audience="*",
+                issuer=("https://issuer.example/",),
+                audience=("*",),
                 leeway=0.0,
                 require_exp=False,
             ),
-            "rsa": model.Jwt(algorithm="RS256", public_key=(model.Secret("file:keys/api.pem", b"PEM\n"),)),
-            "set": model.Jwt(algorithm="RS256", jwks=model.Secret("file:keys/set.json", b"{}\n")),
+            "rsa": model.Jwt(algorithm=("RS256",), public_key=(model.Secret("file:keys/api.pem", b"PEM\n"),)),
+            "set": model.Jwt(algorithm=("RS256",), jwks=model.Secret("file:keys/set.json", b"{}\n")),
         },
         api_keys={
             "partners": model.ApiKeys(header="x-api-key", keys=model.Secret("file:keys/partners", b"a:b\nc:d\r\n"))

@@ -26,8 +26,8 @@ def test_gateway() -> None:
 
 
 def test_jwt() -> None:
-    jwt = Jwt(algorithm="HS256")
-    assert (jwt.issuer, jwt.audience, jwt.leeway, jwt.require_exp) == (None, None, 30, True)
+    jwt = Jwt(algorithm=("HS256",))
+    assert (jwt.issuer, jwt.audience, jwt.leeway, jwt.require_exp) == ((), (), 30, True)
 
 
 def test_upstream() -> None:

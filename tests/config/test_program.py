@@ -76,7 +76,7 @@ config = Config(
         timeouts=Timeouts(head=1.5, drain=60),
         limits=Limits(body=1048576, per_address=4),
     ),
-    jwt={"main": Jwt(algorithm="HS256", secret=(Secret("env:JWT_SECRET", b"first secret of thirty-two octets"),))},
+    jwt={"main": Jwt(algorithm=("HS256",), secret=(Secret("env:JWT_SECRET", b"first secret of thirty-two octets"),))},
     upstreams={
         "users": Upstream(
             targets=(Target("127.0.0.1", 3001, "127.0.0.1:3001"), Target("users.internal", 80, "users.internal"))

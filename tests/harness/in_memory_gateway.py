@@ -64,7 +64,7 @@ def _gate() -> Gate:
             Route(prefix="/locked", upstream="service", auth="jwt.main"),
             Route(prefix="/", upstream="service", auth="none"),
         ),
-        jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", b"s" * 32),))},
+        jwt={"main": Jwt(algorithm=("HS256",), secret=(Secret("test", b"s" * 32),))},
     )
     problems: list[Problem] = []
     gate = compile_gate(config, new_id=_new_id, date=lambda: DATE, problems=problems, warnings=[])

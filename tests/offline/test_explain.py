@@ -55,7 +55,7 @@ def config(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) ->
         routes=tuple(
             msgspec.structs.replace(route, name=route.name or f"route-{number}") for number, route in enumerate(routes)
         ),
-        jwt={"main": Jwt(algorithm="HS256", secret=secrets, **(jwt or {}))},
+        jwt={"main": Jwt(algorithm=("HS256",), secret=secrets, **(jwt or {}))},
         api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("env:KEYS", f"acme:{API_KEY}".encode()))},
     )
 
@@ -197,7 +197,7 @@ CONFIGS = st.builds(
     lambda routes, jwt, gateway: config(*routes, jwt=jwt, **gateway),
     st.tuples(st.lists(NARROW_ROUTES, max_size=3), LAST_ROUTES).map(lambda routes: [*routes[0], routes[1]]),
     st.sampled_from(
-        [{}, {"issuer": "https://idp.test"}, {"audience": "shop"}, {"audience": "*", "require_exp": False}]
+        [{}, {"issuer": ("https://idp.test",)}, {"audience": ("shop",)}, {"audience": ("*",), "require_exp": False}]
     ),
     st.fixed_dictionaries(
         {},
@@ -295,7 +295,7 @@ def signature(field: str) -> str:
 
 # What it says
 
-GUARDED = config(route("/api", auth="jwt.main"), jwt={"issuer": "https://idp.test"})
+GUARDED = config(route("/api", auth="jwt.main"), jwt={"issuer": ("https://idp.test",)})
 CLAIMS = {"sub": "alice", "exp": WALL + 300, "iss": "https://idp.test"}
 
 
@@ -610,7 +610,7 @@ def test_who_may_say_what() -> None:
 
 def key_sets(*kids: str | None) -> Config:
     keys = [public_jwk(kid) for kid in kids]
-    spec = Jwt(algorithm="RS256", jwks=Secret("file:jwks.json", json.dumps({"keys": keys}).encode()))
+    spec = Jwt(algorithm=("RS256",), jwks=Secret("file:jwks.json", json.dumps({"keys": keys}).encode()))
     return msgspec.structs.replace(config(route("/api", auth="jwt.main")), jwt={"main": spec})
 
 
@@ -618,6 +618,22 @@ def public_jwk(kid: str | None) -> dict[str, str]:
     numbers = generate_private_key(65537, 2048).public_key().public_numbers()
     modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
     return {"kty": "RSA", "e": "AQAB", "n": modulus} | ({} if kid is None else {"kid": kid})
+
+
+def test_a_list_of_algorithms_issuers_and_audiences() -> None:
+    more = {"algorithm": ("RS256", "ES256"), "issuer": ("a", "b"), "audience": ("c", "d")}
+    whole = key_sets("kc-1", "kc-2")
+    whole = msgspec.structs.replace(whole, jwt={"main": msgspec.structs.replace(whole.jwt["main"], **more)})
+    for header, said in (
+        (b'{"alg":"PS256"}', "key: alg PS256, this verifier takes RS256 or ES256"),
+        (b'{"alg":"ES256"}', "key: ES256, and none from file:jwks.json fits this header"),
+        (b'{"alg":"ES256","kid":"kc-1"}', "key: kid kc-1 is a key of another algorithm than ES256"),
+    ):
+        told = explained(whole, "GET", "/api", f"Authorization: Bearer {signed(header, b'{}', SECRET)}")
+        assert [text for passed, text in steps(told) if passed is False] == [said]
+        texts = [text for _, text in steps(told)]
+        assert 'iss is missing (expected "a" or "b")' in texts
+        assert 'aud is missing (expected "c" or "d")' in texts
 
 
 @pytest.mark.parametrize(

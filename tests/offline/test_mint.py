@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -37,7 +37,9 @@ def private_key(number: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes = b"") -> Secret:
+def pem(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, passphrase: bytes = b""
+) -> Secret:
     kind = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     return Secret("file:private.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, kind))
 
@@ -84,7 +86,7 @@ def part(token: str, number: int) -> Any:
 
 
 def test_a_shared_secret() -> None:
-    ready = loaded(algorithm="HS256", secret=SECRETS, issuer="https://idp.test", audience="shop")
+    ready = loaded(algorithm=("HS256",), secret=SECRETS, issuer=("https://idp.test",), audience=("shop",))
     made = minted(ready, scope="read", groups=["a"])
     assert made.warning == ""
     assert verdict(ready, made.token) == Caller("sub", "alice")
@@ -98,12 +100,12 @@ def test_a_shared_secret() -> None:
         "scope": "read",
         "groups": ["a"],
     }
-    first = loaded(algorithm="HS256", secret=SECRETS[:1], issuer="https://idp.test", audience="shop")
+    first = loaded(algorithm=("HS256",), secret=SECRETS[:1], issuer=("https://idp.test",), audience=("shop",))
     assert verdict(first, made.token) == Caller("sub", "alice")
 
 
 def test_any_audience_is_none() -> None:
-    assert "aud" not in part(minted(loaded(algorithm="HS256", secret=SECRETS, audience="*")).token, 1)
+    assert "aud" not in part(minted(loaded(algorithm=("HS256",), secret=SECRETS, audience=("*",))).token, 1)
 
 
 @pytest.mark.parametrize(
@@ -116,27 +118,55 @@ def test_any_audience_is_none() -> None:
     ],
 )
 def test_a_token_that_the_gateway_would_refuse(lifetime: float, claims: dict[str, object], reason: str) -> None:
-    ready = loaded(algorithm="HS256", secret=SECRETS, issuer="https://idp.test")
+    ready = loaded(algorithm=("HS256",), secret=SECRETS, issuer=("https://idp.test",))
     assert minted(ready, None, lifetime, **claims).warning == f"the gateway refuses this token: {reason}"
 
 
 def test_a_private_key() -> None:
-    ready = loaded(algorithm="RS256", public_key=(public_pem(1), public_pem(2)))
+    ready = loaded(algorithm=("RS256",), public_key=(public_pem(1), public_pem(2)))
     made = minted(ready, pem(private_key(2)))
     assert (made.warning, verdict(ready, made.token)) == ("", Caller("sub", "alice"))
     assert part(made.token, 0) == {"alg": "RS256", "typ": "JWT"}
 
 
 def test_a_key_set_names_the_key() -> None:
-    ready = loaded(algorithm="RS256", jwks=key_set(first=1, second=2))
+    ready = loaded(algorithm=("RS256",), jwks=key_set(first=1, second=2))
     made = minted(ready, pem(private_key(2)))
     assert (made.warning, part(made.token, 0)["kid"]) == ("", "second")
+
+
+KEYS: dict[str, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), private_key(1)),
+    "ES256": ec.generate_private_key(ec.SECP256R1()),
+    "ES384": ec.generate_private_key(ec.SECP384R1()),
+    "ES512": ec.generate_private_key(ec.SECP521R1()),
+    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+}
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+def test_each_algorithm(algorithm: str) -> None:
+    key = KEYS[algorithm]
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    ready = loaded(algorithm=(algorithm,), public_key=(Secret("file:public.pem", public),))
+    made = minted(ready, pem(key))
+    assert part(made.token, 0) == {"alg": algorithm, "typ": "JWT"}
+    assert (made.warning, verdict(ready, made.token)) == ("", Caller("sub", "alice"))
+
+
+def test_the_algorithm_of_a_list_is_what_the_set_says() -> None:
+    numbers = private_key(1).public_key().public_numbers()
+    jwk = {"kty": "RSA", "kid": "p", "alg": "PS256", "e": "AQAB", "n": encoded(numbers.n.to_bytes(256, "big"))}
+    ready = loaded(algorithm=("RS256", "PS256"), jwks=Secret("file:j", json.dumps({"keys": [jwk]}).encode()))
+    made = minted(ready, pem(private_key(1)))
+    assert part(made.token, 0) == {"alg": "PS256", "typ": "JWT", "kid": "p"}
+    assert (made.warning, verdict(ready, made.token)) == ("", Caller("sub", "alice"))
 
 
 @pytest.mark.parametrize("source", ["public_key", "jwks"])
 def test_a_strangers_key_is_told(source: str) -> None:
     keys = {"jwks": key_set(first=1, second=2)} if source == "jwks" else {"public_key": (public_pem(1),)}
-    made = minted(loaded(algorithm="RS256", **keys), pem(private_key(3)))
+    made = minted(loaded(algorithm=("RS256",), **keys), pem(private_key(3)))
     assert made.warning == "this key does not belong to a public key of [jwt.main]: the gateway refuses the token"
     assert made.token.count(".") == 2
 
@@ -147,19 +177,19 @@ def test_a_strangers_key_is_told(source: str) -> None:
         (None, MintError, "RS256, and a gateway holds no private key"),
         (Secret("k", b"nonsense"), SigningError, "not a private key in PEM form"),
         (public_pem(1), SigningError, "not a private key in PEM form"),
-        (pem(ec.generate_private_key(ec.SECP256R1())), SigningError, "not an RSA key"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), SigningError, "expected an RSA key, for RS256"),
         (pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), SigningError, "has a passphrase"),
     ],
     ids=["none", "nonsense", "public", "elliptic", "passphrase"],
 )
 def test_keys_that_cannot_sign(key: Secret | None, error: type[RawgateError], message: str) -> None:
     with pytest.raises(error, match=message):
-        minted(loaded(algorithm="RS256", public_key=(public_pem(1),)), key)
+        minted(loaded(algorithm=("RS256",), public_key=(public_pem(1),)), key)
 
 
 def test_what_cannot_be_asked_for() -> None:
-    ready = loaded(algorithm="HS256", secret=SECRETS)
-    with pytest.raises(MintError, match="--key is for RS256"):
+    ready = loaded(algorithm=("HS256",), secret=SECRETS)
+    with pytest.raises(MintError, match="--key is for public keys"):
         minted(ready, pem(private_key(1)))
     with pytest.raises(MintError, match=r"there is no \[jwt.mian\] in this configuration \(there is: main\)"):
         mint_token(ready, "mian", {}, 60.0, None, WALL)

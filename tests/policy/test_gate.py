@@ -64,7 +64,7 @@ def config(*routes: Route, **gateway: Any) -> Config:
         gateway=Gateway(listen=(), **gateway),
         upstreams={"users": Upstream(targets=(Target("127.0.0.1", 3001, "users:3001"), Target("127.0.0.1", 80, "b")))},
         routes=routes,
-        jwt={"main": Jwt(algorithm="HS256", secret=(Secret("test", SECRET),))},
+        jwt={"main": Jwt(algorithm=("HS256",), secret=(Secret("test", SECRET),))},
         api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("test", f"acme:{API_KEY}".encode()))},
     )
 
@@ -1021,7 +1021,7 @@ def test_all_problems_at_once() -> None:
         gateway=Gateway(listen=()),
         upstreams={},
         routes=(route("/a//", rewrite="b"), route("/a", auth="jwt.weak")),
-        jwt={"weak": Jwt(algorithm="HS256", secret=(Secret("test", b"short"),))},
+        jwt={"weak": Jwt(algorithm=("HS256",), secret=(Secret("test", b"short"),))},
         api_keys={"bad": ApiKeys(header="x-api-key", keys=Secret("test", b"no name:short"))},
     )
     assert {problem.path[:2] for problem in problems_of(weak)} == {

@@ -46,11 +46,14 @@ def read(*jwks: Any, document: bytes | None = None) -> tuple[list[tuple[str | No
     problems: list[Problem] = []
     warnings: list[Problem] = []
     whole = json.dumps({"keys": jwks}).encode() if document is None else document
-    keys = read_jwks(whole, PATH, problems, warnings)
+    keys = read_jwks(whole, ["RS256"], PATH, problems, warnings)
     assert all(problem.path == PATH for problem in (*problems, *warnings))
     assert bool(keys) != bool(problems)
     assert not (problems and warnings)
-    return [(kid, key.public_numbers().n) for kid, key in keys], [found.message for found in (*problems, *warnings)]
+    assert {algorithm for _, algorithm, _ in keys} <= {"RS256"}
+    return [(kid, key.public_numbers().n) for kid, _, key in keys if isinstance(key, RSAPublicKey)], [
+        found.message for found in (*problems, *warnings)
+    ]
 
 
 N, OTHER_N = KEY.public_numbers().n, OTHER.public_numbers().n

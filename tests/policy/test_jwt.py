@@ -38,7 +38,9 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import Identity
-from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory, compile_verifier, rsa_fault
+from rawgate.policy.algorithms import key_fault
+from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory
+from rawgate.policy.verifiers import compile_verifier
 
 NOW = 1_800_000_000
 ISSUER = "https://issuer.test"
@@ -115,18 +117,36 @@ def rs256_padded(before: bytes, after: bytes = b"", info: bytes = DIGEST_INFO) -
     return signed + b"." + b64(opened.to_bytes(256, "big"))
 
 
+def key_set(keys: list[tuple[str | None, RSAPublicKey]]) -> Secret:
+    """A JWKS as a provider publishes it, without `alg`."""
+
+    def jwk(kid: str | None, key: RSAPublicKey) -> dict[str, str]:
+        numbers = key.public_numbers()
+        written = {
+            name: b64(number.to_bytes(512, "big").lstrip(b"\0")).decode()
+            for name, number in (("n", numbers.n), ("e", numbers.e))
+        }
+        return {"kty": "RSA", **written} | ({} if kid is None else {"kid": kid})
+
+    return Secret("file:j", json.dumps({"keys": [jwk(*key) for key in keys]}).encode())
+
+
 def jwt(**changed: Any) -> Jwt:
+    """A verifier; one algorithm, issuer or audience may stand for a list of one."""
     values = {"algorithm": "HS256", "issuer": ISSUER, "audience": "api", "leeway": 0.0, **changed}
-    if values["algorithm"] == "HS256":
+    for name in ("algorithm", "issuer", "audience"):
+        value = values[name]
+        values[name] = (value,) if isinstance(value, str) else () if value is None else value
+    if values["algorithm"] == ("HS256",):
         values.setdefault("secret", (Secret("env:S", SECRET),))
-    else:
+    elif "jwks" not in values:
         values.setdefault("public_key", (Secret("file:k.pem", pem(RSA)),))
     return Jwt(**values)
 
 
-def verifier(keys: list[tuple[str | None, RSAPublicKey]] | None = None, **changed: Any) -> JwtVerifier:
+def verifier(**changed: Any) -> JwtVerifier:
     problems: list[Problem] = []
-    made = compile_verifier("main", jwt(**changed), keys or [], problems, [])
+    made = compile_verifier("main", jwt(**changed), problems, [])
     assert problems == []
     assert made is not None
     return made
@@ -151,7 +171,7 @@ def test_rfc7515_a2_rs256() -> None:
     vector = VECTORS["rs256"]
     modulus, exponent = (int.from_bytes(unb64(vector["jwk"][name]), "big") for name in "ne")
     key = RSAPublicNumbers(exponent, modulus).public_key()
-    made = verifier([(None, key)], algorithm="RS256", public_key=(), issuer="joe", audience=None)
+    made = verifier(algorithm="RS256", jwks=key_set([(None, key)]), issuer="joe", audience=None)
     assert made.verify(vector["token"].encode(), 1300819379.9) == Caller("sub", "")
     assert made.verify(vector["token"].encode(), 1300819380) is AUTH_EXPIRED
 
@@ -368,7 +388,7 @@ def test_bad_token(token: bytes, reason: Reason) -> None:
     assert isinstance(found, Reason)
     assert found.code == reason.code
     assert bool(found.note) == (reason is AUTH_BAD_CLAIM or token == claiming(exp=...))
-    assert len(made.memory) == 0
+    assert len(made.keys.memory) == 0
     # Having seen the good token, header and all, changes nothing for the bad one.
     assert made.verify(GOOD, NOW) == ALICE
     assert made.verify(token, NOW) == Alike(found)
@@ -444,17 +464,17 @@ NAMED: list[tuple[str | None, RSAPublicKey]] = [("a", RSA.public_key()), ("b", O
     ],
 )
 def test_named_keys_are_selected_by_kid(header: dict[str, Any], key: RSAPrivateKey, expected: object) -> None:
-    made = verifier(NAMED, algorithm="RS256", public_key=())
+    made = verifier(algorithm="RS256", jwks=key_set(NAMED))
     assert made.verify(rs256(header={"alg": "RS256", **header}, key=key), NOW) == expected
 
 
 def test_kid_of_a_key_of_another_algorithm_j074() -> None:
-    made = verifier(NAMED, algorithm="RS256", public_key=())
+    made = verifier(algorithm="RS256", jwks=key_set(NAMED))
     assert made.verify(heading(kid="a"), NOW) is AUTH_BAD_SIGNATURE
 
 
 def test_single_named_key_needs_no_kid_but_respects_one() -> None:
-    made = verifier(NAMED[:1], algorithm="RS256", public_key=())
+    made = verifier(algorithm="RS256", jwks=key_set(NAMED[:1]))
     assert made.verify(rs256(), NOW) == ALICE
     assert made.verify(rs256(header={"alg": "RS256", "kid": "a"}), NOW) == ALICE
     assert made.verify(rs256(header={"alg": "RS256", "kid": "b"}), NOW) is AUTH_UNKNOWN_KEY
@@ -470,7 +490,7 @@ def test_unnamed_keys_are_tried_in_order_whatever_the_kid() -> None:
 
 
 def test_unnamed_keys_of_a_set_are_tried_in_order() -> None:
-    made = verifier([(None, key) for _, key in NAMED], algorithm="RS256", public_key=())
+    made = verifier(algorithm="RS256", jwks=key_set([(None, key) for _, key in NAMED]))
     assert made.verify(rs256(), NOW) == ALICE
     assert made.verify(rs256(key=OTHER_RSA, header={"alg": "RS256", "kid": "z"}), NOW) == ALICE
 
@@ -531,7 +551,7 @@ def test_the_caller_is_known_until_the_token_expires(exp: object, until: float) 
             caller = made.verify(token, NOW)
             assert isinstance(caller, Identity)
             assert caller.until == until
-    assert len(made.memory) == 2
+    assert len(made.keys.memory) == 2
 
 
 def test_no_leeway_revives_what_expired_before_time_began() -> None:
@@ -716,7 +736,7 @@ def test_duplicate_members_are_refused_at_every_depth(members: list[tuple[str, A
 def test_remembered_token_dies_at_its_exp_j118() -> None:
     made = verifier()
     assert made.verify(GOOD, NOW) == ALICE
-    assert len(made.memory) == 1
+    assert len(made.keys.memory) == 1
     assert made.verify(GOOD, NOW + 599.9) == ALICE
     assert made.verify(GOOD, NOW + 600) is AUTH_EXPIRED
 
@@ -749,37 +769,37 @@ def test_token_without_exp_is_remembered() -> None:
     made = verifier(require_exp=False)
     token = claiming(exp=...)
     assert made.verify(token, NOW) == made.verify(token, NOW + 10**9) == ALICE
-    assert len(made.memory) == 1
+    assert len(made.keys.memory) == 1
 
 
 @pytest.mark.parametrize("changed", [{"exp": NOW - 1}, {"nbf": NOW + 1}])
 def test_token_that_is_not_good_now_is_not_remembered(changed: dict[str, Any]) -> None:
     made = verifier()
     made.verify(claiming(**changed), NOW)
-    assert len(made.memory) == 0
+    assert len(made.keys.memory) == 0
 
 
 def test_long_token_is_verified_each_time() -> None:
     made = verifier()
     token = claiming(pad="x" * TOKEN_MEMORABLE)
     assert [made.verify(token, NOW), made.verify(token, NOW)] == [ALICE, ALICE]
-    assert len(made.memory) == 0
+    assert len(made.keys.memory) == 0
 
 
 def test_forgotten_token_still_verifies() -> None:
     made = verifier()
-    made.memory.capacity = 5_000
+    made.keys.memory.capacity = 5_000
     tokens = [claiming(jti=number) for number in range(30)]
     assert [made.verify(token, NOW) for token in [*tokens, *tokens]] == [ALICE] * 60
-    assert 0 < len(made.memory) < 10
-    assert made.memory.octets <= 5_000
-    assert made.memory.recall(tokens[-1]) is not None
-    assert made.memory.recall(tokens[0]) is None
+    assert 0 < len(made.keys.memory) < 10
+    assert made.keys.memory.octets <= 5_000
+    assert made.keys.memory.recall(tokens[-1]) is not None
+    assert made.keys.memory.recall(tokens[0]) is None
 
 
 def test_many_headers_take_no_more_room_than_few() -> None:
     made = verifier()
-    made.memory.capacity = 0
+    made.keys.memory.capacity = 0
     tokens = [heading(kid=f"{number:0500}") for number in range(1_000)]
     tracemalloc.start()
     try:
@@ -817,7 +837,7 @@ def test_memory_shows_its_state() -> None:
 
 def problems_of(**changed: Any) -> list[Problem]:
     problems: list[Problem] = []
-    assert compile_verifier("main", jwt(**changed), [], problems, []) is None
+    assert compile_verifier("main", jwt(**changed), problems, []) is None
     return problems
 
 
@@ -888,7 +908,11 @@ def weak_pem() -> bytes:
         pytest.param(pem_with_exponent(1), "not a public key", id="exponent-1"),
         pytest.param(pem_with_exponent(65536), "not a public key", id="exponent-even"),
         pytest.param(pem(RSA) + pem(OTHER_RSA), "more than one key", id="two-in-one"),
-        pytest.param(pem(ec.generate_private_key(ec.SECP256R1())), "not an RSA key", id="elliptic-curve"),
+        pytest.param(
+            pem(ec.generate_private_key(ec.SECP256R1())),
+            "this is a key on P-256 (expected an RSA key, for RS256)",
+            id="elliptic-curve",
+        ),
         pytest.param(b'{"kty":"RSA","n":"AQ"}', "did you mean jwks?", id="jwk"),
         pytest.param(b'{"keys":[]}', "did you mean jwks?", id="jwks"),
         pytest.param(b"ssh-rsa AAAA a@b", "ssh-keygen -e -m PKCS8", id="openssh"),
@@ -930,10 +954,10 @@ def odd(bits: int) -> int:
 )
 def test_a_key_by_which_nothing_can_be_verified(exponent: int, modulus: int, less: int, said: str) -> None:
     key = RSAPublicNumbers(odd(exponent), odd(modulus) - less).public_key()
-    assert rsa_fault(key, "this one") == said
+    assert key_fault("RS256", key, "this one") == said
     written = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     problems: list[Problem] = []
-    made = compile_verifier("main", jwt(algorithm="RS256", public_key=(Secret("k", written),)), [], problems, [])
+    made = compile_verifier("main", jwt(algorithm="RS256", public_key=(Secret("k", written),)), problems, [])
     assert (made is None) == bool(said)
     assert [problem.message for problem in problems] == ([said] if said else [])
 
@@ -949,22 +973,25 @@ def test_weak_key_of_a_set_is_passed_over() -> None:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     weak = ("w", generate_private_key(65537, 1024).public_key())  # noqa: S505 - to be refused
-    spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
-    verifier = compile_verifier("main", spec, [("a", RSA.public_key()), weak], problems, warnings)
+    spec = jwt(algorithm="RS256", jwks=key_set([("a", RSA.public_key()), weak]))
+    verifier = compile_verifier("main", spec, problems, warnings)
     assert verifier is not None
     assert verifier.verify(rs256(header={"alg": "RS256", "kid": "w"}), NOW) is AUTH_UNKNOWN_KEY
     assert [warning.path for warning in warnings] == [("jwt", "main", "jwks")]
     assert (
         warnings[0].message == "an RS256 key must have at least 2048 bits, that of kid 'w' has 1024; it is passed over"
     )
-    assert compile_verifier("main", spec, [weak], problems, warnings) is None
+    assert compile_verifier("main", jwt(algorithm="RS256", jwks=key_set([weak])), problems, warnings) is None
     assert [problem.path for problem in problems] == [("jwt", "main", "jwks")]
 
 
 def test_all_keys_of_one_name_are_tried() -> None:
-    keys = [("a", OTHER_RSA.public_key()), ("a", RSA.public_key()), ("b", OTHER_RSA.public_key())]
-    spec = jwt(algorithm="RS256", public_key=(), jwks=Secret("file:j", b""))
-    verifier = compile_verifier("main", spec, keys, [], [])
+    keys: list[tuple[str | None, RSAPublicKey]] = [
+        ("a", OTHER_RSA.public_key()),
+        ("a", RSA.public_key()),
+        ("b", OTHER_RSA.public_key()),
+    ]
+    verifier = compile_verifier("main", jwt(algorithm="RS256", jwks=key_set(keys)), [], [])
     assert verifier is not None
     assert verifier.verify(rs256(header={"alg": "RS256", "kid": "a"}), NOW) == ALICE
     assert verifier.verify(rs256(header={"alg": "RS256", "kid": "b"}), NOW) is AUTH_BAD_SIGNATURE
@@ -982,7 +1009,7 @@ ENCODED = [
 
 @pytest.mark.parametrize(("encoding", "written"), ENCODED)
 def test_secrets_in_other_notations(encoding: str, written: bytes) -> None:
-    made = compile_verifier("main", jwt(secret=(Secret("s", written),), secret_encoding=encoding), [], [], [])
+    made = compile_verifier("main", jwt(secret=(Secret("s", written),), secret_encoding=encoding), [], [])
     assert made is not None
     assert made.verify(GOOD, NOW) == ALICE
 
@@ -1025,18 +1052,19 @@ WORDS = b"a secret of more than 32 octets, in words"
 )
 def test_a_secret_that_looks_like_something_else_is_warned_of(written: bytes, doubt: str) -> None:
     warnings: list[Problem] = []
-    assert compile_verifier("main", jwt(secret=(Secret("env:S", written),)), [], [], warnings) is not None
+    assert compile_verifier("main", jwt(secret=(Secret("env:S", written),)), [], warnings) is not None
     assert [found.path for found in warnings] == [("jwt", "main", "secret")] * bool(doubt)
     assert all(found.message.startswith(f"env:S {doubt}") for found in warnings)
     # What was written in a notation is no text that somebody kept.
     encoded = jwt(secret=(Secret("env:S", b64encode(written)),), secret_encoding="base64")
     warnings.clear()
-    assert compile_verifier("main", encoded, [], [], warnings) is not None
+    assert compile_verifier("main", encoded, [], warnings) is not None
     assert warnings == []
 
 
 def test_no_keys_no_verifier() -> None:
-    assert problems_of(algorithm="RS256", public_key=(), jwks=Secret("file:j", b"")) == []
+    (problem,) = problems_of(algorithm="RS256", jwks=Secret("file:j", b""))
+    assert problem == Problem(("jwt", "main", "jwks"), 'this is not a JSON Web Key Set (expected {"keys": [...]})')
 
 
 @given(st.lists(st.tuples(NAMES, st.integers(0, 99) | NAMES | st.lists(st.integers(0, 9))), min_size=1, max_size=5))

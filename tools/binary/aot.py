@@ -29,6 +29,7 @@ COMPILED = tuple(
         ),
         *(
             "policy/addresses",
+            "policy/algorithms",
             "policy/gate",
             "policy/headers",
             "policy/jwt",

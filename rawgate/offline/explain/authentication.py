@@ -23,8 +23,7 @@ from rawgate.errors import (
 from rawgate.message import Identity
 from rawgate.offline.explain.model import Authentication, Check
 from rawgate.policy.api_keys import ApiKeyTable
-from rawgate.policy.jwks import read_jwks
-from rawgate.policy.jwt import DATE, JwtVerifier, Reading, rsa_fault
+from rawgate.policy.jwt import DATE, JwtVerifier, KeySet, Reading
 
 _SHOWN = 120
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -89,7 +88,7 @@ def _token_steps(
     reading = verifier.read(presented)
     facts = [
         _Fact("form", f"a bearer token of {len(presented)} octets in Authorization, in {_parts(presented)}"),
-        *_header_facts(spec, reading),
+        *_header_facts(spec, verifier, reading),
         *_claim_facts(spec, reading, wall),
     ]
     if isinstance(found, Identity):
@@ -108,7 +107,7 @@ def _parts(token: bytes) -> str:
     return "one part" if count == 1 else f"{count} parts"
 
 
-def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
+def _header_facts(spec: Jwt, verifier: JwtVerifier, reading: Reading) -> list[_Fact]:
     if reading.header is None:
         header = "header: no JSON object in base64url"
     else:
@@ -121,12 +120,13 @@ def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
         source = sources[reading.signer] if len(sources) > reading.signer else sources[0]
         signature = f"signature: good, by the key from {source}"
     origin = ", ".join(sources)
+    algorithm = (reading.header or {}).get("alg")
     if not reading.candidates:
-        key = f"key: {_no_key(spec, reading.header or {}, origin)}"
+        key = f"key: {_no_key(spec, verifier.keys, reading.header or {}, origin)}"
     elif reading.candidates == 1:
-        key = f"key: {spec.algorithm}, one from {origin} fits"
+        key = f"key: {algorithm}, one from {origin} fits"
     else:
-        key = f"key: {spec.algorithm}, {reading.candidates} from {origin} fit"
+        key = f"key: {algorithm}, {reading.candidates} from {origin} fit"
     return [
         _Fact("header", header),
         _Fact("key", key),
@@ -134,19 +134,22 @@ def _header_facts(spec: Jwt, reading: Reading) -> list[_Fact]:
     ]
 
 
-def _no_key(spec: Jwt, header: dict[str, object], origin: str) -> str:
+def _no_key(spec: Jwt, keys: KeySet, header: dict[str, object], origin: str) -> str:
     """Why no key can verify a token with this header."""
-    algorithm, kid = header.get("alg"), header.get("kid")
-    if isinstance(algorithm, str) and algorithm != spec.algorithm:
-        return f"alg {_word(algorithm)}, this verifier takes {spec.algorithm}"
-    if algorithm == spec.algorithm and spec.jwks is not None and isinstance(kid, str):
-        keys = read_jwks(spec.jwks.value, (), [], [])
-        kids = dict.fromkeys(name for name, key in keys if name is not None and not rsa_fault(key))
+    algorithm, kid, kids = header.get("alg"), header.get("kid"), keys.names
+    taken = " or ".join(spec.algorithm)
+    if not isinstance(algorithm, str):
+        return f"{taken}, and none from {origin} fits this header"
+    if algorithm not in spec.algorithm:
+        return f"alg {_word(algorithm)}, this verifier takes {taken}"
+    if isinstance(kid, str) and kid in kids:
+        return f"kid {_word(kid)} is a key of another algorithm than {algorithm}"
+    if isinstance(kid, str) and kids:
         more = ["…"] if len(kids) > _KIDS else []
-        return f"kid {_word(kid)}; the file has {', '.join([*map(_word, [*kids][:_KIDS]), *more])}"
-    if algorithm == spec.algorithm and spec.jwks is not None and "kid" not in header:
+        return f"kid {_word(kid)}; the file has {', '.join([*map(_word, kids[:_KIDS]), *more])}"
+    if keys.count(algorithm) > 1 and "kid" not in header:
         return "the token has no kid, and several keys fit"
-    return f"{spec.algorithm}, and none from {origin} fits this header"
+    return f"{algorithm}, and none from {origin} fits this header"
 
 
 _KIDS = 8
@@ -164,11 +167,11 @@ def _claim_facts(spec: Jwt, reading: Reading, wall: float) -> list[_Fact]:
     if claims is None:
         return [_Fact("claims", "claims: no JSON object in base64url, or one with a doubled member")]
     facts = [_Fact("subject", f"sub {_text(claims['sub'])}" if "sub" in claims else "no sub: nobody in particular")]
-    if spec.issuer is not None or "iss" in claims:
-        wanted = "any will do" if spec.issuer is None else f"expected {_text(spec.issuer)}"
+    if spec.issuer or "iss" in claims:
+        wanted = f"expected {_one_of(spec.issuer)}" if spec.issuer else "any will do"
         facts.append(_Fact("issuer", f"iss {_value(claims, 'iss')} ({wanted})"))
-    if spec.audience is not None or "aud" in claims:
-        wanted = "none" if spec.audience is None else "any" if spec.audience == "*" else _text(spec.audience)
+    if spec.audience or "aud" in claims:
+        wanted = "any" if "*" in spec.audience else _one_of(spec.audience) if spec.audience else "none"
         facts.append(_Fact("audience", f"aud {_value(claims, 'aud')} (expected {wanted})"))
     needed = "" if "exp" in claims or not spec.require_exp else " (required)"
     facts.append(_Fact("expiry", f"exp {_moment(claims, 'exp', wall)}{needed}"))
@@ -204,6 +207,10 @@ def _members(table: dict[str, object], names: tuple[str, ...]) -> str:
 
 def _value(claims: dict[str, object], name: str) -> str:
     return _text(claims[name]) if name in claims else "is missing"
+
+
+def _one_of(names: tuple[str, ...]) -> str:
+    return " or ".join(map(_text, names))
 
 
 def _text(value: object) -> str:
