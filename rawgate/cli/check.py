@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
-from rawgate.config.model import Config
+from rawgate.config.model import Config, KeySetUrl
 from rawgate.offline.page import Page, put, wants_colour
 
 if TYPE_CHECKING:
@@ -70,4 +70,6 @@ def _counts(config: Config) -> str:
         "test": len(config.tests),
     }
     listed = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    return f"{listed} passed" if config.tests else listed
+    listed += " passed" * bool(config.tests)
+    remote = [f"jwt.{name}" for name, spec in config.jwt.items() if isinstance(spec.jwks, KeySetUrl)]
+    return f"{listed}; not fetched here: the keys of {', '.join(remote)}" if remote else listed

@@ -177,6 +177,12 @@ class Source(Struct, frozen=True):
         return " or ".join('"env:NAME"' if scheme == "env" else '"file:PATH"' for scheme in self.schemes)
 
 
+class KeySetSource(Struct, frozen=True):
+    """Where a key set is: a file, a URL, or what the issuer's discovery document says."""
+
+    expected = '"file:PATH", "https://…" or "discover"'
+
+
 class Reference(Struct, frozen=True):
     """The name of something else in the configuration: a key of the table `to`, or a route's name."""
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, constraints, grammar, habits, sources, units
+from rawgate.config import addresses, constraints, grammar, habits, key_sets, sources, units
 from rawgate.config.context import Context
 from rawgate.config.invalid import (
     BROKEN,
@@ -62,6 +62,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.FieldValue: grammar.field_value,
     constraints.Host: addresses.host,
     constraints.Json: grammar.json_value,
+    constraints.KeySetSource: key_sets.key_set,
     constraints.Label: grammar.label,
     constraints.ListenAddress: addresses.listen,
     constraints.NotBuilt: _not_built,

@@ -127,9 +127,9 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("leeway", "clock_skew clock_tolerance skew clock_skew_seconds lifetime_grace_period tolerance")
     | _written('secret_encoding = "base64"', "secret_is_base64 base64_secret base64")
     | _written("require_exp = false", "ignore_expiration ignore_exp")
-    | _unbuilt(
-        "fetching a key set from a URL is", "jwks_uri jwks_url jwks_uris remote_jwks discovery well_known discover"
-    )
+    | _written('jwks = "https://…"', "jwks_uri jwks_url jwks_uris remote_jwks")
+    | _written('jwks = "discover"', "discovery well_known discover openid_configuration")
+    | _for("jwks_ca", "ca ca_file ca_cert jwks_ca_file")
     | _unbuilt(
         "tokens elsewhere than in Authorization are", "token cookie cookie_names uri_param_names from_headers header"
     )

@@ -72,6 +72,13 @@ class Secret(Struct, frozen=True):
         return f"<secret {self.source}>"
 
 
+class KeySetUrl(Struct, frozen=True):
+    """Where a key set is fetched from, again and again. `url`: "https://…", or "http://…" on this host; "" for the one
+    that the issuer's discovery document names."""
+
+    url: str = ""
+
+
 class Listen(Struct, frozen=True):
     """One address to listen on: either `host` and `port`, or the `path` of a Unix socket.
 
@@ -300,12 +307,21 @@ class Jwt(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     jwks: Annotated[
-        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Annotated[Secret | KeySetUrl, constraints.KeySetSource()] | None,
         Essential(),
         Description(
-            "The identity provider's key set, as JSON (RFC 7517). Keys for another purpose (use enc, another "
+            "The identity provider's key set (RFC 7517): a file, or a URL that is fetched anew before it is stale. "
+            '"discover": the URL that the issuer gives in its /.well-known/openid-configuration.'
+            " Keys for another purpose (use enc, another "
             "algorithm) are skipped in silence, since providers list them beside the others; keys that are meant for "
             "the algorithm and cannot be used are warned of."
+        ),
+    ] = None
+    jwks_ca: Annotated[
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Description(
+            "Certificates (PEM) of the authorities that the provider's own certificate is checked with; left out: the "
+            "system's."
         ),
     ] = None
     # RFC 7519 section 4.1.1: the use of `iss` is for the application to decide.

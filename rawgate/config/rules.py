@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from rawgate.config.invalid import choice, method_meant, pieces, problem_text, quoted
-from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, RegexRewrite, Route, Test
+from rawgate.config.invalid import InvalidError, choice, method_meant, pieces, problem_text, quoted
+from rawgate.config.key_sets import checked_url
+from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, KeySetUrl, RegexRewrite, Route, Test
 from rawgate.config.reserved_names import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
 from rawgate.errors import Key
 
@@ -32,6 +33,7 @@ def _jwt(table: Table) -> Iterator[Finding]:
     """A key has one algorithm, a verifier one source of keys: a token must never choose between two (RFC 8725 section
     3.1)."""
     yield from _audience(table)
+    yield from _remote(table)
     algorithms = table.values.get("algorithm", ())
     secret = next((name for name in algorithms if name.startswith("HS")), "")
     if len(algorithms) > 1 and secret:
@@ -54,6 +56,26 @@ def _jwt(table: Table) -> Iterator[Finding]:
         yield ("secret_encoding",), problem_text(f"does not fit {algorithm}", expected="it beside a secret")
     for key in [key for key in given if key in fitting][1:]:
         yield (key,), problem_text("is a second source of keys", expected=f"exactly one of {choice(fitting)}")
+
+
+def _remote(table: Table) -> Iterator[Finding]:
+    """A key set that is fetched: whose it is, and how its server is known."""
+    jwks, issuers = table.values.get("jwks"), table.values.get("issuer", ())
+    if "jwks_ca" in table.written and not isinstance(jwks, KeySetUrl):
+        yield (
+            ("jwks_ca",),
+            problem_text("checks nothing here", expected='it beside a jwks that is fetched by "https://"'),
+        )
+    if jwks != KeySetUrl():
+        return
+    if len(issuers) != 1:
+        what = "asks the issuer, and there is none" if not issuers else "asks the issuer, and there are several"
+        yield ("jwks",), problem_text(what, expected='one issuer, or "https://…"')
+        return
+    try:
+        checked_url(issuers[0])
+    except InvalidError as invalid:
+        yield ("issuer",), f"{invalid}; the discovery document is below it"
 
 
 def _audience(table: Table) -> Iterator[Finding]:

@@ -162,6 +162,10 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     ),
     constraints.Host: lambda constraint: _whole(HOST),
     constraints.Json: lambda constraint: {"type": ["string", "number", "boolean", "array", "object"]},
+    constraints.KeySetSource: lambda constraint: {
+        "type": "string",
+        "pattern": "^(?:file:.|[Hh][Tt][Tt][Pp][Ss]?://.|discover$)",
+    },
     constraints.Label: lambda constraint: _whole(grammar.LABEL.pattern),
     constraints.ListenAddress: _listen,
     constraints.NotBuilt: lambda constraint: {"enum": [constraint.value]},

@@ -14,6 +14,8 @@
     dialing     opens these: which address of which target is tried when
     names       look-ups of host names, in threads
 
+    fetch       one document from another server, for the gateway's own needs
+
     transports  what both sides ask of a transport
 
 The two sides do not import each other. They meet in `relay.ports`, which both implement.

@@ -140,7 +140,7 @@ def _given(credential: Credential, test: Test) -> Credential:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
 
-    return Credential(by, check, credential.missing, credential.invalid)
+    return Credential(by, check, credential.missing, credential.invalid, credential.fetched)
 
 
 def _outcome(decision: Decision) -> _Got:

@@ -10,6 +10,7 @@
     algorithms  the signature algorithms: which key fits which, and how a signature is checked
     jwks        documents of key sets, as identity providers publish them
     key_material  secrets and PEM texts, as people hand them over
+    fetched_keys  who waits for keys that come from elsewhere, and when they are asked for
     verifiers   makes a verifier of tokens from these four
     api_keys    shared secrets in a header field
     limiter     a sliding window per route and client

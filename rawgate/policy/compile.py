@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import nearest, problem_text, quoted
-from rawgate.config.model import Config, RateLimit, RegexRewrite, Route, Upstream, route_names
+from rawgate.config.model import Config, KeySetUrl, RateLimit, RegexRewrite, Route, Upstream, route_names
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, Locks, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
+from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, Limiters, LimitLines, api_key, bearer, compose
 from rawgate.policy.limiter import Limiter
 from rawgate.policy.patterns import compile_pattern, matches_below
@@ -139,7 +140,8 @@ class _Compiler:
         for name, jwt in self.config.jwt.items():
             verifier = compile_verifier(name, jwt, self.problems, self.warnings)
             if verifier is not None:
-                self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify)
+                fetched = FetchedKeys() if isinstance(jwt.jwks, KeySetUrl) else None
+                self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify, fetched)
         for name, spec in self.config.api_keys.items():
             table = compile_table(name, spec, self.problems, self.warnings)
             if table is not None:

@@ -11,8 +11,8 @@
     9 fields                 → Forward
 
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
-is not counted by a limit. A step that has to wait returns a `Pending`, which goes on after that step: no step runs
-twice for one request.
+is not counted by a limit. Step 6 may have to wait for keys that are being fetched: then it returns a `Pending`, which
+asks again when they are there. What comes before depends on the request alone, and nothing was counted yet.
 
 `compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 
@@ -29,10 +29,12 @@ from rawgate.config.model import RateLimit
 from rawgate.errors import (
     API_KEY_UNKNOWN,
     AUTH_MISSING,
+    AUTH_UNKNOWN_KEY,
     BAD_REQUEST,
     BODY_TOO_LARGE,
     CORS_REFUSED,
     INTERNAL,
+    KEYS_UNAVAILABLE,
     LOOP_DETECTED,
     METHOD_NOT_ALLOWED,
     NO_ROUTE,
@@ -48,12 +50,14 @@ from rawgate.message import (
     Identity,
     LocalReply,
     Peer,
+    Pending,
     RequestHead,
     RouteOptions,
 )
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
 from rawgate.policy.api_keys import ApiKeyTable
+from rawgate.policy.fetched_keys import WAIT, FetchedKeys
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.rewrite import Rewrite
@@ -79,15 +83,24 @@ class Credential:
     check     the step
     missing   field lines of a 401 for a request without a credential (RFC 9110 section 11.6.1)
     invalid   field lines of every other 401 (RFC 6750 section 3.1)
+    fetched   of a verifier whose keys are fetched
     """
 
-    __slots__ = ("by", "check", "invalid", "missing")
+    __slots__ = ("by", "check", "fetched", "invalid", "missing")
 
-    def __init__(self, by: JwtVerifier | ApiKeyTable, check: Authenticate, missing: bytes, invalid: bytes) -> None:
+    def __init__(
+        self,
+        by: JwtVerifier | ApiKeyTable,
+        check: Authenticate,
+        missing: bytes,
+        invalid: bytes,
+        fetched: FetchedKeys | None = None,
+    ) -> None:
         self.by: Final = by
         self.check: Final = check
         self.missing: Final = missing
         self.invalid: Final = invalid
+        self.fetched: Final = fetched
 
 
 _LIMIT_LINES = 8192
@@ -348,7 +361,7 @@ def compose(
             fields = b"Allow: %b\r\n" % group.allow + _fields_of_405(group, parsed)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
         doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
-        return _serve(route, head, target, doubt, sender, peer.scheme, client, request_id, now, wall)
+        return _serve(route, head, target, doubt, sender, peer.scheme, client, request_id, now, wall, False)
 
     return decide
 
@@ -364,8 +377,10 @@ def _serve(
     request_id: str,
     now: float,
     wall: float,
+    waited: bool,
 ) -> Decision:
-    """The steps that depend on the route. `doubt`: why the route refuses this path, or ""."""
+    """The steps that depend on the route. `doubt`: why the route refuses this path, or "". `waited`: the request has
+    waited for keys."""
     options = route.options
     caller, bucket, user = client.address, client.bucket, ""
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
@@ -380,8 +395,10 @@ def _serve(
     if route.credential is not None:
         found = route.credential.check(head.parsed, wall)
         if not isinstance(found, Identity):
-            fields += route.credential.missing if found is AUTH_MISSING else route.credential.invalid
-            return _refuse(found, fields, "", options.route, request_id, caller, found.note)
+            credential = route.credential
+            return _unidentified(
+                found, credential, route, fields, head, target, sender, scheme, client, request_id, now, waited
+            )
         if found.name:
             caller = user = found.name
             bucket = f"{found.kind}:{user}"
@@ -414,6 +431,114 @@ def _serve(
         fields,
         client.bucket,
     )
+
+
+def _unidentified(
+    found: Reason,
+    credential: Credential,
+    route: CompiledRoute,
+    fields: bytes,
+    head: RequestHead,
+    target: paths.Normal,
+    sender: PeerAddress,
+    scheme: str,
+    client: PeerAddress,
+    request_id: str,
+    now: float,
+    waited: bool,
+) -> Decision:
+    """The end of a request that does not say who sends it, or its wait for a key."""
+    if found is AUTH_UNKNOWN_KEY and credential.fetched is not None:
+        pending = AwaitKeys(
+            credential.fetched,
+            route,
+            credential.invalid,
+            fields,
+            head,
+            target,
+            sender,
+            scheme,
+            client,
+            request_id,
+            now,
+        )
+        return pending if pending.is_coming and not waited else pending.refused(pending.reason)
+    fields += credential.missing if found is AUTH_MISSING else credential.invalid
+    return _refuse(found, fields, "", route.options.route, request_id, client.address, found.note)
+
+
+class AwaitKeys(Pending):
+    """A request whose token names a key that may come with the fetch that is under way. It ends as it would without
+    that fetch: with 503 if there are no keys at all, with 401 if there are others.
+
+    is_coming  whether a fetch is under way: without one, there is nothing to wait for
+    """
+
+    __slots__ = (
+        "_challenge",
+        "_client",
+        "_fetched",
+        "_head",
+        "_retry_after",
+        "_route",
+        "_scheme",
+        "_sender",
+        "_target",
+        "is_coming",
+    )
+
+    def __init__(
+        self,
+        fetched: FetchedKeys,
+        route: CompiledRoute,
+        challenge: bytes,
+        fields: bytes,
+        head: RequestHead,
+        target: paths.Normal,
+        sender: PeerAddress,
+        scheme: str,
+        client: PeerAddress,
+        request_id: str,
+        now: float,
+    ) -> None:
+        reason = KEYS_UNAVAILABLE if fetched.empty else AUTH_UNKNOWN_KEY
+        super().__init__(now + WAIT, reason, request_id, client.address, route.options.route, fields)
+        self.is_coming: Final = fetched.is_coming(now)
+        self._retry_after: Final = fetched.retry_after(now)
+        self._fetched: Final = fetched
+        self._route: Final = route
+        self._challenge: Final = challenge
+        self._head: Final = head
+        self._target: Final = target
+        self._sender: Final = sender
+        self._scheme: Final = scheme
+        self._client: Final = client
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        return self._fetched.subscribe(ready)
+
+    def resume(self, now: float, wall: float) -> Decision:
+        return _serve(
+            self._route,
+            self._head,
+            self._target,
+            "",
+            self._sender,
+            self._scheme,
+            self._client,
+            self.request_id,
+            now,
+            wall,
+            True,
+        )
+
+    def refused(self, reason: Reason) -> LocalReply:
+        fields = self.fields
+        if reason is KEYS_UNAVAILABLE:
+            fields += b"Retry-After: %d\r\n" % self._retry_after
+        elif reason is AUTH_UNKNOWN_KEY:
+            fields += self._challenge
+        return _refuse(reason, fields, "", self.route, self.request_id, self.client_id)
 
 
 def _doubt(
@@ -478,8 +603,9 @@ def _refuse(
     return LocalReply(reason.status, reason, fields, detail, route, request_id, caller, note)
 
 
-def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
-    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it."""
+def bearer(verifier: JwtVerifier, verify: Verify, fetched: FetchedKeys | None = None) -> Credential:
+    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it; `fetched`: where its
+    keys are fetched."""
 
     def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
         value = parsed.get(b"authorization")
@@ -492,7 +618,7 @@ def bearer(verifier: JwtVerifier, verify: Verify) -> Credential:
         return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
 
     challenge = b'WWW-Authenticate: Bearer realm="rawgate"'
-    return Credential(verifier, check, challenge + b"\r\n", challenge + b', error="invalid_token"\r\n')
+    return Credential(verifier, check, challenge + b"\r\n", challenge + b', error="invalid_token"\r\n', fetched)
 
 
 def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:

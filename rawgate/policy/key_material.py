@@ -139,3 +139,17 @@ def _no_pem(value: bytes) -> str:
     if inner.startswith(_SEQUENCE):
         return "this is a PEM without its first and last line (expected them too: -----BEGIN PUBLIC KEY-----)"
     return "this is not a public key in PEM form (expected -----BEGIN PUBLIC KEY-----)"
+
+
+def authorities_fault(value: bytes) -> str:
+    """Why these are no certificates of authorities, or ""."""
+    if b"PRIVATE KEY-----" in value:
+        return "this holds a private key (expected certificates alone: -----BEGIN CERTIFICATE-----)"
+    # Here for the same reason.
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        load_pem_x509_certificates(value)
+    except ValueError:
+        return "this is not a certificate in PEM form (expected -----BEGIN CERTIFICATE-----)"
+    return ""

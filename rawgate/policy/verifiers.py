@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from rawgate.config.model import Jwt, Secret
+from rawgate.config.model import Jwt, KeySetUrl, Secret
 from rawgate.errors import Key, Problem
 from rawgate.policy.algorithms import Check, PublicKey, key_fault, public_check, secret_check, secret_size
 from rawgate.policy.jwks import read_jwks
 from rawgate.policy.jwt import JwtVerifier, KeySet
-from rawgate.policy.key_material import read_pem, secret_doubt, secret_fault, secret_octets
+from rawgate.policy.key_material import authorities_fault, read_pem, secret_doubt, secret_fault, secret_octets
 
 Keyed = tuple[str | None, str, Check]
 """(`kid` or None, algorithm, check)."""
@@ -66,13 +66,30 @@ def _published_keys(
 
 
 def published_keys(name: str, spec: Jwt) -> list[tuple[str | None, str, PublicKey]]:
-    """The keys of the set that `spec` has, in its order, as (`kid` or None, algorithm, key); none if it has no set."""
-    return [] if spec.jwks is None else read_jwks(spec.jwks.value, spec.algorithm, ("jwt", name, "jwks"), [], [])
+    """The keys of the set that `spec` has as a file, in its order, as (`kid` or None, algorithm, key)."""
+    if not isinstance(spec.jwks, Secret):
+        return []
+    return read_jwks(spec.jwks.value, spec.algorithm, ("jwt", name, "jwks"), [], [])
+
+
+def compile_key_set(name: str, spec: Jwt, document: bytes) -> tuple[KeySet | None, list[str]]:
+    """The keys of a set that was fetched, or None where no key of it can be used; and what is wrong with the set, or
+    with the keys that are skipped, a sentence each."""
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    keys = _published_keys(name, spec, document, problems, warnings)
+    said = [found.message for found in (*problems, *warnings)]
+    return (KeySet(spec.algorithm, keys) if keys and not problems else None), said
 
 
 def compile_verifier(name: str, spec: Jwt, problems: list[Problem], warnings: list[Problem]) -> JwtVerifier | None:
-    """The verifier of `[jwt.NAME]`, or None. Faults of its keys are appended to `problems`; keys of a set that are
-    skipped, and secrets that look like something else, to `warnings`."""
+    """The verifier of `[jwt.NAME]`, or None; without keys where they are fetched. Faults of its keys are appended to
+    `problems`; keys of a set that are skipped, and secrets that look like something else, to `warnings`."""
+    if isinstance(spec.jwks, KeySetUrl):
+        if spec.jwks_ca is not None and (fault := authorities_fault(spec.jwks_ca.value)):
+            problems.append(Problem(("jwt", name, "jwks_ca"), fault))
+            return None
+        return JwtVerifier(spec, KeySet(spec.algorithm, ()))
     before = len(problems)
     keys = _secrets(name, spec, problems, warnings) + _public_keys(name, spec, problems)
     if spec.jwks is not None:

@@ -4,6 +4,7 @@ load         a configuration file → a gate that decides, or every finding at o
 clock        the Date field and request ids, for the rooms that may not read clocks
 listening    the listening sockets, opened without an event loop
 service      pools, client connections: `serving`, used by `run` and by the demo
+keys         the keys of identity providers, fetched and kept fresh
 reload       a new configuration for a process that serves, without a lost request
 changes      what differs between two configurations, by the names that users know
 control      how `rawgate reload` finds the gateway and speaks to it

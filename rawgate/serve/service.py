@@ -23,6 +23,7 @@ from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
+from rawgate.serve.keys import Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
@@ -54,6 +55,7 @@ class Service:
         self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
+        self._keys = KeyKeeper(loop, Fetcher(self._names), report)
         self._pools: dict[str, Pool] = {}
         self._report = report
         self._quotas = quotas or Quotas()
@@ -159,6 +161,10 @@ class Service:
         for connection in connections:
             await self._loop.connect_accepted_socket(protocol_factory(self.connections), connection)
 
+    def keep_keys(self) -> None:
+        """Fetch the keys of identity providers, and keep them fresh. Nobody waits for that but who needs them."""
+        self._keys.renew(self.loaded)
+
     def watch_names(self) -> None:
         """Look up the names of all targets, and again while they are served."""
         self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
@@ -166,6 +172,7 @@ class Service:
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""
         self._take_pools(loaded.config, made)
+        self._keys.renew(loaded)
         self.loaded = loaded
         self.connections.renew(self._generation(loaded))
         close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])
@@ -225,6 +232,7 @@ class Service:
             server.close()
         self._reaper.stop()
         self._dial.cancel()
+        self._keys.close()
         self._names.close()
         close_pools(self._pools.values())
 
@@ -252,6 +260,7 @@ async def serving(
     loop = asyncio.get_running_loop()
     service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers)
     try:
+        service.keep_keys()
         await service.accept_on(sockets)
         service.watch_names()
         yield service

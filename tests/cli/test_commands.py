@@ -236,6 +236,13 @@ def test_tests_that_pass(tmp_path: Path) -> None:
     assert checked.stdout == "rawgate.toml: good; 2 routes, 1 upstream, 2 verifiers, 1 test passed\n"
 
 
+def test_a_check_fetches_no_keys(tmp_path: Path) -> None:
+    remote = '\n[jwt.idp]\nalgorithm = "ES256"\njwks = "https://no-such-host.invalid/keys"\n'
+    checked = rawgate(tmp_path, "check", "rawgate.toml", config=CONFIG + remote)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.endswith("1 test passed; not fetched here: the keys of jwt.idp\n")
+
+
 def test_tests_that_fail(tmp_path: Path) -> None:
     done = rawgate(tmp_path, "test", config=FAILING)
     assert (done.returncode, done.stderr) == (1, "")

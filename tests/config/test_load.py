@@ -73,6 +73,16 @@ public_key = "file:keys/api.pem"
 algorithm = "RS256"
 jwks = "file:keys/set.json"
 
+[jwt.fetched]
+algorithm = "ES256"
+jwks = "https://issuer.example/keys"
+jwks_ca = "file:keys/api.pem"
+
+[jwt.discovered]
+algorithm = "EdDSA"
+issuer = "https://issuer.example"
+jwks = "discover"
+
 [api_keys.partners]
 header = "X-Api-Key"
 keys = "file:keys/partners"
@@ -184,6 +194,12 @@ def full(folder: Path) -> model.Config:
             ),
             "rsa": model.Jwt(algorithm=("RS256",), public_key=(model.Secret("file:keys/api.pem", b"PEM\n"),)),
             "set": model.Jwt(algorithm=("RS256",), jwks=model.Secret("file:keys/set.json", b"{}\n")),
+            "fetched": model.Jwt(
+                algorithm=("ES256",),
+                jwks=model.KeySetUrl("https://issuer.example/keys"),
+                jwks_ca=model.Secret("file:keys/api.pem", b"PEM\n"),
+            ),
+            "discovered": model.Jwt(algorithm=("EdDSA",), issuer=("https://issuer.example",), jwks=model.KeySetUrl()),
         },
         api_keys={
             "partners": model.ApiKeys(header="x-api-key", keys=model.Secret("file:keys/partners", b"a:b\nc:d\r\n"))

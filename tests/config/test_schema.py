@@ -80,6 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("schema")
     (folder / "key.pem").write_text("PEM")
     (folder / "jwks.json").write_text("{}")
+    (folder / "ca.pem").write_text("PEM")
     return folder
 
 
@@ -244,6 +245,7 @@ def test_text_that_is_nearly_the_same(folder: Path, path: Path_, data: st.DataOb
 
 
 ACCEPTED: list[tuple[Path_, Any]] = [
+    (("jwt", "set", "jwks"), "HTTPS://issuer.example/keys"),
     (("gateway", "listen", 0), "unix:/run/räw gate.sock"),
     (("gateway", "listen", 0), "[fe80::1]:1"),
     (("gateway", "trusted_proxies", 0), "10.0.0.0/255.0.0.0"),
@@ -287,6 +289,7 @@ REFUSED: list[tuple[Path_, Any]] = [
     (("gateway", "listen"), "127.0.0.1:8080"),
     (("jwt", "main", "secret"), "a secret written here"),
     (("jwt", "set", "jwks"), "env:JWKS"),
+    (("jwt", "set", "jwks"), "Discover"),
     (("upstreams", "users", "targets", 0), "127.0.0.1:3001"),
     (("upstreams", "users", "targets"), []),
     (("routes", 0, "prefix"), "api"),

@@ -38,6 +38,22 @@ def report(directory: Path, *tests: str, config: str = CONFIG) -> Report:
     return run_tests(loaded, draft.line, new_id=lambda: "0" * 32, wall=1_700_000_000.0)
 
 
+def test_keys_that_are_fetched_are_not_needed(tmp_path: Path) -> None:
+    """Claims stand in for a token; a token itself cannot be verified here."""
+    fetched = '[jwt.main]\nalgorithm = "HS256"\nsecret = "env:JWT_SECRET"\n'
+    assert fetched in CONFIG
+    remote = '[jwt.main]\nalgorithm = "ES256"\njwks = "https://idp.test/keys"\n'
+    token = "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"
+    found = report(
+        tmp_path,
+        f'request = "GET /api/users"\n{ALICE}\nexpect = {{ route = "/api/users" }}',
+        f'request = "GET /api/users"\nheaders = {{ Authorization = "Bearer {token}" }}\n'
+        'expect = { status = 503, reason = "keys_unavailable" }',
+        config=CONFIG.replace(fetched, remote),
+    )
+    assert not found.failed
+
+
 ALICE = 'claims = { sub = "alice" }'
 
 

@@ -20,6 +20,7 @@ from rawgate.config.model import (
     Gateway,
     HeaderRules,
     Jwt,
+    KeySetUrl,
     Limits,
     RateLimit,
     RegexRewrite,
@@ -618,6 +619,17 @@ def public_jwk(kid: str | None) -> dict[str, str]:
     numbers = generate_private_key(65537, 2048).public_key().public_numbers()
     modulus = urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
     return {"kty": "RSA", "e": "AQAB", "n": modulus} | ({} if kid is None else {"kid": kid})
+
+
+def test_keys_that_are_fetched_are_not_asked_for() -> None:
+    whole = key_sets("kc-1")
+    spec = Jwt(algorithm=("RS256",), jwks=KeySetUrl("https://idp.test/keys"))
+    whole = msgspec.structs.replace(whole, jwt={"main": spec})
+    made = signed(b'{"alg":"RS256","kid":"kc-1"}', b"{}", SECRET)
+    told = explained(whole, "GET", "/api", f"Authorization: Bearer {made}")
+    said = "key: RS256, from https://idp.test/keys, which is not asked here: only a gateway that serves has its keys"
+    assert [text for passed, text in steps(told) if passed is False] == [said]
+    assert told.verdict.reason == "keys_unavailable"
 
 
 def test_a_list_of_algorithms_issuers_and_audiences() -> None:

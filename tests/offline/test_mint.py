@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from harness.tokens import encoded
 from harness.values import Caller
-from rawgate.config.model import Config, Gateway, Jwt, Route, Secret, Target, Upstream
+from rawgate.config.model import Config, Gateway, Jwt, KeySetUrl, Route, Secret, Target, Upstream
 from rawgate.errors import Problem, RawgateError
 from rawgate.offline.mint import Minted, MintError, mint_token
 from rawgate.policy.compile import compile_gate
@@ -161,6 +161,13 @@ def test_the_algorithm_of_a_list_is_what_the_set_says() -> None:
     made = minted(ready, pem(private_key(1)))
     assert part(made.token, 0) == {"alg": "PS256", "typ": "JWT", "kid": "p"}
     assert (made.warning, verdict(ready, made.token)) == ("", Caller("sub", "alice"))
+
+
+def test_a_token_by_keys_that_are_fetched_is_not_verified() -> None:
+    ready = loaded(algorithm=("RS256",), jwks=KeySetUrl("https://idp.test/keys"))
+    made = minted(ready, pem(private_key(1)))
+    assert made.warning == "the keys of [jwt.main] are not fetched here: nobody has verified this token"
+    assert made.token.count(".") == 2
 
 
 @pytest.mark.parametrize("source", ["public_key", "jwks"])

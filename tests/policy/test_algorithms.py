@@ -21,10 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.values import Caller
-from rawgate.config.model import Jwt, Secret
+from rawgate.config.model import Jwt, KeySetUrl, Secret
 from rawgate.errors import AUTH_BAD_SIGNATURE, AUTH_MALFORMED, AUTH_UNKNOWN_KEY, Problem
 from rawgate.policy.jwt import JwtVerifier
-from rawgate.policy.verifiers import compile_verifier
+from rawgate.policy.verifiers import compile_key_set, compile_verifier
 
 NOW = 1_800_000_000
 CLAIMS = {"sub": "alice", "exp": NOW + 600}
@@ -662,3 +662,37 @@ def test_one_of_several(spec: dict[str, Any], claims: dict[str, Any], taken: boo
     assert made is not None
     signed = b64(b'{"alg":"HS256"}') + b"." + b64(json.dumps({**CLAIMS, **claims}).encode())
     assert (made.verify(signed + b"." + b64(sign("HS256", signed)), NOW) == ALICE) == taken
+
+
+# Keys that are fetched.
+
+
+@pytest.mark.parametrize(
+    ("authorities", "said"),
+    [
+        (b"garbage", "this is not a certificate in PEM form (expected -----BEGIN CERTIFICATE-----)"),
+        (pem(RSA.public_key()), "this is not a certificate in PEM form (expected -----BEGIN CERTIFICATE-----)"),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n",
+            "this holds a private key (expected certificates alone: -----BEGIN CERTIFICATE-----)",
+        ),
+    ],
+)
+def test_what_is_no_authority(authorities: bytes, said: str) -> None:
+    problems: list[Problem] = []
+    spec = Jwt(algorithm=("RS256",), jwks=KeySetUrl("https://idp.test"), jwks_ca=Secret("file:ca.pem", authorities))
+    assert compile_verifier("main", spec, problems, []) is None
+    assert problems == [Problem(("jwt", "main", "jwks_ca"), said)]
+
+
+def test_a_verifier_begins_without_the_keys_that_are_fetched() -> None:
+    spec = Jwt(algorithm=("ES256",), jwks=KeySetUrl("https://idp.test"))
+    made = compile_verifier("main", spec, [], [])
+    assert made is not None
+    assert made.verify(token("ES256", kid="e"), NOW) is AUTH_UNKNOWN_KEY
+    keys, said = compile_key_set("main", spec, json.dumps({"keys": [jwk("ES256", kid="e"), jwk("RS256")]}).encode())
+    assert said == []
+    assert keys is not None
+    made.replace(keys)
+    assert made.verify(token("ES256", kid="e"), NOW) == ALICE
+    assert compile_key_set("main", spec, b"{}") == (None, ['this is not a JSON Web Key Set (expected {"keys": [...]})'])

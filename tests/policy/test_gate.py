@@ -6,7 +6,9 @@ from base64 import urlsafe_b64encode
 from ipaddress import ip_network
 from typing import Any
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ from rawgate.config.model import (
     Gateway,
     HeaderRules,
     Jwt,
+    KeySetUrl,
     Limits,
     RateLimit,
     RegexRewrite,
@@ -28,12 +31,14 @@ from rawgate.config.model import (
     Upstream,
     route_names,
 )
-from rawgate.errors import CORS_REFUSED, INTERNAL, OK, Problem
-from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead, ResponseHead
+from rawgate.errors import CORS_REFUSED, INTERNAL, OK, REASONS, Problem
+from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, Pending, RequestHead, ResponseHead
 from rawgate.policy import gate as gate_module
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate, LimitLines, pick_upgrade
+from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.paths import compile_normaliser
+from rawgate.policy.verifiers import compile_key_set
 
 SECRET = b"a secret of more than 32 octets, for tests"
 API_KEY = "key-of-partner-0123456789"
@@ -1100,3 +1105,108 @@ def test_the_steps_can_be_run_one_by_one() -> None:
         getattr(who, "name", "").encode(),
     )
     assert octets == forward(decide(gate, head)).head
+
+
+# Keys that are fetched
+
+EDWARDS = Ed25519PrivateKey.generate()
+
+
+def signed_token(key: Ed25519PrivateKey = EDWARDS, **claims: object) -> bytes:
+    signed = _part({"alg": "EdDSA", "kid": "a"}) + b"." + _part({"exp": WALL + 600, **claims})
+    return b"Bearer " + signed + b"." + urlsafe_b64encode(key.sign(signed)).rstrip(b"=")
+
+
+def key_set() -> bytes:
+    x = urlsafe_b64encode(EDWARDS.public_key().public_bytes_raw()).rstrip(b"=").decode()
+    return json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": x}]}).encode()
+
+
+class Remote:
+    """A gate with one route, whose verifier's keys come from elsewhere."""
+
+    def __init__(self) -> None:
+        self.spec = Jwt(algorithm=("EdDSA",), jwks=KeySetUrl("https://idp.test/keys"))
+        limited = route("/api", auth="jwt.main", rate_limit=RateLimit(max=1, window=60.0))
+        whole = msgspec.structs.replace(config(limited), jwt={"main": self.spec})
+        gate = compile_gate(whole, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=[])
+        assert gate is not None
+        self.gate = gate
+        credential = gate.credentials["jwt.main"]
+        assert isinstance(credential.by, JwtVerifier)
+        assert credential.fetched is not None
+        self.verifier, self.fetched = credential.by, credential.fetched
+
+    def ask(self, authorization: bytes | None = None) -> Decision:
+        value = signed_token(sub="alice") if authorization is None else authorization
+        return decide(self.gate, request("/api", parsed={"authorization": value}))
+
+    def arrive(self) -> None:
+        keys, _ = compile_key_set("main", self.spec, key_set())
+        assert keys is not None
+        self.verifier.replace(keys)
+        self.fetched.settle(empty=False, retry_at=0.0)
+
+
+def pending(decision: Decision) -> Pending:
+    assert isinstance(decision, Pending), decision
+    return decision
+
+
+def test_a_request_waits_for_keys_that_are_coming_and_is_counted_once() -> None:
+    remote, called = Remote(), list[str]()
+    remote.fetched.begin()
+    waiting = pending(remote.ask())
+    assert (waiting.reason.code, waiting.route, waiting.client_id) == ("keys_unavailable", "/api", CLIENT.address)
+    waiting.subscribe(lambda: called.append("ready"))
+    other = pending(remote.ask())
+    other.subscribe(lambda: called.append("cancelled"))()
+    remote.arrive()
+    assert called == ["ready"]
+    decided = forward(waiting.resume(101.0, WALL))
+    assert (decided.client_id, decided.request_id) == ("alice", waiting.request_id)
+    assert answer(other.resume(101.0, WALL)).reason.code == "rate_limited"
+
+
+def test_without_keys_and_without_hope_the_answer_comes_at_once() -> None:
+    remote = Remote()
+    remote.fetched.settle(empty=True, retry_at=104.2)
+    refused = answer(remote.ask())
+    assert (refused.status, refused.reason.code) == (503, "keys_unavailable")
+    assert "Retry-After: 5" in lines(refused.fields)
+    # What no key would make good is told as always.
+    assert [answer(remote.ask(value)).status for value in (b"Bearer a.b.c", ALICE, b"Basic x")] == [401, 401, 401]
+
+
+def test_a_fetch_that_brings_nothing_ends_the_wait() -> None:
+    remote = Remote()
+    remote.fetched.begin()
+    waiting = pending(remote.ask())
+    remote.fetched.settle(empty=True, retry_at=108.0)
+    refused = answer(waiting.resume(101.0, WALL))
+    assert (refused.status, lines(refused.fields)) == (503, ["Retry-After: 7"])
+    late = waiting.refused(waiting.reason)
+    assert (late.status, lines(late.fields)) == (503, ["Retry-After: 1"])
+    assert lines(waiting.refused(REASONS["draining"]).fields) == []
+
+
+def test_an_unknown_key_waits_for_one_fetch_and_no_more() -> None:
+    remote, asked = Remote(), list[str]()
+    remote.arrive()
+
+    def ask() -> None:
+        asked.append("asked")
+        remote.fetched.begin()
+
+    remote.fetched.ask = ask
+    unknown = signed_token(sub="alice").replace(
+        _part({"alg": "EdDSA", "kid": "a"}), _part({"alg": "EdDSA", "kid": "b"})
+    )
+    waiting = pending(remote.ask(unknown))
+    assert waiting.reason.code == "auth_unknown_key"
+    assert forward(remote.ask())
+    remote.fetched.settle(empty=False, retry_at=0.0)
+    for refused in (answer(waiting.resume(101.0, WALL)), waiting.refused(waiting.reason), answer(remote.ask(unknown))):
+        assert (refused.status, refused.reason.code) == (401, "auth_unknown_key")
+        assert lines(refused.fields) == ['WWW-Authenticate: Bearer realm="rawgate", error="invalid_token"']
+    assert asked == ["asked"]

@@ -30,6 +30,7 @@ COMPILED = tuple(
         *(
             "policy/addresses",
             "policy/algorithms",
+            "policy/fetched_keys",
             "policy/gate",
             "policy/headers",
             "policy/jwt",

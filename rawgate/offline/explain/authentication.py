@@ -8,7 +8,7 @@ vouches for them, since the reader is the operator and not the client.
 from msgspec import Struct
 from msgspec.json import encode
 
-from rawgate.config.model import Config, Jwt
+from rawgate.config.model import Config, Jwt, KeySetUrl, Secret
 from rawgate.errors import (
     AUTH_BAD_CLAIM,
     AUTH_BAD_SIGNATURE,
@@ -113,7 +113,7 @@ def _header_facts(spec: Jwt, verifier: JwtVerifier, reading: Reading) -> list[_F
     else:
         header = f"header: {_members(reading.header, ('alg', 'kid', 'typ', 'crit'))}"
     keys = (*spec.secret, *spec.public_key)
-    sources = [key.source for key in keys] or [spec.jwks.source if spec.jwks is not None else ""]
+    sources = [key.source for key in keys] or [_key_set(spec)]
     if reading.signer is None:
         signature = f"signature: by none of {reading.candidates} keys tried" if reading.candidates else "signature"
     else:
@@ -134,6 +134,13 @@ def _header_facts(spec: Jwt, verifier: JwtVerifier, reading: Reading) -> list[_F
     ]
 
 
+def _key_set(spec: Jwt) -> str:
+    """Where the key set is, in the configuration's words."""
+    if isinstance(spec.jwks, Secret):
+        return spec.jwks.source
+    return "" if spec.jwks is None else spec.jwks.url or "discover"
+
+
 def _no_key(spec: Jwt, keys: KeySet, header: dict[str, object], origin: str) -> str:
     """Why no key can verify a token with this header."""
     algorithm, kid, kids = header.get("alg"), header.get("kid"), keys.names
@@ -142,6 +149,8 @@ def _no_key(spec: Jwt, keys: KeySet, header: dict[str, object], origin: str) -> 
         return f"{taken}, and none from {origin} fits this header"
     if algorithm not in spec.algorithm:
         return f"alg {_word(algorithm)}, this verifier takes {taken}"
+    if isinstance(spec.jwks, KeySetUrl):
+        return f"{algorithm}, from {origin}, which is not asked here: only a gateway that serves has its keys"
     if isinstance(kid, str) and kid in kids:
         return f"kid {_word(kid)} is a key of another algorithm than {algorithm}"
     if isinstance(kid, str) and kids:

@@ -111,7 +111,7 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
         trace.found = inner.check(parsed, wall)
         return trace.found
 
-    return Credential(inner.by, check, inner.missing, inner.invalid)
+    return Credential(inner.by, check, inner.missing, inner.invalid, credential.fetched)
 
 
 def _watched_limit(limit: Limit, trace: Trace) -> Limit:

@@ -1,0 +1,201 @@
+"""One document from another server: a GET over our own wire code, from the look-up of its name to its last octet.
+
+It is for what the gateway itself needs now and then (key sets), never for a request on its way. So it is one coroutine
+on asyncio's streams, with a connection of its own each time, and what it refuses is told in one sentence:
+
+- The server is verified (RFC 9110 section 4.3.4): its certificate by the authorities that it is given, its name.
+- One deadline holds for all of it, and one limit for the octets of the document.
+- No redirect is followed. It would be another server's word for ours, and who publishes keys gives the address of them.
+"""
+
+import asyncio
+import contextlib
+import re
+import ssl
+from math import inf
+from time import monotonic
+from urllib.parse import urlsplit
+
+from rawgate.errors import ResponseError
+from rawgate.message import UNTIL_CLOSE, ResponseHead, authority_of
+from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.wire import ResponseReader, ResponseRules, body_reader, request_head
+
+READ = 65536
+"""Octets that are read at once."""
+
+INTERIM = 8
+"""Interim responses before the final one; none is expected."""
+
+ELSEWHERE = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat, Fedora
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
+"""Where systems keep their authorities. The single file has the OpenSSL of the system that it was built on, which looks
+in that system's place only; Go's crypto/x509 has such a list too."""
+
+_RULES = ResponseRules(16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding")), fast=True)
+_DIRECTIVE = re.compile(rb"(?:^|[,\s])(?i:(max-age|no-store|no-cache))(?:[ \t]*=[ \t]*\"?([0-9]{1,10})\"?)?(?=[\s,]|$)")
+_SHOWN = 200
+
+
+class FetchError(Exception):
+    """There is no document: one phrase that says why. It shows nothing of what came but status and Location."""
+
+
+class Document:
+    """What was fetched.
+
+    fresh_for  seconds for which its server calls it fresh (RFC 9111 section 4.2.1), at least 0; None if it does not say
+    """
+
+    __slots__ = ("fresh_for", "octets")
+
+    def __init__(self, octets: bytes, fresh_for: float | None) -> None:
+        self.octets = octets
+        self.fresh_for = fresh_for
+
+
+def tls_context(authorities: str) -> ssl.SSLContext:
+    """How servers are verified: by these authorities in PEM form; "": by those of the system. Takes a few hundredths of
+    a second, for the system's many. Raises ssl.SSLError for what is no certificate."""
+    context = ssl.create_default_context(cadata=authorities or None)
+    known = ssl.get_default_verify_paths()
+    if not authorities and not (known.cafile or known.capath):
+        for place in ELSEWHERE:
+            with contextlib.suppress(OSError):
+                context.load_verify_locations(place)
+                break
+    return context
+
+
+async def fetch(url: str, names: Names, tls: ssl.SSLContext, *, most: int, patience: float) -> Document:
+    """Get the document at `url` ("https://…" or "http://…"; RFC 9110 section 4.2).
+
+    most      octets of the document
+    patience  seconds for all of it
+    Raises FetchError.
+    """
+    ends = monotonic() + patience
+    try:
+        async with asyncio.timeout(patience):
+            return await _fetch(url, names, tls, most, ends)
+    except TimeoutError:
+        raise FetchError(f"no answer within {patience:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise FetchError(f"its certificate is not good: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        raise FetchError(f"no TLS: {(error.reason or 'the handshake failed').replace('_', ' ').lower()}") from None
+    except (OSError, LookUpError) as error:
+        raise FetchError(why_not(error)) from None
+    except ResponseError as error:
+        raise FetchError(f"its response is not valid HTTP/1.1: {error.detail}") from None
+
+
+async def _fetch(url: str, names: Names, tls: ssl.SSLContext, most: int, ends: float) -> Document:
+    parts = urlsplit(url)
+    is_tls, host = parts.scheme == "https", parts.hostname or ""
+    port = parts.port or (443 if is_tls else 80)
+    reader, writer = await _connect(host, port, names, tls if is_tls else None, ends)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        authority = authority_of(host, port) if parts.port else _bracketed(host)
+        head = (
+            f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+            "User-Agent: rawgate\r\nConnection: close\r\n"
+        )
+        writer.write(request_head(head.encode("ascii"), 0, False, b""))
+        return await _read(reader, most)
+    finally:
+        # All has been read, or nobody wants the rest.
+        writer.transport.abort()
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _connect(
+    host: str, port: int, names: Names, tls: ssl.SSLContext | None, ends: float
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """To the first address that accepts. Each gets an equal part of the time that is left, so that one that swallows
+    our SYNs does not use up the time of the others. Raises OSError, LookUpError."""
+    addresses = await names.addresses(host)
+    for position, address in enumerate(addresses):
+        is_last = position == len(addresses) - 1
+        now = monotonic()
+        try:
+            async with asyncio.timeout(None if is_last else (ends - now) / (len(addresses) - position)):
+                return await asyncio.open_connection(
+                    address, port, ssl=tls, server_hostname=None if tls is None else host, limit=READ
+                )
+        except ssl.SSLError:
+            raise
+        except OSError:  # TimeoutError is one
+            if is_last:
+                raise
+    raise LookUpError("no such name")
+
+
+async def _read(reader: asyncio.StreamReader, most: int) -> Document:
+    heads = ResponseReader(_RULES)
+    head = await _head(heads, reader)
+    body = body_reader(head.body, ResponseError, strict=False)
+    octets, data = bytearray(), heads.rest
+    while True:
+        octets += body.feed(data)
+        if max(len(octets), head.body) > most:
+            raise FetchError(f"the document is larger than {most:,} octets")
+        if body.done:
+            break
+        data = await reader.read(READ)
+        if not data:
+            if head.body != UNTIL_CLOSE:
+                raise FetchError("the response broke off")
+            break
+    return Document(bytes(octets), _fresh_for(head))
+
+
+async def _head(heads: ResponseReader, reader: asyncio.StreamReader) -> ResponseHead:
+    """The final head, of a 200."""
+    data = b""
+    for _ in range(INTERIM):
+        head = None
+        while head is None:
+            data = data or await reader.read(READ)
+            if not data:
+                raise FetchError("the connection was closed before a response")
+            head = heads.feed(data, b"GET")
+            data = b""
+        if head.status >= 200:
+            _refuse_others(head)
+            return head
+        data = heads.rest
+    raise FetchError("there was no end of interim responses")
+
+
+def _refuse_others(head: ResponseHead) -> None:
+    location = head.parsed.get(b"location")
+    if 300 <= head.status < 400 and location is not None:
+        to = location.decode("ascii", "replace")[:_SHOWN]
+        raise FetchError(f"status {head.status}, to {to!r}: redirects are not followed")
+    if head.status != 200:
+        raise FetchError(f"status {head.status}")
+    coding = head.parsed.get(b"content-encoding", b"identity").lower()
+    if coding != b"identity":
+        raise FetchError("the document is compressed, which was not asked for")
+
+
+def _fresh_for(head: ResponseHead) -> float | None:
+    """From Cache-Control and Age (RFC 9111 sections 5.1 and 5.2.2). `s-maxage` is for caches that many share."""
+    fresh = inf
+    for name, seconds in _DIRECTIVE.findall(head.parsed.get(b"cache-control", b"")):
+        if name.lower() != b"max-age":
+            fresh = 0.0
+        elif seconds:
+            fresh = min(fresh, float(seconds))
+    age = head.parsed.get(b"age", b"0")
+    spent = float(age) if age.isdigit() and len(age) < 11 else 0.0
+    return None if fresh == inf else max(0.0, fresh - spent)
