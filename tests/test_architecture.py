@@ -59,7 +59,11 @@ SERVE = {
     "control": set[str](),
     "reload": {"changes", "clock", "listening", "load", "memory", "service"},
     "alone": {"control", "listening", "load", "memory", "reload", "service", "telling"},
-    "worker": {"channel", "listening", "load", "memory", "reload", "service", "telling", "worker_quotas"},
+    "common_fetch": {"channel", "keys"},
+    "worker": {
+        *("channel", "common_fetch", "keys", "listening", "load", "memory"),
+        *("reload", "service", "telling", "worker_quotas"),
+    },
     "supervisor": {
         *("alone", "changes", "channel", "control", "listening"),
         *("load", "memory", "reload", "telling", "worker", "worker_quotas"),

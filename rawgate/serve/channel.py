@@ -1,8 +1,8 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
-    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Release,
-                           Drain, Cut
+    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Release, Drain, Cut
     worker → supervisor    Ready, Pong, Prepared, Switched, Released
+    both ways              Fetch, Fetched
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
 unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
@@ -109,8 +109,25 @@ class Cut(Message, frozen=True):
     """End now."""
 
 
-ToWorker = Ping | Accept | Prepare | Opened | Switch | Abandon | WindDown | Release | Drain | Cut
-ToSupervisor = Ready | Pong | Prepared | Switched | Released
+class Fetch(Message, frozen=True):
+    """A key set is wanted; see `keys.Source`. The supervisor passes it on to the worker that fetches for all."""
+
+    url: str
+    issuer: str
+    authorities: str
+
+
+class Fetched(Message, frozen=True):
+    """What became of it, for all workers. problem: why it could not be fetched, or ""."""
+
+    wanted: Fetch
+    octets: bytes
+    fresh_for: float | None
+    problem: str
+
+
+ToWorker = Ping | Accept | Prepare | Opened | Switch | Abandon | WindDown | Release | Drain | Cut | Fetch | Fetched
+ToSupervisor = Ready | Pong | Prepared | Switched | Released | Fetch | Fetched
 Said = ToWorker | ToSupervisor
 
 _encode = msgspec.msgpack.Encoder().encode

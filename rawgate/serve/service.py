@@ -23,7 +23,7 @@ from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
-from rawgate.serve.keys import Fetcher, KeyKeeper
+from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
@@ -47,15 +47,18 @@ class Service:
         look_up: LookUp = system_look_up,
         quotas: Quotas | None = None,
         workers: int = 1,
+        fetch: Fetch | None = None,
     ) -> None:
-        """quotas: None: this process's own. workers: how many processes share what the configuration allows in all."""
+        """quotas: None: this process's own. workers: how many processes share what the configuration allows in all.
+        fetch: how key sets are fetched; None: here."""
         self.loaded = loaded
         self._loop = loop
         self._workers = workers
         self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
-        self._keys = KeyKeeper(loop, Fetcher(self._names), report)
+        self.fetcher = Fetcher(self._names)
+        self.keys = KeyKeeper(loop, fetch or self.fetcher, report)
         self._pools: dict[str, Pool] = {}
         self._report = report
         self._quotas = quotas or Quotas()
@@ -163,7 +166,7 @@ class Service:
 
     def keep_keys(self) -> None:
         """Fetch the keys of identity providers, and keep them fresh. Nobody waits for that but who needs them."""
-        self._keys.renew(self.loaded)
+        self.keys.renew(self.loaded)
 
     def watch_names(self) -> None:
         """Look up the names of all targets, and again while they are served."""
@@ -172,7 +175,7 @@ class Service:
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""
         self._take_pools(loaded.config, made)
-        self._keys.renew(loaded)
+        self.keys.renew(loaded)
         self.loaded = loaded
         self.connections.renew(self._generation(loaded))
         close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])
@@ -232,7 +235,7 @@ class Service:
             server.close()
         self._reaper.stop()
         self._dial.cancel()
-        self._keys.close()
+        self.keys.close()
         self._names.close()
         close_pools(self._pools.values())
 
@@ -248,6 +251,7 @@ async def serving(
     report: Callable[[str], None] = ignore,
     quotas: Quotas | None = None,
     workers: int = 1,
+    fetch: Fetch | None = None,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
 
@@ -256,9 +260,10 @@ async def serving(
     report        is told, line by line, what the operator should know
     quotas        where the limits of this process are counted; None: here
     workers       how many processes serve
+    fetch         how key sets are fetched; None: here
     """
     loop = asyncio.get_running_loop()
-    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers)
+    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers, fetch=fetch)
     try:
         service.keep_keys()
         await service.accept_on(sockets)

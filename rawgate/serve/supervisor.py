@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from rawgate.config.files import Files
 from rawgate.errors import ConfigError
@@ -40,9 +40,10 @@ from rawgate.serve.channel import (
     Channel,
     Cut,
     Drain,
+    Fetch,
+    Fetched,
     Opened,
     Ping,
-    Pong,
     Prepare,
     Prepared,
     Ready,
@@ -166,6 +167,7 @@ class Supervisor:
         self._wanted: list[Caller | None] = []  # reloads that were asked for
         self._reload: _Reload | None = None
         self._reloads = 0
+        self._fetched: dict[Fetch, tuple[float, Fetched]] = {}  # the last good key sets, with the time of each
         self._interruptible = False
         self._told_ready = False
         self._is_covered = False  # some workers accept for others
@@ -299,8 +301,16 @@ class Supervisor:
         for address in self._addresses.open.values():
             address.disown()
         self._addresses.keep(self._loaded.config.gateway.listen)
-        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel)
+        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel, self._known())
         return worker.run(self._stdout)
+
+    def _known(self) -> list[Fetched]:
+        """Key sets for a worker that begins, each fresh for as long as it still is."""
+        now = monotonic()
+        return [
+            structs.replace(one, fresh_for=None if one.fresh_for is None else max(0.0, one.fresh_for - (now - at)))
+            for at, one in self._fetched.values()
+        ]
 
     def _reap(self) -> None:
         """Take note of the workers that have died."""
@@ -388,26 +398,40 @@ class Supervisor:
         channel.flush()
         for message in channel.receive():
             seat.silent = 0.0
-            match message:
-                case Ready():
-                    self._on_ready(seat)
-                case Prepared(number, problems) if self._reload is not None and number == self._reload.number:
-                    if problems:
-                        self._give_up(list(problems))
-                    else:
-                        self._no_answer(self._reload, seat)
-                case Switched(number) if self._reload is not None and number == self._reload.number:
-                    self._no_answer(self._reload, seat)
-                case Released():
-                    seat.holds_others = False
-                    self._drain_if_released()
-                case Pong() | _:
-                    pass
+            self._on_message(seat, message)
         if channel.ended:
             # Its process has died, or is about to: `_reap` will tell.
             self._unwatch(channel.fileno())
         else:
             self._await_room(channel)
+
+    def _on_message(self, seat: _Seat, message: Said) -> None:
+        match message:
+            case Ready():
+                self._on_ready(seat)
+            case Prepared(number, problems) if self._reload is not None and number == self._reload.number:
+                if problems:
+                    self._give_up(list(problems))
+                else:
+                    self._no_answer(self._reload, seat)
+            case Switched(number) if self._reload is not None and number == self._reload.number:
+                self._no_answer(self._reload, seat)
+            case Fetch():
+                self._fetch(message)
+            case Fetched():
+                if not message.problem:
+                    self._fetched[message.wanted] = monotonic(), message
+                self._to_all(message)
+            case Released():
+                seat.holds_others = False
+                self._drain_if_released()
+
+    def _fetch(self, wanted: Fetch) -> None:
+        """One worker fetches for all: the first one that serves."""
+        for seat in self._seats:
+            if seat.serves:
+                self._say(seat, wanted)
+                return
 
     def _on_ready(self, seat: _Seat) -> None:
         seat.serves = True

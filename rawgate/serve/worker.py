@@ -8,10 +8,12 @@ import asyncio
 import faulthandler
 import signal
 import traceback
+from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING
 
 from rawgate.config.files import Files
 from rawgate.errors import ConfigError
+from rawgate.net.fetch import Document, FetchError
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve.channel import (
     Abandon,
@@ -19,6 +21,8 @@ from rawgate.serve.channel import (
     Channel,
     Cut,
     Drain,
+    Fetch,
+    Fetched,
     Opened,
     Ping,
     Pong,
@@ -32,6 +36,8 @@ from rawgate.serve.channel import (
     Switched,
     WindDown,
 )
+from rawgate.serve.common_fetch import CommonFetch
+from rawgate.serve.keys import Source as KeySource
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, set_aside
@@ -71,6 +77,7 @@ class Worker:
     number  from 0 on
     source  where new configurations come from
     loaded  the present one
+    fetched  key sets that were fetched before
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class Worker:
         addresses: Addresses,
         quotas: WorkerQuotas,
         channel: Channel,
+        fetched: Iterable[Fetched] = (),
     ) -> None:
         self._number = number
         self._source = source
@@ -95,6 +103,8 @@ class Worker:
         self._prepared: tuple[int, Loaded, dict[str, Pool]] | None = None
         self._opened: dict[str, list[socket.socket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._service: Service | None = None
+        self._keys = CommonFetch(self._really_fetch, self._say, self._take_keys, fetched)
 
     def run(self, stdout: int) -> int:
         """Serve until told to stop. Returns the exit status. stdout: where the access log goes."""
@@ -119,7 +129,9 @@ class Worker:
             report=say,
             quotas=quotas,
             workers=self._quotas.workers,
+            fetch=self._keys,
         ) as service:
+            self._service = service
             loop.add_reader(self._channel, self._hear, service)
             collect_rarely()
             self._say(Ready())
@@ -150,6 +162,10 @@ class Worker:
                     self._opened[name] = self._channel.take_sockets(sockets)
                 case WindDown():
                     service.wind_down()
+                case Fetch():
+                    self._start(self._keys.fetch(message))
+                case Fetched():
+                    self._keys.fetched(message)
                 case Cut():
                     self._is_cut = True
                     self._over.set()
@@ -170,9 +186,7 @@ class Worker:
                 await service.accept_on(self._addresses.of_workers(workers))
             case Prepare(number, files):
                 # In a task: it takes a while, and a stop must not wait for it.
-                task = asyncio.get_running_loop().create_task(self._prepare(number, Files(files), service))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(self._prepare(number, Files(files), service))
             case Switch(number):
                 await self._switch(number, service)
             case Abandon():
@@ -180,6 +194,11 @@ class Worker:
             case Release():
                 self._addresses.close_others(self._accepts)
                 self._say(Released())
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _prepare(self, number: int, files: Files, service: Service) -> None:
         limiters = service.loaded.gate.limiters
@@ -206,6 +225,15 @@ class Worker:
         await service.accept_on(self._addresses.of_workers(self._accepts))
         set_aside()
         self._say(Switched(number))
+
+    async def _really_fetch(self, source: KeySource) -> Document:
+        if self._service is None:
+            raise FetchError("the worker that fetches does not serve yet")
+        return await self._service.fetcher(source)
+
+    def _take_keys(self, source: KeySource, document: Document) -> None:
+        if self._service is not None:
+            self._service.keys.take(source, document)
 
     def _forget(self) -> None:
         """Nothing is prepared any more."""

@@ -15,6 +15,7 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
+from harness.issuer import Issuer
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response
 
@@ -174,6 +175,36 @@ def test_a_limit_is_one_limit(tmp_path: Path) -> None:
             killed(gateway, pid)
         statuses = [message.status for sock in connected(gateway, 10, stack) if (message := ask(sock))]
         assert statuses == [429] * 10
+
+
+@pytest.mark.parametrize("jwks", ["keys", "discover"])
+def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
+    clients = 40
+    with Issuer(tmp_path) as issuer, Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        where = "discover" if jwks == "discover" else f"{issuer.url}/keys"
+        text = (
+            configs.gateway()
+            + f'[jwt.idp]\nalgorithm = "ES256"\nissuer = "{issuer.url}"\njwks = "{where}"\n'
+            + f'jwks_ca = "file:{issuer.authority}"\n'
+            + configs.upstream("service", upstream.target)
+            + configs.route("/", "service", auth="jwt.idp")
+        )
+        gateway = stack.enter_context(served(tmp_path, text, 3))
+        documents = 2 if jwks == "discover" else 1
+
+        def statuses(token: str) -> set[int]:
+            request = GET.replace(b"\r\n\r\n", f"\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+            return {message.status for sock in connected(gateway, clients, stack) if (message := ask(sock, request))}
+
+        assert statuses(issuer.token("alice")) == {200}
+        assert len(issuer.asked) == documents
+        killed(gateway, min(children(gateway.pid)))
+        assert statuses(issuer.token("alice")) == {200}
+        issuer.asked.clear()
+        issuer.rotate()
+        assert statuses(issuer.token("alice")) == {200}
+        assert statuses(issuer.token("alice", kid="made up")) == {401}
+        assert len(issuer.asked) <= 2 * documents, "one worker asked for all, and once for the key that nobody has"
 
 
 # ── who dies, and who hangs ──
