@@ -27,7 +27,7 @@ decides only how soon its descriptor is free."""
 
 SLOW = 0.25
 """Seconds after which a client that was full and has room again is a slow one: it takes less than about 1 MB a second.
-A fast one is full for milliseconds, again and again, and small pieces would take it 1.7 times the CPU time."""
+A fast one is full for milliseconds, again and again, and gains nothing by smaller pieces."""
 
 _piece = SharedBuffer(PIECE_OCTETS)
 """One for the process. Its octets are copied before the next read."""

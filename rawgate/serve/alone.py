@@ -17,7 +17,7 @@ from rawgate.observe.access_log import AccessLog
 from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
-from rawgate.serve.memory import collect_rarely, set_aside
+from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
 from rawgate.serve.reload import Reloader, Source
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say
@@ -51,6 +51,7 @@ async def serve_alone(
         Commands(loop, control, Reloader(source, service, addresses))
         set_aside()
         collect_rarely()
+        keep_a_margin()
         say(f"ready; {summary(loaded.config)}, pid {os.getpid()}")
         status = await until_stopped(service, addresses, signals)
     say("stopped")

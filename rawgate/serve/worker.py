@@ -40,7 +40,7 @@ from rawgate.serve.common_fetch import CommonFetch
 from rawgate.serve.keys import Source as KeySource
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded
-from rawgate.serve.memory import collect_rarely, set_aside
+from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
 from rawgate.serve.reload import Source, in_thread
 from rawgate.serve.service import Service, close_pools, run_on_uvloop, serving
 from rawgate.serve.telling import say
@@ -134,6 +134,7 @@ class Worker:
             self._service = service
             loop.add_reader(self._channel, self._hear, service)
             collect_rarely()
+            keep_a_margin()
             self._say(Ready())
             while not isinstance(message := await self._said.get(), Drain):
                 await self._obey(message, service)

@@ -1,5 +1,6 @@
 """When memory is given back."""
 
+import subprocess
 import sys
 
 import pytest
@@ -54,3 +55,29 @@ def test_the_function_is_found_and_can_be_called() -> None:
     trim = trim_of_this_system()
     assert trim is not None
     assert trim() in {0, 1}
+
+
+BODIES = """
+import resource, sys
+from rawgate.serve.memory import keep_a_margin
+
+if sys.argv[1] == "margin":
+    keep_a_margin()
+for turn in range(100):
+    if turn == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bodies = [bytes(256 * 1024) for _ in range(8)]
+    del bodies
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_bodies_find_their_pages_still_there() -> None:
+    def faults(word: str) -> int:
+        done = subprocess.run([sys.executable, "-c", BODIES, word], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    pages = 90 * 8 * 64
+    assert faults("margin") < pages // 100
+    assert faults("none") > pages // 4, "the margin is not needed any more"
