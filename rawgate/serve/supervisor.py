@@ -167,6 +167,7 @@ class Supervisor:
         self._wanted: list[Caller | None] = []  # reloads that were asked for
         self._reload: _Reload | None = None
         self._reloads = 0
+        self._fetching: dict[Fetch, int] = {}  # key sets that are being fetched → by which worker
         self._fetched: dict[Fetch, tuple[float, Fetched]] = {}  # the last good key sets, with the time of each
         self._interruptible = False
         self._told_ready = False
@@ -329,6 +330,9 @@ class Supervisor:
         seat.pid, seat.channel, seat.serves, seat.kill_at = 0, None, False, inf
         if self._reload is not None:
             self._no_answer(self._reload, seat)
+        for wanted in [wanted for wanted, number in self._fetching.items() if number == seat.number]:
+            del self._fetching[wanted]
+            self._fetch(wanted)
         if self._stopping:
             self._status = self._status or abs(status)
             if self._release_at != inf:
@@ -419,6 +423,7 @@ class Supervisor:
             case Fetch():
                 self._fetch(message)
             case Fetched():
+                self._fetching.pop(message.wanted, None)
                 if not message.problem:
                     self._fetched[message.wanted] = monotonic(), message
                 self._to_all(message)
@@ -427,11 +432,12 @@ class Supervisor:
                 self._drain_if_released()
 
     def _fetch(self, wanted: Fetch) -> None:
-        """One worker fetches for all: the first one that serves."""
-        for seat in self._seats:
-            if seat.serves:
+        """One worker fetches for all: the first one that there is."""
+        if wanted not in self._fetching:
+            seat = next((seat for seat in self._seats if seat.pid), None)
+            if seat is not None:
+                self._fetching[wanted] = seat.number
                 self._say(seat, wanted)
-                return
 
     def _on_ready(self, seat: _Seat) -> None:
         seat.serves = True
