@@ -5,12 +5,13 @@
 
 So a provider sees one gateway, however many workers it has. Tokens with unknown keys cause one fetch in EXTRA seconds,
 at whichever workers they come, as they do in one process: a further fetch in that time is answered by what the last
-one has got. A worker that begins later is given what is known, whether the provider can be reached or not.
+one has got. A worker that begins later is given what the supervisor knows, whether the provider can be reached or
+not.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
@@ -30,7 +31,6 @@ class CommonFetch:
     really  fetches over the network
     say     tells the supervisor
     take    uses a document that this worker did not ask for
-    known   what was fetched before this worker began
     """
 
     def __init__(
@@ -38,21 +38,17 @@ class CommonFetch:
         really: KeyFetch,
         say: Callable[[ToSupervisor], None],
         take: Callable[[Source, Document], None],
-        known: Iterable[Fetched] = (),
     ) -> None:
         self._really = really
         self._say = say
         self._take = take
         self._asked: dict[Source, asyncio.Future[Document]] = {}
-        self._known = {_source(one.wanted): Document(one.octets, one.fresh_for) for one in known}
         self._fetching: set[Source] = set()
         self._had: dict[Source, Fetched] = {}
         self._again_at: dict[Source, float] = {}  # when it was fetched last, but for the first time: monotonic seconds
 
     async def __call__(self, source: Source) -> Document:
         """Ask for a key set. Raises FetchError."""
-        if source in self._known:
-            return self._known.pop(source)
         if source not in self._asked:
             self._asked[source] = asyncio.get_running_loop().create_future()
             self._say(Fetch(source.url, source.issuer, source.authorities))

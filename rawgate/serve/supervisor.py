@@ -302,16 +302,8 @@ class Supervisor:
         for address in self._addresses.open.values():
             address.disown()
         self._addresses.keep(self._loaded.config.gateway.listen)
-        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel, self._known())
+        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel)
         return worker.run(self._stdout)
-
-    def _known(self) -> list[Fetched]:
-        """Key sets for a worker that begins, each fresh for as long as it still is."""
-        now = monotonic()
-        return [
-            structs.replace(one, fresh_for=None if one.fresh_for is None else max(0.0, one.fresh_for - (now - at)))
-            for at, one in self._fetched.values()
-        ]
 
     def _reap(self) -> None:
         """Take note of the workers that have died."""
@@ -420,6 +412,8 @@ class Supervisor:
                     self._no_answer(self._reload, seat)
             case Switched(number) if self._reload is not None and number == self._reload.number:
                 self._no_answer(self._reload, seat)
+            case Fetch() if message in self._fetched and not seat.serves:
+                self._say(seat, self._known(message))
             case Fetch():
                 self._fetch(message)
             case Fetched():
@@ -430,6 +424,12 @@ class Supervisor:
             case Released():
                 seat.holds_others = False
                 self._drain_if_released()
+
+    def _known(self, wanted: Fetch) -> Fetched:
+        """What a worker that begins is given: the last good set, fresh for as long as it still is."""
+        at, fetched = self._fetched[wanted]
+        fresh_for = fetched.fresh_for
+        return structs.replace(fetched, fresh_for=fresh_for and max(0.0, fresh_for - (monotonic() - at)))
 
     def _fetch(self, wanted: Fetch) -> None:
         """One worker fetches for all: the first one that there is."""

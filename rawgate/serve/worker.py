@@ -8,7 +8,7 @@ import asyncio
 import faulthandler
 import signal
 import traceback
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from rawgate.config.files import Files
@@ -77,7 +77,6 @@ class Worker:
     number  from 0 on
     source  where new configurations come from
     loaded  the present one
-    fetched  key sets that were fetched before
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class Worker:
         addresses: Addresses,
         quotas: WorkerQuotas,
         channel: Channel,
-        fetched: Iterable[Fetched] = (),
     ) -> None:
         self._number = number
         self._source = source
@@ -104,7 +102,7 @@ class Worker:
         self._opened: dict[str, list[socket.socket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._service: Service | None = None
-        self._keys = CommonFetch(self._really_fetch, self._say, self._take_keys, fetched)
+        self._keys = CommonFetch(self._really_fetch, self._say, self._take_keys)
 
     def run(self, stdout: int) -> int:
         """Serve until told to stop. Returns the exit status. stdout: where the access log goes."""

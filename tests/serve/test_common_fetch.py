@@ -19,13 +19,13 @@ WANTED = Fetch("https://idp.test/keys", "", "")
 class Worker:
     """said: to the supervisor. fetched: how often it went to the provider. took: what came without being asked for."""
 
-    def __init__(self, *known: Fetched) -> None:
+    def __init__(self) -> None:
         self.said: list[ToSupervisor] = []
         self.fetched = 0
         self.problem = ""
         self.took: list[bytes] = []
         self.common = CommonFetch(
-            self._really, self.said.append, lambda source, document: self.took.append(document.octets), known
+            self._really, self.said.append, lambda source, document: self.took.append(document.octets)
         )
 
     async def _really(self, source: Source) -> Document:
@@ -101,14 +101,5 @@ def test_fetches_that_follow_soon_are_one(monkeypatch: pytest.MonkeyPatch) -> No
         for _ in range(3):
             await worker.common.fetch(WANTED)
         assert worker.fetched == 7, "a failure is tried again"
-
-    run(scene)
-
-
-def test_a_worker_that_begins_later_is_given_what_is_known() -> None:
-    async def scene() -> None:
-        worker = Worker(Fetched(WANTED, b"known", 5.0, ""))
-        document = await worker.common(SOURCE)
-        assert (document.octets, document.fresh_for, worker.said) == (b"known", 5.0, [])
 
     run(scene)
