@@ -9,6 +9,7 @@ from tools.soaking.crowd import Crowd
 from tools.soaking.gateway import Gateway, running
 from tools.soaking.hoard import Hoard
 from tools.soaking.probe import Probe, Times
+from tools.soaking.unrest import EVERY, WORKERS, disturbed
 
 MIB = 1024 * 1024
 RETURN_TIME = 15.0
@@ -23,7 +24,7 @@ FLOODS: dict[str, tuple[str, Batch, int]] = {
     "resets": ("answers reset by the upstream", breaks.upstream_resets, 10_000),
 }
 
-PARTS = ("slow", "hoard", *FLOODS)
+PARTS = ("slow", "hoard", "unrest", *FLOODS)
 
 
 def slow(size: int, seconds: float) -> None:
@@ -110,6 +111,29 @@ def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
         print_complaints(gateway)
 
 
+def unrest(seconds: float) -> None:
+    """Print what clients lose while workers die, configurations change and the log stalls; and whether memory,
+    descriptors and delays stay what they were."""
+    with disturbed() as (gateway, troubles, log, clients):
+        print(f"\n{WORKERS} workers; each {EVERY:g} s one is killed, or the configuration changes, or the log stalls")
+        print("seconds requests   lost refused  wrong   p50 ms   p99 ms   MiB   fds  log lines")
+        began, asked = time.monotonic(), 0
+        for number in range(1, ROUNDS + 1):
+            while time.monotonic() < began + seconds * number / ROUNDS:
+                time.sleep(EVERY)
+                troubles.disturb()
+            times = clients.take()
+            asked += len(times)
+            print(
+                f"{time.monotonic() - began:7.0f}{len(times):9,}{clients.lost:7}{clients.refused:8}{clients.wrong:7}"
+                f"{times[len(times) // 2]:9.2f}{times[len(times) * 99 // 100]:9.2f}{gateway.memory() / MIB:6.0f}"
+                f"{gateway.descriptors():6}{log.lines:11,}",
+                flush=True,
+            )
+        clients.stop()
+        print(", ".join(f"{name}: {count}" for name, count in troubles.done.items()))
+
+
 def print_complaints(gateway: Gateway) -> None:
     """Print the gateway's complaints on stderr. There should be none."""
     for line in gateway.complaints()[:20]:
@@ -125,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--probe", type=float, default=20.0, help="seconds of each measurement beside them (20)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor for the size of the floods (1)")
     parser.add_argument("--seconds", type=float, default=300.0, help="most that one flood may take (300)")
+    parser.add_argument("--unrest", type=float, default=600.0, help="seconds of unrest (600)")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
@@ -135,6 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "hoard" in parts:
         for size in (1000, 10_000):
             hoard(int(size * options.scale))
+    if "unrest" in parts:
+        unrest(options.unrest)
     for name, (title, batch, total) in FLOODS.items():
         if name in parts:
             flood(title, batch, int(total * options.scale), options.seconds)

@@ -47,13 +47,19 @@ class Gateway:
         self.port = port
         self.said = said
 
+    def workers(self) -> list[int]:
+        """The processes that it has started; none where one serves alone."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def memory(self) -> int:
-        """Resident octets."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        """Resident octets of all its processes; of those that several have, each counts its part (Pss)."""
+        rolled = [Path(f"/proc/{pid}/smaps_rollup") for pid in (self.pid, *self.workers())]
+        return sum(int(file.read_text().partition("\nPss:")[2].split()[0]) * 1024 for file in rolled if file.exists())
 
     def descriptors(self) -> int:
-        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+        """Of all its processes."""
+        folders = [Path(f"/proc/{pid}/fd") for pid in (self.pid, *self.workers())]
+        return sum(1 for folder in folders if folder.exists() for _ in folder.iterdir())
 
     def cpu(self) -> float:
         """Seconds of CPU time since its start."""
@@ -77,15 +83,22 @@ def running() -> Iterator[Gateway]:
     """A gateway and its upstream. The access log is discarded."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        service = _start(stack, [sys.executable, "-m", "tools.soaking.service"], stdout=subprocess.PIPE)
         config = folder / "rawgate.toml"
-        config.write_text(CONFIG.format(port=int(service.stdout.readline() if service.stdout else 0)))
-        said = folder / "stderr"
-        with said.open("wb") as stderr:
-            process = _start(
-                stack, [sys.executable, "-m", "rawgate", "run", str(config)], stdout=subprocess.DEVNULL, stderr=stderr
-            )
-        yield Gateway(process.pid, _port(said, process), said)
+        config.write_text(CONFIG.format(port=start_service(stack)))
+        yield start_gateway(stack, config, folder / "stderr", subprocess.DEVNULL)
+
+
+def start_service(stack: ExitStack) -> int:
+    """Start the upstream. Returns its port."""
+    service = _start(stack, [sys.executable, "-m", "tools.soaking.service"], stdout=subprocess.PIPE)
+    return int(service.stdout.readline() if service.stdout else 0)
+
+
+def start_gateway(stack: ExitStack, config: Path, said: Path, log: int) -> Gateway:
+    """Start the gateway. log: where its access log goes."""
+    with said.open("wb") as stderr:
+        process = _start(stack, [sys.executable, "-m", "rawgate", "run", str(config)], stdout=log, stderr=stderr)
+    return Gateway(process.pid, _port(said, process), said)
 
 
 def _start(stack: ExitStack, command: list[str], **streams: object) -> "subprocess.Popen[bytes]":
