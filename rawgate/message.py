@@ -55,14 +55,17 @@ class Peer:
              Unix socket
     text     address and port as the log shows them ("127.0.0.1:50412", "[::1]:50412", "unix")
     scheme   "http", or "https" on a connection with TLS: what X-Forwarded-Proto tells the upstream
+    certificate_name  of the verified certificate that the client showed, or "": the first URI among its alternative
+             names, else the first DNS name, else its subject, as text (RFC 4514). Envoy's RBAC has the same order
     """
 
-    __slots__ = ("address", "scheme", "text")
+    __slots__ = ("address", "certificate_name", "scheme", "text")
 
-    def __init__(self, address: str, text: str, scheme: str = "http") -> None:
+    def __init__(self, address: str, text: str, scheme: str = "http", certificate_name: str = "") -> None:
         self.address: Final = address
         self.text: Final = text
         self.scheme: Final = scheme
+        self.certificate_name: Final = certificate_name
 
 
 @mypyc_attr(acyclic=True)

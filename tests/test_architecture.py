@@ -77,7 +77,7 @@ SERVE = {
 }
 
 # the two sides of `net`
-CLIENTS_SIDE = {f"net.{name}" for name in ("client", "inbound", "listener", "replies", "states")}
+CLIENTS_SIDE = {f"net.{name}" for name in ("arrival", "client", "inbound", "listener", "replies", "states")}
 UPSTREAMS_SIDE = {"net.upstream", "net.dialing", "net.names"}
 
 SANS_IO = {"wire", "policy", "relay"}

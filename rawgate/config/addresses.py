@@ -9,7 +9,7 @@ from msgspec import structs
 
 from rawgate.config.constraints import AddressRange, Host, ListenAddress, Origin, TargetUrl
 from rawgate.config.context import Context
-from rawgate.config.invalid import InvalidError, one_meant, quoted, shown
+from rawgate.config.invalid import InvalidError, choice, nearest, one_meant, quoted, shown
 from rawgate.config.model import Listen, Target, Trusted, listen_name
 
 HOST = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])"
@@ -111,34 +111,53 @@ def _host_meant(text: str) -> str:
 
 
 def listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
-    """An address to listen on, alone or in a table with the mode of its Unix socket. The relative path of a socket
-    starts at the configuration's folder."""
-    written, mode = _apart(constraint, value)
-    found = _listen(constraint, written, context)
-    if mode is None:
-        return found
-    if not found.path:
-        raise InvalidError("mode is for Unix sockets", expected='"unix:PATH" beside it')
-    return structs.replace(found, mode=mode)
-
-
-def _apart(constraint: ListenAddress, value: object) -> tuple[object, int | None]:
-    """The address of an entry of `listen`, unread, and its mode."""
-    mode: object = None
+    """An address to listen on, alone or in a table with what is spoken there and the mode of its Unix socket. The
+    relative path of a socket starts at the configuration's folder."""
     if isinstance(value, Listen):
         if value.mode is not None and not 0 <= value.mode <= _ALL_BITS:
             raise InvalidError(f"{shown(value.mode)} is not a mode", expected=constraint.mode)
-        return value, value.mode
-    if isinstance(value, Mapping):
-        for key in value:
-            if key in ("tls", "proxy_protocol"):
-                raise InvalidError(f"{key} is not built yet", expected="no such key")
-            if key not in ("address", "mode"):
-                raise InvalidError(f"{shown(key)} is not a key of this table", expected='"address" and "mode"')
-        if "address" not in value:
+        written: Mapping[str, object] = {"mode": value.mode, "tls": value.tls, "proxy_protocol": value.proxy_protocol}
+        mode = value.mode
+        address: object = listen_name(value)
+    elif isinstance(value, Mapping):
+        written = value
+        for key in written:
+            if key not in LISTEN_KEYS:
+                meant = nearest(key, LISTEN_KEYS)
+                raise InvalidError(
+                    f"{shown(key)} is not a key of this table", expected=choice(LISTEN_KEYS), meant=meant
+                )
+        if "address" not in written:
             raise InvalidError("has no address", expected=constraint.expected)
-        mode, value = value.get("mode"), value["address"]
-    return value, mode if mode is None else _mode(constraint, mode)
+        address = written["address"]
+        mode = None if written.get("mode") is None else _mode(constraint, written["mode"])
+    else:
+        return _listen(constraint, value, context)
+    found = _listen(constraint, address, context)
+    if mode is not None and not found.path:
+        raise InvalidError("mode is for Unix sockets", expected='"unix:PATH" beside it')
+    proxied = written.get("proxy_protocol", False)
+    if not isinstance(proxied, bool):
+        raise InvalidError(f"proxy_protocol is {shown(proxied)}", expected="true or false")
+    tls = _tls_name(written.get("tls", ""), context)
+    return structs.replace(found, mode=mode, tls=tls, proxy_protocol=proxied)
+
+
+LISTEN_KEYS = ("address", "tls", "proxy_protocol", "mode")
+"""Of an entry of `gateway.listen` that is a table."""
+
+
+def _tls_name(value: object, context: Context) -> str:
+    """The name of a `[tls.NAME]`, or "" for none."""
+    if value == "":
+        return ""
+    names, expected = context.names.get("tls", ()), "the name of a [tls.NAME]"
+    if not isinstance(value, str):
+        meant = f"tls = {quoted(names[0])}" if value is True and len(names) == 1 else ""
+        raise InvalidError(f"tls is {shown(value)}", expected=expected, meant=meant)
+    if value not in names:
+        raise InvalidError(f"{quoted(value)} is not {expected}", meant=nearest(value, names))
+    return value
 
 
 def _mode(constraint: ListenAddress, value: object) -> int:
@@ -150,7 +169,7 @@ def _mode(constraint: ListenAddress, value: object) -> int:
 
 
 def _listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
-    text = _string(_listen_text(value), constraint.expected, meant=_listen_meant(value))
+    text = _string(value, constraint.expected, meant=_listen_meant(value))
     if text.startswith("unix:"):
         return _unix(constraint, text, context)
     match = _HOST_PORT.fullmatch(text)
@@ -181,7 +200,8 @@ def _listen(constraint: ListenAddress, value: object, context: Context) -> Liste
 
 
 def target(constraint: TargetUrl, value: object, context: Context) -> Target:
-    """A service's address; the port is 80 when it is left out.
+    """A service's address; the port is the scheme's own when it is left out. The relative path of a Unix socket starts
+    at the configuration's folder.
 
     A name may end in the dot of the root. It is then looked up as it stands, without the search domains of resolv.conf.
     The Host field is sent without that dot. curl and nginx send the dot, but Envoy, and so Istio, compares names as
@@ -192,10 +212,10 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
     if isinstance(value, Mapping):
         raise InvalidError("a table is not text: weights and zones are not built yet", expected=constraint.expected)
     text = _string(value, constraint.expected)
-    if text.startswith(("unix:", "/")):
-        raise InvalidError(
-            f"{shown(text)} is a Unix socket: as a target it is not built yet", expected=constraint.expected
-        )
+    if text.startswith("/"):
+        raise InvalidError(f"{shown(text)} is not a URL", expected=constraint.expected, meant=quoted(f"unix:{text}"))
+    if text.startswith("unix:"):
+        return _unix_target(constraint, text, context)
     match = _URL.fullmatch(text)
     if match is None:
         authority = _authority_meant(text)
@@ -205,16 +225,15 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
         raise InvalidError(f"{what} is not a URL", expected=constraint.expected, meant=meant)
     if "@" in match["authority"]:
         raise InvalidError("has user information", expected=constraint.expected)
-    if match["scheme"].lower() == "https":
-        raise InvalidError("https:// targets are not built yet", expected=constraint.expected)
-    if match["scheme"].lower() != "http":
+    scheme = match["scheme"].lower()
+    if scheme not in _DEFAULT_PORTS:
         raise InvalidError(f"{quoted(match['scheme'])} is not a scheme for targets", expected=constraint.expected)
     found = _authority(_ROOT_DOT.sub("", match["authority"]))
     has_dot = _ROOT_DOT.search(match["authority"]) is not None
     if found is None or (has_dot and _is_ipv4(found[0])):
         what = _not(match["authority"], "is not a host and a port")
         proposal = _authority_meant(match["authority"])
-        meant = quoted(f"http://{_written(proposal)}") if proposal else ""
+        meant = quoted(f"{scheme}://{_written(proposal)}") if proposal else ""
         raise InvalidError(f"{quoted(match['authority'])} {what}", expected=constraint.expected, meant=meant)
     if match["rest"] not in ("", "/"):
         rest = match["rest"]
@@ -222,7 +241,7 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
         instead = f"; in the route, rewrite = {quoted(rest.rstrip('/'))}" if is_path else ""
         what = f"{quoted(rest)} follows the port"
         raise InvalidError(what, expected=f"{constraint.expected}, a path is a route's{instead}")
-    return _target(found[0], 80 if found[1] is None else found[1], has_dot)
+    return _target(scheme, found[0], _DEFAULT_PORTS[scheme] if found[1] is None else found[1], has_dot)
 
 
 def network(constraint: AddressRange, value: object, context: Context) -> Trusted:
@@ -285,11 +304,6 @@ def _listen_meant(value: object) -> str:
     return quoted(f"{found[0]}:{found[1]}") if found and found[1] and _is_ip(found[0].strip("[]")) else ""
 
 
-def _listen_text(value: object) -> object:
-    """The `Listen` of a Python configuration as text, so that it is checked like TOML; any other value as it is."""
-    return listen_name(value) if isinstance(value, Listen) else value
-
-
 def _unix(constraint: ListenAddress, text: str, context: Context) -> Listen:
     written = text.removeprefix("unix:")
     if not written or "\0" in written:
@@ -327,17 +341,33 @@ def _what_is_at(path: Path) -> str:
 
 def _checked_target(constraint: TargetUrl, value: Target) -> Target:
     """The `Target` of a Python configuration, checked. Its authority may differ from its host and port."""
+    if value.scheme not in _DEFAULT_PORTS or (value.path and value.scheme != "http"):
+        raise InvalidError(f"{shown(value.scheme)} is not its scheme", expected=constraint.expected)
+    if value.path and _AUTHORITY.fullmatch(str(value.authority)):
+        return value
     bracketed = f"[{value.host}]" if ":" in str(value.host) else str(value.host)
     found = _authority(f"{bracketed.removesuffix('.')}:{value.port}")
     if found is None or found[1] is None or not _AUTHORITY.fullmatch(str(value.authority)):
         raise InvalidError("is not a host, a port and an authority", expected=constraint.expected)
     dot = "." if bracketed.endswith(".") else ""
-    return Target(host=found[0].strip("[]") + dot, port=found[1], authority=value.authority)
+    return structs.replace(value, host=found[0].strip("[]") + dot, port=found[1])
 
 
-def _target(found: str, port: int, has_dot: bool) -> Target:
+def _target(scheme: str, found: str, port: int, has_dot: bool) -> Target:
     dot = "." if has_dot else ""
-    return Target(host=found.strip("[]") + dot, port=port, authority=found if port == 80 else f"{found}:{port}")
+    authority = found if port == _DEFAULT_PORTS[scheme] else f"{found}:{port}"
+    return Target(host=found.strip("[]") + dot, port=port, authority=authority, scheme=scheme)
+
+
+def _unix_target(constraint: TargetUrl, text: str, context: Context) -> Target:
+    """The socket need not be there yet: its service may start later."""
+    written = text.removeprefix("unix:")
+    if not written or "\0" in written or written.startswith("@"):
+        raise InvalidError(f"{shown(text)} names no socket", expected=constraint.expected)
+    path = str(context.folder / written)
+    if len(path.encode()) > UNIX_PATH:
+        raise InvalidError(f"{shown(path)} is too long for a Unix socket", expected=f"at most {UNIX_PATH} bytes")
+    return Target(host="", port=0, authority="localhost", path=path)
 
 
 def _written(found: tuple[str, int | None]) -> str:

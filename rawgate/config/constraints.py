@@ -156,7 +156,7 @@ class ListenAddress(Struct, frozen=True):
 class TargetUrl(Struct, frozen=True):
     """Where a service listens."""
 
-    expected = '"http://HOST:PORT"'
+    expected = '"http://HOST:PORT", "https://HOST" or "unix:PATH"'
 
 
 class AddressRange(Struct, frozen=True):

@@ -16,8 +16,8 @@ class Context(Struct, frozen=True):
     files          reads the files that are named
     plain_numbers  whether durations and sizes may be plain numbers, as in Python configurations
     merge_slashes  whether the gateway reads repeated slashes as one
-    names          kind ("upstreams", "jwt", "api_keys", "routes") → the names that the file gives to things of that
-                   kind, whether they can be read or not. A kind is left out when its names cannot be told
+    names          kind ("upstreams", "jwt", "api_keys", "tls", "routes") → the names that the file gives to things of
+                   that kind, whether they can be read or not. A kind is left out when its names cannot be told
     """
 
     folder: Path

@@ -168,6 +168,8 @@ class Converter:
     def _struct(self, cls: type[Struct], example: str, value: object, path: Path) -> object:
         before = len(self.problems)
         values = self.members(cls, value, path, example)
+        if written_members(cls, value) is None:
+            return BROKEN
         found = [problem.path for problem in self.problems[before:]]
         for field in fields_of(cls).values():
             if field.required and field.name not in values:

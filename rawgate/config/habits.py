@@ -16,6 +16,7 @@ from rawgate.config.addresses import HOST
 from rawgate.config.invalid import plain, problem_text, quoted
 from rawgate.config.model import (
     ApiKeys,
+    Certificate,
     Config,
     Cors,
     Gateway,
@@ -27,7 +28,9 @@ from rawgate.config.model import (
     Route,
     Test,
     Timeouts,
+    Tls,
     Upstream,
+    UpstreamTls,
 )
 
 _NO_KEY: Final = "is not a key of this table"
@@ -69,7 +72,7 @@ def _unbuilt(what: str, names: str) -> dict[str, Habit]:
 
 
 _TLS = "tls ssl https certificate certificates cert certs ssl_certificate ssl_certificate_key tls_cert ssl_verify"
-_NO_TLS = _unbuilt("TLS is", _TLS)
+_TLS_IN = _instead('[tls.NAME], and { address = "…", tls = "NAME" } in gateway.listen', _TLS)
 
 _RESPONSE_TIMEOUT = (
     "timeout timeouts read_timeout proxy_read_timeout request_timeout proxy_timeout response_header_timeout"
@@ -88,7 +91,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
     | _instead("nothing: each request is a line on stdout", "log logs logging access_log accesslog log_level")
     | _unbuilt("metrics, health and status are", "metrics prometheus admin health")
-    | _NO_TLS,
+    | _TLS_IN,
     Gateway: _written('listen = ["127.0.0.1:8080"]', "port host address bind addr hostname listen_address")
     | _for("workers", "worker_processes processes threads")
     | _for("trusted_proxies", "trust_proxy trusted_ips set_real_ip_from proxies forwarded_allow_ips")
@@ -103,7 +106,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("[gateway.timeouts] drain", "graceful_timeout shutdown_timeout grace_period")
     | _written('case = "ignore"', "case_insensitive ignore_case case_sensitive")
     | _instead("nothing: each request is a line on stdout", "log logs logging access_log log_level error_log")
-    | _NO_TLS,
+    | _TLS_IN,
     Timeouts: _for("head", "header headers client_header_timeout read_header_timeout request")
     | _for("body", "read client_body_timeout read_timeout")
     | _for("send", "write send_timeout write_timeout")
@@ -155,7 +158,8 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _unbuilt("retries are", "retries retry proxy_next_upstream num_retries")
     | _unbuilt("health checks are", "health health_check health_checks healthcheck checks passive_health")
     | _unbuilt("circuit breakers are", "breaker circuit_breaker circuit_breakers outlier_detection")
-    | _NO_TLS,
+    | _for("tls", "ssl https transport_socket tls_context")
+    | _instead("tls = { … }", "certificate certificates cert certs ca ssl_verify proxy_ssl_verify server_name sni"),
     Route: _for("prefix", "path paths uri uris location path_prefix match pattern url from mount route rule")
     | _for("upstream", "service backend proxy_pass target to cluster forward_to proxy destination url_to upstream_id")
     | _for("auth", "authentication authenticate authn jwt api_key api_keys plugin_auth verifier credentials security")
@@ -193,7 +197,23 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _unbuilt("retries are", "retries retry")
     | _unbuilt("caching is", "cache proxy_cache caching")
     | _unbuilt("mirroring is", "shadow mirror request_mirror")
-    | _NO_TLS,
+    | _TLS_IN,
+    Certificate: _for("chain", "cert certificate cert_file ssl_certificate fullchain crt pem certificate_chain")
+    | _for("key", "private_key key_file ssl_certificate_key keyfile"),
+    Tls: _for("certificates", "certificate certs cert")
+    | _instead(
+        "certificates = [{ chain = …, key = … }]", "chain key ssl_certificate ssl_certificate_key cert_file key_file"
+    )
+    | _for("min_version", "ssl_protocols minimum_version min_tls_version protocols minversion")
+    | _for("client_ca", "ssl_client_certificate ca client_cas trusted_ca client_certificate")
+    | _for("client_auth", "ssl_verify_client verify_client clientauth client_auth_type")
+    | _for("handshake_timeout", "ssl_handshake_timeout timeout")
+    | _instead("nothing: HTTP/1.1 alone is offered", "alpn alpn_protocols http2")
+    | _instead("nothing: those of Mozilla's intermediate list", "ciphers ssl_ciphers cipher_suites"),
+    UpstreamTls: _for("ca", "cacert ca_file root_ca proxy_ssl_trusted_certificate trusted_ca root_cas")
+    | _for("certificate", "cert client_certificate certs certificates client_cert")
+    | _for("server_name", "sni servername proxy_ssl_name host")
+    | _written("verify = false", "insecure_skip_verify insecureskipverify insecure proxy_ssl_verify skip_verify"),
     RateLimit: _written('window = "1s"', "second per_second rps")
     | _written('window = "1m"', "minute per_minute rpm")
     | _written('window = "1h"', "hour per_hour")
@@ -224,6 +244,7 @@ _TABLES: dict[str, type[Struct]] = {
     "[gateway.timeouts]": Timeouts,
     "[gateway.limits]": Limits,
     "[jwt.NAME]": Jwt,
+    "[tls.NAME]": Tls,
     "[upstreams.NAME]": Upstream,
     "[[routes]]": Route,
 }

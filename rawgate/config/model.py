@@ -84,12 +84,16 @@ class Listen(Struct, frozen=True):
 
     port  1 to 65535; 0 for any free one
     mode  permission bits of the Unix socket, which decide who may connect; None for those that the umask leaves
+    tls   the name of the `[tls.NAME]` that is spoken there; "": plain HTTP
+    proxy_protocol  each connection begins with a header of the PROXY protocol
     """
 
     host: str = ""
     port: int = 0
     path: str = ""
     mode: int | None = None
+    tls: str = ""
+    proxy_protocol: bool = False
 
 
 def listen_name(listen: Listen) -> str:
@@ -198,7 +202,9 @@ class Gateway(Struct, frozen=True, kw_only=True):
         ListOf(key=_place, clash=overlap),
         Description(
             "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
-            '{ address = "unix:PATH", mode = "0660" }.'
+            '{ address = "unix:PATH", mode = "0660" }. { address = "…", tls = "NAME" } speaks TLS, as [tls.NAME] says. '
+            "proxy_protocol = true: each connection begins with the PROXY protocol, version 1 or 2, which "
+            "trusted_proxies alone may speak."
         ),
     ]
     # nginx's `worker_processes`, whose default is 1, too.
@@ -363,15 +369,89 @@ class ApiKeys(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True):
-    """Where an upstream listens.
+    """Where an upstream listens: `host` and `port`, or the `path` of a Unix socket.
 
     host       what is looked up: lower-cased, an IPv6 address without brackets; a dot at the end is kept
-    authority  what the Host field says: without that dot, and without the port when it is 80
+    authority  what the Host field says: without that dot, and without the port when it is the scheme's own; "localhost"
+               for a Unix socket, as nginx says
+    scheme     "http" or "https"
     """
 
     host: str
     port: int
     authority: str
+    scheme: str = "http"
+    path: str = ""
+
+
+class Certificate(Struct, frozen=True, kw_only=True):
+    """A certificate and its key, as PEM."""
+
+    chain: Annotated[
+        Secret,
+        constraints.Source(schemes=("file",)),
+        Description("The certificate, and behind it those that issued it, up to the root; the root may be left out."),
+    ]
+    key: Annotated[
+        Secret,
+        constraints.Source(schemes=("file",)),
+        Description("The private key of the first certificate, without a passphrase."),
+    ]
+
+
+_CERTIFICATE = '{ chain = "file:PATH", key = "file:PATH" }'
+
+
+class Tls(Struct, frozen=True, kw_only=True):
+    """TLS for clients: what is shown to them, and what is asked of them."""
+
+    certificates: Annotated[
+        tuple[Annotated[Certificate, Example(_CERTIFICATE)], ...],
+        ListOf(),
+        Description(
+            "What clients are shown: the one whose names fit the name that the client asks for (SNI), exact names "
+            "before wildcards; else the first."
+        ),
+    ]
+    # nginx since 1.27.3, and what RFC 9325 section 3.1.1 asks for.
+    min_version: Annotated[Literal["1.2", "1.3"], Description("The oldest version of TLS that is spoken.")] = "1.2"
+    client_ca: Annotated[
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Essential(),
+        Description("The authorities of client certificates, as PEM. Left out: clients are not asked for any."),
+    ] = None
+    # As nginx's `ssl_verify_client on` beside `ssl_client_certificate`.
+    client_auth: Annotated[
+        Literal["require", "ask"],
+        Description(
+            'Whether clients must show a certificate from client_ca. "ask": they may come without; one that is not '
+            "good is refused in both cases."
+        ),
+    ] = "require"
+    # As for a head: nginx, too, gives a handshake the time that it gives a head (`client_header_timeout`, 60 s).
+    handshake_timeout: Annotated[Seconds, Description("For a handshake, from the connection on.")] = 10.0
+
+
+class UpstreamTls(Struct, frozen=True, kw_only=True):
+    """How "https://" targets are verified, and what they are shown."""
+
+    ca: Annotated[
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Essential(),
+        Description("The authorities that are believed, as PEM, instead of those of the system."),
+    ] = None
+    certificate: Annotated[
+        Certificate | None, Example(_CERTIFICATE), Description("What the service is shown, if it asks.")
+    ] = None
+    server_name: Annotated[
+        Annotated[str, constraints.Host()] | None,
+        Description("The name that the certificate must have, and that is asked for (SNI). Left out: the target's."),
+    ] = None
+    min_version: Annotated[Literal["1.2", "1.3"], Description("The oldest version of TLS that is spoken.")] = "1.2"
+    # As everybody but nginx, whose `proxy_ssl_verify` is off unless configured.
+    verify: Annotated[
+        bool, Description("false: any certificate is taken, so whoever stands in between can read and change all.")
+    ] = True
 
 
 class Upstream(Struct, frozen=True, kw_only=True):
@@ -382,9 +462,15 @@ class Upstream(Struct, frozen=True, kw_only=True):
         ListOf(),
         Description(
             "Where the service listens; several take turns, and one that cannot be reached is left out for 5 s. A dot "
-            "at the end of a name keeps its look-up from the search domains."
+            "at the end of a name keeps its look-up from the search domains. The certificate of https:// is verified."
         ),
     ]
+    tls: Annotated[
+        UpstreamTls | None,
+        Example('{ ca = "file:PATH" }'),
+        Essential(),
+        Description('Of "https://" targets. Left out: verified by the authorities of the system.'),
+    ] = None
     # HAProxy's manual asks for room for at least one lost packet: a lost SYN is sent again after 1 s (RFC 6298). nginx
     # waits for 60 s and Envoy for 5 s.
     connect_timeout: Annotated[Seconds, Description("For a connection, over all targets; then 504.")] = 3.0
@@ -712,6 +798,11 @@ class Config(Struct, frozen=True, kw_only=True):
         dict[Annotated[str, constraints.TableName()], Annotated[ApiKeys, Example("[api_keys.NAME]")]],
         Example("[api_keys.NAME], one for each table of keys"),
         Description("Tables of API keys, by name."),
+    ] = {}
+    tls: Annotated[
+        dict[Annotated[str, constraints.TableName()], Annotated[Tls, Example("[tls.NAME]")]],
+        Example("[tls.NAME], one for each set of certificates"),
+        Description("TLS for clients, by name: entries of gateway.listen refer to it."),
     ] = {}
     tests: Annotated[
         tuple[Test, ...],

@@ -12,7 +12,21 @@ from msgspec import Struct
 
 from rawgate.config.invalid import InvalidError, choice, method_meant, pieces, problem_text, quoted
 from rawgate.config.key_sets import checked_url
-from rawgate.config.model import Config, Cors, Expect, HeaderRules, Jwt, KeySetUrl, RegexRewrite, Route, Test
+from rawgate.config.model import (
+    Config,
+    Cors,
+    Expect,
+    Gateway,
+    HeaderRules,
+    Jwt,
+    KeySetUrl,
+    RegexRewrite,
+    Route,
+    Test,
+    Tls,
+    Upstream,
+    UpstreamTls,
+)
 from rawgate.config.reserved_names import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
 from rawgate.errors import Key
 
@@ -191,13 +205,37 @@ def _config(table: Table) -> Iterator[Finding]:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
 
 
+def _gateway(table: Table) -> Iterator[Finding]:
+    if "trusted_proxies" in table.written:
+        return
+    for position, listen in enumerate(table.values.get("listen", ())):
+        if listen.proxy_protocol:
+            what = "trusted_proxies alone may speak the PROXY protocol, and there are none: nobody could connect"
+            yield ("listen", position), problem_text(what, expected="trusted_proxies")
+
+
+def _tls(table: Table) -> Iterator[Finding]:
+    if "client_auth" in table.written and "client_ca" not in table.written:
+        yield ("client_auth",), problem_text("has no authorities to verify by", expected="client_ca beside it")
+
+
+def _upstream(table: Table) -> Iterator[Finding]:
+    targets = table.values.get("targets", ())
+    is_table = isinstance(table.written.get("tls"), Mapping | UpstreamTls)
+    if is_table and targets and not any(target.scheme == "https" for target in targets):
+        yield ("tls",), problem_text("is for https:// targets, and there are none", expected="https:// in targets")
+
+
 RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Config: _config,
     Cors: _cors,
     Expect: _expect,
+    Gateway: _gateway,
     HeaderRules: _header_rules,
     Jwt: _jwt,
     RegexRewrite: _regex,
     Route: _route,
     Test: _test,
+    Tls: _tls,
+    Upstream: _upstream,
 }

@@ -138,6 +138,11 @@ def _listen(constraint: constraints.ListenAddress) -> Schema:
         "type": "object",
         "properties": {
             "address": {**address, "description": f"Where to listen.\n\nWritten as {constraint.expected}."},
+            "tls": {"type": "string", "description": "The [tls.NAME] that is spoken there."},
+            "proxy_protocol": {
+                "type": "boolean",
+                "description": "Each connection begins with the PROXY protocol, which trusted_proxies alone may speak.",
+            },
             "mode": {**_whole("0?[0-7]{3}"), "description": f"Who may connect.\n\nWritten as {constraint.mode}."},
         },
         "additionalProperties": False,
@@ -177,7 +182,10 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
     constraints.Source: _source,
     constraints.TableName: lambda constraint: _whole(grammar.TABLE_NAME.pattern),
-    constraints.TargetUrl: lambda constraint: {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp]://[^/?#@]+/?$"},
+    constraints.TargetUrl: lambda constraint: {
+        "type": "string",
+        "pattern": "^(?:[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$|unix:.)",
+    },
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},
     constraints.Token: lambda constraint: _whole(grammar.TOKEN.pattern),
 }

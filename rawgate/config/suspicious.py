@@ -55,9 +55,9 @@ _TLS_PORTS = (443, 8443)
 def _gateway(config: Config) -> Iterator[Problem]:
     gateway = config.gateway
     for position, listen in enumerate(gateway.listen):
-        if listen.port in _TLS_PORTS:
-            what = f"browsers speak TLS to port {listen.port}, and this gateway speaks plain HTTP"
-            yield _warning(("gateway", "listen", position), what, "another port, behind what ends TLS")
+        if listen.port in _TLS_PORTS and not listen.tls:
+            what = f"browsers speak TLS to port {listen.port}, and this entry is for plain HTTP"
+            yield _warning(("gateway", "listen", position), what, 'tls = "NAME" in the entry, or another port')
         yield from _socket(("gateway", "listen", position), listen)
     for position, network in enumerate(gateway.trusted_proxies):
         if isinstance(network, Network) and network.prefixlen == 0:
@@ -181,6 +181,9 @@ def _upstreams(config: Config) -> Iterator[Problem]:
             if target.host in _EVERYWHERE:
                 what = f"{quoted(target.host)} is an address to listen on, not one to connect to"
                 yield _warning(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
+        if upstream.tls is not None and not upstream.tls.verify:
+            what = "the certificate is not verified: whoever stands in between can read and change all"
+            yield _warning(("upstreams", name, "tls", "verify"), what, 'ca = "file:PATH" of the service\'s authority')
         if upstream.keep_alive > _LONGEST_KEPT:
             what = (
                 f"{quoted(duration_text(upstream.keep_alive))} is longer than usual servers keep an idle connection "

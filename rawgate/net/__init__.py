@@ -14,6 +14,9 @@
     dialing     opens these: which address of which target is tried when
     names       look-ups of host names, in threads
 
+    arrival     what comes before HTTP at addresses that ask for it: the PROXY protocol, TLS
+    tls         TLS on a connection of either side
+    tls_contexts  what is offered, shown and believed there
     fetch       one document from another server, for the gateway's own needs
 
     transports  what both sides ask of a transport

@@ -34,6 +34,7 @@ from rawgate.net.transports import (
     peer_of,
     protocol_of,
     reset_transport,
+    tls_of,
     write_backlog,
 )
 from rawgate.relay.exchange import Exchange
@@ -77,6 +78,7 @@ class ClientConnection(ClientPort):
 
     __slots__ = (
         "_accounted",
+        "_arrived_as",
         "_check_every",
         "_connections",
         "_due",
@@ -89,6 +91,7 @@ class ClientConnection(ClientPort):
         "_pace",
         "_pending",
         "_reader",
+        "_refusal",
         "_request",
         "_state",
         "_timer",
@@ -102,8 +105,11 @@ class ClientConnection(ClientPort):
     _transport: asyncio.Transport
     peer: Peer
 
-    def __init__(self, connections: ClientConnections) -> None:
+    def __init__(self, connections: ClientConnections, peer: Peer | None = None, refusal: str = "") -> None:
+        """peer: None: who the socket says. refusal: why it is not served, the detail of its 400; "": it is."""
         self._connections = connections
+        self._arrived_as = peer
+        self._refusal = refusal
         self._generation = connections.generation
         self._reader = RequestReader(self._generation.request_rules)
         self._timer = LazyTimer(connections.loop, self._expire)
@@ -131,7 +137,7 @@ class ClientConnection(ClientPort):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         self._inbound = Inbound(self._transport, self._generation.request_rules.head)
-        peer = peer_of(self._transport)
+        peer = self._arrived_as or peer_of(self._transport)
         if peer is None:
             # Without an address neither the limiter nor the log could say whose requests these are.
             self._state = CLOSING
@@ -146,17 +152,22 @@ class ClientConnection(ClientPort):
             self._due = now + ADMISSION
             self._timer.arm(self._due)
         elif admitted:
-            self._rest(now)
-            self.last = self._connections.winding_down
-            if self._connections.draining:
-                self.close()
+            self._enter(now)
         else:
             self._refuse_entry(now)
 
     def admitted(self) -> None:
         if self._state is WAITING:
-            self._rest(monotonic())
-            self.last = self._connections.winding_down
+            self._enter(monotonic())
+
+    def _enter(self, now: float) -> None:
+        self._rest(now)
+        self.last = self._connections.winding_down
+        if self._refusal:
+            self._begin(now)
+            self._refuse(errors.BAD_REQUEST, now, self._refusal)
+        elif self._connections.draining:
+            self.close()
 
     def _refuse_entry(self, now: float) -> None:
         self._begin(now)
@@ -301,6 +312,11 @@ class ClientConnection(ClientPort):
         if self._state is not CLOSED:
             self._set_state(CLOSING)
             reset_transport(self._transport)
+
+    def cut(self) -> None:
+        tls = tls_of(self._transport)
+        if tls is not None:
+            tls.cut()
 
     def buffered(self) -> int:
         return self._transport.get_write_buffer_size()

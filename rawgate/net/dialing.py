@@ -13,6 +13,7 @@ requests flow.
 
 import asyncio
 import errno
+import ssl
 import traceback
 from collections import deque
 from collections.abc import Coroutine, Iterable
@@ -23,6 +24,8 @@ from typing import Any, cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
 from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.net.tls import Handshaker, TlsTransport
+from rawgate.net.tls_contexts import ClientTls
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.relay.endpoints import Endpoint
@@ -47,13 +50,59 @@ class Attempt:
         self.began = began
 
 
+class Securing(Handshaker):
+    """The handshake of one connection.
+
+    transport  what the loop's transport calls
+    done       ends with the handshake; its error says why it failed
+    """
+
+    __slots__ = ("_address", "_tls", "_upstream", "done", "transport")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, upstream: UpstreamConnection, tls: ClientTls) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
+        # Where the dial has ended meanwhile, nobody asks for the error.
+        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._upstream = upstream
+        place = upstream.endpoint.place
+        self._tls = tls
+        self._address = (place.server_name, upstream.address or place.host, place.port)
+        self.transport = TlsTransport(
+            tls.context,
+            self,
+            server_side=False,
+            server_name=place.server_name.removesuffix("."),
+            session=tls.session(*self._address),
+        )
+
+    def secured(self, transport: TlsTransport) -> None:
+        upstream = self._upstream
+        transport.set_protocol(protocol_of(upstream))
+        transport.on_session = self._remember
+        # It follows the protocol of asyncio's transports.
+        upstream.connection_made(cast("asyncio.BaseTransport", transport))
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def not_secured(self, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(error or ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "closed"))
+
+    def _remember(self, session: ssl.SSLSession | None) -> None:
+        self._tls.remember(*self._address, session)
+
+
 class Dialer:
-    """Opens connections for pools: one Task per dial, held until it ends."""
+    """Opens connections for pools: one Task per dial, held until it ends.
+
+    tls  name of an upstream → how its "https" places are secured
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rules: ResponseRules, names: Names) -> None:
         self._loop = loop
         self._rules = rules
         self._names = names
+        self.tls: dict[str, ClientTls] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, pool: Pool, lessee: Lessee) -> None:
@@ -90,6 +139,13 @@ class Dialer:
     async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
         """Connect to one endpoint. Raises LookUpError, OSError; TimeoutError when there is no connection at `ends`."""
         host, port = endpoint.place.host, endpoint.place.port
+        if endpoint.place.path:
+            found: tuple[str, ...] = (endpoint.place.path,)
+            pool.endpoints.addresses(endpoint, turn, found, monotonic())
+            upstream = UpstreamConnection(pool, endpoint, self._rules, endpoint.place.path)
+            async with asyncio.timeout(ends - monotonic()):
+                await self._connect(upstream, port)
+            return upstream
         try:
             async with asyncio.timeout(ends - monotonic()):
                 found = await self._names.addresses(host)
@@ -137,9 +193,23 @@ class Dialer:
                 attempt.upstream.abandon()
 
     async def _connect(self, upstream: UpstreamConnection, port: int) -> None:
-        """Raises OSError."""
-        transport, _ = await self._loop.create_connection(partial(protocol_of, upstream), upstream.address, port)
-        if transport.is_closing():
+        """Raises OSError, ssl.SSLError among them."""
+        place, tls = upstream.endpoint.place, None
+        if place.scheme == "https":
+            tls = Securing(self._loop, upstream, self.tls[upstream.pool.options.name])
+        connected = partial(protocol_of, upstream if tls is None else tls.transport)
+        if place.path:
+            await self._loop.create_unix_connection(connected, place.path)
+        else:
+            await self._loop.create_connection(connected, upstream.address, port)
+        if tls is not None:
+            try:
+                await tls.done
+            except BaseException:
+                # Of a deadline, too: nobody else holds the connection yet.
+                tls.transport.abort()
+                raise
+        if upstream.transport.is_closing():
             # The connection ended between the handshake and this turn of the loop, when no flow was attached to hear
             # of it.
             upstream.pool.endpoints.closed_at_once(upstream.endpoint, upstream.address)

@@ -9,14 +9,17 @@ nginx gets the same by new worker processes, and lets the old ones serve their c
 connection there never sees the new configuration.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rawgate.message import Decide
+from rawgate.net.tls_contexts import ServerTls
 from rawgate.relay.options import ClientOptions
 from rawgate.relay.pool import Pool
 from rawgate.relay.upload import RATE_SPAN
 from rawgate.wire import RequestRules, ResponseRules
+
+NO_TLS: Final[Mapping[str, ServerTls]] = {}
 
 
 class ListenerOptions:
@@ -57,9 +60,11 @@ class Generation:
                     that such a flow can wait for, in seconds
     options         of client connections
     client_options  of flows, about their clients
+    tls             name → certificates and rules of TLS, for clients that connect from now on
+    is_proxy        whether an address is one of `trusted_proxies`
     """
 
-    __slots__ = ("client_options", "decide", "options", "pools", "request_rules", "response_rules")
+    __slots__ = ("client_options", "decide", "is_proxy", "options", "pools", "request_rules", "response_rules", "tls")
 
     def __init__(
         self,
@@ -69,6 +74,8 @@ class Generation:
         pools: Mapping[str, Pool],
         options: ListenerOptions,
         client_options: ClientOptions,
+        tls: Mapping[str, ServerTls] = NO_TLS,
+        is_proxy: Callable[[str], bool] = lambda address: False,
     ) -> None:
         self.decide: Final = decide
         self.request_rules: Final = request_rules
@@ -76,6 +83,8 @@ class Generation:
         self.pools: Final = {name: (pool, _shortest_deadline(pool, client_options)) for name, pool in pools.items()}
         self.options: Final = options
         self.client_options: Final = client_options
+        self.tls: Final = tls
+        self.is_proxy: Final = is_proxy
 
 
 def _shortest_deadline(pool: Pool, client: ClientOptions) -> float:

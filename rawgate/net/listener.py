@@ -83,13 +83,16 @@ class ClientConnections:
         generation: Generation,
         slots: Quota | None = None,
         addresses: Addresses | None = None,
+        tell: Callable[[str, str], None] = lambda about, text: None,
     ) -> None:
-        """slots, addresses: None: `options.connections` and `per_address` of this book's own."""
+        """slots, addresses: None: `options.connections` and `per_address` of this book's own. tell: takes what the
+        operator should know, a subject and a line; it may leave lines out when one subject has too many."""
         self.loop = loop
         self.date = date
         self.new_id = new_id
         self.log = log
         self.generation = generation
+        self.tell = tell
         self.slots = Quota(generation.options.connections) if slots is None else slots
         self.slots.on_free(self._heed_others)
         self.addresses = Addresses(generation.options.per_address) if addresses is None else addresses
@@ -100,6 +103,7 @@ class ClientConnections:
         self.waiting: dict[Connection, None] = {}  # those that wait to be let in, in order of arrival
         self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
         self.idle: dict[Connection, None] = {}  # the longest idle first
+        self.failed_arrivals = 0  # connections that ended before any HTTP, in a handshake or a PROXY header
         self._made_room: set[Connection] = set()  # those that are closing, and whose slot a newcomer has
         self.buffers = BufferBudget(generation.options.buffers, loop.call_soon)
         self.emptied: Callable[[], None] | None = None

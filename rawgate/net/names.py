@@ -14,12 +14,15 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from math import inf
 from threading import Thread
 from time import monotonic
+
+from rawgate.net.tls_contexts import why_not_secured
 
 REFRESH = 10.0
 """Seconds for which an answer is used before the name is looked up again: getaddrinfo(3) does not tell the time to live
@@ -185,6 +188,8 @@ def why_not(error: Exception) -> str:
     match error:
         case socket.gaierror(errno=socket.EAI_NONAME | socket.EAI_NODATA):
             return "no such name"
+        case ssl.SSLError():
+            return why_not_secured(error)
         case TimeoutError(errno=None) if str(error):
             return str(error)
         case TimeoutError():

@@ -16,6 +16,7 @@ from termios import TIOCOUTQ
 from typing import Protocol, cast
 
 from rawgate.message import Peer, authority_of
+from rawgate.net.tls import TlsTransport
 
 HIGH_WATER = 64 * 1024
 """Octets buffered for a slow peer at which the other side is paused. asyncio's own default, stated here because the
@@ -91,6 +92,11 @@ def write_backlog(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + held
 
 
+def tls_of(transport: asyncio.Transport) -> TlsTransport | None:
+    """The TLS of a connection; None: it has none."""
+    return cast("TlsTransport | None", transport.get_extra_info("tls"))
+
+
 def has_unread(transport: asyncio.Transport) -> bool:
     """Whether something has come that the loop has not read yet: octets, the end, or a loss."""
     sock = transport.get_extra_info("socket")
@@ -104,6 +110,8 @@ def has_unread(transport: asyncio.Transport) -> bool:
 def read_unasked(transport: asyncio.Transport) -> bytes | None:
     """Read what has come and the loop has not read yet. None: nothing; b"": the end, or a loss. Never waits.
 
+    With TLS, records may have come that carry no octets, such as session tickets: these are nothing.
+
     For an idle connection, whose peer has no reason to send. The octets are lost to the loop, so the connection must
     not be used after anything but None.
     """
@@ -111,8 +119,13 @@ def read_unasked(transport: asyncio.Transport) -> bytes | None:
         return b""
     if not has_unread(transport):
         return None
+    tls = tls_of(transport)
     try:
-        return os.read(transport.get_extra_info("socket").fileno(), STATUS_OCTETS)
+        descriptor = transport.get_extra_info("socket").fileno()
+        if tls is None:
+            return os.read(descriptor, STATUS_OCTETS)
+        records = os.read(descriptor, LAST_READ)
+        return tls.opened(records) if records else b""
     except BlockingIOError:
         return None
     except OSError:
@@ -126,7 +139,7 @@ def read_left(transport: asyncio.Transport) -> Iterator[bytes]:
     closes while octets of ours are unread, sends a reset behind its response. The response lies in the socket, and on
     Linux the reset does not remove it.
     """
-    sock = transport.get_extra_info("socket")
+    sock, tls = transport.get_extra_info("socket"), tls_of(transport)
     if sock is None:
         return
     with contextlib.suppress(OSError, ValueError):
@@ -136,6 +149,8 @@ def read_left(transport: asyncio.Transport) -> Iterator[bytes]:
         for _ in range(LAST_READS):
             if not look.poll(0) or not (data := os.read(descriptor, LAST_READ)):
                 return
+            if tls is not None:
+                data = tls.opened(data) or b""
             yield data
 
 

@@ -6,6 +6,7 @@ nobody reads any more, and octets that nobody asked for must never become the re
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Collection
 from math import inf
 from time import monotonic
@@ -211,7 +212,7 @@ class UpstreamConnection(UpstreamPort):
 
 def _how(error: Exception | None) -> str:
     """How a connection ended. A write tells of a reset by EPIPE when a read has not told before."""
-    if error is None:
+    if error is None or isinstance(error, ssl.SSLEOFError):
         return CLOSED
     return RESET if isinstance(error, ConnectionResetError | BrokenPipeError) else LOST
 

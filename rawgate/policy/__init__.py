@@ -18,6 +18,7 @@
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
+    certificates  what TLS shows and believes: checked before it is served
     signing     tokens for tests of a gateway; nothing that serves imports it
 
 Only `gate`, `verifiers` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time

@@ -299,7 +299,9 @@ class _Compiler:
             removed |= cors.RESPONSE_FIELDS
         turn_back = None
         if route.rewrite_location:
-            turn_back = headers.compile_turn_back((target.authority.encode() for target in upstream.targets), *swap)
+            turn_back = headers.compile_turn_back(
+                ((target.scheme, target.authority) for target in upstream.targets), *swap
+            )
         return headers.compile_down(
             removed, self.response_wanted, route.response_headers, self.date, turn_back, _written_by_cors(route)
         )

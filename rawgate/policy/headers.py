@@ -364,14 +364,14 @@ def _is_under(path: bytes, stem: bytes) -> bool:
     return path.startswith(stem) and path[len(stem) : len(stem) + 1] in (b"", b"/", b"?", b"#")
 
 
-def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: bytes) -> TurnBack:
+def compile_turn_back(origins: Iterable[tuple[str, str]], prefix: bytes, replacement: bytes) -> TurnBack:
     """Turns a Location of the upstream back into the client's terms, as nginx's `proxy_redirect default` does. A
     Location that is only a path is turned, too, as in Apache's ProxyPassReverse.
 
-    authorities         of the upstream: a Location with one of them loses scheme and host
+    origins              scheme and authority of each target: a Location with both of one loses them
     prefix, replacement  as configured, or both b"": a path under the replacement is moved under the prefix
     """
-    own = frozenset(name for authority in authorities for name in (authority, authority.removesuffix(b":80")))
+    own = frozenset((scheme.encode(), _without_port(scheme.encode(), host.encode())) for scheme, host in origins)
     new, old = prefix.rstrip(b"/"), replacement.rstrip(b"/")
 
     def turned(path: bytes) -> bytes:
@@ -391,15 +391,21 @@ def compile_turn_back(authorities: Iterable[bytes], prefix: bytes, replacement: 
         if not path.startswith(b"/"):
             path = b"/" + path
         host = authority.lower()
-        if (scheme or b"http").lower() == b"http" and host.removesuffix(b":80") in own:
+        said = (scheme or b"").lower()
+        if any((one, _without_port(one, host)) in own for one in ((said,) if said else (b"http", b"https"))):
             return _one_slash(turned(path))
         # Some services write the default port of the scheme.
-        port = b":443" if (scheme or b"").lower() == b"https" else b":80"
+        port = b":443" if said == b"https" else b":80"
         if host and host.removesuffix(port) == _forwarded_host(sent).removesuffix(port):
             return location[: absolute.start(3)] + turned(path)
         return location
 
     return turn_back
+
+
+def _without_port(scheme: bytes, authority: bytes) -> bytes:
+    """Without the scheme's own port."""
+    return authority.removesuffix(b":443" if scheme == b"https" else b":80")
 
 
 def _forwarded_host(sent: bytes) -> bytes:

@@ -32,20 +32,33 @@ ANY_ADDRESS = ""
 """In place of an address: the endpoint has a single address, or its addresses are not known yet."""
 
 
+PlaceKey = tuple[str, str, int, str, str, str]
+
+
 class Place:
     """Where an endpoint is, as the configuration or discovery says.
 
-    scheme       "http"
+    scheme       "http" or "https"
     host, port   a name, or an address without brackets
     server_name  the name that its certificate must have; "" where the scheme needs none
+    path         of a Unix socket, which has neither host nor port; "" for all others
+    trust        whom it must be vouched for by, and what it is shown: a word that differs when these do
     weight       its share of the requests, relative to the others'
     zone         where it stands, for callers that prefer what is near; "" where nobody says
     """
 
-    __slots__ = ("host", "port", "scheme", "server_name", "weight", "zone")
+    __slots__ = ("host", "path", "port", "scheme", "server_name", "trust", "weight", "zone")
 
     def __init__(
-        self, host: str, port: int, scheme: str = "http", server_name: str = "", weight: int = 1, zone: str = ""
+        self,
+        host: str,
+        port: int,
+        scheme: str = "http",
+        server_name: str = "",
+        weight: int = 1,
+        zone: str = "",
+        path: str = "",
+        trust: str = "",
     ) -> None:
         self.host: Final = host
         self.port: Final = port
@@ -53,16 +66,18 @@ class Place:
         self.server_name: Final = server_name
         self.weight: Final = weight
         self.zone: Final = zone
+        self.path: Final = path
+        self.trust: Final = trust
 
     @property
-    def key(self) -> tuple[str, str, int, str]:
+    def key(self) -> PlaceKey:
         """Two places with the same key are one endpoint: a connection to one serves the other."""
-        return self.scheme, self.host, self.port, self.server_name
+        return self.scheme, self.host, self.port, self.path, self.server_name, self.trust
 
     @property
     def authority(self) -> str:
-        """As in a URL, always with the port."""
-        return authority_of(self.host, self.port)
+        """As in a URL, always with the port; of a Unix socket "unix:PATH"."""
+        return f"unix:{self.path}" if self.path else authority_of(self.host, self.port)
 
 
 class Health:
@@ -154,7 +169,7 @@ class Endpoints:
         if not places:
             raise ValueError("an upstream has at least one endpoint")
         before = {endpoint.place.key: endpoint for endpoint in self.all}
-        after: dict[tuple[str, str, int, str], Endpoint] = {}
+        after: dict[PlaceKey, Endpoint] = {}
         for place in places:
             endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place)
             endpoint.place = place

@@ -261,6 +261,8 @@ class Flow(ABC):
         is_gone = reason is errors.CLIENT_GONE
         if is_gone or not shows:
             self.client.reset()
+        else:
+            self.client.cut()
         self.finish(OVER, reason, now, status=reason.status if is_gone else self.status)
 
     def drop_upstream(self, reason: Reason, now: float) -> None:

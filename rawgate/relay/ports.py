@@ -31,8 +31,8 @@ class Port(ABC):
 
     @abstractmethod
     def write_eof(self) -> None:
-        """Half-close: send FIN behind what is buffered. Only tunnels do this. A connection that cannot half-close (TLS
-        in asyncio) is closed behind what is buffered, and so its own side ends too: `client_eof` or `upstream_eof`
+        """Half-close: send FIN behind what is buffered. Only tunnels do this. A connection that cannot half-close is
+        closed behind what is buffered, and so its own side ends too: `client_eof` or `upstream_eof`
         follows."""
 
     @abstractmethod
@@ -72,6 +72,11 @@ class ClientPort(Port):
     def flush(self) -> None:
         """Nothing more will be written for now. If the kernel has not taken all, call `client_is_full` unless the flow
         knows already, and `client_has_room` once the kernel has taken it."""
+
+    @abstractmethod
+    def cut(self) -> None:
+        """The response ends before its end, as its framing shows. However the connection ends, it must not say
+        otherwise: with TLS there is no closure alert."""
 
     @abstractmethod
     def date(self) -> bytes:

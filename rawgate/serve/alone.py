@@ -46,7 +46,9 @@ async def serve_alone(
     for number, why in IGNORED.items():
         loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
     sockets = addresses.of_workers([0])
-    async with serving(loaded, log, sockets, new_id=source.new_id, date=source.date, report=say) as service:
+    async with serving(
+        loaded, log, sockets, new_id=source.new_id, date=source.date, report=say, tell=source.report
+    ) as service:
         announce()
         Commands(loop, control, Reloader(source, service, addresses))
         set_aside()

@@ -63,7 +63,7 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
     """All that can differ, by name, each as a value that can be compared. Only of routes does the order matter."""
     gateway = config.gateway
     for listen in sorted(gateway.listen, key=listen_name):
-        yield f"listen {listen_name(listen)}", listen.mode
+        yield f"listen {listen_name(listen)}", (listen.mode, listen.tls, listen.proxy_protocol)
     for key in gateway.__struct_fields__:
         if key not in ("listen", "limits", *RESTART):
             yield f"gateway.{key}", getattr(gateway, key)
@@ -74,6 +74,7 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
         "jwt": config.jwt,
         "api_keys": config.api_keys,
         "upstreams": config.upstreams,
+        "tls": config.tls,
     }
     for table, entries in tables.items():
         for name, value in sorted(entries.items()):

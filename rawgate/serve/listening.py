@@ -35,7 +35,7 @@ class Address:
 
     listen   as it is configured
     sockets  those that accept on it: one for each worker, or one for all
-    url      "http://127.0.0.1:8080", "unix:PATH"
+    url      "http://127.0.0.1:8080", "https://127.0.0.1:8443", "unix:PATH"
     """
 
     def __init__(self, listen: Listen, sockets: Sequence[socket.socket], made: bool = False) -> None:
@@ -49,13 +49,20 @@ class Address:
         """The socket that this worker accepts on."""
         return self.sockets[worker % len(self.sockets)]
 
-    def change_mode(self, listen: Listen) -> None:
-        """The file of a Unix socket gets the mode of this entry. Raises StartError."""
-        try:
-            Path(listen.path).chmod(_default_mode() if listen.mode is None else listen.mode)
-        except OSError as error:
-            raise StartError(f"cannot change the mode of unix:{listen.path}: {error.strerror}") from error
+    def change(self, listen: Listen) -> None:
+        """It stays open, and something else is spoken there. The file of a Unix socket gets the mode of this entry.
+        Raises StartError."""
+        if listen.mode != self.listen.mode:
+            try:
+                Path(listen.path).chmod(_default_mode() if listen.mode is None else listen.mode)
+            except OSError as error:
+                raise StartError(f"cannot change the mode of unix:{listen.path}: {error.strerror}") from error
+        self.become(listen)
+
+    def become(self, listen: Listen) -> None:
+        """The same for a worker, where the supervisor has changed the file."""
         self.listen = listen
+        self.url = _url(listen, self.sockets[0])
 
     def disown(self) -> None:
         """This process is a worker: the file of a Unix socket is not its own."""
@@ -104,9 +111,9 @@ class Addresses:
         """The names of handed sockets that no address has used."""
         return list(self._handed)
 
-    def of_workers(self, workers: Iterable[int]) -> list[socket.socket]:
-        """The sockets that these workers accept on."""
-        return list({address.of_worker(worker): 0 for worker in workers for address in self.open.values()})
+    def of_workers(self, workers: Iterable[int]) -> dict[socket.socket, Listen]:
+        """The sockets that these workers accept on, and what is spoken there."""
+        return {address.of_worker(worker): address.listen for worker in workers for address in self.open.values()}
 
     def add(self, wanted: Sequence[Listen]) -> list[str]:
         """Open those that are not open yet, and give Unix sockets that are the modes that are wanted. Returns the names
@@ -120,7 +127,7 @@ class Addresses:
                     opened.append(name)
             for name, listen in _named(wanted).items():
                 if self.open[name].listen != listen:
-                    self.open[name].change_mode(listen)
+                    self.open[name].change(listen)
         except StartError:
             for name in opened:
                 self.open.pop(name).close()
@@ -137,6 +144,7 @@ class Addresses:
         for name, listen in _named(wanted).items():
             if name not in self.open:
                 self.open[name] = Address(listen, opened[name])
+            self.open[name].become(listen)
         self.keep(wanted)
 
     def keep(self, wanted: Sequence[Listen]) -> None:
@@ -259,7 +267,9 @@ def _leave_to_others(path: str) -> None:
 
 
 def _url(listen: Listen, sock: socket.socket) -> str:
-    return f"unix:{listen.path}" if listen.path else f"http://{authority_of(listen.host, sock.getsockname()[1])}"
+    if listen.path:
+        return f"unix:{listen.path}"
+    return f"{'https' if listen.tls else 'http'}://{authority_of(listen.host, sock.getsockname()[1])}"
 
 
 @contextlib.contextmanager

@@ -1,14 +1,18 @@
 """From a configuration file to a gate that decides. Reports the findings of all rooms at once."""
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from time import time
 
 from msgspec import Struct
 
 from rawgate.config.load import Draft, load
-from rawgate.config.model import Config
+from rawgate.config.model import Config, UpstreamTls
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
+from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
+from rawgate.policy.certificates import Shown, check_certificates
 from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate, Limiters
 from rawgate.wire import RequestRules, ResponseRules
@@ -18,11 +22,17 @@ class Loaded(Struct, frozen=True):
     """A configuration that can be served, and the gate that was compiled from it.
 
     warnings  a line for each setting that is allowed, and that rarely means what its author wants
+    tls           name of a `[tls.NAME]` → its contexts
+    upstream_tls  name of an upstream with https:// targets → how these are verified
+    shown         name of a `[tls.NAME]` → its certificates, for those who watch when they end
     """
 
     config: Config
     gate: Gate
     warnings: tuple[str, ...] = ()
+    tls: Mapping[str, ServerTls] = {}
+    upstream_tls: Mapping[str, ClientTls] = {}
+    shown: Mapping[str, tuple[Shown, ...]] = {}
 
 
 def load_gate(
@@ -50,6 +60,9 @@ def compile_draft(
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
+    shown: Mapping[str, tuple[Shown, ...]] = {}
+    tls: Mapping[str, ServerTls] = {}
+    upstream_tls: Mapping[str, ClientTls] = {}
     if draft.config is not None:
         gate = compile_gate(
             draft.config,
@@ -60,11 +73,59 @@ def compile_draft(
             report=report,
             limiters=limiters,
         )
+        shown = check_certificates(draft.config, time(), problems, found)
+        if not problems:
+            tls, upstream_tls = _server_tls(draft.config, shown, problems), _client_tls(draft.config, problems)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     found += find_warnings(draft.config, draft.lines)
     warnings = [Problem(warning.path, f"warning: {warning.message}") for warning in found]
-    return Loaded(draft.config, gate, tuple(draft.report(warnings)))
+    return Loaded(draft.config, gate, tuple(draft.report(warnings)), tls, upstream_tls, shown)
+
+
+def _server_tls(
+    config: Config, shown: Mapping[str, tuple[Shown, ...]], problems: list[Problem]
+) -> dict[str, ServerTls]:
+    """The contexts of all `[tls.NAME]`, whose certificates have been checked."""
+    made = {}
+    for name, spec in config.tls.items():
+        certificates = [
+            CertificateFiles(files.chain.value, files.key.value, seen.names)
+            for files, seen in zip(spec.certificates, shown[name], strict=True)
+        ]
+        try:
+            made[name] = ServerTls(
+                certificates,
+                min_version=spec.min_version,
+                client_ca=b"" if spec.client_ca is None else spec.client_ca.value,
+                require_client=spec.client_auth == "require",
+                handshake_timeout=spec.handshake_timeout,
+            )
+        except OSError as error:
+            problems.append(Problem(("tls", name), f"OpenSSL does not take it: {why_not_secured(error)}"))
+    return made
+
+
+def _client_tls(config: Config, problems: list[Problem]) -> dict[str, ClientTls]:
+    """How the https:// targets of each upstream are verified."""
+    made = {}
+    for name, spec in config.upstreams.items():
+        if not any(target.scheme == "https" for target in spec.targets):
+            continue
+        tls = UpstreamTls() if spec.tls is None else spec.tls
+        ca = b"" if tls.ca is None else tls.ca.value
+        files = tls.certificate
+        certificate = None if files is None else CertificateFiles(files.chain.value, files.key.value)
+        try:
+            context = client_context(ca=ca, certificate=certificate, min_version=tls.min_version, verify=tls.verify)
+        except OSError as error:
+            where = ("upstreams", name, "tls")
+            problems.append(Problem(where, f"OpenSSL does not take it: {why_not_secured(error)}"))
+            continue
+        parts = [ca, b"" if certificate is None else certificate.chain, tls.min_version.encode(), b"%d" % tls.verify]
+        identity = sha256(b"|".join(parts)).hexdigest()
+        made[name] = ClientTls(context, (tls.server_name or "").strip("[]"), identity)
+    return made
 
 
 def request_rules(loaded: Loaded) -> RequestRules:

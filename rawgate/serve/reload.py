@@ -124,7 +124,7 @@ class Reloader:
         if self._service.connections.draining:
             raise StartError("the gateway is stopping")
         addresses, wanted = self._addresses, loaded.config.gateway.listen
-        made = self._service.new_pools(loaded.config)
+        made = self._service.new_pools(loaded)
         try:
             opened = addresses.add(wanted)
         except StartError:

@@ -7,18 +7,21 @@ told, so both of these are parameters.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 import uvloop
 
-from rawgate.config.model import Config, Limits, Upstream
-from rawgate.net.client import protocol_factory
+from rawgate.config.model import Config, Listen, listen_name
+from rawgate.message import authority_of
+from rawgate.net.arrival import Entrance, entering
 from rawgate.net.dialing import Dialer
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
+from rawgate.policy.compile import Report
+from rawgate.policy.compile import ignore as ignore_report
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
@@ -48,6 +51,7 @@ class Service:
         quotas: Quotas | None = None,
         workers: int = 1,
         fetch: Fetch | None = None,
+        tell: Report = ignore_report,
     ) -> None:
         """quotas: None: this process's own. workers: how many processes share what the configuration allows in all.
         fetch: how key sets are fetched; None: here."""
@@ -55,6 +59,7 @@ class Service:
         self._loop = loop
         self._workers = workers
         self._accepting: dict[socket.socket, asyncio.Server] = {}
+        self._entrances: dict[socket.socket, Entrance] = {}
         self._names = Names(loop, report, look_up)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
         self.fetcher = Fetcher(self._names)
@@ -64,7 +69,7 @@ class Service:
         self._quotas = quotas or Quotas()
         limits = loaded.config.gateway.limits
         slots = self._quotas.named("gateway.limits.connections", limits.connections)
-        self._take_pools(loaded.config, self.new_pools(loaded.config))
+        self._take_pools(loaded, self.new_pools(loaded))
         self.connections = ClientConnections(
             loop=loop,
             date=date,
@@ -73,6 +78,7 @@ class Service:
             generation=self._generation(loaded),
             slots=slots,
             addresses=self._quotas.addresses(limits.per_address),
+            tell=tell,
         )
         self._memory = Memory(trim_of_this_system())
         self._closed = 0  # client connections that were evicted and not reported yet
@@ -108,17 +114,19 @@ class Service:
                 limits.headers,
                 gateway.half_close == "serve",
             ),
+            loaded.tls,
+            lambda address: loaded.gate.peer_of(address).trusted,
         )
 
-    def new_pools(self, config: Config) -> dict[str, Pool]:
+    def new_pools(self, loaded: Loaded) -> dict[str, Pool]:
         """Pools of the upstreams that have none yet, for `renew`. Raises StartError: there is no room for their
         quotas."""
         made: dict[str, Pool] = {}
         quotas: list[Quota] = []
         try:
-            for name, spec in config.upstreams.items():
+            for name in loaded.config.upstreams:
                 if name not in self._pools:
-                    options = _upstream_options(name, spec, config.gateway.limits)
+                    options = _upstream_options(name, loaded)
                     limits = (options.max_connections, options.queue, options.max_tunnels)
                     for key, limit in zip(("max_connections", "queue", "max_tunnels"), limits, strict=True):
                         quotas.append(self._quotas.named(f"upstreams.{name}.{key}", limit))
@@ -129,20 +137,26 @@ class Service:
             raise StartError(str(error)) from error
         return made
 
-    def _take_pools(self, config: Config, made: dict[str, Pool]) -> None:
+    def _take_pools(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """One pool for each upstream: a known one goes on, with its connections, under the new options."""
+        self._dial.tls.update(loaded.upstream_tls)
         for name, pool in self._pools.items():
-            if name in config.upstreams:
-                pool.renew(_upstream_options(name, config.upstreams[name], config.gateway.limits))
+            if name in loaded.config.upstreams:
+                pool.renew(_upstream_options(name, loaded))
         self._pools |= made
 
-    async def accept_on(self, sockets: Collection[socket.socket]) -> None:
+    async def accept_on(self, sockets: Mapping[socket.socket, Listen]) -> None:
         """Accept connections on these listening sockets, and on no others. They stay the caller's, who closes them."""
         for sock in set(self._accepting) - set(sockets):
             self._accepting.pop(sock).close()
+        for sock, listen in sockets.items():
+            # What is spoken there may be something else from now on.
+            entrance = self._entrances.setdefault(sock, Entrance())
+            entrance.name = listen_name(listen) if listen.path else authority_of(listen.host, sock.getsockname()[1])
+            entrance.tls, entrance.proxied = listen.tls, listen.proxy_protocol
         for sock in sockets:
             if sock not in self._accepting:
-                accept, copy = protocol_factory(self.connections), sock.dup()
+                accept, copy = entering(self.connections, self._entrances[sock]), sock.dup()
                 copy.setblocking(False)
                 if sock.family == socket.AF_UNIX:
                     server = await self._loop.create_unix_server(accept, sock=copy, backlog=BACKLOG)
@@ -154,15 +168,15 @@ class Service:
         """Accept what the kernel has accepted already, and close the listening sockets: those clients take their
         connections for open, and the close alone would reset them."""
         sockets = list(self._accepting)
-        await self.accept_on(())
+        await self.accept_on({})
         # The loop closes its copies in its next turn. A socket that has a copy goes on to fill its queue.
         await asyncio.sleep(0)
-        connections: list[socket.socket] = []
+        accepted: list[tuple[Entrance, socket.socket]] = []
         for sock in sockets:
-            connections += _queue_of(sock)
+            accepted += [(self._entrances[sock], connection) for connection in _queue_of(sock)]
             sock.close()
-        for connection in connections:
-            await self._loop.connect_accepted_socket(protocol_factory(self.connections), connection)
+        for entrance, connection in accepted:
+            await self._loop.connect_accepted_socket(entering(self.connections, entrance), connection)
 
     def keep_keys(self) -> None:
         """Fetch the keys of identity providers, and keep them fresh. Nobody waits for that but who needs them."""
@@ -170,11 +184,12 @@ class Service:
 
     def watch_names(self) -> None:
         """Look up the names of all targets, and again while they are served."""
-        self._names.watch(target.host for spec in self.config.upstreams.values() for target in spec.targets)
+        specs = self.config.upstreams.values()
+        self._names.watch(target.host for spec in specs for target in spec.targets if not target.path)
 
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""
-        self._take_pools(loaded.config, made)
+        self._take_pools(loaded, made)
         self.keys.renew(loaded)
         self.loaded = loaded
         self.connections.renew(self._generation(loaded))
@@ -244,7 +259,7 @@ class Service:
 async def serving(
     loaded: Loaded,
     log: RecordSink,
-    sockets: Collection[socket.socket],
+    sockets: Mapping[socket.socket, Listen],
     *,
     new_id: Callable[[], str],
     date: Callable[[], bytes],
@@ -252,6 +267,7 @@ async def serving(
     quotas: Quotas | None = None,
     workers: int = 1,
     fetch: Fetch | None = None,
+    tell: Report = ignore_report,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
 
@@ -261,9 +277,10 @@ async def serving(
     quotas        where the limits of this process are counted; None: here
     workers       how many processes serve
     fetch         how key sets are fetched; None: here
+    tell          is told what one may do who connects, and as often as they like: it leaves lines out
     """
     loop = asyncio.get_running_loop()
-    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers, fetch=fetch)
+    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers, fetch=fetch, tell=tell)
     try:
         service.keep_keys()
         await service.accept_on(sockets)
@@ -303,10 +320,22 @@ def _connections(count: int) -> str:
     return f"{count} connection{'s' * (count != 1)}"
 
 
-def _upstream_options(name: str, spec: Upstream, limits: Limits) -> UpstreamOptions:
+def _upstream_options(name: str, loaded: Loaded) -> UpstreamOptions:
+    spec, limits = loaded.config.upstreams[name], loaded.config.gateway.limits
+    tls = loaded.upstream_tls.get(name)
     return UpstreamOptions(
         name=name,
-        places=tuple(Place(host=target.host, port=target.port) for target in spec.targets),
+        places=tuple(
+            Place(
+                target.host,
+                target.port,
+                target.scheme,
+                server_name="" if tls is None or target.scheme != "https" else tls.server_name or target.host,
+                path=target.path,
+                trust=tls.identity if tls is not None and target.scheme == "https" else "",
+            )
+            for target in spec.targets
+        ),
         connect_timeout=spec.connect_timeout,
         response_timeout=spec.response_timeout,
         idle_timeout=spec.idle_timeout,

@@ -128,6 +128,7 @@ class Worker:
             quotas=quotas,
             workers=self._quotas.workers,
             fetch=self._keys,
+            tell=source.report,
         ) as service:
             self._service = service
             loop.add_reader(self._channel, self._hear, service)
@@ -204,7 +205,7 @@ class Worker:
         problems: tuple[str, ...] = ()
         try:
             loaded = await in_thread(lambda: self._source.prepare(files, limiters))
-            self._prepared = number, loaded, service.new_pools(loaded.config)
+            self._prepared = number, loaded, service.new_pools(loaded)
         except ConfigError as error:
             problems = tuple(error.lines)
         except StartError as error:

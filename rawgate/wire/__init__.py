@@ -11,6 +11,9 @@
         fields       what Connection, framing and hop-by-hop fields mean, for both sides
         grammar      patterns of RFC 9110 and 9112
 
+    before HTTP             proxy.ProxyReader         →  who the client is (PROXY protocol)
+                            client_hello              →  what a client of TLS offers to speak
+
     a head from policy      write                     →  octets, with this hop's own framing and Connection
     a reply of our own      reply                     →  its octets, whole
 

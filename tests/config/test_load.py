@@ -27,7 +27,10 @@ auth = "none"
 
 FULL = """\
 [gateway]
-listen = ["127.0.0.1:8080", "[::1]:0", { address = "unix:run/rawgate.sock", mode = "0660" }]
+listen = [
+    "127.0.0.1:8080", "[::1]:0", { address = "unix:run/rawgate.sock", mode = "0660" },
+    { address = "127.0.0.1:8443", tls = "public", proxy_protocol = true },
+]
 workers = 4
 parser = "h11"
 half_close = "serve"
@@ -83,12 +86,24 @@ algorithm = "EdDSA"
 issuer = "https://issuer.example"
 jwks = "discover"
 
+[tls.public]
+certificates = [{ chain = "file:keys/api.pem", key = "file:keys/api.pem" }]
+min_version = "1.3"
+client_ca = "file:keys/api.pem"
+client_auth = "ask"
+handshake_timeout = "3s"
+
 [api_keys.partners]
 header = "X-Api-Key"
 keys = "file:keys/partners"
 
 [upstreams.users]
-targets = ["http://Users.internal", "http://[0::1]:3002/"]
+targets = ["http://Users.internal", "http://[0::1]:3002/", "https://users.internal", "unix:run/users.sock"]
+tls.ca = "file:keys/api.pem"
+tls.certificate = { chain = "file:keys/api.pem", key = "file:keys/api.pem" }
+tls.server_name = "Users.internal"
+tls.min_version = "1.3"
+tls.verify = false
 connect_timeout = "1s"
 response_timeout = "2s"
 idle_timeout = "3s"
@@ -149,6 +164,9 @@ expect = { status = 401, reason = "auth_missing" }
 """
 
 
+PEM = model.Secret(source="file:keys/api.pem", value=b"PEM\n")
+
+
 def full(folder: Path) -> model.Config:
     """What `FULL` says, as values."""
     return model.Config(
@@ -157,6 +175,7 @@ def full(folder: Path) -> model.Config:
                 model.Listen(host="127.0.0.1", port=8080),
                 model.Listen(host="::1", port=0),
                 model.Listen(path=str(folder / "run/rawgate.sock"), mode=0o660),
+                model.Listen("127.0.0.1", 8443, tls="public", proxy_protocol=True),
             ),
             workers=4,
             parser="h11",
@@ -204,9 +223,30 @@ def full(folder: Path) -> model.Config:
         api_keys={
             "partners": model.ApiKeys(header="x-api-key", keys=model.Secret("file:keys/partners", b"a:b\nc:d\r\n"))
         },
+        tls={
+            "public": model.Tls(
+                certificates=(model.Certificate(chain=PEM, key=PEM),),
+                min_version="1.3",
+                client_ca=PEM,
+                client_auth="ask",
+                handshake_timeout=3.0,
+            )
+        },
         upstreams={
             "users": model.Upstream(
-                targets=(model.Target("users.internal", 80, "users.internal"), model.Target("::1", 3002, "[::1]:3002")),
+                targets=(
+                    model.Target("users.internal", 80, "users.internal"),
+                    model.Target("::1", 3002, "[::1]:3002"),
+                    model.Target("users.internal", 443, "users.internal", "https"),
+                    model.Target("", 0, "localhost", path=str(folder / "run/users.sock")),
+                ),
+                tls=model.UpstreamTls(
+                    ca=PEM,
+                    certificate=model.Certificate(chain=PEM, key=PEM),
+                    server_name="users.internal",
+                    min_version="1.3",
+                    verify=False,
+                ),
                 connect_timeout=1.0,
                 response_timeout=2.0,
                 idle_timeout=3.0,

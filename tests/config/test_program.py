@@ -173,7 +173,10 @@ def test_no_configuration(tmp_path: Path, program: str, expected: list[str]) -> 
 
 
 REWRITE = '(expected a path such as "/api/users" or a table or a function in a Python configuration)'
-TARGET = 'upstreams.users.targets[0]: is not a host, a port and an authority (expected "http://HOST:PORT")'
+TARGET = (
+    "upstreams.users.targets[0]: is not a host, a port and an authority "
+    '(expected "http://HOST:PORT", "https://HOST" or "unix:PATH")'
+)
 
 
 @pytest.mark.parametrize(

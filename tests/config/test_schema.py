@@ -156,7 +156,9 @@ def test_the_sample_has_every_key(folder: Path) -> None:
     named = {".".join(key for key in path if isinstance(key, str)) for path in PLACES}
     for path, table in TABLES:
         for name in table["properties"]:
-            wanted = re.compile(re.sub(r"^(jwt|api_keys|upstreams)(?=\.)", r"\1.[a-z]+", f"{path}.{name}".lstrip(".")))
+            wanted = re.compile(
+                re.sub(r"^(jwt|api_keys|tls|upstreams)(?=\.)", r"\1.[a-z]+", f"{path}.{name}".lstrip("."))
+            )
             assert any(wanted.fullmatch(place) for place in named), wanted.pattern
     assert not problems(folder, EVERY_KEY)
     assert not findings(EVERY_KEY)

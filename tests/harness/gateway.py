@@ -166,7 +166,7 @@ class Gateway:
 def _address(where: str) -> tuple[str, int] | tuple[str, str]:
     if where.startswith("unix:"):
         return "unix", where.removeprefix("unix:")
-    host, _, port = where.removeprefix("http://").rpartition(":")
+    host, _, port = where.partition("://")[2].rpartition(":")
     return host.strip("[]"), int(port)
 
 

@@ -58,10 +58,14 @@ class FakeClient(FakePort, ClientPort):
         self.paused = True
         self.flush_from = 1
         self.flushed = 0
+        self.was_cut = False
 
     def flush(self) -> None:
         """What the kernel has not taken then is the test's to say, before the end: `client_is_full`."""
         self.flushed += 1
+
+    def cut(self) -> None:
+        self.was_cut = True
 
     def date(self) -> bytes:
         return b"Thu, 01 Jan 1970 00:00:00 GMT"

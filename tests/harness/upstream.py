@@ -11,6 +11,7 @@ that the gateway closed the connection: a script need not expect them.
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -43,6 +44,11 @@ class Connection:
         self.sock = sock
         self.stream = Stream.of(sock)
         self.requests: list[Message] = []
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """The server's handshake. An end without a closure alert counts as a reset."""
+        self.sock = context.wrap_socket(self.sock, server_side=True, suppress_ragged_eofs=False)
+        self.stream = Stream.of(self.sock)
 
     def head(self) -> Message | None:
         """The next request without its body; None when the gateway closes."""
@@ -102,17 +108,27 @@ class Upstream:
     requests     of all connections, in the order of their heads
     """
 
-    def __init__(self, script: Script, patience: float = PATIENCE, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        script: Script,
+        patience: float = PATIENCE,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """tls: it speaks TLS."""
         self.script = script
         self.connections: list[Connection] = []
         self.requests: list[Message] = []
         self.failures: list[BaseException] = []
         self.news = Condition()
         self._patience = patience
+        self._tls = tls
         self._threads: list[Thread] = []
         self._socket = socket.create_server((host, port), backlog=1024, family=_family(host))
         self.port: int = self._socket.getsockname()[1]
-        self.target = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.target = f"{'http' if tls is None else 'https'}://{authority}"
         self._accepting = Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -179,6 +195,8 @@ class Upstream:
 
     def _play(self, connection: Connection) -> None:
         try:
+            if self._tls is not None:
+                connection.secure(self._tls)
             self.script(connection)
         except (OSError, Cut):
             pass

@@ -542,7 +542,7 @@ SENT = b"GET /v2 HTTP/1.1\r\nHost: users:3001\r\nX-Forwarded-Host: Api.test:8080
 )
 def test_a_location_is_turned_back(swap: str, location: str, turned: str) -> None:
     prefix, replacement = swap.encode().split(b" ")
-    turn_back = compile_turn_back((b"users:3001", b"other", b"[::1]"), prefix, replacement)
+    turn_back = compile_turn_back((("http", "users:3001"), ("http", "other"), ("http", "[::1]")), prefix, replacement)
     assert turn_back(location.encode(), SENT).decode() == turned
 
 
@@ -557,13 +557,13 @@ def test_a_location_is_turned_back(swap: str, location: str, turned: str) -> Non
     ],
 )
 def test_a_port_that_goes_without_saying_may_be_written(told: bytes, location: bytes, turned: bytes) -> None:
-    turn_back = compile_turn_back((b"users:3001",), b"/api", b"/v2")
+    turn_back = compile_turn_back((("http", "users:3001"),), b"/api", b"/v2")
     sent = b"GET / HTTP/1.1\r\nHost: users:3001\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n" % told
     assert turn_back(location, sent) == turned
 
 
 def test_nobody_is_told_a_host_where_there_is_none() -> None:
-    turn_back = compile_turn_back((b"users:3001",), b"/api", b"/v2")
+    turn_back = compile_turn_back((("http", "users:3001"),), b"/api", b"/v2")
     for location in (b"http:///v2/x", b"https://api.test/v2/x"):
         assert turn_back(location, b"GET / HTTP/1.1\r\nHost: users:3001\r\n") == location
 

@@ -115,10 +115,11 @@ async def two_workers(folder: Path, limits: str = "") -> AsyncIterator[Gateway]:
             quotas = gateway.shared.of_worker(worker, loop)
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             gateway.ports.append(listening.getsockname()[1])
+            loaded = gateway.load(limits)
             service = serving(
-                gateway.load(limits),
+                loaded,
                 Records(2),
-                [listening],
+                {listening: loaded.config.gateway.listen[0]},
                 new_id=lambda: "0" * 32,
                 date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT",
                 quotas=quotas,
@@ -128,7 +129,7 @@ async def two_workers(folder: Path, limits: str = "") -> AsyncIterator[Gateway]:
 
 
 def renew(service: Service, loaded: Loaded) -> None:
-    service.renew(loaded, service.new_pools(loaded.config))
+    service.renew(loaded, service.new_pools(loaded))
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:

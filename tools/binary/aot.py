@@ -70,6 +70,7 @@ COMPILED = tuple(
             "net/replies",
             "net/states",
             "net/timer",
+            "net/tls",
             "net/upstream",
             "serve/clock",
             "serve/shared_memory",

@@ -183,7 +183,9 @@ def _target(case: _Case) -> Destination | None:
     spec = case.config.upstreams[name]
     return Destination(
         upstream=name,
-        targets=tuple(f"http://{target.authority}" for target in spec.targets),
+        targets=tuple(
+            f"unix:{target.path}" if target.path else f"{target.scheme}://{target.authority}" for target in spec.targets
+        ),
         request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
         upgrade=decision.upgrade.decode("latin-1"),
         connect_timeout=spec.connect_timeout,

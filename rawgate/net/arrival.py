@@ -1,0 +1,246 @@
+"""What comes before HTTP on a client connection, at addresses that ask for it: the PROXY protocol, then TLS.
+
+An arrival is in the book of connections from the first moment on, so the limits hold for handshakes, too. It is idle
+there: while connections are short, the oldest arrivals make room first. When all is said, a `ClientConnection` takes
+over. Nothing of this is in the way of connections at plain addresses.
+
+What goes wrong here has no request, so it has no line in the access log. It is counted, and the operator is told, with
+a limit on how often. A client that connects and sends nothing (a look at the port, a spare connection of a browser's)
+is neither.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, cast
+
+from rawgate.message import Peer, authority_of
+from rawgate.net.client import ClientConnection
+from rawgate.net.listener import ClientConnections
+from rawgate.net.timer import LazyTimer
+from rawgate.net.tls import Handshaker, TlsTransport
+from rawgate.net.tls_contexts import ServerTls, certificate_name, why_not_secured
+from rawgate.net.transports import peer_of, protocol_of
+from rawgate.wire.client_hello import NO_APPLICATION_PROTOCOL, is_tls, offered_protocols
+from rawgate.wire.proxy import ProxyError, ProxyReader
+
+PLAIN: Final = "This port speaks TLS, and the client sent plain HTTP: the URL begins with https://."
+"""Detail of the 400 that a client without TLS gets."""
+
+
+class Entrance:
+    """How clients come in at one address. A reload may change it.
+
+    name     the address, for messages
+    tls      which of the generation's is spoken; "": none
+    proxied  each connection begins with the PROXY protocol
+    """
+
+    __slots__ = ("name", "proxied", "tls")
+
+    def __init__(self, name: str = "", tls: str = "", *, proxied: bool = False) -> None:
+        self.name = name
+        self.tls = tls
+        self.proxied = proxied
+
+
+def entering(connections: ClientConnections, entrance: Entrance) -> Callable[[], asyncio.Protocol]:
+    """Returns what `create_server` calls for each new connection."""
+    return lambda: protocol_of(
+        Arrival(connections, entrance) if entrance.tls or entrance.proxied else ClientConnection(connections)
+    )
+
+
+class Arrival(Handshaker):
+    """One connection that does not speak HTTP yet. The loop duck-types it as an `asyncio.Protocol`; the book sees a
+    `Connection`."""
+
+    __slots__ = (
+        "_connections",
+        "_context",
+        "_entrance",
+        "_held",
+        "_over",
+        "_proxy",
+        "_raw",
+        "_said",
+        "_socket_peer",
+        "_timer",
+        "_tls",
+        "last",
+        "peer",
+    )
+
+    _raw: asyncio.Transport
+    _socket_peer: Peer
+    peer: Peer
+
+    def __init__(self, connections: ClientConnections, entrance: Entrance) -> None:
+        self._connections = connections
+        self._entrance = entrance
+        self._timer = LazyTimer(connections.loop, self._expire)
+        self._proxy = ProxyReader() if entrance.proxied else None
+        self._context: ServerTls | None = connections.generation.tls[entrance.tls] if entrance.tls else None
+        self._held = b""  # the beginning of the client's first message
+        self._tls: TlsTransport | None = None
+        self._said = False  # the client has sent something
+        self._over = False
+        self.last = False
+
+    # ── the loop's callbacks, until TLS begins ──
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._raw = cast("asyncio.Transport", transport)
+        peer = peer_of(self._raw)
+        if peer is None:
+            self._raw.abort()
+            return
+        self.peer = self._socket_peer = peer
+        if self._proxy is not None:
+            if not self._connections.generation.is_proxy(peer.address):
+                self._tell("it is not one of gateway.trusted_proxies, which alone may speak the PROXY protocol")
+                self._raw.abort()
+                return
+            # Until the header is here nobody knows whose connection it is.
+            self.peer = Peer("", peer.text)
+        self._enter()
+        context, options = self._context, self._connections.generation.options
+        self._timer.arm(monotonic() + (options.head_timeout if context is None else context.handshake_timeout))
+        if self._connections.draining:
+            self.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._said = True
+        if self._proxy is not None:
+            try:
+                origin = self._proxy.feed(data)
+            except ProxyError as error:
+                self._fail(str(error))
+                return
+            if origin is None:
+                return
+            data, self._proxy = self._proxy.rest, None
+            self._leave()
+            self.peer = self._socket_peer
+            if origin.address:
+                self.peer = Peer(origin.address, authority_of(origin.address, origin.port))
+            if self._context is None:
+                self._hand_over(self._raw, self.peer, data)
+                return
+            self._enter()
+        if data:
+            self._begin_tls(self._held + data)
+
+    def eof_received(self) -> bool:
+        if self._said:
+            self._tell("it closed the connection before it had said all")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def pause_writing(self) -> None:
+        """Nothing is written here that could be too much."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
+
+    # ── TLS ──
+
+    def _begin_tls(self, octets: bytes) -> None:
+        context = self._context
+        if context is None:
+            return
+        if not is_tls(octets):
+            self._leave()
+            self._hand_over(self._raw, self.peer, b"", PLAIN)
+            return
+        offered = offered_protocols(octets)
+        if offered is None:
+            self._held = octets
+            return
+        if offered and b"http/1.1" not in offered:
+            self._raw.write(NO_APPLICATION_PROTOCOL)
+            self._fail("it does not offer HTTP/1.1")
+            return
+        self._held = b""
+        self._tls = tls = TlsTransport(context.context, self)
+        self._raw.set_protocol(protocol_of(tls))
+        tls.connection_made(self._raw)
+        tls.data_received(octets)
+
+    def secured(self, transport: TlsTransport) -> None:
+        self._leave()
+        peer = self.peer
+        name = certificate_name(transport.tls.getpeercert())
+        # It follows the protocol of asyncio's transports.
+        above = cast("asyncio.Transport", transport)
+        self._hand_over(above, Peer(peer.address, peer.text, "https", name), b"")
+
+    def not_secured(self, error: Exception | None) -> None:
+        if not self._over:
+            self._tell(f"no TLS: {why_not_secured(error)}")
+        self._end()
+
+    # ── the book ──
+
+    def _enter(self) -> None:
+        """Into the book of connections. Over the limit it is heard to the end, too, so that the client's 503 can be
+        read; the book bounds how many of those there are."""
+        if self._connections.admit(self):
+            self.admitted()
+
+    def admitted(self) -> None:
+        """It has a slot. Like an idle connection it may have to make room."""
+        self._connections.idle[self] = None
+
+    def _leave(self) -> None:
+        self._connections.idle.pop(self, None)
+        self._connections.leave(self)
+
+    def _hand_over(self, transport: asyncio.Transport, peer: Peer, data: bytes, refusal: str = "") -> None:
+        """From now on HTTP is spoken."""
+        self._over = True
+        self._timer.close()
+        client = ClientConnection(self._connections, peer, refusal)
+        protocol = protocol_of(client)
+        transport.set_protocol(protocol)
+        client.connection_made(transport)
+        if data:
+            client.data_received(data)
+
+    def account(self) -> None:
+        """It holds less than is accounted for."""
+
+    def drain(self) -> None:
+        self.close()
+
+    def give_up(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._end()
+        self._raw.close()
+
+    # ── endings ──
+
+    def _expire(self) -> None:
+        if self._said:
+            self._tell("it did not end its handshake in time")
+        self.close()
+
+    def _fail(self, why: str) -> None:
+        self._tell(why)
+        self.close()
+
+    def _tell(self, why: str) -> None:
+        self._connections.failed_arrivals += 1
+        where = self._entrance.name
+        self._connections.tell(where, f"{where}: {self._socket_peer.text}: {why}")
+
+    def _end(self) -> None:
+        """It is over: out of the book, once."""
+        if not self._over:
+            self._over = True
+            self._timer.close()
+            self._leave()
