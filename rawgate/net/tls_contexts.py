@@ -3,9 +3,10 @@
 Certificates and keys are octets here, as the configuration read and checked them. OpenSSL's own way to load them is by
 the name of a file, which could hold something else meanwhile; so it gets a file in memory.
 
-Sessions are resumed by tickets. Their keys are OpenSSL's own, one set for each context, so a reload begins anew, and so
-does another process: a client that comes back to another worker has a whole handshake again. Python's ssl has no way to
-give contexts the same keys. With TLS 1.3 a ticket never weakens forward secrecy, since keys are agreed on anew.
+Sessions are resumed by tickets. Their keys are OpenSSL's own, one set for each context. Workers are forked from a
+process that has made the contexts, so a ticket of one is good for all. A reload makes new contexts in each worker: from
+then on a client that comes back to another worker has a whole handshake again, since Python's ssl has no way to give
+contexts the same keys. With TLS 1.3 a ticket never weakens forward secrecy: keys are agreed on anew.
 """
 
 import contextlib

@@ -156,6 +156,27 @@ def test_sessions_are_resumed(gateway: Gateway, authority: Authority) -> None:
         assert second.session_reused
 
 
+def test_sessions_are_resumed_by_any_worker(folder: Path, upstream: Upstream, authority: Authority) -> None:
+    context = authority.client_context()
+    text = config(upstream.target, gateway_has=("workers = 2",))
+    with running(folder, text, name="workers.toml") as gateway:
+        with (
+            socket.create_connection(gateway.address) as raw,
+            context.wrap_socket(raw, server_hostname="api.test") as one,
+        ):
+            one.sendall(GET)
+            assert one.recv(65536).endswith(b"ok")
+            session = one.session
+        for _ in range(8):
+            raw = socket.create_connection(gateway.address)
+            with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
+                assert one.session_reused
+        reload(gateway, 1)
+        with client(gateway, authority).handshake() as one_more:
+            one_more.send(LAST)
+            assert one_more.rest().endswith(b"ok")
+
+
 def test_pipelined_and_whole_ends_by_a_closure_alert(gateway: Gateway, authority: Authority) -> None:
     with client(gateway, authority).handshake() as one:
         one.send(GET + GET + LAST)
