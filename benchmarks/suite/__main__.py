@@ -32,7 +32,7 @@ from suite.special import SpecialOutcome
 from suite.workloads import ALL as WORKLOADS
 from suite.workloads import FRESH, FRESH_RS256, Workload
 
-SPECIALS = ("delays", "idle", "start")
+SPECIALS = ("delays", "idle", "idle-tls", "start")
 ESSENTIAL = ("wrk", "nginx", "taskset")
 """Programs without which nothing can be measured: the generator, the upstream, and pinning to cores."""
 
@@ -132,6 +132,9 @@ def _credentials(directory: Path, workloads: list[Workload]) -> dict[str, str]:
     if any(workload.name.startswith("rs256") for workload in workloads):
         sys.stderr.write(f"signing {FRESH_RS256:,} RS256 tokens\n")
         tokens.write_lines(directory / "rs256.txt", tokens.rs256_tokens(private, FRESH_RS256))
+    chain, key = tokens.certificate()
+    (directory / "tls.pem").write_bytes(chain)
+    (directory / "tls.key").write_bytes(key)
     keys = tokens.api_keys()
     (directory / "api-keys.txt").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
     (directory / "api-keys.map").write_text("".join(f"{key} {name};\n" for name, key in keys.items()))
@@ -187,6 +190,8 @@ def _specials(arguments: argparse.Namespace, absent: dict[str, str], testbed: Te
         yield from special.delays([*both, *more], testbed, rounds, 1 if quick else 3, shares)
     if "idle" in wanted:
         yield special.idle(both, testbed, 2000)
+    if "idle-tls" in wanted and not quick:
+        yield special.idle(["rawgate-tls", "nginx-tls"], testbed, 2000, tls=True)
     if "start" in wanted:
         yield special.first_answer(both, testbed, 5)
 

@@ -140,6 +140,8 @@ ALL = {
         _gateway("rawgate-package", "rawgate, interpreted", "plain", command=_interpreted),
         _nginx_file("nginx", "nginx, JSON log", "plain", log=JSON_LOG),
         _nginx_file("nginx-nolog", "nginx, no log", "plain", log="access_log off;"),
+        _gateway("rawgate-tls", "rawgate", "tls"),
+        _nginx_file("nginx-tls", "nginx, JSON log", "tls", log=JSON_LOG),
         Contender("haproxy", "haproxy, no log", ("haproxy",), "haproxy/plain.cfg", {}, _haproxy),
         Contender("caddy", "Caddy, no log", ("caddy",), "caddy/Caddyfile", {}, _caddy),
         Contender("aiohttp", "aiohttp proxy, no log", ("aiohttp",), "aiohttp-proxy/proxy.py", {}, _aiohttp),

@@ -76,12 +76,14 @@ class Load(Protocol):
 
 
 class Wrk(Struct, frozen=True):
-    """A load by wrk. `script`: in wrk/; `lead`: seconds for opening all connections, which are not measured."""
+    """A load by wrk. `script`: in wrk/; `lead`: seconds for opening all connections, which are not measured; `scheme`:
+    "https" for TLS, of which wrk resumes no session."""
 
     script: str
     connections: int = 64
     environ: dict[str, str] = {}
     lead: float = 0.0
+    scheme: str = "http"
 
     def run(self, meter: Meter, seconds: float, core: int, environ: Mapping[str, str]) -> Measured:
         lasts = max(1, round(seconds + (self.lead and self.lead + 1)))
@@ -89,7 +91,7 @@ class Wrk(Struct, frozen=True):
         command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{self.connections}", f"-d{lasts}s"]
         # wrk's own timeout of 2 s is too short for ten thousand connections at once.
         command += ["--latency", "--timeout", "10s", "-s", str(SCRIPTS / f"{self.script}.lua")]
-        command += [f"http://127.0.0.1:{meter.server.port}"]
+        command += [f"{self.scheme}://127.0.0.1:{meter.server.port}"]
         everything = {**os.environ, **environ, **self.environ, "BENCH_WRK": str(SCRIPTS)}
         began = meter.read()
         with _started(command, everything) as process:

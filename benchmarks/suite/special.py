@@ -1,6 +1,7 @@
 """Special measurements: idle connections, the start, delays at a fixed rate."""
 
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ from suite.processes import Server, stop
 from suite.rounds import Spread, progress, spread
 
 REQUEST = b"GET /api/users/1 HTTP/1.1\r\nHost: bench.test\r\n\r\n"
+
+
+ANY_SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Of a client that verifies nothing: only memory is measured with it."""
+ANY_SERVER.check_hostname = False
+ANY_SERVER.verify_mode = ssl.CERT_NONE
 
 
 class Special(Struct, frozen=True):
@@ -40,31 +47,35 @@ class SpecialOutcome(Struct, frozen=True):
     remarks: list[str] = []
 
 
-def idle(names: Sequence[str], testbed: Testbed, connections: int) -> SpecialOutcome:
+def idle(names: Sequence[str], testbed: Testbed, connections: int, *, tls: bool = False) -> SpecialOutcome:
     """Memory of the server in octets for each idle connection, after one response on it."""
     figures = []
     for name in names:
         server = bring_up(CONTENDERS[name], testbed)
         try:
-            figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections)])))
+            figures.append(Special(name, CONTENDERS[name].title, spread([_idle_octets(server, connections, tls=tls)])))
         finally:
             stop(server.process)
+    if tls:
+        return SpecialOutcome("idle-tls", "Idle keep-alive connection with TLS", "octets", figures, None)
     return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096)
 
 
-def _idle_octets(server: Server, connections: int) -> float:
+def _idle_octets(server: Server, connections: int, *, tls: bool) -> float:
     # The first connections also allocate what later ones share.
-    held = [_served(server.port) for _ in range(200)]
+    held = [_served(server.port, tls=tls) for _ in range(200)]
     before = server.memory()
-    held += [_served(server.port) for _ in range(connections)]
+    held += [_served(server.port, tls=tls) for _ in range(connections)]
     grown = server.memory() - before
     for client in held:
         client.close()
     return grown / connections
 
 
-def _served(port: int) -> socket.socket:
+def _served(port: int, *, tls: bool = False) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=5)
+    if tls:
+        client = ANY_SERVER.wrap_socket(client)
     client.sendall(REQUEST)
     answer = b""
     while b"}" not in answer:

@@ -1,9 +1,10 @@
-"""Pools of credentials: tokens as an issuer would make them, and API keys.
+"""Pools of credentials: tokens as an issuer would make them, API keys, and a certificate.
 
 A token is valid for an hour, has its own id and one of thousands of subjects. RS256 tokens are signed with a key that
 is made for the run, by one process per core, since a signature takes half a millisecond.
 """
 
+import datetime
 import hashlib
 import hmac
 import json
@@ -17,6 +18,8 @@ from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -50,6 +53,19 @@ def rsa_key() -> tuple[bytes, bytes]:
     key = generate_private_key(65537, 2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """A new certificate that its own key has signed (ECDSA, P-256), and the key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bench.test")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("bench.test")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number()).add_extension(names, critical=False)
+    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=90))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return made.sign(key, SHA256()).public_bytes(Encoding.PEM), private
 
 
 def api_keys() -> dict[str, str]:

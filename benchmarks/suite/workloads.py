@@ -93,6 +93,9 @@ def _upload(size: str) -> Workload:
     )
 
 
+TLS = ("rawgate-tls", "nginx-tls")
+AGAINST_TLS = (Ratio("rawgate-tls", "nginx-tls"),)
+
 ALL = (
     Workload(
         "plain",
@@ -311,5 +314,23 @@ ALL = (
         Wrk("close"),
         (*AGAINST_NGINX, Ratio("rawgate", "haproxy")),
         "The client's connection ends with each answer; those to the upstream are kept.",
+    ),
+    Workload(
+        "tls",
+        CONNECTIONS,
+        "Plain proxy behind TLS",
+        TLS,
+        Wrk("plain", scheme="https"),
+        AGAINST_TLS,
+        "What the plain proxy does, on connections with TLS 1.3 that stay open.",
+    ),
+    Workload(
+        "handshakes",
+        CONNECTIONS,
+        "Plain proxy behind TLS, a handshake for each request",
+        TLS,
+        Wrk("close", scheme="https"),
+        AGAINST_TLS,
+        "TLS 1.3 with an ECDSA certificate (P-256), and no session is resumed.",
     ),
 )
