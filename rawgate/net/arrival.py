@@ -101,8 +101,8 @@ class Arrival(Handshaker):
                 self._tell("it is not one of gateway.trusted_proxies, which alone may speak the PROXY protocol")
                 self._raw.abort()
                 return
-            # Until the header is here nobody knows whose connection it is.
-            self.peer = Peer("", peer.text)
+            # Until the header is here nobody knows whose connection it is. It counts as one of a client of its own.
+            self.peer = Peer(f"{peer.text} {id(self)}", peer.text)
         self._enter()
         context, options = self._context, self._connections.generation.options
         self._timer.arm(monotonic() + (options.head_timeout if context is None else context.handshake_timeout))
@@ -164,7 +164,7 @@ class Arrival(Handshaker):
             self._fail("it does not offer HTTP/1.1")
             return
         self._held = b""
-        self._tls = tls = TlsTransport(context.context, self)
+        self._tls = tls = TlsTransport(context.context, self, self._connections.loop)
         self._raw.set_protocol(protocol_of(tls))
         tls.connection_made(self._raw)
         tls.data_received(octets)

@@ -70,6 +70,7 @@ class Securing(Handshaker):
         self.transport = TlsTransport(
             tls.context,
             self,
+            loop,
             server_side=False,
             server_name=place.server_name.removesuffix("."),
             session=tls.session(*self._address),

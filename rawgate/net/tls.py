@@ -70,7 +70,9 @@ class TlsTransport:
         "_cut",
         "_ended",
         "_handshaker",
+        "_has_fin",
         "_incoming",
+        "_loop",
         "_outgoing",
         "_protocol",
         "_raw",
@@ -85,12 +87,14 @@ class TlsTransport:
         self,
         context: ssl.SSLContext,
         handshaker: Handshaker,
+        loop: asyncio.AbstractEventLoop,
         *,
         server_side: bool = True,
         server_name: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
         """server_name: for the certificate and for SNI, of a client. session: of an earlier connection."""
+        self._loop = loop
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name, session)
@@ -98,6 +102,7 @@ class TlsTransport:
         self._protocol: asyncio.Protocol | None = None
         self._buffered: asyncio.BufferedProtocol | None = None
         self._ended = False  # the peer's closure alert is here, or its end without one
+        self._has_fin = False
         self._wrote_eof = False
         self._closing = False
         self._cut = False
@@ -116,15 +121,16 @@ class TlsTransport:
         self._incoming.write(data)
         if self._handshaker is not None:
             self._shake()
-        if self._handshaker is None and not self._ended and not self._closing:
+        if self._handshaker is None and not self._ended:
             self._read()
 
     def eof_received(self) -> bool:
         """FIN. After the closure alert it says nothing new."""
-        if not self._ended:
-            self._ended = True
-            # What came may be a part of what was sent.
-            self._give_up(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "ended without a closure alert"))
+        self._has_fin = True
+        if self._handshaker is not None:
+            self._give_up(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "ended within the handshake"))
+        elif not self._ended:
+            self._read()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -181,6 +187,11 @@ class TlsTransport:
 
     def resume_reading(self) -> None:
         self._raw.resume_reading()
+        if self._incoming.pending and not self._closing:
+            self._loop.call_soon(self._read)
+
+    def is_reading(self) -> bool:
+        return self._raw.is_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self._raw.set_write_buffer_limits(high, low)
@@ -224,23 +235,37 @@ class TlsTransport:
             handshaker.secured(self)
 
     def _read(self) -> None:
-        """Decrypt all that has come, and hand it on."""
+        """Decrypt what has come, and hand it on. What a reader that has paused meanwhile does not take stays here: its
+        buffer may be smaller than what the loop reads at once."""
+        while self._incoming.pending and not self._ended and not self._closing and self._raw.is_reading():
+            if not self._hand_on():
+                break
+        if self._outgoing.pending:
+            self._send()
+            if self._raw.get_write_buffer_size() > UNREAD:
+                self.abort()
+        if self._has_fin and not self._incoming.pending and not self._ended:
+            self._ended = True
+            # What came may be a part of what was sent.
+            self._give_up(ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "ended without a closure alert"))
+
+    def _hand_on(self) -> bool:
+        """As much as the reader takes at once. False: what is left is a part of a record, or there is an end."""
         buffered = self._buffered
         if buffered is not None:
-            came, ended, error = self._open_into(cast("memoryview", buffered.get_buffer(-1)))
+            view = cast("memoryview", buffered.get_buffer(-1))
+            came, ended, error = self._open_into(view)
             if came:
                 buffered.buffer_updated(came)
+            goes_on = came + RECORD > len(view)
         else:
             pieces, ended, error = self._open()
+            goes_on = False
             if pieces and self.on_session is not None:
                 self.on_session(self.tls.session)
                 self.on_session = None
             if pieces and self._protocol is not None:
                 self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if self._outgoing.pending:
-            self._send()
-            if self._raw.get_write_buffer_size() > UNREAD:
-                self.abort()
         if error is not None:
             self._ended = True
             self._give_up(error)
@@ -248,6 +273,7 @@ class TlsTransport:
             self._ended = True
             if self._protocol is not None and not self._protocol.eof_received():
                 self.close()
+        return goes_on
 
     def _open(self) -> tuple[list[bytes], bool, Exception | None]:
         """Octets, whether the closure alert is behind them, and what is wrong behind them."""
@@ -267,10 +293,10 @@ class TlsTransport:
         return pieces, False, None
 
     def _open_into(self, view: memoryview) -> tuple[int, bool, Exception | None]:
-        """The same, into a view that has room for all that the loop reads at once. Returns how many octets it was."""
+        """The same, into a view, as far as whole records are sure to fit. Returns how many octets it was."""
         came = 0
         try:
-            while self._incoming.pending:
+            while self._incoming.pending and came + RECORD <= len(view):
                 octets = cast("int", self.tls.read(RECORD, cast("bytearray", view[came:])))
                 if not octets:
                     return came, True, None
@@ -312,6 +338,8 @@ class TlsTransport:
     def _lose(self, error: Exception | None) -> None:
         """Tell the protocol now: the loop would tell it of an end without an error."""
         protocol, self._protocol = self._protocol, None
+        # Where the records were at fault, OpenSSL has left an alert that says so.
+        self._send()
         self._closing = True
         if protocol is not None:
             protocol.connection_lost(error)
