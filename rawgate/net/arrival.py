@@ -18,7 +18,7 @@ from rawgate.message import Peer, authority_of
 from rawgate.net.client import ClientConnection
 from rawgate.net.listener import ClientConnections
 from rawgate.net.timer import LazyTimer
-from rawgate.net.tls import Handshaker, TlsTransport
+from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ServerTls, certificate_name, why_not_secured
 from rawgate.net.transports import peer_of, protocol_of
 from rawgate.wire.client_hello import NO_APPLICATION_PROTOCOL, is_tls, offered_protocols
@@ -51,7 +51,7 @@ def entering(connections: ClientConnections, entrance: Entrance) -> Callable[[],
     )
 
 
-class Arrival(Handshaker):
+class Arrival:
     """One connection that does not speak HTTP yet. The loop duck-types it as an `asyncio.Protocol`; the book sees a
     `Connection`."""
 

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
 from rawgate.net.names import LookUpError, Names, why_not
-from rawgate.net.tls import Handshaker, TlsTransport
+from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ClientTls
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import UpstreamConnection
@@ -50,7 +50,7 @@ class Attempt:
         self.began = began
 
 
-class Securing(Handshaker):
+class Securing:
     """The handshake of one connection.
 
     transport  what the loop's transport calls

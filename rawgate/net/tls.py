@@ -27,8 +27,7 @@ What decides is how a connection ends, which is part of what TLS says (RFC 8446 
 import asyncio
 import contextlib
 import ssl
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from rawgate.message import Octets
 
@@ -43,16 +42,12 @@ UNREAD: Final = 1024 * 1024
 than a response leaves behind, since whoever writes one waits at `HIGH_WATER`."""
 
 
-class Handshaker(ABC):
+class Handshaker(Protocol):
     """Who waits for the end of a handshake."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def secured(self, transport: "TlsTransport") -> None:
         """The handshake is over. Give the transport its protocol: octets may follow at once."""
 
-    @abstractmethod
     def not_secured(self, error: Exception | None) -> None:
         """There will be no secure connection, and the transport is closed. error: why; None: it was closed."""
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from harness.certificates import Authority, server_context
-from rawgate.net.tls import RECORD, Handshaker, TlsTransport
+from rawgate.net.tls import RECORD, TlsTransport
 from rawgate.net.transports import protocol_of, read_unasked, tls_of
 
 
@@ -92,7 +92,7 @@ class PieceReader(Reader):
         self._after()
 
 
-class Side(Handshaker):
+class Side:
     """One end: its transport, the wire below, and who reads."""
 
     def __init__(self, context: ssl.SSLContext, loop: asyncio.AbstractEventLoop, name: str | None = None) -> None:
