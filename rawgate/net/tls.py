@@ -27,7 +27,7 @@ What decides is how a connection ends, which is part of what TLS says (RFC 8446 
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from rawgate.message import Octets
 
@@ -290,9 +290,11 @@ class TlsTransport:
     def _open_into(self, view: memoryview) -> tuple[int, bool, Exception | None]:
         """The same, into a view, as far as whole records are sure to fit. Returns how many octets it was."""
         came = 0
+        # Typeshed says that it takes a bytearray and returns bytes, and compiled code would insist on both.
+        read: Any = self.tls.read
         try:
             while self._incoming.pending and came + RECORD <= len(view):
-                octets = cast("int", self.tls.read(RECORD, cast("bytearray", view[came:])))
+                octets: int = read(RECORD, view[came:])
                 if not octets:
                     return came, True, None
                 came += octets
