@@ -417,3 +417,38 @@ def test_compiled_modules_hold_native_classes_only() -> None:
 )
 def test_classes_that_are_not_native_are_found(statement: str, unfit: list[str]) -> None:
     assert list(unfit_for_mypyc(ast.parse(statement))) == unfit
+
+
+def compiled_bases(tree: ast.Module) -> Iterator[str]:
+    """Classes with a base from a compiled module. Interpreted, such a class cannot be used: the compiler's classes have
+    compiled subclasses only. Run from its source everything works, so no other test would tell."""
+    compiled = {".".join(path.with_suffix("").parts) for path in COMPILED}
+    nodes = list(ast.walk(tree))
+    origins = {
+        alias.asname or alias.name: node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for node in nodes:
+        if isinstance(node, ast.ClassDef) and any(origins.get(ast.unparse(base)) in compiled for base in node.bases):
+            yield node.name
+
+
+def test_no_interpreted_class_has_a_compiled_base() -> None:
+    for path in SOURCES:
+        if path.relative_to(ROOT) not in COMPILED:
+            assert list(compiled_bases(ast.parse(path.read_text()))) == [], path
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from rawgate.relay.quota import Quota\nclass A(Quota): ...", ["A"]),
+        ("from rawgate.relay.quota import Quota as Slots\nclass A(B, Slots): ...", ["A"]),
+        ("from rawgate.relay.quota import Quota\nclass A: ...", []),
+        ("from rawgate.config.model import Config\nclass A(Config): ...", []),
+    ],
+)
+def test_a_compiled_base_is_found(source: str, found: list[str]) -> None:
+    assert list(compiled_bases(ast.parse(source))) == found

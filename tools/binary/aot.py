@@ -56,6 +56,7 @@ COMPILED = tuple(
             "relay/ports",
             "relay/shared_addresses",
             "relay/shared_quota",
+            "relay/shared_quotas",
             "relay/endpoints",
             "relay/tunnel",
             "relay/upload",
