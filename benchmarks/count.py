@@ -35,6 +35,7 @@ ROWS = {
     "browser": "browser: an open route, a browser's head",
     "post": "post: an open route, a small body",
     "chunked": "chunked: an open route, the response in one chunk",
+    "counted": "counted: plain, with an admin listener, so every request is counted",
 }
 
 
@@ -53,12 +54,13 @@ def play(row: str, count: int) -> None:
         "browser": lambda: (browser_head(), answer()),
         "post": lambda: (post(), answer()),
         "chunked": lambda: (small_head(), answer(chunked=True)),
+        "counted": lambda: (small_head(), answer()),
     }
     make = makers[row]
     with tempfile.TemporaryDirectory(prefix="rawgate-count-") as name:
         setup = Setup("full.toml" if row in {"full", "new"} else "plain.toml", secret, Path(name))
     given = batches(make, MANY)
-    whole = Whole(setup, make())
+    whole = Whole(setup, make(), counted=row == "counted")
     before = whole.written
     for batch in given[:count]:
         whole.serve(batch)

@@ -18,12 +18,15 @@ import uvloop
 from suite.contenders import FILES, filled
 
 from rawgate.config.load import load
+from rawgate.config.model import route_names
 from rawgate.message import RequestHead, ResponseHead
 from rawgate.net.client import ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import AccessLog
+from rawgate.observe.counters import CountingSink, private_counters
+from rawgate.observe.layout import Names
 from rawgate.policy.compile import compile_gate
 from rawgate.relay.endpoints import Place
 from rawgate.relay.lessee import Lessee
@@ -164,18 +167,21 @@ async def _turn() -> None:
 class Whole:
     """Fifty client connections, each with its upstream connection."""
 
-    def __init__(self, setup: Setup, first: Pair) -> None:
+    def __init__(self, setup: Setup, first: Pair, *, counted: bool = False) -> None:
+        """counted: as with an admin listener."""
         self._loop = uvloop.new_event_loop()
         self._upstreams: list[UpstreamConnection] = []
         self._rules = setup.response_rules(fast=True)
         self._null = os.open(os.devnull, os.O_WRONLY)
         places = (Place(host="127.0.0.1", port=1),)
+        # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
+        log = AccessLog(self._null, capacity=0)
+        names = Names(route_names(setup.config.routes), ["service"], [("service", "127.0.0.1:1")], [])
         connections = ClientConnections(
             loop=self._loop,
             date=setup.date,
             new_id=RequestIds(),
-            # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
-            log=AccessLog(self._null, capacity=0),
+            log=CountingSink(private_counters(names), log.write, self._loop.call_later) if counted else log,
             generation=Generation(
                 setup.gate.decide,
                 setup.request_rules(fast=True),

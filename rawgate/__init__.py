@@ -15,7 +15,8 @@ and `tests/test_architecture.py` holds it.
                 The only door to cryptography
     relay/      one exchange between one client and one upstream as a table of phases;             errors, message,
                 the pool of upstream connections as bookkeeping                                    wire
-    observe/    the access log: one JSON line per request, written by a thread of its own          errors, message
+    observe/    the access log: one JSON line per request, written by a thread of its own;         errors, message
+                counts of requests, in cells that workers share
     net/        the asyncio shell: two Protocols, dialing, timers. It is given `decide`            all above
                                                                                                    but config, policy
     serve/      wires the rooms together: `load`, `service`, `run` serve a configuration, in one   all above

@@ -1,6 +1,9 @@
-"""The access log: one line of JSON for each finished request.
+"""What happened: the access log, one line of JSON for each finished request; and counts of all of them.
 
 model       the fields of a line, in the promised order
 line        Record → Line → JSON. No I/O
 access_log  a bounded queue, and the thread that writes it out
+histogram   latencies in fixed buckets, and percentiles of them
+layout      which cell counts what, by the names of the configuration
+counters    cells that all workers share, and the sink that counts in them
 """

@@ -76,6 +76,9 @@ COMPILED = tuple(
             "serve/clock",
             "serve/shared_memory",
             "observe/access_log",
+            "observe/counters",
+            "observe/histogram",
+            "observe/layout",
             "observe/line",
         ),
     )
