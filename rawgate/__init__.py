@@ -16,11 +16,11 @@ and `tests/test_architecture.py` holds it.
     relay/      one exchange between one client and one upstream as a table of phases;             errors, message,
                 the pool of upstream connections as bookkeeping                                    wire
     observe/    the access log: one JSON line per request, written by a thread of its own;         errors, message
-                counts of requests, in cells that workers share
+                counts and metrics, in cells that workers share. The only door to prometheus-client
     net/        the asyncio shell: two Protocols, dialing, timers. It is given `decide`            all above
                                                                                                    but config, policy
     serve/      wires the rooms together: `load`, `service`, `run` serve a configuration, in one   all above
-                process or several. The only door to uvloop
+                process or several; `admin` tells of it. The only door to uvloop
     offline/    `explain`, `config_tests`, `mint` ask the same gate without serving                all above
     demo/       the gateway with services of its own, and a tour that checks what it shows         all above
     cli/        argv → a call: run, check, demo, token, explain, test, schema, version             all above

@@ -57,21 +57,24 @@ SERVE = {
     "changes": set[str](),
     "channel": set[str](),
     "control": set[str](),
+    "publishing": {"service"},
+    "status": {"keys", "publishing"},
+    "admin": {"keys", "listening", "publishing", "reload", "service", "shared_memory", "status"},
     "reload": {"changes", "clock", "listening", "load", "memory", "service"},
-    "alone": {"control", "listening", "load", "memory", "reload", "service", "telling"},
+    "alone": {"admin", "control", "listening", "load", "memory", "reload", "service", "telling"},
     "common_fetch": {"channel", "keys"},
     "worker": {
-        *("channel", "common_fetch", "keys", "listening", "load", "memory"),
-        *("reload", "service", "telling", "worker_quotas"),
+        *("admin", "channel", "common_fetch", "keys", "listening", "load", "memory"),
+        *("reload", "service", "status", "telling", "worker_quotas"),
     },
     "supervisor": {
-        *("alone", "changes", "channel", "control", "listening"),
+        *("admin", "alone", "changes", "channel", "control", "listening"),
         *("load", "memory", "reload", "telling", "worker", "worker_quotas"),
     },
     "worker_quotas": {"shared_memory"},
     "sharing": {"listening", "shared_memory", "worker_quotas"},
     "run": {
-        *("alone", "clock", "control", "descriptors", "listening"),
+        *("admin", "alone", "clock", "control", "descriptors", "listening"),
         *("reload", "service", "sharing", "supervisor", "telling", "worker"),
     },
 }
@@ -99,6 +102,7 @@ DOORS = {
     "cryptography": {"policy"},
     "uvloop": {"serve"},
     "msgspec": set(ROOMS),
+    "prometheus_client": {"observe"},
     "mypy_extensions": {"wire", "relay", "message"},  # what it says is for the compiler: machine words, no cycles
 }
 
@@ -260,7 +264,7 @@ def test_the_dependencies_are_these() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", line)[0] for line in project["dependencies"]}
     assert names == {"h11", "uvloop", "cryptography", "msgspec", "mypy-extensions"}
-    assert "optional-dependencies" not in project
+    assert project["optional-dependencies"] == {"metrics": ["prometheus-client>=0.22"]}
 
 
 @pytest.mark.parametrize(

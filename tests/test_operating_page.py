@@ -11,6 +11,7 @@ import pytest
 from rawgate.config.constraints import HOUR, Duration
 from rawgate.config.model import Route, Timeouts, Upstream
 from rawgate.errors import REASONS
+from rawgate.observe.metrics import METRICS
 from rawgate.observe.model import Line
 
 PAGE = (Path(__file__).parents[1] / "rawgate/operating.md").read_text("utf-8")
@@ -77,3 +78,8 @@ def test_the_signals_are_told() -> None:
         "SIGUSR1",
         "SIGUSR2",
     ]
+
+
+def test_every_metric_stands_in_the_table_with_its_labels() -> None:
+    named = re.findall(r"`(rawgate_\w+)(?:\{([\w,]+)\})?`", " ".join(row[0] for row in table("metric")))
+    assert dict(named) == {metric.name: ",".join(metric.labels) for metric in METRICS}

@@ -248,9 +248,13 @@ def network(constraint: AddressRange, value: object, context: Context) -> Truste
     """A network, where a lone address is a network of one; or "unix" for all Unix sockets."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
-    if value == "unix":
+    if value == "unix" and constraint.unix:
         return "unix"
     text = _string(value, constraint.expected)
+    if text == "*" and not constraint.unix:
+        raise InvalidError(
+            '"*" would answer everybody', expected=f"the networks of those who ask: {constraint.expected}"
+        )
     if text == "*":
         raise InvalidError(
             '"*" would believe everybody', expected=f"the networks that the proxies are in, each {constraint.expected}"

@@ -47,16 +47,6 @@ class Count(Struct, frozen=True):
         return f"a whole number from {self.least} to {self.most}"
 
 
-class NotBuilt(Struct, frozen=True):
-    """A key whose feature is not built. It accepts `value` alone, or nothing at all where that is None, and refuses the
-    rest; `because` says why."""
-
-    value: object
-    because: str
-
-    expected = "nothing"
-
-
 class Text(Struct, frozen=True):
     """Printable text that is not empty."""
 
@@ -160,9 +150,14 @@ class TargetUrl(Struct, frozen=True):
 
 
 class AddressRange(Struct, frozen=True):
-    """A network, or one address."""
+    """A network, or one address. `unix`: or whoever connects over a Unix socket."""
 
-    expected = 'a network such as "10.0.0.0/8", an address such as "::1", or "unix"'
+    unix: bool = True
+
+    @property
+    def expected(self) -> str:
+        network, address = 'a network such as "10.0.0.0/8"', 'an address such as "::1"'
+        return f'{network}, {address}, or "unix"' if self.unix else f"{network} or {address}"
 
 
 class Source(Struct, frozen=True):

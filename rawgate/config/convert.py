@@ -45,14 +45,6 @@ Kept = dict[Path, tuple[int, ...] | None]
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def _not_built(constraint: constraints.NotBuilt, value: object, context: Context) -> object:
-    if value == constraint.value and type(value) is type(constraint.value):
-        return value
-    raise InvalidError(
-        constraint.because, expected="no such key" if constraint.value is None else shown(constraint.value)
-    )
-
-
 _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.AddressRange: addresses.network,
     constraints.Auth: grammar.auth,
@@ -65,7 +57,6 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.KeySetSource: key_sets.key_set,
     constraints.Label: grammar.label,
     constraints.ListenAddress: addresses.listen,
-    constraints.NotBuilt: _not_built,
     constraints.Origin: addresses.origin,
     constraints.PathPrefix: grammar.path_prefix,
     constraints.Pathname: grammar.pathname,

@@ -90,11 +90,12 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("cors = { … } in each of [[routes]]", "cors")
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
     | _instead("nothing: each request is a line on stdout", "log logs logging access_log accesslog log_level")
-    | _unbuilt("metrics, health and status are", "metrics prometheus admin health")
+    | _instead('admin = "127.0.0.1:9901" in [gateway]', "metrics prometheus admin health status")
     | _TLS_IN,
     Gateway: _written('listen = ["127.0.0.1:8080"]', "port host address bind addr hostname listen_address")
     | _for("workers", "worker_processes processes threads")
     | _for("trusted_proxies", "trust_proxy trusted_ips set_real_ip_from proxies forwarded_allow_ips")
+    | _written('admin = "127.0.0.1:9901"', "metrics prometheus health status admin_listen stats")
     | _for("client_ip_header", "real_ip_header ip_header client_ip_headers")
     | _instead("[gateway.limits] body", "client_max_body_size max_body_size body_limit max_body")
     | _instead("[gateway.limits] head", "large_client_header_buffers max_header_size")

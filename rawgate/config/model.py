@@ -105,7 +105,7 @@ EVERY_ADDRESS = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (compared with, never boun
 """By version of IP: the address that stands for all of a host's."""
 
 
-def _place(listen: Listen) -> object:
+def place(listen: Listen) -> object:
     """What the system opens: the file of a socket, or an address with its port. Two entries for one place are
     duplicates; entries for any free port never are."""
     if listen.path:
@@ -199,7 +199,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
 
     listen: Annotated[
         tuple[Annotated[Listen, constraints.ListenAddress()], ...],
-        ListOf(key=_place, clash=overlap),
+        ListOf(key=place, clash=overlap),
         Description(
             "Where to listen. Port 0: any free one. Of a Unix socket the permissions can be given, too: "
             '{ address = "unix:PATH", mode = "0660" }. { address = "…", tls = "NAME" } speaks TLS, as [tls.NAME] says. '
@@ -228,7 +228,20 @@ class Gateway(Struct, frozen=True, kw_only=True):
             'request is given up, as nginx and Envoy do. "serve": the client sends no more, and is served.'
         ),
     ] = "abort"
-    admin: Annotated[None, constraints.NotBuilt(None, "metrics, health and status are not built yet")] = None
+    # Off, as nginx's `stub_status` and HAProxy's `stats` are until configured.
+    admin: Annotated[
+        Annotated[Listen, constraints.ListenAddress()] | None,
+        Description(
+            "Where to answer about the gateway itself: /metrics, /healthz, /readyz, /status, and a page at /. An "
+            "address that is not loopback needs `admin_allow`. Left out: nowhere, and nothing is counted."
+        ),
+    ] = None
+    # Loopback alone, as Envoy's documentation asks of its admin interface, and Caddy's and Kong's have by default.
+    admin_allow: Annotated[
+        tuple[Annotated[Network, constraints.AddressRange(unix=False)], ...],
+        ListOf(empty=True),
+        Description("Networks from which `admin` is answered, besides loopback and the Unix socket."),
+    ] = ()
     # As nginx's `set_real_ip_from`: nobody is believed who is not named.
     trusted_proxies: Annotated[
         tuple[Annotated[Trusted, constraints.AddressRange()], ...],

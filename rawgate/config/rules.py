@@ -6,6 +6,7 @@ the rule still says what it finds in the rest.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from msgspec import Struct
@@ -20,12 +21,16 @@ from rawgate.config.model import (
     HeaderRules,
     Jwt,
     KeySetUrl,
+    Listen,
     RegexRewrite,
     Route,
     Test,
     Tls,
     Upstream,
     UpstreamTls,
+    listen_name,
+    overlap,
+    place,
 )
 from rawgate.config.reserved_names import NOT_REQUEST_HEADER, NOT_RESPONSE_HEADER, USUAL_METHODS, read_as
 from rawgate.errors import Key
@@ -205,7 +210,24 @@ def _config(table: Table) -> Iterator[Finding]:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
 
 
+def _admin(table: Table) -> Iterator[Finding]:
+    """What the admin listener tells is for operators, so it is never open to a network by mistake."""
+    admin: Listen | None = table.values.get("admin")
+    if admin is None:
+        return
+    for listen in table.values.get("listen", ()):
+        taken = place(admin) is not None and place(admin) == place(listen)
+        if taken or overlap(admin, listen):
+            yield ("admin",), problem_text(f"is where listen has {listen_name(listen)}", expected="a place of its own")
+            return
+    is_open = admin.host and not ip_address(admin.host).is_loopback
+    if is_open and "admin_allow" not in table.written:
+        what = f"{listen_name(admin)} is not loopback, and admin_allow names nobody"
+        yield ("admin",), problem_text(what, expected="admin_allow with the networks of those who ask")
+
+
 def _gateway(table: Table) -> Iterator[Finding]:
+    yield from _admin(table)
     if "trusted_proxies" in table.written:
         return
     for position, listen in enumerate(table.values.get("listen", ())):

@@ -35,7 +35,7 @@ def config_schema() -> Schema:
 
 def _table(cls: type[Struct]) -> Schema:
     """A table with the keys of a Struct, and no others."""
-    fields = [field for field in fields_of(cls).values() if _can_be_written(parse_hint(field.hint))]
+    fields = fields_of(cls).values()
     schema: Schema = {
         "type": "object",
         "properties": {field.name: _key(field) for field in fields},
@@ -44,10 +44,6 @@ def _table(cls: type[Struct]) -> Schema:
     # Draft 4 forbids an empty list here.
     required = [field.name for field in fields if field.required]
     return {**schema, "required": required} if required else schema
-
-
-def _can_be_written(hint: ParsedHint) -> bool:
-    return not (isinstance(hint.reader, constraints.NotBuilt) and hint.reader.value is None)
 
 
 def _key(field: Field) -> Schema:
@@ -61,7 +57,7 @@ def _key(field: Field) -> Schema:
 
 def _described(annotation: Any, hint: ParsedHint) -> str:
     """What the key means; and how it is written, where name and type do not tell."""
-    if hint.reader is None or isinstance(hint.reader, constraints.NotBuilt):
+    if hint.reader is None:
         return hint.description
     return f"{hint.description}\n\nWritten as {expected(annotation)}."
 
@@ -173,7 +169,6 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     },
     constraints.Label: lambda constraint: _whole(grammar.LABEL.pattern),
     constraints.ListenAddress: _listen,
-    constraints.NotBuilt: lambda constraint: {"enum": [constraint.value]},
     constraints.Origin: lambda constraint: _whole(r"\*|[a-z][a-z0-9+.-]*://[^/?#]+"),
     constraints.PathPrefix: lambda constraint: _whole("/[^?#]*"),
     constraints.Pathname: lambda constraint: _whole(grammar.ORIGIN_FORM.pattern),

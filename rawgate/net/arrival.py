@@ -21,6 +21,7 @@ from rawgate.net.timer import LazyTimer
 from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ServerTls, certificate_name, why_not_secured
 from rawgate.net.transports import peer_of, protocol_of
+from rawgate.relay.flow import Flow
 from rawgate.wire.client_hello import NO_APPLICATION_PROTOCOL, is_tls, offered_protocols
 from rawgate.wire.proxy import ProxyError, ProxyReader
 
@@ -208,6 +209,10 @@ class Arrival:
         client.connection_made(transport)
         if data:
             client.data_received(data)
+
+    def serving(self) -> Flow | None:
+        """It serves no flow."""
+        return None
 
     def account(self) -> None:
         """It holds less than is accounted for."""

@@ -555,6 +555,10 @@ class ClientConnection(ClientPort):
         if flow is not None and self._inbound.is_at_end() and not flow.client_ended:
             flow.client_eof(monotonic())
 
+    def serving(self) -> Flow | None:
+        """The flow that it serves; None: there is none."""
+        return self._flow
+
     # ── memory ──
 
     def account(self) -> None:

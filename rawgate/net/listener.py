@@ -22,6 +22,8 @@ from rawgate.net.buffer_budget import UNACCOUNTED, BufferBudget
 from rawgate.net.generation import Generation
 from rawgate.observe.line import Record
 from rawgate.relay.addresses import Addresses
+from rawgate.relay.flow import Flow
+from rawgate.relay.phases import TUNNEL
 from rawgate.relay.quota import Quota
 
 REFUSED = 256
@@ -53,6 +55,9 @@ class Connection(Protocol):
 
     def admitted(self) -> None:
         """It waited, and is let in."""
+
+    def serving(self) -> Flow | None:
+        """The flow that it serves; None: there is none."""
 
     def drain(self) -> None:
         """The gateway drains: close, unless a request has begun."""
@@ -203,6 +208,18 @@ class ClientConnections:
     def _tell_if_empty(self) -> None:
         if self.emptied is not None and not self.open and not self.refused and not self.waiting:
             self.emptied()
+
+    def in_flight(self) -> tuple[dict[str, int], dict[str, int]]:
+        """By route: how many requests are being forwarded, and how many tunnels there are."""
+        requests: dict[str, int] = {}
+        tunnels: dict[str, int] = {}
+        for connection in self.open:
+            flow = connection.serving()
+            if flow is not None:
+                counts = tunnels if flow.phase is TUNNEL else requests
+                route = flow.forward.options.route
+                counts[route] = counts.get(route, 0) + 1
+        return requests, tunnels
 
     def tidy(self) -> None:
         """Every few seconds: account for portions that are too small to be accounted at once. Only when there are so

@@ -6,4 +6,7 @@ access_log  a bounded queue, and the thread that writes it out
 histogram   latencies in fixed buckets, and percentiles of them
 layout      which cell counts what, by the names of the configuration
 counters    cells that all workers share, and the sink that counts in them
+reading     all counts at one moment, by name
+metrics     the promised metrics: names, labels, how each is read
+prometheus  the metrics as text, for Prometheus. The only door to prometheus-client
 """

@@ -64,11 +64,16 @@ class Counters:
 
     def totals(self, start: int, count: int) -> list[int]:
         """The sums over all workers, of so many rows from `start` on."""
-        return _sums([column[start : start + count] for column in self._columns], count)
+        return _sums(self._columns, start, count)
 
     def gauges(self, start: int, count: int, now: float) -> list[int]:
         """The same of gauges, without those of workers that are gone. now: monotonic seconds."""
-        return _sums([column[start : start + count] for column in self._fresh(now)], count)
+        return _sums(self._fresh(now), start, count)
+
+    def snapshot(self) -> "Snapshot":
+        """What has been counted until now."""
+        used = self.layout.used
+        return Snapshot([memoryview(column[:used].tobytes()).cast("Q") for column in self._columns])
 
     def alive(self, now: float) -> int:
         """How many workers have set their gauges lately."""
@@ -78,11 +83,25 @@ class Counters:
         return [column for column in self._columns if now - column[layout.PUBLISHED] / 1000 <= STALE]
 
 
-def _sums(columns: list[memoryview], count: int) -> list[int]:
-    if len(columns) == 1:
-        only: list[int] = columns[0].tolist()
-        return only
-    return [sum(cells) for cells in zip(*(column.tolist() for column in columns), strict=True)] or [0] * count
+class Snapshot:
+    """All counts of one moment."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: list[memoryview]) -> None:
+        self._columns: Final = columns
+
+    def totals(self, start: int, count: int) -> list[int]:
+        """As `Counters.totals`; 0 in rows that a reload has added since."""
+        sums = _sums(self._columns, start, count)
+        return sums or [0] * count
+
+
+def _sums(columns: list[memoryview], start: int, count: int) -> list[int]:
+    cells: list[list[int]] = [column[start : start + count].tolist() for column in columns]
+    if len(cells) == 1:
+        return cells[0]
+    return [sum(row) for row in zip(*cells, strict=True)] if cells else [0] * count
 
 
 def octets_for(layout: Layout, workers: int) -> int:
@@ -94,6 +113,25 @@ def private_counters(names: Names) -> Counters:
     """Those of a gateway that is one process."""
     layout = Layout(names)
     return Counters(layout, memoryview(bytearray(octets_for(layout, 1))))
+
+
+class Decisions:
+    """Counts what each limit decides, by its name: how many requests were admitted, and how many were not."""
+
+    __slots__ = ("counts",)
+
+    def __init__(self) -> None:
+        self.counts: Final[dict[str, list[int]]] = {}
+
+    def watch(self, limit: str) -> Callable[[bool], None]:
+        """What is to be told of each decision of that limit. A reload asks again, and the counts go on."""
+        counts = self.counts.setdefault(limit, [0, 0])
+
+        def told(admitted: bool) -> None:
+            at = layout.ADMITTED if admitted else layout.LIMITED
+            counts[at] = counts[at] + 1
+
+        return told
 
 
 class Block:

@@ -17,7 +17,20 @@ from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.fetched_keys import FetchedKeys
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, Limit, Limiters, LimitLines, api_key, bearer, compose
+from rawgate.policy.gate import (
+    CompiledRoute,
+    Credential,
+    Gate,
+    Hit,
+    Limit,
+    Limiters,
+    LimitLines,
+    Watch,
+    api_key,
+    bearer,
+    compose,
+    watched,
+)
 from rawgate.policy.limiter import Limiter
 from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
@@ -70,10 +83,13 @@ def shared_limiters(memory: "mmap | bytearray", locks: Locks, capacity: int, rep
     )
 
 
-def _limit(limiters: Limiters, name: str, rate: RateLimit) -> Limit:
-    verified = limiters.credentials.rule(name, rate.max, rate.window)
-    anonymous = limiters.addresses.rule(name, rate.max, rate.window)
-    return Limit(verified.hit, anonymous.hit, LimitLines(name, rate))
+def _limit(limiters: Limiters, name: str, rate: RateLimit, watch: Watch | None) -> Limit:
+    verified: Hit = limiters.credentials.rule(name, rate.max, rate.window).hit
+    anonymous: Hit = limiters.addresses.rule(name, rate.max, rate.window).hit
+    if watch is not None:
+        told = watch(name)
+        verified, anonymous = watched(verified, told), watched(anonymous, told)
+    return Limit(verified, anonymous, LimitLines(name, rate))
 
 
 def _too_large(route: Route, limit: int) -> str:
@@ -102,9 +118,11 @@ class _Compiler:
         problems: list[Problem],
         warnings: list[Problem],
         limiters: Limiters | None,
+        watch: Watch | None,
     ) -> None:
         self.config = config
         self.names = route_names(config.routes)
+        self.watch = watch
         self.date = date
         self.report = report
         self.problems = problems
@@ -207,7 +225,7 @@ class _Compiler:
             own=headers.own_lines(route.response_headers, _written_by_cors(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
-            limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit),
+            limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit, self.watch),
             rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
             report=_for_route(self.report, name),
             # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
@@ -316,6 +334,7 @@ def compile_gate(
     warnings: list[Problem],
     report: Report = ignore,
     limiters: Limiters | None = None,
+    watch: Watch | None = None,
 ) -> Gate | None:
     """The gate of a configuration, or None if it has faults. All faults are appended to `problems`; settings that
     probably do not mean what they say are appended to `warnings`.
@@ -326,9 +345,10 @@ def compile_gate(
             limits have to forget live counters
     limiters  the counters to go on with: those of the gate that this one follows, or that it shares with others. Their
             capacity stays, whatever `limits.limiter_keys` says. None: counters of its own
+    watch   → what is told of each decision of the limit of that name. None: nobody is
     """
     found = len(problems)
-    compiler = _Compiler(config, date, report, problems, warnings, limiters)
+    compiler = _Compiler(config, date, report, problems, warnings, limiters, watch)
     router = compile_router(compiler.entries(), problems)
     # Only if there is no other fault: a table that could not be read may hold the name.
     if not problems:

@@ -72,6 +72,8 @@ Lookup = Callable[[bytes], Identity | None]
 """An API key → the caller, or None for an unknown key."""
 Hit = Callable[[str, float], tuple[bool, int, int]]
 """`(client, now)` → (admitted, remaining, reset), as `limiter.Rule.hit`."""
+Watch = Callable[[str], Callable[[bool], None]]
+"""The name of a limit → what is told of each of its decisions: whether the request was admitted."""
 Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 
@@ -148,6 +150,17 @@ class Limit:
         self.hit: Final = hit
         self.hit_address: Final = hit_address
         self.fields: Final = fields
+
+
+def watched(hit: Hit, told: Callable[[bool], None]) -> Hit:
+    """The step that also tells of each decision."""
+
+    def telling(client: str, now: float) -> tuple[bool, int, int]:
+        found = hit(client, now)
+        told(found[0])
+        return found
+
+    return telling
 
 
 class Limiters:

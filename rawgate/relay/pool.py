@@ -123,6 +123,15 @@ class Pool:
         return self._idle.count()
 
     @property
+    def dialing(self) -> int:
+        return len(self._dialing)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._queue.waiting
+
+    @property
     def size(self) -> int:
         """Connections that have a slot."""
         return self.leased + self.idle + len(self._dialing)

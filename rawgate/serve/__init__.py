@@ -12,6 +12,9 @@ run          from start to end: one process alone, or several
 alone        one process that serves by itself: signals, commands, exit status
 supervisor   the parent of several processes that serve; `worker` is one of them, `channel` what they say to each other,
              `sharing` the memory in which they count together, `common_fetch` how one fetches keys for all
+publishing   sets the gauges that only a look can tell: connections, queues, health
+status       what the gateway tells of itself, as JSON
+admin        the listener that tells it: status page, metrics, health
 memory       gives freed memory back to the system
 shared_memory
              memory that a process shares with those that it forks, and locks in it

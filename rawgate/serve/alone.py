@@ -14,11 +14,12 @@ from collections.abc import Callable
 
 from rawgate.config.model import Config
 from rawgate.observe.access_log import AccessLog
+from rawgate.serve.admin import Plan, administered
 from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
-from rawgate.serve.reload import Reloader, Source
+from rawgate.serve.reload import Reloader, Source, nothing_to_say
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say
 
@@ -38,19 +39,25 @@ async def serve_alone(
     addresses: Addresses,
     control: Control,
     log: AccessLog,
+    plan: Plan | None,
     announce: Callable[[], None],
 ) -> int:
-    """Serve until told to stop. Returns the exit status. announce: says where the gateway listens."""
+    """Serve until told to stop. Returns the exit status. plan: of the admin listener, where there is one. announce:
+    says where the gateway listens."""
     loop = asyncio.get_running_loop()
     signals = ShutdownSignals(loop)
     for number, why in IGNORED.items():
         loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
-    sockets = addresses.of_workers([0])
-    async with serving(
-        loaded, log, sockets, new_id=source.new_id, date=source.date, report=say, tell=source.report
-    ) as service:
+    sockets, new_id, date = addresses.of_workers([0]), source.new_id, source.date
+    counting = None if plan is None else plan.counting(0, log, loop)
+    sink = log if counting is None else counting.sink
+    async with (
+        serving(loaded, sink, sockets, new_id=new_id, date=date, report=say, tell=source.report) as service,
+        administered(service, plan, counting, new_id=new_id, date=date),
+    ):
         announce()
-        Commands(loop, control, Reloader(source, service, addresses))
+        renewed = nothing_to_say if plan is None else plan.renew
+        Commands(loop, control, Reloader(source, service, addresses, renewed), plan)
         set_aside()
         collect_rarely()
         keep_a_margin()
@@ -63,8 +70,12 @@ async def serve_alone(
 class Commands:
     """Reloads that are asked for, by SIGHUP or by `rawgate reload`: each is told on stderr."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, control: Control, reloader: Reloader) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, control: Control, reloader: Reloader, plan: Plan | None = None
+    ) -> None:
+        """plan: of the admin listener, which tells of the last one."""
         self._loop = loop
+        self._plan = plan
         self._control = control
         self._reloader = reloader
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,6 +93,8 @@ class Commands:
         outcome = await self._reloader.reload()
         for line in outcome.lines:
             say(line)
+        if self._plan is not None:
+            self._plan.note_reload(outcome)
         if caller is not None:
             caller.answer(outcome.done, outcome.lines)
 

@@ -6,9 +6,9 @@ from msgspec import Struct, structs
 
 from rawgate.config.model import Config, Secret, listen_name, route_names
 
-RESTART = ("limits.limiter_keys", "workers")
+RESTART = ("admin", "limits.limiter_keys", "workers")
 """Keys of the gateway that only a restart changes: the tables with the counts are made once, for so many keys and
-workers."""
+workers, if there is somebody to tell of them."""
 
 
 class Changes(Struct, frozen=True):

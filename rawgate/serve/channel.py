@@ -1,6 +1,7 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
-    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, WindDown, Release, Drain, Cut
+    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
+                           Drain, Cut
     worker → supervisor    Ready, Pong, Prepared, Switched, Released
     both ways              Fetch, Fetched
 
@@ -76,6 +77,14 @@ class Switch(Message, frozen=True):
     number: int
 
 
+class Reloaded(Message, frozen=True):
+    """A reload was done, or refused: what the admin listener tells of it. time: Unix seconds."""
+
+    time: float
+    done: bool
+    lines: tuple[str, ...]
+
+
 class Switched(Message, frozen=True):
     """From now on it is served."""
 
@@ -126,7 +135,9 @@ class Fetched(Message, frozen=True):
     problem: str
 
 
-ToWorker = Ping | Accept | Prepare | Opened | Switch | Abandon | WindDown | Release | Drain | Cut | Fetch | Fetched
+_Reloading = Prepare | Opened | Switch | Abandon | Reloaded
+_Stopping = WindDown | Release | Drain | Cut
+ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched
 ToSupervisor = Ready | Pong | Prepared | Switched | Released | Fetch | Fetched
 Said = ToWorker | ToSupervisor
 

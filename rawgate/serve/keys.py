@@ -190,6 +190,16 @@ class KeyKeeper:
         if feed is not None:
             feed.take(document)
 
+    def ages(self, now: float) -> dict[str, float]:
+        """Name of a verifier → seconds since its keys were fetched; those that were not are left out. now: monotonic
+        seconds."""
+        return {
+            follower.name: now - feed.fetched_at
+            for feed in self._feeds.values()
+            if feed.fetched_at is not None
+            for follower in feed.followers
+        }
+
     def close(self) -> None:
         """The gateway ends: fetch nothing more."""
         for feed in self._feeds.values():
@@ -197,7 +207,11 @@ class KeyKeeper:
 
 
 class Feed:
-    """The document of one source: when it is fetched, and who has its keys."""
+    """The document of one source: when it is fetched, and who has its keys.
+
+    fetched_at  monotonic seconds of the last good answer
+    followers   the verifiers that have them
+    """
 
     def __init__(
         self,
@@ -212,7 +226,8 @@ class Feed:
         self._fetch = fetch
         self._report = report
         self._publish = publish
-        self._followers: list[Follower] = []
+        self.fetched_at: float | None = None
+        self.followers: list[Follower] = []
         self._before: list[Follower] = []  # those before the last reload, whose requests may still wait
         self._octets = b""
         self._failures = 0
@@ -222,7 +237,7 @@ class Feed:
 
     def follow(self, followers: list[Follower]) -> None:
         """These verifiers have the keys from now on, and those that had them before until the next reload."""
-        self._before, self._followers = self._followers, followers
+        self._before, self.followers = self.followers, followers
         for follower in followers:
             follower.fetched.ask = self.refresh
             if self._before:
@@ -251,7 +266,7 @@ class Feed:
         self._stop_timer()
         if self._task is not None:
             self._task.cancel()
-        for follower in (*self._before, *self._followers):
+        for follower in (*self._before, *self.followers):
             follower.fetched.ask = None
             follower.fetched.settle(empty=follower.fetched.empty, retry_at=0.0)
 
@@ -259,7 +274,7 @@ class Feed:
 
     def _start(self, work: Callable[[], Awaitable[Document]]) -> None:
         self._stop_timer()
-        for follower in (*self._before, *self._followers):
+        for follower in (*self._before, *self.followers):
             follower.fetched.begin()
         self._task = self._loop.create_task(self._run(work))
 
@@ -318,12 +333,13 @@ class Feed:
         self._octets = octets
 
     def _all(self) -> Iterable[Follower]:
-        return (*self._before, *self._followers)
+        return (*self._before, *self.followers)
 
     def _succeeded(self, document: Document) -> None:
         if self._failures and self._told_at > -inf:
             self._report(f"{self._whose()}: the keys can be fetched again")
         self._failures, self._told_at = 0, -inf
+        self.fetched_at = monotonic()
         fresh = UNSAID if document.fresh_for is None else document.fresh_for
         self._settle(AHEAD * min(max(fresh, FLOOR), CEILING))
 
@@ -332,7 +348,7 @@ class Feed:
         now = monotonic()
         if now >= self._told_at + TELL_EVERY:
             self._told_at = now
-            empty = any(follower.fetched.empty for follower in self._followers)
+            empty = any(follower.fetched.empty for follower in self.followers)
             so = "requests get 503 until they can" if empty else "the last ones are used"
             self._report(f"{self._whose()}: the keys at {self._source.url} cannot be fetched: {why}; {so}")
         self._settle(min(RETRY * 2 ** min(self._failures - 1, 10), LONGEST_RETRY))
@@ -345,4 +361,4 @@ class Feed:
             follower.fetched.settle(empty=follower.fetched.empty, retry_at=retry_at)
 
     def _whose(self) -> str:
-        return ", ".join(f"jwt.{follower.name}" for follower in self._followers)
+        return ", ".join(f"jwt.{follower.name}" for follower in self.followers)

@@ -14,7 +14,7 @@ from rawgate.errors import ConfigError, Problem
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
 from rawgate.policy.certificates import Shown, check_certificates
 from rawgate.policy.compile import Report, compile_gate, ignore
-from rawgate.policy.gate import Gate, Limiters
+from rawgate.policy.gate import Gate, Limiters, Watch
 from rawgate.wire import RequestRules, ResponseRules
 
 
@@ -54,9 +54,11 @@ def compile_draft(
     date: Callable[[], bytes],
     report: Report = ignore,
     limiters: Limiters | None = None,
+    watch: Watch | None = None,
 ) -> Loaded:
     """Compile a configuration that was read. Raises ConfigError with one line per finding; the findings of reading are
-    among them. limiters: those of the gate that this one succeeds, with their counts; None: new ones."""
+    among them. limiters: those of the gate that this one succeeds, with their counts; None: new ones. watch: as in
+    `compile_gate`."""
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
@@ -72,6 +74,7 @@ def compile_draft(
             warnings=found,
             report=report,
             limiters=limiters,
+            watch=watch,
         )
         shown = check_certificates(draft.config, time(), problems, found)
         if not problems:

@@ -24,9 +24,10 @@ from msgspec import Struct
 
 from rawgate.config.files import Files
 from rawgate.config.load import Draft, load
+from rawgate.config.model import Config
 from rawgate.errors import ConfigError
 from rawgate.policy.compile import Report
-from rawgate.policy.gate import Limiters
+from rawgate.policy.gate import Limiters, Watch
 from rawgate.serve.changes import Changes, compare, from_environment
 from rawgate.serve.clock import RequestIds
 from rawgate.serve.listening import Addresses, StartError
@@ -54,6 +55,7 @@ class Source(Struct, frozen=True):
     path     the file
     environ  of the process's start
     check    runs the configuration's own tests
+    watch    counts what limits decide; None: nobody asks for that
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Source(Struct, frozen=True):
     new_id: RequestIds
     date: Callable[[], bytes]
     report: Report
+    watch: Watch | None = None
 
     def load(self) -> Draft:
         """Read it, for the start."""
@@ -69,7 +72,9 @@ class Source(Struct, frozen=True):
 
     def compile(self, draft: Draft, limiters: Limiters | None = None) -> Loaded:
         """Raises ConfigError. limiters: see `load.compile_draft`."""
-        return compile_draft(draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters)
+        return compile_draft(
+            draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters, watch=self.watch
+        )
 
     def prepare(self, files: Files, limiters: Limiters) -> Loaded:
         """For a reload: everything that takes time. limiters: those that go on. Raises ConfigError."""
@@ -86,11 +91,24 @@ class Source(Struct, frozen=True):
         return f"{self.path} was not read and compiled within {PREPARE_TIMEOUT:g} s"
 
 
+def nothing_to_say(config: Config) -> list[str]:
+    """A `renewed` that does nothing."""
+    return []
+
+
 class Reloader:
     """Reloads the configuration of the one process that serves it, one reload after the other."""
 
-    def __init__(self, source: Source, service: Service, addresses: Addresses) -> None:
+    def __init__(
+        self,
+        source: Source,
+        service: Service,
+        addresses: Addresses,
+        renewed: Callable[[Config], list[str]] = nothing_to_say,
+    ) -> None:
+        """renewed: is told of each configuration when it takes its place; returns lines for the operator."""
         self._source = source
+        self._renewed = renewed
         self._service = service
         self._addresses = addresses
         self._started = service.config
@@ -105,7 +123,7 @@ class Reloader:
                 async with asyncio.timeout(PREPARE_TIMEOUT):
                     loaded = await in_thread(lambda: self._source.prepare(Files(), limiters))
                 changes = compare(self._service.config, loaded.config, self._started)
-                urls = await self._switch(loaded)
+                urls, told = await self._switch(loaded)
             except ConfigError as error:
                 return refused(error.lines)
             except StartError as error:
@@ -116,11 +134,11 @@ class Reloader:
                 traceback.print_exc()
                 return refused([f"{type(error).__name__}: {error}"])
             set_aside()
-            return reloaded(loaded, changes, urls, monotonic() - began)
+            return reloaded(loaded, changes, urls, monotonic() - began, told)
 
-    async def _switch(self, loaded: Loaded) -> list[str]:
-        """Serve the new configuration. Returns the URLs of the addresses that are new. Raises StartError when one of
-        them cannot be opened, or the gateway drains: then nothing has changed."""
+    async def _switch(self, loaded: Loaded) -> tuple[list[str], list[str]]:
+        """Serve the new configuration. Returns the URLs of the addresses that are new, and lines for the operator.
+        Raises StartError when one of them cannot be opened, or the gateway drains: then nothing has changed."""
         if self._service.connections.draining:
             raise StartError("the gateway is stopping")
         addresses, wanted = self._addresses, loaded.config.gateway.listen
@@ -130,10 +148,11 @@ class Reloader:
         except StartError:
             close_pools(made.values())
             raise
+        told = self._renewed(loaded.config)
         self._service.renew(loaded, made)
         addresses.keep(wanted)
         await self._service.accept_on(addresses.of_workers([0]))
-        return [addresses.open[name].url for name in opened]
+        return [addresses.open[name].url for name in opened], told
 
 
 async def in_thread(prepare: Callable[[], Loaded]) -> Loaded:
@@ -153,10 +172,12 @@ async def in_thread(prepare: Callable[[], Loaded]) -> Loaded:
     return await asyncio.wrap_future(future)
 
 
-def reloaded(loaded: Loaded, changes: Changes, urls: Sequence[str], seconds: float) -> Outcome:
-    """The report of a reload that went well. urls: of addresses that are new."""
+def reloaded(
+    loaded: Loaded, changes: Changes, urls: Sequence[str], seconds: float, told: Sequence[str] = ()
+) -> Outcome:
+    """The report of a reload that went well. urls: of addresses that are new. told: further lines."""
     lines = [f"reloaded in {1000 * seconds:.0f} ms", *changes.lines()]
-    lines += [f"listening on {url}" for url in urls]
+    lines += [*(f"listening on {url}" for url in urls), *told]
     variables = from_environment(loaded.config)
     if variables:
         lines.append(f"from the environment, as at the start: {', '.join(variables)}")

@@ -20,10 +20,14 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+from msgspec import structs
+
 from rawgate.config import processors
 from rawgate.config.model import MOST_WORKERS, Config
 from rawgate.observe.access_log import AccessLog
+from rawgate.observe.counters import Decisions
 from rawgate.serve import descriptors
+from rawgate.serve.admin import Plan, warnings_of
 from rawgate.serve.alone import STOPPING, serve_alone
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.control import Control
@@ -48,11 +52,13 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
     source = Source(path, environ, check, RequestIds(), HttpDate(), Throttled(say, monotonic))
     draft = source.load()
     workers = 1 if draft.config is None else _workers(draft.config)
-    shared = None
+    shared, decisions = None, Decisions()
+    if draft.config is not None and draft.config.gateway.admin is not None:
+        source = structs.replace(source, watch=decisions.watch)
     if draft.config is not None and workers > 1:
         shared = Shared(draft.config.gateway.limits, workers, source.report)
     loaded = source.compile(draft, None if shared is None else shared.limiters)
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *warnings_of(loaded.config)):
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
     if shortage:
@@ -60,14 +66,17 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(contextlib.closing(Addresses(workers, handed=handed_over(environ))))
         addresses.add(loaded.config.gateway.listen)
+        plan = None
+        if loaded.config.gateway.admin is not None:
+            plan = stack.enter_context(contextlib.closing(Plan(loaded.config, workers, decisions)))
         control = stack.enter_context(contextlib.closing(Control(path)))
-        announce = partial(_announce, path, addresses, control)
+        announce = partial(_announce, path, addresses, control, plan)
         if shared is not None:
-            return Supervisor(source, loaded, addresses, control, shared.quotas, workers, stdout).run(announce)
+            return Supervisor(source, loaded, addresses, control, shared.quotas, workers, plan, stdout).run(announce)
         log = AccessLog(stdout, report=say)
         log.start()
         try:
-            return run_on_uvloop(serve_alone(source, loaded, addresses, control, log, announce))
+            return run_on_uvloop(serve_alone(source, loaded, addresses, control, log, plan, announce))
         finally:
             # The end has begun: one signal more must not cut the log's last lines off.
             for number in STOPPING:
@@ -81,7 +90,9 @@ def _workers(config: Config) -> int:
     return min(MOST_WORKERS, processors.available()) if wanted == "auto" else wanted
 
 
-def _announce(path: Path, addresses: Addresses, control: Control) -> None:
+def _announce(path: Path, addresses: Addresses, control: Control, plan: Plan | None) -> None:
+    for url in () if plan is None else plan.urls:
+        say(f"admin on {url}")
     for name in addresses.unused:
         say(f"warning: a socket for {name} was handed over, and gateway.listen does not name it")
     if not control.is_ours:

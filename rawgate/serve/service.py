@@ -90,6 +90,15 @@ class Service:
         """The configuration that new requests are served by."""
         return self.loaded.config
 
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """By the upstream's name."""
+        return self._pools
+
+    def key_ages(self, now: float) -> dict[str, float]:
+        """See `keys.KeyKeeper.ages`."""
+        return self.keys.ages(now)
+
     def _generation(self, loaded: Loaded) -> Generation:
         gateway = loaded.config.gateway
         limits, timeouts = gateway.limits, gateway.timeouts

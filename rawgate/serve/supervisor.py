@@ -32,6 +32,7 @@ from msgspec import Struct, structs
 
 from rawgate.config.files import Files
 from rawgate.errors import ConfigError
+from rawgate.serve.admin import Plan
 from rawgate.serve.alone import IGNORED, STOPPING, summary
 from rawgate.serve.changes import Changes, compare
 from rawgate.serve.channel import (
@@ -49,6 +50,7 @@ from rawgate.serve.channel import (
     Ready,
     Release,
     Released,
+    Reloaded,
     Said,
     Switch,
     Switched,
@@ -126,6 +128,7 @@ class _Reload(Struct):
     callers  who asked for it by `rawgate reload`
     waiting  numbers of the workers whose answer is missing
     switches  all have prepared it, and switch
+    told     further lines of its report
     """
 
     number: int
@@ -138,10 +141,11 @@ class _Reload(Struct):
     opened: list[str]
     waiting: set[int]
     switches: bool = False
+    told: list[str] = []
 
 
 class Supervisor:
-    """See above. stdout: the access log, for the workers."""
+    """See above. plan: of the admin listener, where there is one. stdout: the access log, for the workers."""
 
     def __init__(
         self,
@@ -151,9 +155,11 @@ class Supervisor:
         control: Control,
         quotas: WorkerQuotas,
         workers: int,
+        plan: Plan | None,
         stdout: int,
     ) -> None:
         self._source = source
+        self._plan = plan
         self._loaded = loaded
         self._started = loaded.config
         self._addresses = addresses
@@ -302,7 +308,9 @@ class Supervisor:
         for address in self._addresses.open.values():
             address.disown()
         self._addresses.keep(self._loaded.config.gateway.listen)
-        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, channel)
+        if self._plan is not None:
+            self._plan.disown()
+        worker = Worker(seat.number, self._source, self._loaded, self._addresses, self._quotas, self._plan, channel)
         return worker.run(self._stdout)
 
     def _reap(self) -> None:
@@ -553,6 +561,8 @@ class Supervisor:
         """All have prepared: all switch. Nothing can fail from here on; a worker that dies begins with the new one."""
         reload.switches, reload.due = True, monotonic() + PREPARE_TIMEOUT
         self._loaded = reload.loaded
+        if self._plan is not None:
+            reload.told = self._plan.renew(reload.loaded.config)
         for seat in self._seats:
             if seat.pid:
                 reload.waiting.add(seat.number)
@@ -570,7 +580,8 @@ class Supervisor:
             self._addresses.keep(reload.loaded.config.gateway.listen)
             urls = [self._addresses.open[name].url for name in reload.opened]
             set_aside()
-            self._tell(reloaded(reload.loaded, reload.changes, urls, monotonic() - reload.began), reload.callers)
+            seconds = monotonic() - reload.began
+            self._tell(reloaded(reload.loaded, reload.changes, urls, seconds, reload.told), reload.callers)
             self._reload_next()
 
     def _give_up(self, problems: list[str]) -> None:
@@ -586,6 +597,9 @@ class Supervisor:
     def _tell(self, outcome: Outcome, callers: list[Caller]) -> None:
         for line in outcome.lines:
             say(line)
+        if self._plan is not None:
+            last = self._plan.note_reload(outcome)
+            self._to_all(Reloaded(last.time, last.done, last.lines))
         for caller in callers:
             caller.answer(outcome.done, outcome.lines)
 

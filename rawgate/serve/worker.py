@@ -15,6 +15,7 @@ from rawgate.config.files import Files
 from rawgate.errors import ConfigError
 from rawgate.net.fetch import Document, FetchError
 from rawgate.observe.access_log import AccessLog
+from rawgate.serve.admin import Plan, administered
 from rawgate.serve.channel import (
     Abandon,
     Accept,
@@ -31,6 +32,7 @@ from rawgate.serve.channel import (
     Ready,
     Release,
     Released,
+    Reloaded,
     Said,
     Switch,
     Switched,
@@ -43,6 +45,7 @@ from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
 from rawgate.serve.reload import Source, in_thread
 from rawgate.serve.service import Service, close_pools, run_on_uvloop, serving
+from rawgate.serve.status import LastReload
 from rawgate.serve.telling import say
 from rawgate.serve.worker_quotas import WorkerQuotas
 
@@ -86,9 +89,12 @@ class Worker:
         loaded: Loaded,
         addresses: Addresses,
         quotas: WorkerQuotas,
+        plan: Plan | None,
         channel: Channel,
     ) -> None:
+        """plan: of the admin listener, where there is one."""
         self._number = number
+        self._plan = plan
         self._source = source
         self._loaded = loaded
         self._addresses = addresses
@@ -118,18 +124,23 @@ class Worker:
         # What the last worker of this number held when it died.
         self._quotas.forget(self._number)
         quotas = self._quotas.of_worker(self._number, loop)
-        async with serving(
-            self._loaded,
-            log,
-            sockets,
-            new_id=source.new_id,
-            date=source.date,
-            report=say,
-            quotas=quotas,
-            workers=self._quotas.workers,
-            fetch=self._keys,
-            tell=source.report,
-        ) as service:
+        new_id, date, plan = source.new_id, source.date, self._plan
+        counting = None if plan is None else plan.counting(self._number, log, loop)
+        async with (
+            serving(
+                self._loaded,
+                log if counting is None else counting.sink,
+                sockets,
+                new_id=new_id,
+                date=date,
+                report=say,
+                quotas=quotas,
+                workers=self._quotas.workers,
+                fetch=self._keys,
+                tell=source.report,
+            ) as service,
+            administered(service, plan, counting, new_id=new_id, date=date),
+        ):
             self._service = service
             loop.add_reader(self._channel, self._hear, service)
             collect_rarely()
@@ -162,14 +173,12 @@ class Worker:
                     self._opened[name] = self._channel.take_sockets(sockets)
                 case WindDown():
                     service.wind_down()
-                case Fetch():
-                    self._start(self._keys.fetch(message))
-                case Fetched():
-                    self._keys.fetched(message)
                 case Cut():
                     self._is_cut = True
                     self._over.set()
                     self._said.put_nowait(Drain())
+                case Fetch() | Fetched() | Reloaded():
+                    self._learn(message)
                 case _:
                     self._said.put_nowait(message)
         if self._channel.ended:
@@ -178,6 +187,16 @@ class Worker:
                 say("the supervisor is gone: stopping")
                 service.wind_down()
                 self._said.put_nowait(Drain())
+
+    def _learn(self, message: Fetch | Fetched | Reloaded) -> None:
+        """Take what concerns all workers."""
+        match message:
+            case Fetch():
+                self._start(self._keys.fetch(message))
+            case Fetched():
+                self._keys.fetched(message)
+            case Reloaded(moment, done, lines) if self._plan is not None:
+                self._plan.last_reload = LastReload(moment, done, lines)
 
     async def _obey(self, message: Said, service: Service) -> None:
         match message:
@@ -221,6 +240,8 @@ class Worker:
         _, loaded, made = self._prepared
         self._addresses.take(loaded.config.gateway.listen, self._opened)
         self._prepared, self._opened = None, {}
+        if self._plan is not None:
+            self._plan.renew(loaded.config)
         service.renew(loaded, made)
         await service.accept_on(self._addresses.of_workers(self._accepts))
         set_aside()

@@ -8,6 +8,7 @@ def test_gateway() -> None:
     assert gateway.workers == 1
     assert gateway.parser == "fast"
     assert gateway.admin is None
+    assert gateway.admin_allow == ()
     assert gateway.trusted_proxies == ()
     assert gateway.client_ip_header is None
     assert gateway.merge_slashes is True

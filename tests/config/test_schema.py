@@ -164,10 +164,6 @@ def test_the_sample_has_every_key(folder: Path) -> None:
     assert not findings(EVERY_KEY)
 
 
-def test_what_is_not_built_is_not_offered() -> None:
-    assert "admin" not in SCHEMA["properties"]["gateway"]["properties"]
-
-
 # ── against the loader ──
 
 

@@ -182,10 +182,12 @@ def dependency_files() -> Iterator[tuple[Path, str]]:
     wanted, seen = ["rawgate"], {"rawgate"}
     while wanted:
         distribution = importlib.metadata.distribution(wanted.pop())
+        # rawgate's own extra goes into the file, since nobody can add it to one later.
+        extra = "metrics" if distribution.name == "rawgate" else ""
         for needed in map(Requirement, distribution.requires or ()):
             name = canonicalize_name(needed.name)
             # What other Pythons need would only be imported in vain, typing-extensions for 14 ms of a start.
-            if name not in seen and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+            if name not in seen and (needed.marker is None or needed.marker.evaluate({"extra": extra})):
                 seen.add(name)
                 wanted.append(name)
         if distribution.name == "rawgate":

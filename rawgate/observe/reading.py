@@ -1,0 +1,163 @@
+"""All counts at one moment, by name: what metrics and status are made of."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from rawgate.observe import histogram, layout
+from rawgate.observe.counters import Counters, Snapshot
+from rawgate.observe.layout import Names
+
+Totals = Callable[[int, int], list[int]]
+"""`(first row, number of rows)` → their sums."""
+
+_REASON_OF_ROW = [
+    (reason, kind + 1) for reason in layout.REASON_ROWS for kind in range(layout.CLASSES)
+]  # row within a route → reason, and class of status
+
+
+class RouteCounts(Struct, frozen=True):
+    """Of one route; "": of requests that no route was selected for.
+
+    requests  (reason, class of status from 1 to 5) → how many, where there were some
+    latency   cells of a histogram
+    """
+
+    name: str
+    requests: dict[tuple[str, int], int]
+    latency: Sequence[int]
+    in_flight: int
+    tunnels: int
+
+    @property
+    def count(self) -> int:
+        """Requests that have ended."""
+        return sum(self.requests.values())
+
+
+class UpstreamCounts(Struct, frozen=True):
+    """Of one upstream.
+
+    latency  cells of a histogram
+    targets  authority → whether it works, as far as all workers know
+    """
+
+    name: str
+    latency: Sequence[int]
+    leased: int
+    idle: int
+    dialing: int
+    tunnels: int
+    queued: int
+    targets: dict[str, bool]
+
+
+class LimitCounts(Struct, frozen=True):
+    """Of one limit: its decisions."""
+
+    name: str
+    admitted: int
+    limited: int
+
+
+class Reading(Struct, frozen=True):
+    """Of the gateway.
+
+    alive  workers that have set their gauges lately
+    """
+
+    routes: tuple[RouteCounts, ...]
+    upstreams: tuple[UpstreamCounts, ...]
+    limits: tuple[LimitCounts, ...]
+    workers: int
+    alive: int
+    received: int
+    sent: int
+    log_dropped: int
+    clients: int
+    limiter_keys: int
+    limiter_evicted: int
+    reloads_done: int
+    reloads_refused: int
+
+
+def read(counters: Counters, names: Names, now: float) -> Reading:
+    """What the cells say now (monotonic seconds), of what the configuration has. What has no rows is left out."""
+
+    def gauges(start: int, count: int) -> list[int]:
+        return counters.gauges(start, count, now)
+
+    table, totals = counters.layout, counters.totals
+    process, present = totals(0, layout.PROCESS_ROWS), gauges(0, layout.PROCESS_ROWS)
+    return Reading(
+        routes=tuple(
+            _route(name, table.routes[name], totals, gauges)
+            for name in (*names.routes, layout.NO_ROUTE)
+            if name in table.routes
+        ),
+        upstreams=tuple(
+            _upstream(name, counters, names, gauges) for name in names.upstreams if name in table.upstreams
+        ),
+        limits=tuple(
+            LimitCounts(name, *totals(table.limits[name], layout.LIMIT_ROWS))
+            for name in names.limits
+            if name in table.limits
+        ),
+        workers=counters.workers,
+        alive=counters.alive(now),
+        received=process[layout.RECEIVED],
+        sent=process[layout.SENT],
+        log_dropped=process[layout.LOG_DROPPED],
+        clients=present[layout.CLIENTS],
+        limiter_keys=present[layout.LIMITER_KEYS],
+        limiter_evicted=process[layout.LIMITER_EVICTED],
+        reloads_done=process[layout.RELOADS_DONE],
+        reloads_refused=process[layout.RELOADS_REFUSED],
+    )
+
+
+def earlier_route(snapshot: Snapshot, counters: Counters, name: str) -> RouteCounts:
+    """What a route had counted at an earlier moment. It has no gauges."""
+    return _route(name, counters.layout.routes[name], snapshot.totals, lambda start, count: [0] * count)
+
+
+def earlier_upstream(snapshot: Snapshot, counters: Counters, name: str) -> Sequence[int]:
+    """The histogram of an upstream at an earlier moment."""
+    return snapshot.totals(counters.layout.upstreams[name] + layout.LATENCY, histogram.CELLS)
+
+
+def earlier_limit(snapshot: Snapshot, counters: Counters, name: str) -> LimitCounts:
+    """What a limit had decided at an earlier moment."""
+    return LimitCounts(name, *snapshot.totals(counters.layout.limits[name], layout.LIMIT_ROWS))
+
+
+def _route(name: str, start: int, totals: Totals, gauges: Totals) -> RouteCounts:
+    cells = totals(start, layout.COUNTED)
+    in_flight, tunnels = gauges(start + layout.IN_FLIGHT, 2)
+    return RouteCounts(
+        name,
+        {_REASON_OF_ROW[row]: count for row, count in enumerate(cells[: layout.DURATION]) if count},
+        cells[layout.DURATION :],
+        in_flight,
+        tunnels,
+    )
+
+
+def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> UpstreamCounts:
+    start, targets = counters.layout.upstreams[name], counters.layout.targets
+    latency = counters.totals(start + layout.LATENCY, histogram.CELLS)
+    leased, idle, dialing, tunnels, queued = gauges(start + layout.LEASED, layout.UPSTREAM_ROWS - layout.LEASED)
+    return UpstreamCounts(
+        name,
+        latency,
+        leased,
+        idle,
+        dialing,
+        tunnels,
+        queued,
+        targets={
+            target[1]: not gauges(targets[target], layout.TARGET_ROWS)[layout.DOWN]
+            for target in names.targets
+            if target[0] == name and target in targets
+        },
+    )

@@ -1,0 +1,134 @@
+"""Sets the gauges of this worker from what it serves, so that any worker can tell of all.
+
+What counts itself (requests, latencies) is in `observe.counters`. What can only be looked at (connections, queues,
+health) is looked at here: every second, and before this worker answers about the gateway. Nothing is paid for it per
+request.
+"""
+
+import asyncio
+from collections import deque
+from time import monotonic
+
+from rawgate.config.model import Config, route_names
+from rawgate.message import authority_of
+from rawgate.observe import layout
+from rawgate.observe.access_log import AccessLog
+from rawgate.observe.counters import Counters, CountingSink, Decisions, Snapshot
+from rawgate.observe.layout import Names
+from rawgate.serve.service import Service
+
+EVERY = 1.0
+"""Seconds between two settings of the gauges."""
+
+SNAPSHOT_EVERY = 5
+"""After so many settings the counts are kept for a while, so that rates can be told."""
+
+SNAPSHOTS = 3
+"""Rates are over the age of the oldest: 10 to 15 s, after a start less."""
+
+
+def names_of(config: Config) -> Names:
+    """What is counted of a configuration."""
+    names = route_names(config.routes)
+    return Names(
+        names,
+        tuple(config.upstreams),
+        [
+            (name, authority_of(target.host, target.port))
+            for name, spec in config.upstreams.items()
+            for target in spec.targets
+        ],
+        [name for name, route in zip(names, config.routes, strict=True) if route.rate_limit is not None],
+    )
+
+
+class Counting:
+    """What counts in this worker, from before it serves until its end.
+
+    decisions  is told what limits decide
+    sink       counts requests, and hands their records on to the log
+    """
+
+    def __init__(
+        self, counters: Counters, decisions: Decisions, log: AccessLog, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.counters = counters
+        self.decisions = decisions
+        self.log = log
+        self.sink = CountingSink(counters, log.write, loop.call_later)
+
+
+class Publisher:
+    """Keeps this worker's column up to date.
+
+    snapshots  (monotonic seconds, the counts then), the oldest first; there is always one
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, service: Service, counting: Counting) -> None:
+        self.counters = counters = counting.counters
+        self.snapshots: deque[tuple[float, Snapshot]] = deque(maxlen=SNAPSHOTS)
+        self._loop = loop
+        self._service = service
+        self._counting = counting
+        # A worker that follows one that died goes on with its counts.
+        self._dropped_before = counters.own[layout.LOG_DROPPED]
+        self._evicted_before = counters.own[layout.LIMITER_EVICTED]
+        self._decided_before: dict[str, list[int]] = {}
+        self._turns = 0
+        self._timer: asyncio.Handle = loop.call_soon(self._run)
+        self._keep(monotonic())
+
+    def stop(self) -> None:
+        """Set no more."""
+        self._timer.cancel()
+
+    def _run(self) -> None:
+        self.publish()
+        self._turns += 1
+        if self._turns % SNAPSHOT_EVERY == 0:
+            self._keep(monotonic())
+        self._timer = self._loop.call_later(EVERY, self._run)
+
+    def _keep(self, now: float) -> None:
+        self.snapshots.append((now, self.counters.snapshot()))
+
+    def publish(self) -> None:
+        """Set everything now."""
+        self._counting.sink.copy()
+        now, own, service = monotonic(), self.counters.own, self._service
+        limiters = service.loaded.gate.limiters
+        own[layout.PUBLISHED] = int(now * 1000)
+        own[layout.LOG_DROPPED] = self._dropped_before + self._counting.log.dropped
+        own[layout.CLIENTS] = len(service.connections.open)
+        own[layout.LIMITER_KEYS] = len(limiters.credentials) + len(limiters.addresses)
+        own[layout.LIMITER_EVICTED] = self._evicted_before + limiters.evicted
+        self._publish_routes()
+        self._publish_upstreams(now)
+        self._publish_decisions()
+
+    def _publish_routes(self) -> None:
+        own, (requests, tunnels) = self.counters.own, self._service.connections.in_flight()
+        for name, start in self.counters.layout.routes.items():
+            own[start + layout.IN_FLIGHT] = requests.get(name, 0)
+            own[start + layout.TUNNELS] = tunnels.get(name, 0)
+
+    def _publish_upstreams(self, now: float) -> None:
+        own, table, pools = self.counters.own, self.counters.layout, self._service.pools
+        for name, start in table.upstreams.items():
+            pool = pools.get(name)
+            states = (0,) * 5 if pool is None else (pool.leased, pool.idle, pool.dialing, pool.tunnels, pool.waiting)
+            for row, count in enumerate(states, start + layout.LEASED):
+                own[row] = count
+            for endpoint in () if pool is None else pool.endpoints.all:
+                row = table.targets.get((name, endpoint.place.authority), -1)
+                if row >= 0:
+                    own[row + layout.DOWN] = int(endpoint.health.down_until > now)
+
+    def _publish_decisions(self) -> None:
+        own, table = self.counters.own, self.counters.layout
+        for name, counts in self._counting.decisions.counts.items():
+            start = table.limits.get(name, -1)
+            if start >= 0:
+                before = self._decided_before.setdefault(name, own[start : start + layout.LIMIT_ROWS].tolist())
+                for row, (earlier, count) in enumerate(zip(before, counts, strict=True), start):
+                    own[row] = earlier + count

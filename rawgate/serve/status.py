@@ -1,0 +1,176 @@
+"""The gateway's status as JSON: what `/status` answers, and the status page and `rawgate top` show.
+
+Rates and percentiles are of the last 10 to 15 s (`windowSeconds`), counts are since the start. `reasons.md` and
+`operating.md` say what reasons and times mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from time import time
+
+from msgspec import Struct
+from msgspec.json import Encoder
+
+from rawgate import __version__
+from rawgate.config.model import Config, Jwt, Secret, route_names
+from rawgate.observe import histogram
+from rawgate.observe.counters import Snapshot
+from rawgate.observe.reading import (
+    LimitCounts,
+    Reading,
+    RouteCounts,
+    UpstreamCounts,
+    earlier_limit,
+    earlier_route,
+    earlier_upstream,
+)
+from rawgate.serve.keys import source_of
+from rawgate.serve.publishing import Publisher
+
+PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+Json = dict[str, object]
+
+
+class LastReload(Struct, frozen=True):
+    """The last reload that was asked for. time: Unix seconds."""
+
+    time: float
+    done: bool
+    lines: tuple[str, ...]
+
+
+class Situation(Struct, frozen=True):
+    """What status tells beside the counts.
+
+    started    Unix seconds
+    stopping   a stop has begun
+    key_ages   name of a verifier → seconds since its keys were read
+    """
+
+    config: Config
+    started: float
+    stopping: bool
+    key_ages: Mapping[str, float]
+    last_reload: LastReload | None
+
+
+_encode = Encoder().encode
+
+
+def status(reading: Reading, situation: Situation, publisher: Publisher, now: float) -> bytes:
+    """The whole document. now: monotonic seconds."""
+    config, (since, before) = situation.config, publisher.snapshots[0]
+    window = _Window(publisher, before, max(now - since, 0.001))
+    names = dict(zip(route_names(config.routes), config.routes, strict=True))
+    routes = [window.route(route) for route in reading.routes]
+    limits = {name: route.rate_limit for name, route in names.items() if route.rate_limit is not None}
+    reload = situation.last_reload
+    document: Json = {
+        "version": __version__,
+        "time": time(),
+        "uptimeSeconds": round(time() - situation.started, 3),
+        "state": "stopping" if situation.stopping else "serving",
+        "workers": {"configured": reading.workers, "alive": reading.alive},
+        "windowSeconds": round(window.seconds, 3),
+        "clients": {"connections": reading.clients, "limit": config.gateway.limits.connections},
+        "receivedBytes": reading.received,
+        "sentBytes": reading.sent,
+        "routes": routes,
+        "upstreams": [window.upstream(one, config) for one in reading.upstreams],
+        "limits": [
+            {"max": rate.max, "windowSeconds": rate.window, **window.limit(one)}
+            for one in reading.limits
+            if (rate := limits.get(one.name)) is not None
+        ],
+        "limiter": {
+            "keys": reading.limiter_keys,
+            "capacity": 2 * config.gateway.limits.limiter_keys,
+            "evicted": reading.limiter_evicted,
+        },
+        "keySets": [
+            {"name": name, **_keys(spec), "ageSeconds": round(situation.key_ages[name], 3)}
+            for name, spec in config.jwt.items()
+            if name in situation.key_ages
+        ],
+        "reloads": {"done": reading.reloads_done, "refused": reading.reloads_refused},
+        "lastReload": None if reload is None else {"time": reload.time, "done": reload.done, "lines": reload.lines},
+        "log": {"dropped": reading.log_dropped},
+    }
+    return _encode(document)
+
+
+class _Window:
+    """What happened since a snapshot."""
+
+    def __init__(self, publisher: Publisher, before: Snapshot, seconds: float) -> None:
+        self._counters = publisher.counters
+        self._before = before
+        self.seconds = seconds
+
+    def _rate(self, now: float, before: float) -> float:
+        return round((now - before) / self.seconds, 3)
+
+    def route(self, route: RouteCounts) -> Json:
+        before = earlier_route(self._before, self._counters, route.name)
+        statuses: dict[str, int] = {}
+        refusals: dict[str, int] = {}
+        for (reason, kind), count in route.requests.items():
+            statuses[f"{kind}xx"] = statuses.get(f"{kind}xx", 0) + count
+            if reason != "ok":
+                refusals[reason] = refusals.get(reason, 0) + count
+        refused_before = sum(count for (reason, _), count in before.requests.items() if reason != "ok")
+        return {
+            "name": route.name,
+            "requests": route.count,
+            "perSecond": self._rate(route.count, before.count),
+            "notOkPerSecond": self._rate(sum(refusals.values()), refused_before),
+            "inFlight": route.in_flight,
+            "tunnels": route.tunnels,
+            "statuses": dict(sorted(statuses.items())),
+            "reasons": refusals,
+            "latencyMs": _percentiles(route.latency, before.latency),
+        }
+
+    def upstream(self, upstream: UpstreamCounts, config: Config) -> Json:
+        before, spec = earlier_upstream(self._before, self._counters, upstream.name), config.upstreams[upstream.name]
+        count, earlier = (sum(cells[: histogram.BUCKETS]) for cells in (upstream.latency, before))
+        return {
+            "name": upstream.name,
+            "responses": count,
+            "perSecond": self._rate(count, earlier),
+            "latencyMs": _percentiles(upstream.latency, before),
+            "connections": {
+                "leased": upstream.leased,
+                "idle": upstream.idle,
+                "dialing": upstream.dialing,
+                "tunnels": upstream.tunnels,
+                "limit": spec.max_connections,
+            },
+            "queue": {"waiting": upstream.queued, "limit": spec.queue},
+            "targets": [{"target": target, "up": is_up} for target, is_up in upstream.targets.items()],
+        }
+
+    def limit(self, limit: LimitCounts) -> Json:
+        before = earlier_limit(self._before, self._counters, limit.name)
+        return {
+            "name": limit.name,
+            "admitted": limit.admitted,
+            "refused": limit.limited,
+            "admittedPerSecond": self._rate(limit.admitted, before.admitted),
+            "refusedPerSecond": self._rate(limit.limited, before.limited),
+        }
+
+
+def _percentiles(cells: Sequence[int], before: Sequence[int]) -> dict[str, float | None]:
+    """Milliseconds, of what was counted since; None where nothing was."""
+    since = [one - other for one, other in zip(cells, before, strict=True)]
+    found = {name: histogram.percentile(since, part) for name, part in PARTS.items()}
+    return {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in found.items()}
+
+
+def _keys(spec: Jwt) -> Json:
+    """Where a verifier's keys come from; never what they are."""
+    source = source_of(spec)
+    files = [*spec.secret, *spec.public_key, *([spec.jwks] if isinstance(spec.jwks, Secret) else [])]
+    sources = [secret.source for secret in files] if source is None else [source.url]
+    return {"algorithm": ", ".join(spec.algorithm), "sources": sources}
