@@ -62,7 +62,6 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
     config, (since, before) = situation.config, publisher.snapshots[0]
     window = _Window(publisher, before, max(now - since, 0.001))
     names = dict(zip(route_names(config.routes), config.routes, strict=True))
-    routes = [window.route(route) for route in reading.routes]
     limits = {name: route.rate_limit for name, route in names.items() if route.rate_limit is not None}
     reload = situation.last_reload
     document: Json = {
@@ -75,7 +74,8 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
         "clients": {"connections": reading.clients, "limit": config.gateway.limits.connections},
         "receivedBytes": reading.received,
         "sentBytes": reading.sent,
-        "routes": routes,
+        "total": window.total(reading.routes),
+        "routes": [window.route(route) for route in reading.routes],
         "upstreams": [window.upstream(one, config) for one in reading.upstreams],
         "limits": [
             {"max": rate.max, "windowSeconds": rate.window, **window.limit(one)}
@@ -110,8 +110,17 @@ class _Window:
     def _rate(self, now: float, before: float) -> float:
         return round((now - before) / self.seconds, 3)
 
+    def total(self, routes: Sequence[RouteCounts]) -> Json:
+        """All routes together."""
+        return self._counts(_sum(routes), _sum([self._earlier(route) for route in routes]))
+
     def route(self, route: RouteCounts) -> Json:
-        before = earlier_route(self._before, self._counters, route.name)
+        return {"name": route.name, **self._counts(route, self._earlier(route))}
+
+    def _earlier(self, route: RouteCounts) -> RouteCounts:
+        return earlier_route(self._before, self._counters, route.name)
+
+    def _counts(self, route: RouteCounts, before: RouteCounts) -> Json:
         statuses: dict[str, int] = {}
         refusals: dict[str, int] = {}
         for (reason, kind), count in route.requests.items():
@@ -120,7 +129,6 @@ class _Window:
                 refusals[reason] = refusals.get(reason, 0) + count
         refused_before = sum(count for (reason, _), count in before.requests.items() if reason != "ok")
         return {
-            "name": route.name,
             "requests": route.count,
             "perSecond": self._rate(route.count, before.count),
             "notOkPerSecond": self._rate(sum(refusals.values()), refused_before),
@@ -159,6 +167,16 @@ class _Window:
             "admittedPerSecond": self._rate(limit.admitted, before.admitted),
             "refusedPerSecond": self._rate(limit.limited, before.limited),
         }
+
+
+def _sum(routes: Sequence[RouteCounts]) -> RouteCounts:
+    requests: dict[tuple[str, int], int] = {}
+    for route in routes:
+        for key, count in route.requests.items():
+            requests[key] = requests.get(key, 0) + count
+    latency = [sum(cells) for cells in zip(*(route.latency for route in routes), strict=True)]
+    in_flight, tunnels = sum(route.in_flight for route in routes), sum(route.tunnels for route in routes)
+    return RouteCounts("", requests, latency, in_flight, tunnels)
 
 
 def _percentiles(cells: Sequence[int], before: Sequence[int]) -> dict[str, float | None]:
