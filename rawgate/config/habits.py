@@ -106,7 +106,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("[gateway.timeouts] send", "send_timeout write_timeout")
     | _instead("[gateway.timeouts] drain", "graceful_timeout shutdown_timeout grace_period")
     | _written('case = "ignore"', "case_insensitive ignore_case case_sensitive")
-    | _instead("nothing: each request is a line on stdout", "log logs logging access_log log_level error_log")
+    | _instead("nothing: each request is a line on stdout", "logs logging access_log log_level error_log")
     | _TLS_IN,
     Timeouts: _for("head", "header headers client_header_timeout read_header_timeout request")
     | _for("body", "read client_body_timeout read_timeout")

@@ -39,6 +39,7 @@ from rawgate.config.reserved_names import (
     NOT_CLIENT_IP,
     NOT_CORS_HEADER,
     NOT_CORS_METHOD,
+    NOT_LOGGED,
     NOT_METHOD,
     NOT_UNTRUSTED,
     NOT_UPGRADE,
@@ -194,6 +195,30 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 100_000
 
 
+MOST_LOGGED = 16
+"""Request fields that a line of the log may have."""
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """The access log."""
+
+    # As everybody: what is logged of a request is for the operator to say.
+    fields: Annotated[
+        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_LOGGED)], ...],
+        ListOf(empty=True),
+        Description(
+            f"Request fields to log, as the client sent them, cut at 256 bytes each; {MOST_LOGGED} at most. "
+            "Lower-cased."
+        ),
+    ] = ()
+    # Every request has its line, unless somebody says that its absence says enough.
+    quiet: Annotated[
+        tuple[Annotated[str, constraints.Reference("routes", "a route")], ...],
+        ListOf(empty=True),
+        Description("Routes whose lines are left out when all went well (reason ok), such as those of health checks."),
+    ] = ()
+
+
 class Gateway(Struct, frozen=True, kw_only=True):
     """The listener's side."""
 
@@ -281,6 +306,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
         Timeouts()
     )
     limits: Annotated[Limits, Description("What clients may take.")] = Limits()
+    log: Annotated[Log, Description("What the access log holds.")] = Log()
 
 
 Algorithm = Literal[

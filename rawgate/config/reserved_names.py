@@ -94,6 +94,12 @@ _UNTRUSTED = {
     "x-user-id": "is taken from everyone in any case",
 } | dict.fromkeys(_HOP | {"host"}, _OF_HOP)
 
+_LOGGED = {
+    "authorization": "holds a credential, which no log may hold",
+    "cookie": "holds credentials, which no log may hold",
+    "host": "is in each line already",
+} | dict.fromkeys(_HOP, "belongs to one connection, and is not kept")
+
 NOT_METHOD: Refused = tuple(_METHODS.items()) + tuple(
     dict.fromkeys(("*", "all", "any"), "is no method (expected the key left out: then any is taken)").items()
 )
@@ -104,4 +110,5 @@ NOT_UNTRUSTED: Refused = tuple(_UNTRUSTED.items())
 NOT_UPGRADE: Refused = tuple(_UPGRADES.items())
 NOT_API_KEY: Refused = tuple(_API_KEYS.items())
 NOT_CLIENT_IP: Refused = tuple(_CLIENT_IPS.items())
+NOT_LOGGED: Refused = tuple(_LOGGED.items())
 NOT_CORS_HEADER: Refused = (("*", "stands for no field here: name each of them"),)

@@ -14,6 +14,7 @@ from msgspec import Struct
 from rawgate.config.invalid import InvalidError, choice, method_meant, pieces, problem_text, quoted
 from rawgate.config.key_sets import checked_url
 from rawgate.config.model import (
+    MOST_LOGGED,
     Config,
     Cors,
     Expect,
@@ -22,6 +23,7 @@ from rawgate.config.model import (
     Jwt,
     KeySetUrl,
     Listen,
+    Log,
     RegexRewrite,
     Route,
     Test,
@@ -206,6 +208,9 @@ def _config(table: Table) -> Iterator[Finding]:
     for name, keys in table.values.get("api_keys", {}).items():
         if keys.header == header:
             yield ("gateway", "client_ip_header"), f"{quoted(header)} is the header of api_keys.{name}"
+        if gateway and keys.header in gateway.log.fields:
+            what = f"{quoted(keys.header)} is the header of api_keys.{name}, and holds its keys"
+            yield ("gateway", "log", "fields"), problem_text(what, expected="no credential in the log")
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
 
@@ -224,6 +229,13 @@ def _admin(table: Table) -> Iterator[Finding]:
     if is_open and "admin_allow" not in table.written:
         what = f"{listen_name(admin)} is not loopback, and admin_allow names nobody"
         yield ("admin",), problem_text(what, expected="admin_allow with the networks of those who ask")
+
+
+def _log(table: Table) -> Iterator[Finding]:
+    fields = table.values.get("fields", ())
+    if len(fields) > MOST_LOGGED:
+        what = f"{len(fields)} fields are more than fit into a line"
+        yield ("fields",), problem_text(what, expected=f"{MOST_LOGGED} at most")
 
 
 def _gateway(table: Table) -> Iterator[Finding]:
@@ -255,6 +267,7 @@ RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Gateway: _gateway,
     HeaderRules: _header_rules,
     Jwt: _jwt,
+    Log: _log,
     RegexRewrite: _regex,
     Route: _route,
     Test: _test,

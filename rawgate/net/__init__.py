@@ -4,6 +4,7 @@
     states      the states of such a connection, and which may follow which
     inbound     the octets of a client that wait, and whether more are read
     replies     replies of our own, and each request's log record
+    logged_fields     request fields that the operator wants in the log
     timer       one lazy timer per connection
     generation  all that a reload may change, as one value
     listener    the book of client connections, and what they share

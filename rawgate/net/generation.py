@@ -31,9 +31,10 @@ class ListenerOptions:
     connections   how many may be open at once
     per_address   how many of them one address may have; None: no limit
     buffers       octets that all of them together may hold in memory (see `net.buffer_budget`)
+    logged        lower-cased names of the request fields that the log has
     """
 
-    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "per_address")
+    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "logged", "per_address")
 
     def __init__(
         self,
@@ -42,12 +43,14 @@ class ListenerOptions:
         connections: int = 10_000,
         per_address: int | None = None,
         buffers: int = 256 * 1024 * 1024,
+        logged: tuple[bytes, ...] = (),
     ) -> None:
         self.head_timeout: Final = head_timeout
         self.keep_alive: Final = keep_alive
         self.connections: Final = connections
         self.per_address: Final = per_address
         self.buffers: Final = buffers
+        self.logged: Final = logged
 
 
 class Generation:

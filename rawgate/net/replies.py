@@ -12,6 +12,7 @@ from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import LocalReply, Peer, RequestHead
 from rawgate.net.listener import ClientConnections
+from rawgate.net.logged_fields import logged_fields
 from rawgate.observe.line import Record
 from rawgate.relay.flow import NEVER, Flow
 from rawgate.wire import CONNECTION, RequestReader, body_octets, reply
@@ -103,6 +104,7 @@ class CurrentRequest:
     def log(self, flow: Flow) -> None:
         """Write the record of a request that was forwarded."""
         forward, head = flow.forward, flow.head
+        logged = self._connections.generation.options.logged
         self._connections.log.write(
             Record(
                 self.wall,
@@ -125,12 +127,14 @@ class CurrentRequest:
                 flow.reason.code,
                 flow.detail,
                 self.client_waited + flow.client_waited,
+                logged_fields(head, logged) if logged else None,
             )
         )
 
     def _log_reply(self, local: LocalReply, bytes_out: int) -> None:
         """Write the record of a request that met no upstream."""
         head = self.head
+        logged = self._connections.generation.options.logged
         self._connections.log.write(
             Record(
                 self.wall,
@@ -153,6 +157,7 @@ class CurrentRequest:
                 local.reason.code,
                 local.note or local.detail,
                 self.client_waited,
+                logged_fields(head, logged) if logged and head is not None else None,
             )
         )
 

@@ -53,9 +53,11 @@ class AccessLog:
     fd        stays the caller's: it is neither changed nor closed
     capacity  records that may wait; further ones are dropped
     report    receives a sentence for the operator: from the log's thread, and from the thread that calls `close`
+    quiet     names of routes whose lines are left out when the reason is ok; may be replaced at any time
     """
 
     def __init__(self, fd: int, capacity: int = 65536, report: Callable[[str], None] = ignore) -> None:
+        self.quiet: frozenset[str] = frozenset()
         self._fd = fd
         self._say = report
         self._is_failing = False  # a write has failed, the operator was told, and none has succeeded since
@@ -142,6 +144,9 @@ class AccessLog:
         """Write the next batch. Returns False when a write failed or `close` has given up."""
         waiting = self._waiting
         batch = [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
+        if self.quiet:
+            quiet = self.quiet
+            batch = [record for record in batch if record.reason != "ok" or record.route not in quiet]
         self._in_hand = len(batch)
         for lines in packed(self._encoder.requests(batch), self._write_limit):
             missed = self._put(lines)

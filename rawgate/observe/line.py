@@ -49,6 +49,7 @@ class Record:
     reason           a code from `rawgate.errors`
     detail           more about the reason, in a sentence, or ""; never what was sent
     client_waited    seconds in which the client was waited for: for the rest of the request, or to take the response
+    fields           lower-cased name → value of the request fields asked for; None: none were, or there are none
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Record:
         "detail",
         "duration",
         "ended_at",
+        "fields",
         "head_at",
         "host",
         "leased_at",
@@ -96,6 +98,7 @@ class Record:
         reason: str,
         detail: str,
         client_waited: float = 0.0,
+        fields: dict[str, str] | None = None,
     ) -> None:
         self.wall: Final = wall
         self.request_id: Final = request_id
@@ -117,6 +120,7 @@ class Record:
         self.reason: Final = reason
         self.detail: Final = detail
         self.client_waited: Final = client_waited
+        self.fields: Final = fields
 
 
 class LineEncoder:
@@ -167,6 +171,7 @@ class LineEncoder:
             record.reason,
             _milliseconds(record.client_waited) if record.client_waited >= NOTICED else None,
             record.detail[:DETAIL_LIMIT],
+            record.fields,
         )
 
     def _fitted(self, line: Line) -> bytes:
@@ -178,7 +183,8 @@ class LineEncoder:
         return self._encode(Dropped(self._time(wall), "log_dropped", count)) + b"\n"
 
     def _shortened(self, line: Line) -> bytes:
-        """As much of the path as fits. One character of it takes from 1 octet to 6 (`\\u001f`)."""
+        """As much of the path as fits; the fields that were asked for only if something of the path does beside them.
+        One character takes from 1 octet to 6 (`\\u001f`)."""
         line.route = line.route[:NAME_LIMIT]
         line.upstream = line.upstream and line.upstream[:NAME_LIMIT]
         path = line.path
@@ -187,6 +193,8 @@ class LineEncoder:
             line.path = path[:cut]
             return len(self._encode(line)) + 1
 
+        if length(1) > LINE_LIMIT:
+            line.fields = None
         line.path = path[: bisect_right(range(1, len(path) + 1), LINE_LIMIT, key=length)]
         return self._encode(line) + b"\n"
 

@@ -5,8 +5,8 @@ from msgspec import Struct
 
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
-    """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms` and `detail` are
-    left out when there is nothing to say."""
+    """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms`, `detail`
+    and `fields` are left out when there is nothing to say."""
 
     time: str
     request_id: str
@@ -27,6 +27,7 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     reason: str
     client_ms: float | None = None
     detail: str = ""
+    fields: dict[str, str] | None = None
 
 
 class Dropped(Struct, frozen=True, gc=False):

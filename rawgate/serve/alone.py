@@ -19,7 +19,7 @@ from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
-from rawgate.serve.reload import Reloader, Source, nothing_to_say
+from rawgate.serve.reload import Reloader, Source
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say
 
@@ -49,6 +49,7 @@ async def serve_alone(
     for number, why in IGNORED.items():
         loop.add_signal_handler(number, say, f"{number.name} is ignored: {why}")
     sockets, new_id, date = addresses.of_workers([0]), source.new_id, source.date
+    log.quiet = frozenset(loaded.config.gateway.log.quiet)
     counting = None if plan is None else plan.counting(0, log, loop)
     sink = log if counting is None else counting.sink
     async with (
@@ -56,7 +57,11 @@ async def serve_alone(
         administered(service, plan, counting, new_id=new_id, date=date),
     ):
         announce()
-        renewed = nothing_to_say if plan is None else plan.renew
+
+        def renewed(config: Config) -> list[str]:
+            log.quiet = frozenset(config.gateway.log.quiet)
+            return [] if plan is None else plan.renew(config)
+
         Commands(loop, control, Reloader(source, service, addresses, renewed), plan)
         set_aside()
         collect_rarely()

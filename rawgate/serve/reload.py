@@ -91,11 +91,6 @@ class Source(Struct, frozen=True):
         return f"{self.path} was not read and compiled within {PREPARE_TIMEOUT:g} s"
 
 
-def nothing_to_say(config: Config) -> list[str]:
-    """A `renewed` that does nothing."""
-    return []
-
-
 class Reloader:
     """Reloads the configuration of the one process that serves it, one reload after the other."""
 
@@ -104,7 +99,7 @@ class Reloader:
         source: Source,
         service: Service,
         addresses: Addresses,
-        renewed: Callable[[Config], list[str]] = nothing_to_say,
+        renewed: Callable[[Config], list[str]],
     ) -> None:
         """renewed: is told of each configuration when it takes its place; returns lines for the operator."""
         self._source = source

@@ -114,6 +114,7 @@ class Service:
                 limits.per_address,
                 # The memory of each process is its own: there is nothing to share, so each has an equal part.
                 limits.buffers // self._workers,
+                tuple(name.encode() for name in gateway.log.fields),
             ),
             ClientOptions(
                 timeouts.body,

@@ -113,6 +113,7 @@ class Worker:
     def run(self, stdout: int) -> int:
         """Serve until told to stop. Returns the exit status. stdout: where the access log goes."""
         log = AccessLog(stdout, report=say)
+        log.quiet = frozenset(self._loaded.config.gateway.log.quiet)
         log.start()
         try:
             return run_on_uvloop(self._serve(log))
@@ -147,7 +148,7 @@ class Worker:
             keep_a_margin()
             self._say(Ready())
             while not isinstance(message := await self._said.get(), Drain):
-                await self._obey(message, service)
+                await self._obey(message, service, log)
             await service.finish(self._addresses, self._over, say)
         return 1 if self._is_cut else 0
 
@@ -198,7 +199,7 @@ class Worker:
             case Reloaded(moment, done, lines) if self._plan is not None:
                 self._plan.last_reload = LastReload(moment, done, lines)
 
-    async def _obey(self, message: Said, service: Service) -> None:
+    async def _obey(self, message: Said, service: Service, log: AccessLog) -> None:
         match message:
             case Accept(workers):
                 self._accepts = workers
@@ -207,7 +208,7 @@ class Worker:
                 # In a task: it takes a while, and a stop must not wait for it.
                 self._start(self._prepare(number, Files(files), service))
             case Switch(number):
-                await self._switch(number, service)
+                await self._switch(number, service, log)
             case Abandon():
                 self._forget()
             case Release():
@@ -234,12 +235,13 @@ class Worker:
             problems = (f"{type(error).__name__}: {error}",)
         self._say(Prepared(number, problems))
 
-    async def _switch(self, number: int, service: Service) -> None:
+    async def _switch(self, number: int, service: Service, log: AccessLog) -> None:
         if self._prepared is None or self._prepared[0] != number:
             return
         _, loaded, made = self._prepared
         self._addresses.take(loaded.config.gateway.listen, self._opened)
         self._prepared, self._opened = None, {}
+        log.quiet = frozenset(loaded.config.gateway.log.quiet)
         if self._plan is not None:
             self._plan.renew(loaded.config)
         service.renew(loaded, made)

@@ -61,6 +61,10 @@ per_address = 10
 buffers = "64MiB"
 limiter_keys = 1000
 
+[gateway.log]
+fields = ["User-Agent"]
+quiet = ["users"]
+
 [jwt.main]
 algorithm = "HS256"
 secret = ["env:JWT_SECRET", "env:OLD"]
@@ -201,6 +205,7 @@ def full(folder: Path) -> model.Config:
                 buffers=64 * 1024 * 1024,
                 limiter_keys=1000,
             ),
+            log=model.Log(fields=("user-agent",), quiet=("users",)),
         ),
         jwt={
             "main": model.Jwt(

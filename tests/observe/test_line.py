@@ -223,3 +223,20 @@ def test_a_line_is_always_whole_and_never_too_long(
 def test_the_line_that_stands_for_dropped_ones() -> None:
     line = LineEncoder().dropped(1_700_000_000.0, 42)
     assert parsed(line) == {"time": "2023-11-14T22:13:20.000Z", "reason": "log_dropped", "dropped": 42}
+
+
+def test_fields_that_were_asked_for() -> None:
+    assert "fields" not in parsed(LineEncoder().requests([record()]))
+    line = parsed(LineEncoder().requests([record(fields={"user-agent": 'a "b"\x00'})]))
+    assert line["fields"] == {"user-agent": 'a "b"\x00'}
+    assert list(line)[-1] == "fields"
+
+
+@given(st.lists(st.text(st.characters(max_codepoint=255), max_size=256), max_size=16), st.integers(0, 3000))
+def test_a_line_with_fields_fits(values: list[str], path: int) -> None:
+    fields = {f"x-{at}": value for at, value in enumerate(values)}
+    encoded = LineEncoder().requests([record(target=b"/" + b"\x1f" * path, fields=fields)])
+    assert len(encoded) <= LINE_LIMIT
+    line = parsed(encoded)
+    assert line["path"].startswith("/")
+    assert line.get("fields", fields) == fields

@@ -7,11 +7,13 @@ scene's lines are those whose `remote` is its socket's address.
 
 import json
 import re
+import signal
 import socket
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -20,7 +22,7 @@ from msgspec import Struct
 from harness import configs
 from harness.gateway import Gateway, LogLine, running
 from harness.tokens import SECRET, token
-from harness.upstream import Connection, Upstream, free_port, response
+from harness.upstream import Connection, Upstream, free_port, replying, response
 from harness.wire_reader import Cut, Message, Stream, read_response, read_response_head
 
 pytestmark = pytest.mark.process
@@ -480,3 +482,42 @@ def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
         gateway.line(remote=first.remote, reason="ok")
         sockets.close()
         assert len(gateway.stop()) == 2
+
+
+@pytest.mark.parametrize("lane", ["fast", "h11"])
+def test_what_the_operator_asks_of_the_log(tmp_path: Path, lane: str) -> None:
+    def text(log: str) -> str:
+        gateway = configs.gateway(f'parser = "{lane}"', f"log = {{ {log} }}")
+        limit = 'rate_limit = { max = 2, window = "1h" }'
+        return (
+            gateway
+            + configs.upstream("u", upstream.target)
+            + configs.route("/a", "u")
+            + configs.route("/q", "u", limit)
+        )
+
+    def get(path: str) -> None:
+        with running_now.connect() as sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nUser-Agent: probe/1\r\nConnection: close\r\n\r\n".encode())
+            read_response(Stream.of(sock))
+
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(replying(response())))
+        before = text('fields = ["User-Agent", "X-None"], quiet = ["/q"]')
+        running_now = stack.enter_context(running(tmp_path, before))
+        for path in ("/q", "/q", "/q", "/a", "/none"):
+            get(path)
+        lines = running_now.wait_lines(3)
+        assert [(line["route"], line["reason"]) for line in lines] == [
+            ("/q", "rate_limited"),
+            ("/a", "ok"),
+            ("", "no_route"),
+        ]
+        assert [line["fields"] for line in lines] == [{"user-agent": "probe/1"}] * 3
+        (tmp_path / "rawgate.toml").write_text(text('quiet = ["/a"]'))
+        running_now.signal(signal.SIGHUP)
+        running_now.wait_said("changed: gateway.log")
+        for path in ("/a", "/q"):
+            get(path)
+        last = running_now.wait_lines(4)[-1]
+        assert (last["route"], last["reason"], "fields" in last) == ("/q", "rate_limited", False)

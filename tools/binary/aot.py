@@ -68,6 +68,7 @@ COMPILED = tuple(
             "net/buffered_reading",
             "net/generation",
             "net/listener",
+            "net/logged_fields",
             "net/replies",
             "net/states",
             "net/timer",

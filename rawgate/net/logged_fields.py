@@ -1,0 +1,40 @@
+"""The request fields that the operator wants in the log (`gateway.log.fields`), as the client sent them.
+
+They are looked for only where some are configured, and only when the request is over: a request that asks for none pays
+one look at an empty tuple. They are copied there and then, cut, because a record may wait for the log's thread while
+its head, which may be large, is let go.
+"""
+
+from rawgate.message import RequestHead
+
+VALUE_LIMIT = 256
+"""Octets of a value that are kept: user agents and trace contexts fit."""
+
+
+def logged_fields(head: RequestHead, names: tuple[bytes, ...]) -> dict[str, str] | None:
+    """Lower-cased name → value, of those of `names` (lower-cased) that the request has; None for none. Values of
+    several lines are joined with ", " (RFC 9110 section 5.3). Octets stand for the code points of the same number, as
+    in the rest of a line."""
+    found: dict[str, str] = {}
+    for name in names:
+        value = head.parsed.get(name)
+        if value is None:
+            value = _passed_through(head.passthrough, name)
+        if value:
+            found[name.decode("latin-1")] = value[:VALUE_LIMIT].decode("latin-1")
+    return found or None
+
+
+def _passed_through(runs: list[bytes], name: bytes) -> bytes:
+    """The value of a field among lines that pass through, each with the CRLF before it; b"" for none."""
+    values: list[bytes] = []
+    start = b"\r\n%b:" % name
+    for run in runs:
+        lowered = run.lower()
+        at = lowered.find(start)
+        while at >= 0:
+            begin = at + len(start)
+            end = run.find(b"\r\n", begin)
+            values.append((run[begin:] if end < 0 else run[begin:end]).strip(b" \t"))
+            at = lowered.find(start, begin)
+    return b", ".join(values)
