@@ -23,7 +23,8 @@ and `tests/test_architecture.py` holds it.
                 process or several; `admin` tells of it. The only door to uvloop
     offline/    `explain`, `config_tests`, `mint` ask the same gate without serving                all above
     demo/       the gateway with services of its own, and a tour that checks what it shows         all above
-    cli/        argv → a call: run, check, demo, token, explain, test, schema, version             all above
+    cli/        argv → a call: run, reload, top, check, demo, token, explain, test, schema,         all above
+                version. The only door to rich
 
     examples/   configurations to copy, one for each usual need; they are not part of the program
 

@@ -103,6 +103,7 @@ DOORS = {
     "uvloop": {"serve"},
     "msgspec": set(ROOMS),
     "prometheus_client": {"observe"},
+    "rich": {"cli"},
     "mypy_extensions": {"wire", "relay", "message"},  # what it says is for the compiler: machine words, no cycles
 }
 
@@ -264,7 +265,10 @@ def test_the_dependencies_are_these() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[^A-Za-z0-9_-]", line)[0] for line in project["dependencies"]}
     assert names == {"h11", "uvloop", "cryptography", "msgspec", "mypy-extensions"}
-    assert project["optional-dependencies"] == {"metrics": ["prometheus-client>=0.22"]}
+    assert project["optional-dependencies"] == {
+        "metrics": ["prometheus-client>=0.22"],
+        "top": ["rich>=13"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ main          finds the command, reports errors, returns the exit status
 arguments     arguments that several commands share
 run           rawgate run
 reload        rawgate reload
+top           rawgate top: what the admin listener tells, in a terminal. The only door to rich
 check         rawgate check: can it be served, and do its own tests pass
 demo          rawgate demo
 mint          rawgate token

@@ -20,6 +20,7 @@ from rawgate.offline.page import Page
 COMMANDS = {
     "run": "run",
     "reload": "reload",
+    "top": "top",
     "check": "check",
     "demo": "demo",
     "token": "mint",

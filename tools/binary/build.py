@@ -177,17 +177,23 @@ def entry_of(file: Path, name: str, compiler: Compiler) -> Iterator[Entry]:
         yield name, file.read_bytes()
 
 
+LEFT_OUT_PACKAGES = {"markdown-it-py", "pygments"}
+"""What rich needs for things that rawgate does not ask of it: colours for source code, and Markdown. They are ten times
+as large as rich."""
+
+
 def dependency_files() -> Iterator[tuple[Path, str]]:
     """All files of rawgate's dependencies, direct and indirect, with their names within site-packages."""
     wanted, seen = ["rawgate"], {"rawgate"}
     while wanted:
         distribution = importlib.metadata.distribution(wanted.pop())
-        # rawgate's own extra goes into the file, since nobody can add it to one later.
-        extra = "metrics" if distribution.name == "rawgate" else ""
+        # rawgate's own extras go into the file, since nobody can add one to it later.
+        extras = ("metrics", "top") if distribution.name == "rawgate" else ("",)
         for needed in map(Requirement, distribution.requires or ()):
             name = canonicalize_name(needed.name)
             # What other Pythons need would only be imported in vain, typing-extensions for 14 ms of a start.
-            if name not in seen and (needed.marker is None or needed.marker.evaluate({"extra": extra})):
+            is_wanted = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
+            if is_wanted and name not in seen | LEFT_OUT_PACKAGES:
                 seen.add(name)
                 wanted.append(name)
         if distribution.name == "rawgate":
