@@ -14,7 +14,7 @@
   other rules.
 
 How a document is fetched is handed in (`Fetch`). So a process that has others for that hands in a function that asks
-them, and gives what they push to `KeyKeeper.take`; who fetches for others listens by `publish`.
+them, and gives what they push to `KeyKeeper.take` (see `common_fetch`).
 """
 
 import asyncio
@@ -90,8 +90,6 @@ def source_of(spec: Jwt) -> Source | None:
 
 Fetch = Callable[[Source], Awaitable[Document]]
 """The key set of a source. Raises FetchError."""
-Publish = Callable[[Source, Document], object]
-"""Is told of each good document that was fetched here."""
 
 
 class _Discovered(Struct):
@@ -161,12 +159,10 @@ class KeyKeeper:
         loop: asyncio.AbstractEventLoop,
         fetch: Fetch,
         report: Callable[[str], None],
-        publish: Publish | None = None,
     ) -> None:
         self._loop = loop
         self._fetch = fetch
         self._report = report
-        self._publish = publish
         self._feeds: dict[Source, Feed] = {}
 
     def renew(self, loaded: Loaded) -> None:
@@ -181,7 +177,7 @@ class KeyKeeper:
             self._feeds.pop(source).close()
         for source, followers in wanted.items():
             if source not in self._feeds:
-                self._feeds[source] = Feed(self._loop, source, self._fetch, self._report, self._publish)
+                self._feeds[source] = Feed(self._loop, source, self._fetch, self._report)
             self._feeds[source].follow(followers)
 
     def take(self, source: Source, document: Document) -> None:
@@ -219,13 +215,11 @@ class Feed:
         source: Source,
         fetch: Fetch,
         report: Callable[[str], None],
-        publish: Publish | None,
     ) -> None:
         self._loop = loop
         self._source = source
         self._fetch = fetch
         self._report = report
-        self._publish = publish
         self.fetched_at: float | None = None
         self.followers: list[Follower] = []
         self._before: list[Follower] = []  # those before the last reload, whose requests may still wait
@@ -284,10 +278,7 @@ class Feed:
             self._timer = None
 
     async def _fetched(self) -> Document:
-        document = await self._fetch(self._source)
-        if self._publish is not None:
-            self._publish(self._source, document)
-        return document
+        return await self._fetch(self._source)
 
     async def _given(self, document: Document) -> Document:
         return document

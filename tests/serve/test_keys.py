@@ -91,12 +91,10 @@ class Scene:
         self.coming = list(coming)
         self.asked: list[Source] = []
         self.said: list[str] = []
-        self.published: list[tuple[Source, bytes]] = []
         self.keeper = KeyKeeper(
             cast("asyncio.AbstractEventLoop", self.loop),
             self.fetch,
             self.said.append,
-            lambda source, found: self.published.append((source, found.octets)),
         )
 
     async def fetch(self, source: Source) -> Document:
@@ -157,7 +155,6 @@ def test_keys_come_and_change() -> None:
         await world.fire()
         assert [verifier(ready).verify(token(number), 0.0) for number in (0, 1)] == [AUTH_UNKNOWN_KEY, ALICE]
         assert world.asked == [Source(URL)] * 3
-        assert world.published == [(Source(URL), found) for found in (document(0), document(1, 0), document(1))]
         assert world.said == []
 
     play(scene())
@@ -328,7 +325,6 @@ def test_what_somebody_else_has_fetched_is_taken() -> None:
         assert verifier(ready).verify(token(1), 0.0) == ALICE
         assert world.loop.timers[-1].delay == pytest.approx(2880.0)
         world.keeper.take(Source("https://unknown.test"), Document(b"", None))
-        assert world.published == []
         assert len(world.asked) == 1
 
     play(scene())
