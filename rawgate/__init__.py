@@ -17,7 +17,7 @@ and `tests/test_architecture.py` holds it.
                 the pool of upstream connections as bookkeeping                                    wire
     observe/    the access log: one JSON line per request, written by a thread of its own;         errors, message
                 counts and metrics, in cells that workers share. The only door to prometheus-client
-    net/        the asyncio shell: two Protocols, dialing, timers. It is given `decide`            all above
+    net/        the asyncio shell: two Protocols, TLS, dialing. It is given `decide`               all above
                                                                                                    but config, policy
     serve/      wires the rooms together: `load`, `service`, `run` serve a configuration, in one   all above
                 process or several; `admin` tells of it. The only door to uvloop
