@@ -117,15 +117,17 @@ def listen(constraint: ListenAddress, value: object, context: Context) -> Listen
         if value.mode is not None and not 0 <= value.mode <= _ALL_BITS:
             raise InvalidError(f"{shown(value.mode)} is not a mode", expected=constraint.mode)
         written: Mapping[str, object] = {"mode": value.mode, "tls": value.tls, "proxy_protocol": value.proxy_protocol}
+        if constraint.plain and (value.tls or value.proxy_protocol):
+            raise InvalidError("asks for TLS or the PROXY protocol, which are not spoken there", expected="neither")
         mode = value.mode
         address: object = listen_name(value)
     elif isinstance(value, Mapping):
         written = value
         for key in written:
-            if key not in LISTEN_KEYS:
-                meant = nearest(key, LISTEN_KEYS)
+            if key not in constraint.keys:
+                meant = nearest(key, constraint.keys)
                 raise InvalidError(
-                    f"{shown(key)} is not a key of this table", expected=choice(LISTEN_KEYS), meant=meant
+                    f"{shown(key)} is not a key of this table", expected=choice(constraint.keys), meant=meant
                 )
         if "address" not in written:
             raise InvalidError("has no address", expected=constraint.expected)
@@ -141,10 +143,6 @@ def listen(constraint: ListenAddress, value: object, context: Context) -> Listen
         raise InvalidError(f"proxy_protocol is {shown(proxied)}", expected="true or false")
     tls = _tls_name(written.get("tls", ""), context)
     return structs.replace(found, mode=mode, tls=tls, proxy_protocol=proxied)
-
-
-LISTEN_KEYS = ("address", "tls", "proxy_protocol", "mode")
-"""Of an entry of `gateway.listen` that is a table."""
 
 
 def _tls_name(value: object, context: Context) -> str:

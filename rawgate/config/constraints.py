@@ -137,10 +137,17 @@ class Origin(Struct, frozen=True):
 
 
 class ListenAddress(Struct, frozen=True):
-    """An address and a port, or a Unix socket."""
+    """An address and a port, or a Unix socket. `plain`: neither TLS nor the PROXY protocol can be spoken there."""
+
+    plain: bool = False
 
     expected = '"127.0.0.1:8080", "[::1]:8080" or "unix:PATH"'
     mode = 'a mode such as "0660"'
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of an entry that is a table."""
+        return ("address", "mode") if self.plain else ("address", "tls", "proxy_protocol", "mode")
 
 
 class TargetUrl(Struct, frozen=True):

@@ -255,7 +255,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     ] = "abort"
     # Off, as nginx's `stub_status` and HAProxy's `stats` are until configured.
     admin: Annotated[
-        Annotated[Listen, constraints.ListenAddress()] | None,
+        Annotated[Listen, constraints.ListenAddress(plain=True)] | None,
         Description(
             "Where to answer about the gateway itself: /metrics, /healthz, /readyz, /status, and a page at /. An "
             "address that is not loopback needs `admin_allow`. Left out: nowhere, and nothing is counted."

@@ -130,17 +130,18 @@ def _count(constraint: constraints.Count) -> Schema:
 
 def _listen(constraint: constraints.ListenAddress) -> Schema:
     address = {"type": "string", "pattern": "^unix:.|:[0-9]{1,5}$"}
+    properties = {
+        "address": {**address, "description": f"Where to listen.\n\nWritten as {constraint.expected}."},
+        "tls": {"type": "string", "description": "The [tls.NAME] that is spoken there."},
+        "proxy_protocol": {
+            "type": "boolean",
+            "description": "Each connection begins with the PROXY protocol, which trusted_proxies alone may speak.",
+        },
+        "mode": {**_whole("0?[0-7]{3}"), "description": f"Who may connect.\n\nWritten as {constraint.mode}."},
+    }
     table = {
         "type": "object",
-        "properties": {
-            "address": {**address, "description": f"Where to listen.\n\nWritten as {constraint.expected}."},
-            "tls": {"type": "string", "description": "The [tls.NAME] that is spoken there."},
-            "proxy_protocol": {
-                "type": "boolean",
-                "description": "Each connection begins with the PROXY protocol, which trusted_proxies alone may speak.",
-            },
-            "mode": {**_whole("0?[0-7]{3}"), "description": f"Who may connect.\n\nWritten as {constraint.mode}."},
-        },
+        "properties": {key: properties[key] for key in constraint.keys},
         "additionalProperties": False,
         "required": ["address"],
     }
