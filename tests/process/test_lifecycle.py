@@ -403,16 +403,21 @@ def port_of(process: "subprocess.Popen[bytes]") -> int:
     raise AssertionError("it did not start")
 
 
-@pytest.mark.parametrize("reader", ["gone", "stalled"])
-def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("reader", ["gone", "stalled", "full disk"])
+def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str, workers: int) -> None:
     count = 1000
     read_end, write_end = os.pipe()
+    if reader == "full disk":
+        os.close(write_end)
+        write_end = os.open("/dev/full", os.O_WRONLY)
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        stack.enter_context(configs.served_by(workers))
         text = config(upstream.target)
         process = stack.enter_context(run_with_stdout(tmp_path, text, write_end))
         stack.callback(process.kill)
         os.close(write_end)
-        if reader == "gone":
+        if reader != "stalled":
             os.close(read_end)
         with socket.create_connection(("127.0.0.1", port_of(process)), PATIENCE) as sock:
             stream = Stream.of(sock)

@@ -242,6 +242,26 @@ def test_siblings_accept_for_a_number_without_a_worker(tmp_path: Path) -> None:
             assert children(gateway.pid) == {sibling}
 
 
+def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
+    few = 48
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = configs.one_route(upstream.target).replace("[gateway]\n", "[gateway]\nworkers = 2\n")
+        gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
+        workers = children(gateway.pid)
+        first = connected(gateway, 4, stack)
+        assert {message.status for sock in first if (message := ask(sock))} == {200}
+        crowd = connected(gateway, 4 * few, stack)
+        assert {message.status for sock in first if (message := ask(sock))} == {200}
+        for sock in crowd:
+            sock.close()
+        gateway.wait_lines(8, reason="ok")
+        with gateway.connect() as sock:
+            message = ask(sock)
+            assert message is not None
+            assert message.status == 200
+        assert children(gateway.pid) == workers
+
+
 STUCK = """
 from rawgate.config.model import Config, Gateway, Route, Target, Upstream
 
