@@ -67,9 +67,15 @@ SERVE = {
         *("admin", "channel", "common_fetch", "keys", "listening", "load", "memory"),
         *("reload", "service", "status", "telling", "worker_quotas"),
     },
+    "crew": {"channel", "telling", "worker"},
+    "rollout": {
+        *("admin", "changes", "channel", "control", "crew"),
+        *("listening", "load", "memory", "reload", "telling"),
+    },
+    "fetch_routing": {"channel", "crew"},
     "supervisor": {
-        *("admin", "alone", "changes", "channel", "control", "listening"),
-        *("load", "memory", "reload", "telling", "worker", "worker_quotas"),
+        *("admin", "alone", "channel", "control", "crew", "fetch_routing", "listening", "load"),
+        *("memory", "reload", "rollout", "telling", "worker", "worker_quotas"),
     },
     "worker_quotas": {"shared_memory"},
     "sharing": {"listening", "shared_memory", "worker_quotas"},

@@ -10,8 +10,9 @@ changes      what differs between two configurations, by the names that users kn
 control      how `rawgate reload` finds the gateway and speaks to it
 run          from start to end: one process alone, or several
 alone        one process that serves by itself: signals, commands, exit status
-supervisor   the parent of several processes that serve; `worker` is one of them, `channel` what they say to each other,
-             `sharing` the memory in which they count together, `common_fetch` how one fetches keys for all
+supervisor   the parent of several processes that serve. `crew` keeps them alive, `rollout` brings a new configuration
+             to all, `fetch_routing` key sets; `channel` is what they say to each other
+worker       one of them; `sharing` is the memory in which they count together, `common_fetch` how one fetches for all
 publishing   sets the gauges that only a look can tell: connections, queues, health
 status       what the gateway tells of itself, as JSON
 admin        the listener that tells it: status page, metrics, health

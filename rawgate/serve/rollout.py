@@ -1,0 +1,241 @@
+"""A new configuration for all workers, or for none.
+
+    asked for → read every file once, compile, test → Prepare to all → Switch to all → report
+                                                        └ one cannot: Abandon to all
+
+The supervisor reads, and hands on the octets of every file, so no worker finds another content because a file is being
+replaced meanwhile. From the moment on at which all have prepared nothing can fail. A worker that begins meanwhile
+begins with whatever counts by then.
+"""
+
+import signal
+import traceback
+from math import inf
+from time import monotonic
+
+from msgspec import Struct
+
+from rawgate.config.files import Files
+from rawgate.errors import ConfigError
+from rawgate.serve.admin import Plan
+from rawgate.serve.changes import Changes, compare
+from rawgate.serve.channel import Abandon, Opened, Prepare, Reloaded, Switch
+from rawgate.serve.control import Caller
+from rawgate.serve.crew import Crew, Seat
+from rawgate.serve.listening import Addresses, StartError
+from rawgate.serve.load import Loaded
+from rawgate.serve.memory import set_aside
+from rawgate.serve.reload import PREPARE_TIMEOUT, Outcome, Source, refused, reloaded
+from rawgate.serve.telling import say
+
+STOPPING = "the gateway is stopping"
+
+
+class CutShortError(BaseException):
+    """A configuration was not read to its end: a sentence that says why. No `except Exception` on the way holds it
+    up, in the configuration's own code either."""
+
+
+class _Reload(Struct):
+    """A reload that is under way.
+
+    number    of this reload
+    callers   who asked for it by `rawgate reload`
+    opened    the names of addresses that are new, and their URLs
+    waiting   numbers of the workers whose answer is missing
+    switches  all have prepared it, and switch
+    told      further lines of its report
+    """
+
+    number: int
+    callers: list[Caller]
+    began: float
+    due: float
+    loaded: Loaded
+    files: Files
+    changes: Changes
+    opened: dict[str, str]
+    waiting: set[int]
+    switches: bool = False
+    told: list[str] = []
+
+
+class Rollout:
+    """One reload after the other.
+
+    loaded  the configuration that is served
+    """
+
+    def __init__(self, source: Source, loaded: Loaded, addresses: Addresses, crew: Crew, plan: Plan | None) -> None:
+        self.loaded = loaded
+        self._source = source
+        self._started = loaded.config
+        self._addresses = addresses
+        self._crew = crew
+        self._plan = plan
+        self._wanted: list[Caller | None] = []
+        self._reload: _Reload | None = None
+        self._count = 0
+        self._is_reading = False
+        self._is_over = False
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do."""
+        return inf if self._reload is None else self._reload.due
+
+    # ── signals, while a file is read: Python retries what they have interrupted, unless a handler raises ──
+
+    def stop_reading(self) -> None:
+        """The gateway is to stop."""
+        if self._is_reading:
+            raise CutShortError(STOPPING)
+
+    def late(self) -> None:
+        """The time to read is over."""
+        if self._is_reading:
+            raise CutShortError(self._source.late())
+
+    # ── asking ──
+
+    def ask(self, caller: Caller | None) -> None:
+        """Reload, as soon as none is under way. Who asks meanwhile gets the next one, all of them the same."""
+        self._wanted.append(caller)
+        self._begin_next()
+
+    def end(self) -> None:
+        """The gateway stops: there are no reloads any more."""
+        self._is_over = True
+        if self._reload is not None and not self._reload.switches:
+            self._give_up([STOPPING])
+
+    def _begin_next(self) -> None:
+        if not self._wanted or self._reload is not None:
+            return
+        callers = [caller for caller in self._wanted if caller is not None]
+        self._wanted = []
+        if self._is_over:
+            self._tell(refused([STOPPING]), callers)
+            return
+        began, files = monotonic(), Files()
+        try:
+            loaded = self._read(files)
+            changes = compare(self.loaded.config, loaded.config, self._started)
+            names = self._addresses.add(loaded.config.gateway.listen)
+        except ConfigError as error:
+            self._tell(refused(error.lines), callers)
+        except (StartError, CutShortError) as error:
+            self._tell(refused([str(error)]), callers)
+        except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+            traceback.print_exc()
+            self._tell(refused([f"{type(error).__name__}: {error}"]), callers)
+        else:
+            self._count += 1
+            living = {seat.number for seat in self._crew.living}
+            opened = {name: self._addresses.open[name].url for name in names}
+            due = monotonic() + PREPARE_TIMEOUT
+            self._reload = _Reload(self._count, callers, began, due, loaded, files, changes, opened, living)
+            self._crew.to_all(Prepare(self._count, files.contents))
+
+    def _read(self, files: Files) -> Loaded:
+        """Read and compile, within `PREPARE_TIMEOUT`. Raises what `Source.prepare` does, and CutShortError."""
+        signal.setitimer(signal.ITIMER_REAL, PREPARE_TIMEOUT)
+        self._is_reading = True
+        try:
+            return self._source.prepare(files, self.loaded.gate.limiters)
+        finally:
+            self._is_reading = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    # ── what becomes of it ──
+
+    def joined(self, seat: Seat) -> None:
+        """A worker was started, with the configuration that counts now."""
+        reload = self._reload
+        if reload is not None and not reload.switches:
+            reload.waiting.add(seat.number)
+            self._crew.say(seat, Prepare(reload.number, reload.files.contents))
+
+    def left(self, seat: Seat) -> None:
+        """A worker has died: no answer of its is missing."""
+        if self._reload is not None:
+            self._heard_of(self._reload, seat)
+
+    def prepared(self, seat: Seat, number: int, problems: tuple[str, ...]) -> None:
+        """A worker has prepared, or cannot."""
+        reload = self._reload
+        if reload is None or number != reload.number:
+            return
+        if problems:
+            self._give_up(list(problems))
+        else:
+            self._heard_of(reload, seat)
+
+    def switched(self, seat: Seat, number: int) -> None:
+        """A worker has switched."""
+        if self._reload is not None and number == self._reload.number:
+            self._heard_of(self._reload, seat)
+
+    def tick(self, now: float) -> None:
+        """Some worker may not have answered in time."""
+        reload = self._reload
+        if reload is None or now < reload.due:
+            return
+        if reload.switches:
+            self._end(reload)
+        else:
+            late = ", ".join(str(number) for number in sorted(reload.waiting))
+            self._give_up([f"{self._source.late()} by worker {late}"])
+
+    def _heard_of(self, reload: _Reload, seat: Seat) -> None:
+        """An answer of this worker is not, or no longer, missing."""
+        reload.waiting.discard(seat.number)
+        if reload.waiting:
+            return
+        if reload.switches:
+            self._end(reload)
+        else:
+            self._switch(reload)
+
+    def _switch(self, reload: _Reload) -> None:
+        """All have prepared: all switch. A worker that dies now has a successor that begins with the new one."""
+        reload.switches, reload.due = True, monotonic() + PREPARE_TIMEOUT
+        self.loaded = reload.loaded
+        if self._plan is not None:
+            reload.told = self._plan.renew(reload.loaded.config)
+        living = self._crew.living
+        reload.waiting = {seat.number for seat in living}
+        for seat in living:
+            for name in reload.opened:
+                sockets = self._addresses.open[name].sockets
+                self._crew.say(seat, Opened(name, len(sockets)), sockets)
+            self._crew.say(seat, Switch(reload.number))
+        if not living:
+            self._end(reload)
+
+    def _end(self, reload: _Reload) -> None:
+        self._reload = None
+        self._addresses.keep(reload.loaded.config.gateway.listen)
+        set_aside()
+        urls, seconds = list(reload.opened.values()), monotonic() - reload.began
+        self._tell(reloaded(reload.loaded, reload.changes, urls, seconds, reload.told), reload.callers)
+        self._begin_next()
+
+    def _give_up(self, problems: list[str]) -> None:
+        """Nobody switches."""
+        reload = self._reload
+        if reload is not None:
+            self._reload = None
+            self._addresses.keep(self.loaded.config.gateway.listen)
+            self._crew.to_all(Abandon(reload.number))
+            self._tell(refused(problems), reload.callers)
+            self._begin_next()
+
+    def _tell(self, outcome: Outcome, callers: list[Caller]) -> None:
+        for line in outcome.lines:
+            say(line)
+        if self._plan is not None:
+            last = self._plan.note_reload(outcome)
+            self._crew.to_all(Reloaded(last.time, last.done, last.lines))
+        for caller in callers:
+            caller.answer(outcome.done, outcome.lines)
