@@ -14,8 +14,9 @@ at run time. Values are compared by identity, never by their fields. Two shorter
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from types import MappingProxyType
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -211,14 +212,18 @@ class Identity:
     name   fits in a header field: it holds no control character and no blank at either end. "" is a JWT without a
            subject
     until  Unix seconds from which on the credential is no longer good, leeway included; infinite without expiry
+    claims what else the credential says, as JSON has it: those claims that some route looks at
     """
 
-    __slots__ = ("kind", "name", "until")
+    __slots__ = ("claims", "kind", "name", "until")
 
-    def __init__(self, kind: str, name: str, until: float = inf) -> None:
+    def __init__(
+        self, kind: str, name: str, until: float = inf, claims: Mapping[str, object] = MappingProxyType({})
+    ) -> None:
         self.kind: Final = kind
         self.name: Final = name
         self.until: Final = until
+        self.claims: Final = claims
 
 
 class RouteOptions:

@@ -53,15 +53,16 @@ def host(constraint: Host, value: object, context: Context) -> str:
     text = _string(value, constraint.expected)
     if text in ("*", "_"):  # "_" is what nginx's users name a server that takes any host
         raise InvalidError(f"{shown(text)} is not a host", expected="the key left out: then any is taken")
-    match = _AUTHORITY.fullmatch(text)
+    star = "*." if text.startswith("*.") else ""
+    match = _AUTHORITY.fullmatch(text.removeprefix(star))
     found = match and canonical_host(match["host"])
-    if match is None or not found:
-        wildcard = text.startswith(("*.", "."))
-        what = "has a wildcard, which is not built yet" if wildcard else _not(text, "is not a host")
-        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_host_meant(text))
+    if match is None or not found or (star and (found.startswith("[") or _is_ipv4(found))):
+        # nginx reads ".example.com" as example.com and all names below it.
+        meant = quoted(f"*{text}") if text.startswith(".") and canonical_host(text[1:]) else _host_meant(text)
+        raise InvalidError(f"{shown(text)} {_not(text, 'is not a host')}", expected=constraint.expected, meant=meant)
     if match["port"] is not None:
-        raise InvalidError(f"{shown(text)} has a port", expected=constraint.expected, meant=quoted(found))
-    return found
+        raise InvalidError(f"{shown(text)} has a port", expected=constraint.expected, meant=quoted(star + found))
+    return star + found
 
 
 def _not(text: str, what: str) -> str:

@@ -112,6 +112,12 @@ class PathPrefix(Struct, frozen=True):
     expected = 'a path such as "/api/users"'
 
 
+class PathTemplate(Struct, frozen=True):
+    """A whole normalised path, in which a segment may be a name in braces; the last one may stand for all the rest."""
+
+    expected = 'a path such as "/health", "/users/{id}/avatar" or "/files/{rest*}"'
+
+
 class Pathname(Struct, frozen=True):
     """A path, with or without a query, as a service would receive it."""
 
@@ -125,9 +131,15 @@ class RequestLine(Struct, frozen=True):
 
 
 class Host(Struct, frozen=True):
-    """A host name or address, as the Host field has it, without port."""
+    """A host name or address, as the Host field has it, without port; "*." before a name stands for all names below."""
 
-    expected = 'a host such as "api.example.com", "10.0.0.7" or "[::1]", without port'
+    expected = 'a host such as "api.example.com", "*.example.com", "10.0.0.7" or "[::1]", without port'
+
+
+class Location(Struct, frozen=True):
+    """Where a redirect leads: a path or a URL, in which names in braces stand for parts of the request."""
+
+    expected = 'a path or URL such as "/new/{id}" or "https://{host}{path}"'
 
 
 class Origin(Struct, frozen=True):
@@ -211,6 +223,13 @@ class Choice(Struct, frozen=True):
     @property
     def expected(self) -> str:
         return self.what
+
+
+class OneOf(Struct, frozen=True):
+    """Of the keys `names` of a table exactly one is written. Each of them has this constraint; the first is the one
+    that a message asks for when there is none."""
+
+    names: tuple[str, ...]
 
 
 class Essential(Struct, frozen=True):

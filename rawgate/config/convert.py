@@ -57,8 +57,10 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.KeySetSource: key_sets.key_set,
     constraints.Label: grammar.label,
     constraints.ListenAddress: addresses.listen,
+    constraints.Location: grammar.location,
     constraints.Origin: addresses.origin,
     constraints.PathPrefix: grammar.path_prefix,
+    constraints.PathTemplate: grammar.path_template,
     constraints.Pathname: grammar.pathname,
     constraints.Reference: grammar.reference,
     constraints.RequestLine: grammar.request_line,
@@ -78,6 +80,7 @@ class ParsedHint(Struct, frozen=True):
     reader        the constraint that says how a value is written, where there is one
     list_of       what holds for a list, where it is one
     essential     whether its table is broken without it
+    one_of        the keys of the table of which exactly one is written, this one among them; or ()
     description   what the key means, for people, or ""
     example       what a table may look like, or ""
     """
@@ -86,6 +89,7 @@ class ParsedHint(Struct, frozen=True):
     reader: Any
     list_of: constraints.ListOf | None
     essential: bool
+    one_of: tuple[str, ...]
     description: str
     example: str
 
@@ -143,18 +147,34 @@ class Converter:
                 found = self.read(field.hint, written[field.name], (*path, field.name))
                 if found is not BROKEN:
                     values[field.name] = found
-            elif field.required:
+            elif field.required or self._asks_for(field, written):
                 self._report((*path, field.name), "is missing", expected=expected(field.hint))
             else:
                 values[field.name] = field.default()
         for name in written:
             if name not in fields:
                 self._unknown_key(cls, name, written[name], path)
+        self._alone(cls, written, path)
         rule = RULES.get(cls)
         if rule is not None:
             for where, message in rule(Table(written=written, values=values)):
                 self.problems.append(Problem((*path, *where), message))
         return values
+
+    @staticmethod
+    def _asks_for(field: Field, written: Mapping[str, object]) -> bool:
+        """Whether a key is missing because none of those that could stand in its place is there."""
+        choices = parse_hint(field.hint).one_of
+        return choices[:1] == (field.name,) and not any(name in written for name in choices)
+
+    def _alone(self, cls: type[Struct], written: Mapping[str, object], path: Path) -> None:
+        """Report keys that stand beside another one that excludes them."""
+        for name in written:
+            field = fields_of(cls).get(name)
+            others = parse_hint(field.hint).one_of if field else ()
+            before = next((other for other in others if other in written), name)
+            if before != name:
+                self._report((*path, name), f"stands beside {before}", expected="one of the two")
 
     def _struct(self, cls: type[Struct], example: str, value: object, path: Path) -> object:
         before = len(self.problems)
@@ -167,6 +187,9 @@ class Converter:
                 return BROKEN
             inside = (*path, field.name)
             if parse_hint(field.hint).essential and any(place[: len(inside)] == inside for place in found):
+                return BROKEN
+            choices = parse_hint(field.hint).one_of
+            if choices and not any(values.get(name) for name in choices):
                 return BROKEN
         return cls(**values)
 
@@ -323,6 +346,7 @@ def parse_hint(hint: Any) -> ParsedHint:
         reader=next((constraint for constraint in found if type(constraint) in _READERS), None),
         list_of=_first(constraints.ListOf, found),
         essential=_first(constraints.Essential, found) is not None,
+        one_of=choices.names if (choices := _first(constraints.OneOf, found)) else (),
         description=description.text if description else "",
         example=example.text if example else "",
     )

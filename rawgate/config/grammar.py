@@ -17,8 +17,10 @@ from rawgate.config.constraints import (
     FieldValue,
     Json,
     Label,
+    Location,
     Pathname,
     PathPrefix,
+    PathTemplate,
     Reference,
     RequestLine,
     TableName,
@@ -136,6 +138,63 @@ def path_prefix(constraint: PathPrefix, value: object, context: Context) -> str:
     if not _PATH_CHARACTERS.fullmatch(found) or not found.isprintable():
         raise InvalidError(f"{shown(found)} has a character that no path has", expected="others written as %XX")
     _normalised(constraint, found, context)
+    return found
+
+
+NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+"""A name in a path, a rewrite or a value."""
+_NAMED_SEGMENT = re.compile(r"\{([^{}/]*?)(\*?)\}")
+
+
+def path_template(constraint: PathTemplate, value: object, context: Context) -> str:
+    """A whole path with names for segments: "/users/{id}", "/files/{rest*}"."""
+    found = _string(value, constraint.expected)
+    segments = found.split("/")[1:]
+    names: list[str] = []
+    plain = [""]
+    for position, segment in enumerate(segments):
+        named = _NAMED_SEGMENT.fullmatch(segment)
+        plain.append("x" if named else segment)
+        if named is None:
+            if "{" in segment or "}" in segment:
+                what = f"{quoted(segment)} is a segment with braces in it"
+                raise InvalidError(what, expected="a name for a whole segment, or { as %7B")
+            continue
+        name, star = named.groups()
+        if not NAME.fullmatch(f"{{{name}}}"):
+            what = f"{quoted(name)} is not a name"
+            raise InvalidError(what, expected="lower-case letters, digits and _, a letter first; * behind the last one")
+        if star and position < len(segments) - 1:
+            raise InvalidError(f"{quoted(segment)} stands for the rest of the path", expected="it at the end")
+        if name in names or name in RESERVED:
+            why = "stands twice in the path" if name in names else "stands for something else in values"
+            raise InvalidError(f"{quoted(name)} {why}", expected="another name")
+        names.append(name)
+    if not found.startswith("/"):
+        raise InvalidError(f"{shown(found)} does not start with a slash", expected=constraint.expected)
+    path_prefix(PathPrefix("a path is no pattern; names in braces stand for segments"), "/".join(plain), context)
+    return found
+
+
+RESERVED = frozenset(("claim", "client_ip", "host", "path", "prefix", "query", "request_id", "route", "sub"))
+"""Names that values have for parts of every request."""
+
+_ORIGIN = re.compile(rf"https?://(?:\{{host\}}|{HOST})(?::[0-9]{{1,5}})?(?=[/?{{]|$)")
+
+
+def location(constraint: Location, value: object, context: Context) -> str:
+    """The target of a redirect. Only its start says where it leads, so names may not stand there, but for {host}."""
+    found = _string(value, constraint.expected)
+    if not re.fullmatch(r"[!-~]+", found) or "\\" in found:
+        raise InvalidError(f"{shown(found)} is not a path or URL", expected=constraint.expected)
+    origin = _ORIGIN.match(found)
+    if origin is None and (not found.startswith("/") or found.startswith("//")):
+        raise InvalidError(f"{shown(found)} is not a path or URL", expected=constraint.expected)
+    rest = found[origin.end() :] if origin else found
+    if origin and rest.startswith("{") and not rest.startswith("{path}"):
+        raise InvalidError(f"{shown(found)} lets the request say which host it is", expected="a slash after the host")
+    for left in re.findall(r"\{[^}]*\}?|\}", NAME.sub("", rest)):
+        raise InvalidError(f"{quoted(left)} is not a name in braces", expected=constraint.expected)
     return found
 
 

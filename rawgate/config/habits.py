@@ -161,7 +161,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _unbuilt("circuit breakers are", "breaker circuit_breaker circuit_breakers outlier_detection")
     | _for("tls", "ssl https transport_socket tls_context")
     | _instead("tls = { … }", "certificate certificates cert certs ca ssl_verify proxy_ssl_verify server_name sni"),
-    Route: _for("prefix", "path paths uri uris location path_prefix match pattern url from mount route rule")
+    Route: _for("prefix", "paths uri uris location path_prefix pattern url from mount route rule")
     | _for("upstream", "service backend proxy_pass target to cluster forward_to proxy destination url_to upstream_id")
     | _for("auth", "authentication authenticate authn jwt api_key api_keys plugin_auth verifier credentials security")
     | _for("host", "hosts hostname server_name domain domains hostnames")
@@ -187,13 +187,13 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead(
         "nothing: bodies are always streamed", "buffering proxy_buffering request_buffering proxy_request_buffering"
     )
-    | _unbuilt(
-        "replies and redirects without an upstream are", "redirect respond return response status fixed_response"
-    )
+    | _for("respond", "return response status fixed_response direct_response")
+    | _written('path = "/…"', "exact exact_path path_template path_regex")
     | _unbuilt("lists of addresses are", "allow deny allow_ips deny_ips ip_restriction ip_allow whitelist blacklist")
     | _unbuilt("asking more of claims is", "require scopes scope roles claims acl groups")
     | _unbuilt("limits of requests at a time are", "concurrency limit_conn max_concurrent in_flight")
-    | _unbuilt("matching by fields and queries is", "match_headers query match_query header_match vars")
+    | _written("match = { headers = { … } }", "match_headers header_match when conditions")
+    | _written("match = { query = { … } }", "query match_query query_parameters query_params vars")
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
     | _unbuilt("retries are", "retries retry")
     | _unbuilt("caching is", "cache proxy_cache caching")

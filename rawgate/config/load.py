@@ -176,7 +176,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
     verifiers = {"none", *(f"jwt.{name}" for name in jwt), *(f"api_keys.{name}" for name in api_keys)}
     written = values.get("routes", ())
     routes = tuple(_named(*pair, verifiers) for pair in zip(written, route_names(written), strict=True))
-    upstreams = {route.upstream: _NOWHERE for route in routes} | {
+    upstreams = {route.upstream: _NOWHERE for route in routes if route.upstream} | {
         name: upstream if upstream.targets else msgspec.structs.replace(upstream, targets=_NOWHERE.targets)
         for name, upstream in values.get("upstreams", {}).items()
     }
@@ -217,10 +217,10 @@ def _names(document: object) -> dict[str, tuple[str, ...]]:
 
 def _sketch(written: object) -> Route:
     """A route with those values, as far as they can be read, on which its name depends."""
-    name, host, prefix = (_text(_member(written, key)) for key in ("name", "host", "prefix"))
+    name, host, prefix, path = (_text(_member(written, key)) for key in ("name", "host", "prefix", "path"))
     methods = _member(written, "methods")
     listed = tuple(map(str, methods)) if isinstance(methods, list | tuple) else None
-    return Route(prefix=prefix, upstream="", auth="", name=name, host=canonical_host(host) or host, methods=listed)
+    return Route(prefix=prefix, path=path, auth="", name=name, host=canonical_host(host) or host, methods=listed)
 
 
 def _text(value: object) -> str:

@@ -40,6 +40,7 @@ from rawgate.config.reserved_names import (
     NOT_CORS_HEADER,
     NOT_CORS_METHOD,
     NOT_LOGGED,
+    NOT_MATCHED,
     NOT_METHOD,
     NOT_UNTRUSTED,
     NOT_UPGRADE,
@@ -648,19 +649,96 @@ class Cors(Struct, frozen=True, kw_only=True):
     credentials: Annotated[bool, Description("Whether pages may send cookies and the like.")] = False
 
 
+class Match(Struct, frozen=True, kw_only=True):
+    """What a request must have, besides host and path, for its route to be selected. All of it must hold."""
+
+    headers: Annotated[
+        dict[Annotated[str, Token(FIELD, refused=NOT_MATCHED)], Annotated[str, constraints.FieldValue()]],
+        Example('{ X-Version = "2" }'),
+        Description('Fields with just this value; "*": with any.'),
+    ] = {}
+    query: Annotated[
+        dict[str, Annotated[str, constraints.FieldValue(beyond_ascii=True)]],
+        Example('{ version = "2" }'),
+        Description('Parameters of the query with just this value, decoded; "*": with any.'),
+    ] = {}
+    scheme: Annotated[
+        Literal["http", "https"] | None,
+        Description("How the client came: as a trusted proxy says, else as it came here. Left out: either."),
+    ] = None
+
+
+class Respond(Struct, frozen=True, kw_only=True):
+    """A response that the gateway gives itself."""
+
+    # nginx's `return 200`.
+    status: Annotated[int, Count(200, 599), Description("The status.")] = 200
+    body: Annotated[str, Description("The content.")] = ""
+    type: Annotated[str, constraints.FieldValue(), Description("What Content-Type says.")] = "text/plain; charset=utf-8"
+
+
+class Redirect(Struct, frozen=True, kw_only=True):
+    """A redirect that the gateway gives itself."""
+
+    to: Annotated[
+        str,
+        constraints.Location(),
+        Description(
+            "Where to: a path or a URL. {host}, {path} and the names of the route's own path stand for what the "
+            "request has; its query is kept where this has none."
+        ),
+    ]
+    # The method stays the same, and clients may remember it (RFC 9110 section 15.4.9).
+    status: Annotated[int, Count(301, 308), Description("301, 302, 303, 307 or 308.")] = 308
+
+
+_WHERE = constraints.OneOf(("prefix", "path"))
+_WHAT = constraints.OneOf(("upstream", "respond", "redirect"))
+
+
 class Route(Struct, frozen=True, kw_only=True):
     """One route. Host and path select the first that matches; then the method."""
 
     prefix: Annotated[
         str,
         constraints.PathPrefix(),
+        _WHERE,
+        Essential(),
         Description(
             "Paths that begin with these whole segments: /api/users is also /api/users/7, but not /api/usersX."
         ),
-    ]
+    ] = ""
+    path: Annotated[
+        str,
+        constraints.PathTemplate(),
+        _WHERE,
+        Essential(),
+        Description(
+            "In place of prefix: one whole path. {id} stands for one segment, {rest*} at the end for what is left; "
+            "rewrite and the values of fields may have these names."
+        ),
+    ] = ""
     upstream: Annotated[
-        str, constraints.Reference("upstreams", "an upstream"), Description("The service that requests go to.")
-    ]
+        str, constraints.Reference("upstreams", "an upstream"), _WHAT, Description("The service that requests go to.")
+    ] = ""
+    respond: Annotated[
+        Respond | None,
+        _WHAT,
+        Example('{ status = 200, body = "ok" }'),
+        Description("What the gateway itself responds, without a service."),
+    ] = None
+    redirect: Annotated[
+        Redirect | None,
+        _WHAT,
+        Example('{ to = "https://{host}{path}" }'),
+        Description("Where the gateway itself redirects to, without a service."),
+    ] = None
+    match: Annotated[
+        Match | None,
+        Example('{ headers = { X-Version = "2" } }'),
+        Essential(),
+        Description("What else a request must have; without it, the routes below are tried."),
+    ] = None
     auth: Annotated[str, constraints.Auth(), Description("Who may call. Required: an open route has to say so.")]
     name: Annotated[
         str,
@@ -673,7 +751,10 @@ class Route(Struct, frozen=True, kw_only=True):
     host: Annotated[
         Annotated[str, constraints.Host()] | None,
         Essential(),
-        Description("Only requests to this host; left out: any. Without port, lower-cased."),
+        Description(
+            'Only requests to this host; "*.example.com": to all names below that one; left out: any. Without port, '
+            "lower-cased."
+        ),
     ] = None
     methods: Annotated[
         tuple[Annotated[str, Token(METHOD, refused=NOT_METHOD)], ...] | None,
@@ -747,11 +828,16 @@ class Route(Struct, frozen=True, kw_only=True):
         bool | None, Description("Whether the service sees the token or key. Left out: tokens yes, API keys no.")
     ] = None
 
+    @property
+    def place(self) -> str:
+        """Its prefix or path, as written."""
+        return self.prefix or self.path
+
 
 def route_names(routes: Sequence[Route]) -> list[str]:
     """The name of each route: the one that it is given, else its host and prefix. Its methods stand before those where
     another route without a name has the same host and prefix."""
-    places = [f"{route.host or ''}{route.prefix}" for route in routes]
+    places = [f"{route.host or ''}{route.place}" for route in routes]
     unnamed = Counter(place for place, route in zip(places, routes, strict=True) if not route.name)
     return [
         route.name or (f"{','.join(route.methods)} {place}" if unnamed[place] > 1 and route.methods else place)

@@ -111,4 +111,10 @@ NOT_UPGRADE: Refused = tuple(_UPGRADES.items())
 NOT_API_KEY: Refused = tuple(_API_KEYS.items())
 NOT_CLIENT_IP: Refused = tuple(_CLIENT_IPS.items())
 NOT_LOGGED: Refused = tuple(_LOGGED.items())
+NOT_MATCHED: Refused = tuple(
+    (
+        {name: why for name, why in NOT_REQUEST_HEADER.items() if name in _HOP | {"host", "x-auth-by", "x-user-id"}}
+    ).items()
+) + tuple(dict.fromkeys(("authorization", "cookie"), "carries a credential").items())
+"""Fields that select no route: those of the hop are not seen, and those of the caller are not known yet."""
 NOT_CORS_HEADER: Refused = (("*", "stands for no field here: name each of them"),)

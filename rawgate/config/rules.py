@@ -24,7 +24,10 @@ from rawgate.config.model import (
     KeySetUrl,
     Listen,
     Log,
+    Match,
+    Redirect,
     RegexRewrite,
+    Respond,
     Route,
     Test,
     Tls,
@@ -187,9 +190,53 @@ def _route(table: Table) -> Iterator[Finding]:
                 if why:
                     where = (key, part, name) if part == "set" else (key, part)
                     yield where, f"{quoted(name)} {why}"
-    prefix = table.values.get("prefix", "")
-    if table.values.get("encoded_slash") == "reject" and ("%2f" in prefix.lower() or "%5c" in prefix.lower()):
-        yield ("prefix",), problem_text(f"{quoted(prefix)} has an encoded slash", expected='encoded_slash = "keep"')
+    for key in ("prefix", "path"):
+        place = table.values.get(key, "")
+        if table.values.get("encoded_slash") == "reject" and ("%2f" in place.lower() or "%5c" in place.lower()):
+            yield (key,), problem_text(f"{quoted(place)} has an encoded slash", expected='encoded_slash = "keep"')
+    alone = next((key for key in ("respond", "redirect") if key in table.written), "")
+    for key in _OF_AN_UPSTREAM if alone else ():
+        if key in table.written:
+            yield (
+                (key,),
+                problem_text(
+                    f"is about what goes to a service, and {alone} stands in its place", expected="no such key"
+                ),
+            )
+
+
+_OF_AN_UPSTREAM = (
+    "rewrite",
+    "upstream_host",
+    "request_headers",
+    "rewrite_location",
+    "response_timeout",
+    "upgrade",
+    "forward_credentials",
+)
+
+
+def _match(table: Table) -> Iterator[Finding]:
+    if not table.written:
+        yield (), problem_text("asks for nothing", expected="headers, query or scheme")
+
+
+_WITHOUT_CONTENT = (204, 205, 304)
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+def _respond(table: Table) -> Iterator[Finding]:
+    status = table.values.get("status")
+    if status in _WITHOUT_CONTENT and table.values.get("body"):
+        yield ("body",), problem_text(f"does not go with {status}", expected="none")
+    if status in _REDIRECTS:
+        yield ("status",), problem_text(f"{status} says where to go", expected="redirect = { to = … }")
+
+
+def _redirect(table: Table) -> Iterator[Finding]:
+    status = table.values.get("status")
+    if status is not None and status not in _REDIRECTS:
+        yield ("status",), problem_text(f"{status} is no redirect", expected="301, 302, 303, 307 or 308")
 
 
 def _expect(table: Table) -> Iterator[Finding]:
@@ -268,7 +315,10 @@ RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     HeaderRules: _header_rules,
     Jwt: _jwt,
     Log: _log,
+    Match: _match,
+    Redirect: _redirect,
     RegexRewrite: _regex,
+    Respond: _respond,
     Route: _route,
     Test: _test,
     Tls: _tls,

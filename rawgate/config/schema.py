@@ -41,9 +41,14 @@ def _table(cls: type[Struct]) -> Schema:
         "properties": {field.name: _key(field) for field in fields},
         "additionalProperties": False,
     }
-    # Draft 4 forbids an empty list here.
+    # Draft 4 forbids empty lists here.
     required = [field.name for field in fields if field.required]
-    return {**schema, "required": required} if required else schema
+    choices = list(dict.fromkeys(names for field in fields if (names := parse_hint(field.hint).one_of)))
+    if required:
+        schema["required"] = required
+    if choices:
+        schema["allOf"] = [{"oneOf": [{"required": [name]} for name in names]} for names in choices]
+    return schema
 
 
 def _key(field: Field) -> Schema:
@@ -88,7 +93,8 @@ def _alternative(alternative: Any, list_of: constraints.ListOf | None) -> Schema
         return {"type": "string", "enum": list(get_args(alternative))}
     if isinstance(alternative, type) and issubclass(alternative, Struct):
         return _table(alternative)
-    return {"type": "boolean"} if alternative is bool else _value(alternative)
+    plain = {bool: "boolean", str: "string"}.get(alternative)
+    return {"type": plain} if plain else _value(alternative)
 
 
 def _list(annotation: Any, list_of: constraints.ListOf) -> Schema:
@@ -162,7 +168,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.FieldValue: lambda constraint: (
         {"type": "string"} if constraint.beyond_ascii else _whole(grammar.FIELD_VALUE.pattern)
     ),
-    constraints.Host: lambda constraint: _whole(HOST),
+    constraints.Host: lambda constraint: _whole(rf"(?:\*\.)?{HOST}"),
     constraints.Json: lambda constraint: {"type": ["string", "number", "boolean", "array", "object"]},
     constraints.KeySetSource: lambda constraint: {
         "type": "string",
@@ -170,8 +176,10 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     },
     constraints.Label: lambda constraint: _whole(grammar.LABEL.pattern),
     constraints.ListenAddress: _listen,
+    constraints.Location: lambda constraint: {"type": "string", "pattern": "^(?:/|https?://)"},
     constraints.Origin: lambda constraint: _whole(r"\*|[a-z][a-z0-9+.-]*://[^/?#]+"),
     constraints.PathPrefix: lambda constraint: _whole("/[^?#]*"),
+    constraints.PathTemplate: lambda constraint: _whole("/[^?#]*"),
     constraints.Pathname: lambda constraint: _whole(grammar.ORIGIN_FORM.pattern),
     constraints.Reference: lambda constraint: {"type": "string"},
     constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|http://.*)"),

@@ -105,6 +105,8 @@ def _never_reached(config: Config) -> Iterator[Problem]:
         for key in ("queue_timeout", "connect_timeout", "response_timeout", "idle_timeout"):
             yield from _beyond((*where, key), getattr(upstream, key), "total_timeout", total, _duration)
     for position, route in enumerate(config.routes):
+        if not route.upstream:
+            continue
         place, total = ("routes", position, "response_timeout"), config.upstreams[route.upstream].total_timeout
         key = f"total_timeout of upstreams.{route.upstream}"
         yield from _beyond(place, route.response_timeout, key, total, _duration)
@@ -211,6 +213,8 @@ _LOOKS_LIKE_A_PATTERN = re.compile(r".\$$|\(\?|\[[^]]*-[^]]*\]|\([^)]*\|[^)]*\)|
 
 def _prefix(config: Config, route: Route) -> Iterator[Problem]:
     prefix = route.prefix
+    if not prefix:
+        return
     template = _LOOKS_LIKE_A_TEMPLATE.search(prefix)
     if template is not None:
         sign = template[0].strip("/")[:1]
@@ -258,7 +262,7 @@ _META = re.compile(r"[\\.^$*+?()\[\]{}|]")
 
 
 def _rewrite(route: Route, folds: bool) -> Iterator[Problem]:
-    if isinstance(route.rewrite, str):
+    if isinstance(route.rewrite, str) and not route.path:
         template = _LOOKS_LIKE_A_TEMPLATE.search(route.rewrite)
         if template is not None:
             sign = template[0].strip("/")[:1]
@@ -354,18 +358,19 @@ def _detours_by_case(config: Config) -> Iterator[Problem]:
             continue
         other = next((other for other in config.routes if _is_detour(other, route)), None)
         if other is not None:
-            shouted = route.prefix.upper() if route.prefix != route.prefix.upper() else route.prefix.lower()
+            shouted = route.place.upper() if route.place != route.place.upper() else route.place.lower()
             what = (
-                f"{quoted(shouted)} comes to {quoted(other.name or other.prefix)}, which needs no credential, and to "
-                f"the same upstream: a service that ignores letter case serves it as {quoted(route.prefix)}"
+                f"{quoted(shouted)} comes to {quoted(other.name or other.place)}, which needs no credential, and to "
+                f"the same upstream: a service that ignores letter case serves it as {quoted(route.place)}"
             )
             hint = 'case = "ignore" if it does so, as Express by default; case = "exact" if it does not'
-            yield Problem(("routes", position, "prefix"), problem_text(what, expected=hint))
+            yield Problem(("routes", position, "prefix" if route.prefix else "path"), problem_text(what, expected=hint))
 
 
 def _is_detour(other: Route, route: Route) -> bool:
-    if other.auth != "none" or other.upstream != route.upstream or other.host not in (None, route.host):
+    same = route.upstream and other.upstream == route.upstream and other.host in (None, route.host)
+    if other.auth != "none" or not same or not other.prefix:
         return False
-    wide, narrow = other.prefix.lower(), route.prefix.lower()
+    wide, narrow = other.prefix.lower(), route.place.lower()
     covers = wide == narrow or narrow.startswith(wide.rstrip("/") + "/")
     return covers and other.case is None and any(letter.isascii() and letter.isalpha() for letter in narrow)

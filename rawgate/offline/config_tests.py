@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, Test
 from rawgate.errors import API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
-from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer
+from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, RequestHead
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
@@ -97,7 +97,7 @@ def run_tests(
 
 
 def _names(config: Config) -> list[str]:
-    return [route.name or route.prefix for route in config.routes]
+    return [route.name or route.place for route in config.routes]
 
 
 def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[], str]) -> _Got:
@@ -122,7 +122,13 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
         group = gate.router.find(authority, key)
         return None if group is None else refit(group, changed)
 
-    return compose(gate.peer_of, gate.client_of, gate.normalise, find, new_id)
+    def choose(head: RequestHead, key: bytes, query: bytes, scheme: str) -> "Group[CompiledRoute] | None":
+        inner = gate.router.choose
+        group = None if inner is None else inner(head, key, query, scheme)
+        return None if group is None else refit(group, changed)
+
+    chosen = None if gate.router.choose is None else choose
+    return compose(gate.peer_of, gate.client_of, gate.normalise, find, new_id, chosen)
 
 
 def _given(credential: Credential, test: Test) -> Credential:

@@ -3,7 +3,8 @@
     gate        the steps, and their order: `decide`
     compile     makes a gate of a configuration, at load
     paths       one reading of a path: normalised, or refused
-    router      host, prefix, method → route
+    router      host, path, method → route
+    matching    what a route asks for besides: fields, parameters of the query, the scheme
     addresses   the client's address behind trusted proxies
     cors        preflights, and what a browser may read
     jwt         bearer tokens: which key, which signature, which claims
@@ -19,6 +20,7 @@
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
     certificates  what TLS shows and believes: checked before it is served
+    values      texts with names in braces, made of a request
     signing     tokens for tests of a gateway; nothing that serves imports it
 
 Only `gate`, `verifiers` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from rawgate.config.invalid import nearest, problem_text, quoted
-from rawgate.config.model import Config, KeySetUrl, RateLimit, RegexRewrite, Route, Upstream, route_names
+from rawgate.config.invalid import choice, nearest, problem_text, quoted
+from rawgate.config.model import Config, KeySetUrl, RateLimit, RegexRewrite, Route, Target, Upstream, route_names
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, Locks, RouteOptions
@@ -25,6 +25,8 @@ from rawgate.policy.gate import (
     Limit,
     Limiters,
     LimitLines,
+    Local,
+    More,
     Watch,
     api_key,
     bearer,
@@ -32,10 +34,22 @@ from rawgate.policy.gate import (
     watched,
 )
 from rawgate.policy.limiter import Limiter
+from rawgate.policy.matching import compile_match
+from rawgate.policy.matching import names as matched_names
 from rawgate.policy.patterns import compile_pattern, matches_below
-from rawgate.policy.rewrite import Rewrite, compile_function, compile_regex, compile_swap
-from rawgate.policy.router import Entry, compile_router
+from rawgate.policy.rewrite import (
+    Capture,
+    Rewrite,
+    compile_capture,
+    compile_fill,
+    compile_function,
+    compile_regex,
+    compile_swap,
+    unknown_names,
+)
+from rawgate.policy.router import Entry, Template, compile_router
 from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
+from rawgate.policy.values import compile_value, unknown_name
 from rawgate.policy.verifiers import compile_verifier
 
 if TYPE_CHECKING:
@@ -107,6 +121,31 @@ def _for_route(report: Report, name: str) -> Callable[[str], None]:
     return lambda text: report(about, f"{about}: {text}")
 
 
+_NO_UPSTREAM = Upstream(targets=(Target(host="upstream.invalid", port=80, authority="upstream.invalid"),))
+"""Of a route that replies itself (RFC 6761 section 6.4)."""
+
+
+class _Place:
+    """Where a route is: its prefix, or its template with the names in it."""
+
+    __slots__ = ("capture", "names", "prefix", "template")
+
+    def __init__(
+        self,
+        prefix: bytes,
+        template: Template | None = None,
+        names: tuple[str, ...] = (),
+        capture: Capture | None = None,
+    ) -> None:
+        self.prefix = prefix
+        self.template = template
+        self.names = names
+        self.capture = capture
+
+
+_HOLE = re.compile(r"\{([a-z0-9_]+)(\*?)\}")
+
+
 class _Compiler:
     """The values that the routes of one configuration share while they are compiled."""
 
@@ -137,9 +176,11 @@ class _Compiler:
         speaks_cors = any(route.cors for route in config.routes)
         ip_headers = {self.ip_header} - {b""}
         self.untrusted = headers.compile_untrusted(gateway.untrusted_headers)
-        self.by_method = frozenset((route.host, route.prefix) for route in config.routes if route.methods is not None)
+        self.by_method = frozenset((route.host, route.place) for route in config.routes if route.methods is not None)
+        matched = frozenset[bytes]().union(*(matched_names(route.match) for route in config.routes))
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
-        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | (cors.REQUEST_FIELDS if speaks_cors else frozenset())
+        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched
+        self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
         self.response_wanted = (
             headers.RESPONSE_NAMES
             | (headers.LOCATION_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
@@ -166,15 +207,43 @@ class _Compiler:
                 self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
 
     def entries(self) -> "list[Entry[CompiledRoute]]":
-        """All routes whose prefix can be matched."""
+        """All routes whose prefix or path can be matched."""
         entries = []
         for index, route in enumerate(self.config.routes):
-            prefix = self._prefix(route.prefix, ("routes", index, "prefix"))
-            plan = self._route(index, route, prefix)
-            if prefix and plan is not None:
-                key, folds = paths.match_key(prefix), self._folds(route)
-                entries.append(Entry(index, route, key.lower() if folds else key, plan, folds))
+            place = self._template(route, index) if route.path else self._place(route, index)
+            plan = self._route(index, route, place)
+            if plan is not None and (place.prefix or place.template):
+                key, folds = paths.match_key(place.prefix), self._folds(route)
+                key = key.lower() if folds else key
+                holds = compile_match(route.match)
+                entries.append(Entry(index, route, key, plan, folds, place.template, holds))
         return entries
+
+    def _place(self, route: Route, index: int) -> _Place:
+        return _Place(self._prefix(route.prefix, ("routes", index, "prefix")))
+
+    def _template(self, route: Route, index: int) -> _Place:
+        """A configured path: its segments, and where its names are."""
+        if not self._prefix(_HOLE.sub("x", route.path), ("routes", index, "path")):
+            return _Place(b"")
+        folds = self._folds(route)
+        segments: list[bytes | None] = []
+        names: list[tuple[int, str]] = []
+        rest = ""
+        for position, text in enumerate(route.path.split("/")[1:]):
+            hole = _HOLE.fullmatch(text)
+            if hole is None:
+                key = paths.match_key(paths.configured_path(text))
+                segments.append(key.lower() if folds else key)
+                continue
+            names.append((position, hole[1]))
+            if hole[2]:
+                rest = hole[1]
+            else:
+                segments.append(None)
+        known = tuple(name for _, name in names)
+        template = Template(tuple(segments), bool(rest))
+        return _Place(b"", template, known, compile_capture(names, rest) if names else None)
 
     def check_tests(self) -> None:
         """Check the API key names in [[tests]]; they are known only after the keys have been read."""
@@ -204,10 +273,11 @@ class _Compiler:
         self._problem(where, f'{text!r} is not a normalised path (expected one like "/api/users")')
         return b""
 
-    def _route(self, index: int, route: Route, prefix: bytes) -> CompiledRoute | None:
+    def _route(self, index: int, route: Route, place: _Place) -> CompiledRoute | None:
         where: tuple[Key, ...] = ("routes", index)
         name = self.names[index]
-        upstream = self.config.upstreams.get(route.upstream)
+        prefix = place.prefix
+        upstream = self.config.upstreams.get(route.upstream) if route.upstream else _NO_UPSTREAM
         if upstream is None or not upstream.targets:
             self._problem((*where, "upstream"), f"{route.upstream!r} is not an upstream with targets")
             return None
@@ -217,7 +287,9 @@ class _Compiler:
             self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
         policy = None if route.cors is None else cors.compile_cors(route.cors, route.rate_limit is not None)
         body = self.config.gateway.limits.body if route.body is None else route.body
-        swap = (prefix, paths.configured_path(route.rewrite)) if isinstance(route.rewrite, str) else (b"", b"")
+        swap = (b"", b"")
+        if isinstance(route.rewrite, str) and prefix:
+            swap = (prefix, paths.configured_path(route.rewrite))
         return CompiledRoute(
             options=RouteOptions(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
             keeps_slash=route.encoded_slash == "keep",
@@ -226,7 +298,7 @@ class _Compiler:
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit, self.watch),
-            rewrite=self._rewrite(route, prefix, (*where, "rewrite")),
+            rewrite=self._rewrite(route, place, (*where, "rewrite")),
             report=_for_route(self.report, name),
             # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
             # the head is written before a target is chosen, and a retry sends the same head to another target.
@@ -246,7 +318,33 @@ class _Compiler:
                 self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
             ),
             upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
+            more=self._more(route, place, where),
         )
+
+    def _more(self, route: Route, place: _Place, where: tuple[Key, ...]) -> More | None:
+        """What only some routes have; None for the others."""
+        local = self._local(route, place, where)
+        return None if local is None else More(paths.configured_path(route.place), place.capture, local)
+
+    def _local(self, route: Route, place: _Place, where: tuple[Key, ...]) -> Local | None:
+        """The reply of a route without upstream."""
+        fields = headers.content_lines(route.response_headers)
+        if route.respond is not None:
+            spec = route.respond
+            return Local(spec.status, spec.body.encode(), spec.type.encode(), fields, None, keeps_query=False)
+        if route.redirect is None:
+            return None
+        to = route.redirect.to
+        unknown = unknown_name(to, place.names, ("host", "path"))
+        if unknown:
+            self._unknown_name((*where, "redirect", "to"), unknown, ("host", "path", *place.names))
+            return None
+        return Local(route.redirect.status, b"", b"", fields, compile_value(to, place.names), keeps_query="?" not in to)
+
+    def _unknown_name(self, where: tuple[Key, ...], name: str, known: Collection[str]) -> None:
+        what = f"{quoted('{' + name + '}')} is not the name of anything here"
+        names = choice("{" + one + "}" for one in known) if known else "the text as it is"
+        self._problem(where, problem_text(what, expected=names))
 
     def _credential(self, route: Route, where: tuple[Key, ...]) -> Credential | None:
         if route.auth == "none":
@@ -264,7 +362,7 @@ class _Compiler:
     def _untrusted(self, route: Route) -> headers.Untrusted:
         """The fields that are accepted from trusted proxies only. Where the method selects the route, those that
         override the method are among them."""
-        by_method = (route.host, route.prefix) in self.by_method
+        by_method = (route.host, route.place) in self.by_method
         return self.untrusted.with_overrides() if by_method else self.untrusted
 
     def _withheld(self, route: Route) -> frozenset[bytes]:
@@ -276,9 +374,17 @@ class _Compiler:
         spec = self.config.api_keys.get(name) if kind == "api_keys" else None
         return frozenset((spec.header.lower().encode() if spec is not None else b"authorization",))
 
-    def _rewrite(self, route: Route, prefix: bytes, where: tuple[Key, ...]) -> Rewrite | None:
+    def _rewrite(self, route: Route, place: _Place, where: tuple[Key, ...]) -> Rewrite | None:
+        prefix = place.prefix
         if route.rewrite is None:
             return None
+        if isinstance(route.rewrite, str) and route.path:
+            if not self._path(_HOLE.sub("x", route.rewrite), where):
+                return None
+            for name in unknown_names(route.rewrite, place.names):
+                self._unknown_name(where, name, place.names)
+            text = paths.configured_path(route.rewrite).decode()
+            return compile_fill(text, place.capture or compile_capture((), ""), paths.sendable)
         if isinstance(route.rewrite, str):
             replacement = self._path(route.rewrite, where)
             return compile_swap(paths.match_key(prefix), replacement) if replacement else None
@@ -288,7 +394,8 @@ class _Compiler:
             )
             if pattern is None:
                 return None
-            self._warn_of_pattern(route, prefix, (*where, "pattern"))
+            if prefix:
+                self._warn_of_pattern(route, prefix, (*where, "pattern"))
             return compile_regex(pattern, route.rewrite.to, (*where, "to"), paths.sendable, self.problems)
         return compile_function(route.rewrite, paths.sendable)
 
@@ -357,7 +464,7 @@ def compile_gate(
         return None
     peer_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
     return Gate(
-        decide=compose(peer_of, client_of, compiler.normalise, router.find, new_id),
+        decide=compose(peer_of, client_of, compiler.normalise, router.find, new_id, router.choose),
         wanted=compiler.wanted,
         protected=compiler.protected,
         removable=compiler.removable,

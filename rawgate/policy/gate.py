@@ -7,8 +7,10 @@
     5 body size              413
     6 authenticate           401
     7 limit                  429
-    8 rewrite                500 if the rewrite of the route makes no path that can be sent
+    8 a reply of the route's own, or the rewrite: 500 if it makes no path that can be sent
     9 fields                 → Forward
+
+What only some routes have is in their `More`; a route without any of it has none, and pays for one look.
 
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
 is not counted by a limit. Step 6 may have to wait for keys that are being fetched: then it returns a `Pending`, which
@@ -60,9 +62,10 @@ from rawgate.policy.api_keys import ApiKeyTable
 from rawgate.policy.fetched_keys import WAIT, FetchedKeys
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
-from rawgate.policy.rewrite import Rewrite
-from rawgate.policy.router import ANY_METHOD, Group, Router
+from rawgate.policy.rewrite import Capture, Rewrite
+from rawgate.policy.router import ANY_METHOD, Group, Router, host_of
 from rawgate.policy.shared_limiter import SharedLimiter
+from rawgate.policy.values import Facts, Value
 
 Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
 """`(parsed fields, wall)` → the caller, or the reason of the refusal."""
@@ -76,6 +79,8 @@ Watch = Callable[[str], Callable[[bool], None]]
 """The name of a limit → what is told of each of its decisions: whether the request was admitted."""
 Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
+Choose = Callable[[RequestHead, bytes, bytes, str], "Group[CompiledRoute] | None"]
+"""`(head, key, query, scheme)` → the routes of a request, where some routes ask for more than host and path."""
 
 
 class Credential:
@@ -179,6 +184,43 @@ class Limiters:
         return self.credentials.evicted + self.addresses.evicted
 
 
+class Local:
+    """What a route replies itself.
+
+    fields    field lines besides those of every reply of ours
+    location  where a redirect leads, or None
+    keeps_query  the request's query goes there too
+    """
+
+    __slots__ = ("body", "content_type", "fields", "keeps_query", "location", "status")
+
+    def __init__(
+        self, status: int, body: bytes, content_type: bytes, fields: bytes, location: Value | None, keeps_query: bool
+    ) -> None:
+        self.status: Final = status
+        self.body: Final = body
+        self.content_type: Final = content_type
+        self.fields: Final = fields
+        self.location: Final = location
+        self.keeps_query: Final = keeps_query
+
+
+class More:
+    """What only some routes have. A step that is None is skipped.
+
+    prefix   of the route as it is configured, or its path
+    capture  finds the names of the route's path
+    local    the reply of a route without upstream
+    """
+
+    __slots__ = ("capture", "local", "prefix")
+
+    def __init__(self, prefix: bytes, capture: Capture | None = None, local: Local | None = None) -> None:
+        self.prefix: Final = prefix
+        self.capture: Final = capture
+        self.local: Final = local
+
+
 class CompiledRoute:
     """The steps that depend on a route. A step that is None is skipped.
 
@@ -187,6 +229,7 @@ class CompiledRoute:
     own          field lines that `response_headers` sets on our own replies
     report       takes a line of text when the pattern or the function of the route fails
     upgrades     lower-cased names of the protocols that may tunnel
+    more         what only some routes have, or None
     """
 
     __slots__ = (
@@ -196,6 +239,7 @@ class CompiledRoute:
         "keeps_parameters",
         "keeps_slash",
         "limit",
+        "more",
         "options",
         "own",
         "report",
@@ -220,6 +264,7 @@ class CompiledRoute:
         down: Down,
         trailer: Callable[[bytes], bool],
         upgrades: frozenset[bytes],
+        more: More | None = None,
     ) -> None:
         self.options: Final = options
         self.keeps_slash: Final = keeps_slash
@@ -234,6 +279,7 @@ class CompiledRoute:
         self.down: Final = down
         self.trailer: Final = trailer
         self.upgrades: Final = upgrades
+        self.more: Final = more
 
     def with_steps(
         self, credential: Credential | None, limit: Limit | None, rewrite: Rewrite | None
@@ -253,6 +299,7 @@ class CompiledRoute:
             self.down,
             self.trailer,
             self.upgrades,
+            self.more,
         )
 
 
@@ -340,9 +387,15 @@ def pick_upgrade(offered: bytes, allowed: frozenset[bytes]) -> bytes:
 
 
 def compose(
-    peer_of: PeerOf, client_of: ClientOf, normalise: paths.Normalise, find: Find, new_id: Callable[[], str]
+    peer_of: PeerOf,
+    client_of: ClientOf,
+    normalise: paths.Normalise,
+    find: Find,
+    new_id: Callable[[], str],
+    choose: Choose | None = None,
 ) -> Decide:
-    """Make `decide` of the steps that depend on no route; `find` returns the routes with the other steps."""
+    """Make `decide` of the steps that depend on no route; `find` returns the routes with the other steps. `choose` is
+    asked in its place where a route asks for more than host and path."""
     trusted_request_id, is_loop = headers.trusted_request_id, headers.is_loop
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
@@ -361,7 +414,12 @@ def compose(
             return _refuse_target(head, target, request_id, client.address)
 
         # 3. The route. 4. Replies to OPTIONS.
-        group = find(head.authority, target.key)
+        scheme = peer.scheme
+        if choose is None:
+            group = find(head.authority, target.key)
+        else:
+            scheme = _scheme(parsed, scheme) if sender.trusted else scheme
+            group = choose(head, target.key, target.query, scheme)
         if group is None:
             return _refuse(NO_ROUTE, b"", "", "", request_id, client.address)
         if head.method == b"OPTIONS":
@@ -373,10 +431,23 @@ def compose(
         if route is None:
             fields = b"Allow: %b\r\n" % group.allow + _fields_of_405(group, parsed)
             return _refuse(METHOD_NOT_ALLOWED, fields, "", "", request_id, client.address)
-        doubt = _doubt(route, group, target, find(head.authority, target.plain_key)) if target.flaw else ""
+        doubt = ""
+        if target.flaw:
+            plain = (
+                find(head.authority, target.plain_key)
+                if choose is None
+                else choose(head, target.plain_key, target.query, scheme)
+            )
+            doubt = _doubt(route, group, target, plain)
         return _serve(route, head, target, doubt, sender, peer.scheme, client, request_id, now, wall, False)
 
     return decide
+
+
+def _scheme(parsed: dict[bytes, bytes], scheme: str) -> str:
+    """How the client came, as the trusted proxies say: the first of them spoke with the client."""
+    told = parsed.get(b"x-forwarded-proto", b"").partition(b",")[0].strip(b" \t").lower()
+    return told.decode("latin-1") if told else scheme
 
 
 def _serve(
@@ -425,8 +496,28 @@ def _serve(
             fields += b"Retry-After: %d\r\n" % reset
             return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller)
 
-    # 8. The path for the upstream. 9. The fields.
-    path = target.path
+    return _send(route, head, target, sender, scheme, client, request_id, caller, user, fields)
+
+
+def _send(
+    route: CompiledRoute,
+    head: RequestHead,
+    target: paths.Normal,
+    sender: PeerAddress,
+    scheme: str,
+    client: PeerAddress,
+    request_id: str,
+    caller: str,
+    user: str,
+    fields: bytes,
+) -> Decision:
+    """The last steps: the request may be served. `user`: the name of a verified caller, or ""; `fields`: lines for the
+    client."""
+    # 8. A reply of the route's own, or the path for the upstream. 9. The fields.
+    options, path, more = route.options, target.path, route.more
+    if more is not None and more.local is not None:
+        facts = _facts(more, options.route, head, target, client, request_id)
+        return _reply_of(more.local, facts, target.query, fields, options.route, request_id, caller)
     if route.rewrite is not None:
         sent = route.rewrite(path, target.key)
         if isinstance(sent, str):
@@ -552,6 +643,31 @@ class AwaitKeys(Pending):
         elif reason is AUTH_UNKNOWN_KEY:
             fields += self._challenge
         return _refuse(reason, fields, "", self.route, self.request_id, self.client_id)
+
+
+def _facts(
+    more: More, route: str, head: RequestHead, target: paths.Normal, client: PeerAddress, request_id: str
+) -> Facts:
+    """What values of this route may be made of."""
+    names = {} if more.capture is None else more.capture(target.path, target.key)
+    host = host_of(head.authority) if head.authority else b""
+    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, None)
+
+
+def _reply_of(
+    local: Local, facts: Facts, query: bytes, fields: bytes, route: str, request_id: str, caller: str
+) -> LocalReply:
+    """The reply of a route without upstream."""
+    if local.location is not None:
+        place = local.location(facts)
+        if place is None:
+            return _refuse(BAD_REQUEST, fields, "The request has no Host to redirect to.", route, request_id, caller)
+        if place[:1] == b"/":
+            # A reader may take the text behind two slashes at the start for a host.
+            place = b"/" + place.lstrip(b"/")
+        fields += b"Location: %b%b\r\n" % (place, query if local.keeps_query else b"")
+    fields += local.fields
+    return LocalReply(local.status, OK, fields, "", route, request_id, caller, "", local.body, local.content_type)
 
 
 def _doubt(

@@ -92,6 +92,11 @@ _NOT_ON_LOCAL_REPLIES = frozenset(
     b"content-type date etag expires last-modified location retry-after www-authenticate x-request-id".split()
 )
 
+_OF_CONTENT = _NOT_ON_LOCAL_REPLIES - frozenset(
+    b"allow content-type date location www-authenticate x-request-id".split()
+)
+"""Those of them that a route may set where it makes the response itself."""
+
 _SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _FORWARDED_PROTO = b"\r\nX-Forwarded-Proto: "
@@ -167,6 +172,11 @@ def own_lines(rules: HeaderRules, written: frozenset[bytes]) -> bytes:
     """The field lines that a route sets on the gateway's own replies: those of `rules` without the fields that speak of
     the upstream's response. `written`: lower-cased names of further fields that the gateway writes there itself."""
     return _lines(field for field in rules.set.items() if _belongs(field[0], written))
+
+
+def content_lines(rules: HeaderRules) -> bytes:
+    """The field lines that a route sets and that speak of the content, on a response that the route itself makes."""
+    return _lines(field for field in rules.set.items() if field[0].lower().encode() in _OF_CONTENT)
 
 
 def _belongs(name: str, written: frozenset[bytes]) -> bool:

@@ -1,15 +1,16 @@
 """The path that the upstream sees.
 
-There are three kinds. Each is compiled once into `rewrite(path, key) -> path`, which raises nothing; if the result
+There are four kinds. Each is compiled once into `rewrite(path, key) -> path`, which raises nothing; if the result
 cannot be sent, it returns the reason as a str instead:
 
     "/v2/users"                      replaces the prefix; the rest is kept, with neither a doubled nor a lost slash
     { pattern = "…", to = "…" }      applies if the pattern matches the whole path; other paths stay as they are
+    "/v2/users/{id}"                 on a route with a path of its own: replaces all of it; names are filled in
     a function (Python only)         gets and returns the path as text
 
-The query never changes. The result of a pattern or a function is checked again, because it can be a path that the
-gateway refuses from a client ("/a(.*)" to "/b/\\1" makes "/b/.." of "/a.."). A replaced prefix needs no check: two
-normalised pieces joined at a slash are normalised.
+The query never changes. The result of a pattern, of names or of a function is checked again, because it can be a path
+that the gateway refuses from a client ("/a(.*)" to "/b/\\1" makes "/b/.." of "/a.."). A replaced prefix needs no check:
+two normalised pieces joined at a slash are normalised.
 
 A prefix and a pattern are compared with the key, as routes are. Otherwise a client could avoid the rewrite by sending
 "%40" for "@". The part of the path that is kept, behind a prefix or in a group, is sent as received. So if path and key
@@ -22,7 +23,7 @@ Text that the key lacks belongs to the text before it: parameters to their segme
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate, pairwise
 
 from rawgate.config.model import Rewriter
@@ -100,6 +101,59 @@ def _behind(stem: bytes, path: bytes, key: bytes) -> bytes:
     if path[:length] == stem and path[length : length + 1] == b"/" and b";" not in stem:
         return path[length:]
     return path[_places(path, key, [length])[0] :]
+
+
+Capture = Callable[[bytes, bytes], dict[str, bytes]]
+"""`(path, key)` of a path that a template matched → its names and what they stand for, as it was received."""
+
+
+def compile_capture(names: Sequence[tuple[int, str]], rest: str) -> Capture:
+    """names  position of a segment, from 0, and its name
+    rest   the name of all that follows the last segment, or ""; and `names` has its position too, where it begins"""
+
+    def capture(path: bytes, key: bytes) -> dict[str, bytes]:
+        spans: list[tuple[str, int, int]] = []
+        start = 1
+        wanted = dict(names)
+        for position, segment in enumerate(key.split(b"/")[1:]):
+            name = wanted.get(position)
+            if name is not None:
+                spans.append((name, start, len(key) if name == rest else start + len(segment)))
+            start += len(segment) + 1
+        if path == key:
+            return {name: path[first:last] for name, first, last in spans}
+        positions = sorted({place for _, first, last in spans for place in (first, last)})
+        place = dict(zip(positions, _places(path, key, positions), strict=True))
+        return {name: path[place[first] : place[last]] for name, first, last in spans}
+
+    return capture
+
+
+_NAME = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+
+
+def unknown_names(text: str, names: Collection[str]) -> list[str]:
+    """The names in a rewrite that the route's path does not have."""
+    return [name for name in _NAME.findall(text) if name not in names]
+
+
+def compile_fill(text: str, capture: Capture, check: Check) -> Rewrite:
+    """Replace the whole path by `text`, in which names stand for what `capture` finds."""
+    pieces = _NAME.split(text)
+    start = pieces[0].encode()
+    parts = [(name, literal.encode()) for name, literal in zip(pieces[1::2], pieces[2::2], strict=True)]
+
+    def fill(path: bytes, key: bytes) -> bytes | str:
+        found = capture(path, key)
+        sent = [start]
+        for name, literal in parts:
+            sent += (found.get(name, b""), literal)
+        result = b"".join(sent)
+        if result[1:2] == b"/":  # of a name that stands for nothing, or for text with a slash at its start
+            result = b"/" + result.lstrip(b"/")
+        return result if check(result) else f"the rewrite made {result!r:.100}, which is no path that can be sent"
+
+    return fill
 
 
 def compile_regex(

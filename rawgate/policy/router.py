@@ -8,6 +8,10 @@ A prefix matches whole segments: "/api/users" takes "/api/users" and "/api/users
 slash is part of it: "/api/" takes "/api/" and all paths below, not "/api". "/" takes every path. With `case = "ignore"`
 the case of ASCII letters does not matter; other letters are percent-encoded and compared as octets.
 
+A template matches whole paths: "/users/{id}" takes "/users/7", not "/users/" and not "/users/7/x"; "/files/{rest*}"
+takes "/files/" and all paths below, not "/files" (as Go's net/http). The host "*.a.test" takes all names below a.test,
+however deep, but not a.test itself (nginx).
+
 A route that lists GET also takes HEAD, unless a route of the group lists HEAD itself (RFC 9110 section 9.1: a
 general-purpose server supports both).
 
@@ -16,6 +20,14 @@ longest of the prefixes that match a path is always the first. Each host has a t
 the tree along the path; its cost grows with the depth of the prefixes, not with their number or the length of the path.
 Routes that ignore case have a second tree, of lower-cased segments. If both trees hold a match, the one that comes
 first in the configuration is selected.
+
+Templates have a tree of their own, in which a node may have a child for any segment. A look-up follows that child
+beside the one of the same name, so it looks at more than one node a segment only where templates overlap ("/a/{x}/c"
+and "/{y}/b/c"); the others are not looked at.
+
+A route with `match` asks for more than host and path. It can be passed over, so it hides no other route, and requests
+that it does not take go on to the routes behind it, as in Envoy. `Router.choose` tries such routes; a router without
+them has none, and nothing is spent on it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,14 +37,31 @@ from typing import Generic, TypeVar
 
 from rawgate.config.model import Route
 from rawgate.errors import Problem
+from rawgate.message import RequestHead
 
 Plan = TypeVar("Plan")
 ANY_METHOD = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """`Allow` where no route restricts the method: the common registered methods. Others are taken as well."""
 
 
+Segments = tuple[bytes | None, ...]
+"""The segments of a template as they are matched; None: any that is not empty."""
+Holds = Callable[[RequestHead, bytes, str], bool]
+"""`(head, query with its "?", scheme)` → whether a request has what a route's `match` asks for."""
+
+
+class Template:
+    """A whole path with holes. `rest`: whatever else follows, with the slash before it, is part of it."""
+
+    __slots__ = ("rest", "segments")
+
+    def __init__(self, segments: Segments, rest: bool) -> None:
+        self.segments = segments
+        self.rest = rest
+
+
 class Group(Generic[Plan]):
-    """The routes of one host and prefix.
+    """The routes of one host and prefix, and of one `match`.
 
     methods  method → plan
     other    the plan for all other methods, or None
@@ -71,44 +100,108 @@ class Entry(Generic[Plan]):
     prefix  as it is matched (see `paths.match_key`), lower-cased if the route ignores case
     plan    the value that a match returns
     folds   the route ignores case
+    template  in place of `prefix`, which is b"" then
+    holds   what else the request must have, or None
     """
 
-    __slots__ = ("folds", "index", "plan", "prefix", "route")
+    __slots__ = ("folds", "holds", "index", "plan", "prefix", "route", "template")
 
-    def __init__(self, index: int, route: Route, prefix: bytes, plan: Plan, folds: bool = False) -> None:
+    def __init__(
+        self,
+        index: int,
+        route: Route,
+        prefix: bytes,
+        plan: Plan,
+        folds: bool = False,
+        template: Template | None = None,
+        holds: Holds | None = None,
+    ) -> None:
         self.index = index
         self.route = route
         self.prefix = prefix
         self.plan = plan
         self.folds = folds
+        self.template = template
+        self.holds = holds
 
 
 class Cell(Generic[Plan]):
-    """A group with its host and prefix. `first` is its first route; `folds`: it ignores case."""
+    """A group with its host and prefix or template. `first` is its first route; `folds`: it ignores case; `holds`: what
+    else its routes ask for."""
 
-    __slots__ = ("first", "folds", "group", "host", "prefix")
+    __slots__ = ("first", "folds", "group", "holds", "host", "prefix", "template")
 
-    def __init__(self, host: bytes, prefix: bytes, group: Group[Plan], first: Route, folds: bool = False) -> None:
+    def __init__(
+        self,
+        host: bytes,
+        prefix: bytes,
+        group: Group[Plan],
+        first: Route,
+        folds: bool = False,
+        template: Template | None = None,
+        holds: Holds | None = None,
+    ) -> None:
         self.host = host
         self.prefix = prefix
         self.group = group
         self.first = first
         self.folds = folds
+        self.template = template
+        self.holds = holds
+
+    def elsewhere(self, host: bytes, prefix: bytes, template: Template | None = None) -> "Cell[Plan]":
+        """The same group at another place, whatever it asks for besides."""
+        return Cell(host, prefix, self.group, self.first, self.folds, template)
+
+    @property
+    def shape(self) -> "_Shape":
+        """Which paths it takes."""
+        return _shape(self.prefix, self.template)
 
 
 class Router(Generic[Plan]):
     """`find(authority, key)` → the group of a path, or None; `authority` as received, `key` as in `paths.Normal`.
-    `cells` holds all groups, in the order of the configuration."""
+    `cells` holds all groups, in the order of the configuration.
+
+    `choose` does the same for a whole request, and looks at groups with `match` too; None if there are none."""
 
     def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
         self.cells = cells
-        folding = [cell for cell in cells if cell.folds]
-        self._exact: Forest[Plan] = Forest([cell for cell in cells if not cell.folds])
+        sure = [cell for cell in cells if cell.holds is None]
+        folding = [cell for cell in sure if cell.folds and cell.template is None]
+        self._exact: Forest[Plan] = Forest([cell for cell in sure if not cell.folds and cell.template is None])
         self._folding: Forest[Plan] = Forest(folding)
-        self.find: Callable[[bytes, bytes], Group[Plan] | None] = self._find_in_both if folding else self._exact.find
+        self._templates = Thicket([cell for cell in sure if cell.template is not None])
+        self._conditional = Thicket([cell for cell in cells if cell.holds is not None])
+        self.find: Callable[[bytes, bytes], Group[Plan] | None] = (
+            self._find_in_all if self._templates.cells else self._find_in_both if folding else self._exact.find
+        )
+        self.choose: Callable[[RequestHead, bytes, bytes, str], Group[Plan] | None] | None = (
+            self._choose if self._conditional.cells else None
+        )
 
     def _find_in_both(self, authority: bytes, key: bytes) -> Group[Plan] | None:
         return _earlier(self._exact.find(authority, key), self._folding.find(authority, key.lower()))
+
+    def _find_in_all(self, authority: bytes, key: bytes) -> Group[Plan] | None:
+        found = self._find_in_both(authority, key)
+        for cell in self._templates.all(authority, key):
+            found = _earlier(found, cell.group)
+        return found
+
+    def _choose(self, head: RequestHead, key: bytes, query: bytes, scheme: str) -> Group[Plan] | None:
+        """The group of a request: `query` with its "?" or b""; `scheme`: how the client came."""
+        found = self.find(head.authority, key)
+        for cell in sorted(self._conditional.all(head.authority, key), key=_position):
+            if found is not None and found.first < cell.group.first:
+                break
+            if cell.holds is not None and cell.holds(head, query, scheme):
+                return cell.group
+        return found
+
+
+def _position(cell: Cell[Plan]) -> int:
+    return cell.group.first
 
 
 def _earlier(one: Group[Plan] | None, other: Group[Plan] | None) -> Group[Plan] | None:
@@ -120,23 +213,121 @@ def _earlier(one: Group[Plan] | None, other: Group[Plan] | None) -> Group[Plan] 
 class Forest(Generic[Plan]):
     """The trees of all hosts, for the cells that ignore case or for those that do not."""
 
-    __slots__ = ("_default", "_depth", "_hosts")
+    __slots__ = ("_default", "_depth", "_hosts", "_wild")
 
     def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
         self._depth = max((len(_segments(cell.prefix)) for cell in cells), default=0) + 1
         hosts = {cell.host for cell in cells if cell.host}
         self._default = _tree([cell for cell in cells if not cell.host])
-        self._hosts = {host: _tree([cell for cell in cells if cell.host in (host, b"")]) for host in hosts}
+        self._hosts = {host: _tree([cell for cell in cells if _takes_host(cell.host, host)]) for host in hosts}
+        self._wild = any(host.startswith(_STAR) for host in hosts)
 
     def find(self, authority: bytes, key: bytes) -> Group[Plan] | None:
         """The group of a path, or None. For cells that ignore case, `key` must be lower-cased."""
-        node = self._hosts.get(host_of(authority), self._default) if self._hosts else self._default
+        node = self._default
+        if self._hosts:
+            host = host_of(authority)
+            node = self._hosts.get(host, node) if not self._wild else _of_host(self._hosts, host, node)
         for segment in key.split(b"/", self._depth)[1:]:
             child = node.children.get(segment)
             if child is None:
                 return node.deeper
             node = child
         return node.here
+
+
+Value = TypeVar("Value")
+_STAR = b"*."
+
+
+def _of_host(hosts: dict[bytes, Value], host: bytes, default: Value) -> Value:
+    """The entry of a host, else that of the nearest wildcard above it."""
+    found = hosts.get(host)
+    rest = host
+    while found is None and rest:
+        rest = rest.partition(b".")[2]
+        found = hosts.get(_STAR + rest)
+    return default if found is None else found
+
+
+def _takes_host(wide: bytes, host: bytes) -> bool:
+    """Whether a route for `wide` takes all requests to `host`, which may be a wildcard too; b"": any."""
+    return not wide or wide == host or (wide.startswith(_STAR) and host.endswith(wide[1:]))
+
+
+class _Branch(Generic[Plan]):
+    """A node in the tree of one host's templates. `here`: cells of exactly this path; `deeper`: cells of all paths
+    below; `hole`: the node below for any segment."""
+
+    __slots__ = ("children", "deeper", "here", "hole")
+
+    def __init__(self) -> None:
+        self.children: dict[bytes, _Branch[Plan]] = {}
+        self.hole: _Branch[Plan] | None = None
+        self.here: list[Cell[Plan]] = []
+        self.deeper: list[Cell[Plan]] = []
+
+    def place(self, cell: Cell[Plan]) -> None:
+        """Add a cell, at the root."""
+        shape = cell.shape
+        node = self
+        for segment in shape.segments:
+            if segment is None:
+                node.hole = node.hole or _Branch()
+                node = node.hole
+            else:
+                node = node.children.setdefault(segment, _Branch())
+        if shape.alone:
+            node.here.append(cell)
+        if shape.below:
+            node.deeper.append(cell)
+
+
+class Thicket(Generic[Plan]):
+    """The trees of all hosts, for cells of which more than one may match, in any letter case."""
+
+    __slots__ = ("_default", "_hosts", "cells")
+
+    def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
+        self.cells = cells
+        hosts = {cell.host for cell in cells if cell.host}
+        self._default = [self._grow(b"", folds) for folds in (False, True)]
+        self._hosts = {host: [self._grow(host, folds) for folds in (False, True)] for host in hosts}
+
+    def _grow(self, host: bytes, folds: bool) -> _Branch[Plan]:
+        root: _Branch[Plan] = _Branch()
+        for cell in self.cells:
+            if cell.folds == folds and _takes_host(cell.host, host):
+                root.place(cell)
+        return root
+
+    def all(self, authority: bytes, key: bytes) -> list[Cell[Plan]]:
+        """The cells that take a path, in no order."""
+        exact, folding = _of_host(self._hosts, host_of(authority), self._default)
+        found: list[Cell[Plan]] = []
+        for root, text in ((exact, key), (folding, key.lower())):
+            if root.children or root.hole is not None or root.deeper:
+                _collect(root, text.split(b"/")[1:], found)
+        return found
+
+
+def _collect(root: _Branch[Plan], segments: list[bytes], found: list[Cell[Plan]]) -> None:
+    """Append all cells of a tree that take a path of these segments."""
+    nodes = [root]
+    for segment in segments:
+        below: list[_Branch[Plan]] = []
+        for node in nodes:
+            found += node.deeper
+            child = node.children.get(segment)
+            if child is not None:
+                below.append(child)
+            if segment and node.hole is not None:
+                below.append(node.hole)
+        if not below:
+            return
+        nodes = below
+    for node in nodes:
+        found += node.here
 
 
 def host_of(authority: bytes) -> bytes:
@@ -177,13 +368,61 @@ def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
     return root
 
 
-def _hides(earlier: Cell[Plan], later: Cell[Plan]) -> bool:
-    """Whether an earlier cell takes all requests that a later one could take."""
-    if earlier.host not in (later.host, b""):
+class _Shape:
+    """Which paths a prefix or a template takes: those of just these segments (`alone`), those that go on behind them
+    (`below`), or both. `lettered`: letter case could matter."""
+
+    __slots__ = ("alone", "below", "segments")
+
+    def __init__(self, segments: Segments, alone: bool, below: bool) -> None:
+        self.segments = segments
+        self.alone = alone
+        self.below = below
+
+    def lower(self) -> "_Shape":
+        return _Shape(tuple(part and part.lower() for part in self.segments), self.alone, self.below)
+
+    @property
+    def lettered(self) -> bool:
+        return any(part is not None and part.lower() != part.upper() for part in self.segments)
+
+    def halves(self) -> "list[_Shape]":
+        """The paths that end here, and those that go on, as shapes of their own: two routes may cover one each."""
+        both = ((True, False), (False, True))
+        return [
+            _Shape(self.segments, alone, below)
+            for alone, below in both
+            if (alone and self.alone) or (below and self.below)
+        ]
+
+    def covers(self, narrow: "_Shape") -> bool:
+        """Whether every path of `narrow` is one of ours. A hole takes no empty segment."""
+        ours, theirs = len(self.segments), len(narrow.segments)
+        same = all(map(_covers_segment, self.segments, narrow.segments))
+        alone = not narrow.alone or (same and ((self.alone and ours == theirs) or (self.below and theirs > ours)))
+        return alone and (not narrow.below or (same and self.below and ours <= theirs))
+
+
+def _covers_segment(wide: bytes | None, narrow: bytes | None) -> bool:
+    return narrow != b"" if wide is None else wide == narrow
+
+
+def _shape(prefix: bytes, template: Template | None) -> _Shape:
+    if template is not None:
+        return _Shape(template.segments, not template.rest, template.rest)
+    return _Shape(tuple(_segments(prefix)), not prefix.endswith(b"/"), True)
+
+
+def _hides(earlier: Cell[Plan], later: Cell[Plan], narrow: _Shape) -> bool:
+    """Whether an earlier cell takes all requests for `narrow` that a later one could take."""
+    if earlier.holds is not None and earlier.first.match != later.first.match:
         return False
-    if later.folds and not earlier.folds and earlier.prefix.lower() != earlier.prefix.upper():
+    if not _takes_host(earlier.host, later.host):
         return False
-    return _covers(earlier.prefix, later.prefix.lower() if earlier.folds else later.prefix)
+    wide = earlier.shape
+    if later.folds and not earlier.folds and wide.lettered:
+        return False
+    return wide.covers(narrow.lower() if earlier.folds else narrow)
 
 
 def _covers(wide: bytes, narrow: bytes) -> bool:
@@ -192,7 +431,7 @@ def _covers(wide: bytes, narrow: bytes) -> bool:
 
 
 def _unreachable(entry: Entry[Plan], earlier: Route, how: str) -> Problem:
-    name = earlier.name or earlier.prefix
+    name = earlier.name or earlier.place
     message = f"this route can never be reached: {how} the route {name!r} before it (expected narrower routes first)"
     return Problem(("routes", entry.index), message)
 
@@ -227,19 +466,25 @@ def _allow_order(methods: dict[bytes, Plan]) -> list[bytes]:
 def compile_router(entries: Sequence[Entry[Plan]], problems: list[Problem]) -> Router[Plan]:
     """The router of these entries, which must be in the order of the configuration. A route that no request can reach
     is a Problem at ("routes", its index)."""
-    members: dict[tuple[bytes, bytes, bool], list[Entry[Plan]]] = {}
+    members: dict[object, list[Entry[Plan]]] = {}
     for entry in entries:
         host = host_of((entry.route.host or "").encode())
-        members.setdefault((host, entry.prefix, entry.folds), []).append(entry)
+        template = entry.template and (entry.template.segments, entry.template.rest)
+        place = (host, entry.prefix, template, entry.folds, repr(entry.route.match))
+        members.setdefault(place, []).append(entry)
     cells: list[Cell[Plan]] = []
-    for (host, prefix, folds), group_entries in members.items():
+    for group_entries in members.values():
         first = group_entries[0]
-        cell: Cell[Plan] = Cell(host, prefix, Group({}, None, b"", first.index), first.route, folds)
-        for earlier in cells:
-            if _hides(earlier, cell):
-                why = "its host and path are taken by"
-                problems.extend(_unreachable(entry, earlier.first, why) for entry in group_entries)
-                break
+        host = host_of((first.route.host or "").encode())
+        group: Group[Plan] = Group({}, None, b"", first.index)
+        cell: Cell[Plan] = Cell(host, first.prefix, group, first.route, first.folds, first.template, first.holds)
+        hiding = [
+            next((earlier for earlier in cells if _hides(earlier, cell, half)), None) for half in cell.shape.halves()
+        ]
+        taken = [earlier for earlier in hiding if earlier is not None]
+        if len(taken) == len(hiding):
+            why = "its host and path are taken by"
+            problems.extend(_unreachable(entry, taken[-1].first, why) for entry in group_entries)
         else:
             _fill(cell.group, group_entries, problems)
         cells.append(cell)

@@ -157,6 +157,17 @@ upstream = "users"
 rewrite = { pattern = "/(.*)", to = "/x/\\\\1" }
 auth = "api_keys.partners"
 
+[[routes]]
+path = "/old/{id}"
+redirect = { to = "/new/{id}", status = 301 }
+match = { headers = { X-Version = "2" }, query = { v = "*" }, scheme = "http" }
+auth = "none"
+
+[[routes]]
+path = "/health"
+respond = { status = 201, body = "fine", type = "text/html" }
+auth = "none"
+
 [[tests]]
 request = "GET http://api.example.com/api/users/7?x=1"
 headers = { Origin = "https://app.example" }
@@ -307,6 +318,19 @@ def full(folder: Path) -> model.Config:
                 upstream="users",
                 rewrite=model.RegexRewrite("/(.*)", "/x/\\1"),
                 auth="api_keys.partners",
+            ),
+            model.Route(
+                name="/old/{id}",
+                path="/old/{id}",
+                redirect=model.Redirect(to="/new/{id}", status=301),
+                match=model.Match(headers={"X-Version": "2"}, query={"v": "*"}, scheme="http"),
+                auth="none",
+            ),
+            model.Route(
+                name="/health",
+                path="/health",
+                respond=model.Respond(status=201, body="fine", type="text/html"),
+                auth="none",
             ),
         ),
         tests=(

@@ -1,22 +1,58 @@
 """Routing: which route, in which order, and which routes can never be one."""
 
+import re
+from functools import partial
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.model import Route
+from rawgate.config.model import Match, Route
 from rawgate.errors import Problem
-from rawgate.policy.router import ANY_METHOD, Entry, Router, compile_router, host_of
+from rawgate.message import RequestHead
+from rawgate.policy.router import ANY_METHOD, Entry, Router, Segments, Template, compile_router, host_of
 
 
 def route(
-    prefix: str, host: str | None = None, methods: tuple[str, ...] | None = None, *, folds: bool = False
+    prefix: str,
+    host: str | None = None,
+    methods: tuple[str, ...] | None = None,
+    *,
+    folds: bool = False,
+    scheme: Literal["http", "https"] | None = None,
 ) -> Route:
+    """A prefix; what begins with "=" is a whole path, in which braces stand for names."""
     case: Literal["ignore", "exact"] = "ignore" if folds else "exact"
-    return Route(prefix=prefix, upstream="u", auth="none", host=host, methods=methods, case=case)
+    match = None if scheme is None else Match(scheme=scheme)
+    path = prefix.removeprefix("=") if prefix.startswith("=") else ""
+    return Route(
+        prefix="" if path else prefix,
+        path=path,
+        upstream="u",
+        auth="none",
+        host=host,
+        methods=methods,
+        case=case,
+        match=match,
+    )
+
+
+def _is_scheme(wanted: str, head: RequestHead, query: bytes, scheme: str) -> bool:
+    return scheme == wanted
+
+
+def template(each: Route) -> Template | None:
+    if not each.path:
+        return None
+    names = each.path.split("/")[1:]
+    rest = names[-1].endswith("*}")
+    segments: Segments = tuple(
+        None if name.startswith("{") else (name.lower() if each.case == "ignore" else name).encode()
+        for name in names[: len(names) - rest]
+    )
+    return Template(segments, rest)
 
 
 def folding(prefix: str, host: str | None = None, methods: tuple[str, ...] | None = None) -> Route:
@@ -33,7 +69,9 @@ def router(*routes: Route) -> tuple[Router[int], list[Problem]]:
     entries = []
     for index, each in enumerate(routes):
         prefix, folds = compared(each)
-        entries.append(Entry(index, each, prefix.encode(), index, folds))
+        wanted = None if each.match is None else each.match.scheme
+        holds = None if wanted is None else partial(_is_scheme, wanted)
+        entries.append(Entry(index, each, prefix.encode(), index, folds, template(each), holds))
     return compile_router(entries, problems), problems
 
 
@@ -206,8 +244,149 @@ def test_an_address_is_one_host_in_any_spelling() -> None:
     assert select(table, "/", authority="[2001:db8::2]") is None
 
 
-_prefixes = st.sampled_from(["/", "/a", "/a/", "/a/b", "/aB/c", "/a/b/", "/b", "/a/b/c", "/ab", "/Ab", "/1"])
-_hosts = st.sampled_from([None, "a.test", "b.test"])
+TEMPLATES = (
+    route("=/users/me"),
+    route("=/users/{id}", methods=("GET",)),
+    route("=/users/{other}", methods=("PUT",)),
+    route("=/users/{id}/avatar"),
+    route("=/files/{rest*}"),
+    route("=/a/{x}/c"),
+    route("=/{y}/b/c"),
+    route("=/exact/"),
+    route("/users/7/wide"),
+    route("=/"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/users/me", 0),
+        ("/users/7", 1),
+        ("/users/7/avatar", 3),
+        ("/users/7/wide/avatar", 8),
+        ("/users/", None),
+        ("/users//avatar", None),
+        ("/users/7/x", None),
+        ("/users/7/avatar/", None),
+        ("/files", None),
+        ("/files/", 4),
+        ("/files/a/b", 4),
+        ("/a/b/c", 5),
+        ("/x/b/c", 6),
+        ("/exact/", 7),
+        ("/exact", None),
+        ("/", 9),
+        ("/x", None),
+    ],
+)
+def test_templates_match_whole_paths(path: str, expected: int | None) -> None:
+    table, problems = router(*TEMPLATES)
+    assert problems == []
+    assert select(table, path) == expected
+
+
+def test_templates_with_other_names_are_one_group() -> None:
+    table, _ = router(*TEMPLATES)
+    assert [select(table, "/users/7", method) for method in ("PUT", "DELETE")] == [2, "GET, HEAD, PUT"]
+
+
+@pytest.mark.parametrize(
+    ("routes", "unreachable"),
+    [
+        (["=/users/{id}", "=/users/me"], [1]),
+        (["/users", "=/users/{id}"], [1]),
+        (["/users/", "=/users"], []),
+        (["/users/", "=/users/"], [1]),
+        (["=/users/{id}", "/users/7"], []),
+        (["=/files/{rest*}", "/files/a"], [1]),
+        (["=/files/{rest*}", "/files"], []),
+        (["=/{x}/{rest*}", "/files/"], [1]),
+        (["=/{x}/{rest*}", "/files"], []),
+        (["=/{x}/{rest*}", "=/a/{y}/{rest*}"], [1]),
+        (["=/{x}/{y}", "=/a/"], []),
+        (["=/a/{x}", "=/{y}/b"], []),
+        (["=/{x}", "=/{y}"], [1]),
+    ],
+)
+def test_templates_that_can_never_be_reached(routes: list[str], unreachable: list[int]) -> None:
+    _, problems = router(*map(route, routes))
+    assert [problem.path for problem in problems] == [("routes", index) for index in unreachable]
+
+
+@pytest.mark.parametrize(
+    ("authority", "expected"),
+    [
+        ("x.a.test", 1),
+        ("x.y.a.test", 1),
+        ("www.a.test", 0),
+        ("a.test", 3),
+        ("xa.test", 3),
+        ("z.deep.a.test:80", 1),
+        ("b.test", 3),
+        ("x.b.test", 2),
+        ("", 3),
+    ],
+)
+def test_wildcard_hosts(authority: str, expected: int) -> None:
+    routes = route("/", "www.a.test"), route("/", "*.a.test"), route("/", "*.b.test"), route("/")
+    table, problems = router(*routes)
+    assert problems == []
+    assert select(table, "/x", authority=authority) == expected
+
+
+@pytest.mark.parametrize(
+    ("hosts", "unreachable"),
+    [
+        (["*.a.test", "www.a.test"], [1]),
+        (["*.a.test", "*.x.a.test"], [1]),
+        (["*.x.a.test", "*.a.test"], []),
+        (["*.a.test", "a.test"], []),
+        ([None, "*.a.test"], [1]),
+    ],
+)
+def test_hosts_behind_a_wildcard_can_never_be_reached(hosts: list[str | None], unreachable: list[int]) -> None:
+    _, problems = router(*(route("/", host) for host in hosts))
+    assert [problem.path for problem in problems] == [("routes", index) for index in unreachable]
+
+
+def chosen(table: Router[int], path: str, scheme: str, authority: str = "a.test") -> Any:
+    head = RequestHead(b"GET", path.encode(), 1, authority.encode(), {}, [], 0, False, False, b"", 0)
+    assert table.choose is not None
+    group = table.choose(head, path.encode(), b"", scheme)
+    return None if group is None else group.methods.get(b"GET", group.other)
+
+
+def test_a_route_that_asks_for_more_is_passed_over() -> None:
+    table, problems = router(
+        route("/", scheme="http"), route("/api"), route("/api/x", scheme="https"), route("=/{name}", scheme="https")
+    )
+    assert [problem.path for problem in problems] == [("routes", 2)]
+    table, problems = router(route("/", scheme="http"), route("=/{name}", scheme="https"), route("/api"))
+    assert problems == []
+    assert [chosen(table, path, "http") for path in ("/api", "/x", "/")] == [0, 0, 0]
+    assert [chosen(table, path, "https") for path in ("/api", "/api/x", "/x", "/")] == [1, 2, 1, None]
+
+
+def test_two_routes_that_ask_for_the_same_hide_one_another() -> None:
+    _, problems = router(route("/", scheme="http"), route("/api", scheme="http"), route("/api", scheme="https"))
+    assert [problem.path for problem in problems] == [("routes", 1)]
+
+
+def test_where_no_route_asks_for_more_nothing_is_spent_on_it() -> None:
+    table, _ = router(route("/"))
+    assert table.choose is None
+    # Neither is anything spent on templates: the look-up is that of prefixes alone.
+    assert table.find.__func__.__name__ == "find"  # type: ignore[attr-defined]
+
+
+_prefixes = st.sampled_from(
+    [
+        *("=/a", "=/a/{x}", "=/{x}/b", "=/a/{x*}", "=/{x}", "=/aB/{x}/c", "=/"),
+        *("/", "/a", "/a/", "/a/b", "/aB/c", "/a/b/", "/b", "/a/b/c", "/ab", "/Ab", "/1"),
+    ]
+)
+_hosts = st.sampled_from([None, "a.test", "b.test", "*.test", "*.a.test"])
 _methods = st.sampled_from([None, ("GET",), ("PUT", "POST"), ("HEAD",)])
 _routes = st.lists(st.builds(route, _prefixes, _hosts, _methods, folds=st.booleans()), min_size=1, max_size=7)
 _paths = st.lists(st.sampled_from(["a", "A", "b", "aB", "c", "ab", "1", ""]), max_size=4).map(
@@ -218,11 +397,16 @@ _paths = st.lists(st.sampled_from(["a", "A", "b", "aB", "c", "ab", "1", ""]), ma
 def _takes(each: Route, path: str, host: str) -> bool:
     prefix, folds = compared(each)
     path = path.lower() if folds else path
+    if each.host is not None and each.host not in (host, "*." + host.partition(".")[2], "*." + host.rpartition(".")[2]):
+        return False
+    if each.path:
+        pattern = re.sub(r"{x\*}", ".*", each.path.lower() if folds else each.path)
+        return re.fullmatch(re.sub(r"{x}", "[^/]+", pattern), path) is not None
     below = path.startswith(prefix if prefix.endswith("/") else prefix + "/")
-    return each.host in (None, host) and (path == prefix or below)
+    return path == prefix or below
 
 
-@given(_routes, _paths, st.sampled_from(["a.test", "b.test", "c.test"]))
+@given(_routes, _paths, st.sampled_from(["a.test", "b.test", "c.test", "x.a.test"]))
 def test_the_first_match_in_order_is_the_group(routes: list[Route], path: str, host: str) -> None:
     """The compiled tree against the rule as it is written."""
     table, _ = router(*routes)
@@ -231,8 +415,10 @@ def test_the_first_match_in_order_is_the_group(routes: list[Route], path: str, h
     if first is None:
         assert group is None
         return
-    group_of = [(each.host, compared(each)) for each in routes]
-    members = [index for index, found in enumerate(group_of) if found == (first.host, compared(first))]
+    group_of = [
+        (each.host, each.path.lower() if each.case == "ignore" else each.path, compared(each)) for each in routes
+    ]
+    members = [index for index, found in enumerate(group_of) if found == group_of[routes.index(first)]]
     assert group is not None
     assert {*group.methods.values(), group.other} - {None} <= set(members)
 
@@ -243,8 +429,9 @@ def test_a_route_without_a_problem_can_be_reached(routes: list[Route]) -> None:
     lost = {problem.path[1] for problem in problems}
     reached = set()
     for each in routes:
-        for host in ("a.test", "b.test", "c.test"):
-            for prefix in map("".join, product(*({letter.lower(), letter.upper()} for letter in each.prefix))):
+        for host in ("a.test", "b.test", "c.test", "x.a.test", "test"):
+            place = each.prefix or each.path.replace("{x}", "qq").replace("{x*}", "qq")
+            for prefix in map("".join, product(*({letter.lower(), letter.upper()} for letter in place))):
                 for path in (prefix, prefix.rstrip("/") + "/zzz"):
                     group = table.find(host.encode(), path.encode())
                     reached |= {*group.methods.values(), group.other} if group is not None else set()

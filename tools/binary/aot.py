@@ -35,10 +35,12 @@ COMPILED = tuple(
             "policy/headers",
             "policy/jwt",
             "policy/limiter",
+            "policy/matching",
             "policy/paths",
             "policy/rewrite",
             "policy/router",
             "policy/shared_limiter",
+            "policy/values",
         ),
         *(
             "relay/addresses",

@@ -59,7 +59,7 @@ class _Case(Struct, frozen=True):
     def route(self) -> Route | None:
         """The selected route."""
         name = _route_name(self.decision)
-        return next((route for route in self.config.routes if (route.name or route.prefix) == name), None)
+        return next((route for route in self.config.routes if (route.name or route.place) == name), None)
 
 
 def explain(
@@ -157,7 +157,7 @@ def _limit(case: _Case) -> Limiting | None:
     trace, route = case.trace, case.route
     if trace.bucket is None or trace.hit is None or route is None or route.rate_limit is None:
         return None
-    return Limiting(route.name or route.prefix, trace.bucket, route.rate_limit.max, route.rate_limit.window, *trace.hit)
+    return Limiting(route.name or route.place, trace.bucket, route.rate_limit.max, route.rate_limit.window, *trace.hit)
 
 
 def _rewrite(case: _Case) -> Rewriting | None:

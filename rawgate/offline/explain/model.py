@@ -67,7 +67,7 @@ class RouteTried(Struct, frozen=True, rename="camel"):
     """One route. `outcome`: "selected", or what excluded it; `why`: the same in words."""
 
     name: str
-    outcome: Literal["selected", "host", "prefix", "method", "earlier"]
+    outcome: Literal["selected", "host", "prefix", "path", "match", "method", "earlier"]
     why: str
 
 

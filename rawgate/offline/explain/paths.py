@@ -10,7 +10,7 @@ from rawgate.offline.explain.fields import as_text
 from rawgate.offline.explain.model import PathReading
 from rawgate.policy.paths import Normal
 from rawgate.policy.patterns import compile_pattern
-from rawgate.policy.router import Cell, Router
+from rawgate.policy.router import Cell, Router, Template
 
 if TYPE_CHECKING:
     from rawgate.policy.gate import CompiledRoute
@@ -25,7 +25,7 @@ def readings(router: "Router[CompiledRoute]", normal: Normal, head: RequestHead)
             PathReading("with parameters", as_text(normal.plain_key), _taken_by(router, normal.plain_key, head)),
         ]
     lower = normal.key.lower()
-    other = _taken_by(_without_case(router), lower, head)
+    other = _taken_by(without_case(router), lower, head)
     if other != _taken_by(router, normal.key, head):
         found.append(PathReading("in either case", as_text(lower), other))
     return tuple(found)
@@ -37,16 +37,27 @@ def _taken_by(router: "Router[CompiledRoute]", key: bytes, head: RequestHead) ->
     return "" if route is None else route.options.route
 
 
-def _without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":
+def without_case(router: "Router[CompiledRoute]") -> "Router[CompiledRoute]":
     """The same routes for a service that ignores case."""
-    return Router([Cell(cell.host, cell.prefix.lower(), cell.group, cell.first, folds=True) for cell in router.cells])
+    return Router(
+        [
+            Cell(cell.host, cell.prefix.lower(), cell.group, cell.first, True, _folded(cell.template), cell.holds)
+            for cell in router.cells
+        ]
+    )
+
+
+def _folded(template: Template | None) -> Template | None:
+    if template is None:
+        return None
+    return Template(tuple(part and part.lower() for part in template.segments), template.rest)
 
 
 def rewrite_rule(config: Config, route: Route, normal: Normal) -> tuple[str, bool]:
     """A route's rewrite in words, and whether it applies to this path."""
     rule = route.rewrite
     if isinstance(rule, str):
-        return f"{rule} in place of {route.prefix}", True
+        return f"{rule} in place of {route.place}", True
     if not isinstance(rule, RegexRewrite):
         return "the route's own function", True
     folds = (route.case or config.gateway.case) == "ignore"

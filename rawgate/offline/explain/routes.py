@@ -1,6 +1,6 @@
 """Every route, in the configuration's order: selected, or what excluded it.
 
-To find that out, a router is made of the one route alone, first with its host only, then with its prefix only. So the
+To find that out, a router is made of the one route alone, first with its host only, then with its path only. So the
 answer comes from the code that routes requests, not from a copy of its rules.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from rawgate.config.model import Route
 from rawgate.message import RequestHead
 from rawgate.offline.explain.model import RouteTried
+from rawgate.offline.explain.paths import without_case
 from rawgate.policy.gate import CompiledRoute
 from rawgate.policy.router import Cell, Group, Router
 
@@ -37,14 +38,15 @@ def _tried(
     name = _name(route)
     if name == selected:
         return RouteTried(name, "selected", _where(route, folds=cell.folds))
-    if Router([Cell(cell.host, b"/", cell.group, cell.first, cell.folds)]).find(*searched) is None:
+    if Router([cell.elsewhere(cell.host, b"/")]).find(*searched) is None:
         return RouteTried(name, "host", f"is for the host {route.host}")
-    alone = Cell(b"", cell.prefix, cell.group, cell.first, cell.folds)
-    if Router([alone]).find(*searched) is None:
-        why = f"is for {route.prefix} and what lies below"
-        folded = Cell(b"", cell.prefix.lower(), cell.group, cell.first, folds=True)
-        fits = Router([folded]).find(*searched) is not None
-        return RouteTried(name, "prefix", f"{why}, in these letters" if fits else why)
+    alone: Router[CompiledRoute] = Router([cell.elsewhere(b"", cell.prefix, cell.template)])
+    if alone.find(*searched) is None:
+        why = f"is for {route.prefix} and what lies below" if route.prefix else f"is for {route.path}"
+        fits = without_case(alone).find(*searched) is not None
+        return RouteTried(name, "prefix" if route.prefix else "path", f"{why}, in these letters" if fits else why)
+    if cell.holds is not None and cell.group is not group and (group is None or cell.group.first < group.first):
+        return RouteTried(name, "match", "the request has not all that its match asks for")
     if cell.group is not group:
         return RouteTried(name, "earlier", "also fits, but comes after the first match")
     if route.methods is None:
@@ -57,10 +59,10 @@ def _plans(group: "Group[CompiledRoute]") -> list[CompiledRoute]:
 
 
 def _name(route: Route) -> str:
-    return route.name or route.prefix
+    return route.name or route.place
 
 
 def _where(route: Route, *, folds: bool) -> str:
     """Methods, host and prefix of a route, as far as the configuration gives them."""
     methods = "" if route.methods is None else f"{', '.join(route.methods)} "
-    return f"{methods}{route.host or ''}{route.prefix}{', in either case' if folds else ''}"
+    return f"{methods}{route.host or ''}{route.place}{', in either case' if folds else ''}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from rawgate.errors import Reason
-from rawgate.message import Decide, Identity
+from rawgate.message import Decide, Identity, RequestHead
 from rawgate.policy.addresses import PeerAddress
 from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, api_key, bearer, compose
 from rawgate.policy.jwt import JwtVerifier
@@ -24,7 +24,7 @@ class Trace(Struct):
     peer        the socket's peer
     client      the client behind trusted proxies, or the peer
     normal      the normalised path
-    searched    authority and key of the router's first search
+    searched    authority and key of the first search for a route
     group       the result of that search
     credential  the selected route's check
     presented   the token or key that was checked
@@ -65,12 +65,19 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
         return trace.normal
 
     def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
-        group = gate.router.find(authority, key)
+        return searched(authority, key, gate.router.find(authority, key))
+
+    def choose(head: RequestHead, key: bytes, query: bytes, scheme: str) -> "Group[CompiledRoute] | None":
+        inner = gate.router.choose
+        return searched(head.authority, key, None if inner is None else inner(head, key, query, scheme))
+
+    def searched(authority: bytes, key: bytes, group: "Group[CompiledRoute] | None") -> "Group[CompiledRoute] | None":
         if trace.searched is None:
             trace.searched, trace.group = (authority, key), group
         return None if group is None else refit(group, lambda route: _watched_route(route, trace))
 
-    return compose(peer_of, client_of, normalise, find, new_id), trace
+    chosen = None if gate.router.choose is None else choose
+    return compose(peer_of, client_of, normalise, find, new_id, chosen), trace
 
 
 def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
