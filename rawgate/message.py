@@ -133,15 +133,22 @@ class RequestHead:
         self.size: Final = size
         self.removable: Final = removable
 
+    def with_passthrough(self, passthrough: list[bytes]) -> "RequestHead":
+        """The same head with other lines at the places of those in `passthrough`."""
+        return self._with(self.parsed, passthrough)
+
     def with_parsed(self, parsed: dict[bytes, bytes]) -> "RequestHead":
         """The same head with other values in `parsed`."""
+        return self._with(parsed, self.passthrough)
+
+    def _with(self, parsed: dict[bytes, bytes], passthrough: list[bytes]) -> "RequestHead":
         return RequestHead(
             self.method,
             self.target,
             self.minor,
             self.authority,
             parsed,
-            self.passthrough,
+            passthrough,
             self.body,
             self.close,
             self.expect,
@@ -213,17 +220,24 @@ class Identity:
            subject
     until  Unix seconds from which on the credential is no longer good, leeway included; infinite without expiry
     claims what else the credential says, as JSON has it: those claims that some route looks at
+    by     "jwt.NAME" or "api_keys.NAME", where a route takes more than one
     """
 
-    __slots__ = ("claims", "kind", "name", "until")
+    __slots__ = ("by", "claims", "kind", "name", "until")
 
     def __init__(
-        self, kind: str, name: str, until: float = inf, claims: Mapping[str, object] = MappingProxyType({})
+        self,
+        kind: str,
+        name: str,
+        until: float = inf,
+        claims: Mapping[str, object] = MappingProxyType({}),
+        by: str = "",
     ) -> None:
         self.kind: Final = kind
         self.name: Final = name
         self.until: Final = until
         self.claims: Final = claims
+        self.by: Final = by
 
 
 class RouteOptions:
@@ -248,6 +262,25 @@ class RouteOptions:
         self.too_large: Final = too_large
 
 
+class Extras:
+    """What only some requests carry from their decision to their end.
+
+    protocol  a 101 without Sec-WebSocket-Protocol gets this one: the client offered its token among the protocols, and
+              browsers end a WebSocket for which none of those that they offered is chosen
+    shadow    codes of the refusals that policies in the shadow would have made
+    leave     called once when the request has ended, or None
+    """
+
+    __slots__ = ("leave", "protocol", "shadow")
+
+    def __init__(
+        self, protocol: bytes = b"", shadow: tuple[str, ...] = (), leave: Callable[[], None] | None = None
+    ) -> None:
+        self.protocol: Final = protocol
+        self.shadow: Final = shadow
+        self.leave: Final = leave
+
+
 class Forward:
     """The decision to send the request to the upstream.
 
@@ -260,9 +293,21 @@ class Forward:
     fields       lines, each with its CRLF, for the response of the upstream, or for our own reply when there is no
                  response (limits, CORS, what the route sets)
     address      the address of the client behind trusted proxies, as limits and queues count it: "ip:…", IPv6 by /64
+    extras       what only some requests carry, or None
     """
 
-    __slots__ = ("address", "client_id", "down", "fields", "head", "options", "request_id", "trailer", "upgrade")
+    __slots__ = (
+        "address",
+        "client_id",
+        "down",
+        "extras",
+        "fields",
+        "head",
+        "options",
+        "request_id",
+        "trailer",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -275,6 +320,7 @@ class Forward:
         client_id: str,
         fields: bytes = b"",
         address: str = "",
+        extras: Extras | None = None,
     ) -> None:
         self.options: Final = options
         self.head: Final = head
@@ -285,6 +331,7 @@ class Forward:
         self.client_id: Final = client_id
         self.fields: Final = fields
         self.address: Final = address
+        self.extras: Final = extras
 
     def on_response(self, head: ResponseHead) -> bytes:
         """Final or interim response head → status line and end-to-end fields for the client, in the form of `head`."""
@@ -306,6 +353,7 @@ class LocalReply:
     note      for the log and the operator only; the client never sees it
     body      octets, in place of what would be made from the reason
     content_type  of `body`, as in Content-Type; b"" for none
+    shadow    codes of the refusals that policies in the shadow would have made
     """
 
     __slots__ = (
@@ -318,6 +366,7 @@ class LocalReply:
         "reason",
         "request_id",
         "route",
+        "shadow",
         "status",
     )
 
@@ -333,6 +382,7 @@ class LocalReply:
         note: str = "",
         body: bytes = b"",
         content_type: bytes = b"",
+        shadow: tuple[str, ...] = (),
     ) -> None:
         self.status: Final = status
         self.reason: Final = reason
@@ -344,6 +394,7 @@ class LocalReply:
         self.note: Final = note
         self.body: Final = body
         self.content_type: Final = content_type
+        self.shadow: Final = shadow
 
 
 class Pending(ABC):

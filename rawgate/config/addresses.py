@@ -254,7 +254,7 @@ def network(constraint: AddressRange, value: object, context: Context) -> Truste
         raise InvalidError(
             '"*" would answer everybody', expected=f"the networks of those who ask: {constraint.expected}"
         )
-    if text == "*":
+    if text == "*" and constraint.believes:
         raise InvalidError(
             '"*" would believe everybody', expected=f"the networks that the proxies are in, each {constraint.expected}"
         )

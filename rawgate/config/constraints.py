@@ -169,7 +169,10 @@ class TargetUrl(Struct, frozen=True):
 
 
 class AddressRange(Struct, frozen=True):
-    """A network, or one address. `unix`: or whoever connects over a Unix socket."""
+    """A network, or one address. `unix`: or whoever connects over a Unix socket; `believes`: what those who are in it
+    say is believed."""
+
+    believes: bool = True
 
     unix: bool = True
 
@@ -209,9 +212,22 @@ class Reference(Struct, frozen=True):
 
 
 class Auth(Struct, frozen=True):
-    """The verifier of a route, or "none"."""
+    """The verifier of a route, several in a list, or "none"."""
 
     expected = '"jwt.NAME", "api_keys.NAME" or "none"'
+
+
+class TokenPlace(Struct, frozen=True):
+    """Where a token may be."""
+
+    expected = '"header", "cookie:NAME", "query:NAME" or "subprotocol"'
+
+
+class ClaimRules(Struct, frozen=True):
+    """What claims must say: name → value, or a list of values of which one will do. Tables in it are objects in claims,
+    so that `realm.roles = "a"` may be written with and without quotes."""
+
+    expected = 'a table such as { scope = "orders:write", "realm.roles" = ["admin", "ops"] }'
 
 
 class Choice(Struct, frozen=True):

@@ -49,6 +49,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.AddressRange: addresses.network,
     constraints.Auth: grammar.auth,
     constraints.Choice: grammar.choose,
+    constraints.ClaimRules: grammar.claim_rules,
     constraints.Count: units.count,
     constraints.Duration: units.duration,
     constraints.FieldValue: grammar.field_value,
@@ -70,6 +71,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.TargetUrl: addresses.target,
     constraints.Text: grammar.text,
     constraints.Token: grammar.token,
+    constraints.TokenPlace: grammar.token_place,
 }
 
 

@@ -14,6 +14,7 @@ from rawgate.config.addresses import HOST, in_ascii
 from rawgate.config.constraints import (
     Auth,
     Choice,
+    ClaimRules,
     FieldValue,
     Json,
     Label,
@@ -26,6 +27,7 @@ from rawgate.config.constraints import (
     TableName,
     Text,
     Token,
+    TokenPlace,
 )
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
@@ -266,12 +268,26 @@ def reference(constraint: Reference, value: object, context: Context) -> str:
     return found
 
 
-def auth(constraint: Auth, value: object, context: Context) -> str:
-    """ "none", or the kind and the name of a verifier that the configuration has."""
+def auth(constraint: Auth, value: object, context: Context) -> str | tuple[str, ...]:
+    """ "none", or the kind and the name of a verifier that the configuration has; or several in a list."""
     if value is False:
         raise InvalidError("false is not text", expected=constraint.expected, meant='"none"')
-    if isinstance(value, list | tuple) and len(value) > 1:
-        raise InvalidError("a list is not text: more than one verifier is not built yet", expected=constraint.expected)
+    if not isinstance(value, list | tuple):
+        return _verifier(constraint, value, context)
+    if not value:
+        raise InvalidError("is empty", expected=constraint.expected)
+    names = tuple(_verifier(constraint, each, context) for each in value)
+    if len(names) > 1 and "none" in names:
+        # As Kong's `anonymous` it would let everybody in who leaves the credential out.
+        what = '"none" stands beside a verifier, and would let in whoever leaves the credential out'
+        raise InvalidError(what, expected="a route of its own for those", fallback="none")
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise InvalidError(f"{quoted(name)} stands twice in the list", expected="each only once", fallback="none")
+    return names if len(names) > 1 else names[0]
+
+
+def _verifier(constraint: Auth, value: object, context: Context) -> str:
     found = _string(value, constraint.expected)
     kind, dot, name = found.partition(".")
     if found == "none" or (dot and kind in ("jwt", "api_keys") and name in context.names.get(kind, (name,))):
@@ -286,6 +302,41 @@ def auth(constraint: Auth, value: object, context: Context) -> str:
     if found.lower() in _OPEN:
         raise InvalidError(f"{quoted(found)} is not a verifier", meant='"none"', fallback=found)
     raise _unknown(f"{quoted(found)} is not a verifier", found, [*known, "none"], fallback=found)
+
+
+def token_place(constraint: TokenPlace, value: object, context: Context) -> str:
+    """A place of tokens; the names of cookies are tokens (RFC 6265 section 4.1.1)."""
+    found = _string(value, constraint.expected)
+    kind, _, name = found.partition(":")
+    if found in ("header", "subprotocol"):
+        return found
+    if kind == "cookie" and TOKEN.fullmatch(name):
+        return found
+    if kind == "query" and name and name.isprintable() and not re.search(r"\s", name):
+        return found
+    meant = '"header"' if found.lower() in ("authorization", "bearer", "header:authorization") else ""
+    raise InvalidError(f"{shown(found)} is no place of tokens", expected=constraint.expected, meant=meant)
+
+
+def claim_rules(constraint: ClaimRules, value: object, context: Context) -> dict[str, tuple[str | int | bool, ...]]:
+    """Claim → the values of which it must have one."""
+    if not isinstance(value, Mapping):
+        raise InvalidError(f"{shown(value)} is not a table", expected=constraint.expected)
+    if not value:
+        raise InvalidError("asks for nothing", expected=constraint.expected)
+    found: dict[str, tuple[str | int | bool, ...]] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping):
+            for inner, values in claim_rules(constraint, item, context).items():
+                found[f"{name}.{inner}"] = values
+            continue
+        values = tuple(item) if isinstance(item, list | tuple) else (item,)
+        if not values or not all(isinstance(one, str | int) and one != "" for one in values):
+            raise InvalidError(
+                f"{quoted(str(name))} asks for no value that a claim can have", expected="text, a number, true or false"
+            )
+        found[str(name)] = values
+    return found
 
 
 _OPEN = frozenset(("off", "no", "false", "open", "public", "anonymous", "disabled", "allow"))

@@ -134,10 +134,12 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _written('jwks = "https://…"', "jwks_uri jwks_url jwks_uris remote_jwks")
     | _written('jwks = "discover"', "discovery well_known discover openid_configuration")
     | _for("jwks_ca", "ca ca_file ca_cert jwks_ca_file")
-    | _unbuilt(
-        "tokens elsewhere than in Authorization are", "token cookie cookie_names uri_param_names from_headers header"
+    | _written('token = ["header", "cookie:NAME"]', "cookie cookie_names from_cookies")
+    | _written('token = ["query:NAME"]', "uri_param_names from_params query_param")
+    | _for("token", "header header_names from_headers token_location places")
+    | _instead(
+        "require = { … } in each of [[routes]]", "claims claims_to_verify required_claims scopes scope roles require"
     )
-    | _unbuilt("asking more of claims is", "claims claims_to_verify required_claims scopes scope roles require")
     | _instead("forward_credentials in the route", "forward forward_payload_header hide_credentials"),
     ApiKeys: _for("header", "headers header_name key_name key_names name field in_header")
     | _for("keys", "key secret secrets consumers users tokens credentials")
@@ -189,8 +191,10 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     )
     | _for("respond", "return response status fixed_response direct_response")
     | _written('path = "/…"', "exact exact_path path_template path_regex")
-    | _unbuilt("lists of addresses are", "allow deny allow_ips deny_ips ip_restriction ip_allow whitelist blacklist")
-    | _unbuilt("asking more of claims is", "require scopes scope roles claims acl groups")
+    | _for("allow", "allow_ips ip_restriction ip_allow whitelist ip_whitelist allowlist source_range")
+    | _for("deny", "deny_ips blacklist ip_blacklist denylist")
+    | _written('require = { scope = "…" }', "scopes scope required_scopes")
+    | _written("require = { CLAIM = [ … ] }", "roles claims acl groups authorize authorization")
     | _unbuilt("limits of requests at a time are", "concurrency limit_conn max_concurrent in_flight")
     | _written("match = { headers = { … } }", "match_headers header_match when conditions")
     | _written("match = { query = { … } }", "query match_query query_parameters query_params vars")
@@ -226,7 +230,9 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _unbuilt("limits by other keys are", "key by limit_by key_by source_criterion policy"),
     RegexRewrite: _for("pattern", "regex from match regexp path source")
     | _for("to", "replacement substitution replace target rewrite destination with"),
-    HeaderRules: _written("set", "add append header headers_add") | _written("remove", "delete unset hide del drop"),
+    HeaderRules: _written("set", "replace header headers_set")
+    | _written("add", "append headers_add")
+    | _written("remove", "delete unset hide del drop"),
     Cors: _for("origins", "origin allow_origins allow_origin allowed_origins access_control_allow_origin")
     | _for("methods", "method allow_methods allowed_methods access_control_allow_methods")
     | _for("headers", "header allow_headers allowed_headers access_control_allow_headers")

@@ -192,7 +192,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
 
 
 def _named(route: Route, name: str, verifiers: Container[str]) -> Route:
-    auth = route.auth if route.auth in verifiers else "none"
+    auth = route.auth if all(verifier in verifiers for verifier in route.verifiers) else "none"
     return msgspec.structs.replace(route, name=name, auth=auth)
 
 

@@ -391,6 +391,15 @@ class Jwt(Struct, frozen=True, kw_only=True):
     # Stricter than Kong, which looks at `exp` only where `claims_to_verify` names it: a token without `exp` that leaks
     # is good for ever.
     require_exp: Annotated[bool, Description("Refuse tokens that never expire.")] = True
+    # As Envoy's `from_headers` when nothing is said.
+    token: Annotated[
+        tuple[Annotated[str, constraints.TokenPlace()], ...],
+        ListOf(),
+        Description(
+            'Where the token may be, in the order to look: "header" is Authorization; "subprotocol" is '
+            "Sec-WebSocket-Protocol: bearer, TOKEN. What is not in the header is taken out of what is sent on."
+        ),
+    ] = ("header",)
 
 
 class ApiKeys(Struct, frozen=True, kw_only=True):
@@ -611,11 +620,22 @@ class HeaderRules(Struct, frozen=True):
     set: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue()]],
         Example('{ X-Team = "a" }'),
-        Description("Fields to write; each replaces all fields of its name."),
+        Description(
+            "Fields to write; each replaces all fields of its name. In a value {sub}, {claim.NAME}, {client_ip}, "
+            "{request_id}, {route}, {prefix}, {host} and the names of the route's path stand for what the request has; "
+            "a field with one that it does not have is not sent."
+        ),
     ] = {}
     remove: Annotated[
-        tuple[Annotated[str, Token(FIELD)], ...], ListOf(empty=True, key=str.lower), Description("Fields to remove.")
+        tuple[Annotated[str, Token(FIELD, family=True)], ...],
+        ListOf(empty=True, key=str.lower),
+        Description('Fields to remove; "X-Internal-*": all whose names begin so.'),
     ] = ()
+    add: Annotated[
+        dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue()]],
+        Example('{ Vary = "X-Team" }'),
+        Description("Fields to write beside those of the same name that are there."),
+    ] = {}
 
 
 class Cors(Struct, frozen=True, kw_only=True):
@@ -739,7 +759,14 @@ class Route(Struct, frozen=True, kw_only=True):
         Essential(),
         Description("What else a request must have; without it, the routes below are tried."),
     ] = None
-    auth: Annotated[str, constraints.Auth(), Description("Who may call. Required: an open route has to say so.")]
+    auth: Annotated[
+        str | tuple[str, ...],
+        constraints.Auth(),
+        Description(
+            "Who may call. Required: an open route has to say so. Of several in a list, the first that the request has "
+            "a credential for decides."
+        ),
+    ]
     name: Annotated[
         str,
         constraints.Label(),
@@ -762,6 +789,24 @@ class Route(Struct, frozen=True, kw_only=True):
         Essential(),
         Description("Only these methods, else 405; left out: any."),
     ] = None
+    require: Annotated[
+        dict[str, tuple[str | int | bool, ...]],
+        constraints.ClaimRules(),
+        Description(
+            "What the caller's claims must say, else 403: each of them, and of a list any value. Dots lead into "
+            "objects; a claim may be a list, or (scope, scp) words with blanks between."
+        ),
+    ] = {}
+    allow: Annotated[
+        tuple[Annotated[Trusted, constraints.AddressRange(believes=False)], ...],
+        ListOf(),
+        Description("Networks of the clients that may come in; others get 403. Left out: all."),
+    ] = ()
+    deny: Annotated[
+        tuple[Annotated[Trusted, constraints.AddressRange(believes=False)], ...],
+        ListOf(),
+        Description("Networks of the clients that get 403, also where `allow` has them."),
+    ] = ()
     rewrite: Annotated[
         Annotated[str, constraints.PathPrefix("what lies below the prefix is kept")] | RegexRewrite | Rewriter | None,
         Description("The path that the service sees: text that replaces the prefix, or a pattern and what it becomes."),
@@ -832,6 +877,13 @@ class Route(Struct, frozen=True, kw_only=True):
     def place(self) -> str:
         """Its prefix or path, as written."""
         return self.prefix or self.path
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The verifiers of its `auth`, in their order; () for an open route."""
+        if isinstance(self.auth, str):
+            return () if self.auth == "none" else (self.auth,)
+        return self.auth
 
 
 def route_names(routes: Sequence[Route]) -> list[str]:

@@ -143,9 +143,13 @@ def _header_rules(table: Table) -> Iterator[Finding]:
         if first != name:
             yield ("set", name), f"is the same field as {quoted(first)}"
     for name in table.values.get("remove", ()):
-        if name.lower() in seen:
+        family = name.lower().removesuffix("*") if name.endswith("*") else ""
+        if name.lower() in seen or (family and any(other.startswith(family) for other in seen)):
             yield ("remove",), problem_text(f"{quoted(name)} is set and removed", expected="one of the two")
             break
+    for name in table.values.get("add", {}):
+        if name.lower() in seen:
+            yield ("add", name), problem_text(f"{quoted(name)} is set and added", expected="one of the two")
 
 
 _PERL_GROUP = re.compile(r"\$(?:([1-9][0-9]?)|\{(\w+)\}|(\w+))")
@@ -178,22 +182,42 @@ def _rooted(pattern: str) -> str:
 _CORS = "access-control-"
 
 
+def _refused(name: str, refused: Mapping[str, str], *, cors: bool) -> str:
+    """Why a field, or one of a family, is not a route's to write; "" if it is. `cors`: the route answers for CORS."""
+    plain = read_as(name.removesuffix("*"))
+    if cors and (plain.startswith(_CORS) or (name.endswith("*") and _CORS.startswith(plain))):
+        return "is the gateway's to write on a route with cors"
+    if not name.endswith("*"):
+        return refused.get(plain, "")
+    return next(
+        (f"takes {quoted(other)} too, which {why}" for other, why in refused.items() if other.startswith(plain)), ""
+    )
+
+
 def _route(table: Table) -> Iterator[Finding]:
     yield from _misspelt_methods(table)
     for key, refused in (("request_headers", NOT_REQUEST_HEADER), ("response_headers", NOT_RESPONSE_HEADER)):
         rules = table.values.get(key, HeaderRules())
-        for part, names in (("set", rules.set), ("remove", rules.remove)):
+        cors = key == "response_headers" and "cors" in table.written
+        for part, names in (("set", rules.set), ("add", rules.add), ("remove", rules.remove)):
             for name in names:
-                why = refused.get(read_as(name))
-                if key == "response_headers" and "cors" in table.written and read_as(name).startswith(_CORS):
-                    why = "is the gateway's to write on a route with cors"
+                why = _refused(name, refused, cors=cors)
                 if why:
-                    where = (key, part, name) if part == "set" else (key, part)
-                    yield where, f"{quoted(name)} {why}"
+                    yield ((key, part, name) if part != "remove" else (key, part)), f"{quoted(name)} {why}"
+    yield from _encoded(table)
+    yield from _alone(table)
+    yield from _access(table)
+
+
+def _encoded(table: Table) -> Iterator[Finding]:
     for key in ("prefix", "path"):
         place = table.values.get(key, "")
         if table.values.get("encoded_slash") == "reject" and ("%2f" in place.lower() or "%5c" in place.lower()):
             yield (key,), problem_text(f"{quoted(place)} has an encoded slash", expected='encoded_slash = "keep"')
+
+
+def _alone(table: Table) -> Iterator[Finding]:
+    """What is about a service, on a route without one."""
     alone = next((key for key in ("respond", "redirect") if key in table.written), "")
     for key in _OF_AN_UPSTREAM if alone else ():
         if key in table.written:
@@ -203,6 +227,14 @@ def _route(table: Table) -> Iterator[Finding]:
                     f"is about what goes to a service, and {alone} stands in its place", expected="no such key"
                 ),
             )
+
+
+def _access(table: Table) -> Iterator[Finding]:
+    if "require" in table.written and table.values.get("auth") == "none":
+        yield ("require",), problem_text("asks for claims, and auth asks for no credential", expected="a verifier")
+    for network in table.values.get("deny", ()):
+        if network in table.values.get("allow", ()):
+            yield ("deny",), problem_text(f"{quoted(str(network))} is allowed too", expected="one of the two")
 
 
 _OF_AN_UPSTREAM = (

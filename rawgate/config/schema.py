@@ -159,9 +159,14 @@ def _source(constraint: constraints.Source) -> Schema:
     return {"type": "string", "pattern": f"^(?:{'|'.join(constraint.schemes)}):."}
 
 
+_VERIFIER = r"(?:jwt|api_keys)\.[A-Za-z0-9._-]{1,64}"
+
 _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.AddressRange: lambda constraint: _whole("unix|[0-9A-Fa-f:.]+(?:/[0-9.]+)?"),
-    constraints.Auth: lambda constraint: _whole(r"none|(?:jwt|api_keys)\.[A-Za-z0-9._-]{1,64}"),
+    constraints.Auth: lambda constraint: {
+        "anyOf": [_whole(rf"none|{_VERIFIER}"), {"type": "array", "items": _whole(_VERIFIER), "minItems": 1}]
+    },
+    constraints.ClaimRules: lambda constraint: {"type": "object", "minProperties": 1},
     constraints.Choice: lambda constraint: {"type": "string", "enum": list(constraint.words)},
     constraints.Count: _count,
     constraints.Duration: _duration,
@@ -192,6 +197,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     },
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},
     constraints.Token: lambda constraint: _whole(grammar.TOKEN.pattern),
+    constraints.TokenPlace: lambda constraint: _whole(r"header|subprotocol|(?:cookie|query):[^\s]+"),
 }
 """Kind of constraint → its schema. The patterns are those of the readers, where these have one that says everything."""
 

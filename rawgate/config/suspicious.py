@@ -321,9 +321,13 @@ def _literal(path: tuple[Key, ...], value: str, kind: str) -> Iterator[Problem]:
         yield _warning(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
 
 
+_KNOWN = re.compile(r"\{(?:[a-z][a-z0-9_]*|claim\.[^{}]+)\}")
+"""A name in braces, which is replaced, or refused before."""
+
+
 def _header_values(key: str, rules: HeaderRules) -> Iterator[Problem]:
     for name, value in rules.set.items():
-        yield from _literal((key, "set", name), value, "value")
+        yield from _literal((key, "set", name), _KNOWN.sub("", value), "value")
 
 
 _DEFAULT_METHODS = ("GET", "HEAD", "POST")
@@ -336,25 +340,30 @@ def _cors(config: Config, route: Route, cors: Cors) -> Iterator[Problem]:
             if method not in taken:
                 what = f"{quoted(method)} is not among the route's own methods"
                 yield _warning(("cors", "methods"), what, "it in methods too, or in neither")
-    field = _credential_field(config, route)
-    if field and field not in {name.lower() for name in cors.headers}:
+    for field in _credential_fields(config, route):
+        if field in {name.lower() for name in cors.headers}:
+            continue
         what = f"pages cannot send {quoted(field)}, and the route asks for it"
         yield _warning(("cors",), what, f"{quoted(field)} in cors.headers")
 
 
-def _credential_field(config: Config, route: Route) -> str:
-    """The field in which clients send the route's credential, or ""."""
-    kind, _, name = route.auth.partition(".")
-    if kind == "api_keys" and name in config.api_keys:
-        return config.api_keys[name].header
-    return "authorization" if kind == "jwt" else ""
+def _credential_fields(config: Config, route: Route) -> list[str]:
+    """The fields in which clients send the route's credential, where there is no other place for it."""
+    fields = []
+    for verifier in route.verifiers:
+        kind, _, name = verifier.partition(".")
+        if kind == "api_keys" and name in config.api_keys:
+            fields.append(config.api_keys[name].header)
+        elif kind == "jwt" and name in config.jwt and config.jwt[name].token == ("header",):
+            fields.append("authorization")
+    return fields
 
 
 def _detours_by_case(config: Config) -> Iterator[Problem]:
     """Routes with a credential whose path, in other letters, matches an open route to the same service. A service that
     ignores case (Express by default, IIS, some file systems) then serves it to everybody."""
     for position, route in enumerate(config.routes):
-        if route.auth == "none" or route.case is not None or config.gateway.case == "ignore":
+        if not route.verifiers or route.case is not None or config.gateway.case == "ignore":
             continue
         other = next((other for other in config.routes if _is_detour(other, route)), None)
         if other is not None:
@@ -369,7 +378,7 @@ def _detours_by_case(config: Config) -> Iterator[Problem]:
 
 def _is_detour(other: Route, route: Route) -> bool:
     same = route.upstream and other.upstream == route.upstream and other.host in (None, route.host)
-    if other.auth != "none" or not same or not other.prefix:
+    if other.verifiers or not same or not other.prefix:
         return False
     wide, narrow = other.prefix.lower(), route.place.lower()
     covers = wide == narrow or narrow.startswith(wide.rstrip("/") + "/")

@@ -448,6 +448,8 @@ class ClientConnection(ClientPort):
         generation = self._generation
         if self._inbound.ended and not generation.client_options.half_close:
             # The request was sent ahead, and its client has gone meanwhile.
+            if forward.extras is not None and forward.extras.leave is not None:
+                forward.extras.leave()
             self._request.abandon(forward.request_id, forward.client_id, route=forward.options.route)
             self.close()
             return

@@ -88,7 +88,8 @@ class CurrentRequest:
         if local is not None:
             self._replied = None
             status = reason.status if reason is errors.CLIENT_GONE else local.status
-            ended = LocalReply(status, reason, b"", detail, local.route, local.request_id, local.client_id)
+            request_id, client_id, shadow = local.request_id, local.client_id, local.shadow
+            ended = LocalReply(status, reason, b"", detail, local.route, request_id, client_id, shadow=shadow)
             self._log_reply(ended, self._octets)
 
     def refusal(self, reason: Reason, detail: str) -> LocalReply:
@@ -102,64 +103,69 @@ class CurrentRequest:
         self._log_reply(LocalReply(gone.status, gone, b"", detail, route, request_id, client_id), 0)
 
     def log(self, flow: Flow) -> None:
-        """Write the record of a request that was forwarded."""
+        """Write the record of a request that was forwarded: it has ended."""
         forward, head = flow.forward, flow.head
         logged = self._connections.generation.options.logged
-        self._connections.log.write(
-            Record(
-                self.wall,
-                forward.request_id,
-                head.method,
-                head.authority,
-                head.target,
-                forward.options.route,
-                forward.client_id,
-                flow.status,
-                flow.over_at - self.began,
-                forward.options.upstream,
-                flow.asked_at,
-                flow.leased_at,
-                flow.head_at,
-                flow.ended_at,
-                flow.bytes_in,
-                flow.bytes_out,
-                self._peer.text,
-                flow.reason.code,
-                flow.detail,
-                self.client_waited + flow.client_waited,
-                logged_fields(head, logged) if logged else None,
-            )
+        record = Record(
+            self.wall,
+            forward.request_id,
+            head.method,
+            head.authority,
+            head.target,
+            forward.options.route,
+            forward.client_id,
+            flow.status,
+            flow.over_at - self.began,
+            forward.options.upstream,
+            flow.asked_at,
+            flow.leased_at,
+            flow.head_at,
+            flow.ended_at,
+            flow.bytes_in,
+            flow.bytes_out,
+            self._peer.text,
+            flow.reason.code,
+            flow.detail,
+            self.client_waited + flow.client_waited,
+            logged_fields(head, logged) if logged else None,
         )
+        extras = forward.extras
+        if extras is not None:
+            record.shadow = extras.shadow
+            if extras.leave is not None:
+                extras.leave()
+        self._connections.log.write(record)
 
     def _log_reply(self, local: LocalReply, bytes_out: int) -> None:
         """Write the record of a request that met no upstream."""
         head = self.head
         logged = self._connections.generation.options.logged
-        self._connections.log.write(
-            Record(
-                self.wall,
-                local.request_id,
-                self._method(),
-                b"" if head is None else head.authority,
-                self.reader.line[1] if head is None else head.target,
-                local.route,
-                local.client_id,
-                local.status,
-                monotonic() - self.began,
-                "",
-                NEVER,
-                NEVER,
-                NEVER,
-                NEVER,
-                0,
-                bytes_out,
-                self._peer.text,
-                local.reason.code,
-                local.note or local.detail,
-                self.client_waited,
-                logged_fields(head, logged) if logged and head is not None else None,
-            )
+        record = Record(
+            self.wall,
+            local.request_id,
+            self._method(),
+            b"" if head is None else head.authority,
+            self.reader.line[1] if head is None else head.target,
+            local.route,
+            local.client_id,
+            local.status,
+            monotonic() - self.began,
+            "",
+            NEVER,
+            NEVER,
+            NEVER,
+            NEVER,
+            0,
+            bytes_out,
+            self._peer.text,
+            local.reason.code,
+            local.note or local.detail,
+            self.client_waited,
+            logged_fields(head, logged) if logged and head is not None else None,
         )
+        if local.shadow:
+            record.shadow = local.shadow
+        self._connections.log.write(record)
 
     def _method(self) -> bytes:
         """Of a head that is not whole: as far as its first line has been read."""

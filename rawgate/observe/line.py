@@ -31,6 +31,9 @@ _METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATC
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 
+NOTHING: Final[tuple[str, ...]] = ()
+
+
 class Record:
     """What `net` hands over per request.
 
@@ -48,6 +51,7 @@ class Record:
     remote           the socket's peer
     reason           a code from `rawgate.errors`
     detail           more about the reason, in a sentence, or ""; never what was sent
+    shadow           codes of the refusals that policies in the shadow would have made; set afterwards, by those few
     client_waited    seconds in which the client was waited for: for the rest of the request, or to take the response
     fields           lower-cased name → value of the request fields asked for; None: none were, or there are none
     """
@@ -70,6 +74,7 @@ class Record:
         "remote",
         "request_id",
         "route",
+        "shadow",
         "status",
         "target",
         "upstream",
@@ -121,6 +126,7 @@ class Record:
         self.detail: Final = detail
         self.client_waited: Final = client_waited
         self.fields: Final = fields
+        self.shadow = NOTHING
 
 
 class LineEncoder:
@@ -151,7 +157,7 @@ class LineEncoder:
         method, target, leased = record.method, record.target, record.leased_at
         met = leased >= 0
         query = target.find(b"?")
-        return Line(
+        line = Line(
             self._time(record.wall),
             record.request_id,
             _METHODS.get(method) or method[:METHOD_LIMIT].decode("latin-1"),
@@ -173,6 +179,9 @@ class LineEncoder:
             record.detail[:DETAIL_LIMIT],
             record.fields,
         )
+        if record.shadow:
+            line.shadow = record.shadow
+        return line
 
     def _fitted(self, line: Line) -> bytes:
         encoded = self._encode(line) + b"\n"

@@ -5,8 +5,8 @@ from msgspec import Struct
 
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
-    """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms`, `detail`
-    and `fields` are left out when there is nothing to say."""
+    """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms`, `detail`,
+    `fields` and `shadow` are left out when there is nothing to say."""
 
     time: str
     request_id: str
@@ -28,6 +28,7 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     client_ms: float | None = None
     detail: str = ""
     fields: dict[str, str] | None = None
+    shadow: tuple[str, ...] = ()
 
 
 class Dropped(Struct, frozen=True, gc=False):

@@ -17,7 +17,7 @@ from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Pee
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose
+from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose, first_of
 from rawgate.policy.jwt import JwtVerifier, subject_of
 from rawgate.serve.load import Loaded
 
@@ -116,7 +116,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
     def changed(route: CompiledRoute) -> CompiledRoute:
         if route.credential is None:
             return route
-        return route.with_steps(_given(route.credential, test), route.limit, route.rewrite)
+        return route.with_steps(_given(route.credential, test), route.limit, route.rewrite, route.more)
 
     def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
         group = gate.router.find(authority, key)
@@ -132,21 +132,23 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
 
 
 def _given(credential: Credential, test: Test) -> Credential:
+    if credential.parts:
+        return first_of(tuple(_given(part, test) for part in credential.parts))
     by = credential.by
     if test.claims is None and test.api_key is None:
         return credential
 
-    def check(known: dict[bytes, bytes], wall: float) -> Identity | Reason:
+    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
         if isinstance(by, JwtVerifier):
             if test.claims is None:
                 return AUTH_MISSING
             subject = subject_of(test.claims)
-            return subject if isinstance(subject, Reason) else Identity("sub", subject)
+            return subject if isinstance(subject, Reason) else Identity("sub", subject, claims=test.claims)
         if test.api_key is None:
             return AUTH_MISSING
         return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
 
-    return Credential(by, check, credential.missing, credential.invalid, credential.fetched)
+    return credential.checked_by(check)
 
 
 def _outcome(decision: Decision) -> _Got:

@@ -14,8 +14,11 @@
     fetched_keys  who waits for keys that come from elsewhere, and when they are asked for
     verifiers   makes a verifier of tokens from these four
     api_keys    shared secrets in a header field
+    places      where else a credential may be: a cookie, the query, the protocols of a WebSocket
+    claims      what a credential says of its caller, and what a route asks of it
     limiter     a sliding window per route and client
     shared_limiter  the same, counted by several processes together
+    budgets     several limits on a route, other keys than the client, requests under way
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways

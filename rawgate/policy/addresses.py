@@ -52,6 +52,8 @@ class PeerAddress:
         self.bucket: Final = bucket
 
 
+Admits = Callable[[str], bool]
+"""A client's address → whether it may come in."""
 PeerOf = Callable[[str], PeerAddress]
 """`peer.address` → the peer's address."""
 ClientOf = Callable[[PeerAddress, dict[bytes, bytes]], PeerAddress]
@@ -122,3 +124,25 @@ def compile_addresses(trusted: tuple[Trusted, ...], client_ip_header: str | None
         return listed(parsed.get(name, b"").decode("latin-1")) or peer
 
     return peer_of, named
+
+
+def compile_admits(allow: tuple[Trusted, ...], deny: tuple[Trusted, ...]) -> Admits | None:
+    """Whether an address may come in: it is in no network of `deny`, and in one of `allow` if there are any. None if
+    everybody may. It remembers a bounded number of addresses."""
+    if not allow and not deny:
+        return None
+
+    def read(address: str) -> bool:
+        return not _is_in(address, deny) and (not allow or _is_in(address, allow))
+
+    return lru_cache(_REMEMBERED)(read)
+
+
+def _is_in(text: str, networks: tuple[Trusted, ...]) -> bool:
+    address = _parse(text)
+    if address is None:
+        return text in networks  # "unix"
+    return any(
+        not isinstance(network, str) and address.version == network.version and address in network
+        for network in networks
+    )

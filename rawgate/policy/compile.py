@@ -5,17 +5,28 @@ appends a Problem for each fault.
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import choice, nearest, problem_text, quoted
-from rawgate.config.model import Config, KeySetUrl, RateLimit, RegexRewrite, Route, Target, Upstream, route_names
+from rawgate.config.model import (
+    Config,
+    HeaderRules,
+    KeySetUrl,
+    RateLimit,
+    RegexRewrite,
+    Route,
+    Target,
+    Upstream,
+    route_names,
+)
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
 from rawgate.message import Down, Locks, RouteOptions
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import compile_addresses
+from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
+from rawgate.policy.claims import compile_require, compile_tell, roots
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.gate import (
     CompiledRoute,
@@ -31,12 +42,14 @@ from rawgate.policy.gate import (
     api_key,
     bearer,
     compose,
+    first_of,
     watched,
 )
 from rawgate.policy.limiter import Limiter
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
 from rawgate.policy.patterns import compile_pattern, matches_below
+from rawgate.policy.places import PROTOCOLS, Place, compile_place, compile_strip
 from rawgate.policy.rewrite import (
     Capture,
     Rewrite,
@@ -49,7 +62,17 @@ from rawgate.policy.rewrite import (
 )
 from rawgate.policy.router import Entry, Template, compile_router
 from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
-from rawgate.policy.values import compile_value, unknown_name
+from rawgate.policy.values import (
+    CLAIM,
+    NAMES,
+    Value,
+    asks_for_caller,
+    compile_lines,
+    compile_value,
+    names_in,
+    unknown_name,
+    verified_by,
+)
 from rawgate.policy.verifiers import compile_verifier
 
 if TYPE_CHECKING:
@@ -121,11 +144,36 @@ def _for_route(report: Report, name: str) -> Callable[[str], None]:
     return lambda text: report(about, f"{about}: {text}")
 
 
+def _constant(rules: HeaderRules) -> HeaderRules:
+    """The same rules without the values that are made of a request. Fields that they would set are removed, whoever
+    sent them."""
+    made = tuple(name for name, text in rules.set.items() if names_in(text))
+    return HeaderRules(
+        set={name: text for name, text in rules.set.items() if name not in made},
+        add={name: text for name, text in rules.add.items() if not names_in(text)},
+        remove=(*rules.remove, *made),
+    )
+
+
+def _claims(config: Config) -> tuple[str, ...]:
+    """The names of the claims at the top of a token that some route looks at."""
+    asked = [name for route in config.routes for name in route.require]
+    asked += [
+        name.removeprefix(CLAIM)
+        for route in config.routes
+        for rules in (route.request_headers, route.response_headers)
+        for text in (*rules.set.values(), *rules.add.values())
+        for name in names_in(text)
+        if name.startswith(CLAIM)
+    ]
+    return tuple(sorted({root for name in asked for root in roots(name)}))
+
+
 _NO_UPSTREAM = Upstream(targets=(Target(host="upstream.invalid", port=80, authority="upstream.invalid"),))
 """Of a route that replies itself (RFC 6761 section 6.4)."""
 
 
-class _Place:
+class _Where:
     """Where a route is: its prefix, or its template with the names in it."""
 
     __slots__ = ("capture", "names", "prefix", "template")
@@ -169,6 +217,7 @@ class _Compiler:
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
         self.limiters = compile_limiters(gateway.limits.limiter_keys, report) if limiters is None else limiters
+        self.claims = _claims(config)
         self.credentials: dict[str, Credential] = {}
         self._compile_credentials()
         self.ip_header = (gateway.client_ip_header or "").lower().encode()
@@ -190,27 +239,32 @@ class _Compiler:
         self.removable = (
             self.untrusted.with_overrides().removable
             | headers.removable_names(route.request_headers for route in config.routes)
+            | {place.field for credential in self.credentials.values() for place in credential.places if place.field}
         )  # fmt: skip
         self.methods = frozenset(method.encode() for route in config.routes for method in route.methods or ())
         self.response_removable = headers.removable_names(route.response_headers for route in config.routes)
+        if any(place.field == PROTOCOLS for credential in self.credentials.values() for place in credential.places):
+            self.response_removable |= headers.ANSWERED
 
     def _compile_credentials(self) -> None:
         """Compile all verifiers and tables, also those that no route uses, so that one run reports all faults."""
         for name, jwt in self.config.jwt.items():
-            verifier = compile_verifier(name, jwt, self.problems, self.warnings)
+            verifier = compile_verifier(name, jwt, self.problems, self.warnings, self.claims)
             if verifier is not None:
+                full = f"jwt.{name}"
                 fetched = FetchedKeys() if isinstance(jwt.jwks, KeySetUrl) else None
-                self.credentials[f"jwt.{name}"] = bearer(verifier, verifier.verify, fetched)
+                places = tuple(map(compile_place, jwt.token))
+                self.credentials[full] = bearer(full, verifier, verifier.verify, places, fetched)
         for name, spec in self.config.api_keys.items():
             table = compile_table(name, spec, self.problems, self.warnings)
             if table is not None:
-                self.credentials[f"api_keys.{name}"] = api_key(table, table.lookup)
+                self.credentials[f"api_keys.{name}"] = api_key(f"api_keys.{name}", table, table.lookup)
 
     def entries(self) -> "list[Entry[CompiledRoute]]":
         """All routes whose prefix or path can be matched."""
         entries = []
         for index, route in enumerate(self.config.routes):
-            place = self._template(route, index) if route.path else self._place(route, index)
+            place = self._template(route, index) if route.path else self._prefixed(route, index)
             plan = self._route(index, route, place)
             if plan is not None and (place.prefix or place.template):
                 key, folds = paths.match_key(place.prefix), self._folds(route)
@@ -219,13 +273,13 @@ class _Compiler:
                 entries.append(Entry(index, route, key, plan, folds, place.template, holds))
         return entries
 
-    def _place(self, route: Route, index: int) -> _Place:
-        return _Place(self._prefix(route.prefix, ("routes", index, "prefix")))
+    def _prefixed(self, route: Route, index: int) -> _Where:
+        return _Where(self._prefix(route.prefix, ("routes", index, "prefix")))
 
-    def _template(self, route: Route, index: int) -> _Place:
+    def _template(self, route: Route, index: int) -> _Where:
         """A configured path: its segments, and where its names are."""
         if not self._prefix(_HOLE.sub("x", route.path), ("routes", index, "path")):
-            return _Place(b"")
+            return _Where(b"")
         folds = self._folds(route)
         segments: list[bytes | None] = []
         names: list[tuple[int, str]] = []
@@ -243,7 +297,7 @@ class _Compiler:
                 segments.append(None)
         known = tuple(name for _, name in names)
         template = Template(tuple(segments), bool(rest))
-        return _Place(b"", template, known, compile_capture(names, rest) if names else None)
+        return _Where(b"", template, known, compile_capture(names, rest) if names else None)
 
     def check_tests(self) -> None:
         """Check the API key names in [[tests]]; they are known only after the keys have been read."""
@@ -273,7 +327,7 @@ class _Compiler:
         self._problem(where, f'{text!r} is not a normalised path (expected one like "/api/users")')
         return b""
 
-    def _route(self, index: int, route: Route, place: _Place) -> CompiledRoute | None:
+    def _route(self, index: int, route: Route, place: _Where) -> CompiledRoute | None:
         where: tuple[Key, ...] = ("routes", index)
         name = self.names[index]
         prefix = place.prefix
@@ -294,7 +348,7 @@ class _Compiler:
             options=RouteOptions(name, route.upstream, route.response_timeout, body, _too_large(route, body)),
             keeps_slash=route.encoded_slash == "keep",
             keeps_parameters=route.path_parameters == "keep",
-            own=headers.own_lines(route.response_headers, _written_by_cors(route)),
+            own=headers.own_lines(_constant(route.response_headers), _written_by_cors(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
             limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit, self.watch),
@@ -304,13 +358,13 @@ class _Compiler:
             # the head is written before a target is chosen, and a retry sends the same head to another target.
             up=headers.compile_up(
                 upstream.targets[0].authority.encode(),
-                route.request_headers,
+                _constant(route.request_headers),
                 pass_host=route.upstream_host == "pass",
                 parsed_names=self.wanted,
                 withheld=self._withheld(route),
                 ip_header=self.ip_header,
                 untrusted=self._untrusted(route),
-                verified_by="" if route.auth == "none" else route.auth,
+                verified_by=route.auth if isinstance(route.auth, str) and route.verifiers else "",
                 prefix=headers.replaced_prefix(*swap),
             ),
             down=self._down(route, upstream, swap),
@@ -321,12 +375,61 @@ class _Compiler:
             more=self._more(route, place, where),
         )
 
-    def _more(self, route: Route, place: _Place, where: tuple[Key, ...]) -> More | None:
+    def _more(self, route: Route, place: _Where, where: tuple[Key, ...]) -> More | None:
         """What only some routes have; None for the others."""
         local = self._local(route, place, where)
-        return None if local is None else More(paths.configured_path(route.place), place.capture, local)
+        admits = compile_admits(route.allow, route.deny)
+        require = compile_require(route.require)
+        places = tuple(each for name in route.verifiers for each in self._places(name))
+        strip = compile_strip(places)
+        answers = any(each.field == PROTOCOLS for each in places)
+        up = [*self._values(route.request_headers, place, (*where, "request_headers"))]
+        if len(route.verifiers) > 1:
+            up.append(("X-Auth-By", verified_by))
+        down = [*self._values(route.response_headers, place, (*where, "response_headers"))]
+        shown = [field for field in down if headers.belongs(field[0], _written_by_cors(route))]
+        early = compile_lines([field for field in shown if not asks_for_caller(self._text(route, field[0]))])
+        late = compile_lines(
+            [field for field in down if asks_for_caller(self._text(route, field[0])) or field not in shown]
+        )
+        steps = (local, admits, require, strip, compile_lines(up), early, late)
+        if all(step is None for step in steps):
+            return None
+        return More(
+            paths.configured_path(route.place),
+            place.capture,
+            local,
+            admits,
+            require,
+            strip,
+            answers,
+            compile_lines(up),
+            early,
+            late,
+        )
 
-    def _local(self, route: Route, place: _Place, where: tuple[Key, ...]) -> Local | None:
+    def _values(self, rules: HeaderRules, place: _Where, where: tuple[Key, ...]) -> Iterator[tuple[str, Value]]:
+        """The fields whose values are made of the request."""
+        for part, fields in (("set", rules.set), ("add", rules.add)):
+            for name, text in fields.items():
+                unknown = unknown_name(text, place.names, NAMES)
+                if unknown:
+                    known = [one if one != CLAIM else "claim.NAME" for one in (*NAMES, *place.names)]
+                    self._unknown_name((*where, part, name), unknown, known)
+                elif names_in(text):
+                    yield name, compile_value(text, place.names, compile_tell)
+
+    @staticmethod
+    def _text(route: Route, name: str) -> str:
+        """What the configuration has for a response field."""
+        rules = route.response_headers
+        return rules.set.get(name) or rules.add.get(name) or ""
+
+    def _places(self, verifier: str) -> tuple[Place, ...]:
+        credential = self.credentials.get(verifier)
+        return () if credential is None else credential.places
+
+    def _local(self, route: Route, place: _Where, where: tuple[Key, ...]) -> Local | None:
         """The reply of a route without upstream."""
         fields = headers.content_lines(route.response_headers)
         if route.respond is not None:
@@ -339,7 +442,14 @@ class _Compiler:
         if unknown:
             self._unknown_name((*where, "redirect", "to"), unknown, ("host", "path", *place.names))
             return None
-        return Local(route.redirect.status, b"", b"", fields, compile_value(to, place.names), keeps_query="?" not in to)
+        return Local(
+            route.redirect.status,
+            b"",
+            b"",
+            fields,
+            compile_value(to, place.names, compile_tell),
+            keeps_query="?" not in to,
+        )
 
     def _unknown_name(self, where: tuple[Key, ...], name: str, known: Collection[str]) -> None:
         what = f"{quoted('{' + name + '}')} is not the name of anything here"
@@ -347,13 +457,30 @@ class _Compiler:
         self._problem(where, problem_text(what, expected=names))
 
     def _credential(self, route: Route, where: tuple[Key, ...]) -> Credential | None:
-        if route.auth == "none":
-            return None
-        kind, _, name = route.auth.partition(".")
         tables: dict[str, Collection[str]] = {"jwt": self.config.jwt, "api_keys": self.config.api_keys}
-        if name not in tables.get(kind, ()):
-            self._problem(where, f'{route.auth!r} names no verifier (expected "jwt.NAME", "api_keys.NAME" or "none")')
-        return self.credentials.get(route.auth)
+        parts: list[Credential] = []
+        for verifier in route.verifiers:
+            kind, _, name = verifier.partition(".")
+            if name not in tables.get(kind, ()):
+                self._problem(where, f'{verifier!r} names no verifier (expected "jwt.NAME", "api_keys.NAME" or "none")')
+            credential = self.credentials.get(verifier)
+            if credential is None:
+                continue
+            before = next((part.name for part in parts if self._fields_of(credential) <= self._fields_of(part)), "")
+            if before:
+                what = f"{quoted(verifier)} is never asked: {before} takes the credential from the same place"
+                self._problem(where, problem_text(what, expected="another order, place or header"))
+            parts.append(credential)
+        if len(parts) > 1:
+            return first_of(tuple(parts))
+        return parts[0] if parts else None
+
+    def _fields_of(self, credential: Credential) -> frozenset[str]:
+        """Where a credential is looked for, as the configuration says it."""
+        kind, _, name = credential.name.partition(".")
+        if kind == "jwt":
+            return frozenset(self.config.jwt[name].token)
+        return frozenset((f"header:{self.config.api_keys[name].header}",))
 
     def _folds(self, route: Route) -> bool:
         """Whether the route ignores the case of letters."""
@@ -366,15 +493,17 @@ class _Compiler:
         return self.untrusted.with_overrides() if by_method else self.untrusted
 
     def _withheld(self, route: Route) -> frozenset[bytes]:
-        """The name of the field with the credential, if the route does not forward it."""
-        kind, _, name = route.auth.partition(".")
-        forwards = kind == "jwt" if route.forward_credentials is None else route.forward_credentials
-        if forwards or kind == "none":
-            return frozenset()
-        spec = self.config.api_keys.get(name) if kind == "api_keys" else None
-        return frozenset((spec.header.lower().encode() if spec is not None else b"authorization",))
+        """The names of the fields with the credentials that the route does not forward."""
+        names = set()
+        for verifier in route.verifiers:
+            kind, _, name = verifier.partition(".")
+            forwards = kind == "jwt" if route.forward_credentials is None else route.forward_credentials
+            if not forwards:
+                spec = self.config.api_keys.get(name) if kind == "api_keys" else None
+                names.add(spec.header.lower().encode() if spec is not None else b"authorization")
+        return frozenset(names)
 
-    def _rewrite(self, route: Route, place: _Place, where: tuple[Key, ...]) -> Rewrite | None:
+    def _rewrite(self, route: Route, place: _Where, where: tuple[Key, ...]) -> Rewrite | None:
         prefix = place.prefix
         if route.rewrite is None:
             return None
@@ -427,9 +556,16 @@ class _Compiler:
             turn_back = headers.compile_turn_back(
                 ((target.scheme, target.authority) for target in upstream.targets), *swap
             )
-        return headers.compile_down(
-            removed, self.response_wanted, route.response_headers, self.date, turn_back, _written_by_cors(route)
+        down = headers.compile_down(
+            removed,
+            self.response_wanted,
+            _constant(route.response_headers),
+            self.date,
+            turn_back,
+            _written_by_cors(route),
         )
+        answers = any(each.field == PROTOCOLS for name in route.verifiers for each in self._places(name))
+        return headers.compile_answered(down) if answers else down
 
 
 def compile_gate(

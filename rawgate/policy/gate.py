@@ -5,8 +5,8 @@
     3 route                  404, 405
     4 CORS preflight, Max-Forwards   get a reply here
     5 body size              413
-    6 authenticate           401
-    7 limit                  429
+    6 address, authenticate, authorise   403, 401, 403
+    7 limits                 429
     8 a reply of the route's own, or the rewrite: 500 if it makes no path that can be sent
     9 fields                 → Forward
 
@@ -29,12 +29,16 @@ from typing import Final
 
 from rawgate.config.model import RateLimit
 from rawgate.errors import (
+    ADDRESS_DENIED,
     API_KEY_UNKNOWN,
+    AUTH_MALFORMED,
     AUTH_MISSING,
     AUTH_UNKNOWN_KEY,
     BAD_REQUEST,
     BODY_TOO_LARGE,
+    CONCURRENCY_LIMITED,
     CORS_REFUSED,
+    FORBIDDEN,
     INTERNAL,
     KEYS_UNAVAILABLE,
     LOOP_DETECTED,
@@ -48,6 +52,7 @@ from rawgate.message import (
     Decide,
     Decision,
     Down,
+    Extras,
     Forward,
     Identity,
     LocalReply,
@@ -57,18 +62,21 @@ from rawgate.message import (
     RouteOptions,
 )
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
+from rawgate.policy.addresses import Admits, ClientOf, PeerAddress, PeerOf
 from rawgate.policy.api_keys import ApiKeyTable
+from rawgate.policy.budgets import Count, InFlight
+from rawgate.policy.claims import Require
 from rawgate.policy.fetched_keys import WAIT, FetchedKeys
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
+from rawgate.policy.places import Place, Strip, answer
 from rawgate.policy.rewrite import Capture, Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router, host_of
 from rawgate.policy.shared_limiter import SharedLimiter
-from rawgate.policy.values import Facts, Value
+from rawgate.policy.values import Facts, Lines, Value
 
-Authenticate = Callable[[dict[bytes, bytes], float], Identity | Reason]
-"""`(parsed fields, wall)` → the caller, or the reason of the refusal."""
+Authenticate = Callable[[RequestHead, bytes, float], Identity | Reason]
+"""`(head, query with its "?", wall)` → the caller, or the reason of the refusal."""
 Verify = Callable[[bytes, float], Identity | Reason]
 """`(token, wall)` → the caller, or the reason of the refusal."""
 Lookup = Callable[[bytes], Identity | None]
@@ -86,28 +94,57 @@ Choose = Callable[[RequestHead, bytes, bytes, str], "Group[CompiledRoute] | None
 class Credential:
     """How a route authenticates.
 
+    name      "jwt.NAME" or "api_keys.NAME"; of several, the first
     by        the verifier or key table
     check     the step
     missing   field lines of a 401 for a request without a credential (RFC 9110 section 11.6.1)
     invalid   field lines of every other 401 (RFC 6750 section 3.1)
     fetched   of a verifier whose keys are fetched
+    places    where the credential may be
+    parts     the credentials that are asked in turn, or () for one alone
     """
 
-    __slots__ = ("by", "check", "fetched", "invalid", "missing")
+    __slots__ = ("by", "check", "fetched", "invalid", "missing", "name", "parts", "places")
 
     def __init__(
         self,
+        name: str,
         by: JwtVerifier | ApiKeyTable,
         check: Authenticate,
         missing: bytes,
         invalid: bytes,
+        places: tuple[Place, ...],
+        parts: "tuple[Credential, ...]" = (),
         fetched: FetchedKeys | None = None,
     ) -> None:
+        self.name: Final = name
         self.by: Final = by
         self.check: Final = check
         self.missing: Final = missing
         self.invalid: Final = invalid
         self.fetched: Final = fetched
+        self.places: Final = places
+        self.parts: Final = parts
+
+    def checked_by(self, check: Authenticate) -> "Credential":
+        """The same with another step."""
+        return Credential(self.name, self.by, check, self.missing, self.invalid, self.places, self.parts, self.fetched)
+
+    def deciding(self, head: RequestHead, query: bytes, wall: float) -> "Credential":
+        """The one of `parts` that decides on a request."""
+        found = (part for part in self.parts if part.check(head, query, wall) is not AUTH_MISSING)
+        return next(found, self)
+
+    def challenge(self, reason: Reason) -> bytes:
+        """The field lines of a 401 for this reason."""
+        if reason is AUTH_MISSING:
+            return self.missing
+        if not self.parts:
+            return self.invalid
+        is_key = reason.code.startswith("api_key")
+        return b"".join(
+            part.invalid if isinstance(part.by, ApiKeyTable) is is_key else part.missing for part in self.parts
+        )
 
 
 _LIMIT_LINES = 8192
@@ -170,13 +207,17 @@ def watched(hit: Hit, told: Callable[[bool], None]) -> Hit:
 
 class Limiters:
     """The counters of all routes. Addresses have a capacity of their own: a client with very many of them, as IPv6 or a
-    botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters."""
+    botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters.
 
-    __slots__ = ("addresses", "credentials")
+    in_flight  requests under way, by name of the route: those of this worker
+    """
+
+    __slots__ = ("addresses", "credentials", "in_flight")
 
     def __init__(self, credentials: Limiter | SharedLimiter, addresses: Limiter | SharedLimiter) -> None:
         self.credentials: Final = credentials
         self.addresses: Final = addresses
+        self.in_flight: Final[dict[str, InFlight]] = {}
 
     @property
     def evicted(self) -> int:
@@ -205,20 +246,94 @@ class Local:
         self.keeps_query: Final = keeps_query
 
 
+NOTHING: Final[frozenset[str]] = frozenset()
+
+
 class More:
     """What only some routes have. A step that is None is skipped.
 
     prefix   of the route as it is configured, or its path
     capture  finds the names of the route's path
     local    the reply of a route without upstream
+    admits   whether a client may come from its address
+    require  what is asked of the caller's claims
+    strip    takes credentials out of what is sent on
+    answers  one of them may be among the protocols that a WebSocket offers
+    up       field lines for the upstream that are made of the request
+    early    field lines for the client that are made of it, where they do not depend on the caller
+    late     those that do
+    count    counts the request in limits, where there are several, or where their key is not the client
+    in_flight, concurrency  the requests under way, and how many a client may have
+    shadow   of "auth", "require", "rate_limit", "concurrency": what is decided and refuses nobody
     """
 
-    __slots__ = ("capture", "local", "prefix")
+    __slots__ = (
+        "admits",
+        "answers",
+        "capture",
+        "concurrency",
+        "count",
+        "early",
+        "in_flight",
+        "late",
+        "local",
+        "prefix",
+        "require",
+        "shadow",
+        "strip",
+        "up",
+    )
 
-    def __init__(self, prefix: bytes, capture: Capture | None = None, local: Local | None = None) -> None:
+    def __init__(
+        self,
+        prefix: bytes,
+        capture: Capture | None = None,
+        local: Local | None = None,
+        admits: Admits | None = None,
+        require: Require | None = None,
+        strip: Strip | None = None,
+        answers: bool = False,
+        up: Lines | None = None,
+        early: Lines | None = None,
+        late: Lines | None = None,
+        count: Count | None = None,
+        in_flight: InFlight | None = None,
+        concurrency: int = 0,
+        shadow: frozenset[str] = NOTHING,
+    ) -> None:
         self.prefix: Final = prefix
         self.capture: Final = capture
         self.local: Final = local
+        self.admits: Final = admits
+        self.require: Final = require
+        self.strip: Final = strip
+        self.answers: Final = answers
+        self.up: Final = up
+        self.early: Final = early
+        self.late: Final = late
+        self.count: Final = count
+        self.in_flight: Final = in_flight
+        self.concurrency: Final = concurrency
+        self.shadow: Final = shadow
+
+    def counted_by(self, count: Count | None) -> "More":
+        """The same with another step in that place."""
+        return More(
+            self.prefix,
+            self.capture,
+            self.local,
+            self.admits,
+            self.require,
+            self.strip,
+            self.answers,
+            self.up,
+            self.early,
+            self.late,
+            count,
+            self.in_flight,
+            self.concurrency,
+            self.shadow,
+        )
 
 
 class CompiledRoute:
@@ -282,7 +397,7 @@ class CompiledRoute:
         self.more: Final = more
 
     def with_steps(
-        self, credential: Credential | None, limit: Limit | None, rewrite: Rewrite | None
+        self, credential: Credential | None, limit: Limit | None, rewrite: Rewrite | None, more: More | None
     ) -> "CompiledRoute":
         """The same route with other steps in these places."""
         return CompiledRoute(
@@ -299,7 +414,7 @@ class CompiledRoute:
             self.down,
             self.trailer,
             self.upgrades,
-            self.more,
+            more,
         )
 
 
@@ -465,9 +580,13 @@ def _serve(
 ) -> Decision:
     """The steps that depend on the route. `doubt`: why the route refuses this path, or "". `waited`: the request has
     waited for keys."""
-    options = route.options
-    caller, bucket, user = client.address, client.bucket, ""
+    options, more = route.options, route.more
+    caller, bucket = client.address, client.bucket
+    identity: Identity | None = None
+    shadow: tuple[str, ...] = ()
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
+    if more is not None and more.early is not None:
+        fields += more.early(_facts(more, options.route, head, target, client, request_id, None))
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
@@ -475,28 +594,151 @@ def _serve(
     if head.body > options.body_limit:
         return _refuse(BODY_TOO_LARGE, fields, options.too_large, options.route, request_id, caller)
 
-    # 6. The caller.
+    # 6. The address and the caller.
+    if more is not None and more.admits is not None and not more.admits(client.address):
+        return _refuse(ADDRESS_DENIED, fields, "", options.route, request_id, caller)
     if route.credential is not None:
-        found = route.credential.check(head.parsed, wall)
-        if not isinstance(found, Identity):
-            credential = route.credential
+        found = route.credential.check(head, target.query, wall)
+        if isinstance(found, Identity):
+            identity = found
+            if found.name:
+                caller = found.name
+                bucket = f"{found.kind}:{caller}"
+        elif more is not None and "auth" in more.shadow:
+            shadow = (found.code,)
+        else:
             return _unidentified(
-                found, credential, route, fields, head, target, sender, scheme, client, request_id, now, waited
+                found, route, fields, head, target, sender, scheme, client, request_id, now, wall, waited
             )
-        if found.name:
-            caller = user = found.name
-            bucket = f"{found.kind}:{user}"
+    if route.limit is None and more is None:
+        return _send(
+            route,
+            head,
+            target,
+            sender,
+            scheme,
+            client,
+            request_id,
+            caller,
+            identity,
+            fields,
+            target.query,
+            b"",
+            None,
+        )
+    return _count(
+        route, head, target, sender, scheme, client, request_id, caller, bucket, identity, fields, shadow, now
+    )
+
+
+_INSUFFICIENT: Final = b'WWW-Authenticate: Bearer realm="rawgate", error="insufficient_scope"\r\n'
+"""On a 403 for a bearer token (RFC 6750 section 3.1)."""
+
+
+def _count(
+    route: CompiledRoute,
+    head: RequestHead,
+    target: paths.Normal,
+    sender: PeerAddress,
+    scheme: str,
+    client: PeerAddress,
+    request_id: str,
+    caller: str,
+    bucket: str,
+    identity: Identity | None,
+    fields: bytes,
+    shadow: tuple[str, ...],
+    now: float,
+) -> Decision:
+    """What the caller may do, and how often. `bucket`: under which limits count it; `shadow`: codes of refusals that
+    were not made."""
+    options, more = route.options, route.more
+    # 6. What the caller may do.
+    if more is not None and more.require is not None and identity is not None:
+        lacking = more.require(identity.claims)
+        if lacking and "require" in more.shadow:
+            shadow = (*shadow, FORBIDDEN.code)
+        elif lacking:
+            fields += _INSUFFICIENT if identity.kind == "sub" else b""
+            note = f"require: {lacking}"
+            return _refuse(FORBIDDEN, fields, "", options.route, request_id, caller, note, shadow)
 
     # 7. The limit.
     if route.limit is not None:
-        hit = route.limit.hit if user else route.limit.hit_address
+        hit = route.limit.hit if bucket is not client.bucket else route.limit.hit_address
         admitted, remaining, reset = hit(bucket, now)
         fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
-            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller)
+            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
+    if more is None:
+        return _send(
+            route,
+            head,
+            target,
+            sender,
+            scheme,
+            client,
+            request_id,
+            caller,
+            identity,
+            fields,
+            target.query,
+            b"",
+            None,
+        )
+    if more.count is not None:
+        counted = more.count(head, client.bucket, bucket, identity, now)
+        fields += counted.fields
+        if counted.shadowed:
+            shadow = (*shadow, RATE_LIMITED.code)
+        if counted.refused:
+            fields += b"Retry-After: %d\r\n" % counted.refused
+            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
+    return _enter(
+        route, more, head, target, sender, scheme, client, request_id, caller, bucket, identity, fields, shadow
+    )
 
-    return _send(route, head, target, sender, scheme, client, request_id, caller, user, fields)
+
+def _enter(
+    route: CompiledRoute,
+    more: More,
+    head: RequestHead,
+    target: paths.Normal,
+    sender: PeerAddress,
+    scheme: str,
+    client: PeerAddress,
+    request_id: str,
+    caller: str,
+    bucket: str,
+    identity: Identity | None,
+    fields: bytes,
+    shadow: tuple[str, ...],
+) -> Decision:
+    """The last steps that only some routes have."""
+    name, query = route.options.route, target.query
+    facts = _facts(more, name, head, target, client, request_id, identity)
+    if more.late is not None:
+        fields += more.late(facts)
+    protocol = answer(head) if more.answers and head.upgrade else b""
+    if more.strip is not None:
+        head, query = more.strip(head, query)
+    # 8. A reply of the route's own.
+    if more.local is not None:
+        return _reply_of(more.local, facts, query, fields, name, request_id, caller, shadow)
+    leave = None
+    if more.in_flight is not None:
+        leave = more.in_flight.enter(bucket, more.concurrency)
+        if leave is None and "concurrency" in more.shadow:
+            shadow = (*shadow, CONCURRENCY_LIMITED.code)
+        elif leave is None:
+            fields += b"Retry-After: 1\r\n"  # there is no telling when one of those under way ends
+            return _refuse(CONCURRENCY_LIMITED, fields, "", name, request_id, caller, "", shadow)
+    extras = Extras(protocol, shadow, leave) if protocol or shadow or leave is not None else None
+    lines = b"" if more.up is None else more.up(facts)
+    return _send(
+        route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, lines, extras
+    )
 
 
 def _send(
@@ -508,25 +750,28 @@ def _send(
     client: PeerAddress,
     request_id: str,
     caller: str,
-    user: str,
+    identity: Identity | None,
     fields: bytes,
+    query: bytes,
+    lines: bytes,
+    extras: Extras | None,
 ) -> Decision:
-    """The last steps: the request may be served. `user`: the name of a verified caller, or ""; `fields`: lines for the
-    client."""
-    # 8. A reply of the route's own, or the path for the upstream. 9. The fields.
-    options, path, more = route.options, target.path, route.more
-    if more is not None and more.local is not None:
-        facts = _facts(more, options.route, head, target, client, request_id)
-        return _reply_of(more.local, facts, target.query, fields, options.route, request_id, caller)
+    """The request may be served. `fields`: lines for the client; `lines`: further ones for the upstream."""
+    # 8. The path for the upstream. 9. The fields.
+    options, path = route.options, target.path
     if route.rewrite is not None:
         sent = route.rewrite(path, target.key)
         if isinstance(sent, str):
+            if extras is not None and extras.leave is not None:
+                extras.leave()
             route.report(f"{sent}; request {request_id}")
             return _refuse(INTERNAL, fields, "", options.route, request_id, caller, sent)
         path = sent
+    user = b"" if identity is None else identity.name.encode()
+    up = route.up(head, path, query, sender.octets, scheme, sender.trusted, request_id.encode(), user)
     return Forward(
         options,
-        route.up(head, path, target.query, sender.octets, scheme, sender.trusted, request_id.encode(), user.encode()),
+        up + lines if lines else up,
         route.down,
         route.trailer,
         pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
@@ -534,12 +779,12 @@ def _send(
         caller,
         fields,
         client.bucket,
+        extras,
     )
 
 
 def _unidentified(
     found: Reason,
-    credential: Credential,
     route: CompiledRoute,
     fields: bytes,
     head: RequestHead,
@@ -549,14 +794,20 @@ def _unidentified(
     client: PeerAddress,
     request_id: str,
     now: float,
+    wall: float,
     waited: bool,
 ) -> Decision:
     """The end of a request that does not say who sends it, or its wait for a key."""
-    if found is AUTH_UNKNOWN_KEY and credential.fetched is not None:
+    credential = route.credential
+    assert credential is not None  # noqa: S101 - for the type checker
+    fetched = credential.fetched
+    if found is AUTH_UNKNOWN_KEY and credential.parts:
+        fetched = credential.deciding(head, target.query, wall).fetched
+    if found is AUTH_UNKNOWN_KEY and fetched is not None:
         pending = AwaitKeys(
-            credential.fetched,
+            fetched,
             route,
-            credential.invalid,
+            credential.challenge(found),
             fields,
             head,
             target,
@@ -567,7 +818,7 @@ def _unidentified(
             now,
         )
         return pending if pending.is_coming and not waited else pending.refused(pending.reason)
-    fields += credential.missing if found is AUTH_MISSING else credential.invalid
+    fields += credential.challenge(found)
     return _refuse(found, fields, "", route.options.route, request_id, client.address, found.note)
 
 
@@ -646,16 +897,29 @@ class AwaitKeys(Pending):
 
 
 def _facts(
-    more: More, route: str, head: RequestHead, target: paths.Normal, client: PeerAddress, request_id: str
+    more: More,
+    route: str,
+    head: RequestHead,
+    target: paths.Normal,
+    client: PeerAddress,
+    request_id: str,
+    identity: Identity | None,
 ) -> Facts:
     """What values of this route may be made of."""
     names = {} if more.capture is None else more.capture(target.path, target.key)
     host = host_of(head.authority) if head.authority else b""
-    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, None)
+    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, identity)
 
 
 def _reply_of(
-    local: Local, facts: Facts, query: bytes, fields: bytes, route: str, request_id: str, caller: str
+    local: Local,
+    facts: Facts,
+    query: bytes,
+    fields: bytes,
+    route: str,
+    request_id: str,
+    caller: str,
+    shadow: tuple[str, ...],
 ) -> LocalReply:
     """The reply of a route without upstream."""
     if local.location is not None:
@@ -667,7 +931,9 @@ def _reply_of(
             place = b"/" + place.lstrip(b"/")
         fields += b"Location: %b%b\r\n" % (place, query if local.keeps_query else b"")
     fields += local.fields
-    return LocalReply(local.status, OK, fields, "", route, request_id, caller, "", local.body, local.content_type)
+    return LocalReply(
+        local.status, OK, fields, "", route, request_id, caller, "", local.body, local.content_type, shadow
+    )
 
 
 def _doubt(
@@ -727,17 +993,26 @@ def _with_forwards_counted(head: RequestHead) -> RequestHead:
 
 
 def _refuse(
-    reason: Reason, fields: bytes, detail: str, route: str, request_id: str, caller: str, note: str = ""
+    reason: Reason,
+    fields: bytes,
+    detail: str,
+    route: str,
+    request_id: str,
+    caller: str,
+    note: str = "",
+    shadow: tuple[str, ...] = (),
 ) -> LocalReply:
-    return LocalReply(reason.status, reason, fields, detail, route, request_id, caller, note)
+    return LocalReply(reason.status, reason, fields, detail, route, request_id, caller, note, b"", b"", shadow)
 
 
-def bearer(verifier: JwtVerifier, verify: Verify, fetched: FetchedKeys | None = None) -> Credential:
-    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it; `fetched`: where its
-    keys are fetched."""
+def bearer(
+    name: str, verifier: JwtVerifier, verify: Verify, places: tuple[Place, ...], fetched: FetchedKeys | None = None
+) -> Credential:
+    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it; `places`: besides
+    Authorization, or in its place; `fetched`: where its keys are fetched."""
 
-    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
-        value = parsed.get(b"authorization")
+    def check_header(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
+        value = head.parsed.get(b"authorization")
         if value is None:
             return AUTH_MISSING
         # RFC 9110 section 11.1 and RFC 6750 section 2.1: the scheme in any case, 1*SP, the token.
@@ -746,17 +1021,50 @@ def bearer(verifier: JwtVerifier, verify: Verify, fetched: FetchedKeys | None = 
             return AUTH_MISSING
         return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
 
+    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
+        for place in places:
+            if place.find is None:
+                found = check_header(head, query, wall)
+                if found is not AUTH_MISSING:
+                    return found
+                continue
+            token = place.find(head, query)
+            if token is not None:
+                # Readers differ in which of two they believe.
+                return verify(token, wall) if token else AUTH_MALFORMED
+        return AUTH_MISSING
+
     challenge = b'WWW-Authenticate: Bearer realm="rawgate"'
-    return Credential(verifier, check, challenge + b"\r\n", challenge + b', error="invalid_token"\r\n', fetched)
+    only_header = len(places) == 1 and places[0].find is None
+    step = check_header if only_header else check
+    missing, invalid = challenge + b"\r\n", challenge + b', error="invalid_token"\r\n'
+    return Credential(name, verifier, step, missing, invalid, places, (), fetched)
 
 
-def api_key(table: ApiKeyTable, lookup: Lookup) -> Credential:
+def api_key(name: str, table: ApiKeyTable, lookup: Lookup) -> Credential:
     """A credential by API key. `lookup` is `table.lookup` or a wrapper of it."""
     header = table.header
 
-    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
-        value = parsed.get(header)
+    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
+        value = head.parsed.get(header)
         return AUTH_MISSING if value is None else lookup(value) or API_KEY_UNKNOWN
 
     challenge = b"WWW-Authenticate: ApiKey\r\n"
-    return Credential(table, check, challenge, challenge)
+    return Credential(name, table, check, challenge, challenge, ())
+
+
+def first_of(parts: tuple[Credential, ...]) -> Credential:
+    """A credential by any of several verifiers: the first of them that the request has a credential for decides."""
+
+    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
+        for part in parts:
+            found = part.check(head, query, wall)
+            if isinstance(found, Identity):
+                return Identity(found.kind, found.name, found.until, found.claims, part.name)
+            if found is not AUTH_MISSING:
+                return found
+        return AUTH_MISSING
+
+    missing = b"".join(dict.fromkeys(part.missing for part in parts))
+    places = tuple(place for part in parts for place in part.places)
+    return Credential(parts[0].name, parts[0].by, check, missing, missing, places, parts)

@@ -126,6 +126,30 @@ def _overridden(rules: HeaderRules) -> frozenset[bytes]:
     return frozenset(name.lower().encode() for name in (*rules.set, *rules.remove))
 
 
+class Dropped:
+    """The names of the fields that the rules of a route set or remove, and the beginnings of those that they remove."""
+
+    __slots__ = ("families", "names")
+
+    def __init__(self, rules: HeaderRules, read: Callable[[bytes], bytes]) -> None:
+        written = _overridden(rules)
+        self.names: Final = frozenset(read(name) for name in written if not name.endswith(b"*"))
+        self.families: Final = tuple(read(name[:-1]) for name in written if name.endswith(b"*"))
+
+    def holds(self, name: bytes) -> bool:
+        """Whether a lower-cased name is one of these."""
+        # `startswith` takes as long for no families as for one.
+        return name in self.names or (bool(self.families) and name.startswith(self.families))
+
+
+def _plain(name: bytes) -> bytes:
+    return name.translate(READ_AS)
+
+
+def _as_it_is(name: bytes) -> bytes:
+    return name
+
+
 def _read_as(names: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(name.translate(READ_AS) for name in names)
 
@@ -171,15 +195,21 @@ def _labels(names: Iterable[bytes]) -> dict[bytes, bytes]:
 def own_lines(rules: HeaderRules, written: frozenset[bytes]) -> bytes:
     """The field lines that a route sets on the gateway's own replies: those of `rules` without the fields that speak of
     the upstream's response. `written`: lower-cased names of further fields that the gateway writes there itself."""
-    return _lines(field for field in rules.set.items() if _belongs(field[0], written))
+    return _lines(field for field in _written(rules) if belongs(field[0], written))
 
 
 def content_lines(rules: HeaderRules) -> bytes:
     """The field lines that a route sets and that speak of the content, on a response that the route itself makes."""
-    return _lines(field for field in rules.set.items() if field[0].lower().encode() in _OF_CONTENT)
+    return _lines(field for field in _written(rules) if field[0].lower().encode() in _OF_CONTENT)
 
 
-def _belongs(name: str, written: frozenset[bytes]) -> bool:
+def _written(rules: HeaderRules) -> list[tuple[str, str]]:
+    """The fields that the rules write."""
+    return [*rules.set.items(), *rules.add.items()]
+
+
+def belongs(name: str, written: frozenset[bytes]) -> bool:
+    """Whether a field that a route sets is on the gateway's own replies. `written`: as in `own_lines`."""
     return name.lower().encode() not in _NOT_ON_LOCAL_REPLIES | written
 
 
@@ -211,11 +241,12 @@ def compile_trailer_filter(
     """Make `passes(lower-cased name)`: whether a client's trailer field may pass. Refused are the fields of the
     gateway, of routing, framing and authentication, those that the route sets or removes, and the untrusted ones, also
     from trusted proxies: they write theirs before the body."""
-    refused = _read_as(parsed_names | _NOT_IN_TRAILERS | _overridden(rules))
+    refused = _read_as(parsed_names | _NOT_IN_TRAILERS)
+    dropped = Dropped(rules, _plain)
 
     def passes(name: bytes) -> bool:
         plain = name.translate(READ_AS)
-        return plain not in refused and not untrusted.holds(plain)
+        return plain not in refused and not dropped.holds(plain) and not untrusted.holds(plain)
 
     return passes
 
@@ -225,22 +256,26 @@ def removable_names(rules: Iterable[HeaderRules]) -> frozenset[bytes]:
     return frozenset().union(*map(_overridden, rules))
 
 
-def _kept(head: RequestHead, dropped: frozenset[bytes], untrusted: Untrusted, trusted: bool) -> list[bytes]:
+def _kept(head: RequestHead, dropped: "Dropped", untrusted: Untrusted, trusted: bool) -> list[bytes]:
     """The runs that pass: no line in `dropped`, and no untrusted one unless a trusted proxy sent it in its usual
     spelling."""
     runs = head.passthrough.copy()
     for index, name in head.removable:
         plain = name.translate(READ_AS)
-        if plain in dropped or (untrusted.holds(plain) and not (trusted and plain == name)):
+        if (
+            plain in dropped.names
+            or plain.startswith(dropped.families)
+            or (untrusted.holds(plain) and not (trusted and plain == name))
+        ):
             runs[index] = b""
     return runs
 
 
-def _without(head: ResponseHead, dropped: frozenset[bytes]) -> list[bytes]:
+def _without(head: ResponseHead, dropped: "Dropped") -> list[bytes]:
     """The runs of a response, without the lines that the rules of the route set or remove."""
     runs = head.passthrough.copy()
     for index, name in head.removable:
-        if name in dropped:
+        if dropped.holds(name):
             runs[index] = b""
     return runs
 
@@ -295,9 +330,9 @@ def compile_up(
     verified_by  the `auth` of the route, sent in X-Auth-By because a subject is unique only within its issuer; or ""
     prefix     the beginning of the client's paths that the upstream's paths lack, or b""
     """
-    overridden = _overridden(rules)
-    dropped = _read_as(overridden)
-    prefix = b"" if b"x-forwarded-prefix" in dropped else prefix
+    dropped = Dropped(rules, _plain)
+    overridden = frozenset(name for name in parsed_names if dropped.holds(name.translate(READ_AS)))
+    prefix = b"" if dropped.holds(b"x-forwarded-prefix") else prefix
     untrusted_names = {ip_header} | {
         name for name in parsed_names - _IDENTITY_FIELDS if untrusted.holds(name.translate(READ_AS))
     }
@@ -310,7 +345,7 @@ def compile_up(
     own_host = b" HTTP/1.1\r\nHost: " + host
     protos = {scheme: proto + _PREFIX + prefix if prefix else proto for scheme, proto in _PROTO.items()}
     protos_and_host = {scheme: proto + _FORWARDED_HOST for scheme, proto in protos.items()}
-    members = tuple(b"1.%d rawgate\r\n" % minor + _lines(rules.set.items()) for minor in (0, 1))
+    members = tuple(b"1.%d rawgate\r\n" % minor + _lines(_written(rules)) for minor in (0, 1))
     via_label = (f"\r\nX-Auth-By: {verified_by}\r\nVia: " if verified_by else "\r\nVia: ").encode()
     ends = tuple(via_label + member for member in members)
 
@@ -348,6 +383,27 @@ def compile_up(
         return b"".join(lines)
 
     return up
+
+
+_PROTOCOL: Final = b"sec-websocket-protocol"
+ANSWERED = frozenset((_PROTOCOL,))
+"""The response field that `compile_answered` has to know of."""
+
+
+def compile_answered(down: Down) -> Down:
+    """The way down where the token may be among the protocols that a WebSocket offers: the service does not see that
+    one, so it cannot choose it (`Extras.protocol`)."""
+
+    def answered(forward: Forward, head: ResponseHead) -> bytes:
+        octets = down(forward, head)
+        extras = forward.extras
+        if head.status != 101 or extras is None or not extras.protocol:
+            return octets
+        if any(name == _PROTOCOL for _, name in head.removable):
+            return octets
+        return b"%bSec-WebSocket-Protocol: %b\r\n" % (octets, extras.protocol)
+
+    return answered
 
 
 TurnBack = Callable[[bytes, bytes], bytes]
@@ -439,15 +495,15 @@ def compile_down(
     turn_back  turns a Location back, or None
     written    as in `own_lines`; those lines are in `Forward.fields`
     """
-    overridden = _overridden(rules)
-    labels = _labels(parsed_names - removed - overridden)
-    fixed = _lines(field for field in rules.set.items() if not _belongs(field[0], written))
-    adds_date = b"date" not in overridden
+    dropped = Dropped(rules, _as_it_is)
+    labels = _labels(name for name in parsed_names - removed if not dropped.holds(name))
+    fixed = _lines(field for field in _written(rules) if not belongs(field[0], written))
+    adds_date = not dropped.holds(b"date")
 
     def down(forward: Forward, head: ResponseHead) -> bytes:
         parsed, status = head.parsed, head.status
         lines = [_STATUS_LINES[status] + head.phrase]
-        lines += _without(head, overridden) if head.removable else head.passthrough
+        lines += _without(head, dropped) if head.removable else head.passthrough
         # Interim responses and a 101 pass as they are: our fields belong to the final response.
         if status < 200:
             lines.append(b"\r\n")

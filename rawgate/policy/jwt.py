@@ -69,6 +69,10 @@ ENTRY_OVERHEAD = 352
 """Octets that an entry takes at most besides token and name, for its places in dict and queue and for its objects
 (tracemalloc, after 20,000 to 60,000 tokens have come and gone)."""
 
+CLAIMS = 2048
+"""Octets that the claims of an entry are taken for, where they are kept. Those of Keycloak, with a dozen roles, take
+1,500 (sys.getsizeof, all objects)."""
+
 HEADER = 4096
 """Octets of the JSON of a header. Most have 30 to 100; some issuers add a chain of certificates (`x5c`)."""
 
@@ -154,7 +158,7 @@ class TokenMemory:
     @staticmethod
     def _cost(token: bytes, admission: Admission) -> int:
         # A str may take four octets a character.
-        return len(token) + 4 * len(admission.identity.name) + ENTRY_OVERHEAD
+        return len(token) + 4 * len(admission.identity.name) + ENTRY_OVERHEAD + CLAIMS * bool(admission.identity.claims)
 
 
 # Base64url (RFC 4648 section 5), without padding (RFC 7515 section 2). One `translate` over the whole token turns its
@@ -247,16 +251,16 @@ def _is_flat_and_whole(text: bytes, members: dict[str, Raw]) -> bool:
 _USED = ("sub", "iss", "aud", "exp", "nbf", "iat")
 
 
-def _claims(text: bytes | None) -> dict[str, object] | None:
-    """The members of a payload that are used here. NaN, which no claim may be, stands for a value that cannot be
-    converted: a number beyond all bounds, half a character."""
+def _claims(text: bytes | None, used: tuple[str, ...] = _USED) -> dict[str, object] | None:
+    """The members of a payload that are used. NaN, which no claim may be, stands for a value that cannot be converted:
+    a number beyond all bounds, half a character."""
     members = None if text is None else _members(text)
     if members is None:
         return None
     try:
-        return {name: _decode(members[name]) for name in _USED if name in members}
+        return {name: _decode(members[name]) for name in used if name in members}
     except (ValueError, RecursionError):
-        return {name: _converted(members[name]) for name in _USED if name in members}
+        return {name: _converted(members[name]) for name in used if name in members}
 
 
 def _converted(value: Raw) -> object:
@@ -407,11 +411,24 @@ class KeySet:
 
 
 class JwtVerifier:
-    """Verifies the tokens of one `[jwt.NAME]`, by the keys of a set that `replace` may change."""
+    """Verifies the tokens of one `[jwt.NAME]`, by the keys of a set that `replace` may change. `kept`:
+    names of the claims that identities have."""
 
-    __slots__ = ("_any_audience", "_audiences", "_issuers", "_leeway", "_recall", "_require_exp", "keys")
+    __slots__ = (
+        "_any_audience",
+        "_audiences",
+        "_issuers",
+        "_kept",
+        "_leeway",
+        "_recall",
+        "_require_exp",
+        "_used",
+        "keys",
+    )
 
-    def __init__(self, spec: Jwt, keys: KeySet) -> None:
+    def __init__(self, spec: Jwt, keys: KeySet, kept: tuple[str, ...] = ()) -> None:
+        self._kept = kept
+        self._used = (*_USED, *(name for name in kept if name not in _USED))
         self._issuers = spec.issuer
         self._audiences = frozenset(spec.audience)
         self._any_audience = "*" in spec.audience
@@ -487,7 +504,7 @@ class JwtVerifier:
 
     def _admit(self, payload: bytes) -> Admission | Reason:
         """Verify the claims of a token with a good signature (RFC 7519 section 4.1)."""
-        claims = _claims(_octets(payload))
+        claims = _claims(_octets(payload), self._used)
         if claims is None:
             return AUTH_MALFORMED
         subject = subject_of(claims)
@@ -527,4 +544,5 @@ class JwtVerifier:
         if isnan(until) or isnan(since) or ("iat" in claims and isnan(_date(claims["iat"]))):
             unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
-        return Admission(Identity("sub", subject, until), since)
+        kept = {name: claims[name] for name in self._kept if name in claims and claims[name] == claims[name]}
+        return Admission(Identity("sub", subject, until, kept) if kept else Identity("sub", subject, until), since)

@@ -113,6 +113,11 @@ class Window:
         self._base_less_one = (1 << digit) - 1
         self.most = (1 << digit) - 2
 
+    @property
+    def mask_of_one(self) -> int:
+        """The digit of the current sub-window."""
+        return self._base_less_one
+
     def turn(self, now: float) -> None:
         """Make the sub-window of `now` the current one."""
         current = int(now // self._width)
@@ -273,6 +278,14 @@ class Rule:
         if decision[0]:
             ring.tallies.move_to_end(client)
         return decision
+
+    def undo(self, client: str) -> None:
+        """Take back what `hit` has just admitted, before time goes on: another limit refuses that request. The client
+        stays where it is among the idle ones."""
+        tally = self._ring.tallies.get(client)
+        if tally is not None and tally.counts & self._ring.mask_of_one:
+            tally.counted -= 1
+            tally.counts -= 1
 
 
 class Limiter:

@@ -3,9 +3,6 @@
 A text is compiled to pieces at load. When a request is decided, each piece is a constant or asks `Facts`; a text that
 asks for something the request does not have has no value at all, None. So a field whose value is missing is not sent,
 and never sent half.
-
-What comes from a claim is the issuer's word and not the gateway's: a value is used only if it fits in a header field.
-It holds no control or format character, so no claim can add a line, and has no blank at its ends; else it is missing.
 """
 
 import re
@@ -14,8 +11,10 @@ from typing import Final
 
 from rawgate.message import Identity
 
-LONGEST = 4096
-"""Octets of a value from a claim; a longer one is missing. Servers take heads of 8 KiB and more."""
+CLAIM = "claim."
+"""Before the name of a claim."""
+TellOf = Callable[[str], Callable[[Mapping[str, object]], str]]
+"""Name of a claim → all claims → that one as the value of a header field, or "" if it has none."""
 
 _NAME = re.compile(r"\{([a-z][a-z0-9_]*|claim\.[^{}]+)\}")
 
@@ -72,6 +71,7 @@ _COMMON: dict[str, Value] = {
     "sub": _sub,
 }
 """Names that every route has."""
+NAMES = (*_COMMON, CLAIM)
 
 
 def names_in(text: str) -> list[str]:
@@ -83,27 +83,23 @@ def unknown_name(text: str, names: Sequence[str], allowed: Sequence[str]) -> str
     """A name in a text that is neither one of `names`, the route's own, nor in `allowed`; "" if there is none. "claim."
     in `allowed` stands for all claims."""
     for name in names_in(text):
-        kind = "claim." if name.startswith("claim.") else name
+        kind = CLAIM if name.startswith(CLAIM) else name
         if kind not in allowed and name not in names:
             return name
     return ""
 
 
-CALLER = ("sub", "claim.")
-"""What only a verified caller has."""
-COMMON = (*_COMMON, "claim.")
-
-
 def asks_for_caller(text: str) -> bool:
     """Whether the value depends on who is calling."""
-    return any(name == "sub" or name.startswith("claim.") for name in names_in(text))
+    return any(name == "sub" or name.startswith(CLAIM) for name in names_in(text))
 
 
-def compile_value(text: str, own: Sequence[str] = ()) -> Value:
-    """The value of a text. `own`: the names of the route's path; every name of the text is known."""
+def compile_value(text: str, own: Sequence[str], tell: TellOf) -> Value:
+    """The value of a text. `own`: the names of the route's path; `tell`: name of a claim → what tells it. Every name of
+    the text is known."""
     pieces = _NAME.split(text)
     literals = [piece.encode() for piece in pieces[::2]]
-    sources = [_source(name, own) for name in pieces[1::2]]
+    sources = [_source(name, own, tell) for name in pieces[1::2]]
     if len(sources) == 1 and not any(literals):
         return sources[0]
     if not sources:
@@ -123,81 +119,39 @@ def compile_value(text: str, own: Sequence[str] = ()) -> Value:
     return value
 
 
-def _source(name: str, own: Sequence[str]) -> Value:
+Lines = Callable[[Facts], bytes]
+"""The field lines of one request, each with its CRLF."""
+
+
+def compile_lines(fields: Sequence[tuple[str, Value]]) -> Lines | None:
+    """Field lines with values that are made of the request; a field without value is left out. None for no fields."""
+    if not fields:
+        return None
+    labels = [(f"{name}: ".encode(), value) for name, value in fields]
+
+    def lines(facts: Facts) -> bytes:
+        made = []
+        for label, value in labels:
+            octets = value(facts)
+            if octets:
+                made.append(b"%b%b\r\n" % (label, octets))
+        return b"".join(made)
+
+    return lines
+
+
+def verified_by(facts: Facts) -> bytes | None:
+    """Who vouches for the caller, on a route with several verifiers."""
+    return None if facts.identity is None else facts.identity.by.encode() or None
+
+
+def _source(name: str, own: Sequence[str], tell: TellOf) -> Value:
     if name in own:
         return lambda facts: facts.names.get(name)
-    if name.startswith("claim."):
-        return _claim(name.removeprefix("claim."))
+    if name.startswith(CLAIM):
+        return _told(tell(name.removeprefix(CLAIM)))
     return _COMMON[name]
 
 
-def _claim(name: str) -> Value:
-    find = compile_claim(name)
-
-    def value(facts: Facts) -> bytes | None:
-        identity = facts.identity
-        text = "" if identity is None else as_text(find(identity.claims))
-        return text.encode() if is_fit(text) else None
-
-    return value
-
-
-Claim = Callable[[Mapping[str, object]], object]
-"""The claims of a caller → one of them; None if there is none."""
-
-
-def compile_claim(name: str) -> Claim:
-    """Finds a claim by its name, in which dots lead into objects: "realm_access.roles". A claim whose own name has dots
-    in it, as Auth0's "https://example.com/roles", is found as well: the longest name that is there counts."""
-    if "." not in name:
-        return lambda claims: claims.get(name)
-    parts = name.split(".")
-    ways = [(".".join(parts[:count]), ".".join(parts[count:])) for count in range(len(parts), 0, -1)]
-    deeper = [(first, compile_claim(rest) if rest else None) for first, rest in ways]
-
-    def find(claims: Mapping[str, object]) -> object:
-        for first, inner in deeper:
-            found = claims.get(first)
-            if found is None:
-                continue
-            if inner is None:
-                return found
-            if isinstance(found, dict):
-                return inner(found)
-        return None
-
-    return find
-
-
-def roots(name: str) -> list[str]:
-    """The names of all claims at the top of a token in which `compile_claim` may look for this one."""
-    parts = name.split(".")
-    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-
-
-def as_text(claim: object) -> str:
-    """A claim as text: a string, a number, true or false; of a list of those its members with commas between. "" for
-    what cannot be told so: an object, a list in which a member is empty or holds a comma."""
-    if isinstance(claim, str):
-        return claim
-    if isinstance(claim, bool):
-        return "true" if claim else "false"
-    if isinstance(claim, int | float):
-        return str(claim)
-    if not isinstance(claim, list):
-        return ""
-    members = [as_text(member) if not isinstance(member, list) else "" for member in claim]
-    return (
-        "" if any(not member or "," in member or member != member.strip() for member in members) else ",".join(members)
-    )
-
-
-def is_fit(text: str) -> bool:
-    """Whether a text can be the value of a header field: printable, no blank at its ends, not too long."""
-    return (
-        0 < len(text) <= LONGEST
-        and text.isprintable()
-        and not text[0].isspace()
-        and not text[-1].isspace()
-        and (text.isascii() or len(text.encode()) <= LONGEST)
-    )
+def _told(tell: Callable[[Mapping[str, object]], str]) -> Value:
+    return lambda facts: None if facts.identity is None else tell(facts.identity.claims).encode() or None

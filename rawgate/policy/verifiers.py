@@ -82,16 +82,19 @@ def compile_key_set(name: str, spec: Jwt, document: bytes) -> tuple[KeySet | Non
     return (KeySet(spec.algorithm, keys) if keys and not problems else None), said
 
 
-def compile_verifier(name: str, spec: Jwt, problems: list[Problem], warnings: list[Problem]) -> JwtVerifier | None:
+def compile_verifier(
+    name: str, spec: Jwt, problems: list[Problem], warnings: list[Problem], kept: tuple[str, ...] = ()
+) -> JwtVerifier | None:
     """The verifier of `[jwt.NAME]`, or None; without keys where they are fetched. Faults of its keys are appended to
-    `problems`; keys of a set that are skipped, and secrets that look like something else, to `warnings`."""
+    `problems`; keys of a set that are skipped, and secrets that look like something else, to `warnings`. `kept`: names
+    of the claims that routes look at."""
     if isinstance(spec.jwks, KeySetUrl):
         if spec.jwks_ca is not None and (fault := authorities_fault(spec.jwks_ca.value)):
             problems.append(Problem(("jwt", name, "jwks_ca"), fault))
             return None
-        return JwtVerifier(spec, KeySet(spec.algorithm, ()))
+        return JwtVerifier(spec, KeySet(spec.algorithm, ()), kept)
     before = len(problems)
     keys = _secrets(name, spec, problems, warnings) + _public_keys(name, spec, problems)
     if spec.jwks is not None:
         keys += _published_keys(name, spec, spec.jwks.value, problems, warnings)
-    return JwtVerifier(spec, KeySet(spec.algorithm, keys)) if keys and len(problems) == before else None
+    return JwtVerifier(spec, KeySet(spec.algorithm, keys), kept) if keys and len(problems) == before else None

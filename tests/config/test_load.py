@@ -73,6 +73,7 @@ issuer = "https://issuer.example/"
 audience = "*"
 leeway = "0s"
 require_exp = false
+token = ["header", "cookie:token"]
 
 [jwt.rsa]
 algorithm = "RS256"
@@ -131,10 +132,13 @@ methods = ["GET", "PROPFIND"]
 prefix = "/api/users"
 upstream = "users"
 rewrite = "/v2/users"
-auth = "jwt.main"
+auth = ["jwt.main", "api_keys.partners"]
+require = { scope = "users:read", realm_access.roles = ["admin", 1, true] }
+allow = ["10.0.0.0/8"]
+deny = ["10.1.0.0/16"]
 rate_limit = { max = 100, window = "60s" }
 upstream_host = "pass"
-request_headers = { set = { X-Team = "a b" }, remove = ["Cookie"] }
+request_headers = { set = { X-Team = "a b" }, remove = ["Cookie"], add = { X-A = "1" } }
 response_headers = { set = { Server = "" } }
 rewrite_location = false
 response_timeout = "7s"
@@ -230,6 +234,7 @@ def full(folder: Path) -> model.Config:
                 audience=("*",),
                 leeway=0.0,
                 require_exp=False,
+                token=("header", "cookie:token"),
             ),
             "rsa": model.Jwt(algorithm=("RS256",), public_key=(model.Secret("file:keys/api.pem", b"PEM\n"),)),
             "set": model.Jwt(algorithm=("RS256",), jwks=model.Secret("file:keys/set.json", b"{}\n")),
@@ -290,10 +295,13 @@ def full(folder: Path) -> model.Config:
                 prefix="/api/users",
                 upstream="users",
                 rewrite="/v2/users",
-                auth="jwt.main",
+                auth=("jwt.main", "api_keys.partners"),
+                require={"scope": ("users:read",), "realm_access.roles": ("admin", 1, True)},
+                allow=(ip_network("10.0.0.0/8"),),
+                deny=(ip_network("10.1.0.0/16"),),
                 rate_limit=model.RateLimit(max=100, window=60.0),
                 upstream_host="pass",
-                request_headers=model.HeaderRules(set={"X-Team": "a b"}, remove=("Cookie",)),
+                request_headers=model.HeaderRules(set={"X-Team": "a b"}, remove=("Cookie",), add={"X-A": "1"}),
                 response_headers=model.HeaderRules(set={"Server": ""}),
                 rewrite_location=False,
                 response_timeout=7.0,

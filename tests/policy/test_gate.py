@@ -1093,7 +1093,7 @@ def test_the_steps_can_be_run_one_by_one() -> None:
     chosen = group.methods.get(head.method, group.other)
     assert chosen is not None
     assert chosen.credential is not None
-    who = chosen.credential.check(head.parsed, WALL)
+    who = chosen.credential.check(head, b"", WALL)
     octets = chosen.up(
         head,
         target.path,

@@ -30,6 +30,8 @@ COMPILED = tuple(
         *(
             "policy/addresses",
             "policy/algorithms",
+            "policy/budgets",
+            "policy/claims",
             "policy/fetched_keys",
             "policy/gate",
             "policy/headers",
@@ -37,6 +39,7 @@ COMPILED = tuple(
             "policy/limiter",
             "policy/matching",
             "policy/paths",
+            "policy/places",
             "policy/rewrite",
             "policy/router",
             "policy/shared_limiter",

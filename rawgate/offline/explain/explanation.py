@@ -150,7 +150,7 @@ def _authentication(case: _Case) -> Authentication | None:
     trace, route = case.trace, case.route
     if trace.credential is None or trace.found is None or route is None:
         return None
-    return account(case.config, route.auth, trace.credential.by, trace.presented, trace.found, case.wall)
+    return account(case.config, trace.credential.name, trace.credential.by, trace.presented, trace.found, case.wall)
 
 
 def _limit(case: _Case) -> Limiting | None:

@@ -11,7 +11,8 @@ from msgspec import Struct
 from rawgate.errors import Reason
 from rawgate.message import Decide, Identity, RequestHead
 from rawgate.policy.addresses import PeerAddress
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, api_key, bearer, compose
+from rawgate.policy.budgets import Counted
+from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, More, api_key, bearer, compose, first_of
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.paths import Normal
 from rawgate.policy.rewrite import Rewrite
@@ -31,6 +32,7 @@ class Trace(Struct):
     found       the result of the check
     bucket      the key under which the limiter counted
     hit         the limiter's result
+    counted     the result of several limits
     rewritten   the path after the route's rewrite; b"" when it cannot be sent
     """
 
@@ -44,6 +46,7 @@ class Trace(Struct):
     found: Identity | Reason | None = None
     bucket: str | None = None
     hit: tuple[bool, int, int] | None = None
+    counted: Counted | None = None
     rewritten: bytes | None = None
 
 
@@ -91,10 +94,25 @@ def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
         None if route.credential is None else _watched_credential(route.credential, trace),
         None if route.limit is None else _watched_limit(route.limit, trace),
         None if route.rewrite is None else _watched_rewrite(route.rewrite, trace),
+        None if route.more is None else _watched_more(route.more, trace),
     )
 
 
+def _watched_more(more: More, trace: Trace) -> More:
+    count = more.count
+    if count is None:
+        return more
+
+    def traced(head: RequestHead, address: str, client: str, caller: Identity | None, now: float) -> Counted:
+        trace.counted = count(head, address, client, caller, now)
+        return trace.counted
+
+    return more.counted_by(traced)
+
+
 def _watched_credential(credential: Credential, trace: Trace) -> Credential:
+    if credential.parts:
+        return first_of(tuple(_watched_credential(part, trace) for part in credential.parts))
     by = credential.by
     if isinstance(by, JwtVerifier):
         verifier = by
@@ -103,7 +121,7 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
             trace.presented = token
             return verifier.verify(token, wall)
 
-        inner = bearer(verifier, verify)
+        inner = bearer(credential.name, verifier, verify, credential.places, credential.fetched)
     else:
         table = by
 
@@ -111,14 +129,14 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
             trace.presented = key
             return table.lookup(key)
 
-        inner = api_key(table, lookup)
+        inner = api_key(credential.name, table, lookup)
 
-    def check(parsed: dict[bytes, bytes], wall: float) -> Identity | Reason:
+    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
         trace.credential = credential
-        trace.found = inner.check(parsed, wall)
+        trace.found = inner.check(head, query, wall)
         return trace.found
 
-    return Credential(inner.by, check, inner.missing, inner.invalid, credential.fetched)
+    return inner.checked_by(check)
 
 
 def _watched_limit(limit: Limit, trace: Trace) -> Limit:
