@@ -97,6 +97,7 @@ AUTH_WRONG_AUDIENCE = _reason("auth_wrong_audience", 401, "client", _INVALID, pu
 AUTH_UNKNOWN_KEY = _reason("auth_unknown_key", 401, "client", _INVALID, public="auth_invalid")
 AUTH_BAD_CLAIM = _reason("auth_bad_claim", 401, "client", _INVALID, public="auth_invalid")
 API_KEY_UNKNOWN = _reason("api_key_unknown", 401, "client", _INVALID, public="auth_invalid")
+API_KEY_EXPIRED = _reason("api_key_expired", 401, "client", "The credential has expired.", public="auth_expired")
 FORBIDDEN = _reason("forbidden", 403, "client", "The credential does not allow what this request asks for.")
 ADDRESS_DENIED = _reason("address_denied", 403, "client", "Clients at this address may not come in here.")
 KEYS_UNAVAILABLE = _reason("keys_unavailable", 503, "gateway", "The keys to check this credential are not at hand.")

@@ -9,6 +9,7 @@ top           rawgate top: what the admin listener tells, in a terminal. The onl
 check         rawgate check: can it be served, and do its own tests pass
 demo          rawgate demo
 mint          rawgate token
+key           rawgate key
 explain       rawgate explain
 render        lays out an explanation for a person
 config_tests  rawgate test

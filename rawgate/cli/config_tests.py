@@ -43,8 +43,10 @@ A test in the configuration:
   headers = { Origin = "https://app.example.com", Access-Control-Request-Method = "PUT" }
   expect = { status = 204, headers = { Access-Control-Allow-Origin = "https://app.example.com" } }
 
-claims take any JSON value, so that the body of a token can be pasted: { sub = "alice", groups = ["a"] }. Dates
-in them are not looked at. A credential in headers is checked where neither claims nor api_key stand in for it.
+from = "203.0.113.7" says where a request comes from, at = 2027-01-01T00:00:00Z when, times = 101 how often: what
+is expected is of the last one. claims take any JSON value, so that the body of a token can be pasted:
+{ sub = "alice", groups = ["a"] }. Dates in them are not looked at. A credential in headers is checked where
+neither claims nor api_key stand in for it.
 In expect, path and headers are those that the upstream gets; of a request that the gateway answers itself,
 headers are those of its answer. A header expected as "" must not be there. No upstream is needed, so a request
 that is forwarded has no status: expect its route or path. Secrets are as for `run`. Exit status 0 when all pass,

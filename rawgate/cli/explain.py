@@ -39,8 +39,8 @@ Nothing is sent and nothing is counted: the request is written out, read and dec
 in this process. A URL with a host is taken apart as a client does it; anything else is the request target as it
 stands (%2e%2e, *, …), with Host: localhost unless -H says otherwise.
 
---json prints one object: request, client, path, routes, authentication, limit, rewrite, fields, target, verdict,
-log. What the decision did not reach is null. Secrets and signatures are never shown.
+--json prints one object: request, client, path, routes, authentication, access, limit, limits, rewrite, fields,
+target, verdict, log. What the decision did not reach is null. Secrets and signatures are never shown.
 
 Exit status 0 whatever the verdict is, 1 when the configuration cannot be used.
 """

@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "check",
     "demo": "demo",
     "token": "mint",
+    "key": "key",
     "explain": "explain",
     "test": "config_tests",
     "schema": "schema",

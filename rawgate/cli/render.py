@@ -48,6 +48,7 @@ def _parts(explanation: Explanation) -> Iterator[tuple[str, Iterable[_Row]]]:
     yield "path", _path(explanation)
     yield "routes", _routes(explanation)
     yield "auth", _authentication(explanation)
+    yield "access", _access(explanation)
     yield "limit", _limit(explanation)
     yield "rewrite", _rewrite(explanation)
     if explanation.fields is not None:
@@ -109,11 +110,18 @@ def _authentication(explanation: Explanation) -> Iterator[_Row]:
         yield _Row(step.text, marks[step.passed], "" if step.passed is not None else "not looked at")
 
 
+def _access(explanation: Explanation) -> Iterator[_Row]:
+    marks = {True: "✓", False: "✗", None: "·"}
+    for check in explanation.access:
+        yield _Row(check.text, marks[check.passed], "" if check.passed is not None else "not looked at")
+
+
 def _limit(explanation: Explanation) -> Iterator[_Row]:
-    limit = explanation.limit
-    if limit is not None:
-        rule = f"{limit.max} in {limit.window:g} s for {limit.key}"
-        yield _Row(rule, "✓" if limit.admitted else "✗", f"a first request leaves {limit.remaining}")
+    for limit in explanation.limits:
+        which = f"{limit.rule}: " if len(explanation.limits) > 1 else ""
+        rule = f"{which}{limit.max} in {limit.window:g} s for {limit.key}"
+        shadow = "; a shadow, refuses nobody" if limit.shadow else ""
+        yield _Row(rule, "✓" if limit.admitted else "✗", f"a first request leaves {limit.remaining}{shadow}")
 
 
 def _rewrite(explanation: Explanation) -> Iterator[_Row]:
@@ -150,6 +158,8 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
 
 def _verdict(explanation: Explanation) -> Iterator[_Row]:
     verdict, target = explanation.verdict, explanation.target
+    for code in verdict.shadow:
+        yield _Row(f"{code}, in the shadow: not refused", "·")
     if target is not None:
         yield _Row(f"forwarded as {target.request_line}", "✓")
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from rawgate.config.constraints import AddressRange, Host, ListenAddress, Origin, TargetUrl
+from rawgate.config.constraints import Address, AddressRange, Host, ListenAddress, Origin, TargetUrl
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, choice, nearest, one_meant, quoted, shown
 from rawgate.config.model import Listen, Target, Trusted, listen_name
@@ -269,6 +269,17 @@ def network(constraint: AddressRange, value: object, context: Context) -> Truste
     except ValueError:
         raise InvalidError(f"{shown(text)} is not a network", expected=constraint.expected) from None
     raise InvalidError(f"{shown(text)} has bits beyond the length of its network", meant=meant)
+
+
+def address(constraint: Address, value: object, context: Context) -> str:
+    """An address in its usual form, as a socket reports it; or "unix"."""
+    text = _string(value, constraint.expected)
+    if text == "unix":
+        return text
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise InvalidError(f"{shown(text)} is not an address", expected=constraint.expected) from None
 
 
 def origin(constraint: Origin, value: object, context: Context) -> str:

@@ -124,6 +124,18 @@ class Pathname(Struct, frozen=True):
     expected = 'a path such as "/v2/users/7?x=1"'
 
 
+class Address(Struct, frozen=True):
+    """The address of a client."""
+
+    expected = 'an address such as "203.0.113.7" or "::1", or "unix"'
+
+
+class Moment(Struct, frozen=True):
+    """A moment as Unix seconds; TOML has it as a date and time with its offset."""
+
+    expected = "a date and time such as 2027-01-01T00:00:00Z"
+
+
 class RequestLine(Struct, frozen=True):
     """Method and target of a test's request; an absolute target also names the host."""
 
@@ -203,7 +215,7 @@ class KeySetSource(Struct, frozen=True):
 class Reference(Struct, frozen=True):
     """The name of something else in the configuration: a key of the table `to`, or a route's name."""
 
-    to: Literal["upstreams", "routes"]
+    to: Literal["upstreams", "routes", "limits"]
     what: str
 
     @property
@@ -246,6 +258,21 @@ class OneOf(Struct, frozen=True):
     that a message asks for when there is none."""
 
     names: tuple[str, ...]
+
+
+class Maximum(Struct, frozen=True):
+    """How many requests a limit lets through: a number, or a table of them by the value of a claim."""
+
+    least: int = 1
+    most: int = 1_000_000_000
+
+    expected = 'a whole number, or a table such as { by = "claim:plan", free = 100, pro = 1000, other = 10 }'
+
+
+class LimitKey(Struct, frozen=True):
+    """What a limit counts by."""
+
+    expected = '"client", "ip", "claim:NAME", "header:NAME" or "all"'
 
 
 class Essential(Struct, frozen=True):

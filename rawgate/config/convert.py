@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, constraints, grammar, habits, key_sets, sources, units
+from rawgate.config import addresses, constraints, grammar, habits, key_sets, limits, sources, units
 from rawgate.config.context import Context
 from rawgate.config.invalid import (
     BROKEN,
@@ -46,6 +46,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 _READERS: dict[type, Callable[[Any, object, Context], object]] = {
+    constraints.Address: addresses.address,
     constraints.AddressRange: addresses.network,
     constraints.Auth: grammar.auth,
     constraints.Choice: grammar.choose,
@@ -57,8 +58,11 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.Json: grammar.json_value,
     constraints.KeySetSource: key_sets.key_set,
     constraints.Label: grammar.label,
+    constraints.LimitKey: limits.limit_key,
     constraints.ListenAddress: addresses.listen,
     constraints.Location: grammar.location,
+    constraints.Maximum: limits.maximum,
+    constraints.Moment: units.moment,
     constraints.Origin: addresses.origin,
     constraints.PathPrefix: grammar.path_prefix,
     constraints.PathTemplate: grammar.path_template,
@@ -119,6 +123,9 @@ class Converter:
         if parsed.reader is not None:
             return self._constrained(parsed.reader, value, path)
         alternative = _alternative(parsed.alternatives, value)
+        meant = habits.limit_meant(parsed.alternatives, value)
+        if meant:
+            return self._report(path, f"{shown(value)} is not a limit", expected=parsed.example, meant=meant)
         if alternative is None:
             meant = one_meant(value)
             return self._report(path, f"{shown(value)} is not possible here", expected=expected(hint), meant=meant)
@@ -145,12 +152,13 @@ class Converter:
         values: dict[str, object] = {}
         fields = fields_of(cls)
         for field in fields.values():
+            place = (*path, field.name.removesuffix("_"))
             if field.name in written:
-                found = self.read(field.hint, written[field.name], (*path, field.name))
+                found = self.read(field.hint, written[field.name], place)
                 if found is not BROKEN:
                     values[field.name] = found
             elif field.required or self._asks_for(field, written):
-                self._report((*path, field.name), "is missing", expected=expected(field.hint))
+                self._report(place, "is missing", expected=expected(field.hint))
             else:
                 values[field.name] = field.default()
         for name in written:
@@ -361,10 +369,14 @@ def _first(kind: type[_Constraint], found: list[Any]) -> _Constraint | None:
     return next((constraint for constraint in found if isinstance(constraint, kind)), None)
 
 
+_FROM = {"from": "from_"}
+"""A key that is a word of Python → its field."""
+
+
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
     """The keys of a table, or the fields of a Struct that differ from their defaults; None for any other value."""
     if isinstance(value, Mapping):
-        return {str(name): item for name, item in value.items()}
+        return {_FROM.get(str(name), str(name)): item for name, item in value.items()}
     if not isinstance(value, cls):
         return None
     members = {field.name: (field, getattr(value, field.name)) for field in fields_of(cls).values()}
@@ -432,6 +444,8 @@ def _alternative(alternatives: tuple[Any, ...], value: object) -> Any:
             fits = isinstance(value, Mapping | alternative)
         elif get_origin(alternative) is Annotated and get_args(alternative)[0] is int:
             fits = type(value) is int
+        elif get_origin(alternative) is tuple:
+            fits = isinstance(value, list | tuple)
         else:
             fits = isinstance(value, str)
         if fits:

@@ -7,7 +7,7 @@ time than none.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -143,7 +143,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("forward_credentials in the route", "forward forward_payload_header hide_credentials"),
     ApiKeys: _for("header", "headers header_name key_name key_names name field in_header")
     | _for("keys", "key secret secrets consumers users tokens credentials")
-    | _unbuilt("API keys in a query are", "query query_param query_name")
+    | _for("query", "query_param query_name key_in_query query_string")
     | _written("forward_credentials in the route", "hide_credentials"),
     Upstream: _for(
         "targets", "target url urls server servers address addresses nodes hosts host endpoints backend dial"
@@ -195,13 +195,13 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("deny", "deny_ips blacklist ip_blacklist denylist")
     | _written('require = { scope = "…" }', "scopes scope required_scopes")
     | _written("require = { CLAIM = [ … ] }", "roles claims acl groups authorize authorization")
-    | _unbuilt("limits of requests at a time are", "concurrency limit_conn max_concurrent in_flight")
+    | _for("concurrency", "limit_conn max_concurrent in_flight max_in_flight")
     | _written("match = { headers = { … } }", "match_headers header_match when conditions")
     | _written("match = { query = { … } }", "query match_query query_parameters query_params vars")
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
     | _unbuilt("retries are", "retries retry")
     | _unbuilt("caching is", "cache proxy_cache caching")
-    | _unbuilt("mirroring is", "shadow mirror request_mirror")
+    | _unbuilt("mirroring is", "mirror request_mirror")
     | _TLS_IN,
     Certificate: _for("chain", "cert certificate cert_file ssl_certificate fullchain crt pem certificate_chain")
     | _for("key", "private_key key_file ssl_certificate_key keyfile"),
@@ -227,7 +227,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for(
         "window", "period per interval window_ms time_window windowms unit duration fill_interval seconds window_size"
     )
-    | _unbuilt("limits by other keys are", "key by limit_by key_by source_criterion policy"),
+    | _for("key", "by limit_by key_by source_criterion policy"),
     RegexRewrite: _for("pattern", "regex from match regexp path source")
     | _for("to", "replacement substitution replace target rewrite destination with"),
     HeaderRules: _written("set", "replace header headers_set")
@@ -315,6 +315,11 @@ def _rate(value: object) -> str:
 def table_meant(cls: type[Struct], value: object) -> str:
     """The table that was meant by a value that is none, or ""."""
     return _rate(value) if cls is RateLimit else ""
+
+
+def limit_meant(alternatives: Sequence[object], value: object) -> str:
+    """The table that was meant by a rate where a limit or its name may stand, or ""."""
+    return _rate(value) if RateLimit in alternatives and len(alternatives) > 1 else ""
 
 
 def pairs_meant(value: object) -> str:

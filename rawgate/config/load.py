@@ -20,7 +20,7 @@ from rawgate.config.convert import Converter, Kept, key_path
 from rawgate.config.files import Files
 from rawgate.config.habits import is_unnamed
 from rawgate.config.lines import Path, toml_lines
-from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, Route, Target, Tls, Upstream, route_names
+from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, RateLimit, Route, Target, Tls, Upstream, route_names
 from rawgate.config.program import ProgramError, program_lines, run
 from rawgate.errors import Problem
 
@@ -186,6 +186,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
         routes=routes,
         jwt=jwt,
         api_keys=api_keys,
+        limits=values.get("limits", {}),
         tls=values.get("tls", {}),
         tests=values.get("tests", ()),
     )
@@ -196,7 +197,13 @@ def _named(route: Route, name: str, verifiers: Container[str]) -> Route:
     return msgspec.structs.replace(route, name=name, auth=auth)
 
 
-_NAMED: dict[str, type[Struct]] = {"upstreams": Upstream, "jwt": Jwt, "api_keys": ApiKeys, "tls": Tls}
+_NAMED: dict[str, type[Struct]] = {
+    "upstreams": Upstream,
+    "jwt": Jwt,
+    "api_keys": ApiKeys,
+    "limits": RateLimit,
+    "tls": Tls,
+}
 """Kind → the Struct that stands under each name of that kind."""
 
 

@@ -413,8 +413,18 @@ class ApiKeys(Struct, frozen=True, kw_only=True):
     keys: Annotated[
         Secret,
         constraints.Source(),
-        Description("Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines."),
+        Description(
+            "Where the list of keys is: name:KEY, name:sha256:HEX64 or a bare KEY, by commas or newlines; or a file "
+            "whose name ends in .toml, with [[keys]]: name, sha256, expires, claims (`rawgate key`)."
+        ),
     ]
+    query: Annotated[
+        Annotated[str, constraints.Text("the name of a parameter")] | None,
+        Description(
+            "Parameter of the query in which clients may send the key where they cannot set fields. It is taken out of "
+            "what is sent on. Left out: none."
+        ),
+    ] = None
 
 
 class Target(Struct, frozen=True):
@@ -602,13 +612,38 @@ class RegexRewrite(Struct, frozen=True):
     ]
 
 
+class MaxBy(Struct, frozen=True):
+    """How many requests each plan has. `by`: "claim:NAME"; `amounts`: value of that claim → number; `other`: for all
+    other values, and for callers without it."""
+
+    by: str
+    amounts: dict[str, int]
+    other: int
+
+
 class RateLimit(Struct, frozen=True):
     """At most `max` requests in any interval of length `window` (seconds)."""
 
     max: Annotated[
-        int, Count(1, 1_000_000_000), Description("Requests that are let through in any window of that length.")
+        int | MaxBy,
+        constraints.Maximum(),
+        Description("Requests that are let through in any window of that length; a table: by the caller's plan."),
     ]
     window: Annotated[Seconds, Description("Length of the window, which slides: the limit holds wherever it starts.")]
+    # As nginx's usual `limit_req_zone $binary_remote_addr`, but for those who say who they are.
+    key: Annotated[
+        str,
+        constraints.LimitKey(),
+        Description(
+            'Who is counted together. "client": each verified caller, others by address; "ip": each address; "all": '
+            "everybody; those without the claim or field are counted as clients, or by address."
+        ),
+    ] = "client"
+    shared: Annotated[
+        Literal["host"],
+        Description("Among whom it is shared: all workers of this host. Over several is not built yet."),
+    ] = "host"
+    shadow: Annotated[bool, Description("Refuse nobody: what it would have refused is in the log.")] = False
 
 
 _HEADER_RULES = '{ set = { X-Team = "a" }, remove = ["X-Debug"] }'
@@ -712,6 +747,7 @@ class Redirect(Struct, frozen=True, kw_only=True):
     status: Annotated[int, Count(301, 308), Description("301, 302, 303, 307 or 308.")] = 308
 
 
+_LimitName = Annotated[str, constraints.Reference("limits", "a limit")]
 _WHERE = constraints.OneOf(("prefix", "path"))
 _WHAT = constraints.OneOf(("upstream", "respond", "redirect"))
 
@@ -812,10 +848,26 @@ class Route(Struct, frozen=True, kw_only=True):
         Description("The path that the service sees: text that replaces the prefix, or a pattern and what it becomes."),
     ] = None
     rate_limit: Annotated[
-        RateLimit | None,
+        RateLimit | _LimitName | tuple[RateLimit | _LimitName, ...] | None,
+        ListOf(key=repr),
         Example('{ max = 100, window = "1m" }'),
-        Description("How often one client may call; beyond: 429."),
+        Description(
+            "How often one client may call; beyond: 429. Or the name of one of [limits], which routes share, or a list "
+            "of both: a request is counted by all of them or by none."
+        ),
     ] = None
+    # As nginx's `limit_conn`, which is off unless configured.
+    concurrency: Annotated[
+        Annotated[int, Count(1, 1_000_000)] | None,
+        Description(
+            "Requests that one client may have under way at a time, at each worker; beyond: 429. Left out: any."
+        ),
+    ] = None
+    shadow: Annotated[
+        tuple[Literal["auth", "require", "rate_limit", "concurrency"], ...],
+        ListOf(empty=True),
+        Description("Policies of this route that refuse nobody: what they would have refused is in the log."),
+    ] = ()
     # nginx's `proxy_set_header Host $proxy_host`, which is its default.
     upstream_host: Annotated[
         Literal["upstream", "pass"],
@@ -885,6 +937,13 @@ class Route(Struct, frozen=True, kw_only=True):
             return () if self.auth == "none" else (self.auth,)
         return self.auth
 
+    @property
+    def limits(self) -> tuple[RateLimit | str, ...]:
+        """Its limits: inline, or by name."""
+        if self.rate_limit is None:
+            return ()
+        return self.rate_limit if isinstance(self.rate_limit, tuple) else (self.rate_limit,)
+
 
 def route_names(routes: Sequence[Route]) -> list[str]:
     """The name of each route: the one that it is given, else its host and prefix. Its methods stand before those where
@@ -940,6 +999,17 @@ class Test(Struct, frozen=True, kw_only=True):
     api_key: Annotated[
         Annotated[str, constraints.Text()] | None, Description("As if the request had the key of this name.")
     ] = None
+    from_: Annotated[
+        Annotated[str, constraints.Address()] | None,
+        Description('Where it comes from, written `from`; left out: "127.0.0.1".'),
+    ] = None
+    at: Annotated[
+        Annotated[float, constraints.Moment()] | None,
+        Description("When it comes, for what expires: a date and time with its offset; left out: now."),
+    ] = None
+    times: Annotated[
+        int, Count(1, 10_000), Description("How often it is sent, at one time; what is expected is of the last.")
+    ] = 1
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -976,6 +1046,11 @@ class Config(Struct, frozen=True, kw_only=True):
         Example("[api_keys.NAME], one for each table of keys"),
         Description("Tables of API keys, by name."),
     ] = {}
+    limits: Annotated[
+        dict[Annotated[str, constraints.TableName()], Annotated[RateLimit, Example('{ max = 100, window = "1m" }')]],
+        Example("[limits.NAME], one for each budget"),
+        Description("Limits that routes share, by name."),
+    ] = {}
     tls: Annotated[
         dict[Annotated[str, constraints.TableName()], Annotated[Tls, Example("[tls.NAME]")]],
         Example("[tls.NAME], one for each set of certificates"),
@@ -987,3 +1062,20 @@ class Config(Struct, frozen=True, kw_only=True):
         Example("[[tests]], once for each test"),
         Description("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
     ] = ()
+
+
+def route_limits(config: Config, route: Route, name: str) -> list[tuple[str, RateLimit]]:
+    """The limits of a route of that name, each with the name that clients are told."""
+    found = []
+    for position, limit in enumerate(route.limits):
+        if isinstance(limit, str):
+            found.append((limit, config.limits[limit]))
+        else:
+            found.append((f"{name} {position + 1}" if position else name, limit))
+    return found
+
+
+def named_limits(config: Config) -> dict[str, RateLimit]:
+    """All limits that routes have, by the name that clients are told."""
+    named = zip(route_names(config.routes), config.routes, strict=True)
+    return {told: rate for name, route in named for told, rate in route_limits(config, route, name)}

@@ -235,6 +235,22 @@ def _access(table: Table) -> Iterator[Finding]:
     for network in table.values.get("deny", ()):
         if network in table.values.get("allow", ()):
             yield ("deny",), problem_text(f"{quoted(str(network))} is allowed too", expected="one of the two")
+    has = {
+        "auth": table.values.get("auth", "") != "none",
+        "require": "require" in table.written,
+        "rate_limit": "rate_limit" in table.written,
+        "concurrency": "concurrency" in table.written,
+    }
+    shadow = table.values.get("shadow", ())
+    for policy in shadow:
+        if not has[policy]:
+            yield (
+                ("shadow",),
+                problem_text(f"{quoted(policy)} is nothing that this route has", expected="one that it has"),
+            )
+    if "auth" in shadow and has["require"] and "require" not in shadow:
+        what = "auth lets callers pass without a credential, and require asks for claims"
+        yield ("shadow",), problem_text(what, expected='"require" too')
 
 
 _OF_AN_UPSTREAM = (

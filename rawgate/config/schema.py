@@ -38,7 +38,7 @@ def _table(cls: type[Struct]) -> Schema:
     fields = fields_of(cls).values()
     schema: Schema = {
         "type": "object",
-        "properties": {field.name: _key(field) for field in fields},
+        "properties": {field.name.removesuffix("_"): _key(field) for field in fields},
         "additionalProperties": False,
     }
     # Draft 4 forbids empty lists here.
@@ -130,8 +130,20 @@ def _duration(constraint: constraints.Duration) -> Schema:
     return _whole(units.DURATION.pattern if constraint.least == 0 else "0*[1-9][0-9]*(ms|s|m|h)")
 
 
-def _count(constraint: constraints.Count) -> Schema:
+def _count(constraint: constraints.Count | constraints.Maximum) -> Schema:
     return {"type": "integer", "minimum": constraint.least, "maximum": constraint.most}
+
+
+def _amounts(constraint: constraints.Maximum) -> Schema:
+    amount = _count(constraint)
+    by = {**_whole("claim:.+"), "description": "The claim that tells the plan."}
+    return {
+        "type": "object",
+        "properties": {"by": by, "other": {**amount, "description": "For all other plans."}},
+        "patternProperties": {"^(?!(?:by|other)$)": amount},
+        "additionalProperties": False,
+        "required": ["by", "other"],
+    }
 
 
 def _listen(constraint: constraints.ListenAddress) -> Schema:
@@ -161,7 +173,12 @@ def _source(constraint: constraints.Source) -> Schema:
 
 _VERIFIER = r"(?:jwt|api_keys)\.[A-Za-z0-9._-]{1,64}"
 
+# What TOML writes without quotes and JSON has no word for: validators in editors get it as text.
+_MOMENT: Schema = {"description": "a date and time"}
+
 _WRITTEN: dict[type, Callable[[Any], Schema]] = {
+    constraints.Address: lambda constraint: _whole("unix|[0-9A-Fa-f:.]+"),
+    constraints.Moment: lambda constraint: dict(_MOMENT),
     constraints.AddressRange: lambda constraint: _whole("unix|[0-9A-Fa-f:.]+(?:/[0-9.]+)?"),
     constraints.Auth: lambda constraint: {
         "anyOf": [_whole(rf"none|{_VERIFIER}"), {"type": "array", "items": _whole(_VERIFIER), "minItems": 1}]
@@ -181,6 +198,8 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     },
     constraints.Label: lambda constraint: _whole(grammar.LABEL.pattern),
     constraints.ListenAddress: _listen,
+    constraints.LimitKey: lambda constraint: _whole(r"client|ip|all|claim:.+|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
+    constraints.Maximum: lambda constraint: {"anyOf": [_count(constraint), _amounts(constraint)]},
     constraints.Location: lambda constraint: {"type": "string", "pattern": "^(?:/|https?://)"},
     constraints.Origin: lambda constraint: _whole(r"\*|[a-z][a-z0-9+.-]*://[^/?#]+"),
     constraints.PathPrefix: lambda constraint: _whole("/[^?#]*"),

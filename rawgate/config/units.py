@@ -5,8 +5,9 @@ Python configuration, plain numbers are seconds and octets, as in the model.
 """
 
 import re
+from datetime import datetime
 
-from rawgate.config.constraints import KIB, MIB, Count, Duration, Size
+from rawgate.config.constraints import KIB, MIB, Count, Duration, Moment, Size
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, quoted, shown
 
@@ -64,6 +65,16 @@ def count(constraint: Count, value: object, context: Context) -> int:
     if not constraint.least <= value <= constraint.most:
         raise InvalidError(f"{shown(value)} is out of range", expected=constraint.expected)
     return value
+
+
+def moment(constraint: Moment, value: object, context: Context) -> float:
+    """Unix seconds."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.timestamp()
+    if context.plain_numbers and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _HUGE:
+        return float(value)
+    what = "has no offset" if isinstance(value, datetime) else "is not a date and time"
+    raise InvalidError(f"{value if isinstance(value, datetime) else shown(value)} {what}", expected=constraint.expected)
 
 
 def duration_text(seconds: float) -> str:

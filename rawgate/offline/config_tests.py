@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from rawgate.config.model import Config, Expect, Test
-from rawgate.errors import API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
+from rawgate.config.model import Config, Expect, RateLimit, Test
+from rawgate.errors import API_KEY_EXPIRED, API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
 from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, RequestHead
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
@@ -84,12 +84,13 @@ def run_tests(
 ) -> Report:
     """Run them all. `line_of`: `Draft.line`; `wall`: Unix seconds. Not for a gate that serves: its limiter counts."""
     config = loaded.config
-    gap = 2 * max((route.rate_limit.window for route in config.routes if route.rate_limit), default=1.0)
+    rates = [*config.limits.values(), *(rate for route in config.routes for rate in route.limits)]
+    gap = 2 * max((rate.window for rate in rates if isinstance(rate, RateLimit)), default=1.0)
     results = []
     for position, test in enumerate(config.tests):
         # Each test runs at a time of its own, two of the longest windows after the test before, so that no limit
         # remembers that one: the order of the tests does not matter.
-        got = _got(loaded, test, position * gap, wall, new_id)
+        got = _got(loaded, test, position * gap, wall if test.at is None else test.at, new_id)
         differences = tuple(_differences(test.expect, got))
         results.append(Result(test.request, line_of(("tests", position)), got.route, differences))
     reached = {result.route for result in results}
@@ -107,7 +108,19 @@ def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[
     )
     if isinstance(head, Refused):
         return _Got("", "", head.error.reason.status, head.error.reason.code, b"")
-    return _outcome(_standing_in(loaded.gate, test, new_id)(head, PEER, now, wall))
+    decide = _standing_in(loaded.gate, test, new_id)
+    peer = PEER if test.from_ is None else Peer(test.from_, test.from_)
+    for _ in range(test.times - 1):
+        _end(decide(head, peer, now, wall))
+    decision = decide(head, peer, now, wall)
+    _end(decision)
+    return _outcome(decision)
+
+
+def _end(decision: Decision) -> None:
+    """A request of a test ends at once."""
+    if isinstance(decision, Forward) and decision.extras is not None and decision.extras.leave is not None:
+        decision.extras.leave()
 
 
 def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
@@ -146,7 +159,10 @@ def _given(credential: Credential, test: Test) -> Credential:
             return subject if isinstance(subject, Reason) else Identity("sub", subject, claims=test.claims)
         if test.api_key is None:
             return AUTH_MISSING
-        return Identity("key", test.api_key) if test.api_key in by.names else API_KEY_UNKNOWN
+        found = by.named(test.api_key)
+        if found is None:
+            return API_KEY_UNKNOWN
+        return found if wall < found.until else API_KEY_EXPIRED
 
     return credential.checked_by(check)
 

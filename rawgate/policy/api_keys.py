@@ -10,9 +10,20 @@ The keys are listed in a text: entries are separated by commas or line ends; a l
     name:KEY            a named key; the same name on several keys is a rotation
     name:sha256:HEX64   a named key, given by its digest
     KEY                 a key without a colon; its name is "key-" and the first 8 hex digits of its digest
+
+A file whose name ends in .toml says more of each key, and never holds the key itself:
+
+    [[keys]]
+    name = "acme"
+    sha256 = "HEX64"
+    expires = 2027-01-01T00:00:00Z        # optional
+    claims = { plan = "pro" }             # optional: what routes may ask for, as of a token's claims
 """
 
+import tomllib
+from datetime import UTC, date, datetime
 from hashlib import sha256
+from math import inf
 from re import compile as pattern
 
 from rawgate.config.model import ApiKeys
@@ -35,7 +46,8 @@ _joined = pattern(r"[^;]*;[A-Za-z0-9._-]{1,64}:.*").fullmatch
 
 
 class ApiKeyTable:
-    """The keys of one `[api_keys.NAME]`; `header` is the lower-cased name of the field that carries one."""
+    """The keys of one `[api_keys.NAME]`; `header` is the lower-cased name of the field that carries one. It knows no
+    time: who looks up a key compares its `until`."""
 
     __slots__ = ("_names", "header")
 
@@ -50,6 +62,11 @@ class ApiKeyTable:
     def names(self) -> frozenset[str]:
         """The names of all keys."""
         return frozenset(identity.name for identity in self._names.values())
+
+    def named(self, name: str) -> Identity | None:
+        """The identity of that name that is good for longest, or None."""
+        found = [identity for identity in self._names.values() if identity.name == name]
+        return max(found, key=lambda identity: identity.until, default=None)
 
     def lookup(self, key: bytes) -> Identity | None:
         """The identity of a key (the whole value of the field), or None. An empty value is no key."""
@@ -104,6 +121,63 @@ def _read_digest(text: str) -> bytes | str:
     )
 
 
+_MEMBERS = ("name", "sha256", "expires", "claims")
+
+
+def _read_toml(text: bytes, names: dict[bytes, Identity]) -> list[str]:
+    """Read a keys file into `names`. Returns its faults, each a sentence that counts the entries from 1."""
+    try:
+        document = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        return [f"this is no TOML: {error}"]
+    entries = document.get("keys")
+    if not isinstance(entries, list) or not entries or len(document) > 1:
+        return ["this is no keys file (expected [[keys]], once for each key, and nothing else)"]
+    faults = []
+    for position, entry in enumerate(entries, 1):
+        found = _read_table(entry) if isinstance(entry, dict) else "is not a table"
+        if isinstance(found, str):
+            faults.append(f"entry {position} {found}")
+        elif found[0] in names:
+            faults.append(f"entry {position} is the key of an earlier entry")
+        else:
+            names[found[0]] = found[1]
+    return faults
+
+
+def _read_table(entry: dict[str, object]) -> tuple[bytes, Identity] | str:
+    """(digest, identity), or the fault of the entry as the end of a sentence."""
+    unknown = next((member for member in entry if member not in _MEMBERS), None)
+    if unknown is not None:
+        # Its value may be the key itself.
+        return f"has {unknown[:40]!r}, which is no member of a key (expected name, sha256, expires and claims)"
+    name, digest, claims = entry.get("name"), entry.get("sha256"), entry.get("claims", {})
+    if not isinstance(name, str) or not _name(name):
+        return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
+    octets = _read_digest(digest) if isinstance(digest, str) else "has no sha256 (expected 64 hex digits)"
+    if isinstance(octets, str):
+        return octets
+    until = _until(entry.get("expires", inf))
+    if isinstance(until, str):
+        return until
+    if not isinstance(claims, dict):
+        return "has claims that are no table"
+    return octets, Identity("key", name, until, claims)
+
+
+def _until(expires: object) -> float | str:
+    """From when on a key is no longer good, in Unix seconds; or what is wrong with it. A date is the start of that day,
+    in UTC."""
+    if expires == inf:
+        return inf
+    if isinstance(expires, datetime):
+        # Without offset it would mean another moment on another host.
+        return expires.timestamp() if expires.tzinfo is not None else "expires at a time without offset (expected …Z)"
+    if isinstance(expires, date):
+        return datetime(expires.year, expires.month, expires.day, tzinfo=UTC).timestamp()
+    return "expires at no date (expected one such as 2027-01-01 or 2027-01-01T00:00:00Z)"
+
+
 def _doubt(entry: str) -> str:
     """What is suspicious about an entry that can be read, or ""."""
     name, colon, key = entry.partition(":")
@@ -127,6 +201,10 @@ def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: l
     path = ("api_keys", name, "keys")
     names: dict[bytes, Identity] = {}
     faults: list[str] = []
+    if spec.keys.source.endswith(".toml"):
+        faults += _read_toml(spec.keys.value, names)
+        problems.extend(Problem(path, fault) for fault in faults)
+        return None if faults else ApiKeyTable(spec.header.lower().encode(), names)
     for position, entry in enumerate(_entries(spec.keys.value.decode(errors="replace")), 1):
         found = _read(entry)
         if isinstance(found, str):

@@ -91,12 +91,20 @@ class Budget:
     pots    plan → what it allows; "" for all other plans
     plan    the caller's plan, or None if all have the same
     shadow  it refuses nobody
+    told    is told of each decision of this limit, or None
     """
 
-    __slots__ = ("name", "plan", "pots", "shadow", "whose", "window")
+    __slots__ = ("name", "plan", "pots", "shadow", "told", "whose", "window")
 
     def __init__(
-        self, name: str, window: float, whose: Whose, pots: dict[str, Pot], plan: Plan | None, shadow: bool
+        self,
+        name: str,
+        window: float,
+        whose: Whose,
+        pots: dict[str, Pot],
+        plan: Plan | None,
+        shadow: bool,
+        told: Callable[[bool], None] | None = None,
     ) -> None:
         self.name: Final = name
         self.window: Final = window
@@ -104,6 +112,7 @@ class Budget:
         self.pots: Final = pots
         self.plan: Final = plan
         self.shadow: Final = shadow
+        self.told: Final = told
 
     def pot(self, caller: Identity | None) -> Pot:
         """What this limit allows to a caller."""
@@ -163,7 +172,10 @@ def compile_count(budgets: Sequence[Budget], factor: float) -> Count:
         states: list[State] = []
         for budget in limits:
             key, by_credential = budget.whose(head, address, client, caller)
-            states.append(State(budget.pot(caller), key, by_credential, now))
+            state = State(budget.pot(caller), key, by_credential, now)
+            if budget.told is not None:
+                budget.told(state.admitted)
+            states.append(state)
         real = [state for state, budget in zip(states, limits, strict=True) if not budget.shadow]
         refused = max((state.reset for state in real if not state.admitted), default=0)
         if refused:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import choice, nearest, problem_text, quoted
 from rawgate.config.model import (
+    ApiKeys,
     Config,
     HeaderRules,
     KeySetUrl,
+    MaxBy,
     RateLimit,
     RegexRewrite,
     Route,
     Target,
     Upstream,
+    route_limits,
     route_names,
 )
 from rawgate.config.units import size_text
@@ -26,6 +29,19 @@ from rawgate.message import Down, Locks, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
+from rawgate.policy.budgets import (
+    Budget,
+    Count,
+    InFlight,
+    Pot,
+    Whose,
+    by_address,
+    by_all,
+    by_client,
+    compile_by_claim,
+    compile_by_header,
+    compile_count,
+)
 from rawgate.policy.claims import compile_require, compile_tell, roots
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.gate import (
@@ -45,7 +61,7 @@ from rawgate.policy.gate import (
     first_of,
     watched,
 )
-from rawgate.policy.limiter import Limiter
+from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
 from rawgate.policy.patterns import compile_pattern, matches_below
@@ -120,13 +136,42 @@ def shared_limiters(memory: "mmap | bytearray", locks: Locks, capacity: int, rep
     )
 
 
-def _limit(limiters: Limiters, name: str, rate: RateLimit, watch: Watch | None) -> Limit:
-    verified: Hit = limiters.credentials.rule(name, rate.max, rate.window).hit
-    anonymous: Hit = limiters.addresses.rule(name, rate.max, rate.window).hit
+def _limit(limiters: Limiters, name: str, rate: RateLimit, maximum: int, watch: Watch | None) -> Limit:
+    verified: Hit = limiters.credentials.rule(name, maximum, rate.window).hit
+    anonymous: Hit = limiters.addresses.rule(name, maximum, rate.window).hit
     if watch is not None:
         told = watch(name)
         verified, anonymous = watched(verified, told), watched(anonymous, told)
-    return Limit(verified, anonymous, LimitLines(name, rate))
+    return Limit(verified, anonymous, LimitLines(name, maximum, rate.window))
+
+
+def _pot(limiters: Limiters, name: str, maximum: int, window: float) -> Pot:
+    verified = limiters.credentials.rule(name, maximum, window)
+    anonymous = limiters.addresses.rule(name, maximum, window)
+    return Pot(maximum, verified.hit, verified.undo, anonymous.hit, anonymous.undo)
+
+
+def _whose(key: str) -> Whose:
+    """What a limit counts by."""
+    kind, _, name = key.partition(":")
+    if kind == "claim":
+        return compile_by_claim(name, compile_tell(name))
+    if kind == "header":
+        return compile_by_header(name.encode())
+    return {"client": by_client, "ip": by_address, "all": by_all}[kind]
+
+
+def _of_header(config: Config) -> Iterator[bytes]:
+    """The fields that limits count by."""
+    for rate in (*config.limits.values(), *(rate for route in config.routes for rate in route.limits)):
+        if isinstance(rate, RateLimit) and rate.key.startswith("header:"):
+            yield rate.key.removeprefix("header:").encode()
+
+
+def _tells(route: Route, config: Config) -> bool:
+    """Whether clients are told of a limit of the route."""
+    rates = [config.limits.get(rate) if isinstance(rate, str) else rate for rate in route.limits]
+    return "rate_limit" not in route.shadow and any(rate is not None and not rate.shadow for rate in rates)
 
 
 def _too_large(route: Route, limit: int) -> str:
@@ -142,6 +187,11 @@ def _written_by_cors(route: Route) -> frozenset[bytes]:
 def _for_route(report: Report, name: str) -> Callable[[str], None]:
     about = f"route {name}"
     return lambda text: report(about, f"{about}: {text}")
+
+
+def _places_of(spec: ApiKeys) -> tuple[Place, ...]:
+    """Where an API key may be besides its field."""
+    return () if spec.query is None else (compile_place(f"query:{spec.query}"),)
 
 
 def _constant(rules: HeaderRules) -> HeaderRules:
@@ -166,6 +216,10 @@ def _claims(config: Config) -> tuple[str, ...]:
         for name in names_in(text)
         if name.startswith(CLAIM)
     ]
+    for rate in (*config.limits.values(), *(rate for route in config.routes for rate in route.limits)):
+        if isinstance(rate, RateLimit):
+            by = rate.max.by if isinstance(rate.max, MaxBy) else ""
+            asked += [key.removeprefix("claim:") for key in (rate.key, by) if key.startswith("claim:")]
     return tuple(sorted({root for name in asked for root in roots(name)}))
 
 
@@ -228,12 +282,12 @@ class _Compiler:
         self.by_method = frozenset((route.host, route.place) for route in config.routes if route.methods is not None)
         matched = frozenset[bytes]().union(*(matched_names(route.match) for route in config.routes))
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
-        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched
+        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | frozenset(_of_header(config))
         self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
         self.response_wanted = (
             headers.RESPONSE_NAMES
             | (headers.LOCATION_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
-            | (headers.LIMIT_NAMES if any(route.rate_limit for route in config.routes) else frozenset())
+            | (headers.LIMIT_NAMES if any(_tells(route, config) for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
         self.removable = (
@@ -258,7 +312,9 @@ class _Compiler:
         for name, spec in self.config.api_keys.items():
             table = compile_table(name, spec, self.problems, self.warnings)
             if table is not None:
-                self.credentials[f"api_keys.{name}"] = api_key(f"api_keys.{name}", table, table.lookup)
+                self.credentials[f"api_keys.{name}"] = api_key(
+                    f"api_keys.{name}", table, table.lookup, _places_of(spec)
+                )
 
     def entries(self) -> "list[Entry[CompiledRoute]]":
         """All routes whose prefix or path can be matched."""
@@ -339,7 +395,7 @@ class _Compiler:
             self._problem((*where, "name"), f"{name!r} is told to clients in RateLimit fields (expected visible ASCII)")
         if "h2c" in (protocol.partition("/")[0].lower() for protocol in route.upgrade):
             self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
-        policy = None if route.cors is None else cors.compile_cors(route.cors, route.rate_limit is not None)
+        policy = None if route.cors is None else cors.compile_cors(route.cors, _tells(route, self.config))
         body = self.config.gateway.limits.body if route.body is None else route.body
         swap = (b"", b"")
         if isinstance(route.rewrite, str) and prefix:
@@ -351,7 +407,7 @@ class _Compiler:
             own=headers.own_lines(_constant(route.response_headers), _written_by_cors(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
-            limit=None if route.rate_limit is None else _limit(self.limiters, name, route.rate_limit, self.watch),
+            limit=self._limit(route, name),
             rewrite=self._rewrite(route, place, (*where, "rewrite")),
             report=_for_route(self.report, name),
             # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
@@ -372,11 +428,46 @@ class _Compiler:
                 self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
             ),
             upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
-            more=self._more(route, place, where),
+            more=self._more(index, route, name, place),
         )
 
-    def _more(self, route: Route, place: _Where, where: tuple[Key, ...]) -> More | None:
+    def _limit(self, route: Route, name: str) -> Limit | None:
+        """The limit of a route that has one alone, by client, and tells of it."""
+        rate = route.rate_limit
+        if not isinstance(rate, RateLimit) or not isinstance(rate.max, int) or rate.key != "client":
+            return None
+        return _limit(self.limiters, name, rate, rate.max, self.watch) if _tells(route, self.config) else None
+
+    def _count(self, index: int, route: Route, name: str) -> Count | None:
+        """All other limits."""
+        if not route.limits or self._limit(route, name) is not None:
+            return None
+        budgets = []
+        for rate in route.limits:
+            if isinstance(rate, str) and rate not in self.config.limits:
+                what = problem_text(
+                    f"{quoted(rate)} is not the name of a limit", meant=nearest(rate, self.config.limits)
+                )
+                self._problem(("routes", index, "rate_limit"), what)
+                return None
+        for rate, (called, spec) in zip(route.limits, route_limits(self.config, route, name), strict=True):
+            ring = f"limits.{called}" if isinstance(rate, str) else called
+            budgets.append(self._budget(spec, called, ring, shadow=spec.shadow or "rate_limit" in route.shadow))
+        return compile_count(budgets, COUNTERS / SUBWINDOWS)
+
+    def _budget(self, spec: RateLimit, name: str, ring: str, *, shadow: bool) -> Budget:
+        if isinstance(spec.max, int):
+            amounts, plan = {"": spec.max}, None
+        else:
+            amounts = {**spec.max.amounts, "": spec.max.other}
+            plan = compile_tell(spec.max.by.removeprefix("claim:"))
+        pots = {value: _pot(self.limiters, ring, most, spec.window) for value, most in amounts.items()}
+        told = None if self.watch is None else self.watch(name)
+        return Budget(name, spec.window, _whose(spec.key), pots, plan, shadow, told)
+
+    def _more(self, index: int, route: Route, name: str, place: _Where) -> More | None:
         """What only some routes have; None for the others."""
+        where: tuple[Key, ...] = ("routes", index)
         local = self._local(route, place, where)
         admits = compile_admits(route.allow, route.deny)
         require = compile_require(route.require)
@@ -392,7 +483,9 @@ class _Compiler:
         late = compile_lines(
             [field for field in down if asks_for_caller(self._text(route, field[0])) or field not in shown]
         )
-        steps = (local, admits, require, strip, compile_lines(up), early, late)
+        count = self._count(index, route, name)
+        in_flight = self.limiters.in_flight.setdefault(name, InFlight()) if route.concurrency else None
+        steps = (local, admits, require, strip, compile_lines(up), early, late, count, in_flight, route.shadow or None)
         if all(step is None for step in steps):
             return None
         return More(
@@ -406,6 +499,10 @@ class _Compiler:
             compile_lines(up),
             early,
             late,
+            count,
+            in_flight,
+            route.concurrency or 0,
+            frozenset(route.shadow),
         )
 
     def _values(self, rules: HeaderRules, place: _Where, where: tuple[Key, ...]) -> Iterator[tuple[str, Value]]:
@@ -480,7 +577,8 @@ class _Compiler:
         kind, _, name = credential.name.partition(".")
         if kind == "jwt":
             return frozenset(self.config.jwt[name].token)
-        return frozenset((f"header:{self.config.api_keys[name].header}",))
+        spec = self.config.api_keys[name]
+        return frozenset((f"header:{spec.header}", *([] if spec.query is None else [f"query:{spec.query}"])))
 
     def _folds(self, route: Route) -> bool:
         """Whether the route ignores the case of letters."""
@@ -547,7 +645,7 @@ class _Compiler:
 
     def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
-        if route.rate_limit is not None:
+        if _tells(route, self.config):
             removed |= headers.LIMIT_NAMES
         if route.cors is not None:
             removed |= cors.RESPONSE_FIELDS

@@ -27,9 +27,9 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-from rawgate.config.model import RateLimit
 from rawgate.errors import (
     ADDRESS_DENIED,
+    API_KEY_EXPIRED,
     API_KEY_UNKNOWN,
     AUTH_MALFORMED,
     AUTH_MISSING,
@@ -161,14 +161,14 @@ class LimitLines(dict[tuple[int, int], bytes]):
 
     __slots__ = ("_form",)
 
-    def __init__(self, name: str, rate: RateLimit) -> None:
+    def __init__(self, name: str, maximum: int, seconds: float) -> None:
         super().__init__()
-        window = ceil(rate.window * COUNTERS / SUBWINDOWS)
+        window = ceil(seconds * COUNTERS / SUBWINDOWS)
         escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
         self._form = (
             f'RateLimit: "{escaped}";r=%d;t=%d\r\n'
-            f'RateLimit-Policy: "{escaped}";q={rate.max};w={window}\r\n'
-            f"x-ratelimit-limit: {rate.max}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
+            f'RateLimit-Policy: "{escaped}";q={maximum};w={window}\r\n'
+            f"x-ratelimit-limit: {maximum}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
         ).encode()
 
     def __missing__(self, state: tuple[int, int]) -> bytes:
@@ -316,14 +316,14 @@ class More:
         self.concurrency: Final = concurrency
         self.shadow: Final = shadow
 
-    def counted_by(self, count: Count | None) -> "More":
-        """The same with another step in that place."""
+    def with_steps(self, admits: Admits | None, require: Require | None, count: Count | None) -> "More":
+        """The same with other steps in these places."""
         return More(
             self.prefix,
             self.capture,
             self.local,
-            self.admits,
-            self.require,
+            admits,
+            require,
             self.strip,
             self.answers,
             self.up,
@@ -1041,16 +1041,24 @@ def bearer(
     return Credential(name, verifier, step, missing, invalid, places, (), fetched)
 
 
-def api_key(name: str, table: ApiKeyTable, lookup: Lookup) -> Credential:
-    """A credential by API key. `lookup` is `table.lookup` or a wrapper of it."""
+def api_key(name: str, table: ApiKeyTable, lookup: Lookup, places: tuple[Place, ...]) -> Credential:
+    """A credential by API key. `lookup` is `table.lookup` or a wrapper of it; `places`: besides its field."""
     header = table.header
 
     def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
         value = head.parsed.get(header)
-        return AUTH_MISSING if value is None else lookup(value) or API_KEY_UNKNOWN
+        for place in places:
+            if value is None and place.find is not None:
+                value = place.find(head, query)
+        if value is None:
+            return AUTH_MISSING
+        found = lookup(value)
+        if found is None:
+            return API_KEY_UNKNOWN
+        return found if wall < found.until else API_KEY_EXPIRED
 
     challenge = b"WWW-Authenticate: ApiKey\r\n"
-    return Credential(name, table, check, challenge, challenge, ())
+    return Credential(name, table, check, challenge, challenge, places)
 
 
 def first_of(parts: tuple[Credential, ...]) -> Credential:

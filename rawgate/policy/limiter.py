@@ -113,11 +113,6 @@ class Window:
         self._base_less_one = (1 << digit) - 1
         self.most = (1 << digit) - 2
 
-    @property
-    def mask_of_one(self) -> int:
-        """The digit of the current sub-window."""
-        return self._base_less_one
-
     def turn(self, now: float) -> None:
         """Make the sub-window of `now` the current one."""
         current = int(now // self._width)
@@ -170,6 +165,19 @@ class Window:
         elif now + (reset - 1) >= release and reset > 1:
             reset -= 1
         return admitted, free, reset
+
+    def take_back(self, tally: Tally) -> None:
+        """Take back a request that was counted in the sub-window that is current here, and before time goes on here.
+        Where others have gone on meanwhile it has grown older; of the sub-windows in which it may stand, the oldest
+        that holds any loses one, so that no limit is exceeded."""
+        for age in range(min(max(tally.current - self.current, 0), SUBWINDOWS), -1, -1):
+            place = age * self.digit
+            if tally.counts >> place & self._base_less_one:
+                tally.counts -= 1 << place
+                tally.counted -= 1
+                oldest = ((tally.counts | 1).bit_length() - 1) // self.digit
+                tally.release = self.released(tally.current - oldest)
+                return
 
     def _release_below(self, maximum: int, tally: Tally) -> float:
         """When a client that has more than `maximum` counted requests has fewer than that."""
@@ -283,9 +291,8 @@ class Rule:
         """Take back what `hit` has just admitted, before time goes on: another limit refuses that request. The client
         stays where it is among the idle ones."""
         tally = self._ring.tallies.get(client)
-        if tally is not None and tally.counts & self._ring.mask_of_one:
-            tally.counted -= 1
-            tally.counts -= 1
+        if tally is not None:
+            self._ring.take_back(tally)
 
 
 class Limiter:

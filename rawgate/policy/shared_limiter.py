@@ -151,6 +151,11 @@ class SharedRule:
         key = self._ring + client.encode("utf-8", "surrogatepass")
         return self._limiter.count(self._window, self.maximum, key, now)
 
+    def undo(self, client: str) -> None:
+        """As `limiter.Rule.undo`. Until then, other processes may refuse a request of that client which would have
+        been admitted without it; none admits one too many."""
+        self._limiter.take_back(self._window, self._ring + client.encode("utf-8", "surrogatepass"))
+
 
 class SharedLimiter:
     """The keys of all rings of all processes, at least `capacity` (≥ 1), and at most twice as many.
@@ -256,6 +261,44 @@ class SharedLimiter:
             number, self._to_tell = self._to_tell, 0
             self._tell(number)
         return decision
+
+    def take_back(self, window: Window, key: bytes) -> None:
+        """Take back a request of that key which this process has just counted."""
+        home = self._homes.get(key)
+        if home is None:
+            home = self._find_home(key)
+        self._locks.acquire(home.stripe)
+        try:
+            self._take_back(window, home)
+        finally:
+            self._locks.release(home.stripe)
+
+    def _take_back(self, window: Window, home: _Home) -> None:
+        """The same with the lock held. A key that has gone meanwhile has no count any more."""
+        entry, at, tag = home.entry, home.at, home.tag
+        memory = self._memory
+        tags = memory[at : at + PLACES]
+        place = tags.find(tag)
+        while place >= 0:
+            here = at + PLACES + place * _PLACE
+            if memory[here : here + len(entry)] == entry:
+                halves = here + _HALVES
+                tally, empty = self._read_tally(halves)
+                window.take_back(tally)
+                other = 1 - memory[halves - 1]
+                memory[halves + other * _HALF : halves + other * _HALF + _HALF] = _packed(tally, empty)
+                memory[halves - 1] = other
+                return
+            place = tags.find(tag, place + 1)
+
+    def _read_tally(self, halves: int) -> tuple[Tally, float]:
+        """The tally in one of these halves, and when it becomes empty."""
+        valid: int = self._memory[halves - 1]
+        admitted, empty, current, release, counted, counts = _TALLY.unpack_from(self._memory, halves + valid * _HALF)
+        tally = Tally(current, release, admitted)
+        tally.counted = counted
+        tally.counts = int.from_bytes(counts, "little")
+        return tally, empty
 
     def _find_home(self, key: bytes) -> _Home:
         """Compute it, and remember it: the hash costs as much as a lock."""

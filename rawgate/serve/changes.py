@@ -73,6 +73,7 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
     tables: Mapping[str, Mapping[str, object]] = {
         "jwt": config.jwt,
         "api_keys": config.api_keys,
+        "limits": config.limits,
         "upstreams": config.upstreams,
         "tls": config.tls,
     }

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from time import monotonic
 
-from rawgate.config.model import Config, route_names
+from rawgate.config.model import Config, named_limits, route_names
 from rawgate.message import authority_of
 from rawgate.observe import layout
 from rawgate.observe.access_log import AccessLog
@@ -38,7 +38,7 @@ def names_of(config: Config) -> Names:
             for name, spec in config.upstreams.items()
             for target in spec.targets
         ],
-        [name for name, route in zip(names, config.routes, strict=True) if route.rate_limit is not None],
+        [*named_limits(config)],
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from rawgate import __version__
-from rawgate.config.model import Config, Jwt, Secret, route_names
+from rawgate.config.model import Config, Jwt, Secret, named_limits
 from rawgate.observe import histogram
 from rawgate.observe.counters import Snapshot
 from rawgate.observe.reading import (
@@ -61,8 +61,7 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
     """The whole document. now: monotonic seconds."""
     config, (since, before) = situation.config, publisher.snapshots[0]
     window = _Window(publisher, before, max(now - since, 0.001))
-    names = dict(zip(route_names(config.routes), config.routes, strict=True))
-    limits = {name: route.rate_limit for name, route in names.items() if route.rate_limit is not None}
+    limits = named_limits(config)
     reload = situation.last_reload
     document: Json = {
         "version": __version__,

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -152,11 +154,21 @@ def _read(fd: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("name", ["explain", "test", "check", "token", "version"])
+@pytest.mark.parametrize("name", ["explain", "test", "check", "token", "key", "version"])
 def test_help_teaches_by_example(tmp_path: Path, name: str) -> None:
     done = rawgate(tmp_path, name, "--help")
     assert done.returncode == 0
     assert re.search(rf"examples:\n.*rawgate {name}", done.stdout, re.DOTALL)
+
+
+def test_a_key_is_shown_once_and_its_digest_is_kept(tmp_path: Path) -> None:
+    first, second = (rawgate(tmp_path, "key", "acme") for _ in range(2))
+    key = first.stdout.strip()
+    assert len(key) > 40
+    assert second.stdout.strip() != key
+    (entry,) = tomllib.loads(first.stderr)["keys"]
+    assert entry == {"name": "acme", "sha256": sha256(key.encode()).hexdigest()}
+    assert rawgate(tmp_path, "key", "a b").returncode == 2
 
 
 def test_a_token_is_taken_by_explain(tmp_path: Path) -> None:

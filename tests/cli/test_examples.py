@@ -61,6 +61,7 @@ def test_an_example_is_good_to_an_editor(example: Path) -> None:
 
 def test_there_is_one_for_each_usual_need() -> None:
     assert [path.name for path in EXAMPLES] == [
+        "access.toml",
         "api_keys.toml",
         "edge.toml",
         "functions.py",

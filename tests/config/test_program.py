@@ -196,7 +196,7 @@ TARGET = (
         ),
         (
             "rate_limit=Timeouts()",
-            'rate_limit: a value of type Timeouts is not a table (expected { max = 100, window = "1m" })',
+            'rate_limit: a value of type Timeouts is not possible here (expected { max = 100, window = "1m" })',
         ),
         ("body=1.5", 'body: 1.5 is not a whole number of octets (expected a size such as "240B", "16KiB" or "10MiB")'),
         ("body=-1", "body: -1 is out of range (expected a size from 0B to 1024GiB)"),

@@ -157,7 +157,7 @@ def test_the_sample_has_every_key(folder: Path) -> None:
     for path, table in TABLES:
         for name in table["properties"]:
             wanted = re.compile(
-                re.sub(r"^(jwt|api_keys|tls|upstreams)(?=\.)", r"\1.[a-z]+", f"{path}.{name}".lstrip("."))
+                re.sub(r"^(jwt|api_keys|tls|upstreams|limits)(?=\.)", r"\1.[a-z]+", f"{path}.{name}".lstrip("."))
             )
             assert any(wanted.fullmatch(place) for place in named), wanted.pattern
     assert not problems(folder, EVERY_KEY)

@@ -204,3 +204,53 @@ def test_a_forwarded_request_has_no_status(tmp_path: Path) -> None:
     (result,) = report(tmp_path, 'request = "GET /open"\nexpect = { status = 200 }').results
     assert result.differences == (Difference("status", "200", FORWARDED),)
     assert "expect its route or path" in FORWARDED
+
+
+def test_where_when_and_how_often(tmp_path: Path) -> None:
+    (tmp_path / "keys.toml").write_text(
+        f'[[keys]]\nname = "old"\nsha256 = "{"a" * 64}"\nexpires = 2020-01-01\nclaims = {{ plan = "pro" }}\n'
+    )
+    config = (
+        configs.gateway()
+        + '[api_keys.filed]\nheader = "x-key"\nkeys = "file:keys.toml"\n'
+        + configs.upstream("users", "http://127.0.0.1:9")
+        + configs.route("/in", "users", 'allow = ["203.0.113.0/24"]')
+        + configs.route("/key", "users", 'require = { plan = "pro" }', auth="api_keys.filed")
+        + configs.route("/twice", "users", 'rate_limit = { max = 2, window = "1m" }')
+        + configs.route("/shadow", "users", "concurrency = 1", 'shadow = ["concurrency"]')
+    )
+    found = report(
+        tmp_path,
+        'request = "GET /in"\nexpect = { reason = "address_denied" }',
+        'request = "GET /in"\nfrom = "203.0.113.7"\nexpect = { reason = "ok" }',
+        'request = "GET /key"\napi_key = "old"\nexpect = { reason = "api_key_expired" }',
+        'request = "GET /key"\napi_key = "old"\nat = 2019-12-31T23:59:59Z\nexpect = { reason = "ok" }',
+        'request = "GET /twice"\ntimes = 2\nexpect = { reason = "ok" }',
+        'request = "GET /twice"\ntimes = 3\nexpect = { reason = "rate_limited", status = 429 }',
+        'request = "GET /shadow"\ntimes = 3\nexpect = { reason = "ok" }',
+        config=config,
+    )
+    assert [result.differences for result in found.results] == [()] * 7
+
+
+def test_claims_of_a_test_are_asked_and_told(tmp_path: Path) -> None:
+    config = (
+        configs.gateway()
+        + configs.jwt()
+        + configs.upstream("users", "http://127.0.0.1:9")
+        + configs.route(
+            "/",
+            "users",
+            'require = { realm_access.roles = ["admin"] }',
+            'request_headers = { set = { X-Tenant = "{claim.tenant}" } }',
+            auth="jwt.main",
+        )
+    )
+    roles = 'claims = { sub = "a", tenant = "acme", realm_access = { roles = ["admin"] } }'
+    found = report(
+        tmp_path,
+        f'request = "GET /"\n{roles}\nexpect = {{ headers = {{ X-Tenant = "acme" }} }}',
+        f'request = "GET /"\n{ALICE}\nexpect = {{ reason = "forbidden" }}',
+        config=config,
+    )
+    assert [result.differences for result in found.results] == [()] * 2

@@ -22,8 +22,12 @@ from rawgate.config.model import (
     Jwt,
     KeySetUrl,
     Limits,
+    Match,
+    MaxBy,
     RateLimit,
+    Redirect,
     RegexRewrite,
+    Respond,
     Route,
     Secret,
     Target,
@@ -58,10 +62,11 @@ def config(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) ->
         ),
         jwt={"main": Jwt(algorithm=("HS256",), secret=secrets, **(jwt or {}))},
         api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("env:KEYS", f"acme:{API_KEY}".encode()))},
+        limits={"shared": RateLimit(2, 60.0)},
     )
 
 
-def route(prefix: str = "/", *, auth: str = "none", **more: Any) -> Route:
+def route(prefix: str = "/", *, auth: str | tuple[str, ...] = "none", **more: Any) -> Route:
     return Route(prefix=prefix, upstream="users", auth=auth, **more)
 
 
@@ -171,18 +176,31 @@ ODD_FIELDS = st.sampled_from(
 )
 USUAL = st.lists(USUAL_FIELDS, max_size=4, unique_by=lambda line: line.partition(":")[0])
 ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
-    "auth": st.sampled_from(["none", "jwt.main", "api_keys.partners"]),
+    "auth": st.sampled_from(["none", "jwt.main", "api_keys.partners", ("jwt.main", "api_keys.partners")]),
+    "require": st.sampled_from([{}, {"sub": ("alice", "acme")}, {"realm.roles": ("admin",), "scope": ("x",)}]),
+    "allow": st.sampled_from([(), (ip_network("192.0.2.0/24"), "unix")]),
+    "deny": st.sampled_from([(), (ip_network("2001:db8::/32"),)]),
+    "concurrency": st.sampled_from([None, 1]),
+    "shadow": st.sampled_from([(), ("auth", "require"), ("rate_limit", "concurrency")]),
+    "match": st.sampled_from([None, None, Match(scheme="http"), Match(headers={"x-a": "1"}, query={"x": "1"})]),
     "rewrite": st.sampled_from(
         [None, "/v2", "/", RegexRewrite("/a(.*)", "/b/\\1"), lambda path: "//" if "b" in path else path + "/x"]
     ),
-    "rate_limit": st.sampled_from([None, RateLimit(1, 60.0)]),
+    "rate_limit": st.sampled_from(
+        [
+            *(None, RateLimit(1, 60.0), "shared", ("shared", RateLimit(1, 60.0, key="ip"))),
+            RateLimit(MaxBy(by="claim:sub", amounts={"alice": 2}, other=1), 60.0, key="all"),
+        ]
+    ),
     "cors": st.sampled_from([None, Cors(origins=("https://shop.test",), methods=("POST",), headers=("x-a",))]),
     "encoded_slash": st.sampled_from(["reject", "keep"]),
     "path_parameters": st.sampled_from(["strict", "keep"]),
     "body": st.sampled_from([None, 10]),
     "forward_credentials": st.sampled_from([None, True, False]),
     "upstream_host": st.sampled_from(["upstream", "pass"]),
-    "request_headers": st.sampled_from([HeaderRules(), HeaderRules({"X-Env": "test"}, ("x-a",))]),
+    "request_headers": st.sampled_from(
+        [HeaderRules(), HeaderRules({"X-Env": "{sub}"}, ("x-a*",), {"X-Ip": "{client_ip}"})]
+    ),
     "response_timeout": st.sampled_from([None, 2.0]),
 }
 NARROW_ROUTES = st.builds(
@@ -192,11 +210,19 @@ NARROW_ROUTES = st.builds(
     methods=st.sampled_from([None, ("GET",), ("POST", "OPTIONS")]),
     **ROUTE_KEYS,
 )
+LOCAL_ROUTES = st.builds(
+    lambda path, reply, auth: Route(path=path, auth=auth, **reply),
+    st.sampled_from(["/a/{x}", "/a/b", "/{x}/{rest*}"]),
+    st.sampled_from([{"respond": Respond(body="x")}, {"redirect": Redirect(to="https://{host}/{x}")}]),
+    st.sampled_from(["none", "jwt.main"]),
+)
 # Narrow routes of both kinds hide one another too often.
 LAST_ROUTES = st.builds(route, st.just("/"), case=st.sampled_from([None, "ignore", "exact"]), **ROUTE_KEYS)
 CONFIGS = st.builds(
     lambda routes, jwt, gateway: config(*routes, jwt=jwt, **gateway),
-    st.tuples(st.lists(NARROW_ROUTES, max_size=3), LAST_ROUTES).map(lambda routes: [*routes[0], routes[1]]),
+    st.tuples(st.lists(NARROW_ROUTES | LOCAL_ROUTES, max_size=3), LAST_ROUTES).map(
+        lambda routes: [*routes[0], routes[1]]
+    ),
     st.sampled_from(
         [{}, {"issuer": ("https://idp.test",)}, {"audience": ("shop",)}, {"audience": ("*",), "require_exp": False}]
     ),
@@ -518,10 +544,10 @@ def test_the_shape() -> None:
     """Names that programs rely on."""
     shown = json.loads(msgspec.json.encode(explained(GUARDED, "GET", "/api", f"Authorization: Bearer {GOOD}")))
     assert list(shown) == [
-        *("request", "client", "path", "routes", "authentication", "limit", "rewrite", "fields", "target", "verdict"),
-        "log",
+        *("request", "client", "path", "routes", "authentication", "access", "limit", "limits", "rewrite", "fields"),
+        *("target", "verdict", "log"),
     ]
-    assert list(shown["verdict"]) == ["action", "status", "reason", "publicReason", "detail", "fields"]
+    assert list(shown["verdict"]) == ["action", "status", "reason", "publicReason", "detail", "fields", "shadow"]
     assert list(shown["log"]) == ["method", "path", "route", "clientId", "status", "upstream", "remote", "reason"]
     assert shown["request"]["fields"][1] == {"name": "Authorization", "value": "Bearer …", "why": ""}
     assert not [name for name in re.findall(r'"(\w+)":', json.dumps(shown)) if "_" in name]
@@ -661,3 +687,66 @@ def test_a_list_of_algorithms_issuers_and_audiences() -> None:
 def test_why_no_key_fits(header: bytes, kids: tuple[str | None, ...], said: str) -> None:
     told = explained(key_sets(*kids), "GET", "/api", f"Authorization: Bearer {signed(header, b'{}', SECRET)}")
     assert [text for passed, text in steps(told) if passed is False] == [said]
+
+
+# What else a route may ask for
+
+
+def test_what_is_asked_of_a_caller_is_shown_step_by_step() -> None:
+    asking = config(route(auth="jwt.main", allow=(ip_network("192.0.2.0/24"),), require={"a": ("x",), "b": (1, True)}))
+    claims = {"sub": "alice", "exp": WALL + 600, "a": "x", "b": 2}
+    told = explained(asking, "GET", "/", f"Authorization: Bearer {token(claims, SECRET)}")
+    assert [(check.passed, check.text) for check in told.access] == [
+        (True, "192.0.2.7 may come in, by allow and deny"),
+        (True, "a has 'x'"),
+        (False, "b has not 1 or True"),
+    ]
+    assert (told.verdict.reason, told.verdict.detail) == ("forbidden", "require: b")
+    assert [(check.passed, check.text) for check in explained(asking, "GET", "/", peer=Peer("::1", "::1")).access] == [
+        (False, "::1 may not come in, by allow and deny")
+    ]
+
+
+def test_every_limit_is_shown() -> None:
+    limited = config(route(rate_limit=("shared", RateLimit(1, 60.0, key="all", shadow=True))))
+    told = explained(limited, "GET", "/")
+    assert [(limit.rule, limit.key, limit.max, limit.remaining, limit.shadow) for limit in told.limits] == [
+        ("shared", "ip:192.0.2.7", 2, 1, False),
+        ("route-0 2", "all", 1, 0, True),
+    ]
+    assert told.limit == told.limits[0]
+
+
+def test_a_shadow_is_shown() -> None:
+    told = explained(config(route(auth="jwt.main", shadow=("auth",))), "GET", "/")
+    assert (told.verdict.action, told.verdict.shadow) == ("forward", ("auth_missing",))
+
+
+@pytest.mark.parametrize(
+    ("url", "outcomes"),
+    [("/users/7", ["selected", "path"]), ("/users/7/x", ["path", "path"]), ("/files/", ["path", "selected"])],
+)
+def test_paths_that_lost(url: str, outcomes: list[str]) -> None:
+    paths = config(*(Route(path=path, upstream="users", auth="none") for path in ("/users/{id}", "/files/{rest*}")))
+    assert [tried.outcome for tried in explained(paths, "GET", url).routes] == outcomes
+
+
+def test_a_match_that_did_not_hold() -> None:
+    routes = config(route(match=Match(headers={"X-A": "1"})), route())
+    assert [tried.outcome for tried in explained(routes, "GET", "/").routes] == ["match", "selected"]
+    assert [tried.outcome for tried in explained(routes, "GET", "/", "X-A: 1").routes] == ["selected", "earlier"]
+
+
+def test_of_several_verifiers_the_one_that_decided_is_shown() -> None:
+    either = config(route(auth=("jwt.main", "api_keys.partners")))
+    told = explained(either, "GET", "/", f"X-Api-Key: {API_KEY}").authentication
+    assert told is not None
+    assert (told.verifier, told.name) == ("api_keys.partners", "acme")
+
+
+def test_a_token_in_another_place_is_never_shown() -> None:
+    anywhere = config(route(auth="jwt.main"), jwt={"token": ("query:t", "cookie:t", "subprotocol")})
+    for fields in (("Cookie: t=" + GOOD,), ("Sec-WebSocket-Protocol: bearer, " + GOOD,), ()):
+        told = explained(anywhere, "GET", "/x?a=1" if fields else f"/x?a=1&t={GOOD}", *fields)
+        assert told.verdict.action == "forward"
+        assert GOOD not in msgspec.json.encode(told).decode()

@@ -206,3 +206,71 @@ def test_the_digest_of_no_key_is_refused(nothing: str) -> None:
 def test_an_empty_value_is_no_key() -> None:
     table = ApiKeyTable(b"x-key", {sha256(b"").digest(): Identity("key", "nobody")})
     assert table.lookup(b"") is None
+
+
+# A keys file
+
+
+def filed(text: str) -> tuple[ApiKeyTable | None, list[str]]:
+    problems: list[Problem] = []
+    spec = ApiKeys(header="x-api-key", keys=Secret("file:keys.toml", text.encode()))
+    table = compile_table("partners", spec, problems, [])
+    return table, [found.message for found in problems]
+
+
+def test_a_keys_file() -> None:
+    table, faults = filed(
+        f"""
+        [[keys]]
+        name = "acme"
+        sha256 = "{digest(K1)}"
+        expires = 2027-01-01T01:00:00+01:00
+        claims = {{ plan = "pro", scope = "read write" }}
+
+        [[keys]]
+        name = "globex"
+        sha256 = "{digest(K2).upper()}"
+        expires = 2027-01-02
+
+        [[keys]]
+        name = "acme"
+        sha256 = "{digest(BARE)}"
+        """
+    )
+    assert faults == []
+    assert table is not None
+    first, second, third = (table.lookup(key.encode()) for key in (K1, K2, BARE))
+    claims = {"plan": "pro", "scope": "read write"}
+    assert first == Alike(Identity("key", "acme", 1_798_761_600.0, claims))
+    assert second == Alike(Identity("key", "globex", 1_798_761_600.0 + 86400, {}))
+    assert third == Alike(Identity("key", "acme", claims={}))
+    assert table.named("acme") is third
+    assert table.named("none") is None
+
+
+KEY = f'[[keys]]\nname = "a"\nsha256 = "{digest(K1)}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x", "this is no TOML: "),
+        ("", "this is no keys file"),
+        ("keys = 1", "this is no keys file"),
+        (KEY + "[x]", "this is no keys file"),
+        (KEY + KEY, "entry 2 is the key of an earlier entry"),
+        (KEY + 'key = "hunter2"', "entry 1 has 'key', which is no member of a key"),
+        ('[[keys]]\nname = "a b"', "entry 1 has a name that is not 1-64 of"),
+        ('[[keys]]\nname = "a"', "entry 1 has no sha256"),
+        ('[[keys]]\nname = "a"\nsha256 = "ab"', "entry 1 has no 64 hex digits"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{digest("")}"', "entry 1 is the digest of no key at all"),
+        (KEY + "expires = 2027-01-01T00:00:00", "entry 1 expires at a time without offset"),
+        (KEY + 'expires = "soon"', "entry 1 expires at no date"),
+        (KEY + "claims = 1", "entry 1 has claims that are no table"),
+    ],
+)
+def test_what_is_wrong_with_a_keys_file(text: str, said: str) -> None:
+    table, (fault,) = filed(text)
+    assert table is None
+    assert fault.startswith(said)
+    assert "hunter2" not in fault

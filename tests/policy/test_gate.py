@@ -452,7 +452,7 @@ def test_a_window_is_told_that_a_client_may_rely_on(window: float, told: int) ->
 
 def test_only_so_many_lines_of_a_limit_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "_LIMIT_LINES", 2)
-    limit = LimitLines("a", RateLimit(5, 60.0))
+    limit = LimitLines("a", 5, 60.0)
     assert [limit[number, 1].count(b"x-ratelimit-remaining: %d\r\n" % number) for number in range(4)] == [1] * 4
     assert set(limit) == {(0, 1), (1, 1)}
 

@@ -1,5 +1,6 @@
 """Who may come in, as the gate decides it: addresses, claims, several verifiers, tokens in other places."""
 
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from harness.providers import AUTH0, COGNITO, ENTRA_ID, KEYCLOAK, OKTA
 from policy.test_gate import ALICE, API_KEY, PROXY, WALL, answer, config, decide, forward, lines, request, token
-from rawgate.config.model import Config, Jwt, RateLimit, Redirect, Route, Secret
+from rawgate.config.model import ApiKeys, Config, HeaderRules, Jwt, RateLimit, Redirect, Route, Secret
 from rawgate.errors import Problem
 from rawgate.message import Peer, ResponseHead
 from rawgate.policy.compile import compile_gate
@@ -229,3 +230,52 @@ def test_a_route_without_any_of_it_has_nothing_more() -> None:
     assert group is not None
     assert group.other is not None
     assert group.other.more is None
+
+
+FILE = f"""
+[[keys]]
+name = "acme"
+sha256 = "{sha256(API_KEY.encode()).hexdigest()}"
+expires = 2023-11-14T22:13:21Z
+claims = {{ plan = "pro", scope = "reports:read" }}
+"""
+
+
+def keyed(*routes: Route, query: str | None = None) -> Gate:
+    keys = ApiKeys(header="x-api-key", keys=Secret("file:keys.toml", FILE.encode()), query=query)
+    gate, problems = found(msgspec.structs.replace(config(*routes), api_keys={"partners": keys}))
+    assert problems == []
+    assert gate is not None
+    return gate
+
+
+def test_a_key_expires() -> None:
+    gate = keyed(route("api_keys.partners"))
+    forward(decide(gate, request(parsed=KEY), wall=WALL + 0.5))
+    late = answer(decide(gate, request(parsed=KEY), wall=WALL + 1.0))
+    assert (late.reason.code, late.reason.public, late.status) == ("api_key_expired", "auth_expired", 401)
+    assert lines(late.fields) == ["WWW-Authenticate: ApiKey"]
+
+
+def test_what_holds_for_a_tokens_claims_holds_for_a_keys() -> None:
+    gate = keyed(
+        route(
+            "api_keys.partners",
+            require={"scope": ("reports:read",)},
+            request_headers=HeaderRules({"X-Plan": "{claim.plan}"}),
+        )
+    )
+    assert "X-Plan: pro" in lines(forward(decide(gate, request(parsed=KEY))).head)
+    gate = keyed(route("api_keys.partners", require={"scope": ("reports:write",)}))
+    refused = answer(decide(gate, request(parsed=KEY)))
+    # RFC 6750 is about bearer tokens.
+    assert (refused.reason.code, refused.fields) == ("forbidden", b"")
+
+
+def test_a_key_in_the_query() -> None:
+    gate = keyed(route("api_keys.partners"), query="key")
+    sent = lines(forward(decide(gate, request(f"/x?a=1&key={API_KEY}"))).head)
+    assert sent[0] == "GET /x?a=1 HTTP/1.1"
+    assert "X-User-Id: acme" in sent
+    assert answer(decide(gate, request("/x?key=no"))).reason.code == "api_key_unknown"
+    assert answer(decide(gate, request("/x"))).reason.code == "auth_missing"

@@ -5,15 +5,16 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.json import decode
 
-from rawgate.config.model import Config, Route
+from rawgate.config.model import Config, RateLimit, Route, route_limits
 from rawgate.errors import OK
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.observe.line import LineEncoder, Record
 from rawgate.offline.explain.authentication import account
-from rawgate.offline.explain.fields import credentials, field_lines, masked, travelling
+from rawgate.offline.explain.fields import credentials, field_lines, masked, travelling, without_credentials
 from rawgate.offline.explain.model import (
     Asked,
     Authentication,
+    Check,
     Client,
     Destination,
     Explanation,
@@ -90,7 +91,9 @@ def _explanation(case: _Case) -> Explanation:
         path=_path(case),
         routes=_routes(case),
         authentication=_authentication(case),
-        limit=_limit(case),
+        access=_access(case),
+        limit=next(iter(_limits(case)), None),
+        limits=_limits(case),
         rewrite=_rewrite(case),
         fields=_fields(case),
         target=_target(case),
@@ -108,7 +111,7 @@ def _asked(case: _Case) -> Asked:
     hidden = credentials(case.config)
     return Asked(
         method.decode("latin-1"),
-        target.decode("latin-1"),
+        without_credentials(case.config, target).decode("latin-1"),
         host,
         case.peer.address,
         len(case.octets) if head is None else head.size,
@@ -132,7 +135,7 @@ def _path(case: _Case) -> PathRead | None:
     return PathRead(
         received.decode("latin-1"),
         normal.path.decode("latin-1"),
-        normal.query.decode("latin-1"),
+        without_credentials(case.config, normal.query).decode("latin-1"),
         normal.flaw,
         () if case.head is None or not normal.path else readings(case.loaded.gate.router, normal, case.head),
     )
@@ -153,11 +156,42 @@ def _authentication(case: _Case) -> Authentication | None:
     return account(case.config, trace.credential.name, trace.credential.by, trace.presented, trace.found, case.wall)
 
 
-def _limit(case: _Case) -> Limiting | None:
+def _access(case: _Case) -> tuple[Check, ...]:
     trace, route = case.trace, case.route
-    if trace.bucket is None or trace.hit is None or route is None or route.rate_limit is None:
-        return None
-    return Limiting(route.name or route.place, trace.bucket, route.rate_limit.max, route.rate_limit.window, *trace.hit)
+    checks = []
+    if trace.admitted is not None and trace.client is not None:
+        word = "may" if trace.admitted else "may not"
+        checks.append(Check(trace.admitted, f"{trace.client.address} {word} come in, by allow and deny"))
+    reached = trace.lacking is not None
+    for name, values in route.require.items() if route is not None and reached else ():
+        asked = " or ".join(map(repr, values))
+        held = None if not reached else name != trace.lacking
+        reached = reached and name != trace.lacking
+        checks.append(Check(held, f"{name} has {asked}" if held is not False else f"{name} has not {asked}"))
+    return tuple(checks)
+
+
+def _limits(case: _Case) -> tuple[Limiting, ...]:
+    trace, route = case.trace, case.route
+    if route is None:
+        return ()
+    if trace.counted is None:
+        rate = route.rate_limit
+        if (
+            trace.bucket is None
+            or trace.hit is None
+            or not isinstance(rate, RateLimit)
+            or not isinstance(rate.max, int)
+        ):
+            return ()
+        return (Limiting(route.name or route.place, trace.bucket, rate.max, rate.window, *trace.hit),)
+    found = []
+    limits = route_limits(case.config, route, route.name or route.place)
+    for (name, spec), state in zip(limits, trace.counted.states, strict=True):
+        shadow = spec.shadow or "rate_limit" in route.shadow
+        told = state.admitted, state.remaining, state.reset
+        found.append(Limiting(name, state.key, state.pot.maximum, spec.window, *told, shadow))
+    return tuple(found)
 
 
 def _rewrite(case: _Case) -> Rewriting | None:
@@ -198,13 +232,16 @@ def _target(case: _Case) -> Destination | None:
 def _verdict(case: _Case) -> Verdict:
     decision = case.decision
     if isinstance(decision, Forward):
-        return Verdict("forward", None, OK.code, OK.public, "", ())
+        shadow = () if decision.extras is None else decision.extras.shadow
+        return Verdict("forward", None, OK.code, OK.public, "", (), shadow)
     if not isinstance(decision, LocalReply):
         return Verdict("wait", None, decision.reason.code, decision.reason.public, decision.reason.detail, ())
     reason = decision.reason
     octets = reply(decision, date=case.date(), head_only=False, connection=b"")
     detail = "" if reason is OK else decision.note or decision.detail or reason.detail
-    return Verdict("answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)))
+    return Verdict(
+        "answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)), decision.shadow
+    )
 
 
 def _log(case: _Case) -> LogLine:

@@ -5,6 +5,7 @@ reasons are then found by name.
 """
 
 from collections import Counter
+from urllib.parse import unquote_plus
 
 from msgspec import structs
 
@@ -14,7 +15,7 @@ from rawgate.offline.explain.model import Field, Fields
 from rawgate.policy.headers import FORWARDING, GATEWAY_FIELDS, compile_untrusted
 from rawgate.wire import request_head
 
-_CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie"))
+_CREDENTIALS = frozenset(("authorization", "proxy-authorization", "cookie", "sec-websocket-protocol"))
 
 
 def field_lines(head: bytes) -> list[Field]:
@@ -59,6 +60,23 @@ def travelling(
 def credentials(config: Config) -> frozenset[str]:
     """Lower-cased names of the fields whose values are never shown."""
     return _CREDENTIALS | {table.header for table in config.api_keys.values()}
+
+
+def without_credentials(config: Config, target: bytes) -> bytes:
+    """A request target whose parameters that may hold a credential have lost their values."""
+    names = {
+        place.removeprefix("query:")
+        for spec in config.jwt.values()
+        for place in spec.token
+        if place.startswith("query:")
+    }
+    names |= {table.query for table in config.api_keys.values() if table.query is not None}
+    path, mark, query = target.partition(b"?")
+    pairs = []
+    for pair in query.split(b"&"):
+        name, sign, _ = pair.partition(b"=")
+        pairs.append(name + sign + b"..." if sign and unquote_plus(name.decode("latin-1")) in names else pair)
+    return path + mark + b"&".join(pairs)
 
 
 def masked(field: Field, hidden: frozenset[str]) -> Field:

@@ -83,7 +83,8 @@ class Authentication(Struct, frozen=True, rename="camel"):
 
 
 class Limiting(Struct, frozen=True, rename="camel"):
-    """The rate limit as a first request meets it. `key`: whom it counts; `window` and `reset` in seconds."""
+    """A rate limit as a first request meets it. `key`: whom it counts; `window` and `reset` in seconds; `shadow`: it
+    refuses nobody."""
 
     rule: str
     key: str
@@ -92,6 +93,7 @@ class Limiting(Struct, frozen=True, rename="camel"):
     admitted: bool
     remaining: int
     reset: int
+    shadow: bool = False
 
 
 class Rewriting(Struct, frozen=True, rename="camel"):
@@ -130,7 +132,8 @@ class Destination(Struct, frozen=True, rename="camel"):
 class Verdict(Struct, frozen=True, rename="camel"):
     """The decision. `action`: "forward"; "answer" when the gateway responds itself; "wait" when keys are still missing.
     `status` null: the upstream decides. `reason` is the log's code, `public_reason` the response's; `detail` is for the
-    operator, and the response may say less; `fields` are the response's."""
+    operator, and the response may say less; `fields` are the response's; `shadow`: codes of refusals that were not
+    made."""
 
     action: Literal["forward", "answer", "wait"]
     status: int | None
@@ -138,6 +141,7 @@ class Verdict(Struct, frozen=True, rename="camel"):
     public_reason: str
     detail: str
     fields: tuple[Field, ...]
+    shadow: tuple[str, ...] = ()
 
 
 class LogLine(Struct, frozen=True, rename="camel"):
@@ -155,14 +159,17 @@ class LogLine(Struct, frozen=True, rename="camel"):
 
 
 class Explanation(Struct, frozen=True, rename="camel"):
-    """One request explained: its parts in the order in which the gateway decides them."""
+    """One request explained: its parts in the order in which the gateway decides them. `access`: the address, and what
+    is asked of claims; `limit`: the first of `limits`."""
 
     request: Asked
     client: Client | None
     path: PathRead | None
     routes: tuple[RouteTried, ...]
     authentication: Authentication | None
+    access: tuple[Check, ...]
     limit: Limiting | None
+    limits: tuple[Limiting, ...]
     rewrite: Rewriting | None
     fields: Fields | None
     target: Destination | None

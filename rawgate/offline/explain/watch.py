@@ -4,7 +4,7 @@ The steps are the gate's own, composed by the gate's own function; each is wrapp
 nothing is decided here, nothing is decided twice, and a gate that serves pays nothing for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -32,6 +32,8 @@ class Trace(Struct):
     found       the result of the check
     bucket      the key under which the limiter counted
     hit         the limiter's result
+    admitted    whether the client's address may come in
+    lacking     the claim of which not all that is asked holds, or ""
     counted     the result of several limits
     rewritten   the path after the route's rewrite; b"" when it cannot be sent
     """
@@ -46,6 +48,8 @@ class Trace(Struct):
     found: Identity | Reason | None = None
     bucket: str | None = None
     hit: tuple[bool, int, int] | None = None
+    admitted: bool | None = None
+    lacking: str | None = None
     counted: Counted | None = None
     rewritten: bytes | None = None
 
@@ -99,15 +103,25 @@ def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
 
 
 def _watched_more(more: More, trace: Trace) -> More:
-    count = more.count
-    if count is None:
-        return more
+    admits, require, count = more.admits, more.require, more.count
 
-    def traced(head: RequestHead, address: str, client: str, caller: Identity | None, now: float) -> Counted:
-        trace.counted = count(head, address, client, caller, now)
+    def admitted(address: str) -> bool:
+        trace.admitted = admits is None or admits(address)
+        return trace.admitted
+
+    def required(claims: Mapping[str, object]) -> str:
+        trace.lacking = "" if require is None else require(claims)
+        return trace.lacking
+
+    def counted(head: RequestHead, address: str, client: str, caller: Identity | None, now: float) -> Counted:
+        trace.counted = Counted(0, b"", False, []) if count is None else count(head, address, client, caller, now)
         return trace.counted
 
-    return more.counted_by(traced)
+    return more.with_steps(
+        None if admits is None else admitted,
+        None if require is None else required,
+        None if count is None else counted,
+    )
 
 
 def _watched_credential(credential: Credential, trace: Trace) -> Credential:
@@ -129,7 +143,7 @@ def _watched_credential(credential: Credential, trace: Trace) -> Credential:
             trace.presented = key
             return table.lookup(key)
 
-        inner = api_key(credential.name, table, lookup)
+        inner = api_key(credential.name, table, lookup, credential.places)
 
     def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
         trace.credential = credential

@@ -1,0 +1,196 @@
+"""Limits of other kinds than one by client, requests under way, and policies in the shadow, as the gate has them."""
+
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.test_gate import CLIENT, answer, config, decide, forward, lines, problems_of, request, response, token
+from policy.test_gate_access import found
+from rawgate.config.model import HeaderRules, MaxBy, RateLimit, RegexRewrite, Respond, Route
+from rawgate.message import Decision, Forward, LocalReply, Peer
+from rawgate.policy.compile import compile_gate
+from rawgate.policy.gate import Gate
+
+SHARED = {"shared": RateLimit(max=2, window=60.0), "all": RateLimit(max=3, window=60.0, key="all")}
+
+
+def route(prefix: str = "/", auth: str = "none", **more: Any) -> Route:
+    return Route(prefix=prefix, upstream="users", auth=auth, **more)
+
+
+def gate_of(*routes: Route, limits: dict[str, RateLimit] | None = None) -> Gate:
+    gate, problems = found(msgspec.structs.replace(config(*routes), limits=limits or SHARED))
+    assert problems == []
+    assert gate is not None
+    return gate
+
+
+def codes(gate: Gate, *targets: str, peer: Peer = CLIENT, **fields: bytes) -> list[str]:
+    parsed = {name.replace("_", "-"): value for name, value in fields.items()}
+    decisions = [decide(gate, request(target, parsed=parsed), peer) for target in targets]
+    return ["ok" if isinstance(each, Forward) else answer(each).reason.code for each in decisions]
+
+
+def test_a_budget_is_shared_by_routes() -> None:
+    gate = gate_of(route("/a", rate_limit="shared"), route("/b", rate_limit="shared"), route("/c"))
+    assert codes(gate, "/a", "/b", "/a", "/c") == ["ok", "ok", "rate_limited", "ok"]
+    assert 'RateLimit: "shared";r=0;t=' in "\n".join(lines(answer(decide(gate, request("/b"))).fields))
+
+
+def test_several_limits_are_counted_together() -> None:
+    gate = gate_of(route("/a", rate_limit=("shared", RateLimit(max=1, window=60.0))), route("/b", rate_limit="shared"))
+    assert codes(gate, "/a", "/a", "/a", "/b", "/b") == ["ok", "rate_limited", "rate_limited", "ok", "rate_limited"]
+    refused = lines(answer(decide(gate, request("/a"))).fields)
+    assert refused[0].startswith('RateLimit: "shared";r=0;t=')
+    assert ', "/a 2";r=0;t=' in refused[0]
+    assert any(line.startswith("Retry-After: ") for line in refused)
+
+
+OTHER = Peer("192.0.2.8", "192.0.2.8:1")
+
+
+def test_limits_by_everybody_address_and_field() -> None:
+    gate = gate_of(route("/", rate_limit="all"))
+    assert codes(gate, "/", "/") + codes(gate, "/", "/", peer=OTHER) == ["ok", "ok", "ok", "rate_limited"]
+    gate = gate_of(route("/", rate_limit=RateLimit(max=1, window=60.0, key="ip"), auth="jwt.main"))
+    alice, bob = (b"Bearer " + token(sub=sub) for sub in ("alice", "bob"))
+    assert codes(gate, "/", authorization=alice) + codes(gate, "/", authorization=bob) == ["ok", "rate_limited"]
+    gate = gate_of(route("/", rate_limit=RateLimit(max=1, window=60.0, key="header:x-tenant")))
+    assert b"x-tenant" in gate.wanted
+    assert codes(gate, "/", x_tenant=b"a") + codes(gate, "/", x_tenant=b"b") + codes(gate, "/", x_tenant=b"a") == [
+        "ok",
+        "ok",
+        "rate_limited",
+    ]
+
+
+def test_limits_by_claim_and_plan() -> None:
+    by_plan = MaxBy(by="claim:plan", amounts={"pro": 2}, other=1)
+    gate = gate_of(route("/", "jwt.main", rate_limit=RateLimit(max=by_plan, window=60.0, key="claim:org.id")))
+
+    def ask(sub: str, **claims: object) -> str:
+        return codes(gate, "/", authorization=b"Bearer " + token(sub=sub, **claims))[0]
+
+    assert [ask(sub, plan="pro", org={"id": 1}) for sub in "abc"] == ["ok", "ok", "rate_limited"]
+    assert [ask(sub, org={"id": 2}) for sub in "ab"] == ["ok", "rate_limited"]
+    assert [ask(sub) for sub in "aab"] == ["ok", "rate_limited", "ok"]
+
+
+def test_who_is_limited_by_client_alone_has_nothing_more() -> None:
+    gate = gate_of(route("/", rate_limit=RateLimit(max=1, window=60.0)))
+    group = gate.router.find(b"", b"/")
+    assert group is not None
+    assert group.other is not None
+    assert group.other.more is None
+    assert group.other.limit is not None
+
+
+def ended(decision: Decision) -> None:
+    """What happens at the end of a request."""
+    assert isinstance(decision, Forward)
+    assert decision.extras is not None
+    assert decision.extras.leave is not None
+    decision.extras.leave()
+
+
+def test_requests_under_way() -> None:
+    gate = gate_of(route("/", concurrency=2))
+    first, second = (decide(gate, request()) for _ in range(2))
+    third = answer(decide(gate, request()))
+    assert (third.status, third.reason.code) == (429, "concurrency_limited")
+    assert lines(third.fields) == ["Retry-After: 1"]
+    forward(decide(gate, request(), OTHER))
+    ended(first)
+    forward(decide(gate, request()))
+    assert isinstance(decide(gate, request()), LocalReply)
+    ended(second)
+    assert len(gate.limiters.in_flight["/"]) == 2
+
+
+def test_requests_under_way_outlive_a_reload() -> None:
+    old = gate_of(route("/", concurrency=1))
+    first = decide(old, request())
+    new = compile_gate(
+        config(route("/", concurrency=1)),
+        new_id=lambda: "0" * 32,
+        date=lambda: b"D",
+        problems=[],
+        warnings=[],
+        limiters=old.limiters,
+    )
+    assert new is not None
+    assert isinstance(decide(new, request()), LocalReply)
+    ended(first)
+    forward(decide(new, request()))
+
+
+def test_what_is_not_forwarded_is_not_under_way() -> None:
+    rewrite = RegexRewrite(pattern="/(.*)", to="/\\1")
+    gate = gate_of(
+        route("/a", rewrite=rewrite, concurrency=1), Route(prefix="/b", auth="none", respond=Respond(), concurrency=1)
+    )
+    assert codes(gate, "/b", "/b") == ["ok", "ok"]
+    assert len(gate.limiters.in_flight["/b"]) == 0
+
+
+def test_a_budget_that_nobody_has_is_refused() -> None:
+    assert problems_of(config(route("/", rate_limit="none-such")))
+
+
+def test_shadows_refuse_nobody_and_are_logged() -> None:
+    gate = gate_of(
+        route(
+            "/",
+            "jwt.main",
+            require={"role": ("admin",)},
+            rate_limit=RateLimit(max=1, window=60.0),
+            concurrency=1,
+            shadow=("auth", "require", "rate_limit", "concurrency"),
+        )
+    )
+    told = []
+    for fields in ({}, {"authorization": b"Bearer " + token(sub="a")}, {"authorization": b"Bearer " + token(sub="a")}):
+        decision = forward(decide(gate, request(parsed=fields)))
+        assert decision.fields == b""
+        told.append(() if decision.extras is None else decision.extras.shadow)
+    assert told == [("auth_missing",), ("forbidden",), ("forbidden", "rate_limited", "concurrency_limited")]
+
+
+POLICIES = ("auth", "require", "rate_limit", "concurrency")
+FIELDS: list[dict[str, bytes]] = [
+    {},
+    {"authorization": b"Bearer " + token(sub="a", role="admin")},
+    {"authorization": b"Bearer " + token(sub="a")},
+    {"authorization": b"Bearer x"},
+]
+
+
+@given(st.lists(st.sampled_from(FIELDS), max_size=8), st.sets(st.sampled_from(POLICIES[2:]), min_size=1))
+def test_a_shadowed_policy_never_changes_a_response(asked: list[dict[str, bytes]], shadow: set[str]) -> None:
+    """Against the same route without those policies."""
+    policies: dict[str, Any] = {"rate_limit": RateLimit(max=1, window=60.0), "concurrency": 1}
+    rules = HeaderRules(set={"X-Route": "{route}"})
+    plain = route("/", "jwt.main", require={"role": ("admin",)}, response_headers=rules)
+    real = {name: policy for name, policy in policies.items() if name not in shadow}
+    with_shadow = gate_of(msgspec.structs.replace(plain, **policies, shadow=tuple(shadow)))
+    without = gate_of(msgspec.structs.replace(plain, **real))
+    for fields in asked:
+        one, other = (decide(gate, request(parsed=fields)) for gate in (with_shadow, without))
+        if isinstance(one, Forward):
+            assert (one.head, response(one)) == (forward(other).head, response(other))
+        else:
+            assert (answer(one).reason, answer(one).fields) == (answer(other).reason, answer(other).fields)
+
+
+@pytest.mark.parametrize(("first", "second"), [*product(FIELDS, FIELDS)])
+def test_authentication_in_the_shadow_serves_as_if_nobody_asked(
+    first: dict[str, bytes], second: dict[str, bytes]
+) -> None:
+    gate = gate_of(route("/", "jwt.main", shadow=("auth",)))
+    for fields in (first, second):
+        decision = forward(decide(gate, request(parsed=fields)))
+        assert any(line.startswith("X-User-Id") for line in lines(decision.head)) is (fields in FIELDS[1:3])
