@@ -205,15 +205,18 @@ def handed_over(environ: Mapping[str, str]) -> dict[str, socket.socket]:
 
 def _tcp(listen: Listen, workers: int) -> Address:
     """A socket for each worker. OSError where the address cannot be had."""
-    sockets = [_bound(listen, listen.port, shared=False)]
-    if workers > 1:
-        # The first socket has shown that no other program listens there, which one with SO_REUSEPORT would not be told
-        # if that program runs as the same user. Port 0 has become a port.
-        port = sockets.pop().getsockname()[1]
-        sockets = [_bound(listen, port, shared=True) for _ in range(workers)]
-    for sock in sockets:
-        sock.listen(BACKLOG)
-    return Address(listen, sockets)
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(_bound(listen, listen.port, shared=False))
+        sockets, port = [first], first.getsockname()[1]
+        if workers > 1:
+            # The first socket has shown that no other program listens there, which one with SO_REUSEPORT would not be
+            # told if that program runs as the same user. Port 0 has become a port.
+            first.close()
+            sockets = [stack.enter_context(_bound(listen, port, shared=True)) for _ in range(workers)]
+        for sock in sockets:
+            sock.listen(BACKLOG)
+        stack.pop_all()
+        return Address(listen, sockets)
 
 
 def _bound(listen: Listen, port: int, *, shared: bool) -> socket.socket:
