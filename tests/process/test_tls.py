@@ -1,11 +1,10 @@
 """TLS for clients, through the real process: what is shown and asked, how connections end, what is told of failures."""
 
-import shutil
 import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 
@@ -87,17 +86,17 @@ def test_httpx_is_served(folder: Path, upstream: Upstream, authority: Authority,
     assert len({line["remote"] for line in gateway.log}) == 1
 
 
-def test_curl_and_openssl(gateway: Gateway, folder: Path) -> None:
+def test_curl_and_openssl(gateway: Gateway, folder: Path, program: Callable[[str], str]) -> None:
     host, port = gateway.address
-    if shutil.which("curl") is None or shutil.which("openssl") is None:
-        pytest.skip("curl or openssl is missing")
     told = subprocess.run(
-        ["curl", "-sSv", "--cacert", folder / "root.pem", f"https://{host}:{port}/x"], capture_output=True, check=True
+        [program("curl"), "-sSv", "--cacert", folder / "root.pem", f"https://{host}:{port}/x"],
+        capture_output=True,
+        check=True,
     )
     assert told.stdout == b"ok"
     assert b"http/1.1" in told.stderr
     told = subprocess.run(
-        ["openssl", "s_client", "-connect", f"{host}:{port}", "-alpn", "h2", "-CAfile", folder / "root.pem"],
+        [program("openssl"), "s_client", "-connect", f"{host}:{port}", "-alpn", "h2", "-CAfile", folder / "root.pem"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
