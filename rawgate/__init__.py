@@ -40,7 +40,8 @@ switched protocols, or for one command. `tools/core` counts the lines: it is a l
 2. Octets to heads, and back: `wire.scan`, `wire.fields`, `wire.fast_lane`, `wire.request`, `wire.response`,
    `wire.body`, `wire.transfer`, `wire.write`.
 3. The decision. Begin with the last, which composes the others: `policy.paths`, `policy.router`, `policy.addresses`,
-   `policy.algorithms`, `policy.jwt`, `policy.limiter`, `policy.rewrite`, `policy.headers`, `policy.gate`.
+   `policy.algorithms`, `policy.jwt`, `policy.credentials`, `policy.limiter`, `policy.limits`, `policy.rewrite`,
+   `policy.headers`, `policy.gate`.
 4. The exchange: `relay.ports`, `relay.phases`, `relay.addresses`, `relay.quota`, `relay.endpoints`, `relay.lessee`,
    `relay.idle`, `relay.fair_queue`, `relay.pool`, `relay.pace`, `relay.flow`, `relay.upload`, `relay.exchange`.
 5. The client's side: `net.states`, `net.timer`, `net.transports`, `net.inbound`, `net.replies`, `net.listener`,

@@ -17,7 +17,8 @@ from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Pee
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, compose, first_of
+from rawgate.policy.credentials import Credential, first_of
+from rawgate.policy.gate import CompiledRoute, Gate, compose
 from rawgate.policy.jwt import JwtVerifier, subject_of
 from rawgate.serve.load import Loaded
 

@@ -1,6 +1,7 @@
 """What to do with a request: decided from its head, without I/O, in one call.
 
     gate        the steps, and their order: `decide`
+    more        the steps that only some routes have
     compile     makes a gate of a configuration, at load
     paths       one reading of a path: normalised, or refused
     router      host, path, method → route
@@ -11,11 +12,13 @@
     algorithms  the signature algorithms: which key fits which, and how a signature is checked
     jwks        documents of key sets, as identity providers publish them
     key_material  secrets and PEM texts, as people hand them over
-    fetched_keys  who waits for keys that come from elsewhere, and when they are asked for
+    fetched_keys  keys that come from elsewhere: when they are asked for, and the requests that wait for them
     verifiers   makes a verifier of tokens from these four
     api_keys    shared secrets in a header field
     places      where else a credential may be: a cookie, the query, the protocols of a WebSocket
+    credentials  how a route authenticates: by token, by key, by the first of several
     claims      what a credential says of its caller, and what a route asks of it
+    limits      the limit of a route that has one alone, and what clients are told of it
     limiter     a sliding window per route and client
     shared_limiter  the same, counted by several processes together
     budgets     several limits on a route, other keys than the client, requests under way
@@ -26,6 +29,7 @@
     values      texts with names in braces, made of a request
     signing     tokens for tests of a gateway; nothing that serves imports it
 
-Only `gate`, `verifiers` and `compile` import the other modules, and `shared_limiter` the arithmetic of `limiter`. Time
-and random octets are arguments. No other room imports `cryptography`.
+Only those that compose import other modules: `verifiers`, `credentials`, `limits` and `more` the parts that each is
+made of, `gate` those steps, `compile` all of them; and `shared_limiter` the arithmetic of `limiter`. Time and random
+octets are arguments. No other room imports `cryptography`.
 """

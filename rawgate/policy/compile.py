@@ -32,6 +32,7 @@ from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.budgets import (
     Budget,
     Count,
+    Hit,
     InFlight,
     Pot,
     Whose,
@@ -43,27 +44,14 @@ from rawgate.policy.budgets import (
     compile_count,
 )
 from rawgate.policy.claims import compile_require, compile_tell, roots
+from rawgate.policy.credentials import Credential, api_key, bearer, first_of
 from rawgate.policy.fetched_keys import FetchedKeys
-from rawgate.policy.gate import (
-    CompiledRoute,
-    Credential,
-    Gate,
-    Hit,
-    Limit,
-    Limiters,
-    LimitLines,
-    Local,
-    More,
-    Watch,
-    api_key,
-    bearer,
-    compose,
-    first_of,
-    watched,
-)
+from rawgate.policy.gate import CompiledRoute, Gate, compose
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
+from rawgate.policy.limits import Limit, Limiters, LimitLines, Watch, watched
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
+from rawgate.policy.more import Local, More
 from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.places import PROTOCOLS, Place, compile_place, compile_strip
 from rawgate.policy.rewrite import (

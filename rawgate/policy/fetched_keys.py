@@ -10,6 +10,10 @@ No I/O, no clock: `ask` is handed in, and time is an argument.
 
 from collections.abc import Callable
 from math import ceil
+from typing import Final
+
+from rawgate.errors import AUTH_UNKNOWN_KEY, KEYS_UNAVAILABLE, Reason
+from rawgate.message import Decision, LocalReply, Pending
 
 EXTRA = 10.0
 """Seconds between two fetches that unknown keys cause."""
@@ -77,3 +81,47 @@ class FetchedKeys:
         waiting, self._waiting = self._waiting, {}
         for ready in waiting.values():
             ready()
+
+
+class AwaitKeys(Pending):
+    """A request whose token names a key that may come with the fetch that is under way. It ends as it would without
+    that fetch: with 503 if there are no keys at all, with 401 if there are others.
+
+    is_coming  whether a fetch is under way: without one, there is nothing to wait for
+    """
+
+    __slots__ = ("_again", "_challenge", "_fetched", "_retry_after", "is_coming")
+
+    def __init__(
+        self,
+        fetched: FetchedKeys,
+        again: Callable[[float, float], Decision],
+        challenge: bytes,
+        request_id: str,
+        client_id: str,
+        route: str,
+        fields: bytes,
+        now: float,
+    ) -> None:
+        """`again`: `(now, wall)` → the decision with the keys that are here then. `challenge`: field lines of a 401."""
+        reason = KEYS_UNAVAILABLE if fetched.empty else AUTH_UNKNOWN_KEY
+        super().__init__(now + WAIT, reason, request_id, client_id, route, fields)
+        self.is_coming: Final = fetched.is_coming(now)
+        self._retry_after: Final = fetched.retry_after(now)
+        self._fetched: Final = fetched
+        self._again: Final = again
+        self._challenge: Final = challenge
+
+    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
+        return self._fetched.subscribe(ready)
+
+    def resume(self, now: float, wall: float) -> Decision:
+        return self._again(now, wall)
+
+    def refused(self, reason: Reason) -> LocalReply:
+        fields = self.fields
+        if reason is KEYS_UNAVAILABLE:
+            fields += b"Retry-After: %d\r\n" % self._retry_after
+        elif reason is AUTH_UNKNOWN_KEY:
+            fields += self._challenge
+        return LocalReply(reason.status, reason, fields, "", self.route, self.request_id, self.client_id)

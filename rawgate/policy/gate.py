@@ -10,7 +10,8 @@
     8 a reply of the route's own, or the rewrite: 500 if it makes no path that can be sent
     9 fields                 → Forward
 
-What only some routes have is in their `More`; a route without any of it has none, and pays for one look.
+What only some routes have is in their `More` (module `more`); a route without any of it has none, and pays for one
+look.
 
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
 is not counted by a limit. Step 6 may have to wait for keys that are being fetched: then it returns a `Pending`, which
@@ -24,23 +25,16 @@ written once, here.
 """
 
 from collections.abc import Callable
-from math import ceil
 from typing import Final
 
 from rawgate.errors import (
     ADDRESS_DENIED,
-    API_KEY_EXPIRED,
-    API_KEY_UNKNOWN,
-    AUTH_MALFORMED,
-    AUTH_MISSING,
     AUTH_UNKNOWN_KEY,
     BAD_REQUEST,
     BODY_TOO_LARGE,
-    CONCURRENCY_LIMITED,
     CORS_REFUSED,
     FORBIDDEN,
     INTERNAL,
-    KEYS_UNAVAILABLE,
     LOOP_DETECTED,
     METHOD_NOT_ALLOWED,
     NO_ROUTE,
@@ -57,283 +51,22 @@ from rawgate.message import (
     Identity,
     LocalReply,
     Peer,
-    Pending,
     RequestHead,
     RouteOptions,
 )
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import Admits, ClientOf, PeerAddress, PeerOf
-from rawgate.policy.api_keys import ApiKeyTable
-from rawgate.policy.budgets import Count, InFlight
-from rawgate.policy.claims import Require
-from rawgate.policy.fetched_keys import WAIT, FetchedKeys
-from rawgate.policy.jwt import JwtVerifier
-from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
-from rawgate.policy.places import Place, Strip, answer
-from rawgate.policy.rewrite import Capture, Rewrite
-from rawgate.policy.router import ANY_METHOD, Group, Router, host_of
-from rawgate.policy.shared_limiter import SharedLimiter
-from rawgate.policy.values import Facts, Lines, Value
+from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
+from rawgate.policy.credentials import Credential
+from rawgate.policy.fetched_keys import AwaitKeys
+from rawgate.policy.limits import Limit, Limiters
+from rawgate.policy.more import More, facts_of, pass_steps
+from rawgate.policy.rewrite import Rewrite
+from rawgate.policy.router import ANY_METHOD, Group, Router
 
-Authenticate = Callable[[RequestHead, bytes, float], Identity | Reason]
-"""`(head, query with its "?", wall)` → the caller, or the reason of the refusal."""
-Verify = Callable[[bytes, float], Identity | Reason]
-"""`(token, wall)` → the caller, or the reason of the refusal."""
-Lookup = Callable[[bytes], Identity | None]
-"""An API key → the caller, or None for an unknown key."""
-Hit = Callable[[str, float], tuple[bool, int, int]]
-"""`(client, now)` → (admitted, remaining, reset), as `limiter.Rule.hit`."""
-Watch = Callable[[str], Callable[[bool], None]]
-"""The name of a limit → what is told of each of its decisions: whether the request was admitted."""
 Find = Callable[[bytes, bytes], "Group[CompiledRoute] | None"]
 """`(authority, key)` → the routes of a path."""
 Choose = Callable[[RequestHead, bytes, bytes, str], "Group[CompiledRoute] | None"]
 """`(head, key, query, scheme)` → the routes of a request, where some routes ask for more than host and path."""
-
-
-class Credential:
-    """How a route authenticates.
-
-    name      "jwt.NAME" or "api_keys.NAME"; of several, the first
-    by        the verifier or key table
-    check     the step
-    missing   field lines of a 401 for a request without a credential (RFC 9110 section 11.6.1)
-    invalid   field lines of every other 401 (RFC 6750 section 3.1)
-    fetched   of a verifier whose keys are fetched
-    places    where the credential may be
-    parts     the credentials that are asked in turn, or () for one alone
-    """
-
-    __slots__ = ("by", "check", "fetched", "invalid", "missing", "name", "parts", "places")
-
-    def __init__(
-        self,
-        name: str,
-        by: JwtVerifier | ApiKeyTable,
-        check: Authenticate,
-        missing: bytes,
-        invalid: bytes,
-        places: tuple[Place, ...],
-        parts: "tuple[Credential, ...]" = (),
-        fetched: FetchedKeys | None = None,
-    ) -> None:
-        self.name: Final = name
-        self.by: Final = by
-        self.check: Final = check
-        self.missing: Final = missing
-        self.invalid: Final = invalid
-        self.fetched: Final = fetched
-        self.places: Final = places
-        self.parts: Final = parts
-
-    def checked_by(self, check: Authenticate) -> "Credential":
-        """The same with another step."""
-        return Credential(self.name, self.by, check, self.missing, self.invalid, self.places, self.parts, self.fetched)
-
-    def deciding(self, head: RequestHead, query: bytes, wall: float) -> "Credential":
-        """The one of `parts` that decides on a request."""
-        found = (part for part in self.parts if part.check(head, query, wall) is not AUTH_MISSING)
-        return next(found, self)
-
-    def challenge(self, reason: Reason) -> bytes:
-        """The field lines of a 401 for this reason."""
-        if reason is AUTH_MISSING:
-            return self.missing
-        if not self.parts:
-            return self.invalid
-        is_key = reason.code.startswith("api_key")
-        return b"".join(
-            part.invalid if isinstance(part.by, ApiKeyTable) is is_key else part.missing for part in self.parts
-        )
-
-
-_LIMIT_LINES = 8192
-"""Pairs that are remembered for one route: 3 to 4 MB."""
-
-
-class LimitLines(dict[tuple[int, int], bytes]):
-    """(remaining, reset) → the lines of draft-ietf-httpapi-ratelimit-headers, and the older x-ratelimit ones.
-
-    A few thousand pairs are remembered: a limit of 100 in a minute has no more, and formatting four numbers takes as
-    long as counting the request. The window in `w` is as long as a request may be counted, a sixteenth longer than the
-    limit's own. The draft has whole seconds only; we round up, so a client that obeys the fields obeys the limit.
-    """
-
-    __slots__ = ("_form",)
-
-    def __init__(self, name: str, maximum: int, seconds: float) -> None:
-        super().__init__()
-        window = ceil(seconds * COUNTERS / SUBWINDOWS)
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-        self._form = (
-            f'RateLimit: "{escaped}";r=%d;t=%d\r\n'
-            f'RateLimit-Policy: "{escaped}";q={maximum};w={window}\r\n'
-            f"x-ratelimit-limit: {maximum}\r\nx-ratelimit-remaining: %d\r\nx-ratelimit-reset: %d\r\n"
-        ).encode()
-
-    def __missing__(self, state: tuple[int, int]) -> bytes:
-        lines = self._form % (*state, *state)
-        if len(self) < _LIMIT_LINES:
-            self[state] = lines
-        return lines
-
-
-class Limit:
-    """How a route limits.
-
-    hit          counts a client that authenticated
-    hit_address  counts a client by its address
-    fields       `fields[remaining, reset]` → the field lines for the client
-    """
-
-    __slots__ = ("fields", "hit", "hit_address")
-
-    def __init__(self, hit: Hit, hit_address: Hit, fields: LimitLines) -> None:
-        self.hit: Final = hit
-        self.hit_address: Final = hit_address
-        self.fields: Final = fields
-
-
-def watched(hit: Hit, told: Callable[[bool], None]) -> Hit:
-    """The step that also tells of each decision."""
-
-    def telling(client: str, now: float) -> tuple[bool, int, int]:
-        found = hit(client, now)
-        told(found[0])
-        return found
-
-    return telling
-
-
-class Limiters:
-    """The counters of all routes. Addresses have a capacity of their own: a client with very many of them, as IPv6 or a
-    botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters.
-
-    in_flight  requests under way, by name of the route: those of this worker
-    """
-
-    __slots__ = ("addresses", "credentials", "in_flight")
-
-    def __init__(self, credentials: Limiter | SharedLimiter, addresses: Limiter | SharedLimiter) -> None:
-        self.credentials: Final = credentials
-        self.addresses: Final = addresses
-        self.in_flight: Final[dict[str, InFlight]] = {}
-
-    @property
-    def evicted(self) -> int:
-        """How many live counters were forgotten. While this is 0, every limit is exact."""
-        return self.credentials.evicted + self.addresses.evicted
-
-
-class Local:
-    """What a route replies itself.
-
-    fields    field lines besides those of every reply of ours
-    location  where a redirect leads, or None
-    keeps_query  the request's query goes there too
-    """
-
-    __slots__ = ("body", "content_type", "fields", "keeps_query", "location", "status")
-
-    def __init__(
-        self, status: int, body: bytes, content_type: bytes, fields: bytes, location: Value | None, keeps_query: bool
-    ) -> None:
-        self.status: Final = status
-        self.body: Final = body
-        self.content_type: Final = content_type
-        self.fields: Final = fields
-        self.location: Final = location
-        self.keeps_query: Final = keeps_query
-
-
-NOTHING: Final[frozenset[str]] = frozenset()
-
-
-class More:
-    """What only some routes have. A step that is None is skipped.
-
-    prefix   of the route as it is configured, or its path
-    capture  finds the names of the route's path
-    local    the reply of a route without upstream
-    admits   whether a client may come from its address
-    require  what is asked of the caller's claims
-    strip    takes credentials out of what is sent on
-    answers  one of them may be among the protocols that a WebSocket offers
-    up       field lines for the upstream that are made of the request
-    early    field lines for the client that are made of it, where they do not depend on the caller
-    late     those that do
-    count    counts the request in limits, where there are several, or where their key is not the client
-    in_flight, concurrency  the requests under way, and how many a client may have
-    shadow   of "auth", "require", "rate_limit", "concurrency": what is decided and refuses nobody
-    """
-
-    __slots__ = (
-        "admits",
-        "answers",
-        "capture",
-        "concurrency",
-        "count",
-        "early",
-        "in_flight",
-        "late",
-        "local",
-        "prefix",
-        "require",
-        "shadow",
-        "strip",
-        "up",
-    )
-
-    def __init__(
-        self,
-        prefix: bytes,
-        capture: Capture | None = None,
-        local: Local | None = None,
-        admits: Admits | None = None,
-        require: Require | None = None,
-        strip: Strip | None = None,
-        answers: bool = False,
-        up: Lines | None = None,
-        early: Lines | None = None,
-        late: Lines | None = None,
-        count: Count | None = None,
-        in_flight: InFlight | None = None,
-        concurrency: int = 0,
-        shadow: frozenset[str] = NOTHING,
-    ) -> None:
-        self.prefix: Final = prefix
-        self.capture: Final = capture
-        self.local: Final = local
-        self.admits: Final = admits
-        self.require: Final = require
-        self.strip: Final = strip
-        self.answers: Final = answers
-        self.up: Final = up
-        self.early: Final = early
-        self.late: Final = late
-        self.count: Final = count
-        self.in_flight: Final = in_flight
-        self.concurrency: Final = concurrency
-        self.shadow: Final = shadow
-
-    def with_steps(self, admits: Admits | None, require: Require | None, count: Count | None) -> "More":
-        """The same with other steps in these places."""
-        return More(
-            self.prefix,
-            self.capture,
-            self.local,
-            admits,
-            require,
-            self.strip,
-            self.answers,
-            self.up,
-            self.early,
-            self.late,
-            count,
-            self.in_flight,
-            self.concurrency,
-            self.shadow,
-        )
 
 
 class CompiledRoute:
@@ -586,7 +319,7 @@ def _serve(
     shadow: tuple[str, ...] = ()
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
     if more is not None and more.early is not None:
-        fields += more.early(_facts(more, options.route, head, target, client, request_id, None))
+        fields += more.early(facts_of(more, options.route, head, target, client, request_id, None))
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
@@ -611,20 +344,9 @@ def _serve(
                 found, route, fields, head, target, sender, scheme, client, request_id, now, wall, waited
             )
     if route.limit is None and more is None:
+        query = target.query
         return _send(
-            route,
-            head,
-            target,
-            sender,
-            scheme,
-            client,
-            request_id,
-            caller,
-            identity,
-            fields,
-            target.query,
-            b"",
-            None,
+            route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, b"", None
         )
     return _count(
         route, head, target, sender, scheme, client, request_id, caller, bucket, identity, fields, shadow, now
@@ -672,70 +394,17 @@ def _count(
             fields += b"Retry-After: %d\r\n" % reset
             return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
     if more is None:
+        query = target.query
         return _send(
-            route,
-            head,
-            target,
-            sender,
-            scheme,
-            client,
-            request_id,
-            caller,
-            identity,
-            fields,
-            target.query,
-            b"",
-            None,
+            route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, b"", None
         )
-    if more.count is not None:
-        counted = more.count(head, client.bucket, bucket, identity, now)
-        fields += counted.fields
-        if counted.shadowed:
-            shadow = (*shadow, RATE_LIMITED.code)
-        if counted.refused:
-            fields += b"Retry-After: %d\r\n" % counted.refused
-            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
-    return _enter(
-        route, more, head, target, sender, scheme, client, request_id, caller, bucket, identity, fields, shadow
+    # The other limits, and the other steps that only some routes have.
+    passed = pass_steps(
+        more, options.route, head, target, client, request_id, caller, bucket, identity, fields, shadow, now
     )
-
-
-def _enter(
-    route: CompiledRoute,
-    more: More,
-    head: RequestHead,
-    target: paths.Normal,
-    sender: PeerAddress,
-    scheme: str,
-    client: PeerAddress,
-    request_id: str,
-    caller: str,
-    bucket: str,
-    identity: Identity | None,
-    fields: bytes,
-    shadow: tuple[str, ...],
-) -> Decision:
-    """The last steps that only some routes have."""
-    name, query = route.options.route, target.query
-    facts = _facts(more, name, head, target, client, request_id, identity)
-    if more.late is not None:
-        fields += more.late(facts)
-    protocol = answer(head) if more.answers and head.upgrade else b""
-    if more.strip is not None:
-        head, query = more.strip(head, query)
-    # 8. A reply of the route's own.
-    if more.local is not None:
-        return _reply_of(more.local, facts, query, fields, name, request_id, caller, shadow)
-    leave = None
-    if more.in_flight is not None:
-        leave = more.in_flight.enter(bucket, more.concurrency)
-        if leave is None and "concurrency" in more.shadow:
-            shadow = (*shadow, CONCURRENCY_LIMITED.code)
-        elif leave is None:
-            fields += b"Retry-After: 1\r\n"  # there is no telling when one of those under way ends
-            return _refuse(CONCURRENCY_LIMITED, fields, "", name, request_id, caller, "", shadow)
-    extras = Extras(protocol, shadow, leave) if protocol or shadow or leave is not None else None
-    lines = b"" if more.up is None else more.up(facts)
+    if isinstance(passed, LocalReply):
+        return passed
+    head, query, fields, lines, extras = passed.head, passed.query, passed.fields, passed.lines, passed.extras
     return _send(
         route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, lines, extras
     )
@@ -804,136 +473,15 @@ def _unidentified(
     if found is AUTH_UNKNOWN_KEY and credential.parts:
         fetched = credential.deciding(head, target.query, wall).fetched
     if found is AUTH_UNKNOWN_KEY and fetched is not None:
-        pending = AwaitKeys(
-            fetched,
-            route,
-            credential.challenge(found),
-            fields,
-            head,
-            target,
-            sender,
-            scheme,
-            client,
-            request_id,
-            now,
-        )
+
+        def again(now: float, wall: float) -> Decision:
+            return _serve(route, head, target, "", sender, scheme, client, request_id, now, wall, True)
+
+        challenge, name = credential.challenge(found), route.options.route
+        pending = AwaitKeys(fetched, again, challenge, request_id, client.address, name, fields, now)
         return pending if pending.is_coming and not waited else pending.refused(pending.reason)
     fields += credential.challenge(found)
     return _refuse(found, fields, "", route.options.route, request_id, client.address, found.note)
-
-
-class AwaitKeys(Pending):
-    """A request whose token names a key that may come with the fetch that is under way. It ends as it would without
-    that fetch: with 503 if there are no keys at all, with 401 if there are others.
-
-    is_coming  whether a fetch is under way: without one, there is nothing to wait for
-    """
-
-    __slots__ = (
-        "_challenge",
-        "_client",
-        "_fetched",
-        "_head",
-        "_retry_after",
-        "_route",
-        "_scheme",
-        "_sender",
-        "_target",
-        "is_coming",
-    )
-
-    def __init__(
-        self,
-        fetched: FetchedKeys,
-        route: CompiledRoute,
-        challenge: bytes,
-        fields: bytes,
-        head: RequestHead,
-        target: paths.Normal,
-        sender: PeerAddress,
-        scheme: str,
-        client: PeerAddress,
-        request_id: str,
-        now: float,
-    ) -> None:
-        reason = KEYS_UNAVAILABLE if fetched.empty else AUTH_UNKNOWN_KEY
-        super().__init__(now + WAIT, reason, request_id, client.address, route.options.route, fields)
-        self.is_coming: Final = fetched.is_coming(now)
-        self._retry_after: Final = fetched.retry_after(now)
-        self._fetched: Final = fetched
-        self._route: Final = route
-        self._challenge: Final = challenge
-        self._head: Final = head
-        self._target: Final = target
-        self._sender: Final = sender
-        self._scheme: Final = scheme
-        self._client: Final = client
-
-    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        return self._fetched.subscribe(ready)
-
-    def resume(self, now: float, wall: float) -> Decision:
-        return _serve(
-            self._route,
-            self._head,
-            self._target,
-            "",
-            self._sender,
-            self._scheme,
-            self._client,
-            self.request_id,
-            now,
-            wall,
-            True,
-        )
-
-    def refused(self, reason: Reason) -> LocalReply:
-        fields = self.fields
-        if reason is KEYS_UNAVAILABLE:
-            fields += b"Retry-After: %d\r\n" % self._retry_after
-        elif reason is AUTH_UNKNOWN_KEY:
-            fields += self._challenge
-        return _refuse(reason, fields, "", self.route, self.request_id, self.client_id)
-
-
-def _facts(
-    more: More,
-    route: str,
-    head: RequestHead,
-    target: paths.Normal,
-    client: PeerAddress,
-    request_id: str,
-    identity: Identity | None,
-) -> Facts:
-    """What values of this route may be made of."""
-    names = {} if more.capture is None else more.capture(target.path, target.key)
-    host = host_of(head.authority) if head.authority else b""
-    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, identity)
-
-
-def _reply_of(
-    local: Local,
-    facts: Facts,
-    query: bytes,
-    fields: bytes,
-    route: str,
-    request_id: str,
-    caller: str,
-    shadow: tuple[str, ...],
-) -> LocalReply:
-    """The reply of a route without upstream."""
-    if local.location is not None:
-        place = local.location(facts)
-        if place is None:
-            return _refuse(BAD_REQUEST, fields, "The request has no Host to redirect to.", route, request_id, caller)
-        if place[:1] == b"/":
-            # A reader may take the text behind two slashes at the start for a host.
-            place = b"/" + place.lstrip(b"/")
-        fields += b"Location: %b%b\r\n" % (place, query if local.keeps_query else b"")
-    fields += local.fields
-    return LocalReply(
-        local.status, OK, fields, "", route, request_id, caller, "", local.body, local.content_type, shadow
-    )
 
 
 def _doubt(
@@ -1003,76 +551,3 @@ def _refuse(
     shadow: tuple[str, ...] = (),
 ) -> LocalReply:
     return LocalReply(reason.status, reason, fields, detail, route, request_id, caller, note, b"", b"", shadow)
-
-
-def bearer(
-    name: str, verifier: JwtVerifier, verify: Verify, places: tuple[Place, ...], fetched: FetchedKeys | None = None
-) -> Credential:
-    """A credential by bearer token (RFC 6750). `verify` is `verifier.verify` or a wrapper of it; `places`: besides
-    Authorization, or in its place; `fetched`: where its keys are fetched."""
-
-    def check_header(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
-        value = head.parsed.get(b"authorization")
-        if value is None:
-            return AUTH_MISSING
-        # RFC 9110 section 11.1 and RFC 6750 section 2.1: the scheme in any case, 1*SP, the token.
-        scheme, _, token = value.partition(b" ")
-        if scheme != b"Bearer" and scheme.lower() != b"bearer":
-            return AUTH_MISSING
-        return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
-
-    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
-        for place in places:
-            if place.find is None:
-                found = check_header(head, query, wall)
-                if found is not AUTH_MISSING:
-                    return found
-                continue
-            token = place.find(head, query)
-            if token is not None:
-                # Readers differ in which of two they believe.
-                return verify(token, wall) if token else AUTH_MALFORMED
-        return AUTH_MISSING
-
-    challenge = b'WWW-Authenticate: Bearer realm="rawgate"'
-    only_header = len(places) == 1 and places[0].find is None
-    step = check_header if only_header else check
-    missing, invalid = challenge + b"\r\n", challenge + b', error="invalid_token"\r\n'
-    return Credential(name, verifier, step, missing, invalid, places, (), fetched)
-
-
-def api_key(name: str, table: ApiKeyTable, lookup: Lookup, places: tuple[Place, ...]) -> Credential:
-    """A credential by API key. `lookup` is `table.lookup` or a wrapper of it; `places`: besides its field."""
-    header = table.header
-
-    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
-        value = head.parsed.get(header)
-        for place in places:
-            if value is None and place.find is not None:
-                value = place.find(head, query)
-        if value is None:
-            return AUTH_MISSING
-        found = lookup(value)
-        if found is None:
-            return API_KEY_UNKNOWN
-        return found if wall < found.until else API_KEY_EXPIRED
-
-    challenge = b"WWW-Authenticate: ApiKey\r\n"
-    return Credential(name, table, check, challenge, challenge, places)
-
-
-def first_of(parts: tuple[Credential, ...]) -> Credential:
-    """A credential by any of several verifiers: the first of them that the request has a credential for decides."""
-
-    def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
-        for part in parts:
-            found = part.check(head, query, wall)
-            if isinstance(found, Identity):
-                return Identity(found.kind, found.name, found.until, found.claims, part.name)
-            if found is not AUTH_MISSING:
-                return found
-        return AUTH_MISSING
-
-    missing = b"".join(dict.fromkeys(part.missing for part in parts))
-    places = tuple(place for part in parts for place in part.places)
-    return Credential(parts[0].name, parts[0].by, check, missing, missing, places, parts)

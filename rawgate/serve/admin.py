@@ -46,7 +46,7 @@ from rawgate.observe.counters import Counters, Decisions, octets_for
 from rawgate.observe.layout import RELOADS_DONE, RELOADS_REFUSED, Layout
 from rawgate.observe.metrics import Facts
 from rawgate.observe.reading import Reading, read
-from rawgate.policy.gate import Limiters
+from rawgate.policy.limits import Limiters
 from rawgate.relay.options import ClientOptions
 from rawgate.serve.keys import source_of
 from rawgate.serve.listening import BACKLOG, Addresses, StartError

@@ -14,7 +14,8 @@ from rawgate.errors import ConfigError, Problem
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
 from rawgate.policy.certificates import Shown, check_certificates
 from rawgate.policy.compile import Report, compile_gate, ignore
-from rawgate.policy.gate import Gate, Limiters, Watch
+from rawgate.policy.gate import Gate
+from rawgate.policy.limits import Limiters, Watch
 from rawgate.wire import RequestRules, ResponseRules
 
 

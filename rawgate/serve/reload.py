@@ -27,7 +27,7 @@ from rawgate.config.load import Draft, load
 from rawgate.config.model import Config
 from rawgate.errors import ConfigError
 from rawgate.policy.compile import Report
-from rawgate.policy.gate import Limiters, Watch
+from rawgate.policy.limits import Limiters, Watch
 from rawgate.serve.changes import Changes, compare, from_environment
 from rawgate.serve.clock import RequestIds
 from rawgate.serve.listening import Addresses, StartError

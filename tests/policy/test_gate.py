@@ -33,9 +33,9 @@ from rawgate.config.model import (
 )
 from rawgate.errors import CORS_REFUSED, INTERNAL, OK, REASONS, Problem
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, Pending, RequestHead, ResponseHead
-from rawgate.policy import gate as gate_module
+from rawgate.policy import limits
 from rawgate.policy.compile import compile_gate
-from rawgate.policy.gate import Gate, LimitLines, pick_upgrade
+from rawgate.policy.gate import Gate, pick_upgrade
 from rawgate.policy.jwt import JwtVerifier
 from rawgate.policy.paths import compile_normaliser
 from rawgate.policy.verifiers import compile_key_set
@@ -451,8 +451,8 @@ def test_a_window_is_told_that_a_client_may_rely_on(window: float, told: int) ->
 
 
 def test_only_so_many_lines_of_a_limit_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "_LIMIT_LINES", 2)
-    limit = LimitLines("a", 5, 60.0)
+    monkeypatch.setattr(limits, "_LIMIT_LINES", 2)
+    limit = limits.LimitLines("a", 5, 60.0)
     assert [limit[number, 1].count(b"x-ratelimit-remaining: %d\r\n" % number) for number in range(4)] == [1] * 4
     assert set(limit) == {(0, 1), (1, 1)}
 

@@ -14,7 +14,7 @@ import pytest
 from rawgate.config.files import Files
 from rawgate.config.model import listen_name
 from rawgate.errors import ConfigError
-from rawgate.policy.gate import Limiters
+from rawgate.policy.limits import Limiters
 from rawgate.serve.channel import Abandon, Opened, Prepare, Said, Switch
 from rawgate.serve.control import Caller
 from rawgate.serve.crew import Crew, Seat

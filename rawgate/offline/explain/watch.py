@@ -11,9 +11,12 @@ from msgspec import Struct
 from rawgate.errors import Reason
 from rawgate.message import Decide, Identity, RequestHead
 from rawgate.policy.addresses import PeerAddress
-from rawgate.policy.budgets import Counted
-from rawgate.policy.gate import CompiledRoute, Credential, Gate, Hit, Limit, More, api_key, bearer, compose, first_of
+from rawgate.policy.budgets import Counted, Hit
+from rawgate.policy.credentials import Credential, api_key, bearer, first_of
+from rawgate.policy.gate import CompiledRoute, Gate, compose
 from rawgate.policy.jwt import JwtVerifier
+from rawgate.policy.limits import Limit
+from rawgate.policy.more import More
 from rawgate.policy.paths import Normal
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import Group
