@@ -39,14 +39,16 @@ ROOMS = {
 }
 
 # what in `policy` may import its siblings → those of the others here that it may import. The first four each make one
-# step of its parts, so that `gate` is the path of an ordinary request and no more.
+# step of its parts, so that `gate` is the path of an ordinary request and no more; `compile_limits` is what
+# `compile` does about limits.
 COMPOSING = {
     "verifiers": set[str](),
     "credentials": set[str](),
     "limits": set[str](),
     "more": set[str](),
     "gate": {"credentials", "limits", "more"},
-    "compile": {"verifiers", "credentials", "limits", "more", "gate"},
+    "compile_limits": {"limits"},
+    "compile": {"verifiers", "credentials", "limits", "more", "gate", "compile_limits"},
 }
 # one algorithm over two kinds of memory
 SHARING = {("shared_limiter", "limiter")}

@@ -3,6 +3,7 @@
     gate        the steps, and their order: `decide`
     more        the steps that only some routes have
     compile     makes a gate of a configuration, at load
+    compile_limits  its part for limits
     paths       one reading of a path: normalised, or refused
     router      host, path, method → route
     matching    what a route asks for besides: fields, parameters of the query, the scheme
@@ -30,6 +31,6 @@
     signing     tokens for tests of a gateway; nothing that serves imports it
 
 Only those that compose import other modules: `verifiers`, `credentials`, `limits` and `more` the parts that each is
-made of, `gate` those steps, `compile` all of them; and `shared_limiter` the arithmetic of `limiter`. Time and random
-octets are arguments. No other room imports `cryptography`.
+made of, `gate` those steps, `compile` and `compile_limits` what they compile; and `shared_limiter` the arithmetic of
+`limiter`. Time and random octets are arguments. No other room imports `cryptography`.
 """

@@ -6,7 +6,6 @@ appends a Problem for each fault.
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import choice, nearest, problem_text, quoted
 from rawgate.config.model import (
@@ -14,41 +13,32 @@ from rawgate.config.model import (
     Config,
     HeaderRules,
     KeySetUrl,
-    MaxBy,
-    RateLimit,
     RegexRewrite,
     Route,
     Target,
     Upstream,
-    route_limits,
     route_names,
 )
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
-from rawgate.message import Down, Locks, RouteOptions
+from rawgate.message import Down, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
-from rawgate.policy.budgets import (
-    Budget,
-    Count,
-    Hit,
-    InFlight,
-    Pot,
-    Whose,
-    by_address,
-    by_all,
-    by_client,
-    compile_by_claim,
-    compile_by_header,
-    compile_count,
-)
+from rawgate.policy.budgets import InFlight
 from rawgate.policy.claims import compile_require, compile_tell, roots
+from rawgate.policy.compile_limits import (
+    claims_counted,
+    compile_limit,
+    compile_limiters,
+    compile_other_limits,
+    fields_counted,
+    tells,
+)
 from rawgate.policy.credentials import Credential, api_key, bearer, first_of
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.gate import CompiledRoute, Gate, compose
-from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
-from rawgate.policy.limits import Limit, Limiters, LimitLines, Watch, watched
+from rawgate.policy.limits import Limiters, Watch
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
 from rawgate.policy.more import Local, More
@@ -65,7 +55,6 @@ from rawgate.policy.rewrite import (
     unknown_names,
 )
 from rawgate.policy.router import Entry, Template, compile_router
-from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
 from rawgate.policy.values import (
     CLAIM,
     NAMES,
@@ -79,87 +68,12 @@ from rawgate.policy.values import (
 )
 from rawgate.policy.verifiers import compile_verifier
 
-if TYPE_CHECKING:
-    from mmap import mmap
-
 Report = Callable[[str, str], None]
 """`(subject, one line of text)`. The receiver may leave out lines when one subject has too many."""
 
 
 def ignore(about: str, text: str) -> None:
     """A `Report` that drops its lines, for gates that only explain: there the decision itself shows the fault."""
-
-
-def _telling(capacity: int, report: Report, kind: str) -> Callable[[int], object]:
-    return lambda count: report(
-        f"limits.limiter_keys, {kind}",
-        f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
-        "and may be let through once more",
-    )
-
-
-def compile_limiters(capacity: int, report: Report) -> Limiters:
-    """`capacity`: counters of each kind. `report` gets a line when live ones have to be forgotten."""
-    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
-    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses))
-
-
-def shared_limiters_need(capacity: int) -> tuple[int, int]:
-    """(octets of memory, locks) for `shared_limiters` of that capacity."""
-    return 2 * octets_needed(capacity), 2 * locks_needed(capacity)
-
-
-def shared_limiters(memory: "mmap | bytearray", locks: Locks, capacity: int, report: Report, seed: bytes) -> Limiters:
-    """Limiters that count together with those of other processes, made with the same arguments. All of them must load
-    the same rules sooner or later, but may do so one after the other.
-
-    memory, locks  as many as `shared_limiters_need` says; the memory is all 0 when the first process begins
-    report  gets a line when live counters have to be forgotten, in the process that forgets the first, the tenth …
-    seed    16 random octets
-    """
-    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
-    return Limiters(
-        SharedLimiter(memory, locks, capacity, seed, clients),
-        SharedLimiter(memory, locks, capacity, seed, addresses, octets_needed(capacity), locks_needed(capacity)),
-    )
-
-
-def _limit(limiters: Limiters, name: str, rate: RateLimit, maximum: int, watch: Watch | None) -> Limit:
-    verified: Hit = limiters.credentials.rule(name, maximum, rate.window).hit
-    anonymous: Hit = limiters.addresses.rule(name, maximum, rate.window).hit
-    if watch is not None:
-        told = watch(name)
-        verified, anonymous = watched(verified, told), watched(anonymous, told)
-    return Limit(verified, anonymous, LimitLines(name, maximum, rate.window))
-
-
-def _pot(limiters: Limiters, name: str, maximum: int, window: float) -> Pot:
-    verified = limiters.credentials.rule(name, maximum, window)
-    anonymous = limiters.addresses.rule(name, maximum, window)
-    return Pot(maximum, verified.hit, verified.undo, anonymous.hit, anonymous.undo)
-
-
-def _whose(key: str) -> Whose:
-    """What a limit counts by."""
-    kind, _, name = key.partition(":")
-    if kind == "claim":
-        return compile_by_claim(name, compile_tell(name))
-    if kind == "header":
-        return compile_by_header(name.encode())
-    return {"client": by_client, "ip": by_address, "all": by_all}[kind]
-
-
-def _of_header(config: Config) -> Iterator[bytes]:
-    """The fields that limits count by."""
-    for rate in (*config.limits.values(), *(rate for route in config.routes for rate in route.limits)):
-        if isinstance(rate, RateLimit) and rate.key.startswith("header:"):
-            yield rate.key.removeprefix("header:").encode()
-
-
-def _tells(route: Route, config: Config) -> bool:
-    """Whether clients are told of a limit of the route."""
-    rates = [config.limits.get(rate) if isinstance(rate, str) else rate for rate in route.limits]
-    return "rate_limit" not in route.shadow and any(rate is not None and not rate.shadow for rate in rates)
 
 
 def _too_large(route: Route, limit: int) -> str:
@@ -204,10 +118,7 @@ def _claims(config: Config) -> tuple[str, ...]:
         for name in names_in(text)
         if name.startswith(CLAIM)
     ]
-    for rate in (*config.limits.values(), *(rate for route in config.routes for rate in route.limits)):
-        if isinstance(rate, RateLimit):
-            by = rate.max.by if isinstance(rate.max, MaxBy) else ""
-            asked += [key.removeprefix("claim:") for key in (rate.key, by) if key.startswith("claim:")]
+    asked += claims_counted(config)
     return tuple(sorted({root for name in asked for root in roots(name)}))
 
 
@@ -270,12 +181,12 @@ class _Compiler:
         self.by_method = frozenset((route.host, route.place) for route in config.routes if route.methods is not None)
         matched = frozenset[bytes]().union(*(matched_names(route.match) for route in config.routes))
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
-        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | frozenset(_of_header(config))
+        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | fields_counted(config)
         self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
         self.response_wanted = (
             headers.RESPONSE_NAMES
             | (headers.LOCATION_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
-            | (headers.LIMIT_NAMES if any(_tells(route, config) for route in config.routes) else frozenset())
+            | (headers.LIMIT_NAMES if any(tells(config, route) for route in config.routes) else frozenset())
             | (cors.RESPONSE_FIELDS if speaks_cors else frozenset())
         )
         self.removable = (
@@ -383,7 +294,7 @@ class _Compiler:
             self._problem((*where, "name"), f"{name!r} is told to clients in RateLimit fields (expected visible ASCII)")
         if "h2c" in (protocol.partition("/")[0].lower() for protocol in route.upgrade):
             self._problem((*where, "upgrade"), "h2c cannot be tunnelled: the requests inside would pass unseen")
-        policy = None if route.cors is None else cors.compile_cors(route.cors, _tells(route, self.config))
+        policy = None if route.cors is None else cors.compile_cors(route.cors, tells(self.config, route))
         body = self.config.gateway.limits.body if route.body is None else route.body
         swap = (b"", b"")
         if isinstance(route.rewrite, str) and prefix:
@@ -395,7 +306,7 @@ class _Compiler:
             own=headers.own_lines(_constant(route.response_headers), _written_by_cors(route)),
             cors=policy,
             credential=self._credential(route, (*where, "auth")),
-            limit=self._limit(route, name),
+            limit=compile_limit(self.config, route, name, self.limiters, self.watch),
             rewrite=self._rewrite(route, place, (*where, "rewrite")),
             report=_for_route(self.report, name),
             # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
@@ -419,40 +330,6 @@ class _Compiler:
             more=self._more(index, route, name, place),
         )
 
-    def _limit(self, route: Route, name: str) -> Limit | None:
-        """The limit of a route that has one alone, by client, and tells of it."""
-        rate = route.rate_limit
-        if not isinstance(rate, RateLimit) or not isinstance(rate.max, int) or rate.key != "client":
-            return None
-        return _limit(self.limiters, name, rate, rate.max, self.watch) if _tells(route, self.config) else None
-
-    def _count(self, index: int, route: Route, name: str) -> Count | None:
-        """All other limits."""
-        if not route.limits or self._limit(route, name) is not None:
-            return None
-        budgets = []
-        for rate in route.limits:
-            if isinstance(rate, str) and rate not in self.config.limits:
-                what = problem_text(
-                    f"{quoted(rate)} is not the name of a limit", meant=nearest(rate, self.config.limits)
-                )
-                self._problem(("routes", index, "rate_limit"), what)
-                return None
-        for rate, (called, spec) in zip(route.limits, route_limits(self.config, route, name), strict=True):
-            ring = f"limits.{called}" if isinstance(rate, str) else called
-            budgets.append(self._budget(spec, called, ring, shadow=spec.shadow or "rate_limit" in route.shadow))
-        return compile_count(budgets, COUNTERS / SUBWINDOWS)
-
-    def _budget(self, spec: RateLimit, name: str, ring: str, *, shadow: bool) -> Budget:
-        if isinstance(spec.max, int):
-            amounts, plan = {"": spec.max}, None
-        else:
-            amounts = {**spec.max.amounts, "": spec.max.other}
-            plan = compile_tell(spec.max.by.removeprefix("claim:"))
-        pots = {value: _pot(self.limiters, ring, most, spec.window) for value, most in amounts.items()}
-        told = None if self.watch is None else self.watch(name)
-        return Budget(name, spec.window, _whose(spec.key), pots, plan, shadow, told)
-
     def _more(self, index: int, route: Route, name: str, place: _Where) -> More | None:
         """What only some routes have; None for the others."""
         where: tuple[Key, ...] = ("routes", index)
@@ -471,7 +348,9 @@ class _Compiler:
         late = compile_lines(
             [field for field in down if asks_for_caller(self._text(route, field[0])) or field not in shown]
         )
-        count = self._count(index, route, name)
+        count = compile_other_limits(
+            self.config, route, name, self.limiters, self.watch, (*where, "rate_limit"), self.problems
+        )
         in_flight = self.limiters.in_flight.setdefault(name, InFlight()) if route.concurrency else None
         steps = (local, admits, require, strip, compile_lines(up), early, late, count, in_flight, route.shadow or None)
         if all(step is None for step in steps):
@@ -633,7 +512,7 @@ class _Compiler:
 
     def _down(self, route: Route, upstream: Upstream, swap: tuple[bytes, bytes]) -> Down:
         removed = headers.RESPONSE_NAMES - {b"date"}
-        if _tells(route, self.config):
+        if tells(self.config, route):
             removed |= headers.LIMIT_NAMES
         if route.cors is not None:
             removed |= cors.RESPONSE_FIELDS

@@ -3,7 +3,8 @@
 import os
 
 from rawgate.config.model import Limits
-from rawgate.policy.compile import Report, shared_limiters, shared_limiters_need
+from rawgate.policy.compile import Report
+from rawgate.policy.compile_limits import shared_limiters, shared_limiters_need
 from rawgate.serve.listening import StartError
 from rawgate.serve.shared_memory import Mutexes, shared_memory
 from rawgate.serve.worker_quotas import WorkerQuotas

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.exact_log import most_in_any_window
 from rawgate.message import Locks
-from rawgate.policy.compile import shared_limiters, shared_limiters_need
+from rawgate.policy.compile_limits import shared_limiters, shared_limiters_need
 from rawgate.policy.limiter import Limiter
 from rawgate.policy.shared_limiter import LOAD, PLACES, ROOM, SharedLimiter, locks_needed, octets_needed
 

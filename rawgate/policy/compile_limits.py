@@ -1,0 +1,169 @@
+"""The limits of a configuration: the counters of all routes, and what counts the requests of each.
+
+A route that has one limit, by client, gets a `limits.Limit`; all others a `Count` of `budgets`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rawgate.config.invalid import nearest, problem_text, quoted
+from rawgate.config.model import Config, MaxBy, RateLimit, Route, route_limits
+from rawgate.errors import Key, Problem
+from rawgate.message import Locks
+from rawgate.policy.budgets import (
+    Budget,
+    Count,
+    Hit,
+    Pot,
+    Whose,
+    by_address,
+    by_all,
+    by_client,
+    compile_by_claim,
+    compile_by_header,
+    compile_count,
+)
+from rawgate.policy.claims import compile_tell
+from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
+from rawgate.policy.limits import Limit, Limiters, LimitLines, Watch, watched
+from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+
+def _telling(capacity: int, report: Callable[[str, str], None], kind: str) -> Callable[[int], object]:
+    return lambda count: report(
+        f"limits.limiter_keys, {kind}",
+        f"limits.limiter_keys = {capacity} {kind} are not enough: {count} with live counts were forgotten so far, "
+        "and may be let through once more",
+    )
+
+
+def compile_limiters(capacity: int, report: Callable[[str, str], None]) -> Limiters:
+    """`capacity`: counters of each kind. `report`, a `compile.Report`, gets a line when live ones have to be
+    forgotten."""
+    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
+    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses))
+
+
+def shared_limiters_need(capacity: int) -> tuple[int, int]:
+    """(octets of memory, locks) for `shared_limiters` of that capacity."""
+    return 2 * octets_needed(capacity), 2 * locks_needed(capacity)
+
+
+def shared_limiters(
+    memory: "mmap | bytearray", locks: Locks, capacity: int, report: Callable[[str, str], None], seed: bytes
+) -> Limiters:
+    """Limiters that count together with those of other processes, made with the same arguments. All of them must load
+    the same rules sooner or later, but may do so one after the other.
+
+    memory, locks  as many as `shared_limiters_need` says; the memory is all 0 when the first process begins
+    report  gets a line when live counters have to be forgotten, in the process that forgets the first, the tenth …
+    seed    16 random octets
+    """
+    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
+    return Limiters(
+        SharedLimiter(memory, locks, capacity, seed, clients),
+        SharedLimiter(memory, locks, capacity, seed, addresses, octets_needed(capacity), locks_needed(capacity)),
+    )
+
+
+def _rates(config: Config) -> Iterator[RateLimit]:
+    """All limits, whether routes share them or not."""
+    yield from config.limits.values()
+    yield from (rate for route in config.routes for rate in route.limits if isinstance(rate, RateLimit))
+
+
+def claims_counted(config: Config) -> Iterator[str]:
+    """The claims that limits count by, or whose value says how many requests there may be."""
+    for rate in _rates(config):
+        by = rate.max.by if isinstance(rate.max, MaxBy) else ""
+        yield from (key.removeprefix("claim:") for key in (rate.key, by) if key.startswith("claim:"))
+
+
+def fields_counted(config: Config) -> frozenset[bytes]:
+    """The fields that limits count by."""
+    keys = [rate.key for rate in _rates(config) if rate.key.startswith("header:")]
+    return frozenset(key.removeprefix("header:").encode() for key in keys)
+
+
+def tells(config: Config, route: Route) -> bool:
+    """Whether clients are told of a limit of the route."""
+    rates = [config.limits.get(rate) if isinstance(rate, str) else rate for rate in route.limits]
+    return "rate_limit" not in route.shadow and any(rate is not None and not rate.shadow for rate in rates)
+
+
+def _alone(config: Config, route: Route) -> tuple[RateLimit, int] | None:
+    """The limit of a route that has one alone, by client, and tells of it; and how many requests it admits."""
+    rate = route.rate_limit
+    if not isinstance(rate, RateLimit) or not isinstance(rate.max, int) or rate.key != "client":
+        return None
+    return (rate, rate.max) if tells(config, route) else None
+
+
+def compile_limit(config: Config, route: Route, name: str, limiters: Limiters, watch: Watch | None) -> Limit | None:
+    """What counts the requests of a route of that name, if it has one limit, by client."""
+    alone = _alone(config, route)
+    if alone is None:
+        return None
+    rate, maximum = alone
+    verified: Hit = limiters.credentials.rule(name, maximum, rate.window).hit
+    anonymous: Hit = limiters.addresses.rule(name, maximum, rate.window).hit
+    if watch is not None:
+        told = watch(name)
+        verified, anonymous = watched(verified, told), watched(anonymous, told)
+    return Limit(verified, anonymous, LimitLines(name, maximum, rate.window))
+
+
+def compile_other_limits(
+    config: Config,
+    route: Route,
+    name: str,
+    limiters: Limiters,
+    watch: Watch | None,
+    where: tuple[Key, ...],
+    problems: list[Problem],
+) -> Count | None:
+    """What counts them in all other limits. `where`: the place of the limits, for a Problem."""
+    if not route.limits or _alone(config, route) is not None:
+        return None
+    for rate in route.limits:
+        if isinstance(rate, str) and rate not in config.limits:
+            what = f"{quoted(rate)} is not the name of a limit"
+            problems.append(Problem(where, problem_text(what, meant=nearest(rate, config.limits))))
+            return None
+    budgets = []
+    for rate, (called, spec) in zip(route.limits, route_limits(config, route, name), strict=True):
+        ring = f"limits.{called}" if isinstance(rate, str) else called
+        shadow = spec.shadow or "rate_limit" in route.shadow
+        budgets.append(_budget(spec, called, ring, limiters, watch, shadow=shadow))
+    return compile_count(budgets, COUNTERS / SUBWINDOWS)
+
+
+def _budget(spec: RateLimit, name: str, ring: str, limiters: Limiters, watch: Watch | None, *, shadow: bool) -> Budget:
+    """`ring`: the name under which `limiters` know it."""
+    if isinstance(spec.max, int):
+        amounts, plan = {"": spec.max}, None
+    else:
+        amounts = {**spec.max.amounts, "": spec.max.other}
+        plan = compile_tell(spec.max.by.removeprefix("claim:"))
+    pots = {value: _pot(limiters, ring, most, spec.window) for value, most in amounts.items()}
+    told = None if watch is None else watch(name)
+    return Budget(name, spec.window, _whose(spec.key), pots, plan, shadow, told)
+
+
+def _pot(limiters: Limiters, name: str, maximum: int, window: float) -> Pot:
+    verified = limiters.credentials.rule(name, maximum, window)
+    anonymous = limiters.addresses.rule(name, maximum, window)
+    return Pot(maximum, verified.hit, verified.undo, anonymous.hit, anonymous.undo)
+
+
+def _whose(key: str) -> Whose:
+    """What a limit counts by."""
+    kind, _, name = key.partition(":")
+    if kind == "claim":
+        return compile_by_claim(name, compile_tell(name))
+    if kind == "header":
+        return compile_by_header(name.encode())
+    return {"client": by_client, "ip": by_address, "all": by_all}[kind]
