@@ -13,6 +13,7 @@ at run time. Values are compared by identity, never by their fields. Two shorter
   of the instructions of a request. Structs stay where msgspec itself reads or writes them.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from math import inf
@@ -40,6 +41,20 @@ the same with `X.User.Id` and every other character that a name may have."""
 def authority_of(host: str, port: int) -> str:
     """A host, which is a name or an address without brackets, and a port as a URL has them (RFC 3986 section 3.2.2)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+TRACEPARENT: Final = b"traceparent"
+_traceparent = re.compile(
+    rb"(?:00-ID|(?!00|ff)[0-9a-f]{2}-ID(?:-.*)?)".replace(
+        b"ID", rb"(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    )
+).fullmatch
+
+
+def trace_id_of(traceparent: bytes) -> str:
+    """The trace id, 32 hexadecimal digits, of a traceparent (W3C Trace Context, version 00); "" for a malformed one. Of
+    a later version only what begins as version 00 does is read; more may follow."""
+    return traceparent[3:35].decode() if _traceparent(traceparent) else ""
 
 
 Octets = bytes | memoryview

@@ -307,6 +307,14 @@ class Gateway(Struct, frozen=True, kw_only=True):
         Timeouts()
     )
     limits: Annotated[Limits, Description("What clients may take.")] = Limits()
+    # Tracing belongs to the services and what they report to: nginx and HAProxy pass the fields untouched, too.
+    trace: Annotated[
+        Literal["pass", "make"],
+        Description(
+            '"pass": traceparent and tracestate pass as they come. "make": a request without a valid traceparent gets '
+            "one, and the log has the trace's id."
+        ),
+    ] = "pass"
     log: Annotated[Log, Description("What the access log holds.")] = Log()
 
 

@@ -32,9 +32,10 @@ class ListenerOptions:
     per_address   how many of them one address may have; None: no limit
     buffers       octets that all of them together may hold in memory (see `net.buffer_budget`)
     logged        lower-cased names of the request fields that the log has
+    traced        whether the log has the traces that requests belong to
     """
 
-    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "logged", "per_address")
+    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "logged", "per_address", "traced")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class ListenerOptions:
         per_address: int | None = None,
         buffers: int = 256 * 1024 * 1024,
         logged: tuple[bytes, ...] = (),
+        traced: bool = False,
     ) -> None:
         self.head_timeout: Final = head_timeout
         self.keep_alive: Final = keep_alive
@@ -51,6 +53,7 @@ class ListenerOptions:
         self.per_address: Final = per_address
         self.buffers: Final = buffers
         self.logged: Final = logged
+        self.traced: Final = traced
 
 
 class Generation:

@@ -1,14 +1,26 @@
-"""The request fields that the operator wants in the log (`gateway.log.fields`), as the client sent them.
+"""The request fields that the operator wants in the log (`gateway.log.fields`), as the client sent them; and the trace.
 
 They are looked for only where some are configured, and only when the request is over: a request that asks for none pays
 one look at an empty tuple. They are copied there and then, cut, because a record may wait for the log's thread while
 its head, which may be large, is let go.
 """
 
-from rawgate.message import RequestHead
+from typing import Final
+
+from rawgate.message import TRACEPARENT, RequestHead, trace_id_of
 
 VALUE_LIMIT = 256
 """Octets of a value that are kept: user agents and trace contexts fit."""
+
+
+_TRACED: Final = b"\r\n%b: " % TRACEPARENT
+
+
+def trace_id_sent(sent: bytes) -> str:
+    """The id of the trace that a request was given on its way to the upstream; "": none, where its route removes the
+    field. sent: `Forward.head`."""
+    _, label, rest = sent.partition(_TRACED)
+    return trace_id_of(rest.partition(b"\r\n")[0]) if label else ""
 
 
 def logged_fields(head: RequestHead, names: tuple[bytes, ...]) -> dict[str, str] | None:

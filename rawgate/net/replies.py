@@ -10,9 +10,9 @@ from time import monotonic, time
 
 from rawgate import errors
 from rawgate.errors import Reason
-from rawgate.message import LocalReply, Peer, RequestHead
+from rawgate.message import TRACEPARENT, LocalReply, Peer, RequestHead, trace_id_of
 from rawgate.net.listener import ClientConnections
-from rawgate.net.logged_fields import logged_fields
+from rawgate.net.logged_fields import logged_fields, trace_id_sent
 from rawgate.observe.line import Record
 from rawgate.relay.flow import NEVER, Flow
 from rawgate.wire import CONNECTION, RequestReader, body_octets, reply
@@ -105,7 +105,8 @@ class CurrentRequest:
     def log(self, flow: Flow) -> None:
         """Write the record of a request that was forwarded: it has ended."""
         forward, head = flow.forward, flow.head
-        logged = self._connections.generation.options.logged
+        options = self._connections.generation.options
+        logged = options.logged
         record = Record(
             self.wall,
             forward.request_id,
@@ -128,6 +129,7 @@ class CurrentRequest:
             flow.detail,
             self.client_waited + flow.client_waited,
             logged_fields(head, logged) if logged else None,
+            trace_id_sent(forward.head) if options.traced else "",
         )
         extras = forward.extras
         if extras is not None:
@@ -139,7 +141,8 @@ class CurrentRequest:
     def _log_reply(self, local: LocalReply, bytes_out: int) -> None:
         """Write the record of a request that met no upstream."""
         head = self.head
-        logged = self._connections.generation.options.logged
+        options = self._connections.generation.options
+        logged = options.logged
         record = Record(
             self.wall,
             local.request_id,
@@ -162,6 +165,7 @@ class CurrentRequest:
             local.note or local.detail,
             self.client_waited,
             logged_fields(head, logged) if logged and head is not None else None,
+            trace_id_of(head.parsed.get(TRACEPARENT, b"")) if options.traced and head is not None else "",
         )
         if local.shadow:
             record.shadow = local.shadow

@@ -54,6 +54,7 @@ class Record:
     shadow           codes of the refusals that policies in the shadow would have made; set afterwards, by those few
     client_waited    seconds in which the client was waited for: for the rest of the request, or to take the response
     fields           lower-cased name → value of the request fields asked for; None: none were, or there are none
+    trace_id         32 hexadecimal digits of the trace that the request belongs to, or ""
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class Record:
         "shadow",
         "status",
         "target",
+        "trace_id",
         "upstream",
         "wall",
     )
@@ -104,6 +106,7 @@ class Record:
         detail: str,
         client_waited: float = 0.0,
         fields: dict[str, str] | None = None,
+        trace_id: str = "",
     ) -> None:
         self.wall: Final = wall
         self.request_id: Final = request_id
@@ -126,6 +129,7 @@ class Record:
         self.detail: Final = detail
         self.client_waited: Final = client_waited
         self.fields: Final = fields
+        self.trace_id: Final = trace_id
         self.shadow = NOTHING
 
 
@@ -177,6 +181,7 @@ class LineEncoder:
             record.reason,
             _milliseconds(record.client_waited) if record.client_waited >= NOTICED else None,
             record.detail[:DETAIL_LIMIT],
+            record.trace_id,
             record.fields,
         )
         if record.shadow:

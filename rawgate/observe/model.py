@@ -6,7 +6,7 @@ from msgspec import Struct
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms`, `detail`,
-    `fields` and `shadow` are left out when there is nothing to say."""
+    `trace_id`, `fields` and `shadow` are left out when there is nothing to say."""
 
     time: str
     request_id: str
@@ -27,6 +27,7 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     reason: str
     client_ms: float | None = None
     detail: str = ""
+    trace_id: str = ""
     fields: dict[str, str] | None = None
     shadow: tuple[str, ...] = ()
 

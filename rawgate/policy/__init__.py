@@ -26,6 +26,7 @@
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
+    trace_context  traceparent and tracestate, where the gateway begins traces
     certificates  what TLS shows and believes: checked before it is served
     values      texts with names in braces, made of a request
     signing     tokens for tests of a gateway; nothing that serves imports it

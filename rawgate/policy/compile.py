@@ -21,7 +21,7 @@ from rawgate.config.model import (
 )
 from rawgate.config.units import size_text
 from rawgate.errors import Key, Problem
-from rawgate.message import Down, RouteOptions
+from rawgate.message import READ_AS, TRACEPARENT, Down, RequestHead, RouteOptions
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
@@ -55,6 +55,7 @@ from rawgate.policy.rewrite import (
     unknown_names,
 )
 from rawgate.policy.router import Entry, Template, compile_router
+from rawgate.policy.trace_context import TRACE_NAMES, Trace, compile_trace
 from rawgate.policy.values import (
     CLAIM,
     NAMES,
@@ -147,12 +148,33 @@ class _Where:
 _HOLE = re.compile(r"\{([a-z0-9_]+)(\*?)\}")
 
 
+def _traced(up: headers.Up, trace: Trace, counts: bool) -> headers.Up:
+    """The way up of a route on which each request belongs to a trace. counts: so does an untrusted sender's."""
+
+    def traced(
+        head: RequestHead,
+        path: bytes,
+        query: bytes,
+        peer: bytes,
+        scheme: str,
+        trusted: bool,
+        request_id: bytes,
+        user: bytes,
+    ) -> bytes:
+        parsed = trace(head.parsed, counts or trusted)
+        head = head if parsed is head.parsed else head.with_parsed(parsed)
+        return up(head, path, query, peer, scheme, trusted, request_id, user)
+
+    return traced
+
+
 class _Compiler:
     """The values that the routes of one configuration share while they are compiled."""
 
     def __init__(
         self,
         config: Config,
+        new_id: Callable[[], str],
         date: Callable[[], bytes],
         report: Report,
         problems: list[Problem],
@@ -183,6 +205,8 @@ class _Compiler:
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
         self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | fields_counted(config)
         self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
+        self.trace = compile_trace(new_id) if gateway.trace == "make" else None
+        self.wanted |= frozenset() if self.trace is None else TRACE_NAMES
         self.response_wanted = (
             headers.RESPONSE_NAMES
             | (headers.LOCATION_NAMES if any(route.rewrite_location for route in config.routes) else frozenset())
@@ -311,17 +335,7 @@ class _Compiler:
             report=_for_route(self.report, name),
             # All targets get the authority of the first one as Host, as all servers of an nginx upstream get one name:
             # the head is written before a target is chosen, and a retry sends the same head to another target.
-            up=headers.compile_up(
-                upstream.targets[0].authority.encode(),
-                _constant(route.request_headers),
-                pass_host=route.upstream_host == "pass",
-                parsed_names=self.wanted,
-                withheld=self._withheld(route),
-                ip_header=self.ip_header,
-                untrusted=self._untrusted(route),
-                verified_by=route.auth if isinstance(route.auth, str) and route.verifiers else "",
-                prefix=headers.replaced_prefix(*swap),
-            ),
+            up=self._up(route, upstream.targets[0].authority.encode(), headers.replaced_prefix(*swap)),
             down=self._down(route, upstream, swap),
             trailer=headers.compile_trailer_filter(
                 self.wanted | self.protected, route.request_headers, self.untrusted.with_overrides()
@@ -329,6 +343,24 @@ class _Compiler:
             upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
             more=self._more(index, route, name, place),
         )
+
+    def _up(self, route: Route, authority: bytes, prefix: bytes) -> headers.Up:
+        untrusted = self._untrusted(route)
+        up = headers.compile_up(
+            authority,
+            _constant(route.request_headers),
+            pass_host=route.upstream_host == "pass",
+            parsed_names=self.wanted,
+            withheld=self._withheld(route),
+            ip_header=self.ip_header,
+            untrusted=untrusted,
+            verified_by=route.auth if isinstance(route.auth, str) and route.verifiers else "",
+            prefix=prefix,
+            replaced=frozenset() if self.trace is None else frozenset((TRACEPARENT,)),
+        )
+        if self.trace is None:
+            return up
+        return _traced(up, self.trace, not untrusted.holds(TRACEPARENT.translate(READ_AS)))
 
     def _more(self, index: int, route: Route, name: str, place: _Where) -> More | None:
         """What only some routes have; None for the others."""
@@ -547,7 +579,7 @@ def compile_gate(
     """The gate of a configuration, or None if it has faults. All faults are appended to `problems`; settings that
     probably do not mean what they say are appended to `warnings`.
 
-    new_id  → 32 hexadecimal digits of 128 random bits: a request's id
+    new_id  → 32 hexadecimal digits of 128 random bits: a request's id, or a trace's
     date    → the time of day as an IMF-fixdate (RFC 9110 section 5.6.7)
     report  takes a line of text when the pattern or the function of a route fails while requests are served, and when
             limits have to forget live counters
@@ -556,7 +588,7 @@ def compile_gate(
     watch   → what is told of each decision of the limit of that name. None: nobody is
     """
     found = len(problems)
-    compiler = _Compiler(config, date, report, problems, warnings, limiters, watch)
+    compiler = _Compiler(config, new_id, date, report, problems, warnings, limiters, watch)
     router = compile_router(compiler.entries(), problems)
     # Only if there is no other fault: a table that could not be read may hold the name.
     if not problems:

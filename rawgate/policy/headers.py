@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from rawgate.config.model import HeaderRules
-from rawgate.message import READ_AS, Down, Forward, RequestHead, ResponseHead
+from rawgate.message import READ_AS, TRACEPARENT, Down, Forward, RequestHead, ResponseHead
 
 Up = Callable[[RequestHead, bytes, bytes, bytes, str, bool, bytes, bytes], bytes]
 """`(head, path, query, peer's address, its scheme, trusted, request id, user or b"")` → the head for the upstream."""
@@ -97,7 +97,13 @@ _OF_CONTENT = _NOT_ON_LOCAL_REPLIES - frozenset(
 )
 """Those of them that a route may set where it makes the response itself."""
 
-_SPELLINGS = {b"ratelimit": b"RateLimit", b"ratelimit-policy": b"RateLimit-Policy", b"x-real-ip": b"X-Real-IP"}
+_SPELLINGS = {
+    b"ratelimit": b"RateLimit",
+    b"ratelimit-policy": b"RateLimit-Policy",
+    b"traceparent": TRACEPARENT,  # some readers know the lower-case name only
+    b"tracestate": b"tracestate",
+    b"x-real-ip": b"X-Real-IP",
+}
 _FORWARDED_FOR = b"\r\nX-Forwarded-For: "
 _FORWARDED_PROTO = b"\r\nX-Forwarded-Proto: "
 _PROTO = {scheme: _FORWARDED_PROTO + scheme.encode() for scheme in ("http", "https")}
@@ -319,6 +325,7 @@ def compile_up(
     untrusted: Untrusted,
     verified_by: str = "",
     prefix: bytes = b"",
+    replaced: frozenset[bytes] = frozenset(),
 ) -> Up:
     """The way up of one route.
 
@@ -329,12 +336,13 @@ def compile_up(
     ip_header  `client_ip_header`, which passes from trusted proxies only, or b""
     verified_by  the `auth` of the route, sent in X-Auth-By because a subject is unique only within its issuer; or ""
     prefix     the beginning of the client's paths that the upstream's paths lack, or b""
+    replaced   those of the parsed names whose values are good ones here, whoever sent them
     """
     dropped = Dropped(rules, _plain)
     overridden = frozenset(name for name in parsed_names if dropped.holds(name.translate(READ_AS)))
     prefix = b"" if dropped.holds(b"x-forwarded-prefix") else prefix
     untrusted_names = {ip_header} | {
-        name for name in parsed_names - _IDENTITY_FIELDS if untrusted.holds(name.translate(READ_AS))
+        name for name in parsed_names - _IDENTITY_FIELDS - replaced if untrusted.holds(name.translate(READ_AS))
     }
     written_here = GATEWAY_FIELDS - untrusted_names
     written_here |= {b"proxy", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}

@@ -115,6 +115,7 @@ class Service:
                 # The memory of each process is its own: there is nothing to share, so each has an equal part.
                 limits.buffers // self._workers,
                 tuple(name.encode() for name in gateway.log.fields),
+                gateway.trace == "make",
             ),
             ClientOptions(
                 timeouts.body,

@@ -34,6 +34,7 @@ listen = [
 workers = 4
 parser = "h11"
 half_close = "serve"
+trace = "make"
 admin = "127.0.0.1:9901"
 admin_allow = ["10.0.0.0/8"]
 trusted_proxies = ["10.0.0.0/8", "::1", "unix"]
@@ -212,6 +213,7 @@ def full(folder: Path) -> model.Config:
             workers=4,
             parser="h11",
             half_close="serve",
+            trace="make",
             admin=model.Listen("127.0.0.1", 9901),
             admin_allow=(ip_network("10.0.0.0/8"),),
             trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128"), "unix"),

@@ -232,10 +232,15 @@ def test_fields_that_were_asked_for() -> None:
     assert list(line)[-1] == "fields"
 
 
+def test_the_trace() -> None:
+    assert "traceId" not in parsed(LineEncoder().requests([record()]))
+    assert parsed(LineEncoder().requests([record(trace_id="4b" * 16)]))["traceId"] == "4b" * 16
+
+
 @given(st.lists(st.text(st.characters(max_codepoint=255), max_size=256), max_size=16), st.integers(0, 3000))
 def test_a_line_with_fields_fits(values: list[str], path: int) -> None:
     fields = {f"x-{at}": value for at, value in enumerate(values)}
-    encoded = LineEncoder().requests([record(target=b"/" + b"\x1f" * path, fields=fields)])
+    encoded = LineEncoder().requests([record(target=b"/" + b"\x1f" * path, fields=fields, trace_id="4b" * 16)])
     assert len(encoded) <= LINE_LIMIT
     line = parsed(encoded)
     assert line["path"].startswith("/")

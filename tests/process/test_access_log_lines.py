@@ -484,6 +484,52 @@ def test_connection_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
         assert len(gateway.stop()) == 2
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+GOOD = f"00-{TRACE}-00f067aa0ba902b7-00"
+
+
+@pytest.mark.parametrize("lane", ["fast", "h11"])
+def test_the_trace_of_each_request(tmp_path: Path, lane: str) -> None:
+    def exchange(path: str, *fields: str) -> tuple[str, str, LogLine]:
+        """traceparent and tracestate as the upstream got them, and the line of the log."""
+        lines_before = len(running_now.log)
+        with running_now.connect() as sock:
+            lines = [f"GET {path} HTTP/1.1", "Host: h", "Connection: close", *fields, "", ""]
+            sock.sendall("\r\n".join(lines).encode())
+            read_response(Stream.of(sock))
+        got = upstream.requests[-1]
+        line = running_now.wait_lines(lines_before + 1)[-1]
+        return (got.value(b"traceparent") or b"").decode(), (got.value(b"tracestate") or b"").decode(), line
+
+    def text(*lines: str) -> str:
+        return (
+            configs.gateway(f'parser = "{lane}"', *lines)
+            + configs.upstream("u", upstream.target)
+            + configs.route("/a", "u")
+        )
+
+    good, bad, state = f"traceparent: {GOOD}", "traceparent: 00-" + "0" * 32, "Tracestate: a=1"
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(replying(response())))
+        running_now = stack.enter_context(running(tmp_path, text('trace = "make"')))
+        assert exchange("/a", good, state)[:2] == (GOOD, "a=1")
+        made = set()
+        for fields in ([], [state], [bad, state], [good, good, state]):
+            parent, gone, line = exchange("/a", *fields)
+            assert gone == ""
+            assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", parent)
+            assert parent[3:35] == line["traceId"]
+            made.add(line["traceId"])
+        assert len(made) == 4
+        assert exchange("/none", good)[2]["traceId"] == TRACE
+        assert "traceId" not in exchange("/none", bad)[2]
+        (tmp_path / "rawgate.toml").write_text(text())
+        running_now.signal(signal.SIGHUP)
+        running_now.wait_said("changed: gateway.trace")
+        parent, passed, line = exchange("/a", bad, state)
+        assert (f"traceparent: {parent}", passed, "traceId" in line) == (bad, "a=1", False)
+
+
 @pytest.mark.parametrize("lane", ["fast", "h11"])
 def test_what_the_operator_asks_of_the_log(tmp_path: Path, lane: str) -> None:
     def text(log: str) -> str:

@@ -46,6 +46,7 @@ COMPILED = tuple(
             "policy/rewrite",
             "policy/router",
             "policy/shared_limiter",
+            "policy/trace_context",
             "policy/values",
         ),
         *(
