@@ -54,6 +54,9 @@ PIPED = 120
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, never bound
 """What stands for all addresses of a host → the one to ask."""
 
+SOON = 30 * 86400
+"""Seconds before its end from which on a certificate is told of, as `rawgate check` tells of it."""
+
 Status = dict[str, Any]
 
 
@@ -268,6 +271,11 @@ def _limits(status: Status) -> "Table":
 def _foot(status: Status) -> "Text":
     last, dropped = status["lastReload"], status["log"]["dropped"]
     parts = [_text(f"keys of {one['name']} read {span(one['ageSeconds'])} ago", "dim") for one in status["keySets"]]
+    for one in status["certificates"]:
+        left = one["expirySeconds"]
+        if left < SOON:
+            said = f"ends in {span(left)}" if left > 0 else "has ended"
+            parts.append(_text(f"certificate of {one['name']} {said}", "yellow" if left > 0 else "red"))
     if last is not None:
         ago = span(max(0.0, status["time"] - last["time"]))
         said = "done" if last["done"] else "refused"

@@ -33,7 +33,8 @@ LIMITER_KEYS: Final = 5
 LIMITER_EVICTED: Final = 6
 RELOADS_DONE: Final = 7
 RELOADS_REFUSED: Final = 8
-PROCESS_ROWS: Final = 9
+ARRIVALS_FAILED: Final = 9
+PROCESS_ROWS: Final = 10
 
 # Rows of a route.
 CLASSES: Final = 5

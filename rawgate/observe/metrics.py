@@ -23,10 +23,12 @@ class Facts(Struct, frozen=True):
 
     build     of `rawgate_build_info`: label → value
     key_ages  name of a verifier → seconds since its keys were read
+    expiries  name of a `[tls.NAME]` → seconds until the first of its certificates ends, negative afterwards
     """
 
     build: Mapping[str, str]
     key_ages: Mapping[str, float]
+    expiries: Mapping[str, float]
 
 
 class Metric(Struct, frozen=True):
@@ -148,6 +150,13 @@ METRICS = (
         lambda reading, facts: _one(reading.clients),
     ),
     Metric(
+        "rawgate_client_connections_failed_total",
+        "counter",
+        (),
+        "Client connections that ended before any HTTP: in a TLS handshake, or with a PROXY header that is none.",
+        lambda reading, facts: _one(reading.arrivals_failed),
+    ),
+    Metric(
         "rawgate_tunnels",
         "gauge",
         ("route",),
@@ -174,6 +183,13 @@ METRICS = (
         (),
         "Lines of the access log that were not written.",
         lambda reading, facts: _one(reading.log_dropped),
+    ),
+    Metric(
+        "rawgate_certificate_expiry_seconds",
+        "gauge",
+        ("name",),
+        "Until the first of the certificates of a [tls.NAME] ends; negative afterwards.",
+        lambda reading, facts: [((name,), left) for name, left in facts.expiries.items()],
     ),
     Metric(
         "rawgate_keys_age_seconds",

@@ -75,6 +75,7 @@ class Reading(Struct, frozen=True):
     sent: int
     log_dropped: int
     clients: int
+    arrivals_failed: int
     limiter_keys: int
     limiter_evicted: int
     reloads_done: int
@@ -109,6 +110,7 @@ def read(counters: Counters, names: Names, now: float) -> Reading:
         sent=process[layout.SENT],
         log_dropped=process[layout.LOG_DROPPED],
         clients=present[layout.CLIENTS],
+        arrivals_failed=process[layout.ARRIVALS_FAILED],
         limiter_keys=present[layout.LIMITER_KEYS],
         limiter_evicted=process[layout.LIMITER_EVICTED],
         reloads_done=process[layout.RELOADS_DONE],

@@ -171,6 +171,7 @@ class Plan:
             started=self._started,
             stopping=service.connections.winding_down,
             key_ages=self.key_ages(service),
+            shown=service.loaded.shown,
             last_reload=self.last_reload,
         )
 
@@ -279,7 +280,10 @@ class Admin:
 
     def _metrics(self, head: RequestHead) -> Page:
         accept = head.parsed.get(b"accept", b"").decode("latin-1")
-        facts = Facts(self._build, self._plan.key_ages(self._service))
+        wall = time()
+        shown = self._service.loaded.shown
+        expiries = {name: min(one.expires for one in all_of_it) - wall for name, all_of_it in shown.items()}
+        facts = Facts(self._build, self._plan.key_ages(self._service), expiries)
         try:
             text, kind = prometheus.exposition(self._read(monotonic()), facts, accept)
         except ImportError:

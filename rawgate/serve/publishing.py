@@ -73,6 +73,7 @@ class Publisher:
         # A worker that follows one that died goes on with its counts.
         self._dropped_before = counters.own[layout.LOG_DROPPED]
         self._evicted_before = counters.own[layout.LIMITER_EVICTED]
+        self._failed_before = counters.own[layout.ARRIVALS_FAILED]
         self._decided_before: dict[str, list[int]] = {}
         self._turns = 0
         self._timer: asyncio.Handle = loop.call_soon(self._run)
@@ -100,6 +101,7 @@ class Publisher:
         own[layout.PUBLISHED] = int(now * 1000)
         own[layout.LOG_DROPPED] = self._dropped_before + self._counting.log.dropped
         own[layout.CLIENTS] = len(service.connections.open)
+        own[layout.ARRIVALS_FAILED] = self._failed_before + service.connections.failed_arrivals
         own[layout.LIMITER_KEYS] = len(limiters.credentials) + len(limiters.addresses)
         own[layout.LIMITER_EVICTED] = self._evicted_before + limiters.evicted
         self._publish_routes()

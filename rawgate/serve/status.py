@@ -23,6 +23,7 @@ from rawgate.observe.reading import (
     earlier_route,
     earlier_upstream,
 )
+from rawgate.policy.certificates import Shown
 from rawgate.serve.keys import source_of
 from rawgate.serve.publishing import Publisher
 
@@ -45,12 +46,14 @@ class Situation(Struct, frozen=True):
     started    Unix seconds
     stopping   a stop has begun
     key_ages   name of a verifier → seconds since its keys were read
+    shown      name of a `[tls.NAME]` → its certificates
     """
 
     config: Config
     started: float
     stopping: bool
     key_ages: Mapping[str, float]
+    shown: Mapping[str, tuple[Shown, ...]]
     last_reload: LastReload | None
 
 
@@ -62,15 +65,19 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
     config, (since, before) = situation.config, publisher.snapshots[0]
     window = _Window(publisher, before, max(now - since, 0.001))
     limits = named_limits(config)
-    reload = situation.last_reload
+    reload, wall = situation.last_reload, time()
     document: Json = {
         "version": __version__,
-        "time": time(),
-        "uptimeSeconds": round(time() - situation.started, 3),
+        "time": wall,
+        "uptimeSeconds": round(wall - situation.started, 3),
         "state": "stopping" if situation.stopping else "serving",
         "workers": {"configured": reading.workers, "alive": reading.alive},
         "windowSeconds": round(window.seconds, 3),
-        "clients": {"connections": reading.clients, "limit": config.gateway.limits.connections},
+        "clients": {
+            "connections": reading.clients,
+            "limit": config.gateway.limits.connections,
+            "failed": reading.arrivals_failed,
+        },
         "receivedBytes": reading.received,
         "sentBytes": reading.sent,
         "total": window.total(reading.routes),
@@ -90,6 +97,11 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
             {"name": name, **_keys(spec), "ageSeconds": round(situation.key_ages[name], 3)}
             for name, spec in config.jwt.items()
             if name in situation.key_ages
+        ],
+        "certificates": [
+            {"name": name, "for": one.names, "expires": one.expires, "expirySeconds": round(one.expires - wall, 3)}
+            for name, all_of_it in situation.shown.items()
+            for one in all_of_it
         ],
         "reloads": {"done": reading.reloads_done, "refused": reading.reloads_refused},
         "lastReload": None if reload is None else {"time": reload.time, "done": reload.done, "lines": reload.lines},

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from harness import configs
+from harness.certificates import DAY, Authority
 from harness.exposition import parsed, series, value
 from harness.gateway import PATIENCE, Gateway, running
 from harness.upstream import Connection, Script, Upstream, free_port, replying, response
@@ -163,6 +164,47 @@ def test_status_says_the_same_as_json(tmp_path: Path) -> None:
         assert [one["name"] for one in status["keySets"]] == ["main"]
         assert SECRET not in json.dumps(status)
         assert (status["workers"], status["state"]) == ({"configured": 1, "alive": 1}, "serving")
+
+
+def test_certificates_and_connections_that_failed_to_come_in(tmp_path: Path) -> None:
+    authority = Authority()
+    for name, days in (("a", 20), ("b", 90), ("new", 50)):
+        authority.issue(f"{name}.test", ends=days * DAY).write(tmp_path, name)
+
+    def text(*names: str) -> str:
+        shown = ", ".join(f'{{ chain = "file:{name}.pem", key = "file:{name}.key" }}' for name in names)
+        listen = '"127.0.0.1:0", { address = "127.0.0.1:0", tls = "public" }'
+        table = f"[tls.public]\ncertificates = [{shown}]\n"
+        return config("http://127.0.0.1:1", more=table).replace('listen = ["127.0.0.1:0"]', f"listen = [{listen}]")
+
+    def expiry() -> float:
+        found = series(parsed(world.ask("/metrics")[1]))
+        return found["rawgate_certificate_expiry_seconds", frozenset({("name", "public")})]
+
+    with running(tmp_path, text("b", "a"), {"JWT_SECRET": SECRET}) as gateway:
+        world = World(gateway, Upstream(replying(response())), tmp_path / "rawgate.toml")
+        gateway.wait(lambda: len(gateway.addresses) == 2)
+        with socket.create_connection(gateway.addresses[1], PATIENCE) as client:
+            client.sendall(b"\x16\x03\x01\x00\x05hello")
+            while client.recv(64):
+                pass
+        gateway.wait_said("handshake")
+        failed = "rawgate_client_connections_failed_total"
+        assert value(series(parsed(world.ask("/metrics")[1])), failed) == 1
+        status = world.status()
+        assert status["clients"]["failed"] == 1
+        assert [(one["name"], one["for"]) for one in status["certificates"]] == [
+            ("public", ["b.test"]),
+            ("public", ["a.test"]),
+        ]
+        day = DAY.total_seconds()
+        assert [round(one["expirySeconds"] / day) for one in status["certificates"]] == [90, 20]
+        assert round(expiry() / day) == 20
+        world.path.write_text(text("new"))
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_said("reloaded")
+        assert round(expiry() / day) == 50
+        gateway.kill()
 
 
 def test_a_request_in_flight_is_seen(tmp_path: Path) -> None:

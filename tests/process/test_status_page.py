@@ -9,6 +9,7 @@ import pytest
 
 from harness import configs
 from harness.browser import Page, browsing
+from harness.certificates import DAY, Authority
 from harness.gateway import Gateway, running
 from harness.upstream import Upstream, free_port, replying, response
 
@@ -43,8 +44,11 @@ def world(tmp_path: Path, program: Callable[[str], str]) -> Iterator[World]:
     browser = program("chromium")
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(replying(response(b"twelve bytes"))))
+        Authority().issue("soon.test", ends=20 * DAY).write(tmp_path, "soon")
+        listen = '"127.0.0.1:0", { address = "127.0.0.1:0", tls = "public" }'
         text = (
-            configs.gateway('admin = "127.0.0.1:0"')
+            configs.gateway('admin = "127.0.0.1:0"').replace('"127.0.0.1:0"]', f"{listen}]")
+            + '[tls.public]\ncertificates = [{ chain = "file:soon.pem", key = "file:soon.key" }]\n'
             + configs.upstream("users", [upstream.target, f"http://127.0.0.1:{free_port()}"])
             + configs.route("/a", "users", 'rate_limit = { max = 3, window = "1h" }')
             + configs.route("/b", "users", f'name = "{HOSTILE}"')
@@ -80,6 +84,8 @@ def test_it_shows_what_status_says_and_goes_on(world: World) -> None:
     shown = page.ask("document.getElementById('all').innerText")
     assert f"{status['upstreams'][0]['targets'][1]['target']} down" in shown
     assert "3 in 1 h" in shown
+    assert "soon.test" in shown
+    assert page.ask("document.querySelector('td[data-name=in]').className") == "warn"
     assert page.ask("document.getElementById('state').innerText") == "serving"
 
     # What happens meanwhile shows without a reload; and there is a curve as soon as there are two answers.
