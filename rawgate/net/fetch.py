@@ -9,7 +9,6 @@ on asyncio's streams, with a connection of its own each time, and what it refuse
 """
 
 import asyncio
-import contextlib
 import re
 import ssl
 from math import inf
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from rawgate.errors import ResponseError
 from rawgate.message import UNTIL_CLOSE, ResponseHead, authority_of
 from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.net.tls_contexts import why_not_secured
 from rawgate.wire import ResponseReader, ResponseRules, body_reader, request_head
 
 READ = 65536
@@ -26,15 +26,6 @@ READ = 65536
 
 INTERIM = 8
 """Interim responses before the final one; none is expected."""
-
-ELSEWHERE = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat, Fedora
-    "/etc/ssl/ca-bundle.pem",  # openSUSE
-    "/etc/ssl/cert.pem",  # Alpine, macOS
-)
-"""Where systems keep their authorities. The single file has the OpenSSL of the system that it was built on, which looks
-in that system's place only; Go's crypto/x509 has such a list too."""
 
 _RULES = ResponseRules(16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding")), fast=True)
 _DIRECTIVE = re.compile(rb"(?:^|[,\s])(?i:(max-age|no-store|no-cache))(?:[ \t]*=[ \t]*\"?([0-9]{1,10})\"?)?(?=[\s,]|$)")
@@ -58,22 +49,10 @@ class Document:
         self.fresh_for = fresh_for
 
 
-def tls_context(authorities: str) -> ssl.SSLContext:
-    """How servers are verified: by these authorities in PEM form; "": by those of the system. Takes a few hundredths of
-    a second, for the system's many. Raises ssl.SSLError for what is no certificate."""
-    context = ssl.create_default_context(cadata=authorities or None)
-    known = ssl.get_default_verify_paths()
-    if not authorities and not (known.cafile or known.capath):
-        for place in ELSEWHERE:
-            with contextlib.suppress(OSError):
-                context.load_verify_locations(place)
-                break
-    return context
-
-
 async def fetch(url: str, names: Names, tls: ssl.SSLContext, *, most: int, patience: float) -> Document:
     """Get the document at `url` ("https://…" or "http://…"; RFC 9110 section 4.2).
 
+    tls       see `tls_contexts.client_context`
     most      octets of the document
     patience  seconds for all of it
     Raises FetchError.
@@ -84,10 +63,8 @@ async def fetch(url: str, names: Names, tls: ssl.SSLContext, *, most: int, patie
             return await _fetch(url, names, tls, most, ends)
     except TimeoutError:
         raise FetchError(f"no answer within {patience:g} s") from None
-    except ssl.SSLCertVerificationError as error:
-        raise FetchError(f"its certificate is not good: {error.verify_message}") from None
     except ssl.SSLError as error:
-        raise FetchError(f"no TLS: {(error.reason or 'the handshake failed').replace('_', ' ').lower()}") from None
+        raise FetchError(why_not_secured(error)) from None
     except (OSError, LookUpError) as error:
         raise FetchError(why_not(error)) from None
     except ResponseError as error:

@@ -33,6 +33,14 @@ TICKETS: Final = 1
 """Session tickets after a handshake of TLS 1.3, as in Go. OpenSSL sends two, for clients that open two connections at
 once; a client of ours that does so resumes none the worse, since a ticket may be used again."""
 
+ELSEWHERE: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat, Fedora
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
+"""Where systems keep their authorities. The single file has the OpenSSL of the system that it was built on, which looks
+in that system's place only; Go's crypto/x509 has such a list too."""
 
 SESSIONS: Final = 64
 """Servers of one service whose last session is kept."""
@@ -142,7 +150,8 @@ def client_context(
     min_version: str = "1.2",
     verify: bool = True,
 ) -> ssl.SSLContext:
-    """For connections that we open. It verifies chain and name of the server's certificate. Raises ssl.SSLError.
+    """For connections that we open. It verifies chain and name of the server's certificate. Takes a few hundredths of a
+    second for the system's authorities, which are many. Raises ssl.SSLError.
 
     ca           PEM of those that are believed; b"": those of the system
     certificate  what we show, if we are asked
@@ -157,10 +166,20 @@ def client_context(
         # A single certificate of the service itself is a fair thing to believe, too.
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     else:
-        context.load_default_certs()
+        _believe_the_system(context)
     if certificate is not None:
         _show(context, certificate)
     return context
+
+
+def _believe_the_system(context: ssl.SSLContext) -> None:
+    context.load_default_certs()
+    known = ssl.get_default_verify_paths()
+    if not (known.cafile or known.capath):
+        for place in ELSEWHERE:
+            with contextlib.suppress(OSError):
+                context.load_verify_locations(place)
+                break
 
 
 def _common(context: ssl.SSLContext, min_version: str) -> None:

@@ -32,8 +32,9 @@ from msgspec import Struct
 from rawgate.config.invalid import InvalidError
 from rawgate.config.key_sets import checked_url
 from rawgate.config.model import Jwt, KeySetUrl
-from rawgate.net.fetch import Document, FetchError, fetch, tls_context
+from rawgate.net.fetch import Document, FetchError, fetch
 from rawgate.net.names import Names
+from rawgate.net.tls_contexts import client_context
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.jwt import JwtVerifier, KeySet
 from rawgate.policy.verifiers import compile_key_set
@@ -109,7 +110,7 @@ class Fetcher:
         tls = self._contexts.get(source.authorities)
         if tls is None:
             try:
-                tls = await asyncio.to_thread(tls_context, source.authorities)
+                tls = await asyncio.to_thread(client_context, ca=source.authorities.encode())
             except SSLError:
                 raise FetchError("jwks_ca holds no certificate that can be used") from None
             self._contexts[source.authorities] = tls

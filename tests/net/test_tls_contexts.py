@@ -1,9 +1,12 @@
 """Names in certificates, and why a handshake failed; what is offered is tested through the process."""
 
 import ssl
+from pathlib import Path
 
 import pytest
 
+from harness.certificates import Authority
+from rawgate.net import tls_contexts
 from rawgate.net.tls_contexts import SESSIONS, ClientTls, certificate_name, client_context, why_not_secured
 
 
@@ -56,3 +59,22 @@ def test_everything_is_verified_unless_said() -> None:
     assert context.check_hostname
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert client_context(min_version="1.3").minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+def test_authorities_of_a_system_that_openssl_does_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bundle.pem").write_bytes(Authority("Of Another Distribution").pem)
+    monkeypatch.setattr(tls_contexts, "ELSEWHERE", (str(tmp_path / "none.pem"), str(tmp_path / "bundle.pem")))
+
+    def believed() -> bool:
+        return any("Of Another Distribution" in str(one["subject"]) for one in client_context().get_ca_certs())
+
+    known = ssl.get_default_verify_paths()
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known._replace(cafile="", capath=""))
+    assert believed()
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known._replace(cafile="", capath="/etc/ssl/certs"))
+    assert not believed()
+
+
+def test_what_is_no_certificate() -> None:
+    with pytest.raises(ssl.SSLError):
+        client_context(ca=b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")

@@ -212,7 +212,7 @@ def test_a_server_that_nobody_vouches_for(tmp_path: Path, issuer: Issuer) -> Non
     with Issuer(tmp_path / "other") as other:
         issuer.authority.write_bytes(other.authority.read_bytes())
         with gateway(tmp_path, issuer) as served:
-            served.wait_said("its certificate is not good")
+            served.wait_said("its certificate is from an unknown authority")
             assert ask(served, issuer.token("alice")).status == 503
     assert issuer.asked == []
 
