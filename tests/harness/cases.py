@@ -11,6 +11,7 @@ it.
 
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from threading import Event
 from typing import Any
 
 from harness.gateway import Gateway
+from harness.tls_client import TlsClient
 from harness.upstream import Connection
 from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_response_head
 
@@ -183,11 +185,14 @@ class Run:
 
 # ── the client ──
 
+Client = socket.socket | TlsClient
 
-def play(gateway: Gateway, run: Run, source: str) -> None:
-    """Play the client of a case from the address `source`."""
-    with gateway.connect(source, PATIENCE) as sock:
-        stream = Stream.of(sock)
+
+def play(gateway: Gateway, run: Run, source: str, tls: ssl.SSLContext | None = None) -> None:
+    """Play the client of a case from the address `source`; with a context over TLS."""
+    with gateway.connect(source, PATIENCE) as plain:
+        sock = plain if tls is None else TlsClient(plain, tls).handshake()
+        stream = Stream(lambda: sock.recv(65536))
         _send(sock, run.pieces(run.case.sent))
         if run.case.half_close:
             sock.shutdown(socket.SHUT_WR)
@@ -206,13 +211,13 @@ def play(gateway: Gateway, run: Run, source: str) -> None:
         run.settled.wait(PATIENCE)
 
 
-def _send(sock: socket.socket, pieces: Iterable[bytes]) -> None:
+def _send(sock: Client, pieces: Iterable[bytes]) -> None:
     with suppress(OSError):  # a refusal may come, and the connection go, before all is sent
         for piece in pieces:
             sock.sendall(piece)
 
 
-def _answer(sock: socket.socket, stream: Stream, run: Run) -> bool:
+def _answer(sock: Client, stream: Stream, run: Run) -> bool:
     """Read one final response. Returns False when no other can follow."""
     while (message := read_response_head(stream, run.case.method if not run.responses else b"GET")) is not None:
         if run.case.id == "expect-100" and run.waited:
@@ -233,7 +238,7 @@ def _answer(sock: socket.socket, stream: Stream, run: Run) -> bool:
     return True
 
 
-def _leave(sock: socket.socket, stream: Stream, run: Run) -> None:
+def _leave(sock: Client, stream: Stream, run: Run) -> None:
     """Read to the end of the connection. Where the gateway may keep it open, shut it down first."""
     if not stream.ended and run.case.conn != "close" and run.responses:
         with suppress(OSError):

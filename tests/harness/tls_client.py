@@ -94,6 +94,23 @@ class TlsClient:
             pass
         return self.ended
 
+    # ── as a socket, for those that know no TLS ──
+
+    def sendall(self, octets: bytes) -> None:
+        self.send(octets)
+
+    def shutdown(self, how: int) -> None:
+        """The end of what is sent: the closure alert is to TLS what FIN is to TCP."""
+        self.send_alert()
+
+    def recv(self, size: int) -> bytes:
+        """At least one octet; b"" after a closure alert alone. Any other end raises, so none looks like a whole
+        stream."""
+        octets = self.receive()
+        if octets or self.ended == ALERT:
+            return octets
+        raise TimeoutError if self.ended == SILENT else ConnectionResetError(self.ended)
+
     def _receive(self) -> bool:
         try:
             records = self._sock.recv(65536)

@@ -1,4 +1,5 @@
-"""Every conformance case against the real process, through both parser lanes, whole and in small pieces.
+"""Every conformance case against the real process, through both parser lanes, whole and in small pieces; and one of
+each kind over TLS.
 
 `PROHIBITED` turns the words of `must_not` into looks at the octets that reached the other side. The messages that the
 gateway sends, up and down, are read by `harness.wire_reader`, which takes nothing that RFC 9112 forbids a sender.
@@ -8,7 +9,7 @@ Three answers of ours are settled by design and not by the case: slashes are mer
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ import pytest
 
 from harness import configs
 from harness.cases import Case, CaseUpstream, Run, addresses, play, read_cases
+from harness.certificates import Authority
 from harness.gateway import LogLine, running
 from harness.upstream import Upstream
-from harness.wire_reader import Message
+from harness.wire_reader import FIN, Message
 
 pytestmark = [
     pytest.mark.process,
@@ -41,6 +43,13 @@ def config(lane: str, target: str) -> str:
         ],
         upstream_has=['response_timeout = "2s"', 'idle_timeout = "2s"', "max_connections = 2000"],
     )
+
+
+def over_tls(lane: str, upstream: Upstream) -> str:
+    """The same behind a TLS listener; its certificate lies beside the configuration."""
+    listen = '{ address = "127.0.0.1:0", tls = "public" }'
+    shown = '[tls.public]\ncertificates = [{ chain = "file:api.pem", key = "file:api.key" }]\n'
+    return config(lane, upstream.target).replace('"127.0.0.1:0"', listen) + shown
 
 
 # ── what must reach the upstream when a case is forwarded: (method, target, body) each ──
@@ -350,20 +359,29 @@ def refused_or_relayed(run: Run) -> bool:
 class LaneResults:
     """One lane: every case, whole and in small pieces, and the log."""
 
-    def __init__(self, lane: str, directory: Path) -> None:
+    def __init__(
+        self, lane: str, directory: Path, chosen: Iterable[Case] = CASES.values(), authority: Authority | None = None
+    ) -> None:
+        """authority: of the certificate that the gateway shows; None: it speaks no TLS."""
         cases = CaseUpstream()
-        self.runs: list[Run] = [Run(case, small) for small in (False, True) for case in CASES.values()]
+        tls = None if authority is None else authority.client_context()
+        chosen = list(chosen)
+        self.runs: list[Run] = [Run(case, small) for small in (False, True) for case in chosen]
         sources = [address for address, _ in zip(addresses(), self.runs, strict=False)]
         parts = list(zip(self.runs, sources, strict=True))
         cases.runs = {source.encode(): run for run, source in parts}
         with (
             Upstream(cases.script, patience=4.0) as upstream,
-            running(directory, config(lane, upstream.target)) as gateway,
+            running(directory, config(lane, upstream.target) if tls is None else over_tls(lane, upstream)) as gateway,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
-            list(pool.map(lambda part: play(gateway, *part), (part for part in parts if not _alone(part[0]))))
-            for part in filter(lambda part: _alone(part[0]), parts):
-                play(gateway, *part)
+            list(
+                pool.map(
+                    lambda part: play(gateway, part[0], part[1], tls), [one for one in parts if not _alone(one[0])]
+                )
+            )
+            for run, source in filter(lambda part: _alone(part[0]), parts):
+                play(gateway, run, source, tls)
             gateway.stop()
         lines: dict[str, list[LogLine]] = {source: [] for source in sources}
         for line in gateway.log:
@@ -405,6 +423,37 @@ def test_log_says_what_the_client_saw(outcomes: dict[str, LaneResults], lane: st
     outcome = outcomes[lane]
     for run, lines in zip(outcome.runs, outcome.logged, strict=True):
         assert [line["status"] for line in lines] == [response.status for response in run.responses], run.case.id
+
+
+def kinds() -> list[Case]:
+    """The first case of each group of names, and of each way in which it may end."""
+    found: dict[tuple[object, ...], Case] = {}
+    for case in CASES.values():
+        parts = case.id.split("-")
+        group = parts[0] if case.side == "request" else "-".join(parts[:2])
+        found.setdefault((case.side, group, case.verdict), case)
+        found.setdefault((case.side, case.conn, case.close_ok, case.half_close, case.abort_ok, case.eof), case)
+    return [case for case in CASES.values() if case in found.values()]
+
+
+def test_one_of_each_kind_over_tls(tmp_path: Path) -> None:
+    authority, chosen = Authority(), kinds()
+
+    def lane_of(lane: str) -> LaneResults:
+        (tmp_path / lane).mkdir()
+        authority.issue("api.test").write(tmp_path / lane, "api")
+        return LaneResults(lane, tmp_path / lane, chosen, authority)
+
+    with ThreadPoolExecutor(len(LANES)) as pool:
+        for lane, outcome in zip(LANES, pool.map(lane_of, LANES), strict=True):
+            found = {(lane, run.case.id, run.small): violations(run) for run in outcome.runs}
+            assert {where: why for where, why in found.items() if why} == {}
+            for run, lines in zip(outcome.runs, outcome.logged, strict=True):
+                assert [line["status"] for line in lines] == [one.status for one in run.responses], run.case.id
+                # A closure alert, which the stream tells as FIN, ends all but what broke off.
+                is_whole = all(one.complete for one in run.responses) and not run.case.abort_ok
+                assert run.closed in ("", FIN) or not is_whole, (run.case.id, run.closed)
+            assert not [line for line in outcome.said if "Traceback" in line or "Error" in line]
 
 
 @pytest.mark.parametrize("lane", LANES)
