@@ -189,7 +189,9 @@ class UpstreamConnection(UpstreamPort):
             self.pool.lost(self)
         else:
             # A response may lie in the socket that the loop did not read before it gave up.
-            flow.upstream_ends()
+            # Where the loop gives up for an error, it is one of a write: what can be read is read before an error of
+            # reading shows.
+            flow.upstream_ends(refused=exc is not None)
             for data in read_left(self.transport):
                 flow.upstream_data(data, monotonic())
                 flow = self.flow

@@ -439,9 +439,12 @@ class Exchange(Flow, Lessee):
         else:
             self.upstream_lost(now)
 
-    def upstream_ends(self) -> None:
-        super().upstream_ends()
+    def upstream_ends(self, refused: bool = False) -> None:
+        super().upstream_ends(refused)
         self.reusable = False
+        if refused and self.upload is not None:
+            # Also where the last octets of the request's body were among those.
+            self.upstream_full = True
 
     def upstream_lost(self, now: float, how: str = CLOSED) -> None:
         upstream = self.upstream

@@ -184,8 +184,9 @@ class Flow(ABC):
         """The upstream sends nothing more. This ends a body that is delimited by close, or half-closes a tunnel; else
         it is a loss."""
 
-    def upstream_ends(self) -> None:
-        """The upstream's connection is gone. Octets that came before may follow, and then `upstream_lost`."""
+    def upstream_ends(self, refused: bool = False) -> None:
+        """The upstream's connection is gone. Octets that came before may follow, and then `upstream_lost`. refused:
+        what was written to it last was not taken."""
         self.upstream_ended = True
 
     @abstractmethod

@@ -1359,6 +1359,16 @@ def test_what_had_come_before_the_loss_is_relayed(length: int) -> None:
     assert w.exchange.linger
 
 
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_last_octets_of_a_body_went_to_a_connection_that_was_gone(refused: bool) -> None:
+    w, _ = sending()
+    w.up(b"llo")
+    w.exchange.upstream_ends(refused)
+    w.down(b"HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
+    assert w.outcome() == (errors.OK, 413)
+    assert w.exchange.detail == (NOT_TAKEN if refused else "")
+
+
 def test_a_connection_that_is_lost_behind_its_answer_is_not_used_again() -> None:
     w = World()
     w.connected()
