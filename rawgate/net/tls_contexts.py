@@ -4,9 +4,10 @@ Certificates and keys are octets here, as the configuration read and checked the
 the name of a file, which could hold something else meanwhile; so it gets a file in memory.
 
 Sessions are resumed by tickets. Their keys are OpenSSL's own, one set for each context. Workers are forked from a
-process that has made the contexts, so a ticket of one is good for all. A reload makes new contexts in each worker: from
-then on a client that comes back to another worker has a whole handshake again, since Python's ssl has no way to give
-contexts the same keys. With TLS 1.3 a ticket never weakens forward secrecy: keys are agreed on anew.
+process that has made the contexts, so a ticket of one is good for all. A reload that leaves a `[tls.NAME]` as it is
+keeps its contexts. One that changes it makes new ones in each worker: from then on a client that comes back to another
+worker has a whole handshake again, since Python's ssl has no way to give contexts the same keys. With TLS 1.3 a ticket
+never weakens forward secrecy: keys are agreed on anew.
 """
 
 import contextlib

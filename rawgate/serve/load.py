@@ -56,10 +56,12 @@ def compile_draft(
     report: Report = ignore,
     limiters: Limiters | None = None,
     watch: Watch | None = None,
+    before: Loaded | None = None,
 ) -> Loaded:
     """Compile a configuration that was read. Raises ConfigError with one line per finding; the findings of reading are
     among them. limiters: those of the gate that this one succeeds, with their counts; None: new ones. watch: as in
-    `compile_gate`."""
+    `compile_gate`. before: what this one succeeds; a `[tls.NAME]` that has not changed keeps its contexts, and with
+    them the keys of session tickets."""
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
@@ -79,7 +81,8 @@ def compile_draft(
         )
         shown = check_certificates(draft.config, time(), problems, found)
         if not problems:
-            tls, upstream_tls = _server_tls(draft.config, shown, problems), _client_tls(draft.config, problems)
+            tls = _server_tls(draft.config, shown, problems, before)
+            upstream_tls = _client_tls(draft.config, problems)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     found += find_warnings(draft.config, draft.lines)
@@ -88,11 +91,14 @@ def compile_draft(
 
 
 def _server_tls(
-    config: Config, shown: Mapping[str, tuple[Shown, ...]], problems: list[Problem]
+    config: Config, shown: Mapping[str, tuple[Shown, ...]], problems: list[Problem], before: Loaded | None
 ) -> dict[str, ServerTls]:
     """The contexts of all `[tls.NAME]`, whose certificates have been checked."""
     made = {}
     for name, spec in config.tls.items():
+        if before is not None and before.config.tls.get(name) == spec:
+            made[name] = before.tls[name]
+            continue
         certificates = [
             CertificateFiles(files.chain.value, files.key.value, seen.names)
             for files, seen in zip(spec.certificates, shown[name], strict=True)

@@ -70,21 +70,27 @@ class Source(Struct, frozen=True):
         """Read it, for the start."""
         return load(self.path, self.environ)
 
-    def compile(self, draft: Draft, limiters: Limiters | None = None) -> Loaded:
-        """Raises ConfigError. limiters: see `load.compile_draft`."""
+    def compile(self, draft: Draft, limiters: Limiters | None = None, before: Loaded | None = None) -> Loaded:
+        """Raises ConfigError. limiters, before: see `load.compile_draft`."""
         return compile_draft(
-            draft, new_id=self.new_id, date=self.date, report=self.report, limiters=limiters, watch=self.watch
+            draft,
+            new_id=self.new_id,
+            date=self.date,
+            report=self.report,
+            limiters=limiters,
+            watch=self.watch,
+            before=before,
         )
 
-    def prepare(self, files: Files, limiters: Limiters) -> Loaded:
-        """For a reload: everything that takes time. limiters: those that go on. Raises ConfigError."""
+    def prepare(self, files: Files, before: Loaded) -> Loaded:
+        """For a reload: everything that takes time. before: what is served; its limiters go on. Raises ConfigError."""
         draft = load(self.path, self.environ, files)
         # The tests ask a gate of their own: they count in its limits.
         trial = compile_draft(draft, new_id=self.new_id, date=self.date)
         failed = self.check(draft, trial)
         if failed:
             raise ConfigError(failed)
-        return self.compile(draft, limiters)
+        return self.compile(draft, before.gate.limiters, before)
 
     def late(self) -> str:
         """What to tell when `prepare` took too long."""
@@ -113,10 +119,10 @@ class Reloader:
         """Read the configuration again and serve it, if it can be served."""
         async with self._turn:
             began = monotonic()
-            limiters = self._service.loaded.gate.limiters
+            before = self._service.loaded
             try:
                 async with asyncio.timeout(PREPARE_TIMEOUT):
-                    loaded = await in_thread(lambda: self._source.prepare(Files(), limiters))
+                    loaded = await in_thread(lambda: self._source.prepare(Files(), before))
                 changes = compare(self._service.config, loaded.config, self._started)
                 urls, told = await self._switch(loaded)
             except ConfigError as error:

@@ -142,7 +142,7 @@ class Rollout:
         signal.setitimer(signal.ITIMER_REAL, PREPARE_TIMEOUT)
         self._is_reading = True
         try:
-            return self._source.prepare(files, self.loaded.gate.limiters)
+            return self._source.prepare(files, self.loaded)
         finally:
             self._is_reading = False
             signal.setitimer(signal.ITIMER_REAL, 0)

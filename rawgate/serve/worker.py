@@ -221,10 +221,10 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     async def _prepare(self, number: int, files: Files, service: Service) -> None:
-        limiters = service.loaded.gate.limiters
+        before = service.loaded
         problems: tuple[str, ...] = ()
         try:
-            loaded = await in_thread(lambda: self._source.prepare(files, limiters))
+            loaded = await in_thread(lambda: self._source.prepare(files, before))
             self._prepared = number, loaded, service.new_pools(loaded)
         except ConfigError as error:
             problems = tuple(error.lines)

@@ -166,14 +166,22 @@ def test_sessions_are_resumed_by_any_worker(folder: Path, upstream: Upstream, au
             one.sendall(GET)
             assert one.recv(65536).endswith(b"ok")
             session = one.session
-        for _ in range(8):
-            raw = socket.create_connection(gateway.address)
-            with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
-                assert one.session_reused
-        reload(gateway, 1)
-        with client(gateway, authority).handshake() as one_more:
-            one_more.send(LAST)
-            assert one_more.rest().endswith(b"ok")
+        # A reload that is about something else leaves the keys of tickets as they are, in every worker.
+        (folder / "workers.toml").write_text(text + "[gateway.log]\nfields = ['user-agent']\n")
+        for times in range(2):
+            for _ in range(8):
+                raw = socket.create_connection(gateway.address)
+                with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
+                    assert one.session_reused
+            if not times:
+                reload(gateway, 1)
+        (folder / "workers.toml").write_text(text + 'handshake_timeout = "9s"\n')
+        reload(gateway, 2)
+        raw = socket.create_connection(gateway.address)
+        with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
+            assert not one.session_reused
+            one.sendall(LAST)
+            assert one.recv(65536).endswith(b"ok")
 
 
 def test_pipelined_and_whole_ends_by_a_closure_alert(gateway: Gateway, authority: Authority) -> None:
