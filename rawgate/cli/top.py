@@ -255,12 +255,18 @@ def _targets(targets: Sequence[Status]) -> "Text":
     return _line(*said)
 
 
+def _by(claim: str | None) -> str:
+    """Behind the number that holds for whoever has no plan."""
+    return f", else by {claim}" if claim else ""
+
+
 def _limits(status: Status) -> "Table":
-    table = _table("limit", ("at most", "admitted/s", "refused/s", "refused so far"))
+    table = _table("limit", ("at most", "for each", "admitted/s", "refused/s", "refused so far"))
     for limit in status["limits"]:
         table.add_row(
             _text(limit["name"]),
-            _text(f"{limit['max']:,} in {span(limit['windowSeconds'])}"),
+            _text(f"{limit['max']:,} in {span(limit['windowSeconds'])}{_by(limit['by'])}"),
+            _text("for all" if limit["key"] == "all" else limit["key"]),
             _text(rate(limit["admittedPerSecond"])),
             _text(rate(limit["refusedPerSecond"]), "yellow" if limit["refusedPerSecond"] else ""),
             _text(f"{limit['refused']:,}"),

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from rawgate import __version__
-from rawgate.config.model import Config, Jwt, Secret, named_limits
+from rawgate.config.model import Config, Jwt, MaxBy, RateLimit, Secret, named_limits
 from rawgate.observe import histogram
 from rawgate.observe.counters import Snapshot
 from rawgate.observe.reading import (
@@ -60,6 +60,17 @@ class Situation(Struct, frozen=True):
 _encode = Encoder().encode
 
 
+def _terms(rate: RateLimit) -> Json:
+    """What a limit says: at most so many in so many seconds, for each `key`. by: the claim that decides how many, where
+    one does; `max` is then that of all others."""
+    return {
+        "max": rate.max.other if isinstance(rate.max, MaxBy) else rate.max,
+        "by": rate.max.by if isinstance(rate.max, MaxBy) else None,
+        "windowSeconds": rate.window,
+        "key": rate.key,
+    }
+
+
 def status(reading: Reading, situation: Situation, publisher: Publisher, now: float) -> bytes:
     """The whole document. now: monotonic seconds."""
     config, (since, before) = situation.config, publisher.snapshots[0]
@@ -84,7 +95,7 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
         "routes": [window.route(route) for route in reading.routes],
         "upstreams": [window.upstream(one, config) for one in reading.upstreams],
         "limits": [
-            {"max": rate.max, "windowSeconds": rate.window, **window.limit(one)}
+            {**_terms(rate), **window.limit(one)}
             for one in reading.limits
             if (rate := limits.get(one.name)) is not None
         ],

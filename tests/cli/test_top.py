@@ -32,6 +32,9 @@ def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixt
             configs.gateway('admin = "unix:admin.sock"')
             + configs.upstream("users", upstream.target)
             + configs.route("/a", "users", 'rate_limit = { max = 2, window = "1h" }', f'name = "{HOSTILE}"')
+            + configs.route("/b", "users", 'rate_limit = ["team", "plan"]')
+            + '[limits.team]\nmax = 7\nwindow = "10s"\nkey = "all"\n'
+            + '[limits.plan]\nmax = { by = "claim:plan", pro = 90, other = 9 }\nwindow = "10s"\n'
         )
         with running(tmp_path, text) as gateway:
             for _ in range(3):
@@ -45,9 +48,18 @@ def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixt
             assert f"{HOSTILE} " in said, "a name is no markup"
             assert "rate_limited 1" in said
             assert "2 in 1 h" in said
+            assert "7 in 10 s" in said
+            assert "for all" in said
+            assert "9 in 10 s, else by claim:plan" in said
             assert "users" in said
             assert upstream.target.removeprefix("http://") in said
             status = top.fetch(f"unix:{tmp_path / 'admin.sock'}")
+            found = {limit["name"]: (limit["max"], limit["by"], limit["key"]) for limit in status["limits"]}
+            assert found == {
+                HOSTILE: (2, None, "client"),
+                "team": (7, None, "all"),
+                "plan": (9, "claim:plan", "client"),
+            }
         for width in (80, 109, 120, 200):
             lines = shown(status, width).splitlines()
             assert max(map(len, lines)) <= width
