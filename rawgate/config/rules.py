@@ -308,6 +308,16 @@ def _config(table: Table) -> Iterator[Finding]:
             yield ("gateway", "log", "fields"), problem_text(what, expected="no credential in the log")
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
+    yield from _logs_tokens(table)
+
+
+def _logs_tokens(table: Table) -> Iterator[Finding]:
+    """A token may be among the protocols of a WebSocket."""
+    gateway = table.values.get("gateway")
+    for name, jwt in table.values.get("jwt", {}).items():
+        if gateway and "subprotocol" in jwt.token and "sec-websocket-protocol" in gateway.log.fields:
+            what = f'"sec-websocket-protocol" may hold the token of jwt.{name}'
+            yield ("gateway", "log", "fields"), problem_text(what, expected="no credential in the log")
 
 
 def _admin(table: Table) -> Iterator[Finding]:

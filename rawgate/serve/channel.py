@@ -65,7 +65,7 @@ class Prepared(Message, frozen=True):
 
 class Opened(Message, frozen=True):
     """An address that will be listened on from the next Switch on: `name` as in `config.model.listen_name`. Its sockets
-    come with this message."""
+    come with this message, before the Prepare."""
 
     name: str
     sockets: int
@@ -154,6 +154,7 @@ class Channel:
         self._unread = bytearray()
         self._unsent: list[tuple[bytes, Sequence[int]]] = []
         self._handed: list[int] = []  # descriptors that have come, and that no message was read for yet
+        self._is_short = False  # some could not be taken, for want of descriptors: nobody knows which
         self.ended = False  # the other side is gone
 
     def fileno(self) -> int:
@@ -210,9 +211,10 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            octets, ancillary, _, _ = self._socket.recvmsg(PIECE, socket.CMSG_SPACE(4 * DESCRIPTORS))
+            octets, ancillary, flags, _ = self._socket.recvmsg(PIECE, socket.CMSG_SPACE(4 * DESCRIPTORS))
         except ConnectionError:
-            octets, ancillary = b"", []
+            octets, ancillary, flags = b"", [], 0
+        self._is_short = self._is_short or bool(flags & socket.MSG_CTRUNC)
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 descriptors = array("i")
@@ -222,9 +224,19 @@ class Channel:
         self.ended = not octets
 
     def take_sockets(self, count: int) -> list[socket.socket]:
-        """Those that came with the message that was just received: they come with its first octet."""
+        """Those that came with the message that was just received: they come with its first octet. None, from the
+        first that this process had no room for until `forget_shortage`."""
         taken, self._handed = self._handed[:count], self._handed[count:]
+        if self._is_short:
+            _close(taken)
+            return []
         return [socket.socket(fileno=descriptor) for descriptor in taken]
+
+    def forget_shortage(self) -> None:
+        """Whoever sent sockets knows that some could not be taken."""
+        self._is_short = False
+        _close(self._handed)
+        self._handed = []
 
 
 def _close(descriptors: Sequence[int]) -> None:

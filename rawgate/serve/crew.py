@@ -209,7 +209,7 @@ class Crew:
     def tick(self, now: float, *, replaces: bool) -> None:
         """Do what is due. replaces: whether workers that have died get successors."""
         if now >= self._beat_at:
-            self._beat(now)
+            self._beat(now, "replaced" if replaces else "ended")
         for seat in self.seats:
             if now >= seat.kill_at:
                 seat.kill_at = inf
@@ -219,8 +219,9 @@ class Crew:
                 if replaces:
                     self.start(seat)
 
-    def _beat(self, now: float) -> None:
-        """Ask every worker whether it is alive, and replace those that have been silent for too long. Time in which
+    def _beat(self, now: float, fate: str) -> None:
+        """Ask every worker whether it is alive, and end those that have been silent for too long. fate: what becomes of
+        them, for the operator. Time in which
         this process did not run itself (a host that slept, a container that was frozen) does not count."""
         passed = min(now - self._looked_at, 2 * HEARTBEAT)
         self._looked_at = now
@@ -230,7 +231,7 @@ class Crew:
                 continue
             seat.silent += passed
             if seat.silent > SILENCE:
-                say(f"{seat.name} has not answered for {seat.silent:.0f} s: replaced")
+                say(f"{seat.name} has not answered for {seat.silent:.0f} s: {fate}")
                 seat.kill_at = now + TRACE_TIMEOUT
                 kill(seat, TRACED)
             else:

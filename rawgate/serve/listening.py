@@ -145,12 +145,15 @@ class Addresses:
             if name not in self.open:
                 self.open[name] = Address(listen, opened[name])
             self.open[name].become(listen)
-        self.keep(wanted)
+
+    def leave(self, wanted: Sequence[Listen]) -> list[Address]:
+        """Take all others out of the book. They are still open: the caller closes them, once their queues are taken."""
+        return [self.open.pop(name) for name in self.open.keys() - _named(wanted).keys()]
 
     def keep(self, wanted: Sequence[Listen]) -> None:
         """Close all others."""
-        for name in self.open.keys() - _named(wanted).keys():
-            self.open.pop(name).close()
+        for address in self.leave(wanted):
+            address.close()
 
     def close(self) -> None:
         """Close all."""

@@ -151,7 +151,8 @@ class Reloader:
             raise
         told = self._renewed(loaded.config)
         self._service.renew(loaded, made)
-        addresses.keep(wanted)
+        gone = addresses.leave(wanted)
+        await self._service.accept_rest(gone)
         await self._service.accept_on(addresses.of_workers([0]))
         return [addresses.open[name].url for name in opened], told
 

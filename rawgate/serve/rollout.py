@@ -135,7 +135,8 @@ class Rollout:
             opened = {name: self._addresses.open[name].url for name in names}
             due = monotonic() + PREPARE_TIMEOUT
             self._reload = _Reload(self._count, callers, began, due, loaded, files, changes, opened, living)
-            self._crew.to_all(Prepare(self._count, files.contents))
+            for seat in self._crew.living:
+                self._say_prepare(seat, self._reload)
 
     def _read(self, files: Files) -> Loaded:
         """Read and compile, within `PREPARE_TIMEOUT`. Raises what `Source.prepare` does, and CutShortError."""
@@ -147,6 +148,13 @@ class Rollout:
             self._is_reading = False
             signal.setitimer(signal.ITIMER_REAL, 0)
 
+    def _say_prepare(self, seat: Seat, reload: _Reload) -> None:
+        """With the sockets of new addresses: a worker that has no descriptors for them must say so now."""
+        for name in reload.opened:
+            sockets = self._addresses.open[name].sockets
+            self._crew.say(seat, Opened(name, len(sockets)), sockets)
+        self._crew.say(seat, Prepare(reload.number, reload.files.contents))
+
     # ── what becomes of it ──
 
     def joined(self, seat: Seat) -> None:
@@ -154,7 +162,7 @@ class Rollout:
         reload = self._reload
         if reload is not None and not reload.switches:
             reload.waiting.add(seat.number)
-            self._crew.say(seat, Prepare(reload.number, reload.files.contents))
+            self._say_prepare(seat, reload)
 
     def left(self, seat: Seat) -> None:
         """A worker has died: no answer of its is missing."""
@@ -206,9 +214,6 @@ class Rollout:
         living = self._crew.living
         reload.waiting = {seat.number for seat in living}
         for seat in living:
-            for name in reload.opened:
-                sockets = self._addresses.open[name].sockets
-                self._crew.say(seat, Opened(name, len(sockets)), sockets)
             self._crew.say(seat, Switch(reload.number))
         if not living:
             self._end(reload)

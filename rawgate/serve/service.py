@@ -7,7 +7,7 @@ told, so both of these are parameters.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from typing import Any
 
 import uvloop
@@ -27,7 +27,7 @@ from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
-from rawgate.serve.listening import BACKLOG, Addresses, StartError
+from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 
@@ -160,6 +160,7 @@ class Service:
         """Accept connections on these listening sockets, and on no others. They stay the caller's, who closes them."""
         for sock in set(self._accepting) - set(sockets):
             self._accepting.pop(sock).close()
+            del self._entrances[sock]
         for sock, listen in sockets.items():
             # What is spoken there may be something else from now on.
             entrance = self._entrances.setdefault(sock, Entrance())
@@ -175,17 +176,21 @@ class Service:
                     server = await self._loop.create_server(accept, sock=copy, backlog=BACKLOG)
                 self._accepting[sock] = server
 
-    async def accept_rest(self) -> None:
-        """Accept what the kernel has accepted already, and close the listening sockets: those clients take their
+    async def accept_rest(self, addresses: Collection[Address]) -> None:
+        """Accept what the kernel has accepted already on these addresses, and close them: those clients take their
         connections for open, and the close alone would reset them."""
-        sockets = list(self._accepting)
-        await self.accept_on({})
+        sockets = [sock for address in addresses for sock in address.sockets if sock in self._accepting]
+        for sock in sockets:
+            self._accepting.pop(sock).close()
         # The loop closes its copies in its next turn. A socket that has a copy goes on to fill its queue.
         await asyncio.sleep(0)
         accepted: list[tuple[Entrance, socket.socket]] = []
         for sock in sockets:
-            accepted += [(self._entrances[sock], connection) for connection in _queue_of(sock)]
+            entrance = self._entrances.pop(sock)
+            accepted += [(entrance, connection) for connection in _queue_of(sock)]
             sock.close()
+        for address in addresses:
+            address.close()
         for entrance, connection in accepted:
             await self._loop.connect_accepted_socket(entering(self.connections, entrance), connection)
 
@@ -232,8 +237,7 @@ class Service:
         """Take what waits in the kernel's queue, close the addresses, serve the requests that have begun, and close all
         other connections. Ends when the last one is gone, which sets `over`; or somebody else sets it; or the time to
         drain is over: then those that are left are cut."""
-        await self.accept_rest()
-        addresses.close()
+        await self.accept_rest(addresses.leave(()))
         self.connections.drain(over.set)
         # Not before the end: a reload may have changed it.
         longest = self.config.gateway.timeouts.drain

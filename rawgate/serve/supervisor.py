@@ -245,6 +245,7 @@ class Supervisor:
         if self._stopping:
             self._status = 1
             self._release_at = self._drain_at = inf
+            self._kill_at = monotonic() + LOG_CLOSE_TIMEOUT
             self._addresses.close()
             self._crew.to_all(Cut())
             return

@@ -103,6 +103,7 @@ class Worker:
         self._accepts: tuple[int, ...] = (number,)
         self._said: asyncio.Queue[Said] = asyncio.Queue()
         self._over = asyncio.Event()
+        self._drains = False
         self._is_cut = False
         self._prepared: tuple[int, Loaded, dict[str, Pool]] | None = None
         self._opened: dict[str, list[socket.socket]] = {}
@@ -149,6 +150,7 @@ class Worker:
             self._say(Ready())
             while not isinstance(message := await self._said.get(), Drain):
                 await self._obey(message, service, log)
+            self._drains = True
             await service.finish(self._addresses, self._over, say)
         return 1 if self._is_cut else 0
 
@@ -184,7 +186,7 @@ class Worker:
                     self._said.put_nowait(message)
         if self._channel.ended:
             asyncio.get_running_loop().remove_reader(self._channel)
-            if not service.connections.winding_down:
+            if not self._drains:
                 say("the supervisor is gone: stopping")
                 service.wind_down()
                 self._said.put_nowait(Drain())
@@ -225,26 +227,43 @@ class Worker:
         problems: tuple[str, ...] = ()
         try:
             loaded = await in_thread(lambda: self._source.prepare(files, before))
+            self._refuse_shortage()
             self._prepared = number, loaded, service.new_pools(loaded)
         except ConfigError as error:
             problems = tuple(error.lines)
-        except StartError as error:
+        except (StartError, OSError) as error:
             problems = (str(error),)
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
             traceback.print_exc()
             problems = (f"{type(error).__name__}: {error}",)
         self._say(Prepared(number, problems))
 
+    def _refuse_shortage(self) -> None:
+        """Raise StartError or OSError if this process has not got all new sockets, or no descriptor for a copy of each,
+        which it accepts on."""
+        copies: list[socket.socket] = []
+        try:
+            for name, sockets in self._opened.items():
+                if not sockets:
+                    raise StartError(f"a worker has no descriptors left for the sockets of {name}")
+                copies.append(sockets[0].dup())
+        finally:
+            for copy in copies:
+                copy.close()
+
     async def _switch(self, number: int, service: Service, log: AccessLog) -> None:
         if self._prepared is None or self._prepared[0] != number:
             return
         _, loaded, made = self._prepared
-        self._addresses.take(loaded.config.gateway.listen, self._opened)
+        wanted = loaded.config.gateway.listen
+        self._addresses.take(wanted, self._opened)
+        gone = self._addresses.leave(wanted)
         self._prepared, self._opened = None, {}
         log.quiet = frozenset(loaded.config.gateway.log.quiet)
         if self._plan is not None:
             self._plan.renew(loaded.config)
         service.renew(loaded, made)
+        await service.accept_rest(gone)
         await service.accept_on(self._addresses.of_workers(self._accepts))
         set_aside()
         self._say(Switched(number))
@@ -260,6 +279,7 @@ class Worker:
 
     def _forget(self) -> None:
         """Nothing is prepared any more."""
+        self._channel.forget_shortage()
         if self._prepared is not None:
             close_pools(self._prepared[2].values())
             self._prepared = None

@@ -335,6 +335,27 @@ def test_a_link_that_leads_elsewhere_by_now(tmp_path: Path) -> None:
         assert world.client().ask("/a").status == 404
 
 
+def test_an_address_that_goes_serves_who_was_let_in(tmp_path: Path) -> None:
+    with served(tmp_path) as world:
+        text = config(world.upstream.target, listen=["127.0.0.1:0", "127.0.0.2:0"])
+        done = world.reload(text)
+        host, _, port = done.stdout.partition("listening on http://")[2].partition("\n")[0].rpartition(":")
+        pid = world.gateway.pid
+        stopped = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        for one in stopped:
+            os.kill(one, signal.SIGSTOP)
+        clients = [Client(world.stack.enter_context(socket.create_connection((host, int(port))))) for _ in range(8)]
+        for client in clients:
+            client.socket.settimeout(PATIENCE)
+            client.socket.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        world.write(config(world.upstream.target))
+        os.kill(pid, signal.SIGHUP)
+        for one in stopped:
+            os.kill(one, signal.SIGCONT)
+        assert {client.answer().status for client in clients} == {200}
+        world.gateway.wait_said("removed: listen 127.0.0.2:0")
+
+
 def waits_for(go_on: Event) -> Script:
     def script(connection: Connection) -> None:
         while connection.request() is not None:

@@ -366,3 +366,32 @@ def test_a_worker_that_cannot_begin_ends_the_gateway(tmp_path: Path) -> None:
     gateway = Gateway(path, {}, descriptors=10)
     gateway.wait_end(1)
     assert any("before it was ready: stopping" in line or "cannot" in line for line in gateway.said)
+
+
+def test_a_supervisor_that_is_killed_during_a_stop_leaves_no_workers(tmp_path: Path) -> None:
+    text = configs.one_route("http://127.0.0.1:9", gateway_has=['timeouts = { pre_stop = "20s" }'])
+    with served(tmp_path, text) as gateway:
+        workers = children(gateway.pid)
+        gateway.signal(signal.SIGTERM)
+        gateway.wait_said("stopping in 20 s")
+        gateway.process.kill()
+        # They hold its stderr open: it ends with the last of them.
+        gateway.wait_end(-signal.SIGKILL)
+        assert not [pid for pid in workers if Path(f"/proc/{pid}/exe").exists()]
+
+
+def test_a_reload_for_which_a_worker_has_no_descriptors_changes_nothing(tmp_path: Path) -> None:
+    few = 64
+    with ExitStack() as stack:
+        text = configs.one_route("http://127.0.0.1:9").replace("[gateway]\n", "[gateway]\nworkers = 2\n")
+        gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
+        workers = children(gateway.pid)
+        with ExitStack() as crowd:
+            connected(gateway, 4 * few, crowd)
+            more = ", ".join(f'"127.0.0.{last}:0"' for last in range(2, 8))
+            (tmp_path / "rawgate.toml").write_text(text.replace('"127.0.0.1:0"', f'"127.0.0.1:0", {more}'))
+            gateway.signal(signal.SIGHUP)
+            gateway.wait_said("reload refused")
+        with gateway.connect() as sock:
+            assert ask(sock, PING) is not None
+        assert children(gateway.pid) == workers

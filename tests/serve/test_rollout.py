@@ -142,11 +142,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_all_prepare_then_all_switch(world: World) -> None:
     world.configure("/b", "127.0.0.2:0")
     asker = world.ask()
+    assert world.workers.took(Opened) == [0, 1], "before they prepare: who has no room for a socket says so then"
     assert world.workers.took(Prepare) == [0, 1]
     world.prepared(0)
     assert (world.workers.heard, world.prefix, asker.answers) == ([], "/", [])
     world.prepared(1)
-    assert world.workers.took(Opened) == [0, 1]
     assert world.workers.took(Switch) == [0, 1]
     assert world.prefix == "/b", "who begins now begins with it"
     world.switched(0)
