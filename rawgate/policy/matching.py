@@ -1,7 +1,8 @@
 """What a route asks for besides host and path: fields, parameters of the query, the scheme.
 
-A field or parameter that is there more than once has to say the same each time. Readers differ in which of two they
-believe (the first, the last, both), and a route must not be selected by a value that the service does not see.
+A parameter that is there more than once has to say the same each time. Readers differ in which of two they believe (the
+first, the last, both), and a route must not be selected by a value that the service does not see. A field that is there
+more than once is a list (RFC 9110 section 5.3), and no list is the one value that is asked for.
 """
 
 from collections.abc import Callable

@@ -36,8 +36,8 @@ LINE = 64
 MOST_LINES = 200
 """Lines of a report that a caller is told."""
 
-WAITING = 16
-"""Callers that may be connected at once, or wait to be (listen(2))."""
+WAITING = 128
+"""Callers that may wait to be heard (listen(2))."""
 
 _CREDENTIALS = struct.Struct("3i")
 
