@@ -275,21 +275,23 @@ class SharedLimiter:
 
     def _take_back(self, window: Window, home: _Home) -> None:
         """The same with the lock held. A key that has gone meanwhile has no count any more."""
-        entry, at, tag = home.entry, home.at, home.tag
-        memory = self._memory
-        tags = memory[at : at + PLACES]
-        place = tags.find(tag)
+        here = self._find(home, self._memory[home.at : home.at + PLACES])
+        if here >= 0:
+            halves = here + _HALVES
+            tally, empty = self._read_tally(halves)
+            window.take_back(tally)
+            self._write_tally(halves, tally, empty)
+
+    def _find(self, home: _Home, tags: bytes | bytearray) -> int:
+        """Where the place of a key begins; -1: it has none. tags: those of its bucket."""
+        entry, memory = home.entry, self._memory
+        place = tags.find(home.tag)
         while place >= 0:
-            here = at + PLACES + place * _PLACE
+            here = home.at + PLACES + place * _PLACE
             if memory[here : here + len(entry)] == entry:
-                halves = here + _HALVES
-                tally, empty = self._read_tally(halves)
-                window.take_back(tally)
-                other = 1 - memory[halves - 1]
-                memory[halves + other * _HALF : halves + other * _HALF + _HALF] = _packed(tally, empty)
-                memory[halves - 1] = other
-                return
-            place = tags.find(tag, place + 1)
+                return here
+            place = tags.find(home.tag, place + 1)
+        return -1
 
     def _read_tally(self, halves: int) -> tuple[Tally, float]:
         """The tally in one of these halves, and when it becomes empty."""
@@ -299,6 +301,14 @@ class SharedLimiter:
         tally.counted = counted
         tally.counts = int.from_bytes(counts, "little")
         return tally, empty
+
+    def _write_tally(self, halves: int, tally: Tally, empty: float) -> None:
+        """In place of the one that is there: to the other half, which becomes valid by the last store."""
+        memory = self._memory
+        other = 1 - memory[halves - 1]
+        at = halves + other * _HALF
+        memory[at : at + _HALF] = _packed(tally, empty)
+        memory[halves - 1] = other
 
     def _find_home(self, key: bytes) -> _Home:
         """Compute it, and remember it: the hash costs as much as a lock."""
@@ -317,15 +327,11 @@ class SharedLimiter:
 
     def _count(self, window: Window, maximum: int, home: _Home, now: float) -> tuple[bool, int, int]:
         """The same with the lock held."""
-        entry, at, tag = home.entry, home.at, home.tag
-        memory = self._memory
+        memory, at = self._memory, home.at
         tags = memory[at : at + PLACES]
-        place = tags.find(tag)
-        while place >= 0:
-            here = at + PLACES + place * _PLACE
-            if memory[here : here + len(entry)] == entry:
-                return self._count_known(window, maximum, now, here + _HALVES)
-            place = tags.find(tag, place + 1)
+        here = self._find(home, tags)
+        if here >= 0:
+            return self._count_known(window, maximum, now, here + _HALVES)
 
         place = tags.find(0, 0, self._places)
         if place < 0:
@@ -333,18 +339,13 @@ class SharedLimiter:
         tally = Tally(window.current, window.newest, now)
         decision = window.count(tally, maximum, now)
         here = at + PLACES + place * _PLACE
-        memory[here : here + _HALVES + _HALF] = entry.ljust(_HALVES, b"\0") + _packed(tally, window.newest)
-        memory[at + place] = tag
+        memory[here : here + _HALVES + _HALF] = home.entry.ljust(_HALVES, b"\0") + _packed(tally, window.newest)
+        memory[at + place] = home.tag
         return decision
 
     def _count_known(self, window: Window, maximum: int, now: float, halves: int) -> tuple[bool, int, int]:
         """The same for the tally in one of these halves."""
-        memory = self._memory
-        valid: int = memory[halves - 1]
-        admitted, empty, current, release, counted, counts = _TALLY.unpack_from(memory, halves + valid * _HALF)
-        tally = Tally(current, release, admitted)
-        tally.counted = counted
-        tally.counts = int.from_bytes(counts, "little")
+        tally, empty = self._read_tally(halves)
         has_passed = tally.current < window.current
         if has_passed:
             window.advance(tally)
@@ -353,10 +354,7 @@ class SharedLimiter:
             empty = window.newest if tally.current == window.current else window.released(tally.current)
         elif not has_passed:
             return decision
-        other = 1 - valid
-        at = halves + other * _HALF
-        memory[at : at + _HALF] = _packed(tally, empty)
-        memory[halves - 1] = other
+        self._write_tally(halves, tally, empty)
         return decision
 
     def _make_room(self, at: int, now: float) -> int:
