@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -12,11 +13,13 @@ from rawgate.config.model import Config, UpstreamTls
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
-from rawgate.policy.certificates import Shown, check_certificates
 from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate
 from rawgate.policy.limits import Limiters, Watch
 from rawgate.wire import RequestRules, ResponseRules
+
+if TYPE_CHECKING:
+    from rawgate.policy.certificates import Shown
 
 
 class Loaded(Struct, frozen=True):
@@ -33,7 +36,7 @@ class Loaded(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     tls: Mapping[str, ServerTls] = {}
     upstream_tls: Mapping[str, ClientTls] = {}
-    shown: Mapping[str, tuple[Shown, ...]] = {}
+    shown: "Mapping[str, tuple[Shown, ...]]" = {}
 
 
 def load_gate(
@@ -79,7 +82,7 @@ def compile_draft(
             limiters=limiters,
             watch=watch,
         )
-        shown = check_certificates(draft.config, time(), problems, found)
+        shown = _checked_certificates(draft.config, problems, found)
         if not problems:
             tls = _server_tls(draft.config, shown, problems, before)
             upstream_tls = _client_tls(draft.config, problems)
@@ -90,8 +93,20 @@ def compile_draft(
     return Loaded(draft.config, gate, tuple(draft.report(warnings)), tls, upstream_tls, shown)
 
 
+def _checked_certificates(
+    config: Config, problems: list[Problem], warnings: list[Problem]
+) -> "Mapping[str, tuple[Shown, ...]]":
+    """See `policy.certificates`. Nothing, where there are none."""
+    if not config.tls and not any(upstream.tls for upstream in config.upstreams.values()):
+        return {}
+    # Here, since it brings all of X.509 and the formats of SSH: no start without certificates has a use for them.
+    from rawgate.policy.certificates import check_certificates
+
+    return check_certificates(config, time(), problems, warnings)
+
+
 def _server_tls(
-    config: Config, shown: Mapping[str, tuple[Shown, ...]], problems: list[Problem], before: Loaded | None
+    config: Config, shown: "Mapping[str, tuple[Shown, ...]]", problems: list[Problem], before: Loaded | None
 ) -> dict[str, ServerTls]:
     """The contexts of all `[tls.NAME]`, whose certificates have been checked."""
     made = {}

@@ -6,6 +6,7 @@ Rates and percentiles are of the last 10 to 15 s (`windowSeconds`), counts are s
 
 from collections.abc import Mapping, Sequence
 from time import time
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.json import Encoder
@@ -23,9 +24,11 @@ from rawgate.observe.reading import (
     earlier_route,
     earlier_upstream,
 )
-from rawgate.policy.certificates import Shown
 from rawgate.serve.keys import source_of
 from rawgate.serve.publishing import Publisher
+
+if TYPE_CHECKING:
+    from rawgate.policy.certificates import Shown
 
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
@@ -53,7 +56,7 @@ class Situation(Struct, frozen=True):
     started: float
     stopping: bool
     key_ages: Mapping[str, float]
-    shown: Mapping[str, tuple[Shown, ...]]
+    shown: "Mapping[str, tuple[Shown, ...]]"
     last_reload: LastReload | None
 
 
