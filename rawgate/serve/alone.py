@@ -1,10 +1,4 @@
-"""One process that serves alone: it obeys signals and `rawgate reload` itself.
-
-From the signal to stop on, each response says `Connection: close`. During `pre_stop` the process still accepts
-connections, so that a load balancer can learn that it is going (Kubernetes: the `preStop` hook). Draining closes the
-listening sockets and idle connections, and gives the requests that have begun `drain` seconds. What is left then is
-cut. A second signal ends the process at once.
-"""
+"""One process that serves alone: it obeys signals and `rawgate reload` itself. `run` says what a stop does."""
 
 import asyncio
 import contextlib
@@ -15,7 +9,7 @@ from collections.abc import Callable
 from rawgate.config.model import Config
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve.admin import Plan, administered
-from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
+from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Callers, Control
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
@@ -81,10 +75,9 @@ class Commands:
         """plan: of the admin listener, which tells of the last one."""
         self._loop = loop
         self._plan = plan
-        self._control = control
         self._reloader = reloader
         self._tasks: set[asyncio.Task[None]] = set()
-        self._deadlines: dict[Caller, asyncio.TimerHandle] = {}
+        self._callers = Callers(control, loop.add_reader, loop.remove_reader, self._begin)
         loop.add_signal_handler(signal.SIGHUP, self._begin, None)
         if control.is_ours:
             loop.add_reader(control, self._accept)
@@ -104,31 +97,9 @@ class Commands:
             caller.answer(outcome.done, outcome.lines)
 
     def _accept(self) -> None:
-        caller = self._control.accept()
-        if caller is not None:
-            self._loop.add_reader(caller, self._hear, caller)
-            self._deadlines[caller] = self._loop.call_later(COMMAND_TIMEOUT, self._forget, caller)
-
-    def _hear(self, caller: Caller) -> None:
-        try:
-            word = caller.word()
-        except OSError:
-            self._forget(caller)
-            return
-        if word is not None:
-            self._stop_hearing(caller)
-            if word == "reload":
-                self._begin(caller)
-            else:
-                caller.refuse(word)
-
-    def _forget(self, caller: Caller) -> None:
-        self._stop_hearing(caller)
-        caller.close()
-
-    def _stop_hearing(self, caller: Caller) -> None:
-        self._loop.remove_reader(caller)
-        self._deadlines.pop(caller).cancel()
+        self._callers.accept()
+        # A little later than the time is over: the loop's clock has whole milliseconds.
+        self._loop.call_later(COMMAND_TIMEOUT + 0.01, self._callers.tick)
 
 
 class ShutdownSignals:

@@ -19,8 +19,10 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from rawgate.errors import RawgateError
 
@@ -130,6 +132,64 @@ class Caller:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+
+
+class Callers:
+    """Those who have not said their command yet. A loop or a poll says when something can be read: `watch` and
+    `unwatch` are theirs, for a descriptor.
+
+    reload  is handed who asks for a reload, and has to answer
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        watch: Callable[[int, Callable[[], None]], object],
+        unwatch: Callable[[int], object],
+        reload: Callable[[Caller], None],
+    ) -> None:
+        self._control = control
+        self._watch = watch
+        self._unwatch = unwatch
+        self._reload = reload
+        self._until: dict[Caller, float] = {}
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do: monotonic seconds."""
+        return min(self._until.values(), default=inf)
+
+    def accept(self) -> None:
+        """Somebody calls."""
+        caller = self._control.accept()
+        if caller is not None:
+            self._until[caller] = monotonic() + COMMAND_TIMEOUT
+            self._watch(caller.fileno(), lambda: self._hear(caller))
+
+    def tick(self) -> None:
+        """Forget those whose time is over."""
+        now = monotonic()
+        for caller in [caller for caller, until in self._until.items() if now >= until]:
+            self._stop_hearing(caller)
+            caller.close()
+
+    def _hear(self, caller: Caller) -> None:
+        try:
+            word = caller.word()
+        except OSError:
+            self._stop_hearing(caller)
+            caller.close()
+            return
+        if word is not None:
+            self._stop_hearing(caller)
+            if word == "reload":
+                self._reload(caller)
+            else:
+                caller.refuse(word)
+
+    def _stop_hearing(self, caller: Caller) -> None:
+        self._unwatch(caller.fileno())
+        del self._until[caller]
 
 
 def _is_allowed(peer: socket.socket) -> bool:

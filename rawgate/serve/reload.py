@@ -125,15 +125,10 @@ class Reloader:
                     loaded = await in_thread(lambda: self._source.prepare(Files(), before))
                 changes = compare(self._service.config, loaded.config, self._started)
                 urls, told = await self._switch(loaded)
-            except ConfigError as error:
-                return refused(error.lines)
-            except StartError as error:
-                return refused([str(error)])
             except TimeoutError:
                 return refused([self._source.late()])
             except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
-                traceback.print_exc()
-                return refused([f"{type(error).__name__}: {error}"])
+                return refused(problems_of(error))
             set_aside()
             return reloaded(loaded, changes, urls, monotonic() - began, told)
 
@@ -184,6 +179,16 @@ def reloaded(
     if variables:
         lines.append(f"from the environment, as at the start: {', '.join(variables)}")
     return Outcome(True, (*lines, *loaded.warnings))
+
+
+def problems_of(error: Exception) -> Sequence[str]:
+    """Why a configuration cannot be served, for the operator. A mistake of ours is a traceback on stderr, too."""
+    if isinstance(error, ConfigError):
+        return error.lines
+    if isinstance(error, StartError):
+        return [str(error)]
+    traceback.print_exception(error)
+    return [f"{type(error).__name__}: {error}"]
 
 
 def refused(lines: Sequence[str]) -> Outcome:

@@ -9,23 +9,21 @@ begins with whatever counts by then.
 """
 
 import signal
-import traceback
 from math import inf
 from time import monotonic
 
 from msgspec import Struct
 
 from rawgate.config.files import Files
-from rawgate.errors import ConfigError
 from rawgate.serve.admin import Plan
 from rawgate.serve.changes import Changes, compare
 from rawgate.serve.channel import Abandon, Opened, Prepare, Reloaded, Switch
 from rawgate.serve.control import Caller
 from rawgate.serve.crew import Crew, Seat
-from rawgate.serve.listening import Addresses, StartError
+from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import set_aside
-from rawgate.serve.reload import PREPARE_TIMEOUT, Outcome, Source, refused, reloaded
+from rawgate.serve.reload import PREPARE_TIMEOUT, Outcome, Source, problems_of, refused, reloaded
 from rawgate.serve.telling import say
 
 STOPPING = "the gateway is stopping"
@@ -122,13 +120,10 @@ class Rollout:
             loaded = self._read(files)
             changes = compare(self.loaded.config, loaded.config, self._started)
             names = self._addresses.add(loaded.config.gateway.listen)
-        except ConfigError as error:
-            self._tell(refused(error.lines), callers)
-        except (StartError, CutShortError) as error:
+        except CutShortError as error:
             self._tell(refused([str(error)]), callers)
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
-            traceback.print_exc()
-            self._tell(refused([f"{type(error).__name__}: {error}"]), callers)
+            self._tell(refused(problems_of(error)), callers)
         else:
             self._count += 1
             living = {seat.number for seat in self._crew.living}

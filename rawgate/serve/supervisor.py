@@ -39,7 +39,7 @@ from rawgate.serve.channel import (
     Switched,
     WindDown,
 )
-from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Control
+from rawgate.serve.control import Callers, Control
 from rawgate.serve.crew import TRACE_TIMEOUT, Crew, Poll, Seat, kill
 from rawgate.serve.fetch_routing import FetchRouting
 from rawgate.serve.listening import Addresses
@@ -79,7 +79,7 @@ class Supervisor:
         self._crew = Crew(workers, self._poll, self._work, self._hear, self._joined)
         self._rollout = Rollout(source, loaded, addresses, self._crew, plan)
         self._fetches = FetchRouting()
-        self._callers: dict[Caller, float] = {}  # who has not said its command yet → until when it may
+        self._callers = Callers(control, self._poll.watch, self._poll.unwatch, self._rollout.ask)
         self._told_ready = False
         self._stopping = False
         self._release_at = inf
@@ -92,14 +92,14 @@ class Supervisor:
         with self._signals():
             announce()
             if self._control.is_ours:
-                self._poll.watch(self._control.fileno(), self._accept)
+                self._poll.watch(self._control.fileno(), self._callers.accept)
             # The workers share this memory as long as nobody writes to it, and the collector writes.
             set_aside()
             for seat in self._crew.seats:
                 self._crew.start(seat)
             while self._crew.living or not self._stopping:
                 due = (self._crew.due, self._rollout.due, self._release_at, self._drain_at, self._kill_at)
-                self._poll.wait(min(*due, *self._callers.values()))
+                self._poll.wait(min(*due, self._callers.due))
                 self._tick(monotonic())
         say("stopped")
         return self._status
@@ -108,8 +108,7 @@ class Supervisor:
         """Do what is due."""
         self._crew.tick(now, replaces=not self._stopping)
         self._rollout.tick(now)
-        for caller in [caller for caller, until in self._callers.items() if now >= until]:
-            self._forget(caller)
+        self._callers.tick()
         if now >= self._release_at:
             self._release()
         if now >= self._drain_at:
@@ -212,31 +211,6 @@ class Supervisor:
                 self._rollout.ask(None)
             elif number in IGNORED:
                 say(f"{signal.Signals(number).name} is ignored: {IGNORED[signal.Signals(number)]}")
-
-    def _accept(self) -> None:
-        caller = self._control.accept()
-        if caller is not None:
-            self._callers[caller] = monotonic() + COMMAND_TIMEOUT
-            self._poll.watch(caller.fileno(), lambda: self._listen_to(caller))
-
-    def _listen_to(self, caller: Caller) -> None:
-        try:
-            word = caller.word()
-        except OSError:
-            self._forget(caller)
-            return
-        if word is not None:
-            self._poll.unwatch(caller.fileno())
-            del self._callers[caller]
-            if word == "reload":
-                self._rollout.ask(caller)
-            else:
-                caller.refuse(word)
-
-    def _forget(self, caller: Caller) -> None:
-        del self._callers[caller]
-        self._poll.unwatch(caller.fileno())
-        caller.close()
 
     # ── stop ──
 

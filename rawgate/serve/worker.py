@@ -7,12 +7,10 @@ A worker whose supervisor is gone stops as if it had been told to, since nobody 
 import asyncio
 import faulthandler
 import signal
-import traceback
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 from rawgate.config.files import Files
-from rawgate.errors import ConfigError
 from rawgate.net.fetch import Document, FetchError
 from rawgate.observe.access_log import AccessLog
 from rawgate.serve.admin import Plan, administered
@@ -43,7 +41,7 @@ from rawgate.serve.keys import Source as KeySource
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
-from rawgate.serve.reload import Source, in_thread
+from rawgate.serve.reload import Source, in_thread, problems_of
 from rawgate.serve.service import Service, close_pools, run_on_uvloop, serving
 from rawgate.serve.status import LastReload
 from rawgate.serve.telling import say
@@ -224,29 +222,26 @@ class Worker:
 
     async def _prepare(self, number: int, files: Files, service: Service) -> None:
         before = service.loaded
-        problems: tuple[str, ...] = ()
+        problems: Sequence[str] = ()
         try:
             loaded = await in_thread(lambda: self._source.prepare(files, before))
             self._refuse_shortage()
             self._prepared = number, loaded, service.new_pools(loaded)
-        except ConfigError as error:
-            problems = tuple(error.lines)
-        except (StartError, OSError) as error:
-            problems = (str(error),)
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
-            traceback.print_exc()
-            problems = (f"{type(error).__name__}: {error}",)
-        self._say(Prepared(number, problems))
+            problems = problems_of(error)
+        self._say(Prepared(number, tuple(problems)))
 
     def _refuse_shortage(self) -> None:
-        """Raise StartError or OSError if this process has not got all new sockets, or no descriptor for a copy of each,
-        which it accepts on."""
+        """Raise StartError if this process has not got all new sockets, or no descriptor for a copy of each, which it
+        accepts on."""
         copies: list[socket.socket] = []
         try:
             for name, sockets in self._opened.items():
                 if not sockets:
                     raise StartError(f"a worker has no descriptors left for the sockets of {name}")
                 copies.append(sockets[0].dup())
+        except OSError as error:
+            raise StartError(str(error)) from error
         finally:
             for copy in copies:
                 copy.close()

@@ -139,6 +139,13 @@ class Gateway:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
+    def workers(self) -> set[int]:
+        """The processes that it has started."""
+        try:
+            return {int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()}
+        except FileNotFoundError:
+            return set()
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 

@@ -341,7 +341,7 @@ def test_an_address_that_goes_serves_who_was_let_in(tmp_path: Path) -> None:
         done = world.reload(text)
         host, _, port = done.stdout.partition("listening on http://")[2].partition("\n")[0].rpartition(":")
         pid = world.gateway.pid
-        stopped = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+        stopped = [pid, *world.gateway.workers()]
         for one in stopped:
             os.kill(one, signal.SIGSTOP)
         clients = [Client(world.stack.enter_context(socket.create_connection((host, int(port))))) for _ in range(8)]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Self
 
 import pytest
@@ -24,19 +25,6 @@ pytestmark = pytest.mark.process
 GET = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n"
 PING = b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"
 """Answered by the gateway itself."""
-
-
-def children(pid: int) -> set[int]:
-    """The processes that this one has started, and that have not ended."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(parent) == pid and state != "Z":
-            found.add(int(stat.parent.name))
-    return found
 
 
 @contextmanager
@@ -110,14 +98,12 @@ class Load:
 
 def killed(gateway: Gateway, pid: int) -> int:
     """Kill this worker, and wait until its successor serves. Returns the successor's process id."""
-    before = children(gateway.pid)
+    before = gateway.workers()
     os.kill(pid, signal.SIGKILL)
     gateway.wait_said(f"(pid {pid}) was killed by SIGKILL")
-    new: set[int] = set()
-    for _ in range(10_000):
-        new = children(gateway.pid) - before
-        if new:
-            break
+    new, ends = set[int](), monotonic() + PATIENCE
+    while not new and monotonic() < ends:
+        new = gateway.workers() - before
     (successor,) = new
     return successor
 
@@ -127,7 +113,7 @@ def killed(gateway: Gateway, pid: int) -> int:
 
 def test_all_workers_serve_and_write_one_log(tmp_path: Path) -> None:
     with Upstream(replying(OK)) as upstream, served(tmp_path, configs.one_route(upstream.target), 3) as gateway:
-        workers = children(gateway.pid)
+        workers = gateway.workers()
         assert len(workers) == 3
         with ExitStack() as stack:
             idle = {pid: open_sockets(pid) for pid in workers}
@@ -139,7 +125,7 @@ def test_all_workers_serve_and_write_one_log(tmp_path: Path) -> None:
         assert len({line["requestId"] for line in gateway.log}) == 60
     assert "3 workers" in gateway.wait_said("ready")
     assert gateway.said[-1] == "rawgate: stopped"
-    assert children(gateway.pid) == set()
+    assert gateway.workers() == set()
 
 
 def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
@@ -149,7 +135,7 @@ def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
                 sock.settimeout(PATIENCE)
                 sock.connect(str(tmp_path / "gateway.sock"))
                 assert ask(sock, PING) is not None
-        first = children(gateway.pid)
+        first = gateway.workers()
         killed(gateway, min(first))
         assert (tmp_path / "gateway.sock").is_socket(), "a worker that ends takes the file with it"
     assert not (tmp_path / "gateway.sock").exists()
@@ -171,7 +157,7 @@ def test_a_limit_is_one_limit(tmp_path: Path) -> None:
         gateway = stack.enter_context(served(tmp_path, text, 4))
         statuses = [message.status for sock in connected(gateway, 100, stack) if (message := ask(sock))]
         assert (statuses.count(200), statuses.count(429)) == (50, 50)
-        for pid in children(gateway.pid):
+        for pid in gateway.workers():
             killed(gateway, pid)
         statuses = [message.status for sock in connected(gateway, 10, stack) if (message := ask(sock))]
         assert statuses == [429] * 10
@@ -198,7 +184,7 @@ def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
 
         assert statuses(issuer.token("alice")) == {200}
         assert len(issuer.asked) == documents
-        killed(gateway, min(children(gateway.pid)))
+        killed(gateway, min(gateway.workers()))
         assert statuses(issuer.token("alice")) == {200}
         issuer.asked.clear()
         issuer.rotate()
@@ -215,7 +201,7 @@ def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
     with Upstream(replying(OK)) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
         with Load(gateway, clients) as load:
             gateway.wait_lines(50, reason="ok")
-            worker = min(children(gateway.pid))
+            worker = min(gateway.workers())
             for _ in range(kills):
                 worker = killed(gateway, worker)
             gateway.wait_lines(len(gateway.log) + 50, reason="ok")
@@ -228,18 +214,18 @@ def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
 def test_siblings_accept_for_a_number_without_a_worker(tmp_path: Path) -> None:
     """A worker that has died young several times is not replaced at once; meanwhile nobody waits."""
     with served(tmp_path, configs.one_route("http://127.0.0.1:9")) as gateway:
-        sibling = max(children(gateway.pid))
+        sibling = max(gateway.workers())
         for _ in range(4):
-            (worker,) = children(gateway.pid) - {sibling}
+            (worker,) = gateway.workers() - {sibling}
             killed(gateway, worker)
-        (worker,) = children(gateway.pid) - {sibling}
+        (worker,) = gateway.workers() - {sibling}
         os.kill(worker, signal.SIGKILL)
         assert "in 0.8 s" in gateway.wait_said(f"(pid {worker}) was killed")
         with ExitStack() as stack:
             # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
             for sock in connected(gateway, 30, stack):
                 assert ask(sock, PING) is not None
-            assert children(gateway.pid) == {sibling}
+            assert gateway.workers() == {sibling}
 
 
 def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
@@ -247,7 +233,7 @@ def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
         text = configs.one_route(upstream.target).replace("[gateway]\n", "[gateway]\nworkers = 2\n")
         gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
-        workers = children(gateway.pid)
+        workers = gateway.workers()
         first = connected(gateway, 4, stack)
         assert {message.status for sock in first if (message := ask(sock))} == {200}
         crowd = connected(gateway, 4 * few, stack)
@@ -259,7 +245,7 @@ def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
             message = ask(sock)
             assert message is not None
             assert message.status == 200
-        assert children(gateway.pid) == workers
+        assert gateway.workers() == workers
 
 
 STUCK = """
@@ -320,7 +306,7 @@ def test_a_stop_loses_nothing(tmp_path: Path) -> None:
         gateway = stack.enter_context(served(tmp_path, text, 3))
         with Load(gateway) as load:
             gateway.wait_lines(50, reason="ok")
-            for pid in (*children(gateway.pid), gateway.pid):
+            for pid in (*gateway.workers(), gateway.pid):
                 os.kill(pid, signal.SIGINT)
             gateway.wait_end(0)
         assert load.lost == 0
@@ -345,7 +331,7 @@ def test_a_second_signal_cuts_what_is_left(tmp_path: Path) -> None:
 
 def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
     with served(tmp_path, configs.one_route("http://127.0.0.1:9"), 2) as gateway, ExitStack() as stack:
-        workers = children(gateway.pid)
+        workers = gateway.workers()
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)
         sockets = connected(gateway, 20, stack)
@@ -371,7 +357,7 @@ def test_a_worker_that_cannot_begin_ends_the_gateway(tmp_path: Path) -> None:
 def test_a_supervisor_that_is_killed_during_a_stop_leaves_no_workers(tmp_path: Path) -> None:
     text = configs.one_route("http://127.0.0.1:9", gateway_has=['timeouts = { pre_stop = "20s" }'])
     with served(tmp_path, text) as gateway:
-        workers = children(gateway.pid)
+        workers = gateway.workers()
         gateway.signal(signal.SIGTERM)
         gateway.wait_said("stopping in 20 s")
         gateway.process.kill()
@@ -385,7 +371,7 @@ def test_a_reload_for_which_a_worker_has_no_descriptors_changes_nothing(tmp_path
     with ExitStack() as stack:
         text = configs.one_route("http://127.0.0.1:9").replace("[gateway]\n", "[gateway]\nworkers = 2\n")
         gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
-        workers = children(gateway.pid)
+        workers = gateway.workers()
         with ExitStack() as crowd:
             connected(gateway, 4 * few, crowd)
             more = ", ".join(f'"127.0.0.{last}:0"' for last in range(2, 8))
@@ -394,4 +380,4 @@ def test_a_reload_for_which_a_worker_has_no_descriptors_changes_nothing(tmp_path
             gateway.wait_said("reload refused")
         with gateway.connect() as sock:
             assert ask(sock, PING) is not None
-        assert children(gateway.pid) == workers
+        assert gateway.workers() == workers
