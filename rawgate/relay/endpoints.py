@@ -95,6 +95,10 @@ class Health:
         self._is_reported = False  # the operator believes that it is down
         self._quiet_until = -inf
 
+    def is_up(self, now: float) -> bool:
+        """Whether it has its turn; if not, it is tried last."""
+        return self.down_until <= now
+
     def failed(self, now: float) -> bool:
         """It does not work. Returns whether to report that."""
         self.down_until = now + UNHEALTHY_FOR
@@ -145,7 +149,7 @@ class Endpoint:
         """The number of the next turn. It leaves addresses out that are down, unless all are."""
         count = len(self.addresses)
         for turn in range(self.turn + 1, self.turn + 1 + count):
-            if self.address_health[self.addresses[turn % count]].down_until <= now:
+            if self.address_health[self.addresses[turn % count]].is_up(now):
                 return turn
         return self.turn + 1
 
@@ -202,7 +206,7 @@ class Endpoints:
         The healthy come first, from the one whose turn it is. That one has then had its turn."""
         rotated = self.rotated(now)
         self.end_turn(rotated[0], now)
-        rotated.sort(key=lambda endpoint: endpoint.health.down_until > now)
+        rotated.sort(key=lambda endpoint: not endpoint.health.is_up(now))
         return [(endpoint, endpoint.turn) for endpoint in rotated]
 
     def rotated(self, now: float) -> list[Endpoint]:
@@ -214,7 +218,7 @@ class Endpoints:
         count = len(self.all)
         for step in range(1, count + 1):
             at = (self._last + step) % count
-            if self.all[at].health.down_until <= now:
+            if self.all[at].health.is_up(now):
                 return at
         return (self._last + 1) % count
 
@@ -222,7 +226,7 @@ class Endpoints:
         """Whether no other endpoint is up, and no other address of this one."""
         others = [other.health for other in self.all if other is not endpoint]
         others += [health for other, health in endpoint.address_health.items() if other != address]
-        return all(other.down_until > now for other in others)
+        return not any(other.is_up(now) for other in others)
 
     def addresses(self, endpoint: Endpoint, turn: int, found: tuple[str, ...], now: float) -> list[str]:
         """A look-up found these addresses of the endpoint's name. Returns them in the order in which a dial with this
@@ -232,7 +236,7 @@ class Endpoints:
             endpoint.address_health = {one: endpoint.address_health.get(one) or Health() for one in found}
             self.is_single = self._nothing_to_choose()
         rotated = [found[(turn + step) % len(found)] for step in range(len(found))]
-        return sorted(rotated, key=lambda one: endpoint.address_health[one].down_until > now)
+        return sorted(rotated, key=lambda one: not endpoint.address_health[one].is_up(now))
 
     # ── health ──
 
@@ -261,7 +265,7 @@ class Endpoints:
         if health is None:
             return
         self._leave_out(endpoint, health, "" if health is endpoint.health else f" at {address}", now)
-        if all(endpoint.address_health[other].down_until > now for other in endpoint.addresses):
+        if not any(endpoint.address_health[other].is_up(now) for other in endpoint.addresses):
             self._leave_out(endpoint, endpoint.health, "", now)
 
     def _leave_out(self, endpoint: Endpoint, health: Health, at: str, now: float) -> None:

@@ -124,7 +124,7 @@ class Publisher:
             for endpoint in () if pool is None else pool.endpoints.all:
                 row = table.targets.get((name, endpoint.place.authority), -1)
                 if row >= 0:
-                    own[row + layout.DOWN] = int(endpoint.health.down_until > now)
+                    own[row + layout.DOWN] = int(not endpoint.health.is_up(now))
 
     def _publish_decisions(self) -> None:
         own, table = self.counters.own, self.counters.layout
