@@ -12,6 +12,7 @@
     idle        which idle connection may serve a request
     fair_queue  who waits for a connection, and whose turn is next
     endpoints   where the upstream is, and which of its places and addresses is next
+    health      whether such a place works, as far as is known
     quota       how many there may be at a time: slots, of one process
     addresses   how many client connections each address has
     shared_quota, shared_addresses, shared_quotas

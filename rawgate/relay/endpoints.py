@@ -4,29 +4,21 @@ Round robin works on two levels. Requests go round the endpoints. Requests of on
 name, so that each address gets its part of the load. A turn is over when an idle connection is taken, or when a dial is
 started. A dial that is still under way has therefore had its turn, and a burst is spread as evenly as single requests.
 
-What could not be reached is left out for `UNHEALTHY_FOR` seconds: it is tried after all others. So is what accepts a
-connection and closes it without a response. That stays left out until it responds to a request, since accepting the
-next connection proves nothing.
-
-The operator hears when something is left out, and why, and when it is back. What fails again and again is reported once
-in `UNHEALTHY_FOR`.
+What does not work is left out (see `health`): it is tried after all others. The operator hears when something is left
+out, and why, and when it is back. What fails again and again is reported once in `health.UNHEALTHY_FOR`.
 
 Endpoints may come and go while requests flow (`Endpoints.retarget`). An endpoint that stays keeps its connections and
 its health. An endpoint that goes ends the requests that it has, and gets no new ones.
 """
 
 from collections.abc import Callable, Sequence
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from rawgate.message import authority_of
+from rawgate.relay.health import Health
 
 if TYPE_CHECKING:
     from rawgate.relay.ports import UpstreamPort
-
-UNHEALTHY_FOR = 5.0
-"""Seconds for which an endpoint or an address is tried last after a failure. nginx's `fail_timeout` is 10 s, and Envoy
-ejects for 30 s at first. They send nothing there meanwhile; here it is only tried last, and is sooner back."""
 
 ANY_ADDRESS = ""
 """In place of an address: the endpoint has a single address, or its addresses are not known yet."""
@@ -78,47 +70,6 @@ class Place:
     def authority(self) -> str:
         """As in a URL, always with the port; of a Unix socket "unix:PATH"."""
         return f"unix:{self.path}" if self.path else authority_of(self.host, self.port)
-
-
-class Health:
-    """Whether an endpoint or an address worked when it was last tried.
-
-    down_until    monotonic time until when it is tried last
-    must_respond  it closed a new connection without a response, so only a response proves that it works
-    """
-
-    __slots__ = ("_is_reported", "_quiet_until", "down_until", "must_respond")
-
-    def __init__(self) -> None:
-        self.down_until = 0.0
-        self.must_respond = False
-        self._is_reported = False  # the operator believes that it is down
-        self._quiet_until = -inf
-
-    def is_up(self, now: float) -> bool:
-        """Whether it has its turn; if not, it is tried last."""
-        return self.down_until <= now
-
-    def failed(self, now: float) -> bool:
-        """It does not work. Returns whether to report that."""
-        self.down_until = now + UNHEALTHY_FOR
-        if self._is_reported or now < self._quiet_until:
-            return False
-        self._is_reported, self._quiet_until = True, now + UNHEALTHY_FOR
-        return True
-
-    def reached(self) -> bool:
-        """It has accepted a connection. Returns whether to report that it is back."""
-        if self.must_respond:
-            return False
-        self.down_until = 0.0
-        was_reported, self._is_reported = self._is_reported, False
-        return was_reported
-
-    def responded(self) -> bool:
-        """It has responded on a new connection. Returns whether to report that it is back."""
-        had_to, self.must_respond = self.must_respond, False
-        return had_to and self.reached()
 
 
 class Endpoint:
@@ -278,18 +229,18 @@ class Endpoints:
         endpoint's. None: the name does not have this address any more."""
         return endpoint.health if len(endpoint.addresses) < 2 else endpoint.address_health.get(address)
 
-    def reached(self, endpoint: Endpoint, address: str) -> None:
+    def reached(self, endpoint: Endpoint, address: str, now: float) -> None:
         """A dial reached the endpoint, at this address."""
-        if endpoint.health.reached():
+        if endpoint.health.reached(now):
             self._report(f"{endpoint.place.authority} can be reached again")
         health = endpoint.address_health.get(address)
-        if health is not None and health.reached():
+        if health is not None and health.reached(now):
             self._report(f"{endpoint.place.authority} at {address} can be reached again")
 
-    def responded(self, endpoint: Endpoint, address: str) -> None:
+    def responded(self, endpoint: Endpoint, address: str, now: float) -> None:
         """The endpoint has responded on a new connection to this address."""
-        if endpoint.health.responded():
+        if endpoint.health.responded(now):
             self._report(f"{endpoint.place.authority} responds again")
         health = endpoint.address_health.get(address)
-        if health is not None and health.responded():
+        if health is not None and health.responded(now):
             self._report(f"{endpoint.place.authority} at {address} responds again")

@@ -309,7 +309,7 @@ class Exchange(Flow, Lessee):
             if head is None:
                 return
             if not upstream.reused:
-                self.pool.endpoints.responded(upstream.endpoint, upstream.address)
+                self.pool.endpoints.responded(upstream.endpoint, upstream.address, now)
             data, reader.rest = reader.rest, b""  # up to 256 KiB, which the connection would keep
             if head.status >= 200:
                 self._final_head(head, data, now)

@@ -282,7 +282,7 @@ class Pool:
 
     def dialed(self, lessee: Lessee, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
-        self.endpoints.reached(upstream.endpoint, upstream.address)
+        self.endpoints.reached(upstream.endpoint, upstream.address, now)
         self._leased[upstream] = lessee
         if self._dialing.pop(lessee):
             lessee.leased(upstream, now)

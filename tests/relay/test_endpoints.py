@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.relay.endpoints import ANY_ADDRESS, UNHEALTHY_FOR, Endpoints, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoints, Place
+from rawgate.relay.health import UNHEALTHY_FOR
 
 
 def endpoints(count: int = 3) -> tuple[Endpoints, list[str]]:
@@ -101,9 +102,9 @@ def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
     of, said = endpoints(2)
     for now in (0.0, 1.0, 2.0, 20.0, 40.0):
         of.failed(of.all[0], "connection refused", now)
-    of.reached(of.all[0], ANY_ADDRESS)
-    of.reached(of.all[0], ANY_ADDRESS)
-    of.reached(of.all[1], ANY_ADDRESS)
+    of.reached(of.all[0], ANY_ADDRESS, 2.0)
+    of.reached(of.all[0], ANY_ADDRESS, 2.0)
+    of.reached(of.all[1], ANY_ADDRESS, 2.0)
     assert said == ["a:80 cannot be reached: connection refused", "a:80 can be reached again"]
 
 
@@ -111,7 +112,7 @@ def test_a_target_that_goes_and_comes_back_is_told_once_each() -> None:
 def test_one_that_was_back_is_told_again_after_a_while(again: float, told: bool) -> None:
     of, said = endpoints(1)
     of.failed(of.all[0], "timed out", 0.0)
-    of.reached(of.all[0], ANY_ADDRESS)
+    of.reached(of.all[0], ANY_ADDRESS, 2.0)
     of.failed(of.all[0], "timed out", again)
     assert len(said) == 2 + told
 
@@ -120,11 +121,11 @@ def test_an_endpoint_that_flaps_is_reported_seldom_and_correctly() -> None:
     of, said = endpoints(1)
     for step in range(100):
         of.failed(of.all[0], "timed out", step * UNHEALTHY_FOR / 100)
-        of.reached(of.all[0], ANY_ADDRESS)
+        of.reached(of.all[0], ANY_ADDRESS, 2.0)
     assert len(said) == 2
     of.failed(of.all[0], "timed out", UNHEALTHY_FOR + 1)
     assert said[-1] == "a:80 cannot be reached: timed out"
-    of.reached(of.all[0], ANY_ADDRESS)
+    of.reached(of.all[0], ANY_ADDRESS, 2.0)
     assert said[-1] == "a:80 can be reached again"
 
 
@@ -133,7 +134,7 @@ def test_an_address_is_told_where_there_are_others(found: tuple[str, ...], count
     of, said = endpoints(1)
     of.addresses(of.all[0], 0, found, 0.0)
     of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
-    of.reached(of.all[0], "10.0.0.1")
+    of.reached(of.all[0], "10.0.0.1", 2.0)
     assert said == ["a:80 at 10.0.0.1 cannot be reached: timed out", "a:80 at 10.0.0.1 can be reached again"][:count]
 
 
@@ -144,12 +145,12 @@ def test_a_mute_target_is_left_out_until_it_responds() -> None:
     of, said = endpoints(2)
     first, second = of.all
     of.closed_without_response(first, ANY_ADDRESS, 0.0)
-    of.reached(first, ANY_ADDRESS)
+    of.reached(first, ANY_ADDRESS, 2.0)
     assert firsts(of, 2, 1.0) == [1, 1], "that it accepts another connection says nothing"
     of.closed_without_response(first, ANY_ADDRESS, 3 * UNHEALTHY_FOR)
-    of.responded(second, ANY_ADDRESS)
-    of.responded(first, ANY_ADDRESS)
-    of.responded(first, ANY_ADDRESS)
+    of.responded(second, ANY_ADDRESS, 2.0)
+    of.responded(first, ANY_ADDRESS, 2.0)
+    of.responded(first, ANY_ADDRESS, 2.0)
     assert set(firsts(of, 2, 3 * UNHEALTHY_FOR)) == {0, 1}
     assert said == ["a:80 closes new connections without a word", "a:80 responds again"]
 
@@ -159,14 +160,14 @@ def test_an_endpoint_is_left_out_when_all_its_addresses_are_mute() -> None:
     first = of.all[0]
     of.addresses(first, 0, FOUND, 0.0)
     of.closed_without_response(first, FOUND[1], 0.0)
-    of.reached(first, FOUND[1])
+    of.reached(first, FOUND[1], 2.0)
     assert of.addresses(first, 1, FOUND, 1.0)[-1] == FOUND[1]
     assert set(firsts(of, 2, 1.0)) == {0, 1}
     for address in FOUND:
         of.closed_without_response(first, address, 1.0)
     assert firsts(of, 2, 2.0) == [1, 1]
     assert len(said) == len(FOUND) + 1, "once of each, and of the endpoint"
-    of.responded(first, FOUND[1])
+    of.responded(first, FOUND[1], 2.0)
     assert of.addresses(first, 0, FOUND, 2.0)[0] == FOUND[1]
     assert set(firsts(of, 2, 2.0)) == {0, 1}
     assert said[0] == "a:80 at ::1 closes new connections without a word"
@@ -197,8 +198,8 @@ def test_a_close_within_the_dial_outweighs_the_next_dials_success() -> None:
     first = of.all[0]
     of.closed_at_once(first, ANY_ADDRESS)
     of.failed(first, "closed as soon as it was open", 0.0)
-    of.reached(first, ANY_ADDRESS)
+    of.reached(first, ANY_ADDRESS, 2.0)
     of.closed_without_response(first, ANY_ADDRESS, 2 * UNHEALTHY_FOR)
     assert said == ["a:80 cannot be reached: closed as soon as it was open"]
-    of.responded(first, ANY_ADDRESS)
+    of.responded(first, ANY_ADDRESS, 2.0)
     assert said[1:] == ["a:80 responds again"]

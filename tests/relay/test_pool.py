@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from harness.ports import FakeLessee, FakeUpstream
 from harness.quotas import Workers
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
-from rawgate.relay.endpoints import ANY_ADDRESS, UNHEALTHY_FOR, Endpoint, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
+from rawgate.relay.health import UNHEALTHY_FOR
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.pool import Outcomes, Pool

@@ -55,6 +55,7 @@ COMPILED = tuple(
             "relay/exchange",
             "relay/fair_queue",
             "relay/flow",
+            "relay/health",
             "relay/idle",
             "relay/lessee",
             "relay/options",
