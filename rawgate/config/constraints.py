@@ -36,6 +36,18 @@ class Size(Struct, frozen=True):
     expected = 'a size such as "240B", "16KiB" or "10MiB"'
 
 
+class Percent(Struct, frozen=True):
+    """A part of a whole, 0 to 1, written "50%"; plain numbers in a Python configuration. `least`, `most`: whole
+    percents."""
+
+    least: int = 1
+    most: int = 100
+
+    @property
+    def expected(self) -> str:
+        return f'a part such as "50%", from {self.least}% to {self.most}%'
+
+
 class Count(Struct, frozen=True):
     """A whole number."""
 

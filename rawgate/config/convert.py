@@ -67,6 +67,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.PathPrefix: grammar.path_prefix,
     constraints.PathTemplate: grammar.path_template,
     constraints.Pathname: grammar.pathname,
+    constraints.Percent: units.percent,
     constraints.Reference: grammar.reference,
     constraints.RequestLine: grammar.request_line,
     constraints.Size: units.size,

@@ -205,6 +205,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.PathPrefix: lambda constraint: _whole("/[^?#]*"),
     constraints.PathTemplate: lambda constraint: _whole("/[^?#]*"),
     constraints.Pathname: lambda constraint: _whole(grammar.ORIGIN_FORM.pattern),
+    constraints.Percent: lambda constraint: _whole(units.PERCENT.pattern),
     constraints.Reference: lambda constraint: {"type": "string"},
     constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|http://.*)"),
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
@@ -230,6 +231,8 @@ def _written(hint: ParsedHint, default: object) -> object:
         return units.duration_text(default)
     if isinstance(hint.reader, constraints.Size) and isinstance(default, int):
         return units.size_text(default)
+    if isinstance(hint.reader, constraints.Percent) and isinstance(default, float):
+        return units.percent_text(default)
     if isinstance(default, tuple):
         return list(default) if default or (hint.list_of and hint.list_of.empty) else None
     if isinstance(default, NoneType | Struct | dict) or default == "":

@@ -1,4 +1,4 @@
-"""Readers of durations, sizes and counts.
+"""Readers of durations, sizes, parts and counts.
 
 In a file each number has its unit beside it, because 30 means seconds to one reader and milliseconds to another. In a
 Python configuration, plain numbers are seconds and octets, as in the model.
@@ -7,12 +7,13 @@ Python configuration, plain numbers are seconds and octets, as in the model.
 import re
 from datetime import datetime
 
-from rawgate.config.constraints import KIB, MIB, Count, Duration, Moment, Size
+from rawgate.config.constraints import KIB, MIB, Count, Duration, Moment, Percent, Size
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, quoted, shown
 
 DURATION = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
 SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+PERCENT = re.compile(r"([0-9]{1,3})%")
 _HUGE = 10**15
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _OCTETS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1024 * MIB}
@@ -56,6 +57,22 @@ def size(constraint: Size, value: object, context: Context) -> int:
     return octets
 
 
+def percent(constraint: Percent, value: object, context: Context) -> float:
+    """A part of 1."""
+    match = PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        part = int(match[1]) / 100
+    elif context.plain_numbers and isinstance(value, int | float) and not isinstance(value, bool):
+        part = float(value)
+    else:
+        found = None if isinstance(value, bool) else re.fullmatch(r"([0-9]{1,3})(?: *%|\.0+%)?", str(value))
+        meant = quoted(f"{found[1]}%") if found and constraint.least <= int(found[1]) <= constraint.most else ""
+        raise InvalidError(f"{shown(value)} is not a percentage", expected=constraint.expected, meant=meant)
+    if not constraint.least / 100 <= part <= constraint.most / 100:
+        raise InvalidError(f"{shown(value)} is out of range", expected=constraint.expected)
+    return part
+
+
 def count(constraint: Count, value: object, context: Context) -> int:
     """A whole number in the range of the constraint. A boolean is refused."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -92,6 +109,11 @@ def size_text(octets: int) -> str:
         if octets and octets % _OCTETS[unit] == 0:
             return f"{octets // _OCTETS[unit]}{unit}"
     return f"{octets}B"
+
+
+def percent_text(part: float) -> str:
+    """A part in whole percents."""
+    return f"{round(part * 100)}%"
 
 
 def _plain(constraint: Duration | Size, value: object, context: Context) -> int | float:

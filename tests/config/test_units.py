@@ -1,4 +1,4 @@
-"""Durations and sizes: what is written means what is read, and can be written again."""
+"""Durations, sizes and parts: what is written means what is read, and can be written again."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.constraints import TIB, YEAR, Duration, Size
+from rawgate.config.constraints import TIB, YEAR, Duration, Percent, Size
 from rawgate.config.context import Context
 from rawgate.config.files import Files
 from rawgate.config.invalid import InvalidError
-from rawgate.config.units import duration, duration_text, size, size_text
+from rawgate.config.units import duration, duration_text, percent, percent_text, size, size_text
 
 CONTEXT = Context(folder=Path(), environ={}, files=Files(), plain_numbers=False, merge_slashes=True, names={})
 PROGRAM = Context(folder=Path(), environ={}, files=Files(), plain_numbers=True, merge_slashes=True, names={})
@@ -61,3 +61,37 @@ def test_what_is_no_number(value: object) -> None:
             duration(Duration(), value, context)
         with pytest.raises(InvalidError, match="is not a"):
             size(Size(), value, context)
+
+
+@given(st.integers(1, 100))
+def test_a_percentage_can_be_written_again(whole: int) -> None:
+    part = percent(Percent(), f"{whole}%", CONTEXT)
+    assert 0 < part <= 1
+    assert percent_text(part) == f"{whole}%"
+    assert percent(Percent(), part, PROGRAM) == part
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("0%", "is out of range"),
+        ("101%", "is out of range"),
+        ("50", 'did you mean "50%"?'),
+        ("50 %", 'did you mean "50%"?'),
+        (50, 'did you mean "50%"?'),
+        (0.5, "is not a percentage"),
+        (True, "is not a percentage"),
+        ("half", "is not a percentage"),
+        ("-5%", "is not a percentage"),
+    ],
+)
+def test_no_percentage(value: object, said: str) -> None:
+    with pytest.raises(InvalidError) as raised:
+        percent(Percent(), value, CONTEXT)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [0.0, 50, float("nan"), True, None])
+def test_no_percentage_for_a_program(value: object) -> None:
+    with pytest.raises(InvalidError):
+        percent(Percent(), value, PROGRAM)
