@@ -3,7 +3,7 @@
 A deadline runs only against the side that is waited for, and from the moment when that side last made progress. The
 first line that applies says which side that is:
 
-    it is in the queue              a free connection: `queue_timeout`
+    it is in the queue              a free connection: `queue_timeout`, or `pool.GRACE` without a place there
     the client is full              the client: `send_timeout`, and `body_rate` octets a second
     the upstream is full            the upstream: `idle_timeout`; when it has responded already: `REST_TIMEOUT`
     the request's body is missing   the client: `body_timeout`, and `body_rate` octets a second over each `RATE_SPAN`
@@ -24,6 +24,7 @@ from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.relay.pace import Pace
 from rawgate.relay.phases import AWAITING, LEASING, SENDING, UPLOADING
+from rawgate.relay.pool import GRACE
 from rawgate.relay.upload import RATE_SPAN
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def deadline(exchange: "Exchange") -> tuple[float, Reason]:
 def _deadline_of_side(exchange: "Exchange") -> tuple[float, Reason]:
     options, upload, phase, since = exchange.pool.options, exchange.upload, exchange.phase, exchange.waiting_since
     if phase is LEASING:
-        return (since + options.queue_timeout if exchange.pool.queued(exchange) else inf), errors.QUEUE_TIMEOUT
+        return _end_of_waiting(exchange, options.queue_timeout)
     if exchange.client_pace is not None:
         return since + exchange.client_options.send_timeout, errors.CLIENT_GONE
     if exchange.upstream_full:
@@ -65,6 +66,16 @@ def _deadline_of_side(exchange: "Exchange") -> tuple[float, Reason]:
     return since + options.idle_timeout, errors.UPSTREAM_CUT
 
 
+def _end_of_waiting(exchange: "Exchange", queue_timeout: float) -> tuple[float, Reason]:
+    """The deadline of one that has no connection yet. A dial has its own."""
+    pool, since = exchange.pool, exchange.waiting_since
+    if not pool.queued(exchange):
+        return inf, errors.QUEUE_TIMEOUT
+    if pool.has_place(exchange):
+        return since + queue_timeout, errors.QUEUE_TIMEOUT
+    return since + min(queue_timeout, GRACE), errors.QUEUE_FULL
+
+
 def past_total(exchange: "Exchange", now: float) -> bool:
     """Whether `total_timeout` is over."""
     total = exchange.pool.options.total_timeout
@@ -72,7 +83,10 @@ def past_total(exchange: "Exchange", now: float) -> bool:
 
 
 def has_progressed(exchange: "Exchange", reason: Reason, now: float) -> bool:
-    """The deadline with this reason is over. Looks closer: the side may have taken or sent enough meanwhile."""
+    """The deadline with this reason is over. Looks closer: the side may have taken or sent enough meanwhile, and one
+    that had no place in the queue may have one now."""
+    if reason is errors.QUEUE_FULL:
+        return not past_total(exchange, now) and exchange.pool.find_place(exchange, now)
     upload = exchange.upload
     if reason is errors.BODY_TIMEOUT and upload is not None:
         on_time = now < exchange.waiting_since + exchange.client_options.body_timeout

@@ -148,7 +148,7 @@ class Exchange(Flow, Lessee):
         got = self.pool.acquire(self, now)
         if got is None:
             if self.pool.queued(self):
-                self.client.arm(now + self.pool.options.queue_timeout)
+                self.client.arm(self.deadline()[0])
         elif isinstance(got, UpstreamPort):
             self.leased(got, now)
         else:

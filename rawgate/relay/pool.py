@@ -12,7 +12,8 @@ Rules
   back when it switched.
 - Tunnels, and requests that may become one, are `max_tunnels` at most.
 - Processes may share the slots (see `quota`). While somebody waits for one in another process, a connection that nobody
-  here needs is closed, and its slot given back.
+  here needs is closed, and its slot given back. It takes that process a turn of its loop, and until then nobody here
+  knows whether there is such a connection. So who finds the queue full, or finds none, is refused after `GRACE` only.
 - A lessee waits only while nothing is idle and no slot is free, so a newcomer never overtakes the queue.
 - `fair_queue` decides whose turn it is: the client address with the fewest connections comes first. When a lessee has
   to wait while another address holds more than its share, an exchange of such an address makes way. It is the exchange
@@ -39,6 +40,7 @@ Rules
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Final
 
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_RESET, Reason
 from rawgate.relay.endpoints import Endpoint, Endpoints, Place
@@ -48,6 +50,13 @@ from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.ports import UpstreamPort
 from rawgate.relay.quota import Quota
+
+GRACE: Final = 0.05
+"""Seconds that a request may wait without a place in the queue, while another process may have an idle connection to
+close for it. That takes a turn of that process's loop, so some milliseconds even when it is busy. A process that was
+asked for so long, and has closed none, has none: as long as somebody waits here, further requests are refused at once.
+What was rejected: to refuse such a request, and let the next one have the slot, since with `queue = 0` requests were
+refused while connections were idle; and to count what is idle in each process, which is a write for each request."""
 
 Dial = Callable[["Pool", Lessee], None]
 """Starts a dial in the background, which ends in `Pool.dialed` or `Pool.dial_failed`. It never calls back at once."""
@@ -105,7 +114,8 @@ class Pool:
         self._leased: dict[UpstreamPort, Lessee] = {}
         self._idle = IdleConnections(self.endpoints, self.slots, options.reuse_after_body)
         self._queue = FairQueue(options.per_client)
-        self._without_slot: Lessee | None = None  # who has just joined the queue without a slot of it
+        self._placeless: set[Lessee] = set()  # who is in the queue without a slot of it
+        self._asked_at = 0.0  # since when somebody has been in the queue, if somebody is
         self.slots.on_free(self._heed_others)
 
     def __repr__(self) -> str:
@@ -190,24 +200,41 @@ class Pool:
         queue = self._queue
         if not queue.counting:
             queue.start_counting(holder.address for holder in (*self._leased.values(), *self._dialing))
+        if not queue.waiting:
+            self._asked_at = now
         queue.join(lessee)
         if not self.queue_slots.take():
-            self._without_slot = lessee
+            self._placeless.add(lessee)
         self.preempt_for(lessee, now)
         self._dial_for_next()
-        if self._without_slot is not lessee:
+        if lessee not in self._placeless or self._may_be_idle_elsewhere(now) or self.find_place(lessee, now):
             return None
-        self._without_slot = None
-        if self.queue_slots.take():
-            return None
-        loser = queue.newest_of_longest(lessee)
-        queue.leave(loser)
-        if loser is lessee:
-            # Where nobody may wait, a slot that another process gives is for the next request. This one has asked for
-            # it; `stop_waiting` comes later.
-            return QUEUE_FULL
-        loser.lease_failed(QUEUE_FULL, now)  # the newcomer has its slot
-        return None
+        self._placeless.discard(lessee)
+        queue.leave(lessee)
+        # Where nobody may wait, a slot that another process gives is for the next request. This one has asked for it;
+        # `stop_waiting` comes later.
+        return QUEUE_FULL
+
+    def _may_be_idle_elsewhere(self, now: float) -> bool:
+        """Whether another process may close an idle connection yet for those who wait here; see `GRACE`."""
+        elsewhere = self.slots.limit - self.slots.taken
+        return elsewhere > 0 and len(self._placeless) <= elsewhere and now < self._asked_at + GRACE
+
+    def find_place(self, lessee: Lessee, now: float) -> bool:
+        """Find a place in the queue for a lessee that is in it without one: a free one, or that of another who has to
+        leave for it. False: there is none. Only who is in the queue may ask."""
+        while not self.queue_slots.take():
+            loser = self._queue.newest_of_longest(lessee)
+            has_place = loser not in self._placeless
+            if not has_place and loser.address == lessee.address:
+                return False
+            self._queue.leave(loser)
+            self._placeless.discard(loser)
+            loser.lease_failed(QUEUE_FULL, now)
+            if has_place:
+                break
+        self._placeless.discard(lessee)
+        return True
 
     def preempt_for(self, lessee: Lessee, now: float) -> bool:
         """Let an exchange make way for a lessee that waits. It is one of an address that holds more than its share, and
@@ -228,10 +255,14 @@ class Pool:
         """Whether it is in the queue. It is not while a dial of its own is under way."""
         return lessee in self._queue
 
+    def has_place(self, lessee: Lessee) -> bool:
+        """Whether one that is in the queue has a slot of it. If not, it waits for `GRACE` at most."""
+        return lessee not in self._placeless
+
     def _free_queue_slot(self, lessee: Lessee) -> None:
         """The lessee has left the queue."""
-        if lessee is self._without_slot:
-            self._without_slot = None
+        if lessee in self._placeless:
+            self._placeless.discard(lessee)
         else:
             self.queue_slots.give()
         if not self._queue.waiting:

@@ -163,6 +163,37 @@ def test_a_limit_is_one_limit(tmp_path: Path) -> None:
         assert statuses == [429] * 10
 
 
+def test_without_a_queue_the_one_connection_serves_all_workers(tmp_path: Path) -> None:
+    """It is idle in one of them each time, and the next request may come to another."""
+    held, gate = Event(), Event()
+
+    def script(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            if b"/slow" in request.target:
+                held.set()
+                assert gate.wait(PATIENCE)
+            connection.send(OK)
+
+    def status(sock: socket.socket, octets: bytes = GET) -> int | None:
+        message = ask(sock, octets)
+        return None if message is None else message.status
+
+    with Upstream(script) as upstream, ExitStack() as stack:
+        text = configs.gateway() + configs.upstream("one", upstream.target, "max_connections = 1", "queue = 0")
+        gateway = stack.enter_context(served(tmp_path, text + configs.route("/", "one"), 3))
+        sockets = connected(gateway, 20, stack)
+        assert [status(sock) for sock in sockets] == [200] * 20
+        slow = sockets.pop()
+        slow.sendall(GET.replace(b"/x", b"/slow"))
+        assert held.wait(PATIENCE)
+        assert [status(sock) for sock in sockets] == [503] * 19
+        gate.set()
+        message = read_response(Stream.of(slow))
+        assert message is not None
+        assert message.status == 200
+    assert {line["reason"] for line in gateway.log} == {"ok", "queue_full"}
+
+
 @pytest.mark.parametrize("jwks", ["keys", "discover"])
 def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
     clients = 40

@@ -17,7 +17,7 @@ from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
 from rawgate.relay.health import UNHEALTHY_FOR
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
-from rawgate.relay.pool import Outcomes, Pool
+from rawgate.relay.pool import GRACE, Outcomes, Pool
 from rawgate.relay.ports import UpstreamPort
 
 Names = tuple[tuple[str, int], ...]
@@ -717,19 +717,58 @@ def test_a_slot_that_is_waited_for_no_more_is_given_back() -> None:
     assert len(one.dials) == 1
 
 
-def test_where_nobody_may_wait_the_next_one_has_what_was_idle_elsewhere() -> None:
-    workers, (one, other) = shared(max_connections=1, queue=0)
-    _, upstream = one.lease()
-    one.release(upstream, 0.0)
-    assert other.pool.acquire(FakeLessee(), 0.0) is QUEUE_FULL
+def test_where_nobody_may_wait_who_comes_has_what_was_idle_elsewhere() -> None:
+    workers, (one, other) = shared(max_connections=2, queue=0)
+    for upstream in [one.lease()[1] for _ in range(2)]:
+        one.release(upstream, 0.0)
+    both = [FakeLessee() for _ in range(2)]
+    for lessee in both:
+        assert other.pool.acquire(lessee, 0.0) is None
+        assert not other.pool.has_place(lessee)
+    assert other.pool.acquire(FakeLessee(), 0.0) is QUEUE_FULL, "there are two connections elsewhere, and two wait"
     workers.settle()
-    assert upstream.closed
-    _, upstream = other.lease()
-    other.release(upstream, 1.0)
-    assert other.pool.acquire(FakeLessee(), 1.0) is upstream, "nobody waits any more"
-    assert one.pool.acquire(FakeLessee(), 1.0) is QUEUE_FULL
-    other.release(upstream, 2.0)
-    assert upstream.closed, "it is asked for"
+    assert other.dials == both
+    assert one.pool.slots.taken == other.pool.queue_slots.taken == 0
+
+
+def test_where_nobody_may_wait_who_asked_in_vain_is_refused() -> None:
+    workers, (one, other) = shared(max_connections=2, queue=0)
+    (_, first), (_, second) = one.lease(), other.lease()
+    waits = FakeLessee()
+    assert other.pool.acquire(waits, 0.0) is None
+    workers.settle()
+    assert other.pool.queued(waits), "it is busy elsewhere"
+    assert other.pool.acquire(FakeLessee(), GRACE) is QUEUE_FULL, "the other process has had its time"
+    assert not other.pool.find_place(waits, GRACE)
+    other.pool.leave(waits)
+    one.release(first, 1.0)
+    other.release(second, 1.0)
+    assert not first.closed, "nobody waits any more"
+    assert (one.pool.idle, other.pool.idle) == (1, 1)
+
+
+def test_who_waits_without_a_place_gets_one_that_came_free() -> None:
+    _, (one, other) = shared(max_connections=1, queue=1)
+    one.lease()
+    first, second = FakeLessee(), FakeLessee()
+    for lessee in (first, second):
+        assert other.pool.acquire(lessee, 0.0) is None
+    assert [other.pool.has_place(lessee) for lessee in (first, second)] == [True, False]
+    assert not other.pool.find_place(second, GRACE)
+    other.pool.leave(first)
+    assert other.pool.find_place(second, GRACE)
+    assert other.pool.queue_slots.taken == 1
+
+
+def test_without_a_place_too_the_address_that_waits_most_often_leaves_first() -> None:
+    _, (one, other) = shared(max_connections=1, queue=2)
+    one.lease()
+    greedy = [FakeLessee("x") for _ in range(3)]
+    fair = FakeLessee("y")
+    for lessee in (*greedy, fair):
+        assert other.pool.acquire(lessee, 0.0) is None
+    assert [lessee.failed for lessee in greedy] == [[], [QUEUE_FULL], [QUEUE_FULL]]
+    assert other.pool.has_place(fair)
 
 
 def test_queue_and_tunnels_are_counted_for_all_processes_together() -> None:
@@ -738,9 +777,10 @@ def test_queue_and_tunnels_are_counted_for_all_processes_together() -> None:
         f.lease()
     first, second = FakeLessee(), FakeLessee()
     assert one.pool.acquire(first, 0.0) is None
-    assert other.pool.acquire(second, 0.0) is QUEUE_FULL
-    one.pool.leave(first)
     assert other.pool.acquire(second, 0.0) is None
+    assert not other.pool.has_place(second)
+    one.pool.leave(first)
+    assert other.pool.find_place(second, 0.0)
     assert [f.pool.reserve_tunnel() for f in (one, other)] == [True, False]
     one.pool.free_tunnel()
     assert other.pool.reserve_tunnel()
@@ -1079,6 +1119,15 @@ class PoolsMachine(RuleBasedStateMachine):
         self.waiting.remove((f, lessee))
         f.pool.leave(lessee)
 
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def grace_ends(self, data: st.DataObject) -> None:
+        f, lessee = data.draw(st.sampled_from(self.waiting))
+        if f.pool.queued(lessee) and not f.pool.has_place(lessee) and not f.pool.find_place(lessee, self.now):
+            self.waiting.remove((f, lessee))
+            f.pool.leave(lessee)
+        self.look()
+
     @rule(limit=st.integers(1, 4))
     def reload(self, limit: int) -> None:
         for f in self.fixtures:
@@ -1112,8 +1161,8 @@ class PoolsMachine(RuleBasedStateMachine):
             pool = f.pool
             assert pool.leased == sum(owner is f for owner, _ in self.busy)
             assert pool.size == pool.leased + pool.idle + len(f.dials) == pool.slots.taken
-            queued = sum(owner is f and pool.queued(lessee) for owner, lessee in self.waiting)
-            assert pool.queue_slots.taken == queued
+            queued = [lessee for owner, lessee in self.waiting if owner is f and pool.queued(lessee)]
+            assert pool.queue_slots.taken == sum(map(pool.has_place, queued))
             assert not queued or not pool.idle
         assert sum(f.pool.queue_slots.taken for f in self.fixtures) <= 4
 
