@@ -9,6 +9,7 @@ The table has four places for each connection that the gateway may have when it 
 taken at most, on average. An address that finds its bucket full may have no connection.
 """
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
@@ -130,11 +131,14 @@ class SharedAddresses(Addresses):
             for address, count in self.counts.items():
                 self._change(address, count if was is None else -count, None)
 
-    def forget(self) -> None:
-        """Give back what this worker held, which is dead. For an object that is made for this call."""
+    def forget(self, is_dead: Callable[[], bool]) -> None:
+        """Give back what this worker held, which is dead, unless it is not dead any more: it has a successor. For an
+        object that is made for this call."""
         for number in range(len(self._memory) // self._size):
             bucket = self._enter(number)
             try:
+                if not is_dead():
+                    return
                 bucket.forget(self._worker)
             finally:
                 self._exit(number)

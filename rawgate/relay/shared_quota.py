@@ -201,10 +201,13 @@ class SharedQuota(Quota):
         if self._cells[PRESSURE] or self._cell(GRANTED, self._worker):
             self._freed()
 
-    def forget(self) -> None:
-        """Give back what this worker held, which is dead. For an object that is made for this call."""
+    def forget(self, is_dead: Callable[[], bool]) -> None:
+        """Give back what this worker held, which is dead, unless it is not dead any more: it has a successor. For an
+        object that is made for this call."""
         self._lock()
         try:
+            if not is_dead():
+                return
             for kind in (TAKEN, SINCE, GRANTED, PASSED):
                 self._set(kind, self._worker, 0)
             self._settle()

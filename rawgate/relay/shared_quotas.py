@@ -4,7 +4,12 @@
 its quotas, and whoever asks for a name first makes the record: so after a reload all workers meet in the same records,
 old and new, without a word to each other. A record that no worker has open may serve another name.
 
-The memory: records (see `shared_quota`), then the table of addresses (see `shared_addresses`).
+The memory: the life of each worker, records (see `shared_quota`), the table of addresses (see `shared_addresses`).
+
+The *life* of a worker is the number of its process, among those that have had its number so far. A worker that begins
+writes it before all else. So a sibling can give back what a dead one held, while the supervisor starts its successor:
+under each lock it looks whether the successor has begun, and leaves everything alone if so. The successor forgets what
+is left itself, before it takes a slot.
 """
 
 from collections.abc import Callable
@@ -31,7 +36,7 @@ _OTHERS: Final = range(1, LOCKS)
 
 def octets_needed(workers: int, connections: int) -> int:
     """Of the memory for so many workers, and so many client connections in all."""
-    return 8 * RECORDS * cells_needed(workers) + shared_addresses.octets_needed(workers, connections)
+    return 8 * workers + 8 * RECORDS * cells_needed(workers) + shared_addresses.octets_needed(workers, connections)
 
 
 class QuotaMemory:
@@ -47,28 +52,37 @@ class QuotaMemory:
         self.wake = wake
         self._secret = secret
         size = cells_needed(workers)
+        self._lives = memory[: 8 * workers].cast("Q")
+        memory = memory[8 * workers :]
         cells = memory[: 8 * RECORDS * size].cast("Q")
         self.records = [cells[number * size : (number + 1) * size] for number in range(RECORDS)]
         self._addresses = memory[8 * RECORDS * size :]
 
-    def of_worker(self, worker: int) -> "SharedQuotas":
-        """The quotas of a worker that has just been forked: number 0, 1, …. What a dead one with the same number held
-        has been forgotten before."""
+    def of_worker(self, worker: int, life: int) -> "SharedQuotas":
+        """The quotas of a worker that has just been forked: number 0, 1, …, in its life 1, 2, …. What earlier ones of
+        that number held is forgotten."""
+        self._lives[worker] = life
+        self.forget(worker, life)
         return SharedQuotas(self, worker)
 
-    def forget(self, worker: int) -> None:
-        """A worker is dead: give back what it held, and wake those who wait for it. Any process may call this, one at a
-        time for one worker. It takes one lock after the other."""
+    def forget(self, worker: int, life: int) -> None:
+        """A worker is dead: give back what it held in this life and before, and wake those who wait for it. Any process
+        may call this, at any time: it does nothing once a later life has begun. It takes one lock after the other."""
+        lives = self._lives
+
+        def is_dead() -> bool:
+            return lives[worker] <= life
+
         for number, record in enumerate(self.records):
             if record[HEADER + OPEN * self.workers + worker]:
-                self.quota(number, worker, lambda quota: None).forget()
+                self.quota(number, worker, lambda quota: None).forget(is_dead)
         self.locks.acquire(_REGISTER)
         try:
-            for record in self.records:
+            for record in self.records if is_dead() else ():
                 record[HEADER + OPEN * self.workers + worker] = 0
         finally:
             self.locks.release(_REGISTER)
-        self.addresses(None, worker).forget()
+        self.addresses(None, worker).forget(is_dead)
 
     def quota(self, number: int, worker: int, closed: Callable[[SharedQuota], None]) -> SharedQuota:
         """A worker's quota of this record."""

@@ -44,9 +44,11 @@ class Ready(Message, frozen=True):
 
 
 class Accept(Message, frozen=True):
-    """Accept on the sockets of these workers: on your own, and on those of workers that are gone for a while."""
+    """Accept on the sockets of these workers: on your own, and on those of workers that are gone for a while. gone: the
+    number of each of those, and its last life (see `relay.shared_quotas`): give back what it held."""
 
     workers: tuple[int, ...]
+    gone: tuple[tuple[int, int], ...] = ()
 
 
 class Prepare(Message, frozen=True):

@@ -76,12 +76,13 @@ class Seat:
     silent        seconds for which it has not answered
     kill_at       when a worker that was told to write its stack traces is killed
     died_young    how often in a row a worker has died young here
+    life          how many processes have had this place
     start_at      when the next worker begins; infinity: there is one
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.died_young = 0
+        self.died_young = self.life = 0
         self.empty()
 
     def empty(self) -> None:
@@ -142,6 +143,7 @@ class Crew:
     def start(self, seat: Seat) -> None:
         """Fork a worker."""
         seat.start_at = inf
+        seat.life += 1
         ours, theirs = socket.socketpair()
         # No handler of this process may run in the other one.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -188,7 +190,7 @@ class Crew:
             self.start(seat)
 
     def cover(self) -> None:
-        """Each number that has no worker gets a sibling that accepts for it."""
+        """Each number that has no worker gets a sibling that accepts for it, and gives back what it held."""
         serving = [seat for seat in self.seats if seat.serves]
         self._is_covered = len(serving) < len(self.seats)
         accepts = {seat.number: [seat.number] for seat in serving}
@@ -196,7 +198,9 @@ class Crew:
             if not seat.pid and serving:
                 accepts[serving[seat.number % len(serving)].number].append(seat.number)
         for seat in serving:
-            self.say(seat, Accept(tuple(accepts[seat.number])))
+            numbers = accepts[seat.number]
+            gone = ((number, self.seats[number].life) for number in numbers if number != seat.number)
+            self.say(seat, Accept(tuple(numbers), tuple(gone)))
 
     def on_ready(self, seat: Seat) -> None:
         """A worker has said that it serves."""

@@ -132,7 +132,9 @@ class Supervisor:
         self._addresses.keep(loaded.config.gateway.listen)
         if self._plan is not None:
             self._plan.disown()
-        worker = Worker(seat.number, self._source, loaded, self._addresses, self._quotas, self._plan, channel)
+        worker = Worker(
+            seat.number, seat.life, self._source, loaded, self._addresses, self._quotas, self._plan, channel
+        )
         return worker.run(self._stdout)
 
     def _joined(self, seat: Seat) -> None:

@@ -76,6 +76,7 @@ class Worker:
     """Serves as its supervisor says, over `channel`.
 
     number  from 0 on
+    life    the number of this process, among those that have had this number: from 1 on
     source  where new configurations come from
     loaded  the present one
     """
@@ -83,6 +84,7 @@ class Worker:
     def __init__(
         self,
         number: int,
+        life: int,
         source: Source,
         loaded: Loaded,
         addresses: Addresses,
@@ -92,6 +94,8 @@ class Worker:
     ) -> None:
         """plan: of the admin listener, where there is one."""
         self._number = number
+        self._life = life
+        self._forgotten: set[tuple[int, int]] = set()  # siblings that are gone, and whose quotas were given back
         self._plan = plan
         self._source = source
         self._loaded = loaded
@@ -121,9 +125,7 @@ class Worker:
 
     async def _serve(self, log: AccessLog) -> int:
         loop, source, sockets = asyncio.get_running_loop(), self._source, self._addresses.of_workers(self._accepts)
-        # What the last worker of this number held when it died.
-        self._quotas.forget(self._number)
-        quotas = self._quotas.of_worker(self._number, loop)
+        quotas = self._quotas.of_worker(self._number, self._life, loop)
         new_id, date, plan = source.new_id, source.date, self._plan
         counting = None if plan is None else plan.counting(self._number, log, loop)
         async with (
@@ -201,9 +203,12 @@ class Worker:
 
     async def _obey(self, message: Said, service: Service, log: AccessLog) -> None:
         match message:
-            case Accept(workers):
+            case Accept(workers, gone):
                 self._accepts = workers
                 await service.accept_on(self._addresses.of_workers(workers))
+                for number, life in set(gone) - self._forgotten:
+                    self._quotas.forget(number, life)
+                self._forgotten |= set(gone)
             case Prepare(number, files):
                 # In a task: it takes a while, and a stop must not wait for it.
                 self._start(self._prepare(number, Files(files), service))

@@ -32,7 +32,8 @@ class Workers:
         self.woken: list[int] = []
         octets = memoryview(bytearray(octets_needed(count, connections)))
         self.memory = QuotaMemory(octets, OneHolder(), count, self.woken.append, b"a secret")
-        self.quotas: list[SharedQuotas] = [self.memory.of_worker(number) for number in range(count)]
+        self.lives = [1] * count
+        self.quotas: list[SharedQuotas] = [self.memory.of_worker(number, 1) for number in range(count)]
 
     def turn(self, worker: int) -> None:
         """The loop of this worker hears that it was woken, if it was."""
@@ -51,8 +52,8 @@ class Workers:
     def die(self, worker: int) -> None:
         """It is killed, its slots are given back, and another one has its place."""
         self.woken[:] = [other for other in self.woken if other != worker]
-        self.memory.forget(worker)
-        self.quotas[worker] = self.memory.of_worker(worker)
+        self.lives[worker] += 1
+        self.quotas[worker] = self.memory.of_worker(worker, self.lives[worker])
 
 
 class User:

@@ -48,6 +48,19 @@ def open_sockets(pid: int) -> int:
     return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
+def served_by(gateway: Gateway, sock: socket.socket) -> int:
+    """The process id of the worker that has accepted this connection."""
+    ours, theirs = (f":{port:04X}" for port in (sock.getsockname()[1], gateway.address[1]))
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        fields = line.split()
+        if fields[1].endswith(theirs) and fields[2].endswith(ours):
+            link = f"socket:[{fields[9]}]"
+            for pid in gateway.workers():
+                if any(str(entry.readlink()) == link for entry in Path(f"/proc/{pid}/fd").iterdir()):
+                    return pid
+    raise AssertionError("no worker has it")
+
+
 class Load:
     """Clients that ask one request after the other until told to stop, on connections that stay open. A client whose
     connection is lost connects again.
@@ -242,21 +255,38 @@ def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
     assert {line["reason"] for line in gateway.log} <= {"ok", "client_gone"}
 
 
-def test_siblings_accept_for_a_number_without_a_worker(tmp_path: Path) -> None:
-    """A worker that has died young several times is not replaced at once; meanwhile nobody waits."""
-    with served(tmp_path, configs.one_route("http://127.0.0.1:9")) as gateway:
+def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A worker that has died young several times is not replaced at once. Meanwhile a sibling accepts for it, and what
+    it held of the limits is given back."""
+
+    def script(connection: Connection) -> None:
+        while (request := connection.request()) is not None and b"/slow" not in request.target:
+            connection.send(OK)
+        connection.wait_end()
+
+    with Upstream(script) as upstream, ExitStack() as stack:
+        text = configs.gateway() + configs.upstream("one", upstream.target, "max_connections = 1")
+        gateway = stack.enter_context(served(tmp_path, text + configs.route("/", "one")))
         sibling = max(gateway.workers())
         for _ in range(4):
             (worker,) = gateway.workers() - {sibling}
             killed(gateway, worker)
         (worker,) = gateway.workers() - {sibling}
+        holder = 0
+        while holder != worker:
+            slow = stack.enter_context(gateway.connect())
+            assert ask(slow, PING) is not None
+            holder = served_by(gateway, slow)
+        slow.sendall(GET.replace(b"/x", b"/slow"))
+        upstream.wait_requests(1)
         os.kill(worker, signal.SIGKILL)
         assert "in 0.8 s" in gateway.wait_said(f"(pid {worker}) was killed")
-        with ExitStack() as stack:
-            # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
-            for sock in connected(gateway, 30, stack):
-                assert ask(sock, PING) is not None
-            assert gateway.workers() == {sibling}
+        # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
+        for sock in connected(gateway, 30, stack):
+            message = ask(sock)
+            assert message is not None
+            assert message.status == 200
+        assert gateway.workers() == {sibling}
 
 
 def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:

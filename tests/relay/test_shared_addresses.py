@@ -59,7 +59,7 @@ def test_a_dead_process_has_no_connections() -> None:
     for address in ("192.0.2.1", "192.0.2.2"):
         one.enter(address)
     other.enter("192.0.2.1")
-    workers.memory.forget(0)
+    workers.memory.forget(0, 1)
     assert [other.enter("192.0.2.1"), other.enter("192.0.2.1")] == [True, False]
     assert [other.enter("192.0.2.2") for _ in range(3)] == [True, True, False]
 
@@ -131,7 +131,7 @@ class AddressMachine(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 2))
     def die(self, worker: int) -> None:
-        self.workers.memory.forget(worker)
+        self.workers.memory.forget(worker, 1)
         self.each[worker] = self.workers.memory.addresses(self.limit, worker)
 
     @rule(limit=st.sampled_from([None, 1, 2, 3]))

@@ -49,6 +49,18 @@ def test_a_dead_worker_s_names_make_room(monkeypatch: pytest.MonkeyPatch) -> Non
     assert workers.quotas[1].named("b", 1).take()
 
 
+def test_what_a_dead_worker_held_is_given_back_unless_its_successor_has_begun() -> None:
+    workers = Workers(2)
+    one, other = (quotas.named("q", 2) for quotas in workers.quotas)
+    assert [one.take(), one.take(), other.take()] == [True, True, False]
+    workers.memory.forget(0, 1)
+    assert other.take()
+    workers.die(0)
+    assert workers.quotas[0].named("q", 2).take()
+    workers.memory.forget(0, 1)
+    assert not other.take(), "the first one of that number is dead, and not the second"
+
+
 def test_a_quota_that_was_let_go_hears_of_nothing() -> None:
     workers = Workers(2)
     one, other = (quotas.named("q", 1) for quotas in workers.quotas)

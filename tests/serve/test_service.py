@@ -112,7 +112,7 @@ async def two_workers(folder: Path, limits: str = "") -> AsyncIterator[Gateway]:
     loop = asyncio.get_running_loop()
     async with server, contextlib.AsyncExitStack() as stack:
         for worker in range(2):
-            quotas = gateway.shared.of_worker(worker, loop)
+            quotas = gateway.shared.of_worker(worker, 1, loop)
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             gateway.ports.append(listening.getsockname()[1])
             loaded = gateway.load(limits)

@@ -59,10 +59,10 @@ class Waiting(User):
         self.told.pop(who).set_result(None)
 
 
-async def work(worker: int, shared: WorkerQuotas, witness: Witness, seed: int, tell: int) -> None:
+async def work(worker: int, life: int, shared: WorkerQuotas, witness: Witness, seed: int, tell: int) -> None:
     """Clients of one worker take slots, hold them for some turns of the loop, and give them back, at random."""
     loop = asyncio.get_running_loop()
-    user = Waiting(shared.of_worker(worker, loop).named("q", LIMIT))
+    user = Waiting(shared.of_worker(worker, life, loop).named("q", LIMIT))
     chance, numbers = Random(seed), iter(range(10**9))  # noqa: S311 - not a secret
 
     async def client() -> None:
@@ -105,12 +105,13 @@ def test_workers_share_exactly_whatever_dies() -> None:
     heard, tell = os.pipe()
 
     def start(worker: int, seed: int) -> int:
-        return forked(lambda: work(worker, shared, witness, seed, tell))
+        return forked(lambda: work(worker, lives[worker], shared, witness, seed, tell))
 
     def bury(worker: int) -> None:
         witness.forget(worker)
-        shared.forget(worker)
+        shared.forget(worker, lives[worker])
 
+    lives = dict.fromkeys(range(WORKERS), 1)
     running = {worker: start(worker, worker) for worker in range(WORKERS)}
     kills = 0
     try:
@@ -129,6 +130,7 @@ def test_workers_share_exactly_whatever_dies() -> None:
                     assert os.waitstatus_to_exitcode(status) in {0, -signal.SIGKILL}
                     bury(worker)
                     if status and kills < KILLS:
+                        lives[worker] += 1
                         running[worker] = start(worker, 100 + kills)
     finally:
         for child in running.values():
@@ -139,7 +141,7 @@ def test_workers_share_exactly_whatever_dies() -> None:
     assert kills == KILLS
     assert list(witness.counts) == [0] * WORKERS
     loop = asyncio.new_event_loop()
-    quota = shared.of_worker(0, loop).named("q", LIMIT)
+    quota = shared.of_worker(0, KILLS + 2, loop).named("q", LIMIT)
     assert [quota.take() for _ in range(LIMIT + 1)] == [True] * LIMIT + [False]
     loop.close()
 
@@ -149,7 +151,7 @@ def test_a_loop_hears_once_of_many_wakes() -> None:
 
     async def scene() -> None:
         loop = asyncio.get_running_loop()
-        one, other = (shared.of_worker(worker, loop).named("q", 1) for worker in range(2))
+        one, other = (shared.of_worker(worker, 1, loop).named("q", 1) for worker in range(2))
         heard = asyncio.Event()
         times: list[bool] = []
 
