@@ -13,6 +13,8 @@
     fair_queue  who waits for a connection, and whose turn is next
     endpoints   where the upstream is, and which of its places and addresses is next
     health      whether such a place works, as far as is known
+    checks      what a series of health checks says of it
+    ejection    when a place whose requests fail gets none for a while
     quota       how many there may be at a time: slots, of one process
     addresses   how many client connections each address has
     shared_quota, shared_addresses, shared_quotas

@@ -79,18 +79,20 @@ class Endpoint:
     is_gone         the upstream does not have it any more: its requests end, and it gets no new ones
     addresses       of its name, as the last look-up found them
     address_health  the health of each
+    failed_checks   addresses whose last health checks failed → why
     turn            the number of the last turn; modulo the number of addresses it is the index of the address
     """
 
-    __slots__ = ("address_health", "addresses", "health", "idle", "is_gone", "place", "turn")
+    __slots__ = ("address_health", "addresses", "failed_checks", "health", "idle", "is_gone", "place", "turn")
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, slow_start: float = 0.0) -> None:
         self.place = place
         self.idle: list[UpstreamPort] = []
         self.is_gone = False
-        self.health = Health()
+        self.health = Health(slow_start)
         self.addresses: tuple[str, ...] = ()
         self.address_health: dict[str, Health] = {}
+        self.failed_checks: dict[str, str] = {}
         self.turn = 0
 
     def __repr__(self) -> str:
@@ -117,6 +119,7 @@ class Endpoints:
         self._report = report
         self._last = 0  # the index of the endpoint that had the last turn
         self.is_single = False
+        self._slow_start = 0.0
         self.retarget(places)
 
     def retarget(self, places: Sequence[Place]) -> list[Endpoint]:
@@ -126,7 +129,7 @@ class Endpoints:
         before = {endpoint.place.key: endpoint for endpoint in self.all}
         after: dict[PlaceKey, Endpoint] = {}
         for place in places:
-            endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place)
+            endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place, self._slow_start)
             endpoint.place = place
             after[place.key] = endpoint
         for endpoint in before.values():
@@ -184,22 +187,56 @@ class Endpoints:
         turn tries them: the healthy first, from the one whose turn it is."""
         if endpoint.addresses != found:
             endpoint.addresses = found
-            endpoint.address_health = {one: endpoint.address_health.get(one) or Health() for one in found}
+            known = endpoint.address_health
+            endpoint.address_health = {one: known.get(one) or _health_of_new(endpoint, one, now) for one in found}
             self.is_single = self._nothing_to_choose()
         rotated = [found[(turn + step) % len(found)] for step in range(len(found))]
         return sorted(rotated, key=lambda one: not endpoint.address_health[one].is_up(now))
 
     # ── health ──
 
+    def start_slowly(self, seconds: float) -> None:
+        """From now on an endpoint that is back has its full share only after so many seconds."""
+        self._slow_start = seconds
+        for endpoint in self.all:
+            endpoint.health.slow_start = seconds
+
+    def checked(self, place: PlaceKey, address: str, failure: str, now: float) -> None:
+        """The health checks of the endpoint at this place say so from now on: why they fail, or "" when they pass.
+        address: where its name has several, the one that they speak of; `ANY_ADDRESS`: of all together."""
+        for endpoint in self.all:
+            if endpoint.place.key != place:
+                continue
+            health = endpoint.health if address == ANY_ADDRESS else endpoint.address_health.get(address)
+            if address != ANY_ADDRESS:
+                endpoint.failed_checks[address] = failure
+                if not failure:
+                    del endpoint.failed_checks[address]
+            if health is not None:
+                health.checked(failure, now)
+
+    def uncheck(self, now: float) -> None:
+        """Nobody checks any more, so no check leaves anything out."""
+        for endpoint in self.all:
+            endpoint.failed_checks.clear()
+            for health in (endpoint.health, *endpoint.address_health.values()):
+                health.checked("", now)
+
+    def eject(self, place: PlaceKey, why: str, until: float, now: float) -> None:
+        """The endpoint at this place is ejected until then."""
+        for endpoint in self.all:
+            if endpoint.place.key == place:
+                endpoint.health.eject(why, until, now)
+
     def failed(self, endpoint: Endpoint, why: str, now: float) -> None:
         """A dial reached none of the endpoint's addresses."""
-        if endpoint.health.failed(now) and not endpoint.is_gone:
+        if endpoint.health.failed(why, now) and not endpoint.is_gone:
             self._report(f"{endpoint.place.authority} cannot be reached: {why}")
 
     def address_failed(self, endpoint: Endpoint, address: str, why: str, now: float) -> None:
         """An attempt did not reach this address. A single address is not reported: `failed` reports its endpoint."""
         health = endpoint.address_health.get(address)
-        if health is not None and len(endpoint.addresses) > 1 and health.failed(now) and not endpoint.is_gone:
+        if health is not None and len(endpoint.addresses) > 1 and health.failed(why, now) and not endpoint.is_gone:
             self._report(f"{endpoint.place.authority} at {address} cannot be reached: {why}")
 
     def closed_at_once(self, endpoint: Endpoint, address: str) -> None:
@@ -221,8 +258,9 @@ class Endpoints:
 
     def _leave_out(self, endpoint: Endpoint, health: Health, at: str, now: float) -> None:
         health.must_respond = True
-        if health.failed(now) and not endpoint.is_gone:
-            self._report(f"{endpoint.place.authority}{at} closes new connections without a word")
+        why = "closes new connections without a word"
+        if health.failed(why, now) and not endpoint.is_gone:
+            self._report(f"{endpoint.place.authority}{at} {why}")
 
     def _health_of(self, endpoint: Endpoint, address: str) -> Health | None:
         """The health that a connection to this address tells of: the address's where there are several, else the
@@ -244,3 +282,10 @@ class Endpoints:
         health = endpoint.address_health.get(address)
         if health is not None and health.responded(now):
             self._report(f"{endpoint.place.authority} at {address} responds again")
+
+
+def _health_of_new(endpoint: Endpoint, address: str, now: float) -> Health:
+    """The health of an address that a look-up has brought. It may have been checked before that."""
+    health = Health()
+    health.checked(endpoint.failed_checks.get(address, ""), now)
+    return health

@@ -1,11 +1,18 @@
 """Whether an endpoint, or one address of it, works as far as is known.
 
-There is one `Health` for each endpoint, and one for each address of its name. What failed when it was tried is left out
-for `UNHEALTHY_FOR` seconds. So is what accepts a connection and closes it without a response. That stays left out until
-it responds to a request, since accepting the next connection proves nothing.
+There is one `Health` for each endpoint, and one for each address of its name. Three things leave it out:
 
-Who is left out is tried after all others. What is back after a while may be cold: its caches are empty, its code is not
-compiled yet. So its share of the requests may rise step by step (`Health.share`).
+    a failure     it could not be reached when it was tried last, or closed a new connection without a response. It is
+                  left out for `UNHEALTHY_FOR` seconds, or until it accepts a connection. One that has closed a new
+                  connection without a word has to respond to a request, since accepting the next one proves nothing
+    a check       its last health checks failed: until enough of them pass (see `checks`)
+    an ejection   too many requests in a row failed there: until its time is over (see `ejection`)
+
+It is up when none of them leaves it out. So a check that passes does not end an ejection: the requests of clients have
+said more than a check does. Who is left out is tried after all others.
+
+What is back after a while may be cold: its caches are empty, its code is not compiled yet. So its share of the requests
+may rise step by step (`Health.share`).
 """
 
 from math import inf
@@ -19,19 +26,40 @@ LEAST_SHARE = 0.1
 
 
 class Health:
-    """Whether an endpoint or an address worked when it was last tried.
+    """What is known of an endpoint or an address.
 
-    down_until    monotonic time until when it is left out
+    down_until    monotonic time until when it is left out; infinity: until something happens
     must_respond  it closed a new connection without a response, so only a response proves that it works
     slow_start    seconds in which its share of the requests rises, when it is back; 0: it has its full share at once
+    failures      requests in a row that have failed there, where they are counted
+    failed_check  why its last checks failed, or ""
+    ejected_until monotonic time
     """
 
-    __slots__ = ("_is_reported", "_quiet_until", "down_until", "must_respond", "slow_start")
+    __slots__ = (
+        "_ejected_for",
+        "_failed_for",
+        "_failed_until",
+        "_is_reported",
+        "_quiet_until",
+        "down_until",
+        "ejected_until",
+        "failed_check",
+        "failures",
+        "must_respond",
+        "slow_start",
+    )
 
     def __init__(self, slow_start: float = 0.0) -> None:
         self.down_until = -inf
         self.must_respond = False
         self.slow_start = slow_start
+        self.failures = 0
+        self.failed_check = ""
+        self.ejected_until = -inf
+        self._ejected_for = ""
+        self._failed_until = -inf
+        self._failed_for = ""
         self._is_reported = False  # the operator believes that it is down
         self._quiet_until = -inf
 
@@ -45,10 +73,23 @@ class Health:
             return 1.0
         return min(1.0, max(LEAST_SHARE, (now - self.down_until) / self.slow_start))
 
-    def failed(self, now: float) -> bool:
-        """It does not work. Returns whether to report that."""
-        self.down_until = now + UNHEALTHY_FOR
-        if self._is_reported or now < self._quiet_until:
+    def why(self, now: float) -> str:
+        """Why it is left out, for people; "" while it is up."""
+        if self.failed_check:
+            return f"health check: {self.failed_check}"
+        if self.ejected_until > now:
+            return f"ejected: {self._ejected_for}"
+        return self._failed_for if self._failed_until > now else ""
+
+    # ── failures ──
+
+    def failed(self, why: str, now: float) -> bool:
+        """It does not work. Returns whether to report that. One that is left out for another reason as well was
+        reported with that."""
+        is_told = bool(self.failed_check) or self.ejected_until > now
+        self._failed_until, self._failed_for = now + UNHEALTHY_FOR, why
+        self._settle(now)
+        if self._is_reported or now < self._quiet_until or is_told:
             return False
         self._is_reported, self._quiet_until = True, now + UNHEALTHY_FOR
         return True
@@ -57,7 +98,8 @@ class Health:
         """It has accepted a connection. Returns whether to report that it is back."""
         if self.must_respond:
             return False
-        self.down_until = min(self.down_until, now)
+        self._failed_until = -inf
+        self._settle(now)
         was_reported, self._is_reported = self._is_reported, False
         return was_reported
 
@@ -65,3 +107,24 @@ class Health:
         """It has responded on a new connection. Returns whether to report that it is back."""
         had_to, self.must_respond = self.must_respond, False
         return had_to and self.reached(now)
+
+    # ── checks and ejections ──
+
+    def checked(self, failure: str, now: float) -> None:
+        """Its checks say so from now on: why they fail, or "" when they pass or nobody checks."""
+        self.failed_check = failure
+        self._settle(now)
+
+    def eject(self, why: str, until: float, now: float) -> None:
+        """It is ejected until then; a moment that is over ends an ejection. Its failures are counted anew."""
+        self.failures = 0
+        self.ejected_until, self._ejected_for = until, why
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """What leaves it out has changed."""
+        until = inf if self.failed_check else max(self.ejected_until, self._failed_until)
+        if until > now:
+            self.down_until = until
+        elif self.down_until > now:
+            self.down_until = now  # it is back, and its slow start begins

@@ -23,6 +23,7 @@ class UpstreamOptions:
     per_client        connections that one client address may hold while others wait
     max_tunnels       tunnels, and requests that may become one
     reuse_after_body  whether a connection is used again after a request with a body
+    slow_start        in which the share of an endpoint that is back rises; 0: it has its full share at once
     tunnel_idle       for the next octet of a tunnel, either way
     tunnel_max_age    after which a tunnel ends
     """
@@ -40,6 +41,7 @@ class UpstreamOptions:
         "queue_timeout",
         "response_timeout",
         "reuse_after_body",
+        "slow_start",
         "total_timeout",
         "tunnel_idle",
         "tunnel_max_age",
@@ -60,6 +62,7 @@ class UpstreamOptions:
         per_client: int = 64,  # no precedent: with a quarter, four clients share a service evenly
         max_tunnels: int = 10_000,  # as many as client connections: each tunnel is one of those
         reuse_after_body: bool = True,  # everybody: RFC 9112 section 9.3
+        slow_start: float = 0.0,  # nginx, Envoy, HAProxy: off
         tunnel_idle: float = 3600.0,  # usual for HAProxy's `timeout tunnel`. nginx 60, Envoy 300
         tunnel_max_age: float = 86400.0,  # no precedent: its credential is checked only at its start
     ) -> None:
@@ -76,6 +79,7 @@ class UpstreamOptions:
         self.per_client: Final = per_client
         self.max_tunnels: Final = max_tunnels
         self.reuse_after_body: Final = reuse_after_body
+        self.slow_start: Final = slow_start
         self.tunnel_idle: Final = tunnel_idle
         self.tunnel_max_age: Final = tunnel_max_age
 

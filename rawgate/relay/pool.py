@@ -103,6 +103,7 @@ class Pool:
         pool's own."""
         self.options = options
         self.endpoints = Endpoints(options.places, self._tell)
+        self.endpoints.start_slowly(options.slow_start)
         self.slots = Quota(options.max_connections) if slots is None else slots
         self.queue_slots = Quota(options.queue) if queue_slots is None else queue_slots
         self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
@@ -181,7 +182,9 @@ class Pool:
 
     def redial(self, upstream: UpstreamPort, lessee: Lessee, seconds: float, now: float) -> None:
         """The connection that the lessee leased so many seconds ago is dead. Dial a new one in its slot."""
-        self._tell_outcome(upstream.endpoint, UPSTREAM_RESET, 0, seconds, now)
+        if not upstream.reused:
+            # A used one may have died of its age, which says nothing about the endpoint. The dial will.
+            self._tell_outcome(upstream.endpoint, UPSTREAM_RESET, 0, seconds, now)
         self._end_lease(upstream)
         self._start_dial(lessee)
 
@@ -457,6 +460,7 @@ class Pool:
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.retarget(options.places)
+        self.endpoints.start_slowly(options.slow_start)
         self._dial_for_next()
 
     def retarget(self, places: Sequence[Place]) -> None:

@@ -641,6 +641,15 @@ def test_every_use_of_a_connection_has_an_outcome() -> None:
     ]
 
 
+def test_a_used_connection_that_was_dead_says_nothing_of_its_endpoint() -> None:
+    f, heard = Fixture(TWO), Heard()
+    f.pool.outcomes = heard
+    lessee, upstream = f.lease()
+    upstream.reused = True
+    f.pool.redial(upstream, lessee, 0.2, 0.0)
+    assert heard.said == []
+
+
 # ── slots that processes share ──
 
 

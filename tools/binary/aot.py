@@ -55,6 +55,7 @@ COMPILED = tuple(
             "relay/exchange",
             "relay/fair_queue",
             "relay/flow",
+            "relay/ejection",
             "relay/health",
             "relay/idle",
             "relay/lessee",
