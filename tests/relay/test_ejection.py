@@ -208,11 +208,11 @@ class Host(RuleBasedStateMachine):
             if one is None:
                 continue
             assert self.until[at] <= self.now, "it is ejected already"
-            lasts = one.until - self.now
+            lasts = round(one.until - self.now, 6)
             before, ended = self.granted.get(at, (0.0, self.now))
             assert self.terms.seconds <= lasts <= min(before + self.terms.seconds, LONGEST)
             decayed = floor((self.now - ended) / self.terms.seconds)
-            assert lasts >= min(LONGEST, before + self.terms.seconds * (1 - decayed)) - 1e-6
+            assert lasts >= min(LONGEST, before + self.terms.seconds * (1 - decayed))
             self.until[at], self.granted[at] = one.until, (lasts, one.until)
             for news in self.news:
                 news.append((endpoint, why, one))
