@@ -475,3 +475,19 @@ class Locks(ABC):
     @abstractmethod
     def release(self, stripe: int) -> None:
         """Give back a lock that this thread took. What was written under it is seen by the next holder."""
+
+
+class Counts(ABC):
+    """How many of something each key has at the moment, in all processes of a gateway. `policy` counts requests under
+    way by it; `relay` counts those of several processes together, in memory that `serve` makes."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def enter(self, key: str, most: int) -> bool:
+        """It has one more. False: it has as many as `most` already, or there is no room to count it; then this one is
+        not counted."""
+
+    @abstractmethod
+    def leave(self, key: str) -> None:
+        """It has one less. Once for each `enter` that returned True."""

@@ -867,9 +867,7 @@ class Route(Struct, frozen=True, kw_only=True):
     # As nginx's `limit_conn`, which is off unless configured.
     concurrency: Annotated[
         Annotated[int, Count(1, 1_000_000)] | None,
-        Description(
-            "Requests that one client may have under way at a time, at each worker; beyond: 429. Left out: any."
-        ),
+        Description("Requests that one client may have under way at a time; beyond: 429. Left out: any."),
     ] = None
     shadow: Annotated[
         tuple[Literal["auth", "require", "rate_limit", "concurrency"], ...],

@@ -22,7 +22,8 @@
     limits      the limit of a route that has one alone, and what clients are told of it
     limiter     a sliding window per route and client
     shared_limiter  the same, counted by several processes together
-    budgets     several limits on a route, other keys than the client, requests under way
+    budgets     several limits on a route, other keys than the client
+    in_flight   the requests of a client that are under way
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways

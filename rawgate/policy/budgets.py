@@ -209,32 +209,3 @@ def _fields(told: list[tuple[State, str, int]]) -> bytes:
 def _distance(state: State) -> tuple[bool, int, int]:
     """The less, the nearer a limit is to its end; of two that refuse, the one that does so for longer."""
     return state.admitted, state.remaining, -state.reset
-
-
-class InFlight:
-    """How many requests of each client of one route are being served."""
-
-    __slots__ = ("_counts",)
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return sum(self._counts.values())
-
-    def enter(self, client: str, most: int) -> Callable[[], None] | None:
-        """One more request of a client that has fewer than `most`: returns what ends it, once. None: it has as many."""
-        counts = self._counts
-        count = counts.get(client, 0)
-        if count >= most:
-            return None
-        counts[client] = count + 1
-
-        def leave() -> None:
-            left = counts[client] - 1
-            if left:
-                counts[client] = left
-            else:
-                del counts[client]
-
-        return leave

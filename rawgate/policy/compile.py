@@ -25,7 +25,6 @@ from rawgate.message import READ_AS, TRACEPARENT, Down, RequestHead, RouteOption
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
-from rawgate.policy.budgets import InFlight
 from rawgate.policy.claims import compile_require, compile_tell, roots
 from rawgate.policy.compile_limits import (
     claims_counted,
@@ -38,6 +37,7 @@ from rawgate.policy.compile_limits import (
 from rawgate.policy.credentials import Credential, api_key, bearer, first_of
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.gate import CompiledRoute, Gate, compose
+from rawgate.policy.in_flight import InFlight
 from rawgate.policy.limits import Limiters, Watch
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
@@ -383,7 +383,7 @@ class _Compiler:
         count = compile_other_limits(
             self.config, route, name, self.limiters, self.watch, (*where, "rate_limit"), self.problems
         )
-        in_flight = self.limiters.in_flight.setdefault(name, InFlight()) if route.concurrency else None
+        in_flight = InFlight(name, self.limiters.requests) if route.concurrency else None
         steps = (local, admits, require, strip, compile_lines(up), early, late, count, in_flight, route.shadow or None)
         if all(step is None for step in steps):
             return None

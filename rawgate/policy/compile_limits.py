@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.config.model import Config, MaxBy, RateLimit, Route, route_limits
 from rawgate.errors import Key, Problem
-from rawgate.message import Locks
+from rawgate.message import Counts, Locks
 from rawgate.policy.budgets import (
     Budget,
     Count,
@@ -53,7 +53,12 @@ def shared_limiters_need(capacity: int) -> tuple[int, int]:
 
 
 def shared_limiters(
-    memory: "mmap | bytearray", locks: Locks, capacity: int, report: Callable[[str, str], None], seed: bytes
+    memory: "mmap | bytearray",
+    locks: Locks,
+    capacity: int,
+    report: Callable[[str, str], None],
+    seed: bytes,
+    requests: Counts | None = None,
 ) -> Limiters:
     """Limiters that count together with those of other processes, made with the same arguments. All of them must load
     the same rules sooner or later, but may do so one after the other.
@@ -61,11 +66,13 @@ def shared_limiters(
     memory, locks  as many as `shared_limiters_need` says; the memory is all 0 when the first process begins
     report  gets a line when live counters have to be forgotten, in the process that forgets the first, the tenth …
     seed    16 random octets
+    requests  the counts of requests under way; None: those of this process
     """
     clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
     return Limiters(
         SharedLimiter(memory, locks, capacity, seed, clients),
         SharedLimiter(memory, locks, capacity, seed, addresses, octets_needed(capacity), locks_needed(capacity)),
+        requests,
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final
 
-from rawgate.policy.budgets import Hit, InFlight
+from rawgate.message import Counts
+from rawgate.policy.budgets import Hit
+from rawgate.policy.in_flight import OwnCounts
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.shared_limiter import SharedLimiter
 
@@ -77,15 +79,21 @@ class Limiters:
     """The counters of all routes. Addresses have a capacity of their own: a client with very many of them, as IPv6 or a
     botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters.
 
-    in_flight  requests under way, by name of the route: those of this worker
+    requests  under way, of each client of each route
     """
 
-    __slots__ = ("addresses", "credentials", "in_flight")
+    __slots__ = ("addresses", "credentials", "requests")
 
-    def __init__(self, credentials: Limiter | SharedLimiter, addresses: Limiter | SharedLimiter) -> None:
+    def __init__(
+        self,
+        credentials: Limiter | SharedLimiter,
+        addresses: Limiter | SharedLimiter,
+        requests: Counts | None = None,
+    ) -> None:
+        """requests: None: those of this process."""
         self.credentials: Final = credentials
         self.addresses: Final = addresses
-        self.in_flight: Final[dict[str, InFlight]] = {}
+        self.requests: Final = OwnCounts() if requests is None else requests
 
     @property
     def evicted(self) -> int:

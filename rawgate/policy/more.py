@@ -9,8 +9,9 @@ from typing import Final
 from rawgate.errors import BAD_REQUEST, CONCURRENCY_LIMITED, OK, RATE_LIMITED
 from rawgate.message import Extras, Identity, LocalReply, RequestHead
 from rawgate.policy.addresses import Admits, PeerAddress
-from rawgate.policy.budgets import Count, InFlight
+from rawgate.policy.budgets import Count
 from rawgate.policy.claims import Require
+from rawgate.policy.in_flight import InFlight
 from rawgate.policy.paths import Normal
 from rawgate.policy.places import Strip, answer
 from rawgate.policy.rewrite import Capture

@@ -19,6 +19,7 @@
     addresses   how many client connections each address has
     shared_quota, shared_addresses, shared_quotas
                 the same for several processes: in shared memory, exact and fair
+    shared_counts   counts by key in such memory: of connections by address, of requests under way
     options     what the configuration says about all this
     ports       the two small doors to the world; `net` implements them, tests fake them
 

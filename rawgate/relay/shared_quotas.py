@@ -4,7 +4,8 @@
 its quotas, and whoever asks for a name first makes the record: so after a reload all workers meet in the same records,
 old and new, without a word to each other. A record that no worker has open may serve another name.
 
-The memory: the life of each worker, records (see `shared_quota`), the table of addresses (see `shared_addresses`).
+The memory: the life of each worker, records (see `shared_quota`), then two tables of counts (see `shared_counts`): of
+client connections by address, and of requests under way.
 
 The *life* of a worker is the number of its process, among those that have had its number so far. A worker that begins
 writes it before all else. So a sibling can give back what a dead one held, while the supervisor starts its successor:
@@ -17,10 +18,11 @@ from hashlib import sha256
 from typing import Final
 
 from rawgate.message import Locks
-from rawgate.relay import shared_addresses
 from rawgate.relay.addresses import Addresses
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
-from rawgate.relay.shared_addresses import SharedAddresses
+from rawgate.relay.shared_addresses import WIDTH, SharedAddresses
+from rawgate.relay.shared_counts import SharedCounts
+from rawgate.relay.shared_counts import octets_needed as counts_need
 from rawgate.relay.shared_quota import HEADER, LIMIT, NAME, OPEN, SharedQuota, cells_needed
 
 RECORDS: Final = 1024
@@ -30,20 +32,30 @@ new configuration one by one, the upstreams of both count."""
 LOCKS: Final = 64
 """Locks that are needed. The first guards who has which record. Quotas and buckets of addresses share the others."""
 
+REQUEST_WIDTH: Final = 128
+"""Octets of a place in the table of requests under way: most names of a route and a client fit."""
+
 _REGISTER: Final = 0
 _OTHERS: Final = range(1, LOCKS)
 
 
 def octets_needed(workers: int, connections: int) -> int:
     """Of the memory for so many workers, and so many client connections in all."""
-    return 8 * workers + 8 * RECORDS * cells_needed(workers) + shared_addresses.octets_needed(workers, connections)
+    tables = counts_need(workers, WIDTH, connections) + counts_need(workers, REQUEST_WIDTH, connections)
+    return 8 * workers + 8 * RECORDS * cells_needed(workers) + tables
 
 
 class QuotaMemory:
     """What the quotas of all workers are made of."""
 
     def __init__(
-        self, memory: memoryview, locks: Locks, workers: int, wake: Callable[[int], None], secret: bytes
+        self,
+        memory: memoryview,
+        locks: Locks,
+        workers: int,
+        connections: int,
+        wake: Callable[[int], None],
+        secret: bytes,
     ) -> None:
         """memory: `octets_needed` octets, all 0. locks: `LOCKS` of them. wake: lets a worker call `SharedQuotas.woken`
         in a later turn of its loop; it may come more than once for one call. secret: random, 64 octets at most."""
@@ -56,7 +68,9 @@ class QuotaMemory:
         memory = memory[8 * workers :]
         cells = memory[: 8 * RECORDS * size].cast("Q")
         self.records = [cells[number * size : (number + 1) * size] for number in range(RECORDS)]
-        self._addresses = memory[8 * RECORDS * size :]
+        tables = memory[8 * RECORDS * size :]
+        octets = counts_need(workers, WIDTH, connections)
+        self._addresses, self._requests = tables[:octets], tables[octets:]
 
     def of_worker(self, worker: int, life: int) -> "SharedQuotas":
         """The quotas of a worker that has just been forked: number 0, 1, …, in its life 1, 2, …. What earlier ones of
@@ -82,7 +96,8 @@ class QuotaMemory:
                 record[HEADER + OPEN * self.workers + worker] = 0
         finally:
             self.locks.release(_REGISTER)
-        self.addresses(None, worker).forget(is_dead)
+        for counts in (self._counts(self._addresses, WIDTH, worker), self.requests(worker)):
+            counts.forget(worker, is_dead)
 
     def quota(self, number: int, worker: int, closed: Callable[[SharedQuota], None]) -> SharedQuota:
         """A worker's quota of this record."""
@@ -90,7 +105,14 @@ class QuotaMemory:
 
     def addresses(self, limit: int | None, worker: int) -> SharedAddresses:
         """A worker's counts of client connections."""
-        return SharedAddresses(limit, self._addresses, self._secret, self.locks, _OTHERS, worker, self.workers)
+        return SharedAddresses(limit, self._counts(self._addresses, WIDTH, worker))
+
+    def requests(self, worker: int) -> SharedCounts:
+        """A worker's counts of requests under way."""
+        return self._counts(self._requests, REQUEST_WIDTH, worker)
+
+    def _counts(self, memory: memoryview, width: int, worker: int) -> SharedCounts:
+        return SharedCounts(memory, width, self._secret, self.locks, _OTHERS, worker, self.workers)
 
     def enter(self, name: str, limit: int, worker: int) -> int:
         """Note that the worker has the quota of this name open, once more. Returns the number of its record. Raises

@@ -28,4 +28,4 @@ class Shared:
             self.quotas = WorkerQuotas(workers, limits.connections)
         except OSError as error:
             raise StartError(f"several workers cannot share their limits here: {error.strerror}") from error
-        self.limiters = shared_limiters(memory, mutexes, capacity, report, os.urandom(SEED))
+        self.limiters = shared_limiters(memory, mutexes, capacity, report, os.urandom(SEED), self.quotas.requests)

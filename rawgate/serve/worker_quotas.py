@@ -16,21 +16,24 @@ from rawgate.serve.shared_memory import Mutexes, shared_memory
 class WorkerQuotas:
     """The quotas of all workers. To be made before the first one is forked.
 
-    workers  how many there are
+    workers   how many there are
+    requests  the counts of requests under way: in each process, its own
     """
 
     def __init__(self, workers: int, connections: int) -> None:
-        """connections: `gateway.limits.connections`. The table of `per_address` is made for so many; a reload may raise
-        it threefold. OSError: the system gives no memory, no locks or no descriptors."""
+        """connections: `gateway.limits.connections`. The tables of `per_address` and of requests under way are made for
+        so many; a reload may raise it threefold. OSError: the system gives no memory, no locks or no descriptors."""
         self.workers = workers
         memory = memoryview(shared_memory(octets_needed(workers, connections), "rawgate-quotas"))
         locks = Mutexes(LOCKS, "rawgate-quota-locks")
         self._events = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(workers)]
-        self._memory = QuotaMemory(memory, locks, workers, self._wake, secrets.token_bytes(16))
+        self._memory = QuotaMemory(memory, locks, workers, connections, self._wake, secrets.token_bytes(16))
+        self.requests = self._memory.requests(0)
 
     def of_worker(self, worker: int, life: int, loop: asyncio.AbstractEventLoop) -> SharedQuotas:
         """In a worker, when it has been forked: its quotas. What dead ones of its number held is given back. From now
         on its loop is woken. life: see `shared_quotas`."""
+        self.requests.worker = worker
         quotas = self._memory.of_worker(worker, life)
         loop.add_reader(self._events[worker], self._woken, worker, quotas)
         return quotas

@@ -31,7 +31,7 @@ class Workers:
     def __init__(self, count: int = 2, connections: int = 100) -> None:
         self.woken: list[int] = []
         octets = memoryview(bytearray(octets_needed(count, connections)))
-        self.memory = QuotaMemory(octets, OneHolder(), count, self.woken.append, b"a secret")
+        self.memory = QuotaMemory(octets, OneHolder(), count, connections, self.woken.append, b"a secret")
         self.lives = [1] * count
         self.quotas: list[SharedQuotas] = [self.memory.of_worker(number, 1) for number in range(count)]
 

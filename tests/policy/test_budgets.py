@@ -10,7 +10,6 @@ from rawgate.policy.budgets import (
     LONGEST,
     Budget,
     Count,
-    InFlight,
     Pot,
     by_address,
     by_all,
@@ -150,23 +149,6 @@ def test_a_plan_has_its_own_maximum() -> None:
     # Who changes to another plan keeps what was counted.
     poorer = Identity("sub", "alice", claims={"plan": "free"})
     assert count(request(), "ip", "sub:alice", poorer, 0.0).refused
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=30), st.integers(1, 3))
-def test_requests_under_way(moves: list[tuple[str, bool]], most: int) -> None:
-    flying = InFlight()
-    open_: dict[str, list[object]] = {"a": [], "b": []}
-    for client, enters in moves:
-        if enters:
-            leave = flying.enter(client, most)
-            assert (leave is None) == (len(open_[client]) >= most)
-            if leave is not None:
-                open_[client].append(leave)
-        elif open_[client]:
-            end = open_[client].pop()
-            assert callable(end)
-            end()
-        assert len(flying) == len(open_["a"]) + len(open_["b"])
 
 
 def test_a_count_is_taken_back_where_others_have_gone_on() -> None:

@@ -5,13 +5,15 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness import configs
 from harness.gateway import Gateway, running
-from harness.upstream import OK, Upstream, replying
+from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Stream, read_response
 from tools.limiting.processes import ADMITTED, ASKED, REFUSED, Note, Rule
 from tools.limiting.verdict import LONG, Verdict
@@ -49,6 +51,34 @@ def test_a_limit_holds_for_all_workers_and_over_the_death_of_one(tmp_path: Path)
             gateway.wait_said("SIGKILL")
             told += [status(gateway) for _ in range(15)]
             assert told == [200] * 20 + [429] * 10
+
+
+def hold(connection: Connection) -> None:
+    """Takes a request, and answers nothing."""
+    if connection.request() is not None:
+        connection.wait_end()
+
+
+def has_lost(gateway: Gateway, count: int) -> bool:
+    return sum("SIGKILL" in line for line in gateway.said) >= count
+
+
+def test_requests_under_way_are_counted_over_all_workers_and_those_of_the_dead_are_forgotten(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(hold))
+        lines = ["workers = 3", 'timeouts = { drain = "100ms" }']
+        text = configs.one_route(upstream.target, gateway_has=lines) + "concurrency = 3\n"
+        gateway = stack.enter_context(running(tmp_path, text))
+        for turn in (1, 2):
+            for _ in range(8):
+                sock = stack.enter_context(gateway.connect())
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            upstream.wait_requests(3 * turn)
+            gateway.wait_lines(5 * turn, reason="concurrency_limited")
+            assert len(upstream.requests) == 3 * turn
+            for worker in gateway.workers():
+                os.kill(worker, signal.SIGKILL)
+            gateway.wait(partial(has_lost, gateway, 3 * turn))
 
 
 @pytest.mark.parametrize("clients", ["1", "10000"])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from harness.quotas import Workers
-from rawgate.relay.shared_addresses import FILLED, PLACES, Bucket, SharedAddresses, bucket_size
+from rawgate.relay.shared_addresses import SharedAddresses
+from rawgate.relay.shared_counts import FILLED, PLACES
 
 LONGEST = "0000:0000:0000:0000:0000:ffff:255.255.255.255"
 
@@ -88,22 +89,6 @@ def test_a_bucket_that_is_full_takes_no_other_address() -> None:
     one.resize(2)
     one.leave("198.51.100.2")
     assert not one.enter("198.51.100.2"), "it found no place, and it still finds none"
-
-
-@pytest.mark.parametrize("written", ["half an address", "no count"])
-def test_a_place_that_a_dead_process_left_half_written_is_used_again(written: str) -> None:
-    memory = memoryview(bytearray(bucket_size(2)))
-    bucket = Bucket(memory, 2)
-    key = b"\1half\2"
-    if written == "no count":
-        assert bucket.occupy(key) == 0
-        assert bucket.occupy(b"\1next\2") == 1
-        bucket.forget(0)
-        assert bucket.find(key) == -1
-    else:
-        memory[1:3] = b"xy"
-    assert bucket.occupy(key) == 0
-    assert bucket.find(key) == 0
 
 
 class AddressMachine(RuleBasedStateMachine):
