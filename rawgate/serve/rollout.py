@@ -204,6 +204,7 @@ class Rollout:
         """All have prepared: all switch. A worker that dies now has a successor that begins with the new one."""
         reload.switches, reload.due = True, monotonic() + PREPARE_TIMEOUT
         self.loaded = reload.loaded
+        self._addresses.stop_queueing(reload.loaded.config.gateway.listen)
         if self._plan is not None:
             reload.told = self._plan.renew(reload.loaded.config)
         living = self._crew.living

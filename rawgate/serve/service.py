@@ -31,6 +31,10 @@ from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 
+HANDSHAKE = 0.02
+"""Seconds that a client has, when an address closes, to end the TCP handshake that it has begun: some round trips of a
+network nearby. One that is farther away, and came in its last moment, is reset."""
+
 REPORT_EVERY = 60.0
 """Seconds between two reports of evicted connections."""
 
@@ -179,20 +183,28 @@ class Service:
     async def accept_rest(self, addresses: Collection[Address]) -> None:
         """Accept what the kernel has accepted already on these addresses, and close them: those clients take their
         connections for open, and the close alone would reset them."""
-        sockets = [sock for address in addresses for sock in address.sockets if sock in self._accepting]
-        for sock in sockets:
+        for address in addresses:
+            address.stop_queueing()
+        entrances = {sock: self._entrances.pop(sock) for address in addresses for sock in self._accepted_on(address)}
+        for sock in entrances:
             self._accepting.pop(sock).close()
-        # The loop closes its copies in its next turn. A socket that has a copy goes on to fill its queue.
+        # The loop closes its copies in its next turn.
         await asyncio.sleep(0)
-        accepted: list[tuple[Entrance, socket.socket]] = []
-        for sock in sockets:
-            entrance = self._entrances.pop(sock)
-            accepted += [(entrance, connection) for connection in _queue_of(sock)]
-            sock.close()
+        await self._empty(entrances)
+        if any(sock.family != socket.AF_UNIX for sock in entrances):
+            await asyncio.sleep(HANDSHAKE)
+            await self._empty(entrances)
         for address in addresses:
             address.close()
-        for entrance, connection in accepted:
-            await self._loop.connect_accepted_socket(entering(self.connections, entrance), connection)
+
+    def _accepted_on(self, address: Address) -> list[socket.socket]:
+        return [sock for sock in address.sockets if sock in self._accepting]
+
+    async def _empty(self, entrances: Mapping[socket.socket, Entrance]) -> None:
+        """Accept what waits in the queues of these sockets."""
+        for sock, entrance in entrances.items():
+            for connection in _queue_of(sock):
+                await self._loop.connect_accepted_socket(entering(self.connections, entrance), connection)
 
     def keep_keys(self) -> None:
         """Fetch the keys of identity providers, and keep them fresh. Nobody waits for that but who needs them."""

@@ -249,6 +249,7 @@ class Supervisor:
         self._drain_at = inf
         drain = self._rollout.loaded.config.gateway.timeouts.drain
         self._kill_at = monotonic() + drain + LOG_CLOSE_TIMEOUT + TRACE_TIMEOUT
+        self._addresses.stop_queueing(())
         self._addresses.close()
         self._crew.to_all(Drain())
 
