@@ -1,8 +1,8 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
-    supervisor → worker    Ping, Accept, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
+    supervisor → worker    Ping, Accept, Read, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
                            Drain, Cut
-    worker → supervisor    Ready, Pong, Prepared, Switched, Released
+    worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released
     both ways              Fetch, Fetched
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
@@ -49,6 +49,20 @@ class Accept(Message, frozen=True):
 
     workers: tuple[int, ...]
     gone: tuple[tuple[int, int], ...] = ()
+
+
+class Read(Message, frozen=True):
+    """Read the configuration again, and see whether it can be served. The answer is a WasRead of the same number."""
+
+    number: int
+
+
+class WasRead(Message, frozen=True):
+    """What was read, see `config.files`, and what is wrong with it."""
+
+    number: int
+    files: dict[str, bytes | int]
+    problems: tuple[str, ...]
 
 
 class Prepare(Message, frozen=True):
@@ -137,10 +151,10 @@ class Fetched(Message, frozen=True):
     problem: str
 
 
-_Reloading = Prepare | Opened | Switch | Abandon | Reloaded
+_Reloading = Read | Prepare | Opened | Switch | Abandon | Reloaded
 _Stopping = WindDown | Release | Drain | Cut
 ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched
-ToSupervisor = Ready | Pong | Prepared | Switched | Released | Fetch | Fetched
+ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | Fetch | Fetched
 Said = ToWorker | ToSupervisor
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -10,7 +10,7 @@ sent a request. To empty the queue first is not enough: a connection may come be
 before that the queue gets an end (`Address.stop_queueing`): of a TCP socket a filter in the kernel drops each SYN, and
 of a Unix socket the name goes. A client whose SYN was dropped sends it again after a second, and is refused, or served
 by who listens then. What was measured, with two clients that connect as fast as they can to three sockets on loopback
-(Linux 6.18, 2026-11-26): a client was reset in 1 of 100 ends of such sockets, and in none of 140 with the filter. What
+(Linux 6.18, 2026-11-26): a client was reset in 1 of 100 ends of such sockets, and in none of 160 with the filter. What
 was rejected: `shutdown(2)` of a listening socket, which resets the whole queue (clients were lost in 18 of 40 ends);
 `listen(2)` with a backlog of 0, which lets one more in; `net.ipv4.tcp_migrate_req`, which only helps where another
 socket of the group stays.

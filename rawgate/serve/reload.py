@@ -8,8 +8,8 @@ under the new one, on connections that are open too. Counts of limits are kept b
 services by the name of the upstream and the place of the endpoint.
 
 Reading and compiling run in a thread, since a configuration with many routes takes a while and clients must not wait
-for it. nginx gets the same by starting new workers beside the old ones. With several workers the supervisor reads, and
-each worker does the rest as one process alone does it (see `serve.supervisor`).
+for it. nginx gets the same by starting new workers beside the old ones. With several workers one of them reads, and
+each does the rest as one process alone does it (see `serve.rollout`).
 """
 
 import asyncio
@@ -92,9 +92,9 @@ class Source(Struct, frozen=True):
             raise ConfigError(failed)
         return self.compile(draft, before.gate.limiters, before)
 
-    def late(self) -> str:
-        """What to tell when `prepare` took too long."""
-        return f"{self.path} was not read and compiled within {PREPARE_TIMEOUT:g} s"
+    def late(self, seconds: float = PREPARE_TIMEOUT) -> str:
+        """What to tell when `prepare` took longer than that."""
+        return f"{self.path} was not read and compiled within {seconds:g} s"
 
 
 class Reloader:

@@ -1,11 +1,16 @@
 """A new configuration for all workers, or for none.
 
-    asked for → read every file once, compile, test → Prepare to all → Switch to all → report
-                                                        └ one cannot: Abandon to all
+    asked for → Read to one → compile → Prepare to all → Switch to all → report
+                  └ it cannot    └ cannot    └ one cannot: Abandon to all
 
-The supervisor reads, and hands on the octets of every file, so no worker finds another content because a file is being
-replaced meanwhile. From the moment on at which all have prepared nothing can fail. A worker that begins meanwhile
-begins with whatever counts by then.
+One worker reads every file, once, compiles and tests. A file may be a pipe that nobody writes to, or lie on a server
+that is gone, and a configuration in Python may take its time: meanwhile the supervisor looks after its workers, and a
+worker that is lost that way is replaced. The octets of the files go to the supervisor, and from there to all, so no
+worker finds another content because a file is being replaced. The supervisor compiles them too, since what it has is
+what new workers begin with; it knows by then that this ends, and gives it `COMPILE_TIMEOUT`.
+
+From the moment on at which all have prepared nothing can fail. A worker that begins meanwhile begins with whatever
+counts by then.
 """
 
 import signal
@@ -17,7 +22,7 @@ from msgspec import Struct
 from rawgate.config.files import Files
 from rawgate.serve.admin import Plan
 from rawgate.serve.changes import Changes, compare
-from rawgate.serve.channel import Abandon, Opened, Prepare, Reloaded, Switch
+from rawgate.serve.channel import Abandon, Opened, Prepare, Read, Reloaded, Switch
 from rawgate.serve.control import Caller
 from rawgate.serve.crew import Crew, Seat
 from rawgate.serve.listening import Addresses
@@ -28,10 +33,24 @@ from rawgate.serve.telling import say
 
 STOPPING = "the gateway is stopping"
 
+COMPILE_TIMEOUT = 5.0
+"""Seconds for which the supervisor may compile: it does nothing else meanwhile, and its heartbeat finds a stuck worker
+after 10. A thousand routes take half a second."""
+
 
 class CutShortError(BaseException):
     """A configuration was not read to its end: a sentence that says why. No `except Exception` on the way holds it
     up, in the configuration's own code either."""
+
+
+class _Reading(Struct):
+    """A worker reads. number: of this reload. callers: as in `_Reload`. reader: the worker's number."""
+
+    number: int
+    callers: list[Caller]
+    began: float
+    due: float
+    reader: int
 
 
 class _Reload(Struct):
@@ -72,27 +91,28 @@ class Rollout:
         self._crew = crew
         self._plan = plan
         self._wanted: list[Caller | None] = []
+        self._reading: _Reading | None = None
         self._reload: _Reload | None = None
         self._count = 0
-        self._is_reading = False
+        self._is_compiling = False
         self._is_over = False
 
     @property
     def due(self) -> float:
         """When `tick` has something to do."""
-        return inf if self._reload is None else self._reload.due
+        return min(inf if under_way is None else under_way.due for under_way in (self._reading, self._reload))
 
-    # ── signals, while a file is read: Python retries what they have interrupted, unless a handler raises ──
+    # ── signals, while it compiles: Python retries what they have interrupted, unless a handler raises ──
 
-    def stop_reading(self) -> None:
+    def stop_compiling(self) -> None:
         """The gateway is to stop."""
-        if self._is_reading:
+        if self._is_compiling:
             raise CutShortError(STOPPING)
 
     def late(self) -> None:
-        """The time to read is over."""
-        if self._is_reading:
-            raise CutShortError(self._source.late())
+        """The time to compile is over."""
+        if self._is_compiling:
+            raise CutShortError(self._source.late(COMPILE_TIMEOUT))
 
     # ── asking ──
 
@@ -104,20 +124,54 @@ class Rollout:
     def end(self) -> None:
         """The gateway stops: there are no reloads any more."""
         self._is_over = True
+        if self._reading is not None:
+            self._refuse(self._reading, [STOPPING])
         if self._reload is not None and not self._reload.switches:
             self._give_up([STOPPING])
 
     def _begin_next(self) -> None:
-        if not self._wanted or self._reload is not None:
+        if not self._wanted or self._reading is not None or self._reload is not None:
             return
+        reader = next((seat for seat in self._crew.living if seat.serves), None)
+        if reader is None and not self._is_over:
+            return  # until one is ready
         callers = [caller for caller in self._wanted if caller is not None]
         self._wanted = []
-        if self._is_over:
+        if reader is None or self._is_over:
             self._tell(refused([STOPPING]), callers)
             return
-        began, files = monotonic(), Files()
+        self._count += 1
+        now = monotonic()
+        self._reading = _Reading(self._count, callers, now, now + PREPARE_TIMEOUT, reader.number)
+        self._crew.say(reader, Read(self._count))
+
+    def ready(self) -> None:
+        """A worker serves."""
+        self._begin_next()
+
+    def was_read(self, number: int, contents: dict[str, bytes | int], problems: tuple[str, ...]) -> None:
+        """The worker that was to read has done so, or cannot."""
+        reading = self._reading
+        if reading is None or number != reading.number:
+            return
+        if problems:
+            self._refuse(reading, list(problems))
+        else:
+            self._reading = None
+            self._prepare(reading, Files(contents))
+            self._begin_next()
+
+    def _refuse(self, reading: _Reading, problems: list[str]) -> None:
+        """What was to be read is not served."""
+        self._reading = None
+        self._tell(refused(problems), reading.callers)
+        self._begin_next()
+
+    def _prepare(self, reading: _Reading, files: Files) -> None:
+        """Compile what was read, and have all workers prepare it."""
+        callers = reading.callers
         try:
-            loaded = self._read(files)
+            loaded = self._compile(files)
             changes = compare(self.loaded.config, loaded.config, self._started)
             names = self._addresses.add(loaded.config.gateway.listen)
         except CutShortError as error:
@@ -125,22 +179,21 @@ class Rollout:
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
             self._tell(refused(problems_of(error)), callers)
         else:
-            self._count += 1
             living = {seat.number for seat in self._crew.living}
             opened = {name: self._addresses.open[name].url for name in names}
             due = monotonic() + PREPARE_TIMEOUT
-            self._reload = _Reload(self._count, callers, began, due, loaded, files, changes, opened, living)
+            self._reload = _Reload(reading.number, callers, reading.began, due, loaded, files, changes, opened, living)
             for seat in self._crew.living:
                 self._say_prepare(seat, self._reload)
 
-    def _read(self, files: Files) -> Loaded:
-        """Read and compile, within `PREPARE_TIMEOUT`. Raises what `Source.prepare` does, and CutShortError."""
-        signal.setitimer(signal.ITIMER_REAL, PREPARE_TIMEOUT)
-        self._is_reading = True
+    def _compile(self, files: Files) -> Loaded:
+        """Within `COMPILE_TIMEOUT`. Raises what `Source.prepare` does, and CutShortError."""
+        signal.setitimer(signal.ITIMER_REAL, COMPILE_TIMEOUT)
+        self._is_compiling = True
         try:
             return self._source.prepare(files, self.loaded)
         finally:
-            self._is_reading = False
+            self._is_compiling = False
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _say_prepare(self, seat: Seat, reload: _Reload) -> None:
@@ -160,7 +213,10 @@ class Rollout:
             self._say_prepare(seat, reload)
 
     def left(self, seat: Seat) -> None:
-        """A worker has died: no answer of its is missing."""
+        """A worker has died: no answer of its is missing. If it was the one that read, what it read may have killed it,
+        and shall not kill the others."""
+        if self._reading is not None and self._reading.reader == seat.number:
+            self._refuse(self._reading, [f"worker {seat.number} died while it read the configuration"])
         if self._reload is not None:
             self._heard_of(self._reload, seat)
 
@@ -181,6 +237,8 @@ class Rollout:
 
     def tick(self, now: float) -> None:
         """Some worker may not have answered in time."""
+        if self._reading is not None and now >= self._reading.due:
+            self._refuse(self._reading, [f"{self._source.late()} by worker {self._reading.reader}"])
         reload = self._reload
         if reload is None or now < reload.due:
             return

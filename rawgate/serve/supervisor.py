@@ -1,5 +1,5 @@
 """The parent of several processes that serve: opens the listening sockets, forks the workers, replaces those that die,
-reads a new configuration for all, and ends last. It serves nothing itself, and has no event loop and no thread: what it
+brings a new configuration to all, and ends last. It serves nothing itself, and has no event loop and no thread: what it
 has loaded is what each worker begins with, and a fork takes one thread only.
 
     run ── fork ──▶ worker 0 … worker N-1      its only children, each at the other end of a `channel`
@@ -37,6 +37,7 @@ from rawgate.serve.channel import (
     Released,
     Said,
     Switched,
+    WasRead,
     WindDown,
 )
 from rawgate.serve.control import Callers, Control
@@ -146,6 +147,9 @@ class Supervisor:
             case Ready():
                 self._crew.on_ready(seat)
                 self._tell_ready()
+                self._rollout.ready()
+            case WasRead(number, files, problems):
+                self._rollout.was_read(number, files, problems)
             case Prepared(number, problems):
                 self._rollout.prepared(seat, number, problems)
             case Switched(number):
@@ -187,7 +191,7 @@ class Supervisor:
         waking.setblocking(False)
         woken.setblocking(False)
         self._wakers = (waking, woken)
-        before = {number: signal.signal(number, lambda *_: self._rollout.stop_reading()) for number in STOPPING}
+        before = {number: signal.signal(number, lambda *_: self._rollout.stop_compiling()) for number in STOPPING}
         before |= {number: signal.signal(number, _nothing) for number in (signal.SIGHUP, signal.SIGCHLD, *IGNORED)}
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: self._rollout.late())
         wakeup = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)

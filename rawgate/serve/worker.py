@@ -27,6 +27,7 @@ from rawgate.serve.channel import (
     Pong,
     Prepare,
     Prepared,
+    Read,
     Ready,
     Release,
     Released,
@@ -34,6 +35,7 @@ from rawgate.serve.channel import (
     Said,
     Switch,
     Switched,
+    WasRead,
     WindDown,
 )
 from rawgate.serve.common_fetch import CommonFetch
@@ -107,6 +109,7 @@ class Worker:
         self._over = asyncio.Event()
         self._drains = False
         self._is_cut = False
+        self._was_read: tuple[int, Loaded] | None = None
         self._prepared: tuple[int, Loaded, dict[str, Pool]] | None = None
         self._opened: dict[str, list[socket.socket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -209,6 +212,8 @@ class Worker:
                 for number, life in set(gone) - self._forgotten:
                     self._quotas.forget(number, life)
                 self._forgotten |= set(gone)
+            case Read(number):
+                self._start(self._read(number, service))
             case Prepare(number, files):
                 # In a task: it takes a while, and a stop must not wait for it.
                 self._start(self._prepare(number, Files(files), service))
@@ -225,11 +230,23 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _read(self, number: int, service: Service) -> None:
+        files, before = Files(), service.loaded
+        problems: Sequence[str] = ()
+        try:
+            self._was_read = number, await in_thread(lambda: self._source.prepare(files, before))
+        except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
+            problems = problems_of(error)
+        self._say(WasRead(number, files.contents, tuple(problems)))
+
     async def _prepare(self, number: int, files: Files, service: Service) -> None:
         before = service.loaded
         problems: Sequence[str] = ()
         try:
-            loaded = await in_thread(lambda: self._source.prepare(files, before))
+            if self._was_read is not None and self._was_read[0] == number:
+                loaded = self._was_read[1]
+            else:
+                loaded = await in_thread(lambda: self._source.prepare(files, before))
             self._refuse_shortage()
             self._prepared = number, loaded, service.new_pools(loaded)
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
@@ -258,7 +275,7 @@ class Worker:
         wanted = loaded.config.gateway.listen
         self._addresses.take(wanted, self._opened)
         gone = self._addresses.leave(wanted)
-        self._prepared, self._opened = None, {}
+        self._was_read, self._prepared, self._opened = None, None, {}
         log.quiet = frozenset(loaded.config.gateway.log.quiet)
         if self._plan is not None:
             self._plan.renew(loaded.config)
@@ -279,6 +296,7 @@ class Worker:
 
     def _forget(self) -> None:
         """Nothing is prepared any more."""
+        self._was_read = None
         self._channel.forget_shortage()
         if self._prepared is not None:
             close_pools(self._prepared[2].values())

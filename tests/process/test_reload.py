@@ -431,6 +431,21 @@ def test_a_file_that_cannot_be_read_to_its_end_holds_up_no_stop(tmp_path: Path) 
         world.gateway.wait_end()
 
 
+def test_while_a_file_does_not_come_workers_that_die_are_replaced(tmp_path: Path) -> None:
+    with configs.served_by(2), served(tmp_path) as world:
+        world.path.unlink()
+        os.mkfifo(world.path)
+        world.gateway.signal(signal.SIGHUP)
+        first = world.gateway.workers()
+        # One of them reads; to kill it ends the reload.
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+            world.gateway.wait_said(f"(pid {pid}) was killed by SIGKILL: it is replaced")
+        assert "died while it read" in world.gateway.wait_said("died while")
+        assert world.client().ask().status == 200
+        assert not first & world.gateway.workers()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_another_user_holds_no_descriptor(tmp_path: Path) -> None:
     with served(tmp_path) as world:

@@ -3,7 +3,7 @@ the test; addresses are real sockets."""
 
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ from rawgate.config.files import Files
 from rawgate.config.model import listen_name
 from rawgate.errors import ConfigError
 from rawgate.policy.limits import Limiters
-from rawgate.serve.channel import Abandon, Opened, Prepare, Said, Switch
+from rawgate.serve.channel import Abandon, Opened, Prepare, Read, Said, Switch
 from rawgate.serve.control import Caller
 from rawgate.serve.crew import Crew, Seat
 from rawgate.serve.listening import Addresses
@@ -36,12 +36,14 @@ auth = "none"
 
 
 class Workers:
-    """A crew of two. heard: what each was told, by number."""
+    """A crew of two. heard: what each was told, by number. reads: what happens when one is told to read."""
 
-    def __init__(self) -> None:
+    def __init__(self, reads: Callable[[int], None]) -> None:
+        self.reads = reads
         self.seats = [Seat(number) for number in range(2)]
         for seat in self.seats:
             seat.pid = 1000 + seat.number
+            seat.serves = True
         self.heard: list[tuple[int, Said]] = []
 
     @property
@@ -49,7 +51,10 @@ class Workers:
         return [seat for seat in self.seats if seat.pid]
 
     def say(self, seat: Seat, message: Said, sockets: Sequence[socket.socket] = ()) -> None:
-        self.heard.append((seat.number, message))
+        if isinstance(message, Read):
+            self.reads(message.number)
+        else:
+            self.heard.append((seat.number, message))
 
     def to_all(self, message: Said) -> None:
         for seat in self.living:
@@ -81,7 +86,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "rawgate.toml"
         self.addresses = Addresses(2)
-        self.workers = Workers()
+        self.workers = Workers(self.was_read)
         self.fails: BaseException | None = None
         loaded = self.configure("/")
         self.addresses.add(loaded.config.gateway.listen)
@@ -93,6 +98,11 @@ class World:
         self.path.write_text(TEXT % (addresses, prefix))
         return load_gate(self.path, {}, new_id=lambda: "0" * 32, date=lambda: b"")
 
+    def was_read(self, number: int, *problems: str) -> None:
+        files = Files()
+        files.read(self.path)
+        self.rollout.was_read(number, files.contents, problems)
+
     # ── as a Source ──
 
     def prepare(self, files: Files, limiters: Limiters) -> Loaded:
@@ -101,8 +111,8 @@ class World:
         files.read(self.path)
         return load_gate(self.path, {}, new_id=lambda: "0" * 32, date=lambda: b"")
 
-    def late(self) -> str:
-        return "too late"
+    def late(self, seconds: float = PREPARE_TIMEOUT) -> str:
+        return f"too late, after {seconds:g} s"
 
     # ── what happens ──
 
@@ -235,7 +245,7 @@ def test_a_worker_that_does_not_answer(world: World) -> None:
     world.rollout.tick(world.rollout.due - PREPARE_TIMEOUT / 2)
     assert asker.answers == []
     world.rollout.tick(world.rollout.due)
-    assert "too late by worker 1" in asker.said
+    assert "too late, after 30 s by worker 1" in asker.said
     assert world.workers.took(Abandon) == [0, 1]
     # Its answer comes late, and to another question.
     second = world.ask()
@@ -261,6 +271,51 @@ def test_who_asks_meanwhile_gets_the_next_one_together(world: World) -> None:
     assert world.prefix == "/c"
     assert [other.answers[0][0] for other in others] == [True, True]
     assert world.workers.took(Prepare) == [0, 1, 0, 1]
+
+
+def test_one_worker_reads_before_all_prepare(world: World) -> None:
+    told: list[int] = []
+    world.workers.reads = told.append
+    world.configure("/b")
+    asker = world.ask()
+    assert (told, world.workers.heard) == ([1], [])
+    world.was_read(0)
+    assert world.workers.heard == [], "that was another question"
+    world.was_read(1)
+    assert world.workers.took(Prepare) == [0, 1]
+    world.prepared(0, 1)
+    world.switched(0, 1)
+    assert asker.answers[0][0]
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (lambda world: world.was_read(1, "rawgate.toml:1: wrong"), "rawgate.toml:1: wrong"),
+        (lambda world: world.dies(0), "worker 0 died while it read the configuration"),
+        (lambda world: world.rollout.tick(world.rollout.due), "too late, after 30 s by worker 0"),
+        (lambda world: world.rollout.end(), "the gateway is stopping"),
+    ],
+)
+def test_a_worker_that_does_not_read_it_to_its_end(world: World, happens: Callable[[World], None], said: str) -> None:
+    world.workers.reads = lambda number: None
+    world.configure("/b")
+    asker = world.ask()
+    happens(world)
+    assert said in asker.said
+    assert (world.workers.heard, world.rollout.due) == ([], inf)
+    world.was_read(1)
+    assert world.workers.heard == [], "it comes too late"
+
+
+def test_without_a_worker_a_reload_waits_for_one(world: World) -> None:
+    for seat in world.workers.seats:
+        seat.serves = False
+    asker = world.ask()
+    assert (asker.answers, world.workers.heard) == ([], [])
+    world.workers.seats[1].serves = True
+    world.rollout.ready()
+    assert world.workers.took(Prepare) == [0, 1]
 
 
 @pytest.mark.parametrize("error", [ConfigError(["rawgate.toml:1: wrong"]), ValueError("wrong")])
