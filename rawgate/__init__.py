@@ -42,9 +42,9 @@ switched protocols, or for one command. `tools/core` counts the lines: it is a l
 3. The decision. Begin with the last, which composes the others: `policy.paths`, `policy.router`, `policy.addresses`,
    `policy.algorithms`, `policy.jwt`, `policy.credentials`, `policy.limiter`, `policy.limits`, `policy.rewrite`,
    `policy.headers`, `policy.gate`.
-4. The exchange: `relay.ports`, `relay.phases`, `relay.addresses`, `relay.quota`, `relay.health`, `relay.endpoints`,
-   `relay.lessee`, `relay.idle`, `relay.fair_queue`, `relay.pool`, `relay.pace`, `relay.flow`, `relay.upload`,
-   `relay.exchange`.
+4. The exchange: `relay.ports`, `relay.phases`, `relay.addresses`, `relay.quota`, `relay.health`, `relay.balance`,
+   `relay.endpoints`, `relay.lessee`, `relay.idle`, `relay.fair_queue`, `relay.pool`, `relay.pace`, `relay.flow`,
+   `relay.upload`, `relay.exchange`.
 5. The client's side: `net.states`, `net.timer`, `net.transports`, `net.inbound`, `net.replies`, `net.listener`,
    `net.client`.
 6. The upstream's side: `net.names`, `net.dialing`, `net.upstream`.

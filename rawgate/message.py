@@ -284,16 +284,22 @@ class Extras:
               browsers end a WebSocket for which none of those that they offered is chosen
     shadow    codes of the refusals that policies in the shadow would have made
     leave     called once when the request has ended, or None
+    key       what the upstream divides requests by, if it does so by hash; "" for nothing
     """
 
-    __slots__ = ("leave", "protocol", "shadow")
+    __slots__ = ("key", "leave", "protocol", "shadow")
 
     def __init__(
-        self, protocol: bytes = b"", shadow: tuple[str, ...] = (), leave: Callable[[], None] | None = None
+        self,
+        protocol: bytes = b"",
+        shadow: tuple[str, ...] = (),
+        leave: Callable[[], None] | None = None,
+        key: str = "",
     ) -> None:
         self.protocol: Final = protocol
         self.shadow: Final = shadow
         self.leave: Final = leave
+        self.key: Final = key
 
 
 class Forward:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from rawgate.errors import OK
-from rawgate.offline.explain.model import Explanation, Field, Fields
+from rawgate.offline.explain.model import Destination, Explanation, Field, Fields
 from rawgate.offline.page import Page, Style, visible
 
 MARGIN = 10
@@ -148,12 +148,26 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
         return
     total = "" if target.total_timeout is None else f", all of it {target.total_timeout:g} s"
     yield _Row(f"{target.upstream}: {' or '.join(target.targets)}")
+    yield from _balancing(target)
     yield _Row(
         f"connect within {target.connect_timeout:g} s, answer within {target.response_timeout:g} s, "
         f"never silent for {target.idle_timeout:g} s{total}"
     )
     if target.upgrade:
         yield _Row(f"may switch to {target.upgrade}")
+
+
+def _balancing(target: Destination) -> Iterator[_Row]:
+    """Which target, where there are several."""
+    balance = target.balance
+    if len(target.targets) < 2:
+        return
+    if balance.key:
+        yield _Row(f"{balance.chosen} while it is up: the hash of {balance.key} is its")
+        return
+    parts = ", ".join(f"{part:.0%} {name}" for name, part in zip(target.targets, balance.parts, strict=True))
+    how = "the one of two with fewer requests" if balance.way == "least_requests" else "in turn"
+    yield _Row(f"{how}: {parts}")
 
 
 def _verdict(explanation: Explanation) -> Iterator[_Row]:

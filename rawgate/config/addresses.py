@@ -208,8 +208,6 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
     """
     if isinstance(value, Target):
         return _checked_target(constraint, value)
-    if isinstance(value, Mapping):
-        raise InvalidError("a table is not text: weights and zones are not built yet", expected=constraint.expected)
     text = _string(value, constraint.expected)
     if text.startswith("/"):
         raise InvalidError(f"{shown(text)} is not a URL", expected=constraint.expected, meant=quoted(f"unix:{text}"))

@@ -187,9 +187,21 @@ class ListenAddress(Struct, frozen=True):
 
 
 class TargetUrl(Struct, frozen=True):
-    """Where a service listens."""
+    """Where a service listens, alone or in a table with how much it gets."""
 
     expected = '"http://HOST:PORT", "https://HOST" or "unix:PATH"'
+    keys = ("url", "weight", "zone", "backup")
+    most = 65_535  # as in an SRV record (RFC 2782)
+
+    @property
+    def weight(self) -> str:
+        return f"a whole number from 1 to {self.most}"
+
+
+class HashKey(Struct, frozen=True):
+    """What requests are divided by."""
+
+    expected = '"client", "header:NAME" or "path"'
 
 
 class AddressRange(Struct, frozen=True):

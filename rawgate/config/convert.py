@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, constraints, grammar, habits, key_sets, limits, sources, units
+from rawgate.config import addresses, constraints, grammar, habits, key_sets, limits, sources, targets, units
 from rawgate.config.context import Context
 from rawgate.config.invalid import (
     BROKEN,
@@ -54,6 +54,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.Count: units.count,
     constraints.Duration: units.duration,
     constraints.FieldValue: grammar.field_value,
+    constraints.HashKey: targets.hash_key,
     constraints.Host: addresses.host,
     constraints.Json: grammar.json_value,
     constraints.KeySetSource: key_sets.key_set,
@@ -73,7 +74,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.Size: units.size,
     constraints.Source: sources.source,
     constraints.TableName: grammar.table_name,
-    constraints.TargetUrl: addresses.target,
+    constraints.TargetUrl: targets.target,
     constraints.Text: grammar.text,
     constraints.Token: grammar.token,
     constraints.TokenPlace: grammar.token_place,

@@ -157,7 +157,12 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("tunnel_idle", "websocket_timeout tunnel_timeout ws_timeout")
     | _instead("a prefix or rewrite of a route", "path")
     | _instead("upstream_host in the route", "preserve_host host_header pass_host pass_host_header")
-    | _unbuilt("weights and ways of balancing are", "weight weights balance lb_policy algorithm type load_balancer")
+    | _for("balance", "lb_policy algorithm type load_balancer lb_method lb_algorithm load_balancing balancing policy")
+    | _written('targets = [{ url = "…", weight = 2 }]', "weight weights")
+    | _written('balance = "least_requests"', "least_conn least_connections leastconn least_time")
+    | _written('balance = { hash = "client" }', "ip_hash sticky hash session_affinity affinity sticky_sessions hash_on")
+    | _written('targets = [{ url = "…", backup = true }]', "backup backups fallback")
+    | _written('targets = [{ url = "…", zone = "…" }]', "zone zones locality localities")
     | _unbuilt("retries are", "retries retry proxy_next_upstream num_retries")
     | _unbuilt("health checks are", "health health_check health_checks healthcheck checks passive_health")
     | _unbuilt("circuit breakers are", "breaker circuit_breaker circuit_breakers outlier_detection")
@@ -340,13 +345,20 @@ def is_unnamed(cls: type[Struct], value: Mapping[object, object]) -> bool:
 # ── words ──
 
 _EDWARDS = ("ED25519", "OKP")
+_BALANCE = dict.fromkeys(("leastconn", "leastconnections", "leastrequest", "p2c", "leasttime"), '"least_requests"')
+_BALANCE |= dict.fromkeys(("iphash", "source", "ringhash", "maglev", "hash", "client"), '{ hash = "client" }')
+_BALANCE |= dict.fromkeys(("uri", "urihash", "path"), '{ hash = "path" }') | {"rr": '"round_robin"'}
 _SECP256K1 = "ES256K"
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 
 
 def word_meant(value: object, words: tuple[str, ...]) -> str:
     """The word that was meant by one of other products, or ""."""
-    return '"EdDSA"' if "EdDSA" in words and isinstance(value, str) and value.upper() in _EDWARDS else ""
+    if not isinstance(value, str):
+        return ""
+    if "least_requests" in words:
+        return _BALANCE.get(plain(value), "")
+    return '"EdDSA"' if "EdDSA" in words and value.upper() in _EDWARDS else ""
 
 
 def unbuilt_word(value: object, words: tuple[str, ...]) -> str:

@@ -254,6 +254,14 @@ class Gateway(Struct, frozen=True, kw_only=True):
             'request is given up, as nginx and Envoy do. "serve": the client sends no more, and is served.'
         ),
     ] = "abort"
+    # Envoy's `locality`, which has no default either.
+    zone: Annotated[
+        Annotated[str, constraints.TableName()] | None,
+        Description(
+            "Where the gateway stands. Targets with the same zone come first; the others get requests as far as those "
+            "cannot take them. Left out: all are alike."
+        ),
+    ] = None
     # Off, as nginx's `stub_status` and HAProxy's `stats` are until configured.
     admin: Annotated[
         Annotated[Listen, constraints.ListenAddress(plain=True)] | None,
@@ -442,6 +450,9 @@ class Target(Struct, frozen=True):
     authority  what the Host field says: without that dot, and without the port when it is the scheme's own; "localhost"
                for a Unix socket, as nginx says
     scheme     "http" or "https"
+    weight     its part of the requests, relative to the others'
+    zone       where it stands; "": nobody says
+    backup     it gets requests only as far as the others cannot take them
     """
 
     host: str
@@ -449,6 +460,27 @@ class Target(Struct, frozen=True):
     authority: str
     scheme: str = "http"
     path: str = ""
+    weight: int = 1
+    zone: str = ""
+    backup: bool = False
+
+
+def target_place(target: Target) -> object:
+    """Where a target is. Two entries for one place are duplicates."""
+    return target.scheme, target.host, target.port, target.path
+
+
+class HashBalance(Struct, frozen=True):
+    """Requests are divided by a hash of something that they have."""
+
+    hash: Annotated[
+        str,
+        constraints.HashKey(),
+        Description(
+            "Requests that have the same of this go to the same target: the caller, or the client's address where "
+            "there is none; a field; or the path. Those without the field take turns."
+        ),
+    ]
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
@@ -526,12 +558,24 @@ class Upstream(Struct, frozen=True, kw_only=True):
 
     targets: Annotated[
         tuple[Annotated[Target, constraints.TargetUrl()], ...],
-        ListOf(),
+        ListOf(key=target_place),
         Description(
-            "Where the service listens; several take turns, and one that cannot be reached is left out for 5 s. A dot "
-            "at the end of a name keeps its look-up from the search domains. The certificate of https:// is verified."
+            "Where the service listens; one that cannot be reached is left out for 5 s. A dot at the end of a name "
+            "keeps its look-up from the search domains. The certificate of https:// is verified. "
+            '{ url = "…", weight = 2 } gets twice as many requests as one with weight 1; zone says where it stands '
+            "(see gateway.zone); backup = true: it gets requests only as far as the others cannot take them."
         ),
     ]
+    # nginx, Envoy and HAProxy take turns, too, unless configured.
+    balance: Annotated[
+        Literal["round_robin", "least_requests"] | HashBalance,
+        Example('"round_robin", "least_requests" or { hash = "client" }'),
+        Description(
+            'Which target a request goes to. "round_robin": they take turns, by weight. "least_requests": of two that '
+            "are drawn at random, by weight, the one with fewer requests. { hash = … }: the same one for the same "
+            "client, field or path."
+        ),
+    ] = "round_robin"
     tls: Annotated[
         UpstreamTls | None,
         Example('{ ca = "file:PATH" }'),

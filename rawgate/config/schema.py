@@ -166,6 +166,28 @@ def _listen(constraint: constraints.ListenAddress) -> Schema:
     return {"anyOf": [address, table]}
 
 
+def _target(constraint: constraints.TargetUrl) -> Schema:
+    url = {"type": "string", "pattern": "^(?:[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$|unix:.)"}
+    properties = {
+        "url": {**url, "description": f"Where the service listens.\n\nWritten as {constraint.expected}."},
+        "weight": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": constraint.most,
+            "default": 1,
+            "description": "Its part of the requests, relative to the others'.",
+        },
+        "zone": {**_whole(grammar.TABLE_NAME.pattern), "description": "Where it stands; see gateway.zone."},
+        "backup": {
+            "type": "boolean",
+            "default": False,
+            "description": "It gets requests only as far as the others cannot take them.",
+        },
+    }
+    table = {"type": "object", "properties": properties, "additionalProperties": False, "required": ["url"]}
+    return {"anyOf": [url, table]}
+
+
 def _source(constraint: constraints.Source) -> Schema:
     # Without "$": the name of a file may hold anything, line ends too.
     return {"type": "string", "pattern": f"^(?:{'|'.join(constraint.schemes)}):."}
@@ -190,6 +212,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.FieldValue: lambda constraint: (
         {"type": "string"} if constraint.beyond_ascii else _whole(grammar.FIELD_VALUE.pattern)
     ),
+    constraints.HashKey: lambda constraint: _whole(r"client|path|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
     constraints.Host: lambda constraint: _whole(rf"(?:\*\.)?{HOST}"),
     constraints.Json: lambda constraint: {"type": ["string", "number", "boolean", "array", "object"]},
     constraints.KeySetSource: lambda constraint: {
@@ -211,10 +234,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
     constraints.Source: _source,
     constraints.TableName: lambda constraint: _whole(grammar.TABLE_NAME.pattern),
-    constraints.TargetUrl: lambda constraint: {
-        "type": "string",
-        "pattern": "^(?:[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$|unix:.)",
-    },
+    constraints.TargetUrl: _target,
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},
     constraints.Token: lambda constraint: _whole(grammar.TOKEN.pattern),
     constraints.TokenPlace: lambda constraint: _whole(r"header|subprotocol|(?:cookie|query):[^\s]+"),

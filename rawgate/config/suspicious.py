@@ -32,7 +32,7 @@ from rawgate.errors import Key, Problem
 def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     """All warnings about a configuration; positions count as in `config`. `written`: the key paths that the file has.
     Some values are suspicious only where they are written, since nobody means anything by a default."""
-    found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_ourselves(config)]
+    found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_zones(config), *_ourselves(config)]
     found += _detours_by_case(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
@@ -192,6 +192,24 @@ def _upstreams(config: Config) -> Iterator[Problem]:
                 f"({duration_text(_LONGEST_KEPT)} nginx, 5s Node, uvicorn and Apache)"
             )
             yield _warning(("upstreams", name, "keep_alive"), what, "less than the service's own time")
+
+
+def _zones(config: Config) -> Iterator[Problem]:
+    """Zones and backups that do not say who comes first."""
+    zone = config.gateway.zone
+    zones = {target.zone for upstream in config.upstreams.values() for target in upstream.targets} - {""}
+    if zone is not None and not zones:
+        yield _warning(("gateway", "zone"), "no target has a zone", "zone in entries of targets")
+    for name, upstream in config.upstreams.items():
+        first = next((position for position, target in enumerate(upstream.targets) if target.zone), None)
+        where = ("upstreams", name, "targets")
+        if first is not None and zone is None:
+            yield _warning((*where, first), "its zone says nothing: the gateway has none", "zone in [gateway]")
+        elif first is not None and zone not in {target.zone for target in upstream.targets}:
+            what = f"none is in the gateway's zone {quoted(zone or '')}: all are alike"
+            yield _warning((*where, first), what, "one that is, or no zones")
+        if all(target.backup for target in upstream.targets):
+            yield _warning((*where, 0), "all are backups, and of nothing", "at least one without backup")
 
 
 # ── routes ──

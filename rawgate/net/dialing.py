@@ -107,9 +107,8 @@ class Dialer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, pool: Pool, lessee: Lessee) -> None:
-        # The order is asked for now, and not when the Task begins: many dials may start at once, and each needs a turn
-        # of its own.
-        self._start(self._dial(pool, lessee, pool.endpoints.dial_order(monotonic())))
+        # The order is asked for now, and not when the Task begins: see there.
+        self._start(self._dial(pool, lessee, pool.dial_order(lessee, monotonic())))
 
     def cancel(self) -> None:
         """The gateway ends: end all dials."""

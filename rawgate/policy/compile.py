@@ -11,6 +11,7 @@ from rawgate.config.invalid import choice, nearest, problem_text, quoted
 from rawgate.config.model import (
     ApiKeys,
     Config,
+    HashBalance,
     HeaderRules,
     KeySetUrl,
     RegexRewrite,
@@ -41,7 +42,7 @@ from rawgate.policy.in_flight import InFlight
 from rawgate.policy.limits import Limiters, Watch
 from rawgate.policy.matching import compile_match
 from rawgate.policy.matching import names as matched_names
-from rawgate.policy.more import Local, More
+from rawgate.policy.more import Affinity, Local, More, compile_affinity
 from rawgate.policy.patterns import compile_pattern, matches_below
 from rawgate.policy.places import PROTOCOLS, Place, compile_place, compile_strip
 from rawgate.policy.rewrite import (
@@ -106,6 +107,12 @@ def _constant(rules: HeaderRules) -> HeaderRules:
         add={name: text for name, text in rules.add.items() if not names_in(text)},
         remove=(*rules.remove, *made),
     )
+
+
+def _fields_hashed(config: Config) -> frozenset[bytes]:
+    """The fields that upstreams divide requests by."""
+    keys = [spec.balance.hash for spec in config.upstreams.values() if isinstance(spec.balance, HashBalance)]
+    return frozenset(key.removeprefix("header:").encode() for key in keys if key.startswith("header:"))
 
 
 def _claims(config: Config) -> tuple[str, ...]:
@@ -204,6 +211,7 @@ class _Compiler:
         matched = frozenset[bytes]().union(*(matched_names(route.match) for route in config.routes))
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
         self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | fields_counted(config)
+        self.wanted |= _fields_hashed(config)
         self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
         self.trace = compile_trace(new_id) if gateway.trace == "make" else None
         self.wanted |= frozenset() if self.trace is None else TRACE_NAMES
@@ -384,8 +392,9 @@ class _Compiler:
             self.config, route, name, self.limiters, self.watch, (*where, "rate_limit"), self.problems
         )
         in_flight = InFlight(name, self.limiters.requests) if route.concurrency else None
-        steps = (local, admits, require, strip, compile_lines(up), early, late, count, in_flight, route.shadow or None)
-        if all(step is None for step in steps):
+        affinity = self._affinity(route)
+        steps = (local, admits, require, strip, compile_lines(up), early, late, count, in_flight, affinity)
+        if all(step is None for step in steps) and not route.shadow:
             return None
         return More(
             paths.configured_path(route.place),
@@ -402,7 +411,15 @@ class _Compiler:
             in_flight,
             route.concurrency or 0,
             frozenset(route.shadow),
+            affinity,
         )
+
+    def _affinity(self, route: Route) -> Affinity | None:
+        """What the route's upstream divides requests by, if it does so by hash."""
+        spec = self.config.upstreams.get(route.upstream)
+        if spec is None or not isinstance(spec.balance, HashBalance):
+            return None
+        return compile_affinity(spec.balance.hash)
 
     def _values(self, rules: HeaderRules, place: _Where, where: tuple[Key, ...]) -> Iterator[tuple[str, Value]]:
         """The fields whose values are made of the request."""

@@ -4,6 +4,7 @@
 asked there; `pass_steps` is what follows the caller's authorisation.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from rawgate.errors import BAD_REQUEST, CONCURRENCY_LIMITED, OK, RATE_LIMITED
@@ -40,6 +41,35 @@ class Local:
         self.keeps_query: Final = keeps_query
 
 
+Affinity = Callable[[RequestHead, bytes, str], str]
+"""`(head, normalised path, bucket of the client)` → what requests are divided by; "" for nothing."""
+
+
+def by_client(head: RequestHead, path: bytes, client: str) -> str:
+    return client
+
+
+def by_path(head: RequestHead, path: bytes, client: str) -> str:
+    return path.decode("latin-1")
+
+
+def compile_by_header(name: bytes) -> Affinity:
+    """By a field; one that is not there, or empty, says nothing."""
+
+    def by_header(head: RequestHead, path: bytes, client: str) -> str:
+        return head.parsed.get(name, b"").decode("latin-1")
+
+    return by_header
+
+
+def compile_affinity(text: str) -> Affinity:
+    """The key of a `balance = { hash = … }`."""
+    kind, _, name = text.partition(":")
+    if kind == "header":
+        return compile_by_header(name.encode())
+    return by_path if kind == "path" else by_client
+
+
 NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -59,10 +89,12 @@ class More:
     count    counts the request in limits, where there are several, or where their key is not the client
     in_flight, concurrency  the requests under way, and how many a client may have
     shadow   of "auth", "require", "rate_limit", "concurrency": what is decided and refuses nobody
+    affinity what the upstream divides requests by, where it does so by hash
     """
 
     __slots__ = (
         "admits",
+        "affinity",
         "answers",
         "capture",
         "concurrency",
@@ -94,6 +126,7 @@ class More:
         in_flight: InFlight | None = None,
         concurrency: int = 0,
         shadow: frozenset[str] = NOTHING,
+        affinity: Affinity | None = None,
     ) -> None:
         self.prefix: Final = prefix
         self.capture: Final = capture
@@ -109,6 +142,7 @@ class More:
         self.in_flight: Final = in_flight
         self.concurrency: Final = concurrency
         self.shadow: Final = shadow
+        self.affinity: Final = affinity
 
     def with_steps(self, admits: Admits | None, require: Require | None, count: Count | None) -> "More":
         """The same with other steps in these places."""
@@ -127,6 +161,7 @@ class More:
             self.in_flight,
             self.concurrency,
             self.shadow,
+            self.affinity,
         )
 
 
@@ -195,7 +230,8 @@ def pass_steps(
             fields += b"Retry-After: 1\r\n"  # there is no telling when one of those under way ends
             reason = CONCURRENCY_LIMITED
             return LocalReply(reason.status, reason, fields, "", route, request_id, caller, "", b"", b"", shadow)
-    extras = Extras(protocol, shadow, leave) if protocol or shadow or leave is not None else None
+    key = "" if more.affinity is None else more.affinity(head, target.path, bucket)
+    extras = Extras(protocol, shadow, leave, key) if protocol or shadow or leave is not None or key else None
     return Passed(head, query, fields, b"" if more.up is None else more.up(facts), extras)
 
 

@@ -12,6 +12,7 @@
     idle        which idle connection may serve a request
     fair_queue  who waits for a connection, and whose turn is next
     endpoints   where the upstream is, and which of its places and addresses is next
+    balance     how much each place gets, and which one a request goes to
     health      whether such a place works, as far as is known
     checks      what a series of health checks says of it
     ejection    when a place whose requests fail gets none for a while

@@ -1,8 +1,8 @@
 """Where an upstream can be reached, and which endpoint and which address of it is next.
 
-Round robin works on two levels. Requests go round the endpoints. Requests of one endpoint go round the addresses of its
-name, so that each address gets its part of the load. A turn is over when an idle connection is taken, or when a dial is
-started. A dial that is still under way has therefore had its turn, and a burst is spread as evenly as single requests.
+`balance` chooses the endpoint of a request. Requests of one endpoint go round the addresses of its name, so that each
+address gets its part of the load. A turn is over when an idle connection is taken, or when a dial is started. A dial
+that is still under way has therefore had its turn, and a burst is spread as evenly as single requests.
 
 What does not work is left out (see `health`): it is tried after all others. The operator hears when something is left
 out, and why, and when it is back. What fails again and again is reported once in `health.UNHEALTHY_FOR`.
@@ -12,9 +12,11 @@ its health. An endpoint that goes ends the requests that it has, and gets no new
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from rawgate.message import authority_of
+from rawgate.relay.balance import ROUND_ROBIN, Draw, allot, never_by_chance, seed_of, way_of
 from rawgate.relay.health import Health
 
 if TYPE_CHECKING:
@@ -35,11 +37,12 @@ class Place:
     server_name  the name that its certificate must have; "" where the scheme needs none
     path         of a Unix socket, which has neither host nor port; "" for all others
     trust        whom it must be vouched for by, and what it is shown: a word that differs when these do
-    weight       its share of the requests, relative to the others'
+    weight       its share of the requests, relative to the others'; above 0
     zone         where it stands, for callers that prefer what is near; "" where nobody says
+    backup       it gets requests only as far as the others cannot take them
     """
 
-    __slots__ = ("host", "path", "port", "scheme", "server_name", "trust", "weight", "zone")
+    __slots__ = ("backup", "host", "path", "port", "scheme", "server_name", "trust", "weight", "zone")
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Place:
         zone: str = "",
         path: str = "",
         trust: str = "",
+        backup: bool = False,
     ) -> None:
         self.host: Final = host
         self.port: Final = port
@@ -60,6 +64,7 @@ class Place:
         self.zone: Final = zone
         self.path: Final = path
         self.trust: Final = trust
+        self.backup: Final = backup
 
     @property
     def key(self) -> PlaceKey:
@@ -81,9 +86,37 @@ class Endpoint:
     address_health  the health of each
     failed_checks   addresses whose last health checks failed → why
     turn            the number of the last turn; modulo the number of addresses it is the index of the address
+    sent, ended     requests that were sent there by this process, and those of them that are over
+    dialing         dials that began there and are under way
+
+    Of `balance`:
+
+    level       see there
+    seed        what its numbers depend on when keys are hashed
+    part        its part of the requests, 0 to 1
+    counted_up  whether it was up when the parts were set
+    due, step   in virtual time: when it has its turn, and how long it waits from one to the next; 0: it has none
     """
 
-    __slots__ = ("address_health", "addresses", "failed_checks", "health", "idle", "is_gone", "place", "turn")
+    __slots__ = (
+        "address_health",
+        "addresses",
+        "counted_up",
+        "dialing",
+        "due",
+        "ended",
+        "failed_checks",
+        "health",
+        "idle",
+        "is_gone",
+        "level",
+        "part",
+        "place",
+        "seed",
+        "sent",
+        "step",
+        "turn",
+    )
 
     def __init__(self, place: Place, slow_start: float = 0.0) -> None:
         self.place = place
@@ -94,9 +127,19 @@ class Endpoint:
         self.address_health: dict[str, Health] = {}
         self.failed_checks: dict[str, str] = {}
         self.turn = 0
+        self.sent = self.ended = self.dialing = 0
+        self.level = 0
+        self.seed = seed_of(f"{place.scheme}://{place.authority}")
+        self.part = self.due = self.step = 0.0
+        self.counted_up = True
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.place.authority} idle={len(self.idle)}{' gone' if self.is_gone else ''}>"
+
+    @property
+    def load(self) -> int:
+        """Requests that are under way there, or on their way."""
+        return self.sent - self.ended + self.dialing
 
     def next_turn(self, now: float) -> int:
         """The number of the next turn. It leaves addresses out that are down, unless all are."""
@@ -107,6 +150,11 @@ class Endpoint:
         return self.turn + 1
 
 
+RENEWED_EVERY = 0.25
+"""Seconds after which the parts of all endpoints are set anew, since time alone may change them: one is back, or its
+slow start goes on. One that is chosen and has gone down since then is noticed at once."""
+
+
 class Endpoints:
     """The endpoints of one upstream, at least one. `report` is called with one line that the operator should know.
 
@@ -114,10 +162,21 @@ class Endpoints:
     is_single  there is one endpoint with one address, so there is nothing to choose
     """
 
-    def __init__(self, places: Sequence[Place], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        places: Sequence[Place],
+        report: Callable[[str], None],
+        way: str = ROUND_ROBIN,
+        zone: str = "",
+        draw: Draw = never_by_chance,
+    ) -> None:
+        """way, zone: as in `rebalance`. draw: random numbers for the way."""
         self.all: list[Endpoint] = []
         self._report = report
-        self._last = 0  # the index of the endpoint that had the last turn
+        self._draw = draw
+        self._name, self._way = way, way_of(way, draw)
+        self._zone = zone
+        self._renew_at = -inf
         self.is_single = False
         self._slow_start = 0.0
         self.retarget(places)
@@ -135,46 +194,84 @@ class Endpoints:
         for endpoint in before.values():
             endpoint.is_gone = True
         self.all = list(after.values())
-        self.is_single = self._nothing_to_choose()
+        self._settle()
         return list(before.values())
+
+    def rebalance(self, way: str, zone: str) -> None:
+        """From now on requests are divided in this way (the names are in `balance`), and the gateway is in this zone;
+        "" for none."""
+        if way != self._name:
+            for endpoint in self.all:
+                endpoint.step = 0.0
+            self._name, self._way = way, way_of(way, self._draw)
+        self._zone = zone
+        self._settle()
+
+    def _settle(self) -> None:
+        """Endpoints, or what is known of them, have changed."""
+        for endpoint in self.all:
+            place = endpoint.place
+            endpoint.level = 2 if place.backup else int(self._zone not in ("", place.zone))
+        self._renew_at = -inf
+        self.is_single = self._nothing_to_choose()
 
     def _nothing_to_choose(self) -> bool:
         return len(self.all) == 1 and len(self.all[0].addresses) < 2
 
     # ── turns ──
 
-    def next(self, now: float) -> tuple[Endpoint, str]:
-        """The endpoint and the address whose turn is next; `ANY_ADDRESS` where there is one. It is not over by that."""
-        endpoint = self.all[self._next_index(now)]
-        if len(endpoint.addresses) < 2:
-            return endpoint, ANY_ADDRESS
-        return endpoint, endpoint.addresses[endpoint.next_turn(now) % len(endpoint.addresses)]
+    @property
+    def is_sticky(self) -> bool:
+        """Whether a request with a key goes to the endpoint of its key, and to no other while that one is up."""
+        return self._way.is_sticky
+
+    def choose(self, key: str, now: float) -> Endpoint:
+        """The endpoint whose turn it is. It is not over by that. key: of the request, where the way asks for one."""
+        if now >= self._renew_at:
+            self._renew(now)
+        chosen = self._way.choose(key)
+        if chosen.health.is_up(now) is not chosen.counted_up:
+            self._renew(now)
+            chosen = self._way.choose(key)
+        return chosen
+
+    def _renew(self, now: float) -> None:
+        parts = [endpoint.part for endpoint in self.all]
+        mix = allot(self.all, now)
+        if self._renew_at == -inf or parts != [endpoint.part for endpoint in self.all]:
+            self._way.arrange(mix)
+        self._renew_at = now + RENEWED_EVERY
+
+    def next_address(self, endpoint: Endpoint, now: float) -> str:
+        """The address of the endpoint whose turn is next; `ANY_ADDRESS` where there is one. It is not over by that."""
+        count = len(endpoint.addresses)
+        return ANY_ADDRESS if count < 2 else endpoint.addresses[endpoint.next_turn(now) % count]
 
     def end_turn(self, endpoint: Endpoint, now: float) -> None:
         """This endpoint has had its turn, and so has its next address."""
-        self._last = self.all.index(endpoint)
+        self._way.end_turn(endpoint)
         endpoint.turn = endpoint.next_turn(now)
 
-    def dial_order(self, now: float) -> list[tuple[Endpoint, int]]:
+    def dial_order(self, first: Endpoint, key: str, now: float) -> list[tuple[Endpoint, int]]:
         """The endpoints in the order in which a dial that starts now tries them, each with the turn of its addresses.
-        The healthy come first, from the one whose turn it is. That one has then had its turn."""
-        rotated = self.rotated(now)
-        self.end_turn(rotated[0], now)
-        rotated.sort(key=lambda endpoint: not endpoint.health.is_up(now))
-        return [(endpoint, endpoint.turn) for endpoint in rotated]
+        The first has then had its turn. Those that are up come before the others, and of them those that get requests
+        now."""
+        self.end_turn(first, now)
+        rest = self.rotated(first)[1:]
+        rest.sort(
+            key=lambda endpoint: (
+                not endpoint.health.is_up(now),
+                endpoint.part == 0.0,
+                endpoint.level,
+                self._way.distance(endpoint, key),
+            )
+        )
+        return [(endpoint, endpoint.turn) for endpoint in (first, *rest)]
 
-    def rotated(self, now: float) -> list[Endpoint]:
-        """All endpoints, from the one whose turn is next."""
-        first = self._next_index(now)
-        return self.all[first:] + self.all[:first]
-
-    def _next_index(self, now: float) -> int:
-        count = len(self.all)
-        for step in range(1, count + 1):
-            at = (self._last + step) % count
-            if self.all[at].health.is_up(now):
-                return at
-        return (self._last + 1) % count
+    def rotated(self, first: Endpoint) -> list[Endpoint]:
+        """All endpoints, from this one on."""
+        at = self.all.index(first)
+        return self.all[at:] + self.all[:at]
 
     def is_only(self, endpoint: Endpoint, address: str, now: float) -> bool:
         """Whether no other endpoint is up, and no other address of this one."""
@@ -214,6 +311,7 @@ class Endpoints:
                     del endpoint.failed_checks[address]
             if health is not None:
                 health.checked(failure, now)
+                self._heed(endpoint, now)
 
     def uncheck(self, now: float) -> None:
         """Nobody checks any more, so no check leaves anything out."""
@@ -221,17 +319,25 @@ class Endpoints:
             endpoint.failed_checks.clear()
             for health in (endpoint.health, *endpoint.address_health.values()):
                 health.checked("", now)
+            self._heed(endpoint, now)
 
     def eject(self, place: PlaceKey, why: str, until: float, now: float) -> None:
         """The endpoint at this place is ejected until then."""
         for endpoint in self.all:
             if endpoint.place.key == place:
                 endpoint.health.eject(why, until, now)
+                self._heed(endpoint, now)
 
     def failed(self, endpoint: Endpoint, why: str, now: float) -> None:
         """A dial reached none of the endpoint's addresses."""
         if endpoint.health.failed(why, now) and not endpoint.is_gone:
             self._report(f"{endpoint.place.authority} cannot be reached: {why}")
+        self._heed(endpoint, now)
+
+    def _heed(self, endpoint: Endpoint, now: float) -> None:
+        """Something is known of its health: if it changes who gets requests, the next choice knows."""
+        if endpoint.health.is_up(now) is not endpoint.counted_up:
+            self._renew_at = min(self._renew_at, now)
 
     def address_failed(self, endpoint: Endpoint, address: str, why: str, now: float) -> None:
         """An attempt did not reach this address. A single address is not reported: `failed` reports its endpoint."""
@@ -261,6 +367,7 @@ class Endpoints:
         why = "closes new connections without a word"
         if health.failed(why, now) and not endpoint.is_gone:
             self._report(f"{endpoint.place.authority}{at} {why}")
+        self._heed(endpoint, now)
 
     def _health_of(self, endpoint: Endpoint, address: str) -> Health | None:
         """The health that a connection to this address tells of: the address's where there are several, else the
@@ -271,6 +378,7 @@ class Endpoints:
         """A dial reached the endpoint, at this address."""
         if endpoint.health.reached(now):
             self._report(f"{endpoint.place.authority} can be reached again")
+        self._heed(endpoint, now)
         health = endpoint.address_health.get(address)
         if health is not None and health.reached(now):
             self._report(f"{endpoint.place.authority} at {address} can be reached again")
@@ -279,6 +387,7 @@ class Endpoints:
         """The endpoint has responded on a new connection to this address."""
         if endpoint.health.responded(now):
             self._report(f"{endpoint.place.authority} responds again")
+        self._heed(endpoint, now)
         health = endpoint.address_health.get(address)
         if health is not None and health.responded(now):
             self._report(f"{endpoint.place.authority} at {address} responds again")

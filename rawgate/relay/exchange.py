@@ -160,6 +160,12 @@ class Exchange(Flow, Lessee):
         return self.forward.address
 
     @property
+    def key(self) -> str:
+        """See `Lessee`."""
+        extras = self.forward.extras
+        return "" if extras is None else extras.key
+
+    @property
     def stalled_since(self) -> float:
         """See `Lessee`. A client is waited for while it is full, or while it has more of the request's body to send."""
         phase = self.phase

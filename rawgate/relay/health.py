@@ -67,6 +67,10 @@ class Health:
         """Whether it has its turn; if not, it is tried last."""
         return self.down_until <= now
 
+    def is_reachable(self, now: float) -> bool:
+        """Whether no failure leaves it out, whatever checks and ejections say."""
+        return self._failed_until <= now
+
     def share(self, now: float) -> float:
         """How much of its usual part of the requests it gets while it is up: above 0, at most 1, which is usual."""
         if self.slow_start == 0.0:

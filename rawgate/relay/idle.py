@@ -45,27 +45,33 @@ class IdleConnections:
 
     # ── one becomes leased ──
 
-    def take_in_turn(self, lessee: Lessee, now: float) -> UpstreamPort | None:
-        """One to the endpoint whose turn it is, and to the address whose turn it is there."""
-        endpoints = self._endpoints
-        if endpoints.is_single:
-            return self._take(endpoints.all[0], ANY_ADDRESS, lessee, now)
-        endpoint, address = endpoints.next(now)
-        upstream = self._take(endpoint, address, lessee, now)
+    def take_from(self, endpoint: Endpoint, lessee: Lessee, now: float) -> UpstreamPort | None:
+        """One to the endpoint that was chosen, and to the address whose turn it is there."""
+        upstream = self.take(endpoint, self._endpoints.next_address(endpoint, now), lessee, now)
         if upstream is not None:
-            endpoints.end_turn(endpoint, now)
+            self._endpoints.end_turn(endpoint, now)
         return upstream
 
-    def take_any(self, lessee: Lessee, now: float) -> UpstreamPort | None:
-        """One to any endpoint. The endpoint whose turn it is comes first."""
-        for endpoint in self._endpoints.rotated(now):
-            upstream = self._take(endpoint, ANY_ADDRESS, lessee, now)
+    def take_any(self, chosen: Endpoint, lessee: Lessee, now: float) -> UpstreamPort | None:
+        """One to any endpoint. The one that was chosen comes first."""
+        for endpoint in self._endpoints.rotated(chosen):
+            upstream = self.take(endpoint, ANY_ADDRESS, lessee, now)
             if upstream is not None:
                 self._endpoints.end_turn(endpoint, now)
                 return upstream
         return None
 
-    def _take(self, endpoint: Endpoint, address: str, lessee: Lessee, now: float) -> UpstreamPort | None:
+    def close_oldest(self) -> bool:
+        """Close the one that has been idle for longest, and give its slot back. False: there is none."""
+        oldest = min(self, key=lambda one: one.idle_since, default=None)
+        if oldest is None:
+            return False
+        oldest.endpoint.idle.remove(oldest)
+        oldest.close()
+        self._slots.give()
+        return True
+
+    def take(self, endpoint: Endpoint, address: str, lessee: Lessee, now: float) -> UpstreamPort | None:
         """The newest that leads to this address of the endpoint. Closes those that it finds unfit on its way."""
         idle = endpoint.idle
         at = len(idle)

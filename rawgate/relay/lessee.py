@@ -28,6 +28,11 @@ class Lessee(ABC):
 
     @property
     @abstractmethod
+    def key(self) -> str:
+        """What its upstream divides requests by, where it does so by hash; "" for nothing."""
+
+    @property
+    @abstractmethod
     def stalled_since(self) -> float:
         """Monotonic time since when it has held a connection and waited for its own client; `inf` while it does not
         wait for its client."""

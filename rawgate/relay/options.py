@@ -6,6 +6,7 @@ follows, or says why it differs.
 
 from typing import Final
 
+from rawgate.relay.balance import ROUND_ROBIN
 from rawgate.relay.endpoints import Place
 
 
@@ -26,9 +27,12 @@ class UpstreamOptions:
     slow_start        in which the share of an endpoint that is back rises; 0: it has its full share at once
     tunnel_idle       for the next octet of a tunnel, either way
     tunnel_max_age    after which a tunnel ends
+    balance           the name of a way in `balance`
+    zone              where the gateway is; "" where nobody says
     """
 
     __slots__ = (
+        "balance",
         "connect_timeout",
         "idle_timeout",
         "keep_alive",
@@ -45,6 +49,7 @@ class UpstreamOptions:
         "total_timeout",
         "tunnel_idle",
         "tunnel_max_age",
+        "zone",
     )
 
     def __init__(
@@ -65,6 +70,8 @@ class UpstreamOptions:
         slow_start: float = 0.0,  # nginx, Envoy, HAProxy: off
         tunnel_idle: float = 3600.0,  # usual for HAProxy's `timeout tunnel`. nginx 60, Envoy 300
         tunnel_max_age: float = 86400.0,  # no precedent: its credential is checked only at its start
+        balance: str = ROUND_ROBIN,  # nginx, Envoy, HAProxy
+        zone: str = "",
     ) -> None:
         self.name: Final = name
         self.places: Final = places
@@ -82,6 +89,8 @@ class UpstreamOptions:
         self.slow_start: Final = slow_start
         self.tunnel_idle: Final = tunnel_idle
         self.tunnel_max_age: Final = tunnel_max_age
+        self.balance: Final = balance
+        self.zone: Final = zone
 
 
 class ClientOptions:

@@ -21,8 +21,10 @@ Rules
 - A connection leaves the idle list in the same step that leases it, so none is handed out twice.
 - A dial belongs to the lessee that caused it, and its failure is that lessee's failure. If the lessee has left, the new
   connection serves the head of the queue, or becomes idle.
-- A request goes to the endpoint whose turn it is, and to the address whose turn it is there (see `endpoints`). It takes
-  an idle connection, or a new one while a slot is free. Without a free slot, any idle one is better than waiting.
+- A request goes to the endpoint that `balance` chooses, and to the address whose turn it is there (see `endpoints`). It
+  takes an idle connection, or a new one while a slot is free. Without a free slot, any idle one is better than waiting.
+- Where the key of a request decides, no other endpoint will do. Without a free slot the connection that has been idle
+  for longest gives up its own, and so does a connection to another endpoint that becomes free while the request waits.
 - A service may respond without reading a request's body. It then reads that body as a request, which the body's sender
   has made up. Octets that nobody asked for, behind a request with a body, give such a service away. From then on no
   connection to its upstream is used again after a body.
@@ -43,7 +45,8 @@ from math import inf
 from typing import Final
 
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_RESET, Reason
-from rawgate.relay.endpoints import Endpoint, Endpoints, Place
+from rawgate.relay.balance import Draw, never_by_chance
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Endpoints, Place
 from rawgate.relay.fair_queue import FairQueue
 from rawgate.relay.idle import IdleConnections, is_unfit
 from rawgate.relay.lessee import Lessee
@@ -98,11 +101,12 @@ class Pool:
         slots: Quota | None = None,
         queue_slots: Quota | None = None,
         tunnel_slots: Quota | None = None,
+        draw: Draw = never_by_chance,
     ) -> None:
         """report: is called with one line that the operator should know. slots, queue_slots, tunnel_slots: None: this
-        pool's own."""
+        pool's own. draw: random numbers for `balance`."""
         self.options = options
-        self.endpoints = Endpoints(options.places, self._tell)
+        self.endpoints = Endpoints(options.places, self._tell, options.balance, options.zone, draw)
         self.endpoints.start_slowly(options.slow_start)
         self.slots = Quota(options.max_connections) if slots is None else slots
         self.queue_slots = Quota(options.queue) if queue_slots is None else queue_slots
@@ -112,6 +116,8 @@ class Pool:
         self._dial = dial
         self._report = report
         self._dialing: dict[Lessee, bool] = {}  # → whether the lessee still waits
+        self._dialing_to: dict[Lessee, Endpoint] = {}  # → where its dial began
+        self._chosen: Endpoint | None = None  # for the dial that is just being started
         self._leased: dict[UpstreamPort, Lessee] = {}
         self._idle = IdleConnections(self.endpoints, self.slots, options.reuse_after_body)
         self._queue = FairQueue(options.per_client)
@@ -162,13 +168,22 @@ class Pool:
     def acquire(self, lessee: Lessee, now: float) -> UpstreamPort | Reason | None:
         """Lease a connection. Returns it if there is one now, or the reason why there will be none. None: the lessee
         waits, and `Lessee.leased` or `Lessee.lease_failed` follows."""
-        upstream = self._idle.take_in_turn(lessee, now)
+        endpoints, idle = self.endpoints, self._idle
+        if endpoints.is_single:
+            chosen, is_bound = endpoints.all[0], False
+            upstream = idle.take(chosen, ANY_ADDRESS, lessee, now)
+        else:
+            is_bound = endpoints.is_sticky and bool(lessee.key)
+            chosen = endpoints.choose(lessee.key if is_bound else "", now)
+            upstream = idle.take_from(chosen, lessee, now)
         if upstream is None:
             # With a queue, a slot that is given to this process is for the queue.
-            if not self._queue.waiting and (self.slots.take() or self._take_retired(now)):
-                self._start_dial(lessee)
+            if not self._queue.waiting and (
+                self.slots.take() or self._take_retired(now) or (is_bound and self._take_idle())
+            ):
+                self._start_dial(lessee, chosen)
                 return None
-            upstream = self._idle.take_any(lessee, now)
+            upstream = None if is_bound else idle.take_any(chosen, lessee, now)
         if upstream is None:
             return self._wait(lessee, now)
         self._lease(upstream, lessee)
@@ -179,6 +194,13 @@ class Pool:
         for old in self._idle.retire(now):
             old.close()
         return self.slots.take()
+
+    def _take_idle(self) -> bool:
+        """Take the slot of an idle connection, wherever it leads. Another process that waits may be given it first."""
+        while self._idle.close_oldest():
+            if self.slots.take():
+                return True
+        return False
 
     def redial(self, upstream: UpstreamPort, lessee: Lessee, seconds: float, now: float) -> None:
         """The connection that the lessee leased so many seconds ago is dead. Dial a new one in its slot."""
@@ -312,15 +334,34 @@ class Pool:
         self._end_lease(upstream)
         self._free_slot()
 
-    # ── what dials report ──
+    # ── dials ──
+
+    def dial_order(self, lessee: Lessee, now: float) -> list[tuple[Endpoint, int]]:
+        """In which order this dial tries the endpoints, each with the turn of its addresses (see `endpoints`). To be
+        asked as soon as the dial is started: many may start at once, and each needs a turn of its own."""
+        key = "" if self.endpoints.is_single else lessee.key
+        order = self.endpoints.dial_order(self._chosen or self.endpoints.choose(key, now), key, now)
+        first = order[0][0]
+        first.dialing += 1
+        self._dialing_to[lessee] = first
+        return order
+
+    def _end_dial(self, lessee: Lessee) -> bool:
+        """The dial on behalf of this lessee is over. Returns whether it still waits."""
+        first = self._dialing_to.pop(lessee, None)
+        if first is not None:
+            first.dialing -= 1
+        return self._dialing.pop(lessee)
 
     def dialed(self, lessee: Lessee, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
         self.endpoints.reached(upstream.endpoint, upstream.address, now)
         self._leased[upstream] = lessee
-        if self._dialing.pop(lessee):
+        if self._end_dial(lessee):
+            upstream.endpoint.sent += 1
             lessee.leased(upstream, now)
         else:
+            upstream.endpoint.ended -= 1  # no request was sent, and `_hand_on` is about to end one
             self._hand_on(upstream, now, self.options.keep_alive)
 
     def unreachable(self, endpoint: Endpoint, reason: Reason, why: str, seconds: float, now: float) -> None:
@@ -330,7 +371,7 @@ class Pool:
 
     def dial_failed(self, lessee: Lessee, reason: Reason, now: float, detail: str = "") -> None:
         """A dial failed at every endpoint. detail: how it failed at the last one, for the log."""
-        waits = self._dialing.pop(lessee)
+        waits = self._end_dial(lessee)
         if self._queue.counting:
             self._queue.release(lessee.address)
         self._free_slot()
@@ -388,13 +429,21 @@ class Pool:
         lessee = self._take_next()
         if lessee is None:
             self._idle.put(upstream, now, seconds)
-        elif is_unfit(upstream, lessee):
+        elif is_unfit(upstream, lessee) or not self._leads_there(upstream, lessee, now):
             upstream.attach(None)
             upstream.close()
             self._start_dial(lessee)
         else:
             self._lease(upstream, lessee)
             lessee.leased(upstream, now)
+
+    def _leads_there(self, upstream: UpstreamPort, lessee: Lessee, now: float) -> bool:
+        """Whether this request may go to the endpoint of the connection: another one will not do where its key
+        decides."""
+        endpoints = self.endpoints
+        if endpoints.is_single or not endpoints.is_sticky:
+            return True
+        return not lessee.key or endpoints.choose(lessee.key, now) is upstream.endpoint
 
     def _close_leased(self, upstream: UpstreamPort) -> None:
         upstream.attach(None)
@@ -459,6 +508,7 @@ class Pool:
         self.tunnel_slots.resize(options.max_tunnels)
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
+        self.endpoints.rebalance(options.balance, options.zone)
         self.retarget(options.places)
         self.endpoints.start_slowly(options.slow_start)
         self._dial_for_next()
@@ -479,20 +529,25 @@ class Pool:
 
     def _lease(self, upstream: UpstreamPort, lessee: Lessee) -> None:
         self._leased[upstream] = lessee
+        upstream.endpoint.sent += 1
         if self._queue.counting:
             self._queue.hold(lessee.address)
 
     def _end_lease(self, upstream: UpstreamPort) -> None:
         """The connection is leased no longer. It still has its slot."""
         lessee = self._leased.pop(upstream)
+        upstream.endpoint.ended += 1
         if self._queue.counting:
             self._queue.release(lessee.address)
 
-    def _start_dial(self, lessee: Lessee) -> None:
+    def _start_dial(self, lessee: Lessee, chosen: Endpoint | None = None) -> None:
+        """chosen: where it begins; None: where the dial's turn is."""
         self._dialing[lessee] = True
         if self._queue.counting:
             self._queue.hold(lessee.address)
+        self._chosen = chosen
         self._dial(self, lessee)
+        self._chosen = None
 
     def _free_slot(self) -> None:
         self.slots.give()

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from rawgate.config.load import Draft, load
-from rawgate.config.model import Config, UpstreamTls
+from rawgate.config.model import Config, HashBalance, UpstreamTls
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
 from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate
 from rawgate.policy.limits import Limiters, Watch
+from rawgate.relay.endpoints import Place
+from rawgate.relay.options import UpstreamOptions
 from rawgate.wire import RequestRules, ResponseRules
 
 if TYPE_CHECKING:
@@ -167,3 +169,41 @@ def response_rules(loaded: Loaded) -> ResponseRules:
     limits, gate = loaded.config.gateway.limits, loaded.gate
     fast = loaded.config.gateway.parser == "fast"
     return ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_removable)
+
+
+def upstream_options(name: str, loaded: Loaded) -> UpstreamOptions:
+    """What the configuration says of an upstream, as its pool wants it."""
+    spec, limits = loaded.config.upstreams[name], loaded.config.gateway.limits
+    tls = loaded.upstream_tls.get(name)
+    return UpstreamOptions(
+        name=name,
+        places=tuple(
+            Place(
+                target.host,
+                target.port,
+                target.scheme,
+                server_name="" if tls is None or target.scheme != "https" else tls.server_name or target.host,
+                weight=target.weight,
+                zone=target.zone,
+                path=target.path,
+                trust=tls.identity if tls is not None and target.scheme == "https" else "",
+                backup=target.backup,
+            )
+            for target in spec.targets
+        ),
+        connect_timeout=spec.connect_timeout,
+        response_timeout=spec.response_timeout,
+        idle_timeout=spec.idle_timeout,
+        total_timeout=spec.total_timeout,
+        max_connections=spec.max_connections,
+        keep_alive=spec.keep_alive,
+        queue=spec.queue,
+        queue_timeout=spec.queue_timeout,
+        per_client=max(1, spec.max_connections // 4) if spec.per_client is None else spec.per_client,
+        reuse_after_body=spec.reuse == "always",
+        max_tunnels=limits.connections if spec.max_tunnels is None else spec.max_tunnels,
+        tunnel_idle=spec.tunnel_idle,
+        tunnel_max_age=spec.tunnel_max_age,
+        balance="hash" if isinstance(spec.balance, HashBalance) else spec.balance,
+        zone=loaded.config.gateway.zone or "",
+    )

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
+from random import random
 from typing import Any
 
 import uvloop
@@ -22,13 +23,12 @@ from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.policy.compile import Report
 from rawgate.policy.compile import ignore as ignore_report
-from rawgate.relay.endpoints import Place
-from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.options import ClientOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
-from rawgate.serve.load import Loaded, request_rules, response_rules
+from rawgate.serve.load import Loaded, request_rules, response_rules, upstream_options
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 
 HANDSHAKE = 0.02
@@ -141,11 +141,12 @@ class Service:
         try:
             for name in loaded.config.upstreams:
                 if name not in self._pools:
-                    options = _upstream_options(name, loaded)
+                    options = upstream_options(name, loaded)
                     limits = (options.max_connections, options.queue, options.max_tunnels)
                     for key, limit in zip(("max_connections", "queue", "max_tunnels"), limits, strict=True):
                         quotas.append(self._quotas.named(f"upstreams.{name}.{key}", limit))
-                    made[name] = Pool(options, self._dial, self._report, *quotas[-3:])
+                    slots, queue_slots, tunnel_slots = quotas[-3:]
+                    made[name] = Pool(options, self._dial, self._report, slots, queue_slots, tunnel_slots, draw=random)
         except NoRoomError as error:
             for quota in quotas:
                 quota.let_go()
@@ -157,7 +158,7 @@ class Service:
         self._dial.tls.update(loaded.upstream_tls)
         for name, pool in self._pools.items():
             if name in loaded.config.upstreams:
-                pool.renew(_upstream_options(name, loaded))
+                pool.renew(upstream_options(name, loaded))
         self._pools |= made
 
     async def accept_on(self, sockets: Mapping[socket.socket, Listen]) -> None:
@@ -345,35 +346,3 @@ def run_on_uvloop(coroutine: Coroutine[Any, Any, int]) -> int:
 
 def _connections(count: int) -> str:
     return f"{count} connection{'s' * (count != 1)}"
-
-
-def _upstream_options(name: str, loaded: Loaded) -> UpstreamOptions:
-    spec, limits = loaded.config.upstreams[name], loaded.config.gateway.limits
-    tls = loaded.upstream_tls.get(name)
-    return UpstreamOptions(
-        name=name,
-        places=tuple(
-            Place(
-                target.host,
-                target.port,
-                target.scheme,
-                server_name="" if tls is None or target.scheme != "https" else tls.server_name or target.host,
-                path=target.path,
-                trust=tls.identity if tls is not None and target.scheme == "https" else "",
-            )
-            for target in spec.targets
-        ),
-        connect_timeout=spec.connect_timeout,
-        response_timeout=spec.response_timeout,
-        idle_timeout=spec.idle_timeout,
-        total_timeout=spec.total_timeout,
-        max_connections=spec.max_connections,
-        keep_alive=spec.keep_alive,
-        queue=spec.queue,
-        queue_timeout=spec.queue_timeout,
-        per_client=max(1, spec.max_connections // 4) if spec.per_client is None else spec.per_client,
-        reuse_after_body=spec.reuse == "always",
-        max_tunnels=limits.connections if spec.max_tunnels is None else spec.max_tunnels,
-        tunnel_idle=spec.tunnel_idle,
-        tunnel_max_age=spec.tunnel_max_age,
-    )

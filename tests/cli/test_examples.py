@@ -63,6 +63,7 @@ def test_there_is_one_for_each_usual_need() -> None:
     assert [path.name for path in EXAMPLES] == [
         "access.toml",
         "api_keys.toml",
+        "balancing.toml",
         "edge.toml",
         "functions.py",
         "identity_provider.toml",

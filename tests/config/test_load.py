@@ -34,6 +34,7 @@ listen = [
 workers = 4
 parser = "h11"
 half_close = "serve"
+zone = "eu-1a"
 trace = "make"
 admin = "127.0.0.1:9901"
 admin_allow = ["10.0.0.0/8"]
@@ -107,7 +108,13 @@ keys = "file:keys/partners"
 query = "key"
 
 [upstreams.users]
-targets = ["http://Users.internal", "http://[0::1]:3002/", "https://users.internal", "unix:run/users.sock"]
+targets = [
+    "http://Users.internal",
+    { url = "http://[0::1]:3002/", weight = 3, zone = "eu-1a" },
+    { url = "https://users.internal", backup = true },
+    "unix:run/users.sock",
+]
+balance = { hash = "header:X-Session" }
 tls.ca = "file:keys/api.pem"
 tls.certificate = { chain = "file:keys/api.pem", key = "file:keys/api.pem" }
 tls.server_name = "Users.internal"
@@ -213,6 +220,7 @@ def full(folder: Path) -> model.Config:
             workers=4,
             parser="h11",
             half_close="serve",
+            zone="eu-1a",
             trace="make",
             admin=model.Listen("127.0.0.1", 9901),
             admin_allow=(ip_network("10.0.0.0/8"),),
@@ -276,8 +284,8 @@ def full(folder: Path) -> model.Config:
             "users": model.Upstream(
                 targets=(
                     model.Target("users.internal", 80, "users.internal"),
-                    model.Target("::1", 3002, "[::1]:3002"),
-                    model.Target("users.internal", 443, "users.internal", "https"),
+                    model.Target("::1", 3002, "[::1]:3002", weight=3, zone="eu-1a"),
+                    model.Target("users.internal", 443, "users.internal", "https", backup=True),
                     model.Target("", 0, "localhost", path=str(folder / "run/users.sock")),
                 ),
                 tls=model.UpstreamTls(
@@ -287,6 +295,7 @@ def full(folder: Path) -> model.Config:
                     min_version="1.3",
                     verify=False,
                 ),
+                balance=model.HashBalance(hash="header:x-session"),
                 connect_timeout=1.0,
                 response_timeout=2.0,
                 idle_timeout=3.0,

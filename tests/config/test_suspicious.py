@@ -113,6 +113,9 @@ TARGET = 'targets = ["http://127.0.0.1:2"]'
         (LISTEN, f'{LISTEN}\nlimits = {{ target = "17KiB" }}'),
         (LISTEN, f"{LISTEN}\nlimits = {{ per_address = 10001 }}"),
         (TARGET, f"{TARGET}, per_client = 257"),
+        (TARGET, 'targets = [{ url = "http://127.0.0.1:2", backup = true }]'),
+        (TARGET, 'targets = [{ url = "http://127.0.0.1:2", zone = "a" }]'),
+        (LISTEN, f'{LISTEN}\nzone = "a"'),
         (TARGET, f"{TARGET}, max_connections = 3, per_client = 4"),
         (TARGET, f"{TARGET}, max_tunnels = 10001"),
         (TARGET, f'{TARGET}, tunnel_idle = "25h"'),
@@ -160,6 +163,7 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
         (LISTEN, f'{LISTEN}\nlimits = {{ head = "4KiB", connections = 10 }}'),  # the others are the defaults
         (TARGET, f"{TARGET}, max_connections = 3, per_client = 3, max_tunnels = 10000"),
         (TARGET, f'{TARGET}, total_timeout = "1s", tunnel_max_age = "1m"'),
+        (TARGET, 'targets = ["http://127.0.0.1:2", { url = "http://127.0.0.1:3", backup = true }]'),
         ('auth = "none"', 'auth = "none"\nmethods = ["POST"]'),
         ('auth = "none"', 'auth = "none"\nupgrade = []\nmethods = ["POST"]'),
         ('auth = "none"', 'auth = "none"\nupgrade = ["spdy"]\nmethods = ["POST"]'),
@@ -173,6 +177,16 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
 )
 def test_how_to_say_that_it_is_meant(written: str, instead: str) -> None:
     assert warnings_of(instead, written) == []
+
+
+@pytest.mark.parametrize(("zone", "count"), [("a", 0), ("b", 0), ("c", 1)])
+def test_a_zone_that_no_target_is_in(zone: str, count: int) -> None:
+    near = 'targets = [{ url = "http://127.0.0.1:2", zone = "a" }, { url = "http://127.0.0.1:3", zone = "b" }]'
+    text = CONFIG.format(gateway=f'zone = "{zone}"\ncase = "ignore"', protected="", rest="").replace(TARGET, near)
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    assert draft.config is not None
+    found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
+    assert found == [("upstreams", "others", "targets", 0)] * count
 
 
 def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> None:

@@ -381,7 +381,7 @@ class InMemoryGateway:
         return Waiting(self, decision, waits) if waits else decision
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
-        endpoint = pool.endpoints.dial_order(self.loop.now)[0][0]
+        endpoint = pool.dial_order(lessee, self.loop.now)[0][0]
         dial = Dial(lessee, endpoint, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
         self.dials.append(dial)
 

@@ -110,10 +110,12 @@ class FakeLessee(Lessee):
     """Somebody who asks a pool for a connection. `ways`: when it was told to make way."""
 
     address = ""
+    key = ""
     stalled_since = inf
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", key: str = "") -> None:
         self.address = address
+        self.key = key
         self.unrepeatable = False
         self.got: list[UpstreamPort] = []
         self.failed: list[Reason] = []

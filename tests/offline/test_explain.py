@@ -18,6 +18,7 @@ from rawgate.config.model import (
     Config,
     Cors,
     Gateway,
+    HashBalance,
     HeaderRules,
     Jwt,
     KeySetUrl,
@@ -37,7 +38,7 @@ from rawgate.errors import Problem
 from rawgate.message import Forward, LocalReply, Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
-from rawgate.offline.explain.model import Explanation
+from rawgate.offline.explain.model import Balancing, Explanation
 from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.compile import compile_gate
 from rawgate.serve.load import Loaded
@@ -518,6 +519,7 @@ def test_the_way_through() -> None:
     assert [field.name for field in told.fields.answer][:3] == ["Date", "X-Request-Id", "RateLimit"]
     assert told.target is not None
     assert told.target.targets == ("http://users:3001", "http://second")
+    assert told.target.balance == Balancing("round_robin", (0.5, 0.5), "", "")
     assert (told.target.request_line, told.target.response_timeout) == ("GET /v2/users/7?x=1 HTTP/1.1", 2.0)
     assert told.log == msgspec.convert(
         {
@@ -750,3 +752,24 @@ def test_a_token_in_another_place_is_never_shown() -> None:
         told = explained(anywhere, "GET", "/x?a=1" if fields else f"/x?a=1&t={GOOD}", *fields)
         assert told.verdict.action == "forward"
         assert GOOD not in msgspec.json.encode(told).decode()
+
+
+@pytest.mark.parametrize(
+    ("targets", "balance", "expected"),
+    [
+        (((1, ""),), "round_robin", Balancing("round_robin", (1.0,), "", "http://t0")),
+        (((3, ""), (1, "")), "least_requests", Balancing("least_requests", (0.75, 0.25), "", "")),
+        (((1, "far"), (1, "near")), "round_robin", Balancing("round_robin", (0.0, 1.0), "", "http://t1")),
+        (((1, ""), (1, "")), HashBalance(hash="client"), Balancing("hash", (0.5, 0.5), "ip:10.0.0.1", "http://t0")),
+        (((1, ""), (1, "")), HashBalance(hash="header:x-a"), Balancing("hash", (0.5, 0.5), "", "")),
+    ],
+)
+def test_which_target_is_told_as_far_as_it_is_known(
+    targets: tuple[tuple[int, str], ...], balance: Any, expected: Balancing
+) -> None:
+    given = config(route(), zone="near")
+    found = tuple(Target(f"t{at}", 80, f"t{at}", weight=weight, zone=zone) for at, (weight, zone) in enumerate(targets))
+    given = msgspec.structs.replace(given, upstreams={"users": Upstream(targets=found, balance=balance)})
+    told = explained(given, "GET", "/", peer=Peer("10.0.0.1", "10.0.0.1"))
+    assert told.target is not None
+    assert told.target.balance == expected

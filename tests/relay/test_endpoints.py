@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.relay.endpoints import ANY_ADDRESS, Endpoints, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Endpoints, Place
 from rawgate.relay.health import UNHEALTHY_FOR
 
 
@@ -15,9 +15,14 @@ def endpoints(count: int = 3) -> tuple[Endpoints, list[str]]:
     return Endpoints([Place(host=name, port=80) for name in "abcdefgh"[:count]], said.append), said
 
 
+def dial(of: Endpoints, now: float) -> list[tuple[Endpoint, int]]:
+    """What a dial that is started now tries."""
+    return of.dial_order(of.choose("", now), "", now)
+
+
 def order(of: Endpoints, now: float) -> list[int]:
     """The endpoints by their numbers, as a dial that is started now tries them."""
-    return [of.all.index(endpoint) for endpoint, _ in of.dial_order(now)]
+    return [of.all.index(endpoint) for endpoint, _ in dial(of, now)]
 
 
 def firsts(of: Endpoints, count: int, now: float = 0.0) -> list[int]:
@@ -50,7 +55,7 @@ def test_turns_are_even_among_those_that_are_up(dialed: list[bool], count: int, 
         of.failed(of.all[at], "timed out", 0.0)
     taken: Counter[int] = Counter(dict.fromkeys(up or range(count), 0))
     for dials in dialed:
-        at = of.all.index(of.next(1.0)[0])
+        at = of.all.index(of.choose("", 1.0))
         taken[at] += 1
         if dials:
             assert firsts(of, 1, 1.0) == [at]
@@ -67,7 +72,7 @@ FOUND = ("10.0.0.1", "::1", "10.0.0.2")
 
 def test_dials_before_the_first_lookup_share_the_addresses_evenly() -> None:
     of, _ = endpoints(1)
-    turns = [of.dial_order(0.0)[0][1] for _ in range(30)]
+    turns = [dial(of, 0.0)[0][1] for _ in range(30)]
     first = [of.addresses(of.all[0], turn, FOUND, 0.0)[0] for turn in turns]
     assert Counter(first) == dict.fromkeys(FOUND, 10)
 
@@ -77,11 +82,11 @@ def test_the_turns_of_a_failed_address_go_to_all_others() -> None:
     of.addresses(of.all[0], 0, FOUND, 0.0)
     assert not of.is_single
     of.address_failed(of.all[0], "::1", "timed out", 0.0)
-    asked = [of.addresses(of.all[0], of.dial_order(1.0)[0][1], FOUND, 1.0) for _ in range(10)]
+    asked = [of.addresses(of.all[0], dial(of, 1.0)[0][1], FOUND, 1.0) for _ in range(10)]
     assert {order[-1] for order in asked} == {"::1"}
     assert Counter(order[0] for order in asked) == {"10.0.0.1": 5, "10.0.0.2": 5}
     later = UNHEALTHY_FOR
-    assert {of.addresses(of.all[0], of.dial_order(later)[0][1], FOUND, later)[0] for _ in range(3)} == set(FOUND)
+    assert {of.addresses(of.all[0], dial(of, later)[0][1], FOUND, later)[0] for _ in range(3)} == set(FOUND)
 
 
 def test_a_new_answer_keeps_what_is_known_of_the_addresses_that_stay() -> None:
@@ -89,10 +94,10 @@ def test_a_new_answer_keeps_what_is_known_of_the_addresses_that_stay() -> None:
     of.addresses(of.all[0], 0, FOUND, 0.0)
     of.address_failed(of.all[0], "10.0.0.1", "timed out", 0.0)
     assert of.addresses(of.all[0], 0, ("10.0.0.1", "10.0.0.9"), 1.0) == ["10.0.0.9", "10.0.0.1"]
-    assert of.next(1.0) == (of.all[0], "10.0.0.9")
+    assert of.next_address(of.all[0], 1.0) == "10.0.0.9"
     of.addresses(of.all[0], 0, ("10.0.0.9",), 1.0)
     assert of.is_single
-    assert of.next(1.0) == (of.all[0], ANY_ADDRESS)
+    assert of.next_address(of.all[0], 1.0) == ANY_ADDRESS
 
 
 # ── what is told ──

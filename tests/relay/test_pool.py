@@ -1,6 +1,8 @@
 """The pool's bookkeeping: its rules as single cases, and as invariants of a machine that does whatever it may."""
 
+from collections import Counter
 from collections.abc import Callable
+from itertools import cycle
 from math import inf
 from random import Random
 from typing import Any, cast
@@ -13,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from harness.ports import FakeLessee, FakeUpstream
 from harness.quotas import Workers
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
+from rawgate.relay.balance import HASH, LEAST_REQUESTS, ROUND_ROBIN, Draw, never_by_chance
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
 from rawgate.relay.health import UNHEALTHY_FOR
 from rawgate.relay.lessee import Lessee
@@ -30,7 +33,7 @@ def places(*names: tuple[str, int]) -> tuple[Place, ...]:
 class Fixture:
     """A pool whose dials are only written down."""
 
-    def __init__(self, targets: Names = (("a", 1),), pool: Pool | None = None, **options: Any) -> None:
+    def __init__(self, targets: Names = (("a", 1),), draw: Draw = never_by_chance, **options: Any) -> None:
         self.dials: list[Lessee] = []
         self.orders: list[list[Endpoint]] = []
         self.said: list[str] = []
@@ -42,11 +45,12 @@ class Fixture:
             quotas.get("slots"),
             quotas.get("queue_slots"),
             quotas.get("tunnel_slots"),
+            draw,
         )
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
         self.dials.append(lessee)
-        self.orders.append([endpoint for endpoint, _ in pool.endpoints.dial_order(0.0)])
+        self.orders.append([endpoint for endpoint, _ in pool.dial_order(lessee, 0.0)])
 
     def endpoint(self, at: int = 0) -> Endpoint:
         return self.pool.endpoints.all[at]
@@ -522,7 +526,7 @@ def test_an_endpoint_that_stays_keeps_its_connections_and_its_standing() -> None
     kept = f.endpoint(0)
     f.pool.retarget(places(("c", 3), ("a", 1)))
     assert f.pool.endpoints.all[1] is kept
-    assert f.pool.endpoints.next(1.0)[0] is f.endpoint(0), "the one that stays is still down"
+    assert f.pool.endpoints.choose("", 1.0) is f.endpoint(0), "the one that stays is still down"
     assert (stays.closed, goes.closed, busy.closed) == (False, True, False)
     assert (f.pool.idle, f.pool.leased, f.pool.slots.taken) == (1, 1, 2)
     f.release(busy, 1.0)
@@ -555,6 +559,77 @@ def test_new_endpoints_have_their_turn_and_an_upstream_has_one_at_least() -> Non
     assert f.firsts() == [1, 0, 1, 0]
     with pytest.raises(ValueError, match="at least one"):
         f.pool.retarget(())
+
+
+def of_endpoint(f: Fixture, at: int, count: int = 1) -> list[FakeLessee]:
+    """Lessees whose keys belong to an endpoint."""
+    keys = (f"sub:{number}" for number in range(1000))
+    found = [key for key in keys if f.pool.endpoints.choose(key, 0.0) is f.endpoint(at)]
+    return [FakeLessee(key=key) for key in found[:count]]
+
+
+def test_a_key_decides_which_idle_connection_will_do() -> None:
+    f = Fixture(TWO, balance=HASH)
+    ours, theirs = of_endpoint(f, 0, 2), of_endpoint(f, 1, 2)
+    assert f.pool.acquire(ours[0], 0.0) is None
+    upstream = f.connect(ours[0], target=0)
+    f.release(upstream, 0.0)
+    assert f.pool.acquire(theirs[0], 0.0) is None
+    assert f.firsts() == [0, 1]
+    assert f.pool.acquire(ours[1], 0.0) is upstream
+
+
+def test_at_the_limit_another_targets_idle_connection_makes_room_for_a_key() -> None:
+    f = Fixture(TWO, balance=HASH, max_connections=2)
+    ours, theirs = of_endpoint(f, 0, 3), of_endpoint(f, 1, 2)
+    held = []
+    for lessee in ours[:2]:
+        f.pool.acquire(lessee, 0.0)
+        held.append(f.connect(lessee, target=0))
+    f.release(held[0], 1.0)
+    f.release(held[1], 2.0)
+    assert f.pool.acquire(theirs[0], 3.0) is None
+    assert [upstream.closed for upstream in held] == [True, False], "the one that has been idle for longest"
+    assert f.firsts()[-1] == 1
+    assert f.pool.acquire(FakeLessee(), 3.0) is held[1], "without a key any will do"
+    waiting = [theirs[1], ours[2]]
+    assert [f.pool.acquire(lessee, 3.0) for lessee in waiting] == [None, None]
+    f.release(held[1], 4.0)
+    assert held[1].closed
+    assert f.firsts()[-1] == 1
+    assert f.dials[-1] is theirs[1]
+    assert f.pool.size == 2
+
+
+def test_the_endpoint_that_was_chosen_is_dialed() -> None:
+    """Not the one that another draw would choose."""
+    drawn = iter([0.0, 0.9, 0.0])
+    f = Fixture(TWO, balance=LEAST_REQUESTS, draw=lambda: next(drawn))
+    f.pool.acquire(FakeLessee(), 0.0)
+    assert len(f.firsts()) == 1
+    assert next(drawn) == 0.0
+
+
+def test_requests_go_where_fewest_are_under_way_dials_included() -> None:
+    drawn = cycle([0.1, 0.9])
+    f = Fixture(TWO, balance=LEAST_REQUESTS, draw=lambda: next(drawn))
+    for _ in range(6):
+        f.pool.acquire(FakeLessee(), 0.0)
+    assert [endpoint.dialing for endpoint in f.pool.endpoints.all] == [3, 3]
+    for lessee in list(f.dials)[:2]:
+        f.connect(lessee, target=1)
+    f.pool.dial_failed(f.dials.pop(), UPSTREAM_CONNECT_FAILED, 0.0)
+    assert sum(endpoint.load for endpoint in f.pool.endpoints.all) == 5
+    assert [endpoint.sent for endpoint in f.pool.endpoints.all] == [0, 2]
+
+
+def test_a_dial_that_nobody_waits_for_any_more_is_no_request() -> None:
+    f = Fixture()
+    gone = FakeLessee()
+    f.pool.acquire(gone, 0.0)
+    f.pool.leave(gone)
+    f.connect(gone)
+    assert (f.endpoint().sent, f.endpoint().load, f.pool.idle) == (0, 0, 1)
 
 
 def renewed(f: Fixture, **options: Any) -> None:
@@ -829,7 +904,7 @@ class Client(FakeLessee):
     """A lessee that makes way as an exchange does: its connection is gone at once."""
 
     def __init__(self, machine: "PoolMachine", address: str) -> None:
-        super().__init__(address)
+        super().__init__(address, key=address)
         self.machine = machine
 
     def make_way(self, now: float) -> None:
@@ -841,6 +916,8 @@ class PoolMachine(RuleBasedStateMachine):
     """Anything that callers may do, in any order. The model: who holds which connection, who waits since when, and how
     many connections each address has."""
 
+    balance = ROUND_ROBIN
+
     def fixture(self, **quotas: Any) -> Fixture:
         return Fixture(
             targets=(("a", 1), ("b", 2)),
@@ -849,6 +926,7 @@ class PoolMachine(RuleBasedStateMachine):
             keep_alive=10.0,
             per_client=1,
             max_tunnels=2,
+            balance=self.balance,
             **quotas,
         )
 
@@ -898,6 +976,11 @@ class PoolMachine(RuleBasedStateMachine):
         assert not cast("FakeUpstream", upstream).closed
         self.busy[upstream] = lessee
 
+    def fits(self, upstream: UpstreamPort, lessee: FakeLessee) -> bool:
+        """Whether a connection that was there leads where the lessee's key belongs, if that matters."""
+        is_there = self.f.pool.endpoints.choose(lessee.key, self.now) is upstream.endpoint
+        return is_there or self.balance != HASH
+
     @rule(address=st.sampled_from("xyz"))
     def acquire(self, address: str) -> None:
         lessee = Client(self, address)
@@ -910,6 +993,7 @@ class PoolMachine(RuleBasedStateMachine):
         if isinstance(got, FakeUpstream):
             assert not queue_before, "overtook the queue"
             assert got.retire_at > self.now
+            assert self.fits(got, lessee)
             self.leased(got, lessee)
         elif got is QUEUE_FULL:
             assert len(queue_before) == 3
@@ -963,6 +1047,8 @@ class PoolMachine(RuleBasedStateMachine):
         del self.busy[upstream]
         f = self.f
         self.free((lambda: f.release(upstream, self.now)) if clean else (lambda: f.discard(upstream)))
+        if upstream in self.busy:
+            assert self.fits(upstream, self.busy[upstream])
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data())
@@ -1033,6 +1119,15 @@ class PoolMachine(RuleBasedStateMachine):
         assert pool.tunnels == len(self.tunnels)
 
     @invariant()
+    def endpoints_know_what_is_under_way(self) -> None:
+        at = Counter(upstream.endpoint for upstream in self.busy)
+        for endpoint in {*self.f.pool.endpoints.all, *at}:
+            assert endpoint.load - endpoint.dialing == at[endpoint]
+            assert endpoint.dialing >= 0
+        known = sum(endpoint.dialing for endpoint in self.f.pool.endpoints.all)
+        assert known <= len(self.f.dials), "some may be on their way to endpoints that are gone"
+
+    @invariant()
     def nobody_queues_while_there_is_room(self) -> None:
         if self.queued():
             assert len(self.queued()) <= 3
@@ -1042,6 +1137,16 @@ class PoolMachine(RuleBasedStateMachine):
 
 PoolMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestPoolMachine = PoolMachine.TestCase
+
+
+class HashingPoolMachine(PoolMachine):
+    """The same rules hold where a request goes to the endpoint of its key, and to no other."""
+
+    balance = HASH
+
+
+HashingPoolMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestHashingPoolMachine = HashingPoolMachine.TestCase
 
 
 class SharedPoolMachine(PoolMachine):

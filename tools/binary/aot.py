@@ -52,6 +52,7 @@ COMPILED = tuple(
         ),
         *(
             "relay/addresses",
+            "relay/balance",
             "relay/deadlines",
             "relay/exchange",
             "relay/fair_queue",

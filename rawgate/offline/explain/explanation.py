@@ -14,6 +14,7 @@ from rawgate.offline.explain.fields import credentials, field_lines, masked, tra
 from rawgate.offline.explain.model import (
     Asked,
     Authentication,
+    Balancing,
     Check,
     Client,
     Destination,
@@ -30,7 +31,10 @@ from rawgate.offline.explain.paths import readings, rewrite_rule
 from rawgate.offline.explain.routes import tried_routes
 from rawgate.offline.explain.watch import Trace, watch
 from rawgate.offline.sample import Refused, read_request
-from rawgate.serve.load import Loaded
+from rawgate.relay.endpoints import Endpoints
+from rawgate.relay.options import UpstreamOptions
+from rawgate.relay.pool import ignore
+from rawgate.serve.load import Loaded, upstream_options
 from rawgate.wire import reply
 
 
@@ -215,11 +219,13 @@ def _target(case: _Case) -> Destination | None:
         return None
     name = decision.options.upstream
     spec = case.config.upstreams[name]
+    targets = tuple(
+        f"unix:{target.path}" if target.path else f"{target.scheme}://{target.authority}" for target in spec.targets
+    )
     return Destination(
         upstream=name,
-        targets=tuple(
-            f"unix:{target.path}" if target.path else f"{target.scheme}://{target.authority}" for target in spec.targets
-        ),
+        targets=targets,
+        balance=_balancing(upstream_options(name, case.loaded), targets, decision),
         request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
         upgrade=decision.upgrade.decode("latin-1"),
         connect_timeout=spec.connect_timeout,
@@ -227,6 +233,16 @@ def _target(case: _Case) -> Destination | None:
         idle_timeout=spec.idle_timeout,
         total_timeout=spec.total_timeout,
     )
+
+
+def _balancing(options: UpstreamOptions, targets: tuple[str, ...], decision: Forward) -> Balancing:
+    """As a gateway divides requests that has just been started: all targets are up."""
+    endpoints = Endpoints(options.places, ignore, options.balance, options.zone)
+    key = "" if decision.extras is None else decision.extras.key
+    chosen = endpoints.choose(key, 0.0)
+    parts = tuple(endpoint.part for endpoint in endpoints.all)
+    is_known = bool(key) or max(parts) == 1.0
+    return Balancing(options.balance, parts, key, targets[endpoints.all.index(chosen)] if is_known else "")
 
 
 def _verdict(case: _Case) -> Verdict:

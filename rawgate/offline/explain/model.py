@@ -115,12 +115,24 @@ class Fields(Struct, frozen=True, rename="camel"):
     answer: tuple[Field, ...]
 
 
+class Balancing(Struct, frozen=True, rename="camel"):
+    """Which target the request is sent to. `way`: "round_robin", "least_requests" or "hash"; `parts`: of all requests,
+    as each target gets them while all are up, 0 to 1, in the order of the targets; `key`: what is hashed, or "";
+    `chosen`: the target of that key while it is up, or the only one; "" where that depends on other requests."""
+
+    way: str
+    parts: tuple[float, ...]
+    key: str
+    chosen: str
+
+
 class Destination(Struct, frozen=True, rename="camel"):
     """Where the request is sent. Timeouts in seconds; `total_timeout` null: none. `upgrade`: the protocol that the
     connection may switch to, or ""."""
 
     upstream: str
     targets: tuple[str, ...]
+    balance: Balancing
     request_line: str
     upgrade: str
     connect_timeout: float
