@@ -1,11 +1,11 @@
 """A budget for the octets that all client connections hold in memory, and the eviction of those that hold most.
 
-A connection holds two kinds of octets: those that it has read and could not hand on, and those that were written to it,
-or to its upstream, and that the kernel has not taken. Both are bounded for each connection: about `limits.head` and one
-read of the loop (256 KiB) on the way in, 64 KiB and one piece on the way out, 1 MiB of an upload
-(`net.buffered_reading`). But 10,000 times that is more than a machine may have, so the sum has a limit too. Beyond it
-the connections that hold most are reset, until the sum is well below the limit. (Envoy has an overload action that does
-the same: `reset_high_memory_stream`.)
+A connection holds two kinds of octets: those that it has read and could not hand on (with TLS, as records), and those
+that were written to it, or to its upstream, and that the kernel has not taken. Both are bounded for each connection:
+about `limits.head` and one read of the loop (256 KiB) on the way in, 64 KiB and one piece on the way out, 1 MiB of an
+upload (`net.buffered_reading`). But 10,000 times that is more than a machine may have, so the sum has a limit too.
+Beyond it the connections that hold most are reset, until the sum is well below the limit. (Envoy has an overload action
+that does the same: `reset_high_memory_stream`.)
 
 A connection accounts for its octets when they become many: when it holds back octets, when a side is full, when that
 side has room again. An ordinary request accounts for nothing, and costs nothing here. `ClientConnections.tidy` looks

@@ -30,6 +30,7 @@ from rawgate.net.timer import LazyTimer
 from rawgate.net.transports import (
     HIGH_WATER,
     LOW_WATER,
+    buffered,
     has_unread,
     peer_of,
     protocol_of,
@@ -567,7 +568,7 @@ class ClientConnection(ClientPort):
         """Tell the budget how many octets this connection holds: read and unused, or written and not taken."""
         octets = len(self._inbound.held) + self._reader.size
         if self._state is not CLOSED:
-            octets += self._transport.get_write_buffer_size()
+            octets += buffered(self._transport)
         upstream = None if self._flow is None else self._flow.upstream
         if upstream is not None:
             octets += upstream.buffered()

@@ -194,6 +194,11 @@ class TlsTransport:
     def get_write_buffer_size(self) -> int:
         return self._raw.get_write_buffer_size()
 
+    @property
+    def unread(self) -> int:
+        """Octets that have come, and that are not decrypted yet."""
+        return self._incoming.pending
+
     def get_extra_info(self, name: str, default: object = None) -> object:
         """ "tls": this transport itself; all else: of the loop's transport."""
         return self if name == "tls" else self._raw.get_extra_info(name, default)

@@ -92,6 +92,13 @@ def write_backlog(transport: asyncio.Transport) -> int:
     return transport.get_write_buffer_size() + held
 
 
+def buffered(transport: asyncio.Transport) -> int:
+    """Octets that a connection holds in this process: those that were written and that the kernel has not taken, and,
+    with TLS, those that were read and are not decrypted yet, since their reader has paused."""
+    tls = tls_of(transport)
+    return transport.get_write_buffer_size() + (0 if tls is None else tls.unread)
+
+
 def tls_of(transport: asyncio.Transport) -> TlsTransport | None:
     """The TLS of a connection; None: it has none."""
     return cast("TlsTransport | None", transport.get_extra_info("tls"))

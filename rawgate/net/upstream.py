@@ -15,7 +15,15 @@ from typing import cast
 from rawgate.message import Octets
 from rawgate.net import buffered_reading
 from rawgate.net.buffered_reading import PIECE_OCTETS, SharedBuffer
-from rawgate.net.transports import HIGH_WATER, LOW_WATER, read_left, read_unasked, reset_transport, write_backlog
+from rawgate.net.transports import (
+    HIGH_WATER,
+    LOW_WATER,
+    buffered,
+    read_left,
+    read_unasked,
+    reset_transport,
+    write_backlog,
+)
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
 from rawgate.relay.flow import CLOSED, LOST, RESET, Flow
 from rawgate.relay.pool import Pool
@@ -99,7 +107,7 @@ class UpstreamConnection(UpstreamPort):
             self.transport.resume_reading()
 
     def buffered(self) -> int:
-        return self.transport.get_write_buffer_size()
+        return buffered(self.transport)
 
     def write_backlog(self) -> int:
         return 0 if self.lost else write_backlog(self.transport)

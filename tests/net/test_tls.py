@@ -10,7 +10,7 @@ import pytest
 
 from harness.certificates import Authority, server_context
 from rawgate.net.tls import RECORD, TlsTransport
-from rawgate.net.transports import protocol_of, read_unasked, tls_of
+from rawgate.net.transports import buffered, protocol_of, read_unasked, tls_of
 
 
 class Wire:
@@ -176,6 +176,8 @@ def test_small_buffers_that_pause(sides: tuple[Side, Side], loop: asyncio.Abstra
     server.takes(client)
     server.tls.eof_received()
     assert (len(reader.came), reader.ended) == (1, False)
+    left = len(sent) - len(reader.came[0])
+    assert left <= buffered(cast("asyncio.Transport", server.tls)) + octets <= left + octets + len(sent) // 100
     for _ in range(len(sent) // RECORD):
         server.tls.resume_reading()
         turn(loop)
