@@ -64,6 +64,7 @@ def add(commands: "Commands") -> None:
     parser.add_argument(
         "--peer", type=_address, default="127.0.0.1", help="the address that it comes from (default: 127.0.0.1)"
     )
+    parser.add_argument("--certificate", default="", metavar="NAME", help="of the client's verified certificate")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -82,7 +83,8 @@ def _call(arguments: argparse.Namespace) -> int:
     new_id, date = RequestIds(), HttpDate()
     loaded = load_gate(arguments.config, os.environ, new_id=new_id, date=date)
     octets = request_octets(arguments.method, arguments.url, arguments.fields)
-    peer = Peer(arguments.peer, arguments.peer)
+    scheme = "https" if arguments.certificate else "http"
+    peer = Peer(arguments.peer, arguments.peer, scheme, arguments.certificate)
     explanation = explain(loaded, octets, peer, now=0.0, wall=time(), new_id=new_id, date=date)
     fd = sys.stdout.fileno()
     page = Page(fd, colour=wants_colour(os.environ, is_terminal=os.isatty(fd)))

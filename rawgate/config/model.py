@@ -709,8 +709,8 @@ class HeaderRules(Struct, frozen=True):
         Example('{ X-Team = "a" }'),
         Description(
             "Fields to write; each replaces all fields of its name. In a value {sub}, {claim.NAME}, {client_ip}, "
-            "{request_id}, {route}, {prefix}, {host} and the names of the route's path stand for what the request has; "
-            "a field with one that it does not have is not sent."
+            "{certificate.name}, {request_id}, {route}, {prefix}, {host} and the names of the route's path stand for "
+            "what the request has; a field with one that it does not have is not sent."
         ),
     ] = {}
     remove: Annotated[
@@ -882,7 +882,8 @@ class Route(Struct, frozen=True, kw_only=True):
         constraints.ClaimRules(),
         Description(
             "What the caller's claims must say, else 403: each of them, and of a list any value. Dots lead into "
-            "objects; a claim may be a list, or (scope, scp) words with blanks between."
+            "objects; a claim may be a list, or (scope, scp) words with blanks between. certificate.name is the name "
+            "of the client's certificate: its URI, else its DNS name, else its subject; true: any."
         ),
     ] = {}
     allow: Annotated[
@@ -1048,6 +1049,9 @@ class Test(Struct, frozen=True, kw_only=True):
     ] = None
     api_key: Annotated[
         Annotated[str, constraints.Text()] | None, Description("As if the request had the key of this name.")
+    ] = None
+    certificate: Annotated[
+        Annotated[str, constraints.Text()] | None, Description("As if the client had shown a certificate of this name.")
     ] = None
     from_: Annotated[
         Annotated[str, constraints.Address()] | None,

@@ -230,8 +230,12 @@ def _alone(table: Table) -> Iterator[Finding]:
 
 
 def _access(table: Table) -> Iterator[Finding]:
-    if "require" in table.written and table.values.get("auth") == "none":
+    require = table.values.get("require", {})
+    if any(name != _CERTIFICATE for name in require) and table.values.get("auth") == "none":
         yield ("require",), problem_text("asks for claims, and auth asks for no credential", expected="a verifier")
+    if not all(isinstance(value, str) or value is True for value in require.get(_CERTIFICATE, ())):
+        what = f"{quoted(_CERTIFICATE)} asks for a value that no name is"
+        yield ("require",), problem_text(what, expected="text, or true for any certificate")
     for network in table.values.get("deny", ()):
         if network in table.values.get("allow", ()):
             yield ("deny",), problem_text(f"{quoted(str(network))} is allowed too", expected="one of the two")
@@ -252,6 +256,9 @@ def _access(table: Table) -> Iterator[Finding]:
         what = "auth lets callers pass without a credential, and require asks for claims"
         yield ("shadow",), problem_text(what, expected='"require" too')
 
+
+_CERTIFICATE = "certificate.name"
+"""In `require`: the name of the verified client certificate. All else there is claims."""
 
 _OF_AN_UPSTREAM = (
     "rewrite",

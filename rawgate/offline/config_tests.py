@@ -110,7 +110,8 @@ def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[
     if isinstance(head, Refused):
         return _Got("", "", head.error.reason.status, head.error.reason.code, b"")
     decide = _standing_in(loaded.gate, test, new_id)
-    peer = PEER if test.from_ is None else Peer(test.from_, test.from_)
+    address, certificate = test.from_ or PEER.address, test.certificate or ""
+    peer = Peer(address, address, "https" if certificate else "http", certificate)
     for _ in range(test.times - 1):
         _end(decide(head, peer, now, wall))
     decision = decide(head, peer, now, wall)

@@ -14,8 +14,12 @@ Find = Callable[[Mapping[str, object]], object]
 """All claims → one of them; None if there is none."""
 Tell = Callable[[Mapping[str, object]], str]
 """All claims → one of them as the value of a header field; "" if there is none that fits."""
-Require = Callable[[Mapping[str, object]], str]
-"""All claims → "" if all that is asked of them holds; else the name of the first claim of which it does not."""
+Require = Callable[[Mapping[str, object], str], str]
+"""`(all claims, name of the client certificate)` → "" if all that is asked of them holds; else the name of the first
+claim of which it does not, or `CERTIFICATE`."""
+CERTIFICATE = "certificate.name"
+"""What `require` calls the name of the verified client certificate: see `message.Peer`. It is no claim, so a claim of
+this name cannot be asked for."""
 Wanted = str | int | bool
 _WORDS = frozenset(("scope", "scp"))
 """Claims whose text is a list of words."""
@@ -89,15 +93,20 @@ def _is_fit(text: str) -> bool:
 
 def compile_require(wanted: Mapping[str, Sequence[Wanted]]) -> Require | None:
     """Asks that each claim has one of the values that are listed for it: it is that value, or a list in which it is. A
-    value and a claim of another kind are never the same: "1" is not 1, and true is not 1. None if nothing is asked."""
+    value and a claim of another kind are never the same: "1" is not 1, and true is not 1. The name of the certificate
+    has one of the values, or is any where true is one of them. None if nothing is asked."""
     if not wanted:
         return None
+    names = wanted.get(CERTIFICATE, ())
     rules = [
         (name, compile_find(name), frozenset((type(value), value) for value in values), name in _WORDS)
         for name, values in wanted.items()
+        if name != CERTIFICATE
     ]
 
-    def require(claims: Mapping[str, object]) -> str:
+    def require(claims: Mapping[str, object], certificate: str) -> str:
+        if names and certificate not in names and not (certificate and True in names):
+            return CERTIFICATE
         for name, find, values, words in rules:
             found = find(claims)
             if isinstance(found, str):

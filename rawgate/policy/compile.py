@@ -26,7 +26,7 @@ from rawgate.message import READ_AS, TRACEPARENT, Down, RequestHead, RouteOption
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import compile_addresses, compile_admits
 from rawgate.policy.api_keys import ApiKeyTable, compile_table
-from rawgate.policy.claims import compile_require, compile_tell, roots
+from rawgate.policy.claims import CERTIFICATE, compile_require, compile_tell, roots
 from rawgate.policy.compile_limits import (
     claims_counted,
     compile_limit,
@@ -117,7 +117,7 @@ def _fields_hashed(config: Config) -> frozenset[bytes]:
 
 def _claims(config: Config) -> tuple[str, ...]:
     """The names of the claims at the top of a token that some route looks at."""
-    asked = [name for route in config.routes for name in route.require]
+    asked = [name for route in config.routes for name in route.require if name != CERTIFICATE]
     asked += [
         name.removeprefix(CLAIM)
         for route in config.routes
@@ -376,6 +376,9 @@ class _Compiler:
         local = self._local(route, place, where)
         admits = compile_admits(route.allow, route.deny)
         require = compile_require(route.require)
+        if CERTIFICATE in route.require and not any(tls.client_ca for tls in self.config.tls.values()):
+            what = f"asks for {CERTIFICATE}, and no client is asked for a certificate"
+            self._problem((*where, "require"), problem_text(what, expected="a [tls.NAME] with client_ca"))
         places = tuple(each for name in route.verifiers for each in self._places(name))
         strip = compile_strip(places)
         answers = any(each.field == PROTOCOLS for each in places)

@@ -24,7 +24,7 @@ watch a decision or to replace a step, wrap that step and compose again, as `off
 written once, here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rawgate.errors import (
@@ -287,7 +287,7 @@ def compose(
                 else choose(head, target.plain_key, target.query, scheme)
             )
             doubt = _doubt(route, group, target, plain)
-        return _serve(route, head, target, doubt, sender, peer.scheme, client, request_id, now, wall, False)
+        return _serve(route, head, target, doubt, sender, peer, client, request_id, now, wall, False)
 
     return decide
 
@@ -304,7 +304,7 @@ def _serve(
     target: paths.Normal,
     doubt: str,
     sender: PeerAddress,
-    scheme: str,
+    peer: Peer,
     client: PeerAddress,
     request_id: str,
     now: float,
@@ -319,7 +319,9 @@ def _serve(
     shadow: tuple[str, ...] = ()
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
     if more is not None and more.early is not None:
-        fields += more.early(facts_of(more, options.route, head, target, client, request_id, None))
+        fields += more.early(
+            facts_of(more, options.route, head, target, client, request_id, None, peer.certificate_name)
+        )
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
@@ -341,17 +343,15 @@ def _serve(
             shadow = (found.code,)
         else:
             return _unidentified(
-                found, route, fields, head, target, sender, scheme, client, request_id, now, wall, waited
+                found, route, fields, head, target, sender, peer, client, request_id, now, wall, waited
             )
     if route.limit is None and more is None:
         query = target.query
-        return _send(
-            route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, b"", None
-        )
-    return _count(
-        route, head, target, sender, scheme, client, request_id, caller, bucket, identity, fields, shadow, now
-    )
+        return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, b"", None)
+    return _count(route, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now)
 
+
+NO_CLAIMS: Final[Mapping[str, object]] = {}
 
 _INSUFFICIENT: Final = b'WWW-Authenticate: Bearer realm="rawgate", error="insufficient_scope"\r\n'
 """On a 403 for a bearer token (RFC 6750 section 3.1)."""
@@ -362,7 +362,7 @@ def _count(
     head: RequestHead,
     target: paths.Normal,
     sender: PeerAddress,
-    scheme: str,
+    peer: Peer,
     client: PeerAddress,
     request_id: str,
     caller: str,
@@ -376,12 +376,12 @@ def _count(
     were not made."""
     options, more = route.options, route.more
     # 6. What the caller may do.
-    if more is not None and more.require is not None and identity is not None:
-        lacking = more.require(identity.claims)
+    if more is not None and more.require is not None and (identity is not None or route.credential is None):
+        lacking = more.require(NO_CLAIMS if identity is None else identity.claims, peer.certificate_name)
         if lacking and "require" in more.shadow:
             shadow = (*shadow, FORBIDDEN.code)
         elif lacking:
-            fields += _INSUFFICIENT if identity.kind == "sub" else b""
+            fields += _INSUFFICIENT if identity is not None and identity.kind == "sub" else b""
             note = f"require: {lacking}"
             return _refuse(FORBIDDEN, fields, "", options.route, request_id, caller, note, shadow)
 
@@ -395,19 +395,27 @@ def _count(
             return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
     if more is None:
         query = target.query
-        return _send(
-            route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, b"", None
-        )
+        return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, b"", None)
     # The other limits, and the other steps that only some routes have.
     passed = pass_steps(
-        more, options.route, head, target, client, request_id, caller, bucket, identity, fields, shadow, now
+        more,
+        options.route,
+        head,
+        target,
+        client,
+        request_id,
+        caller,
+        bucket,
+        identity,
+        peer.certificate_name,
+        fields,
+        shadow,
+        now,
     )
     if isinstance(passed, LocalReply):
         return passed
     head, query, fields, lines, extras = passed.head, passed.query, passed.fields, passed.lines, passed.extras
-    return _send(
-        route, head, target, sender, scheme, client, request_id, caller, identity, fields, query, lines, extras
-    )
+    return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, lines, extras)
 
 
 def _send(
@@ -415,7 +423,7 @@ def _send(
     head: RequestHead,
     target: paths.Normal,
     sender: PeerAddress,
-    scheme: str,
+    peer: Peer,
     client: PeerAddress,
     request_id: str,
     caller: str,
@@ -437,7 +445,7 @@ def _send(
             return _refuse(INTERNAL, fields, "", options.route, request_id, caller, sent)
         path = sent
     user = b"" if identity is None else identity.name.encode()
-    up = route.up(head, path, query, sender.octets, scheme, sender.trusted, request_id.encode(), user)
+    up = route.up(head, path, query, sender.octets, peer.scheme, sender.trusted, request_id.encode(), user)
     return Forward(
         options,
         up + lines if lines else up,
@@ -459,7 +467,7 @@ def _unidentified(
     head: RequestHead,
     target: paths.Normal,
     sender: PeerAddress,
-    scheme: str,
+    peer: Peer,
     client: PeerAddress,
     request_id: str,
     now: float,
@@ -475,7 +483,7 @@ def _unidentified(
     if found is AUTH_UNKNOWN_KEY and fetched is not None:
 
         def again(now: float, wall: float) -> Decision:
-            return _serve(route, head, target, "", sender, scheme, client, request_id, now, wall, True)
+            return _serve(route, head, target, "", sender, peer, client, request_id, now, wall, True)
 
         challenge, name = credential.challenge(found), route.options.route
         pending = AwaitKeys(fetched, again, challenge, request_id, client.address, name, fields, now)

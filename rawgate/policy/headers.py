@@ -66,6 +66,22 @@ _TRUSTED_BY_SERVICES = frozenset(
         *(b"script-name", b"path-info"),
         # who is calling: whatever sits behind a server that authenticates
         *(b"remote-user", b"x-remote-user", b"x-authenticated-user"),
+        # who is calling, by certificate: RFC 9440, nginx and ingress-nginx, HAProxy and Apache as most set them up,
+        # AWS, Azure, Google Cloud (Envoy's and Traefik's begin with x-forwarded)
+        *(b"client-cert", b"client-cert-chain", b"x-client-cert", b"x-client-certificate", b"x-client-verify"),
+        *(
+            b"x-client-dn",
+            b"x-client-cn",
+            b"x-client-s-dn",
+            b"x-ssl-cert",
+            b"x-ssl-client-cert",
+            b"x-ssl-client-verify",
+        ),
+        *(b"x-ssl-client-dn", b"x-ssl-client-cn", b"x-ssl-client-s-dn", b"x-ssl-client-i-dn", b"ssl-client-cert"),
+        *(b"ssl-client-verify", b"ssl-client-s-dn", b"ssl-client-subject-dn", b"ssl-client-issuer-dn"),
+        *(b"x-amzn-mtls-clientcert", b"x-amzn-mtls-clientcert-leaf", b"x-amzn-mtls-clientcert-subject"),
+        *(b"x-arr-clientcert", b"x-client-cert-present", b"x-client-cert-chain-verified", b"x-client-cert-spiffe"),
+        *(b"x-client-cert-uri-sans", b"x-client-cert-dnsname-sans", b"x-client-cert-hash"),
         # TLS in front
         *(b"x-scheme", b"x-url-scheme", b"front-end-https"),
     )

@@ -80,7 +80,7 @@ class More:
     capture  finds the names of the route's path
     local    the reply of a route without upstream
     admits   whether a client may come from its address
-    require  what is asked of the caller's claims
+    require  what is asked of the caller's claims, and of its certificate
     strip    takes credentials out of what is sent on
     answers  one of them may be among the protocols that a WebSocket offers
     up       field lines for the upstream that are made of the request
@@ -194,6 +194,7 @@ def pass_steps(
     caller: str,
     bucket: str,
     identity: Identity | None,
+    certificate: str,
     fields: bytes,
     shadow: tuple[str, ...],
     now: float,
@@ -211,7 +212,7 @@ def pass_steps(
                 RATE_LIMITED.status, RATE_LIMITED, fields, "", route, request_id, caller, "", b"", b"", shadow
             )
 
-    facts = facts_of(more, route, head, target, client, request_id, identity)
+    facts = facts_of(more, route, head, target, client, request_id, identity, certificate)
     if more.late is not None:
         fields += more.late(facts)
     query = target.query
@@ -243,11 +244,12 @@ def facts_of(
     client: PeerAddress,
     request_id: str,
     identity: Identity | None,
+    certificate: str,
 ) -> Facts:
-    """What values of this route may be made of."""
+    """What values of this route may be made of. `certificate`: the name of the client's, or ""."""
     names = {} if more.capture is None else more.capture(target.path, target.key)
     host = host_of(head.authority) if head.authority else b""
-    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, identity)
+    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, identity, certificate)
 
 
 def _reply_of(

@@ -16,7 +16,7 @@ CLAIM = "claim."
 TellOf = Callable[[str], Callable[[Mapping[str, object]], str]]
 """Name of a claim → all claims → that one as the value of a header field, or "" if it has none."""
 
-_NAME = re.compile(r"\{([a-z][a-z0-9_]*|claim\.[^{}]+)\}")
+_NAME = re.compile(r"\{([a-z][a-z0-9_]*|claim\.[^{}]+|certificate\.name)\}")
 
 
 class Facts:
@@ -27,9 +27,10 @@ class Facts:
     prefix    the route's own prefix, or its path as written
     names     name → text, of the names in the route's path
     identity  the verified caller, or None
+    certificate  the name of the verified client certificate, or ""
     """
 
-    __slots__ = ("client", "host", "identity", "names", "path", "prefix", "request_id", "route")
+    __slots__ = ("certificate", "client", "host", "identity", "names", "path", "prefix", "request_id", "route")
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Facts:
         path: bytes,
         names: dict[str, bytes],
         identity: Identity | None,
+        certificate: str,
     ) -> None:
         self.client: Final = client
         self.request_id: Final = request_id
@@ -50,6 +52,7 @@ class Facts:
         self.path: Final = path
         self.names: Final = names
         self.identity: Final = identity
+        self.certificate: Final = certificate
 
 
 Value = Callable[[Facts], bytes | None]
@@ -62,6 +65,7 @@ def _sub(facts: Facts) -> bytes | None:
 
 
 _COMMON: dict[str, Value] = {
+    "certificate.name": lambda facts: facts.certificate.encode() or None,
     "client_ip": lambda facts: facts.client,
     "host": lambda facts: facts.host or None,
     "path": lambda facts: facts.path,

@@ -67,6 +67,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "edge.toml",
         "functions.py",
         "identity_provider.toml",
+        "mutual_tls.toml",
         "public_cors.toml",
         "services.toml",
         "uploads.toml",

@@ -197,6 +197,7 @@ expect = { route = "users", path = "/v2/users/7?x=1", headers = { X-User-Id = "a
 [[tests]]
 request = "GET /"
 api_key = "team"
+certificate = "CN=a"
 from = "203.0.113.7"
 at = 2027-01-01T00:00:00Z
 times = 3
@@ -386,6 +387,7 @@ def full(folder: Path) -> model.Config:
             model.Test(
                 request="GET /",
                 api_key="team",
+                certificate="CN=a",
                 from_="203.0.113.7",
                 at=1_798_761_600.0,
                 times=3,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
+from harness.certificates import Authority
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "rawgate" / "examples").glob("*.*"))
 
 KEY = "k" * 24
@@ -30,4 +32,7 @@ def write_keys(folder: Path) -> None:
     """Write the key files that the examples name."""
     (folder / "keys").mkdir()
     (folder / "keys/provider.json").write_text(key_set())
+    authority = Authority()
+    authority.issue("gateway.internal").write(folder / "keys", "gateway")
+    (folder / "keys/ca.pem").write_bytes(authority.pem)
     (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")

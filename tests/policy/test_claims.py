@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.providers import AUTH0, COGNITO, ENTRA_ID, KEYCLOAK, OKTA
-from rawgate.policy.claims import LONGEST, as_text, compile_find, compile_require, compile_tell, roots
+from rawgate.policy.claims import CERTIFICATE, LONGEST, as_text, compile_find, compile_require, compile_tell, roots
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,19 @@ def test_a_claim_is_found_by_its_name(claims: Mapping[str, Any], name: str, foun
 def test_what_is_asked_of_claims(claims: Mapping[str, Any], require: Mapping[str, Any], lacking: str) -> None:
     check = compile_require(require)
     assert check is not None
-    assert check(claims) == lacking
+    assert check(claims, "") == lacking
+
+
+@pytest.mark.parametrize(
+    ("names", "held"),
+    [(("spiffe://a/b",), True), (("x", "spiffe://a/b"), True), (("x",), False), ((True,), True)],
+)
+def test_what_is_asked_of_a_certificate(names: tuple[str | bool, ...], held: bool) -> None:
+    check = compile_require({CERTIFICATE: names, "a": ("x",)})
+    assert check is not None
+    assert check({"a": "x"}, "spiffe://a/b") == ("" if held else CERTIFICATE)
+    assert check({"a": "x", "certificate": {"name": "x"}}, "") == CERTIFICATE, "no claim takes its place"
+    assert not held or check({}, "spiffe://a/b") == "a"
 
 
 def test_nothing_asked_is_no_step() -> None:
@@ -123,4 +135,4 @@ def test_no_claims_are_a_mistake(claim: object, name: str) -> None:
     compile_find(name)({"a": claim})
     check = compile_require({name: ("x", 1, True)})
     assert check is not None
-    assert check({"a": claim}) in ("", name)
+    assert check({"a": claim}, "") in ("", name)

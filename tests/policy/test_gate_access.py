@@ -9,7 +9,7 @@ import pytest
 
 from harness.providers import AUTH0, COGNITO, ENTRA_ID, KEYCLOAK, OKTA
 from policy.test_gate import ALICE, API_KEY, PROXY, WALL, answer, config, decide, forward, lines, request, token
-from rawgate.config.model import ApiKeys, Config, HeaderRules, Jwt, RateLimit, Redirect, Route, Secret
+from rawgate.config.model import ApiKeys, Config, HeaderRules, Jwt, RateLimit, Redirect, Route, Secret, Tls
 from rawgate.errors import Problem
 from rawgate.message import Peer, ResponseHead
 from rawgate.policy.compile import compile_gate
@@ -28,9 +28,11 @@ def found(configuration: Config) -> tuple[Gate | None, list[Problem]]:
     return made, problems
 
 
-def gate_of(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) -> Gate:
+def gate_of(
+    *routes: Route, jwt: dict[str, Any] | None = None, tls: dict[str, Tls] | None = None, **gateway: Any
+) -> Gate:
     spec = Jwt(algorithm=("HS256",), secret=(Secret("test", SECRET),), audience=("*",), **(jwt or {}))
-    gate, problems = found(msgspec.structs.replace(config(*routes, **gateway), jwt={"main": spec}))
+    gate, problems = found(msgspec.structs.replace(config(*routes, **gateway), jwt={"main": spec}, tls=tls or {}))
     assert problems == []
     assert gate is not None
     return gate
@@ -103,6 +105,19 @@ def test_the_address_is_the_clients_and_comes_before_its_credential() -> None:
     assert answer(decide(gate, request(parsed=told), PROXY)).reason.code == "auth_missing"
     assert answer(decide(gate, request(parsed={**told, **bearer(sub="a")}), Peer("203.0.113.1", "x"))).status == 403
     forward(decide(gate, request(parsed={**told, **bearer(sub="a")}), PROXY))
+
+
+@pytest.mark.parametrize(("name", "auth"), [("CN=a", "none"), ("CN=a", "jwt.main"), ("CN=b", "none"), ("", "none")])
+def test_a_certificate_is_asked_for_with_a_credential_or_without(name: str, auth: str) -> None:
+    public = Tls(certificates=(), client_ca=Secret("file:ca.pem", b"x"))
+    gate = gate_of(route(auth, require={"certificate.name": ("CN=a",)}), tls={"public": public})
+    peer = Peer("192.0.2.7", "x", "https", name)
+    fields = {"x-forwarded-proto": b"http"} if auth == "none" else bearer(sub="alice")
+    decision = decide(gate, request(parsed=fields), peer)
+    if name == "CN=a":
+        assert "X-Forwarded-Proto: https" in lines(forward(decision).head)
+    else:
+        assert answer(decision).note == "require: certificate.name"
 
 
 BOTH = ("jwt.main", "api_keys.partners")

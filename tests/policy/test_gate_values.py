@@ -88,7 +88,9 @@ def test_names_of_the_path_are_values() -> None:
 def test_a_name_of_nothing_is_refused_at_load() -> None:
     (problem,) = problems_of(config(route(request_headers=HeaderRules(set={"X-T": "{tenant}"}))))
     assert problem.path == ("routes", 0, "request_headers", "set", "X-T")
-    assert '"{tenant}" is not the name of anything here (expected "{client_ip}"' in problem.message
+    assert (
+        '"{tenant}" is not the name of anything here (expected "{certificate.name}", "{client_ip}"' in problem.message
+    )
 
 
 @given(st.text(), st.text())

@@ -10,7 +10,7 @@ ALICE = Identity("sub", "älice", claims={"tenant": "acme", "groups": ["a", "b"]
 
 
 def facts(identity: Identity | None = ALICE, host: bytes = b"a.test") -> Facts:
-    return Facts(b"192.0.2.7", "0f", "users", b"/api", host, b"/api/7", {"id": b"7", "rest": b""}, identity)
+    return Facts(b"192.0.2.7", "0f", "users", b"/api", host, b"/api/7", {"id": b"7", "rest": b""}, identity, "CN=a")
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,30 @@ def test_client_certificate_may_be_asked_for(gateway: Gateway, authority: Author
             assert one.rest().startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("parser", ["fast", "h11"])
+def test_the_name_of_a_certificate_is_asked_for_and_told(
+    folder: Path, upstream: Upstream, authority: Authority, parser: str
+) -> None:
+    route = (
+        'require = { "certificate.name" = ["spiffe://test/alice"] }\n'
+        '[routes.request_headers]\nset = { X-Client-Name = "{certificate.name}" }\n[tls.public]'
+    )
+    more = (f'parser = "{parser}"',)
+    text = config(upstream.target, 'client_ca = "file:root.pem"', 'client_auth = "ask"', gateway_has=more)
+    forged = LAST.replace(b"\r\n\r\n", b"\r\nX-Client-Name: spiffe://test/alice\r\nX-SSL-Client-Cert: x\r\n\r\n")
+    with running(folder, text.replace("[tls.public]", route), name="names.toml") as gateway:
+        for name, status in (("spiffe://test/alice", b"200"), ("spiffe://test/bob", b"403"), ("", b"403")):
+            shown = authority.issue(name) if name else None
+            with TlsClient(gateway.connect(), authority.client_context(shown, folder)).handshake() as one:
+                one.send(forged)
+                assert one.rest().startswith(b"HTTP/1.1 " + status)
+        gateway.stop()
+        assert [line.get("detail") for line in gateway.log] == [None, *["require: certificate.name"] * 2]
+    sent = upstream.requests[-1]
+    assert sent.value(b"x-client-name") == b"spiffe://test/alice"
+    assert sent.value(b"x-ssl-client-cert") is None
+
+
 # ── how connections end ──
 
 

@@ -112,8 +112,8 @@ def _watched_more(more: More, trace: Trace) -> More:
         trace.admitted = admits is None or admits(address)
         return trace.admitted
 
-    def required(claims: Mapping[str, object]) -> str:
-        trace.lacking = "" if require is None else require(claims)
+    def required(claims: Mapping[str, object], certificate: str) -> str:
+        trace.lacking = "" if require is None else require(claims, certificate)
         return trace.lacking
 
     def counted(head: RequestHead, address: str, client: str, caller: Identity | None, now: float) -> Counted:
