@@ -1,0 +1,126 @@
+"""The wall clock jumps, as when a host has slept, or NTP corrects it: what counts time goes on by another clock,
+and what goes by the date follows it."""
+
+import struct
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+from mmap import mmap
+from pathlib import Path
+from time import time
+
+import pytest
+
+from harness import configs
+from harness.gateway import running
+from harness.tokens import SECRET, token
+from harness.upstream import OK, Connection, Upstream
+from harness.wire_reader import Stream, read_response
+from process.test_workers import Load
+
+pytestmark = pytest.mark.process
+
+HOUR = 3600
+
+STEPPED = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile const long *step;
+
+__attribute__((constructor)) static void find_step(void)
+{
+    int file = open(getenv("CLOCK_STEP"), O_RDONLY);
+    step = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+    close(file);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int failed = syscall(SYS_clock_gettime, clock, now);
+    if (!failed && clock == CLOCK_REALTIME)
+        now->tv_sec += *step;
+    return failed;
+}
+
+time_t time(time_t *where)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (where)
+        *where = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+"""A library that adds the number of seconds in a file to the wall clock of the process that it is loaded into."""
+
+
+def script(connection: Connection) -> None:
+    while (request := connection.request()) is not None:
+        if request.target == b"/silent":
+            connection.wait_end()
+            return
+        connection.send(OK)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_only_dates_follow_the_wall_clock(tmp_path: Path, program: Callable[[str], str], workers: int) -> None:
+    (tmp_path / "step.c").write_text(STEPPED)
+    subprocess.run([program("cc"), "-shared", "-fPIC", "-o", "step.so", "step.c"], cwd=tmp_path, check=True, timeout=60)
+    (tmp_path / "step").write_bytes(bytes(8))
+    environ = {
+        "JWT_SECRET": SECRET,
+        "LD_PRELOAD": str(tmp_path / "step.so"),
+        "CLOCK_STEP": str(tmp_path / "step"),
+    }
+    bearer = f"Authorization: Bearer {token({'sub': 'alice', 'exp': int(time()) + HOUR})}\r\n"
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(script))
+        text = (
+            configs.gateway(f"workers = {workers}")
+            + configs.jwt()
+            + configs.upstream("one", upstream.target, 'response_timeout = "2s"')
+            + configs.route("/token", "one", auth="jwt.main")
+            + configs.route("/limited", "one", 'rate_limit = { max = 2, window = "1h" }')
+            + configs.route("/", "one")
+        )
+        gateway = stack.enter_context(running(tmp_path, text, environ))
+        file = stack.enter_context((tmp_path / "step").open("r+b"))
+        step = stack.enter_context(mmap(file.fileno(), 8))
+        idle, waiting = stack.enter_context(gateway.connect()), stack.enter_context(gateway.connect())
+
+        def status(path: str, fields: str = "") -> int:
+            idle.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n".encode())
+            message = read_response(Stream.of(idle))
+            assert message is not None
+            return message.status
+
+        def goes_to(seconds: int) -> None:
+            step[:] = struct.pack("l", seconds)
+
+        with Load(gateway, 2) as load:
+            gateway.wait_lines(20, path="/x")
+            assert [status("/limited"), status("/token", bearer)] == [200, 200]
+            waiting.sendall(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n")
+            goes_to(2 * HOUR)
+            assert status("/token", bearer) == 401, "it has expired"
+            assert [status("/limited"), status("/limited")] == [200, 429], "an hour has not passed"
+            goes_to(-48 * HOUR)
+            assert [status("/limited"), status("/token", bearer)] == [429, 200]
+            message = read_response(Stream.of(waiting))
+            assert message is not None
+            assert message.status == 504, "its deadline came in time"
+            gateway.wait_lines(len(gateway.lines(path="/x")) + 20, path="/x")
+        assert (load.lost, load.refused) == (0, 0)
+        gateway.stop()
+    told = {line["path"]: datetime.fromisoformat(line["time"]).timestamp() - time() for line in gateway.log}
+    assert abs(told["/token"] + 48 * HOUR) < HOUR, "the log has the date of the clock"
+    assert max(line["durationMs"] for line in gateway.log) < 1000 * HOUR
+    assert min(line["durationMs"] for line in gateway.log) >= 0
+    assert gateway.said[-1] == "rawgate: stopped"
