@@ -7,11 +7,13 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from harness import configs
 from harness.browser import browsing
+from harness.certificates import Authority
 from harness.gateway import Gateway, running
 from harness.tokens import SECRET, token
 from harness.upstream import Upstream, free_port, replying, response
@@ -28,8 +30,11 @@ TURNS = (
 
 
 def config(target: str, dead: str) -> str:
+    gateway = configs.gateway("workers = 2", 'admin = "127.0.0.1:0"')
+    listen = 'listen = ["127.0.0.1:0", { address = "127.0.0.2:0", tls = "public" }]'
     return (
-        configs.gateway("workers = 2", 'admin = "127.0.0.1:0"')
+        gateway.replace('listen = ["127.0.0.1:0"]', listen)
+        + '[tls.public]\ncertificates = [{ chain = "file:api.pem", key = "file:api.key" }]\n'
         + configs.jwt()
         + configs.upstream("users", [target, dead])
         + configs.upstream("orders", target)
@@ -63,6 +68,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream = stack.enter_context(Upstream(replying(response(b'{"id":7,"name":"Alice"}'))))
+        Authority().issue("api.example.com", "www.example.com", ends=timedelta(81)).write(folder, "api")
         text = config(upstream.target, f"http://127.0.0.1:{free_port()}")
         gateway = stack.enter_context(running(folder, text, {"JWT_SECRET": SECRET}))
         page = stack.enter_context(browsing(browser))
