@@ -105,6 +105,7 @@ RATE_LIMITED = _reason("rate_limited", 429, "client", "This client has used up i
 CONCURRENCY_LIMITED = _reason(
     "concurrency_limited", 429, "client", "This client has as many requests under way as it may."
 )
+AUTH_LIMITED = _reason("auth_limited", 429, "client", "Too many credentials from this address were wrong.")
 
 UPSTREAM_CONNECT_FAILED = _reason(
     "upstream_connect_failed", 502, "upstream", "No connection to the service could be made.", retry=True

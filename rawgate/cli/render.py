@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from rawgate.config.model import AUTH_FAILURES
 from rawgate.errors import OK
 from rawgate.offline.explain.model import Destination, Explanation, Field, Fields
 from rawgate.offline.page import Page, Style, visible
@@ -118,7 +119,7 @@ def _access(explanation: Explanation) -> Iterator[_Row]:
 
 def _limit(explanation: Explanation) -> Iterator[_Row]:
     for limit in explanation.limits:
-        which = f"{limit.rule}: " if len(explanation.limits) > 1 else ""
+        which = f"{limit.rule}: " if len(explanation.limits) > 1 or limit.rule == AUTH_FAILURES else ""
         rule = f"{which}{limit.max} in {limit.window:g} s for {limit.key}"
         shadow = "; a shadow, refuses nobody" if limit.shadow else ""
         yield _Row(rule, "✓" if limit.admitted else "✗", f"a first request leaves {limit.remaining}{shadow}")

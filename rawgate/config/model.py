@@ -220,6 +220,16 @@ class Log(Struct, frozen=True, kw_only=True):
     ] = ()
 
 
+class AuthFailures(Struct, frozen=True):
+    """At most `max` wrong credentials from one address in any interval of length `window` (seconds)."""
+
+    max: Annotated[int, Count(1, 1_000_000_000), Description("Wrong credentials that are answered with 401, at once.")]
+    window: Annotated[Seconds, Description("Length of the window, which slides: the limit holds wherever it starts.")]
+    # nginx's `auth_delay` is off unless configured; PAM waits about 2 s after a wrong password (`pam_faildelay`).
+    delay: Annotated[SecondsOrZero, Description("How long the answer to one more takes. It is 429.")] = 1.0
+    shadow: Annotated[bool, Description("Slow nobody down: what it would have refused is in the log.")] = False
+
+
 class Gateway(Struct, frozen=True, kw_only=True):
     """The listener's side."""
 
@@ -311,6 +321,15 @@ class Gateway(Struct, frozen=True, kw_only=True):
             "begin so. Lower-cased."
         ),
     ] = ()
+    # Off, as in nginx and Envoy; fail2ban, which people put beside them, takes 5 in 10 minutes.
+    auth_failures: Annotated[
+        AuthFailures | None,
+        Example('{ max = 20, window = "1m" }'),
+        Description(
+            "How often one address (IPv6: one /64) may send a wrong credential; beyond, each wrong one gets 429, late. "
+            "A good credential passes, whatever others at its address do. Left out: any."
+        ),
+    ] = None
     timeouts: Annotated[Timeouts, Description("How long the gateway waits for clients, and for its own end.")] = (
         Timeouts()
     )
@@ -1129,7 +1148,15 @@ def route_limits(config: Config, route: Route, name: str) -> list[tuple[str, Rat
     return found
 
 
+AUTH_FAILURES = "gateway.auth_failures"
+"""What metrics and status call the limit of wrong credentials."""
+
+
 def named_limits(config: Config) -> dict[str, RateLimit]:
-    """All limits that routes have, by the name that clients are told."""
+    """All limits that routes have, by the name that clients are told; and that of wrong credentials."""
     named = zip(route_names(config.routes), config.routes, strict=True)
-    return {told: rate for name, route in named for told, rate in route_limits(config, route, name)}
+    found = {told: rate for name, route in named for told, rate in route_limits(config, route, name)}
+    failures = config.gateway.auth_failures
+    if failures is not None:
+        found[AUTH_FAILURES] = RateLimit(failures.max, failures.window, "ip", shadow=failures.shadow)
+    return found

@@ -316,6 +316,10 @@ def _config(table: Table) -> Iterator[Finding]:
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
     yield from _logs_tokens(table)
+    asks = table.values.get("jwt") or table.values.get("api_keys")
+    if gateway and gateway.auth_failures is not None and not asks:
+        what = "counts wrong credentials, and nothing here verifies any"
+        yield ("gateway", "auth_failures"), problem_text(what, expected="[jwt.NAME] or [api_keys.NAME]")
 
 
 def _logs_tokens(table: Table) -> Iterator[Finding]:

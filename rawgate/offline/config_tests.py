@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from rawgate.config.model import Config, Expect, RateLimit, Test
 from rawgate.errors import API_KEY_EXPIRED, API_KEY_UNKNOWN, AUTH_MISSING, Key, Reason
-from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, RequestHead
+from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, Pending, RequestHead
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
 from rawgate.offline.sample import Refused, read_request, request_octets
@@ -86,7 +86,9 @@ def run_tests(
     """Run them all. `line_of`: `Draft.line`; `wall`: Unix seconds. Not for a gate that serves: its limiter counts."""
     config = loaded.config
     rates = [*config.limits.values(), *(rate for route in config.routes for rate in route.limits)]
-    gap = 2 * max((rate.window for rate in rates if isinstance(rate, RateLimit)), default=1.0)
+    windows = [rate.window for rate in rates if isinstance(rate, RateLimit)]
+    failures = config.gateway.auth_failures
+    gap = 2 * max([1.0, *windows] if failures is None else [failures.window, *windows])
     results = []
     for position, test in enumerate(config.tests):
         # Each test runs at a time of its own, two of the longest windows after the test before, so that no limit
@@ -131,7 +133,7 @@ def _standing_in(gate: Gate, test: Test, new_id: Callable[[], str]) -> Decide:
     def changed(route: CompiledRoute) -> CompiledRoute:
         if route.credential is None:
             return route
-        return route.with_steps(_given(route.credential, test), route.limit, route.rewrite, route.more)
+        return route.with_steps(_given(route.credential, test), route.limit, route.rewrite, route.more, route.failures)
 
     def find(authority: bytes, key: bytes) -> "Group[CompiledRoute] | None":
         group = gate.router.find(authority, key)
@@ -170,13 +172,16 @@ def _given(credential: Credential, test: Test) -> Credential:
 
 
 def _outcome(decision: Decision) -> _Got:
+    if isinstance(decision, Pending):
+        # As it ends if nothing comes, and here nothing does.
+        decision = decision.refused(decision.reason)
     if isinstance(decision, Forward):
         path = decision.head.split(b" ", 2)[1].decode("latin-1")
         return _Got(decision.options.route, path, None, "ok", decision.head)
     if isinstance(decision, LocalReply):
         # `field_lines` skips the first line of a head, so there must be one.
         return _Got(decision.route, "", decision.status, decision.reason.code, b"\r\n" + decision.fields)
-    raise TypeError(f"{decision!r} is not decided")
+    raise TypeError(f"{decision!r} is none of a gate's")
 
 
 def _differences(expect: Expect, got: _Got) -> Iterator[Difference]:

@@ -18,6 +18,7 @@
     api_keys    shared secrets in a header field
     places      where else a credential may be: a cookie, the query, the protocols of a WebSocket
     credentials  how a route authenticates: by token, by key, by the first of several
+    auth_failures  how often an address may send a wrong credential
     claims      what a credential says of its caller, and what a route asks of it
     limits      the limit of a route that has one alone, and what clients are told of it
     limiter     a sliding window per route and client

@@ -29,6 +29,7 @@ from rawgate.policy.api_keys import ApiKeyTable, compile_table
 from rawgate.policy.claims import CERTIFICATE, compile_require, compile_tell, roots
 from rawgate.policy.compile_limits import (
     claims_counted,
+    compile_auth_failures,
     compile_limit,
     compile_limiters,
     compile_other_limits,
@@ -199,6 +200,7 @@ class _Compiler:
         gateway = config.gateway
         self.normalise = paths.compile_normaliser(gateway.merge_slashes)
         self.limiters = compile_limiters(gateway.limits.limiter_keys, report) if limiters is None else limiters
+        self.failures = compile_auth_failures(config, self.limiters, watch)
         self.claims = _claims(config)
         self.credentials: dict[str, Credential] = {}
         self._compile_credentials()
@@ -350,6 +352,7 @@ class _Compiler:
             ),
             upgrades=frozenset(protocol.lower().encode() for protocol in route.upgrade),
             more=self._more(index, route, name, place),
+            failures=self.failures,
         )
 
     def _up(self, route: Route, authority: bytes, prefix: bytes) -> headers.Up:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import nearest, problem_text, quoted
-from rawgate.config.model import Config, MaxBy, RateLimit, Route, route_limits
+from rawgate.config.model import AUTH_FAILURES, Config, MaxBy, RateLimit, Route, route_limits
 from rawgate.errors import Key, Problem
 from rawgate.message import Counts, Locks
+from rawgate.policy.auth_failures import AuthFailures
 from rawgate.policy.budgets import (
     Budget,
     Count,
@@ -40,16 +41,19 @@ def _telling(capacity: int, report: Callable[[str, str], None], kind: str) -> Ca
     )
 
 
+_KINDS = ("clients", "addresses", "addresses with wrong credentials")
+
+
 def compile_limiters(capacity: int, report: Callable[[str, str], None]) -> Limiters:
     """`capacity`: counters of each kind. `report`, a `compile.Report`, gets a line when live ones have to be
     forgotten."""
-    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
-    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses))
+    clients, addresses, guessers = (_telling(capacity, report, kind) for kind in _KINDS)
+    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses), Limiter(capacity, guessers))
 
 
 def shared_limiters_need(capacity: int) -> tuple[int, int]:
     """(octets of memory, locks) for `shared_limiters` of that capacity."""
-    return 2 * octets_needed(capacity), 2 * locks_needed(capacity)
+    return len(_KINDS) * octets_needed(capacity), len(_KINDS) * locks_needed(capacity)
 
 
 def shared_limiters(
@@ -68,12 +72,22 @@ def shared_limiters(
     seed    16 random octets
     requests  the counts of requests under way; None: those of this process
     """
-    clients, addresses = (_telling(capacity, report, kind) for kind in ("clients", "addresses"))
-    return Limiters(
-        SharedLimiter(memory, locks, capacity, seed, clients),
-        SharedLimiter(memory, locks, capacity, seed, addresses, octets_needed(capacity), locks_needed(capacity)),
-        requests,
+    tells = (_telling(capacity, report, kind) for kind in _KINDS)
+    octets, stripes = octets_needed(capacity), locks_needed(capacity)
+    clients, addresses, guessers = (
+        SharedLimiter(memory, locks, capacity, seed, tell, number * octets, number * stripes)
+        for number, tell in enumerate(tells)
     )
+    return Limiters(clients, addresses, guessers, requests)
+
+
+def compile_auth_failures(config: Config, limiters: Limiters, watch: Watch | None) -> AuthFailures | None:
+    """The limit of wrong credentials, if there is one."""
+    spec = config.gateway.auth_failures
+    if spec is None:
+        return None
+    hit: Hit = limiters.failures.rule(AUTH_FAILURES, spec.max, spec.window).hit
+    return AuthFailures(hit if watch is None else watched(hit, watch(AUTH_FAILURES)), spec.delay, spec.shadow)
 
 
 def _rates(config: Config) -> Iterator[RateLimit]:

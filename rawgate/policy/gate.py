@@ -15,7 +15,8 @@ look.
 
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
 is not counted by a limit. Step 6 may have to wait for keys that are being fetched: then it returns a `Pending`, which
-asks again when they are there. What comes before depends on the request alone, and nothing was counted yet.
+asks again when they are there. What comes before depends on the request alone, and nothing was counted yet. Where
+wrong credentials are limited, the refusal of one too many is a `Pending`, too, which lasts for a while.
 
 `compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 
@@ -29,6 +30,7 @@ from typing import Final
 
 from rawgate.errors import (
     ADDRESS_DENIED,
+    AUTH_LIMITED,
     AUTH_UNKNOWN_KEY,
     BAD_REQUEST,
     BODY_TOO_LARGE,
@@ -56,6 +58,7 @@ from rawgate.message import (
 )
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
+from rawgate.policy.auth_failures import AuthFailures, LateRefusal
 from rawgate.policy.credentials import Credential
 from rawgate.policy.fetched_keys import AwaitKeys
 from rawgate.policy.limits import Limit, Limiters
@@ -78,12 +81,14 @@ class CompiledRoute:
     report       takes a line of text when the pattern or the function of the route fails
     upgrades     lower-cased names of the protocols that may tunnel
     more         what only some routes have, or None
+    failures     the limit of wrong credentials, or None
     """
 
     __slots__ = (
         "cors",
         "credential",
         "down",
+        "failures",
         "keeps_parameters",
         "keeps_slash",
         "limit",
@@ -113,6 +118,7 @@ class CompiledRoute:
         trailer: Callable[[bytes], bool],
         upgrades: frozenset[bytes],
         more: More | None = None,
+        failures: AuthFailures | None = None,
     ) -> None:
         self.options: Final = options
         self.keeps_slash: Final = keeps_slash
@@ -128,9 +134,15 @@ class CompiledRoute:
         self.trailer: Final = trailer
         self.upgrades: Final = upgrades
         self.more: Final = more
+        self.failures: Final = failures
 
     def with_steps(
-        self, credential: Credential | None, limit: Limit | None, rewrite: Rewrite | None, more: More | None
+        self,
+        credential: Credential | None,
+        limit: Limit | None,
+        rewrite: Rewrite | None,
+        more: More | None,
+        failures: AuthFailures | None,
     ) -> "CompiledRoute":
         """The same route with other steps in these places."""
         return CompiledRoute(
@@ -148,6 +160,7 @@ class CompiledRoute:
             self.trailer,
             self.upgrades,
             more,
+            failures,
         )
 
 
@@ -487,9 +500,31 @@ def _unidentified(
 
         challenge, name = credential.challenge(found), route.options.route
         pending = AwaitKeys(fetched, again, challenge, request_id, client.address, name, fields, now)
-        return pending if pending.is_coming and not waited else pending.refused(pending.reason)
-    fields += credential.challenge(found)
-    return _refuse(found, fields, "", route.options.route, request_id, client.address, found.note)
+        if pending.is_coming and not waited:
+            return pending
+        if pending.reason is not AUTH_UNKNOWN_KEY:
+            return pending.refused(pending.reason)
+    return _refuse_wrong(found, route, credential, fields, client, request_id, now)
+
+
+def _refuse_wrong(
+    found: Reason,
+    route: CompiledRoute,
+    credential: Credential,
+    fields: bytes,
+    client: PeerAddress,
+    request_id: str,
+    now: float,
+) -> Decision:
+    """The end of a request whose credential is missing or wrong."""
+    failures, name = route.failures, route.options.route
+    retry_after = 0 if failures is None else failures.retry_after(found, client.bucket, now)
+    if failures is None or not retry_after or failures.shadow:
+        shadow = (AUTH_LIMITED.code,) if retry_after else ()
+        fields += credential.challenge(found)
+        return _refuse(found, fields, "", name, request_id, client.address, found.note, shadow)
+    late = LateRefusal(now + failures.delay, retry_after, found, request_id, client.address, name, fields)
+    return late if failures.delay else late.refused(late.reason)
 
 
 def _doubt(

@@ -80,22 +80,25 @@ class Limiters:
     botnet gives, cannot push out the counters of authenticated clients. Several workers count in shared limiters.
 
     requests  under way, of each client of each route
+    failures  wrong credentials, by address: places of their own, so that guessers push out nobody
     """
 
-    __slots__ = ("addresses", "credentials", "requests")
+    __slots__ = ("addresses", "credentials", "failures", "requests")
 
     def __init__(
         self,
         credentials: Limiter | SharedLimiter,
         addresses: Limiter | SharedLimiter,
+        failures: Limiter | SharedLimiter,
         requests: Counts | None = None,
     ) -> None:
         """requests: None: those of this process."""
         self.credentials: Final = credentials
         self.addresses: Final = addresses
+        self.failures: Final = failures
         self.requests: Final = OwnCounts() if requests is None else requests
 
     @property
     def evicted(self) -> int:
         """How many live counters were forgotten. While this is 0, every limit is exact."""
-        return self.credentials.evicted + self.addresses.evicted
+        return self.credentials.evicted + self.addresses.evicted + self.failures.evicted

@@ -43,6 +43,7 @@ client_ip_header = "CF-Connecting-IP"
 merge_slashes = false
 case = "ignore"
 untrusted_headers = ["X-Team"]
+auth_failures = { max = 20, window = "1m", delay = "2s", shadow = true }
 
 [gateway.timeouts]
 head = "1s"
@@ -230,6 +231,7 @@ def full(folder: Path) -> model.Config:
             merge_slashes=False,
             case="ignore",
             untrusted_headers=("x-team",),
+            auth_failures=model.AuthFailures(20, 60.0, delay=2.0, shadow=True),
             timeouts=model.Timeouts(head=1.0, body=0.25, send=60.0, keep_alive=3600.0, drain=0.0, pre_stop=5.0),
             limits=model.Limits(
                 head=32768,

@@ -251,19 +251,20 @@ class TestCapacity:
         assert told == [(2, 1), (11 % 3, 10), (101 % 3, 100)]
 
 
-def test_a_pair_of_limiters_has_its_own_part_each() -> None:
+def test_each_of_three_limiters_has_its_own_part() -> None:
     octets, count = shared_limiters_need(2)
-    assert (octets, count) == (2 * octets_needed(2), 2 * locks_needed(2))
+    assert (octets, count) == (3 * octets_needed(2), 3 * locks_needed(2))
     memory, told = bytearray(octets), list[str]()
     limiters = shared_limiters(memory, PlainLocks(), 2, lambda about, text: told.append(text), SEED)
-    for kind in (limiters.credentials, limiters.addresses):
+    for kind in (limiters.credentials, limiters.addresses, limiters.failures):
         for client in "abc":
             assert kind.rule("/", 1, 60.0).hit(client, 0.0)[0]
         assert not kind.rule("/", 1, 60.0).hit("c", 0.0)[0]
-    assert limiters.evicted == 2
+    assert limiters.evicted == 3
     assert [text.partition(" are")[0] for text in told] == [
         "limits.limiter_keys = 2 clients",
         "limits.limiter_keys = 2 addresses",
+        "limits.limiter_keys = 2 addresses with wrong credentials",
     ]
     assert len(memory) == octets
 

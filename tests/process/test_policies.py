@@ -36,7 +36,11 @@ def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Gate
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(script))
         text = (
-            configs.gateway(f'parser = "{request.param}"', 'timeouts = { drain = "100ms" }')
+            configs.gateway(
+                f'parser = "{request.param}"',
+                'timeouts = { drain = "100ms" }',
+                'auth_failures = { max = 2, window = "1h", delay = "50ms" }',
+            )
             + configs.jwt('audience = "*"', 'token = ["query:t", "cookie:t", "subprotocol"]')
             + configs.upstream("one", upstream.target)
             + '[[routes]]\npath = "/healthz"\nhost = "*.test"\nauth = "none"\nrespond = { body = "fine" }\n'
@@ -90,7 +94,12 @@ def test_policies(stage: tuple[Gateway, Upstream]) -> None:
     assert [message.target for message in seen] == [b"/x?a=1", b"/x?a=1", b"/tunnel"]
     assert not any(TOKEN.encode() in message.raw for message in seen)
 
+    # Who guesses is slowed down; who knows is not.
+    told = [ask(gateway, f"/x?t={each}").status for each in ("a", "b", "c", TOKEN)]
+    assert told == [401, 401, 429, 200]
+    assert gateway.line(reason="auth_limited")["detail"] == "auth_malformed"
+
     reply = ask(gateway, "/healthz")
     assert (reply.status, reply.body) == (200, b"fine")
-    gateway.wait_lines(3, route="/")
+    gateway.wait_lines(7, route="/")
     assert not any(TOKEN in str(line) for line in gateway.stop())

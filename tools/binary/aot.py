@@ -30,6 +30,7 @@ COMPILED = tuple(
         *(
             "policy/addresses",
             "policy/algorithms",
+            "policy/auth_failures",
             "policy/budgets",
             "policy/claims",
             "policy/credentials",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.json import decode
 
-from rawgate.config.model import Config, RateLimit, Route, route_limits
+from rawgate.config.model import AUTH_FAILURES, Config, RateLimit, Route, route_limits
 from rawgate.errors import OK
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.observe.line import LineEncoder, Record
@@ -176,9 +176,13 @@ def _access(case: _Case) -> tuple[Check, ...]:
 
 
 def _limits(case: _Case) -> tuple[Limiting, ...]:
-    trace, route = case.trace, case.route
+    trace, route, failures = case.trace, case.route, case.config.gateway.auth_failures
     if route is None:
         return ()
+    if trace.failed is not None and failures is not None:
+        key, admitted, remaining, reset = trace.failed
+        counted = failures.max, failures.window, admitted, remaining, reset, failures.shadow
+        return (Limiting(AUTH_FAILURES, key, *counted),)
     if trace.counted is None:
         rate = route.rate_limit
         if (

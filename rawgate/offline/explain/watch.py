@@ -11,6 +11,7 @@ from msgspec import Struct
 from rawgate.errors import Reason
 from rawgate.message import Decide, Identity, RequestHead
 from rawgate.policy.addresses import PeerAddress
+from rawgate.policy.auth_failures import AuthFailures
 from rawgate.policy.budgets import Counted, Hit
 from rawgate.policy.credentials import Credential, api_key, bearer, first_of
 from rawgate.policy.gate import CompiledRoute, Gate, compose
@@ -38,6 +39,7 @@ class Trace(Struct):
     admitted    whether the client's address may come in
     lacking     the claim of which not all that is asked holds, or ""
     counted     the result of several limits
+    failed      the key under which a wrong credential was counted, and the limiter's result
     rewritten   the path after the route's rewrite; b"" when it cannot be sent
     """
 
@@ -54,6 +56,7 @@ class Trace(Struct):
     admitted: bool | None = None
     lacking: str | None = None
     counted: Counted | None = None
+    failed: tuple[str, bool, int, int] | None = None
     rewritten: bytes | None = None
 
 
@@ -102,7 +105,17 @@ def _watched_route(route: CompiledRoute, trace: Trace) -> CompiledRoute:
         None if route.limit is None else _watched_limit(route.limit, trace),
         None if route.rewrite is None else _watched_rewrite(route.rewrite, trace),
         None if route.more is None else _watched_more(route.more, trace),
+        None if route.failures is None else _watched_failures(route.failures, trace),
     )
+
+
+def _watched_failures(failures: AuthFailures, trace: Trace) -> AuthFailures:
+    def hit(address: str, now: float) -> tuple[bool, int, int]:
+        told = failures.hit(address, now)
+        trace.failed = (address, *told)
+        return told
+
+    return failures.counted_by(hit)
 
 
 def _watched_more(more: More, trace: Trace) -> More:
