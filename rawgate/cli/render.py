@@ -164,7 +164,7 @@ def _balancing(target: Destination) -> Iterator[_Row]:
     if len(target.targets) < 2:
         return
     if balance.key:
-        yield _Row(f"{balance.chosen} while it is up: the hash of {balance.key} is its")
+        yield _Row(f"{balance.chosen} while it is up, by the hash of {balance.key}")
         return
     parts = ", ".join(f"{part:.0%} {name}" for name, part in zip(target.targets, balance.parts, strict=True))
     how = "the one of two with fewer requests" if balance.way == "least_requests" else "in turn"

@@ -55,7 +55,7 @@ PANIC: Final = 0.5
 
 SLOTS: Final = 65_536
 """Keys are hashed to so many slots, and each slot belongs to an endpoint. With three endpoints each has its part to a
-half in a hundred. Envoy's Maglev tables have as many (65,537)."""
+half in a hundred; the table of an upstream takes 512 KiB. Envoy's Maglev tables have as many (65,537)."""
 
 
 def never_by_chance() -> float:

@@ -75,6 +75,25 @@ def test_there_is_one_for_each_usual_need() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("catalogue", "in turn: 33% http://10.0.1.10:3001, 67% http://10.0.1.11:3001, 0% http://10.1.1.10:3001"),
+        ("reports", "the one of two with fewer requests: 50% http://10.0.3.10:3003, 50% http://10.0.3.11:3003"),
+        ("cart", "http://10.0.2.11:3002 while it is up, by the hash of sub:alice"),
+    ],
+)
+def test_explain_tells_which_target_as_far_as_it_is_known(
+    surroundings: Path, capfd: pytest.CaptureFixture[str], path: str, told: str
+) -> None:
+    copy = str(shutil.copy(next(one for one in EXAMPLES if one.name == "balancing.toml"), surroundings))
+    assert main(["token", "main", copy, "--sub", "alice", "--ttl", "1h"]) == 0
+    token = capfd.readouterr().out.strip()
+    arguments = ["-H", f"Authorization: Bearer {token}", "--config", copy]
+    assert main(["explain", "GET", f"/api/{path}", *arguments]) == 0
+    assert told in " ".join(capfd.readouterr().out.split())
+
+
 def test_what_the_readme_shows_loads(tmp_path: Path) -> None:
     shown = [block for block in blocks("toml") if "gateway" in block]
     assert shown
