@@ -249,10 +249,17 @@ def _services(status: Status, width: int) -> "Table":
 
 def _targets(targets: Sequence[Status]) -> "Text":
     said = [
-        _text(target["target"], "green") if target["up"] else _text(f"{target['target']} down", "red")
+        _text(target["target"] + _share(target, targets), "green")
+        if target["up"]
+        else _text(f"{target['target']} down", "red")
         for target in targets
     ]
     return _line(*said)
+
+
+def _share(target: Status, targets: Sequence[Status]) -> str:
+    """A target's part of the requests, where there are several targets and requests."""
+    return f" {target['share']:.0%}" if len(targets) > 1 and target["share"] is not None else ""
 
 
 def _by(claim: str | None) -> str:

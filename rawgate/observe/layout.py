@@ -13,7 +13,7 @@ Kinds of blocks, and the rows within each:
     process    PUBLISHED … PROCESS_ROWS
     route      requests by reason and class of status; the histogram of their durations; IN_FLIGHT, TUNNELS
     upstream   the histogram of its durations; LEASED … QUEUED
-    target     DOWN
+    target     DOWN, UNDER_WAY, SENT_THERE
     limit      ADMITTED, LIMITED
 """
 
@@ -58,7 +58,9 @@ UPSTREAM_ROWS: Final[int] = LEASED + 5
 
 # Rows of a target: down rather than up, because a cell that nobody has set is 0.
 DOWN: Final = 0
-TARGET_ROWS: Final = 1
+UNDER_WAY: Final = 1
+SENT_THERE: Final = 2  # requests, and those that were sent again
+TARGET_ROWS: Final = 3
 
 # Rows of a limit.
 ADMITTED: Final = 0

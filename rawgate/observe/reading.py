@@ -38,8 +38,10 @@ class RouteCounts(Struct, frozen=True):
 class UpstreamCounts(Struct, frozen=True):
     """Of one upstream.
 
-    latency  cells of a histogram
-    targets  authority → whether it works, as far as all workers know
+    latency    cells of a histogram
+    targets    authority → whether it works, as far as all workers know
+    under_way  authority → requests that are there, or on their way
+    sent       authority → requests that were sent there
     """
 
     name: str
@@ -50,6 +52,8 @@ class UpstreamCounts(Struct, frozen=True):
     tunnels: int
     queued: int
     targets: dict[str, bool]
+    under_way: dict[str, int]
+    sent: dict[str, int]
 
 
 class LimitCounts(Struct, frozen=True):
@@ -128,6 +132,15 @@ def earlier_upstream(snapshot: Snapshot, counters: Counters, name: str) -> Seque
     return snapshot.totals(counters.layout.upstreams[name] + layout.LATENCY, histogram.CELLS)
 
 
+def earlier_sent(snapshot: Snapshot, counters: Counters, name: str) -> dict[str, int]:
+    """How many requests each target of an upstream had been sent at an earlier moment."""
+    return {
+        target: snapshot.totals(row + layout.SENT_THERE, 1)[0]
+        for (upstream, target), row in counters.layout.targets.items()
+        if upstream == name
+    }
+
+
 def earlier_limit(snapshot: Snapshot, counters: Counters, name: str) -> LimitCounts:
     """What a limit had decided at an earlier moment."""
     return LimitCounts(name, *snapshot.totals(counters.layout.limits[name], layout.LIMIT_ROWS))
@@ -146,7 +159,8 @@ def _route(name: str, start: int, totals: Totals, gauges: Totals) -> RouteCounts
 
 
 def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> UpstreamCounts:
-    start, targets = counters.layout.upstreams[name], counters.layout.targets
+    start, known = counters.layout.upstreams[name], counters.layout.targets
+    targets = {one: known[name, one] for upstream, one in names.targets if upstream == name and (name, one) in known}
     latency = counters.totals(start + layout.LATENCY, histogram.CELLS)
     leased, idle, dialing, tunnels, queued = gauges(start + layout.LEASED, layout.UPSTREAM_ROWS - layout.LEASED)
     return UpstreamCounts(
@@ -157,9 +171,7 @@ def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> Up
         dialing,
         tunnels,
         queued,
-        targets={
-            target[1]: not gauges(targets[target], layout.TARGET_ROWS)[layout.DOWN]
-            for target in names.targets
-            if target[0] == name and target in targets
-        },
+        targets={target: not gauges(row + layout.DOWN, 1)[0] for target, row in targets.items()},
+        under_way={target: gauges(row + layout.UNDER_WAY, 1)[0] for target, row in targets.items()},
+        sent={target: counters.totals(row + layout.SENT_THERE, 1)[0] for target, row in targets.items()},
     )

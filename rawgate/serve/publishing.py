@@ -8,6 +8,7 @@ request.
 import asyncio
 from collections import deque
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from rawgate.config.model import Config, named_limits, route_names
 from rawgate.message import authority_of
@@ -16,6 +17,9 @@ from rawgate.observe.access_log import AccessLog
 from rawgate.observe.counters import Counters, CountingSink, Decisions, Snapshot
 from rawgate.observe.layout import Names
 from rawgate.serve.service import Service
+
+if TYPE_CHECKING:
+    from rawgate.relay.endpoints import Endpoint
 
 EVERY = 1.0
 """Seconds between two settings of the gauges."""
@@ -75,6 +79,7 @@ class Publisher:
         self._evicted_before = counters.own[layout.LIMITER_EVICTED]
         self._failed_before = counters.own[layout.ARRIVALS_FAILED]
         self._decided_before: dict[str, list[int]] = {}
+        self._sent_before: dict[Endpoint, int] = {}
         self._turns = 0
         self._timer: asyncio.Handle = loop.call_soon(self._run)
         self._keep(monotonic())
@@ -116,6 +121,7 @@ class Publisher:
 
     def _publish_upstreams(self, now: float) -> None:
         own, table, pools = self.counters.own, self.counters.layout, self._service.pools
+        sent: dict[Endpoint, int] = {}
         for name, start in table.upstreams.items():
             pool = pools.get(name)
             states = (0,) * 5 if pool is None else (pool.leased, pool.idle, pool.dialing, pool.tunnels, pool.waiting)
@@ -125,6 +131,10 @@ class Publisher:
                 row = table.targets.get((name, endpoint.place.authority), -1)
                 if row >= 0:
                     own[row + layout.DOWN] = int(not endpoint.health.is_up(now))
+                    own[row + layout.UNDER_WAY] = endpoint.load
+                    own[row + layout.SENT_THERE] += endpoint.sent - self._sent_before.get(endpoint, 0)
+                    sent[endpoint] = endpoint.sent
+        self._sent_before = sent
 
     def _publish_decisions(self) -> None:
         own, table = self.counters.own, self.counters.layout

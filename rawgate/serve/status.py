@@ -22,6 +22,7 @@ from rawgate.observe.reading import (
     UpstreamCounts,
     earlier_limit,
     earlier_route,
+    earlier_sent,
     earlier_upstream,
 )
 from rawgate.serve.keys import source_of
@@ -167,6 +168,7 @@ class _Window:
     def upstream(self, upstream: UpstreamCounts, config: Config) -> Json:
         before, spec = earlier_upstream(self._before, self._counters, upstream.name), config.upstreams[upstream.name]
         count, earlier = (sum(cells[: histogram.BUCKETS]) for cells in (upstream.latency, before))
+        shares = self._shares(upstream)
         return {
             "name": upstream.name,
             "responses": count,
@@ -180,8 +182,24 @@ class _Window:
                 "limit": spec.max_connections,
             },
             "queue": {"waiting": upstream.queued, "limit": spec.queue},
-            "targets": [{"target": target, "up": is_up} for target, is_up in upstream.targets.items()],
+            "targets": [
+                {
+                    "target": target,
+                    "up": is_up,
+                    "requests": upstream.sent[target],
+                    "share": shares[target],
+                    "inFlight": upstream.under_way[target],
+                }
+                for target, is_up in upstream.targets.items()
+            ],
         }
+
+    def _shares(self, upstream: UpstreamCounts) -> dict[str, float | None]:
+        """Each target's part of the requests since; None where there were none."""
+        before = earlier_sent(self._before, self._counters, upstream.name)
+        since = {target: count - before.get(target, 0) for target, count in upstream.sent.items()}
+        total = sum(since.values())
+        return {target: round(count / total, 4) if total else None for target, count in since.items()}
 
     def limit(self, limit: LimitCounts) -> Json:
         before = earlier_limit(self._before, self._counters, limit.name)

@@ -157,7 +157,14 @@ def test_status_says_the_same_as_json(tmp_path: Path) -> None:
         latency = routes["/open"]["latencyMs"]
         assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"]
         (upstream,) = status["upstreams"]
-        assert upstream["targets"] == [{"target": world.upstream.target[7:], "up": True}]
+        (target,) = upstream["targets"]
+        assert target == {
+            "target": world.upstream.target[7:],
+            "up": True,
+            "requests": upstream["responses"],
+            "share": 1.0,
+            "inFlight": 0,
+        }
         assert upstream["connections"]["limit"] == 256
         assert status["limits"][0]["max"] == 2
         assert (status["limits"][0]["admitted"], status["limits"][0]["refused"]) == (2, 1)

@@ -25,7 +25,8 @@ def loaded(folder: Path) -> Loaded:
 
 
 def work(served: Loaded, counters: Counters) -> None:
-    """What one worker does in its life: it counts a request and two decisions, loses a line, and publishes."""
+    """What one worker does in its life: it counts a request and two decisions, loses a line, sends five requests, two of
+    which are under way at its end, and publishes."""
     null = os.open(os.devnull, os.O_WRONLY)
 
     async def live() -> None:
@@ -34,6 +35,8 @@ def work(served: Loaded, counters: Counters) -> None:
         service = Service(loop, served, counting.sink, RequestIds(), HttpDate())
         publisher = Publisher(loop, service, counting)
         told = counting.decisions.watch("/a")
+        (endpoint,) = service.pools["u"].endpoints.all
+        endpoint.sent, endpoint.ended = 5, 3
         told(True)
         publisher.publish()
         told(False)
@@ -56,6 +59,9 @@ def test_a_worker_goes_on_with_the_counts_of_the_one_before_it(tmp_path: Path) -
         work(served, counters)
         assert counters.totals(layout.LOG_DROPPED, 1) == [times]
         assert counters.totals(table.limits["/a"], 2) == [times, times]
+        target = table.targets["u", "127.0.0.1:1"]
+        assert counters.totals(target + layout.SENT_THERE, 1) == [5 * times]
+        assert counters.own[target + layout.UNDER_WAY] == 2
         assert counters.totals(table.routes["/a"] + layout.REASON_ROWS["ok"] + 1, 1) == [times]
         assert Counters(table, cells, 0).own[layout.PUBLISHED] == 0, "another worker's column is left alone"
 
