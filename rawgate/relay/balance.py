@@ -94,16 +94,16 @@ def allot(endpoints: "Sequence[Endpoint]", now: float) -> "list[Endpoint]":
         weight = endpoint.place.weight * (endpoint.health.share(now) if endpoint.counted_up else 1.0)
         weights.append(weight)
         sums[endpoint.level] += weight
-    loads = _loads(able if any(able) else sums)
+    loads = _loads(able) if any(able) else [one / sum(sums) for one in sums]
     for endpoint, weight in zip(tried, weights, strict=True):
         endpoint.part = loads[endpoint.level] * weight / sums[endpoint.level]
     return [endpoint for endpoint in tried if endpoint.part > 0.0]
 
 
 def _loads(able: list[float]) -> list[float]:
-    """What each level takes of the requests, by what it can take."""
+    """What each level takes of the requests, by what it can take: all of them, or less."""
     total = sum(able)
-    if total <= 1.0 or max(able) > 1.0:
+    if total <= 1.0:
         return [one / total for one in able]
     left, loads = 1.0, []
     for one in able:

@@ -93,6 +93,7 @@ def taken(of: Endpoints, number: int, now: float = 1.0, first: int = 0) -> list[
         (((1, 1, 1, 1), (), ()), (0, 1), (0, 0, 0.5, 0.5)),
         # None is up: all are tried.
         (((1, 3), (), (4,)), (0, 1, 2), (0.125, 0.375, 0.5)),
+        (((1,), (1,), ()), (0, 1), (0.5, 0.5)),
     ],
 )
 def test_parts(levels: tuple[tuple[int, ...], ...], down: tuple[int, ...], expected: tuple[float, ...]) -> None:
