@@ -101,6 +101,9 @@ API_KEY_EXPIRED = _reason("api_key_expired", 401, "client", "The credential has 
 FORBIDDEN = _reason("forbidden", 403, "client", "The credential does not allow what this request asks for.")
 ADDRESS_DENIED = _reason("address_denied", 403, "client", "Clients at this address may not come in here.")
 KEYS_UNAVAILABLE = _reason("keys_unavailable", 503, "gateway", "The keys to check this credential are not at hand.")
+LIMITS_UNAVAILABLE = _reason(
+    "limits_unavailable", 503, "gateway", "What this client has used of its requests cannot be looked up."
+)
 RATE_LIMITED = _reason("rate_limited", 429, "client", "This client has used up its requests for now.")
 CONCURRENCY_LIMITED = _reason(
     "concurrency_limited", 429, "client", "This client has as many requests under way as it may."

@@ -429,12 +429,20 @@ class Pending(ABC):
     request_id, client_id, route, fields   as in `LocalReply`: the request keeps them, however it ends
     deadline  monotonic seconds; nobody waits for longer
     reason    how the request ends then: a refusal (status 400 or more)
+    goes_on   it does not end then: `resume` decides without what did not come
     """
 
-    __slots__ = ("client_id", "deadline", "fields", "reason", "request_id", "route")
+    __slots__ = ("client_id", "deadline", "fields", "goes_on", "reason", "request_id", "route")
 
     def __init__(
-        self, deadline: float, reason: Reason, request_id: str, client_id: str, route: str = "", fields: bytes = b""
+        self,
+        deadline: float,
+        reason: Reason,
+        request_id: str,
+        client_id: str,
+        route: str = "",
+        fields: bytes = b"",
+        goes_on: bool = False,
     ) -> None:
         self.deadline: Final = deadline
         self.reason: Final = reason
@@ -442,6 +450,7 @@ class Pending(ABC):
         self.client_id: Final = client_id
         self.route: Final = route
         self.fields: Final = fields
+        self.goes_on: Final = goes_on
 
     @abstractmethod
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
@@ -450,7 +459,8 @@ class Pending(ABC):
 
     @abstractmethod
     def resume(self, now: float, wall: float) -> "Decision":
-        """The decision, or what it waits for next. `now` and `wall` as for `Decide`; asked once, after `ready`."""
+        """The decision, or what it waits for next. `now` and `wall` as for `Decide`; asked once, after `ready`, or at
+        the deadline of one that goes on."""
 
     def refused(self, reason: Reason) -> LocalReply:
         """The reply to the same request if it ends with this reason instead of the decision."""

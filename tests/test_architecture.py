@@ -45,13 +45,14 @@ COMPOSING = {
     "verifiers": set[str](),
     "credentials": set[str](),
     "limits": set[str](),
-    "more": set[str](),
-    "gate": {"credentials", "limits", "more"},
-    "compile_limits": {"limits"},
+    "over_hosts": set[str](),
+    "more": {"over_hosts"},
+    "gate": {"credentials", "limits", "more", "over_hosts"},
+    "compile_limits": {"limits", "over_hosts"},
     "compile": {"verifiers", "credentials", "limits", "more", "gate", "compile_limits"},
 }
-# one algorithm over two kinds of memory
-SHARING = {("shared_limiter", "limiter")}
+# one algorithm over two kinds of memory, and in a store
+SHARING = {("shared_limiter", "limiter"), ("store_scripts", "limiter"), ("store", "store_scripts")}
 
 # module of `serve` → the siblings that it may import
 SERVE = {
@@ -63,14 +64,16 @@ SERVE = {
     "shared_memory": set[str](),
     "telling": set[str](),
     "keys": {"load"},
-    "service": {"keys", "listening", "load", "memory"},
+    "store_client": set[str](),
+    "stores": {"store_client"},
+    "service": {"keys", "listening", "load", "memory", "stores"},
     "changes": set[str](),
     "channel": set[str](),
     "control": set[str](),
     "publishing": {"service"},
     "status": {"keys", "publishing"},
     "admin": {"keys", "listening", "publishing", "reload", "service", "shared_memory", "status"},
-    "reload": {"changes", "clock", "listening", "load", "memory", "service"},
+    "reload": {"changes", "clock", "listening", "load", "memory", "service", "store_client"},
     "alone": {"admin", "control", "listening", "load", "memory", "reload", "service", "telling"},
     "common_fetch": {"channel", "keys"},
     "worker": {
@@ -119,6 +122,7 @@ DOORS = {
     "uvloop": {"serve"},
     "msgspec": set(ROOMS),
     "prometheus_client": {"observe"},
+    "redis": {"serve"},
     "rich": {"cli"},
     "mypy_extensions": {"wire", "relay", "message"},  # what it says is for the compiler: machine words, no cycles
 }
@@ -283,6 +287,7 @@ def test_the_dependencies_are_these() -> None:
     assert names == {"h11", "uvloop", "cryptography", "msgspec", "mypy-extensions"}
     assert project["optional-dependencies"] == {
         "metrics": ["prometheus-client>=0.22"],
+        "store": ["redis[hiredis]>=6"],
         "top": ["rich>=13"],
     }
 

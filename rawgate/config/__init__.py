@@ -8,7 +8,7 @@ lines           a TOML document: find its lines
 convert         one walk over the model's annotations, for both
 model           what comes out: the Structs
 constraints     what may be written for a key, as data beside its field; nothing here reads
-units, addresses, grammar, limits, sources, key_sets, targets
+units, addresses, grammar, limits, sources, key_sets, stores, targets
                 a reader for each kind of constraint; `context` is what a reader may look at besides the value
 rules           what must hold between the keys of one table
 habits          what people write who come from other products, and what it is here

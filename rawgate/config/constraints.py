@@ -236,6 +236,15 @@ class KeySetSource(Struct, frozen=True):
     expected = '"file:PATH", "https://…" or "discover"'
 
 
+class StoreAddress(Struct, frozen=True):
+    """Where a store is."""
+
+    expected = (
+        '"redis://HOST:PORT", "rediss://HOST:PORT", "unix:///PATH", "redis+sentinel://HOST:PORT,…/NAME" or '
+        '"redis+cluster://HOST:PORT,…"'
+    )
+
+
 class Reference(Struct, frozen=True):
     """The name of something else in the configuration: a key of the table `to`, or a route's name."""
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from rawgate.config import addresses, constraints, grammar, habits, key_sets, limits, sources, targets, units
+from rawgate.config import addresses, constraints, grammar, habits, key_sets, limits, sources, stores, targets, units
 from rawgate.config.context import Context
 from rawgate.config.invalid import (
     BROKEN,
@@ -73,6 +73,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.RequestLine: grammar.request_line,
     constraints.Size: units.size,
     constraints.Source: sources.source,
+    constraints.StoreAddress: stores.store_url,
     constraints.TableName: grammar.table_name,
     constraints.TargetUrl: targets.target,
     constraints.Text: grammar.text,

@@ -187,6 +187,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
         jwt=jwt,
         api_keys=api_keys,
         limits=values.get("limits", {}),
+        store=values.get("store"),
         tls=values.get("tls", {}),
         tests=values.get("tests", ()),
     )

@@ -46,7 +46,7 @@ from rawgate.config.reserved_names import (
     NOT_UPGRADE,
     PROTOCOL,
 )
-from rawgate.errors import REASONS
+from rawgate.errors import REASONS, Key
 from rawgate.message import authority_of
 
 Network = IPv4Network | IPv6Network
@@ -79,6 +79,28 @@ class KeySetUrl(Struct, frozen=True):
     that the issuer's discovery document names."""
 
     url: str = ""
+
+
+class StoreUrl(Struct, frozen=True, kw_only=True):
+    """Where a store is.
+
+    text      as it was written
+    kind      "server", "sentinel" or "cluster"
+    hosts     name or address, and port: of the server, of Sentinels, of nodes of a Cluster
+    path      of a Unix socket, in place of a host
+    user      "": the default one
+    service   the name under which Sentinels know the server
+    database  its number
+    """
+
+    text: str
+    kind: str = "server"
+    tls: bool = False
+    hosts: tuple[tuple[str, int], ...] = ()
+    path: str = ""
+    user: str = ""
+    service: str = ""
+    database: int = 0
 
 
 class Listen(Struct, frozen=True):
@@ -662,6 +684,40 @@ class Upstream(Struct, frozen=True, kw_only=True):
     tunnel_max_age: Annotated[Seconds, Description("How old a tunnel (WebSocket) may become.")] = 86400.0
 
 
+class Store(Struct, frozen=True, kw_only=True):
+    """Where limits are counted that several hosts share: Redis 6.2 or later, or Valkey."""
+
+    url: Annotated[
+        StoreUrl,
+        constraints.StoreAddress(),
+        Essential(),
+        Description(
+            'Where it is; "rediss" is with TLS. A user\'s name may stand before the host (USER@), a database after it '
+            "(/1)."
+        ),
+    ]
+    password: Annotated[
+        Annotated[Secret, constraints.Source(whole=True)] | None,
+        Description("What the gateway says to it (AUTH)."),
+    ] = None
+    ca: Annotated[
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Description(
+            "Certificates (PEM) of the authorities that its certificate is checked with; left out: the system's."
+        ),
+    ] = None
+    # Twice Envoy's, whose service for limits has 20 ms: a request that is served late is better than one that is not.
+    timeout: Annotated[float, Duration(most=10.0), Description("How long a request waits for it at most.")] = 0.05
+    # As Kong's `fault_tolerant = true`, but not without any limit.
+    on_failure: Annotated[
+        Literal["local", "refuse", "allow"],
+        Description(
+            'What becomes of a request when it does not answer in time. "local": each host counts by itself, with the '
+            'whole max; "refuse": 503; "allow": as if the limit were not there.'
+        ),
+    ] = "local"
+
+
 class RegexRewrite(Struct, frozen=True):
     """A path made from the old one by a regular expression."""
 
@@ -710,9 +766,13 @@ class RateLimit(Struct, frozen=True):
             "everybody; those without the claim or field are counted as clients, or by address."
         ),
     ] = "client"
+    # As everybody without a store: nothing is asked of another host unless it is said.
     shared: Annotated[
-        Literal["host"],
-        Description("Among whom it is shared: all workers of this host. Over several is not built yet."),
+        Literal["host", "exact", "leased"],
+        Description(
+            'Among whom. "host": all workers of this host. Over all hosts with the same [store]: "exact" asks it for '
+            'each request; "leased" takes slots in advance and asks seldom, and what it does not use is lost.'
+        ),
     ] = "host"
     shadow: Annotated[bool, Description("Refuse nobody: what it would have refused is in the log.")] = False
 
@@ -1124,6 +1184,11 @@ class Config(Struct, frozen=True, kw_only=True):
         Example("[limits.NAME], one for each budget"),
         Description("Limits that routes share, by name."),
     ] = {}
+    store: Annotated[
+        Store | None,
+        Example('[store] with url = "redis://HOST:6379"'),
+        Description('Where limits count that are shared = "exact" or "leased".'),
+    ] = None
     tls: Annotated[
         dict[Annotated[str, constraints.TableName()], Annotated[Tls, Example("[tls.NAME]")]],
         Example("[tls.NAME], one for each set of certificates"),
@@ -1135,6 +1200,17 @@ class Config(Struct, frozen=True, kw_only=True):
         Example("[[tests]], once for each test"),
         Description("Requests and what must become of them: run by `rawgate test` and `rawgate check`."),
     ] = ()
+
+
+def limits_over_hosts(limits: dict[str, RateLimit], routes: Sequence[Route]) -> list[tuple[Key, ...]]:
+    """Where the limits stand that several hosts share."""
+    found: list[tuple[Key, ...]] = [("limits", name) for name, limit in limits.items() if limit.shared != "host"]
+    for number, route in enumerate(routes):
+        where: tuple[Key, ...] = ("routes", number, "rate_limit")
+        for position, limit in enumerate(route.limits):
+            if not isinstance(limit, str) and limit.shared != "host":
+                found.append((*where, position) if isinstance(route.rate_limit, tuple) else where)
+    return found
 
 
 def route_limits(config: Config, route: Route, name: str) -> list[tuple[str, RateLimit]]:

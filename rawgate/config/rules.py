@@ -33,6 +33,7 @@ from rawgate.config.model import (
     Tls,
     Upstream,
     UpstreamTls,
+    limits_over_hosts,
     listen_name,
     overlap,
     place,
@@ -316,10 +317,18 @@ def _config(table: Table) -> Iterator[Finding]:
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
     yield from _logs_tokens(table)
+    yield from _store(table)
     asks = table.values.get("jwt") or table.values.get("api_keys")
     if gateway and gateway.auth_failures is not None and not asks:
         what = "counts wrong credentials, and nothing here verifies any"
         yield ("gateway", "auth_failures"), problem_text(what, expected="[jwt.NAME] or [api_keys.NAME]")
+
+
+def _store(table: Table) -> Iterator[Finding]:
+    """Who counts with others needs a place to."""
+    if "store" not in table.written:
+        for where in limits_over_hosts(table.values.get("limits", {}), table.values.get("routes", ())):
+            yield (*where, "shared"), problem_text("counts in a store", expected="[store] with its url, beside it")
 
 
 def _logs_tokens(table: Table) -> Iterator[Finding]:

@@ -233,6 +233,10 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|http://.*)"),
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
     constraints.Source: _source,
+    constraints.StoreAddress: lambda constraint: {
+        "type": "string",
+        "pattern": r"^(?:rediss?(?:\+sentinel|\+cluster)?://[^?#]+|unix:///.)",
+    },
     constraints.TableName: lambda constraint: _whole(grammar.TABLE_NAME.pattern),
     constraints.TargetUrl: _target,
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},

@@ -24,6 +24,7 @@ from rawgate.config.model import (
     RegexRewrite,
     Route,
     Target,
+    limits_over_hosts,
 )
 from rawgate.config.units import duration_text, size_text
 from rawgate.errors import Key, Problem
@@ -34,6 +35,7 @@ def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     Some values are suspicious only where they are written, since nobody means anything by a default."""
     found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_zones(config), *_ourselves(config)]
     found += _detours_by_case(config)
+    found += _store(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
         where = ("routes", position)
@@ -45,6 +47,11 @@ def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
 
 def _warning(path: tuple[Key, ...], what: str, expected: str) -> Problem:
     return Problem(path, problem_text(what, expected=expected))
+
+
+def _store(config: Config) -> Iterator[Problem]:
+    if config.store is not None and not limits_over_hosts(config.limits, config.routes):
+        yield _warning(("store",), "no limit counts in it", 'shared = "exact" or "leased" in a limit')
 
 
 # ── the gateway ──

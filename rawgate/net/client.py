@@ -527,11 +527,21 @@ class ClientConnection(ClientPort):
         if pending is not None:
             self._request.abandon(pending.request_id, pending.client_id, route=pending.route, detail=detail)
 
-    def _refuse_pending(self, now: float, reason: Reason | None = None) -> None:
-        """The decision does not come. reason: why; None: its own reason."""
+    def _refuse_pending(self, now: float, reason: Reason) -> None:
+        """The decision does not come. reason: why."""
         pending, head = self._stop_waiting(), self._request.head
         if pending is not None and head is not None:
-            self._reply(pending.refused(reason or pending.reason), head, now)
+            self._reply(pending.refused(reason), head, now)
+
+    def _end_wait(self, now: float) -> None:
+        """What the decision waits for has not come in time."""
+        pending, head = self._stop_waiting(), self._request.head
+        if pending is None or head is None:
+            return
+        if pending.goes_on:
+            self._decide(head, now, pending)
+        else:
+            self._reply(pending.refused(pending.reason), head, now)
 
     # ── octets ──
 
@@ -688,7 +698,7 @@ class ClientConnection(ClientPort):
         elif state is HEAD:
             self._refuse(errors.HEAD_TIMEOUT, now)
         elif state is PENDING:
-            self._refuse_pending(now)
+            self._end_wait(now)
         elif state is CLOSING or state is FULL or (state is LINGERING and self._full):
             options = self._generation.client_options
             # A slow reader that takes some, and as much as `body_rate` asks for, is not late.

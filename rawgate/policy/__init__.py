@@ -25,6 +25,9 @@
     shared_limiter  the same, counted by several processes together
     budgets     several limits on a route, other keys than the client
     in_flight   the requests of a client that are under way
+    over_hosts  limits that count in a store: what becomes of a request before, while and after it is asked
+    store       what is asked of it, and the slots that it has lent
+    store_scripts  the window of `limiter` as scripts that it runs
     rewrite     the path that the upstream sees
     patterns    which regular expressions a rewrite may use: those that cannot run away
     headers     the fields that travel, both ways
@@ -33,7 +36,7 @@
     values      texts with names in braces, made of a request
     signing     tokens for tests of a gateway; nothing that serves imports it
 
-Only those that compose import other modules: `verifiers`, `credentials`, `limits` and `more` the parts that each is
-made of, `gate` those steps, `compile` and `compile_limits` what they compile; and `shared_limiter` the arithmetic of
-`limiter`. Time and random octets are arguments. No other room imports `cryptography`.
+Only those that compose import other modules: `verifiers`, `credentials`, `limits`, `over_hosts` and `more` the parts
+that each is made of, `gate` those steps, `compile` and `compile_limits` what they compile; and `shared_limiter` and
+`store_scripts` the arithmetic of `limiter`. Time and random octets are arguments. No other room imports `cryptography`.
 """

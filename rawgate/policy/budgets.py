@@ -121,13 +121,25 @@ class Budget:
         return self.pots.get(self.plan(caller.claims), self.pots[""])
 
 
-class State:
-    """What one limit says of one request. `key`: under which it was counted."""
+class Word:
+    """What one limit says of one request, as clients are told: of how many, and what `Hit` returns."""
 
-    __slots__ = ("admitted", "by_credential", "key", "pot", "remaining", "reset")
+    __slots__ = ("admitted", "maximum", "remaining", "reset")
+
+    maximum: int
+    admitted: bool
+    remaining: int
+    reset: int
+
+
+class State(Word):
+    """The same of a limit that has counted it. `key`: under which."""
+
+    __slots__ = ("by_credential", "key", "pot")
 
     def __init__(self, pot: Pot, key: str, by_credential: bool, now: float) -> None:
         self.pot: Final = pot
+        self.maximum = pot.maximum
         self.key: Final = key
         self.by_credential: Final = by_credential
         self.admitted, self.remaining, self.reset = (pot.hit if by_credential else pot.hit_address)(key, now)
@@ -187,25 +199,25 @@ def compile_count(budgets: Sequence[Budget], factor: float) -> Count:
             if not budget.shadow
         ]
         shadowed = any(budget.shadow and not state.admitted for state, budget in zip(states, limits, strict=True))
-        return Counted(refused, _fields(told), shadowed, states)
+        return Counted(refused, tell_fields(told), shadowed, states)
 
     return count
 
 
-def _fields(told: list[tuple[State, str, int]]) -> bytes:
+def tell_fields(told: Sequence[tuple[Word, str, int]]) -> bytes:
     """The field lines of limits: what each says of the request, its name, and how long a request may count."""
     if not told:
         return b""
     limits = ", ".join(f'"{name}";r={state.remaining};t={state.reset}' for state, name, _ in told)
-    policies = ", ".join(f'"{name}";q={state.pot.maximum};w={span}' for state, name, span in told)
+    policies = ", ".join(f'"{name}";q={state.maximum};w={span}' for state, name, span in told)
     nearest = min((state for state, _, _ in told), key=_distance)
     return (
         f"RateLimit: {limits}\r\nRateLimit-Policy: {policies}\r\n"
-        f"x-ratelimit-limit: {nearest.pot.maximum}\r\nx-ratelimit-remaining: {nearest.remaining}\r\n"
+        f"x-ratelimit-limit: {nearest.maximum}\r\nx-ratelimit-remaining: {nearest.remaining}\r\n"
         f"x-ratelimit-reset: {nearest.reset}\r\n"
     ).encode()
 
 
-def _distance(state: State) -> tuple[bool, int, int]:
+def _distance(state: Word) -> tuple[bool, int, int]:
     """The less, the nearer a limit is to its end; of two that refuse, the one that does so for longer."""
     return state.admitted, state.remaining, -state.reset

@@ -1,6 +1,7 @@
 """The limits of a configuration: the counters of all routes, and what counts the requests of each.
 
-A route that has one limit, by client, gets a `limits.Limit`; all others a `Count` of `budgets`.
+A route that has one limit, by client, gets a `limits.Limit`; all others a `Count` of `budgets`, or of `over_hosts`
+where one of them counts in a store.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,11 +11,13 @@ from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.config.model import AUTH_FAILURES, Config, MaxBy, RateLimit, Route, route_limits
 from rawgate.errors import Key, Problem
 from rawgate.message import Counts, Locks
+from rawgate.policy import over_hosts
 from rawgate.policy.auth_failures import AuthFailures
 from rawgate.policy.budgets import (
     Budget,
     Count,
     Hit,
+    Plan,
     Pot,
     Whose,
     by_address,
@@ -28,6 +31,7 @@ from rawgate.policy.claims import compile_tell
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.limits import Limit, Limiters, LimitLines, Watch, watched
 from rawgate.policy.shared_limiter import SharedLimiter, locks_needed, octets_needed
+from rawgate.policy.store import Store, StoredRule
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -44,11 +48,11 @@ def _telling(capacity: int, report: Callable[[str, str], None], kind: str) -> Ca
 _KINDS = ("clients", "addresses", "addresses with wrong credentials")
 
 
-def compile_limiters(capacity: int, report: Callable[[str, str], None]) -> Limiters:
+def compile_limiters(capacity: int, report: Callable[[str, str], None], store: Store | None = None) -> Limiters:
     """`capacity`: counters of each kind. `report`, a `compile.Report`, gets a line when live ones have to be
-    forgotten."""
+    forgotten. store: see `Limiters`."""
     clients, addresses, guessers = (_telling(capacity, report, kind) for kind in _KINDS)
-    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses), Limiter(capacity, guessers))
+    return Limiters(Limiter(capacity, clients), Limiter(capacity, addresses), Limiter(capacity, guessers), store=store)
 
 
 def shared_limiters_need(capacity: int) -> tuple[int, int]:
@@ -78,7 +82,7 @@ def shared_limiters(
         SharedLimiter(memory, locks, capacity, seed, tell, number * octets, number * stripes)
         for number, tell in enumerate(tells)
     )
-    return Limiters(clients, addresses, guessers, requests)
+    return Limiters(clients, addresses, guessers, requests, Store(capacity))
 
 
 def compile_auth_failures(config: Config, limiters: Limiters, watch: Watch | None) -> AuthFailures | None:
@@ -120,6 +124,8 @@ def _alone(config: Config, route: Route) -> tuple[RateLimit, int] | None:
     rate = route.rate_limit
     if not isinstance(rate, RateLimit) or not isinstance(rate.max, int) or rate.key != "client":
         return None
+    if rate.shared != "host":
+        return None
     return (rate, rate.max) if tells(config, route) else None
 
 
@@ -154,24 +160,63 @@ def compile_other_limits(
             what = f"{quoted(rate)} is not the name of a limit"
             problems.append(Problem(where, problem_text(what, meant=nearest(rate, config.limits))))
             return None
-    budgets = []
-    for rate, (called, spec) in zip(route.limits, route_limits(config, route, name), strict=True):
-        ring = f"limits.{called}" if isinstance(rate, str) else called
-        shadow = spec.shadow or "rate_limit" in route.shadow
-        budgets.append(_budget(spec, called, ring, limiters, watch, shadow=shadow))
-    return compile_count(budgets, COUNTERS / SUBWINDOWS)
+    named = [
+        (f"limits.{called}" if isinstance(rate, str) else called, called, spec)
+        for rate, (called, spec) in zip(route.limits, route_limits(config, route, name), strict=True)
+    ]
+    shadows = "rate_limit" in route.shadow
+    factor, store, terms = COUNTERS / SUBWINDOWS, limiters.store, config.store
+    if store is None or terms is None or all(spec.shared == "host" for _, _, spec in named):
+        budgets = [
+            _budget(spec, told, ring, limiters, watch, shadow=spec.shadow or shadows) for ring, told, spec in named
+        ]
+        return compile_count(budgets, factor)
+    stands_in = terms.on_failure == "local"
+    wide = [
+        _wide_budget(spec, told, ring, limiters, store, watch, stands_in=stands_in, shadow=spec.shadow or shadows)
+        for ring, told, spec in named
+    ]
+    return over_hosts.CountOverHosts(wide, factor, terms.timeout, terms.on_failure).count
 
 
 def _budget(spec: RateLimit, name: str, ring: str, limiters: Limiters, watch: Watch | None, *, shadow: bool) -> Budget:
     """`ring`: the name under which `limiters` know it."""
-    if isinstance(spec.max, int):
-        amounts, plan = {"": spec.max}, None
-    else:
-        amounts = {**spec.max.amounts, "": spec.max.other}
-        plan = compile_tell(spec.max.by.removeprefix("claim:"))
+    amounts, plan = _amounts(spec)
     pots = {value: _pot(limiters, ring, most, spec.window) for value, most in amounts.items()}
     told = None if watch is None else watch(name)
     return Budget(name, spec.window, _whose(spec.key), pots, plan, shadow, told)
+
+
+def _amounts(spec: RateLimit) -> tuple[dict[str, int], Plan | None]:
+    """How many requests each plan has, "" for all others, and what tells the plan of a caller."""
+    if isinstance(spec.max, int):
+        return {"": spec.max}, None
+    return {**spec.max.amounts, "": spec.max.other}, compile_tell(spec.max.by.removeprefix("claim:"))
+
+
+def _wide_budget(
+    spec: RateLimit,
+    name: str,
+    ring: str,
+    limiters: Limiters,
+    store: Store,
+    watch: Watch | None,
+    *,
+    stands_in: bool,
+    shadow: bool,
+) -> over_hosts.Budget:
+    """A limit of a route on which one counts in a store. stands_in: this host counts while the store does not."""
+    amounts, plan = _amounts(spec)
+    pots = {}
+    for value, most in amounts.items():
+        stored = None if spec.shared == "host" else StoredRule(store, ring, most, spec.window, spec.shared == "leased")
+        here = here_address = None
+        if stored is None or stands_in:
+            here = limiters.credentials.rule(ring, most, spec.window)
+            here_address = limiters.addresses.rule(ring, most, spec.window)
+        pots[value] = over_hosts.Pot(most, here, here_address, stored)
+    told = None if watch is None else watch(name)
+    return over_hosts.Budget(name, spec.window, _whose(spec.key), pots, plan, shadow, told)
 
 
 def _pot(limiters: Limiters, name: str, maximum: int, window: float) -> Pot:

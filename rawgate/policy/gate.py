@@ -16,7 +16,8 @@ look.
 The order is a promise. Checks that need no credential come before authentication. A request that fails authentication
 is not counted by a limit. Step 6 may have to wait for keys that are being fetched: then it returns a `Pending`, which
 asks again when they are there. What comes before depends on the request alone, and nothing was counted yet. Where
-wrong credentials are limited, the refusal of one too many is a `Pending`, too, which lasts for a while.
+wrong credentials are limited, the refusal of one too many is a `Pending`, too, which lasts for a while. Step 7 may have
+to wait for a store that counts for several hosts (`over_hosts`): its `Pending` goes on with the answer.
 
 `compile.compile_gate` turns a configuration into a `Gate`. `decide` raises nothing and does no I/O.
 
@@ -59,10 +60,12 @@ from rawgate.message import (
 from rawgate.policy import cors, headers, paths
 from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
 from rawgate.policy.auth_failures import AuthFailures, LateRefusal
+from rawgate.policy.budgets import Counted
 from rawgate.policy.credentials import Credential
 from rawgate.policy.fetched_keys import AwaitKeys
 from rawgate.policy.limits import Limit, Limiters
-from rawgate.policy.more import More, facts_of, pass_steps
+from rawgate.policy.more import More, Passed, facts_of, pass_steps
+from rawgate.policy.over_hosts import AwaitStore, OverHosts
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
 
@@ -425,10 +428,50 @@ def _count(
         shadow,
         now,
     )
-    if isinstance(passed, LocalReply):
-        return passed
+    if not isinstance(passed, Passed):
+        if isinstance(passed, LocalReply):
+            return passed
+        return _wait_for_store(
+            passed, route, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now
+        )
     head, query, fields, lines, extras = passed.head, passed.query, passed.fields, passed.lines, passed.extras
     return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, lines, extras)
+
+
+def _wait_for_store(
+    asked: OverHosts,
+    route: CompiledRoute,
+    head: RequestHead,
+    target: paths.Normal,
+    sender: PeerAddress,
+    peer: Peer,
+    client: PeerAddress,
+    request_id: str,
+    caller: str,
+    bucket: str,
+    identity: Identity | None,
+    fields: bytes,
+    shadow: tuple[str, ...],
+    now: float,
+) -> AwaitStore:
+    """Step 7 goes on when the store has answered, or at the deadline: with what the limits say then."""
+
+    def again(now: float) -> Decision:
+        more, settle = route.more, asked.settle
+        assert more is not None  # noqa: S101 - for the type checker
+        assert settle is not None  # noqa: S101 - the same
+        counted = settle(now)
+
+        def count(head: RequestHead, address: str, client: str, caller: Identity | None, now: float) -> Counted:
+            return counted
+
+        # Who calls and what he may do is decided already.
+        settled = route.with_steps(None, None, route.rewrite, more.with_steps(more.admits, None, count), route.failures)
+        return _count(
+            settled, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now
+        )
+
+    return AwaitStore(asked, again, request_id, caller, route.options.route, fields, now + asked.patience)
 
 
 def _send(

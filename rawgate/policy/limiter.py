@@ -166,17 +166,20 @@ class Window:
             reset -= 1
         return admitted, free, reset
 
-    def take_back(self, tally: Tally) -> None:
-        """Take back a request that was counted in the sub-window that is current here, and before time goes on here.
-        Where others have gone on meanwhile it has grown older; of the sub-windows in which it may stand, the oldest
-        that holds any loses one, so that no limit is exceeded."""
-        for age in range(min(max(tally.current - self.current, 0), SUBWINDOWS), -1, -1):
+    def take_back(self, tally: Tally, subwindow: int) -> None:
+        """Take back a request that was counted when that sub-window was current here. Where time has gone on, here or
+        for others, it has grown older; of the sub-windows in which it may stand, the oldest that holds any loses one,
+        so that no limit is exceeded."""
+        oldest = max(tally.current - subwindow, 0)
+        if oldest > SUBWINDOWS:
+            return  # it was released
+        for age in range(oldest, -1, -1):
             place = age * self.digit
             if tally.counts >> place & self._base_less_one:
                 tally.counts -= 1 << place
                 tally.counted -= 1
-                oldest = ((tally.counts | 1).bit_length() - 1) // self.digit
-                tally.release = self.released(tally.current - oldest)
+                first = ((tally.counts | 1).bit_length() - 1) // self.digit
+                tally.release = self.released(tally.current - first)
                 return
 
     def _release_below(self, maximum: int, tally: Tally) -> float:
@@ -290,9 +293,18 @@ class Rule:
     def undo(self, client: str) -> None:
         """Take back what `hit` has just admitted, before time goes on: another limit refuses that request. The client
         stays where it is among the idle ones."""
+        self.undo_in(client, self._ring.current)
+
+    @property
+    def subwindow(self) -> int:
+        """In which `hit` has counted the latest request: for `undo_in`."""
+        return self._ring.current
+
+    def undo_in(self, client: str, subwindow: int) -> None:
+        """As `undo`, also when time has gone on."""
         tally = self._ring.tallies.get(client)
         if tally is not None:
-            self._ring.take_back(tally)
+            self._ring.take_back(tally, subwindow)
 
 
 class Limiter:

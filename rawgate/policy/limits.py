@@ -12,6 +12,7 @@ from rawgate.policy.budgets import Hit
 from rawgate.policy.in_flight import OwnCounts
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.shared_limiter import SharedLimiter
+from rawgate.policy.store import Store
 
 Watch = Callable[[str], Callable[[bool], None]]
 """The name of a limit → what is told of each of its decisions: whether the request was admitted."""
@@ -81,9 +82,11 @@ class Limiters:
 
     requests  under way, of each client of each route
     failures  wrong credentials, by address: places of their own, so that guessers push out nobody
+    store     what this worker asks of the store, for limits over hosts; None: nobody serves here, and these limits
+              count as those of a host
     """
 
-    __slots__ = ("addresses", "credentials", "failures", "requests")
+    __slots__ = ("addresses", "credentials", "failures", "requests", "store")
 
     def __init__(
         self,
@@ -91,12 +94,14 @@ class Limiters:
         addresses: Limiter | SharedLimiter,
         failures: Limiter | SharedLimiter,
         requests: Counts | None = None,
+        store: Store | None = None,
     ) -> None:
         """requests: None: those of this process."""
         self.credentials: Final = credentials
         self.addresses: Final = addresses
         self.failures: Final = failures
         self.requests: Final = OwnCounts() if requests is None else requests
+        self.store: Final = store
 
     @property
     def evicted(self) -> int:

@@ -10,9 +10,10 @@ from typing import Final
 from rawgate.errors import BAD_REQUEST, CONCURRENCY_LIMITED, OK, RATE_LIMITED
 from rawgate.message import Extras, Identity, LocalReply, RequestHead
 from rawgate.policy.addresses import Admits, PeerAddress
-from rawgate.policy.budgets import Count
+from rawgate.policy.budgets import Count, Counted
 from rawgate.policy.claims import Require
 from rawgate.policy.in_flight import InFlight
+from rawgate.policy.over_hosts import UNKNOWN, OverHosts
 from rawgate.policy.paths import Normal
 from rawgate.policy.places import Strip, answer
 from rawgate.policy.rewrite import Capture
@@ -198,8 +199,9 @@ def pass_steps(
     fields: bytes,
     shadow: tuple[str, ...],
     now: float,
-) -> Passed | LocalReply:
-    """The steps behind the caller's authorisation. `route`: its name; the others as in `gate`."""
+) -> Passed | LocalReply | OverHosts:
+    """The steps behind the caller's authorisation. `route`: its name; the others as in `gate`. OverHosts: the limits
+    have asked the store."""
     # 7. The limits.
     if more.count is not None:
         counted = more.count(head, client.bucket, bucket, identity, now)
@@ -207,10 +209,7 @@ def pass_steps(
         if counted.shadowed:
             shadow = (*shadow, RATE_LIMITED.code)
         if counted.refused:
-            fields += b"Retry-After: %d\r\n" % counted.refused
-            return LocalReply(
-                RATE_LIMITED.status, RATE_LIMITED, fields, "", route, request_id, caller, "", b"", b"", shadow
-            )
+            return _not_admitted(counted, fields, route, request_id, caller, shadow)
 
     facts = facts_of(more, route, head, target, client, request_id, identity, certificate)
     if more.late is not None:
@@ -234,6 +233,19 @@ def pass_steps(
     key = "" if more.affinity is None else more.affinity(head, target.path, bucket)
     extras = Extras(protocol, shadow, leave, key) if protocol or shadow or leave is not None or key else None
     return Passed(head, query, fields, b"" if more.up is None else more.up(facts), extras)
+
+
+def _not_admitted(
+    counted: Counted, fields: bytes, route: str, request_id: str, caller: str, shadow: tuple[str, ...]
+) -> LocalReply | OverHosts:
+    """The limits refuse the request, or do not know yet."""
+    reason = RATE_LIMITED
+    if isinstance(counted, OverHosts):
+        if counted.refused == UNKNOWN:
+            return counted
+        reason = counted.reason
+    fields += b"Retry-After: %d\r\n" % counted.refused
+    return LocalReply(reason.status, reason, fields, "", route, request_id, caller, "", b"", b"", shadow)
 
 
 def facts_of(

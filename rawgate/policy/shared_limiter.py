@@ -154,7 +154,16 @@ class SharedRule:
     def undo(self, client: str) -> None:
         """As `limiter.Rule.undo`. Until then, other processes may refuse a request of that client which would have
         been admitted without it; none admits one too many."""
-        self._limiter.take_back(self._window, self._ring + client.encode("utf-8", "surrogatepass"))
+        self.undo_in(client, self._window.current)
+
+    @property
+    def subwindow(self) -> int:
+        """As `limiter.Rule.subwindow`."""
+        return self._window.current
+
+    def undo_in(self, client: str, subwindow: int) -> None:
+        """As `limiter.Rule.undo_in`."""
+        self._limiter.take_back(self._window, self._ring + client.encode("utf-8", "surrogatepass"), subwindow)
 
 
 class SharedLimiter:
@@ -262,24 +271,24 @@ class SharedLimiter:
             self._tell(number)
         return decision
 
-    def take_back(self, window: Window, key: bytes) -> None:
-        """Take back a request of that key which this process has just counted."""
+    def take_back(self, window: Window, key: bytes, subwindow: int) -> None:
+        """Take back a request of that key which this process has counted in that sub-window."""
         home = self._homes.get(key)
         if home is None:
             home = self._find_home(key)
         self._locks.acquire(home.stripe)
         try:
-            self._take_back(window, home)
+            self._take_back(window, home, subwindow)
         finally:
             self._locks.release(home.stripe)
 
-    def _take_back(self, window: Window, home: _Home) -> None:
+    def _take_back(self, window: Window, home: _Home, subwindow: int) -> None:
         """The same with the lock held. A key that has gone meanwhile has no count any more."""
         here = self._find(home, self._memory[home.at : home.at + PLACES])
         if here >= 0:
             halves = here + _HALVES
             tally, empty = self._read_tally(halves)
-            window.take_back(tally)
+            window.take_back(tally, subwindow)
             self._write_tally(halves, tally, empty)
 
     def _find(self, home: _Home, tags: bytes | bytearray) -> int:

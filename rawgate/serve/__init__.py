@@ -5,6 +5,8 @@ clock        the Date field and request ids, for the rooms that may not read clo
 listening    the listening sockets, opened without an event loop
 service      pools, client connections: `serving`, used by `run` and by the demo
 keys         the keys of identity providers, fetched and kept fresh
+stores       keeps in touch with the store of limits over hosts; `store_client` is what is said to it, the only door to
+             redis-py
 reload       a new configuration for a process that serves, without a lost request
 changes      what differs between two configurations, by the names that users know
 control      how `rawgate reload` finds the gateway and speaks to it

@@ -80,6 +80,8 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
     for table, entries in tables.items():
         for name, value in sorted(entries.items()):
             yield f"{table}.{name}", value
+    if config.store is not None:
+        yield "store", config.store
     for name, route in zip(route_names(config.routes), config.routes, strict=True):
         yield f"routes.{name}", route
 

@@ -34,6 +34,7 @@ from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded, compile_draft
 from rawgate.serve.memory import set_aside
 from rawgate.serve.service import Service, close_pools
+from rawgate.serve.store_client import is_there
 
 PREPARE_TIMEOUT = 30.0
 """Seconds for reading and compiling: a file may be a pipe that nobody writes to, or lie on a server that is gone."""
@@ -71,8 +72,8 @@ class Source(Struct, frozen=True):
         return load(self.path, self.environ)
 
     def compile(self, draft: Draft, limiters: Limiters | None = None, before: Loaded | None = None) -> Loaded:
-        """Raises ConfigError. limiters, before: see `load.compile_draft`."""
-        return compile_draft(
+        """Raises ConfigError, and StartError where a package is missing. limiters, before: see `load.compile_draft`."""
+        loaded = compile_draft(
             draft,
             new_id=self.new_id,
             date=self.date,
@@ -81,6 +82,9 @@ class Source(Struct, frozen=True):
             watch=self.watch,
             before=before,
         )
+        if loaded.config.store is not None and not is_there():
+            raise StartError('[store] needs the package redis (expected pip install "rawgate[store]")')
+        return loaded
 
     def prepare(self, files: Files, before: Loaded) -> Loaded:
         """For a reload: everything that takes time. before: what is served; its limiters go on. Raises ConfigError."""

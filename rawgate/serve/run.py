@@ -26,6 +26,8 @@ from rawgate.config import processors
 from rawgate.config.model import MOST_WORKERS, Config
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.counters import Decisions
+from rawgate.policy.compile_limits import compile_limiters
+from rawgate.policy.store import Store
 from rawgate.serve import descriptors
 from rawgate.serve.admin import Plan, warnings_of
 from rawgate.serve.alone import STOPPING, serve_alone
@@ -57,7 +59,11 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
         source = structs.replace(source, watch=decisions.watch)
     if draft.config is not None and workers > 1:
         shared = Shared(draft.config.gateway.limits, workers, source.report)
-    loaded = source.compile(draft, None if shared is None else shared.limiters)
+    limiters = None if shared is None else shared.limiters
+    if draft.config is not None and limiters is None:
+        capacity = draft.config.gateway.limits.limiter_keys
+        limiters = compile_limiters(capacity, source.report, Store(capacity))
+    loaded = source.compile(draft, limiters)
     for warning in (*loaded.warnings, *warnings_of(loaded.config)):
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())

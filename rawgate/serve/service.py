@@ -30,6 +30,7 @@ from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules, upstream_options
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
+from rawgate.serve.stores import StoreKeeper
 
 HANDSHAKE = 0.02
 """Seconds that a client has, when an address closes, to end the TCP handshake that it has begun: some round trips of a
@@ -68,6 +69,8 @@ class Service:
         self._dial = Dialer(loop, response_rules(loaded), self._names)
         self.fetcher = Fetcher(self._names)
         self.keys = KeyKeeper(loop, fetch or self.fetcher, report)
+        store = loaded.gate.limiters.store
+        self.stores = None if store is None else StoreKeeper(loop, store, report)
         self._pools: dict[str, Pool] = {}
         self._report = report
         self._quotas = quotas or Quotas()
@@ -211,6 +214,11 @@ class Service:
         """Fetch the keys of identity providers, and keep them fresh. Nobody waits for that but who needs them."""
         self.keys.renew(self.loaded)
 
+    def keep_store(self) -> None:
+        """Connect to the store of limits over hosts, if there is one. Nobody waits for that."""
+        if self.stores is not None:
+            self.stores.renew(self.config)
+
     def watch_names(self) -> None:
         """Look up the names of all targets, and again while they are served."""
         specs = self.config.upstreams.values()
@@ -221,6 +229,7 @@ class Service:
         self._take_pools(loaded, made)
         self.keys.renew(loaded)
         self.loaded = loaded
+        self.keep_store()
         self.connections.renew(self._generation(loaded))
         close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])
         self.watch_names()
@@ -279,6 +288,8 @@ class Service:
         self._reaper.stop()
         self._dial.cancel()
         self.keys.close()
+        if self.stores is not None:
+            self.stores.close()
         self._names.close()
         close_pools(self._pools.values())
 
@@ -311,6 +322,7 @@ async def serving(
     service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers, fetch=fetch, tell=tell)
     try:
         service.keep_keys()
+        service.keep_store()
         await service.accept_on(sockets)
         service.watch_names()
         yield service

@@ -70,6 +70,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "mutual_tls.toml",
         "public_cors.toml",
         "services.toml",
+        "several_gateways.toml",
         "uploads.toml",
         "websocket.toml",
     ]

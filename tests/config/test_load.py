@@ -135,10 +135,18 @@ max_tunnels = 7
 tunnel_idle = "9s"
 tunnel_max_age = "10s"
 
+[store]
+url = "rediss+sentinel://alice@10.0.0.1:26380,s2/main/1"
+password = "env:JWT_SECRET"
+ca = "file:keys/api.pem"
+timeout = "20ms"
+on_failure = "refuse"
+
 [limits.all]
 max = 100
 window = "1h"
 key = "all"
+shared = "leased"
 
 [[routes]]
 name = "users"
@@ -378,7 +386,22 @@ def full(folder: Path) -> model.Config:
                 auth="none",
             ),
         ),
-        limits={"all": model.RateLimit(max=100, window=3600.0, key="all")},
+        limits={"all": model.RateLimit(max=100, window=3600.0, key="all", shared="leased")},
+        store=model.Store(
+            url=model.StoreUrl(
+                text="rediss+sentinel://alice@10.0.0.1:26380,s2/main/1",
+                kind="sentinel",
+                tls=True,
+                hosts=(("10.0.0.1", 26380), ("s2", 26379)),
+                user="alice",
+                service="main",
+                database=1,
+            ),
+            password=model.Secret("env:JWT_SECRET", ENVIRON["JWT_SECRET"].encode()),
+            ca=model.Secret("file:keys/api.pem", b"PEM\n"),
+            timeout=0.02,
+            on_failure="refuse",
+        ),
         tests=(
             model.Test(
                 request="GET http://api.example.com/api/users/7?x=1",
@@ -619,8 +642,8 @@ def test_the_model_is_frozen_and_complete(folder: Path) -> None:
     visit(full(folder))
     for cls, written in seen.items():
         names = {field.name for field in msgspec.structs.fields(cls)}
-        # It has one value only, so far.
-        assert {(cls, name) for name in names - written} <= {(model.RateLimit, "shared")}
+        # A store has either hosts or a socket.
+        assert {(cls, name) for name in names - written} <= {(model.StoreUrl, "path")}
 
 
 def default(field: msgspec.structs.FieldInfo) -> object:

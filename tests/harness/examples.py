@@ -18,6 +18,7 @@ ENVIRON = {
     "JWT_SECRET": "correct horse battery staple, twice over",
     "JWT_SECRET_OLD": "battery correct staple horse, twice over",
     "PARTNER_KEYS": f"acme:{KEY},globex:sha256:{'0' * 64}",
+    "STORE_PASSWORD": "a password of the store's",
 }
 
 

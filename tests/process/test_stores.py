@@ -1,0 +1,118 @@
+"""Limits over several gateways, with a real redis-server that is stopped, paused and full. `tools/stores` does it at
+length."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness import configs
+from harness.gateway import Gateway, running
+from harness.stores import RedisServer, redis_server
+from harness.wire_reader import Message, Stream, read_response
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="several workers are for Linux"),
+]
+
+
+def configuration(store: RedisServer, *lines: str, workers: int = 1, most: int = 20) -> str:
+    text = configs.gateway(*([f"workers = {workers}"] if workers > 1 else []))
+    text += "\n".join(["[store]", f'url = "{store.url}"', *lines, ""])
+    text += '[upstreams.one]\ntargets = ["http://127.0.0.1:1"]\n'
+    for name in ("exact", "leased", "host"):
+        text += f'[[routes]]\nprefix = "/{name}"\nauth = "none"\nrespond = {{ body = "ok" }}\n'
+        text += f'rate_limit = {{ max = {most}, window = "1h", shared = "{name}" }}\n'
+    return text
+
+
+def ask(gateway: Gateway, path: str = "/exact") -> Message:
+    """On a connection of its own, which any worker may get."""
+    with gateway.connect() as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        response = read_response(Stream.of(sock))
+        assert response is not None
+        return response
+
+
+def wait_said(gateway: Gateway, text: str, times: int) -> None:
+    gateway.wait(lambda: sum(text in line for line in gateway.said) >= times, f"{text!r}, {times} times")
+
+
+def reload(gateway: Gateway, folder: Path, text: str, times: int) -> None:
+    (folder / "rawgate.toml").write_text(text)
+    gateway.signal(signal.SIGHUP)
+    wait_said(gateway, "reloaded in", times)
+
+
+@pytest.fixture
+def store(program: Callable[[str], str], tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(program("redis-server"), tmp_path) as server:
+        yield server
+
+
+def test_gateways_share_a_limit(store: RedisServer, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        gateways = []
+        for number in range(2):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            gateways.append(stack.enter_context(running(folder, configuration(store, 'timeout = "5s"', workers=2))))
+        told = [ask(gateway).status for _ in range(12) for gateway in gateways]
+        assert told == [200] * 20 + [429] * 4
+        refused = ask(gateways[0])
+        assert int(refused.value(b"retry-after") or b"0") > 3600
+        # A worker may hold slots that the others would need.
+        leased = [ask(gateway, "/leased").status for _ in range(12) for gateway in gateways]
+        assert 10 <= leased.count(200) <= 20
+        assert leased[-1] == 429
+
+
+def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
+    """Paused, then gone, then another: each gateway does what it is told to, and comes back."""
+    expected = {"local": [200, 429], "refuse": [503, 503], "allow": [200, 200]}
+    with ExitStack() as stack:
+        gateways = {}
+        for word in expected:
+            folder = tmp_path / word
+            folder.mkdir()
+            text = configuration(store, f'on_failure = "{word}"', 'timeout = "100ms"', most=1)
+            gateways[word] = stack.enter_context(running(folder, text))
+        store.pause()
+        for word, gateway in gateways.items():
+            first, second = ask(gateway), ask(gateway)
+            assert [first.status, second.status] == expected[word], word
+            gateway.wait_said("does not count: no answer within 100 ms")
+            assert ask(gateway, "/host").status == 200
+            if word == "refuse":
+                assert first.value(b"retry-after") == b"1"
+                assert gateway.line(status=503)["reason"] == "limits_unavailable"
+        store.go_on()
+        for gateway in gateways.values():
+            gateway.wait_said("counts again")
+        store.stop()
+        for word, gateway in gateways.items():
+            assert ask(gateway).status == expected[word][1], word
+            wait_said(gateway, "does not count", 2)
+        store.start()
+        for gateway in gateways.values():
+            gateway.wait_said("was restarted")
+        told = [ask(gateway).status for gateway in gateways.values()]
+        assert sorted(told) == [200, 429, 429]
+
+
+def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str], str], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with (
+        redis_server(program("redis-server"), tmp_path / "other") as other,
+        running(tmp_path, configuration(store, 'timeout = "5s"', most=1)) as gateway,
+    ):
+        assert [ask(gateway).status, ask(gateway).status] == [200, 429]
+        reload(gateway, tmp_path, configuration(other, 'timeout = "5s"', most=1), 1)
+        assert [ask(gateway).status, ask(gateway).status] == [200, 429]
+        reload(gateway, tmp_path, configuration(store, 'timeout = "5s"', most=2), 2)
+        assert [ask(gateway).status, ask(gateway).status] == [200, 429]

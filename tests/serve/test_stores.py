@@ -1,0 +1,285 @@
+"""When a process asks its store, when it takes it for down, and how it comes back. The client is the test's."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, cast
+
+from rawgate.config.model import Config, Gateway, Route, Store, StoreUrl, Target, Upstream
+from rawgate.observe import histogram
+from rawgate.policy.store import Question, StoredRule, Undone
+from rawgate.policy.store import Store as Counters
+from rawgate.serve.store_client import Answer, StoreClient, StoreError
+from rawgate.serve.stores import MOST, ROUNDS, StoreKeeper
+
+PATIENCE = 20.0
+URL = "redis://store.test"
+
+
+def config(**more: Any) -> Config:
+    store = Store(url=StoreUrl(text=URL), **more) if more.pop("there", True) else None
+    return Config(
+        gateway=Gateway(listen=()),
+        upstreams={"users": Upstream(targets=(Target("127.0.0.1", 9, "127.0.0.1:9"),))},
+        routes=(Route(prefix="/", upstream="users", auth="none"),),
+        store=store,
+    )
+
+
+class Client:
+    """A `StoreClient` whose answers a test gives. fails: why it does not answer, or ""."""
+
+    def __init__(self, spec: Store) -> None:
+        self.spec = spec
+        self.rounds: list[tuple[list[Question], list[Undone], asyncio.Future[list[Answer | StoreError]]]] = []
+        self.probes: list[asyncio.Future[None]] = []
+        self.told: dict[str, Any] = {}
+        self.closed = False
+
+    async def ask(self, questions: Sequence[Question], undone: Sequence[Undone]) -> list[Answer | StoreError]:
+        future: asyncio.Future[list[Answer | StoreError]] = asyncio.get_running_loop().create_future()
+        self.rounds.append((list(questions), list(undone), future))
+        return await future
+
+    async def probe(self, key: bytes) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.probes.append(future)
+        await future
+
+    async def describe(self) -> dict[str, Any]:
+        return self.told
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def admit(self, number: int = 0) -> None:
+        questions, _, future = self.rounds[number]
+        future.set_result([(one.need, 1, 1_000_000, 500_000, 7) for one in questions])
+
+
+class Scene:
+    """A keeper on a real loop, with what it has said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.clients: list[Client] = []
+        self.counters = Counters(100)
+        self.rule = StoredRule(self.counters, "a", 10, 16.0, leased=False)
+        loop = asyncio.get_running_loop()
+        self.keeper = StoreKeeper(loop, self.counters, self.said.append, self._connect)
+
+    def _connect(self, spec: Store) -> StoreClient:
+        self.clients.append(Client(spec))
+        return cast("StoreClient", self.clients[-1])
+
+    @property
+    def client(self) -> Client:
+        return self.clients[-1]
+
+    def asks(self) -> bool:
+        """Whether the store is asked."""
+        return self.counters.is_up
+
+    def ask(self, client: str = "sub:a") -> Question:
+        return self.rule.ask(self.rule.key(client), None, 0.0)
+
+    async def greeted(self) -> None:
+        await until(lambda: bool(self.client.probes))
+        self.client.probes.pop().set_result(None)
+        await turn()
+
+    async def probed(self, times: int = 2, error: StoreError | None = None) -> None:
+        """Answer so many probes."""
+        for _ in range(times):
+            await until(lambda: bool(self.client.probes))
+            probe = self.client.probes.pop()
+            if error is None:
+                probe.set_result(None)
+            else:
+                probe.set_exception(error)
+        await turn()
+
+
+async def turn() -> None:
+    for _ in range(6):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for timers of the keeper: nothing else tells when they have fired."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.to_thread(time.sleep, 0.001)
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(scene)
+
+
+def test_one_turn_is_one_round_trip() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        await s.greeted()
+        first, same, other = s.ask(), s.ask(), s.ask("sub:b")
+        await turn()
+        assert [questions for questions, _, _ in s.client.rounds] == [[first, other]]
+        assert first is same
+        assert first.need == 2
+        s.client.admit()
+        await turn()
+        assert (first.answered, first.granted, other.granted) == (True, 2, 1)
+        assert sum(s.keeper.latency[: histogram.BUCKETS]) == 1
+        s.counters.take_back(first)
+        await turn()
+        assert [len(undone) for _, undone, _ in s.client.rounds] == [0, 1]
+        s.client.admit(1)
+        s.keeper.close()
+        await turn()
+        assert s.client.closed
+        assert not s.asks()
+        assert s.said == []
+
+    play(scene())
+
+
+def test_what_there_is_to_ask_gathers_while_rounds_are_under_way() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        await s.greeted()
+        for number in range(ROUNDS + 3):
+            s.ask(f"sub:{number}")
+            await turn()
+        assert [len(questions) for questions, _, _ in s.client.rounds] == [1] * ROUNDS
+        s.client.admit()
+        await turn()
+        assert len(s.client.rounds[-1][0]) == 3
+        for number in range(2 * MOST):
+            s.ask(f"sub:{number}")
+        s.client.admit(1)
+        await turn()
+        assert len(s.client.rounds[-1][0]) == MOST
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_an_error_is_told_once_and_nothing_is_asked_until_probes_are_answered() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0, on_failure="refuse"))
+        await s.greeted()
+        failed, ready = s.ask(), list[str]()
+        failed.when_settled(lambda: ready.append("ready"))
+        await turn()
+        s.client.rounds[0][2].set_exception(StoreError("its memory is full"))
+        await turn()
+        assert (failed.settled, failed.answered) == (True, False)
+        assert ready == ["ready"]
+        assert not s.asks()
+        assert s.keeper.failed == 1
+        assert s.said == [f"the store at {URL} does not count: its memory is full; requests get 503 until it does"]
+        await s.probed(1, StoreError("its memory is full"))
+        assert not s.asks()
+        await s.probed(2)
+        assert s.asks()
+        assert s.said[1:] == [f"the store at {URL} counts again"]
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_one_answer_may_be_an_error() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        await s.greeted()
+        good, bad = s.ask(), s.ask("sub:b")
+        await turn()
+        s.client.rounds[0][2].set_result([(1, 0, 1, 1, 1), StoreError("a part of the Cluster is down")])
+        await turn()
+        assert (good.answered, bad.answered, bad.settled) == (True, False, True)
+        assert not s.asks()
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_a_store_that_is_late_is_down_and_its_answer_is_still_heard() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=0.01))
+        await s.greeted()
+        question = s.ask()
+        await until(lambda: not s.asks())
+        assert s.said == [
+            f"the store at {URL} does not count: no answer within 10 ms; each host counts by itself until it does"
+        ]
+        assert not question.settled
+        s.client.admit()
+        await turn()
+        assert question.answered
+        assert not s.asks()
+        await s.probed(2)
+        assert s.asks()
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_a_store_that_is_not_there_at_the_start() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config())
+        await s.probed(1, StoreError("it cannot be reached: no"))
+        assert not s.asks()
+        assert "it cannot be reached: no" in s.said[0]
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_a_restart_and_a_store_that_forgets_are_told() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        s.client.told = {"run_id": "a", "maxmemory": 100, "maxmemory_policy": "allkeys-lru"}
+        await s.greeted()
+        assert len(s.said) == 1
+        assert s.said[0].startswith(f"warning: the store at {URL} has maxmemory-policy allkeys-lru: ")
+        s.client.told = {"run_id": "b"}
+        s.ask()
+        await turn()
+        s.client.rounds[0][2].set_exception(StoreError("gone"))
+        await s.probed(2)
+        assert "was restarted" in s.said[-1]
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_a_reload_keeps_the_connections_of_the_same_store() -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        await s.greeted()
+        s.keeper.renew(config(timeout=1.0, on_failure="allow"))
+        assert len(s.clients) == 1
+        s.keeper.renew(config(there=False))
+        await turn()
+        assert s.client.closed
+        assert not s.asks()
+        s.keeper.renew(config(timeout=1.0))
+        assert len(s.clients) == 2
+        assert s.asks()
+        s.keeper.close()
+        await turn()
+
+    play(scene())

@@ -1,0 +1,7 @@
+"""Limits over hosts at length: `tools/stores`.
+
+model   the store's script as a function: what a simulation asks in place of a store
+leases  what leases cost and save, at rates that clients have
+growth  what a hundred gateways and ten million clients ask of how many stores
+proof   gateways, a store, and what breaks it
+"""
