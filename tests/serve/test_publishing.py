@@ -25,8 +25,8 @@ def loaded(folder: Path) -> Loaded:
 
 
 def work(served: Loaded, counters: Counters) -> None:
-    """What one worker does in its life: it counts a request and two decisions, loses a line, sends five requests, two of
-    which are under way at its end, and publishes."""
+    """What one worker does in its life: it counts a request and two decisions, loses a line, sends five requests, two
+    of which are under way at its end, and publishes."""
     null = os.open(os.devnull, os.O_WRONLY)
 
     async def live() -> None:
