@@ -31,7 +31,7 @@ from rawgate.config.constraints import (
 )
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, choice, method_meant, nearest, one_meant, pieces, plain, quoted, shown
-from rawgate.config.reserved_names import FIELD, METHOD, USUAL_METHODS, read_as
+from rawgate.config.reserved_names import FIELD, METHOD, NOT_MATCHED, USUAL_METHODS, read_as
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 TABLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -59,6 +59,16 @@ def text(constraint: Text, value: object, context: Context) -> str:
 def label(constraint: Label, value: object, context: Context) -> str:
     """A route's name."""
     return _matching(LABEL, value, constraint.expected, "a name that fits in a header field")
+
+
+def looked_at(name: str) -> str:
+    """The name, in lower case, of a field by whose value requests are told apart. One that the gateway writes itself
+    would be sent twice, and one with a credential is the caller's secret."""
+    refused = dict(NOT_MATCHED)
+    why = refused.get(name.lower()) or refused.get(read_as(name))
+    if why:
+        raise InvalidError(f"{quoted(name)} {why}", expected='"client", or another field')
+    return name.lower()
 
 
 def table_name(constraint: TableName, value: object, context: Context) -> str:

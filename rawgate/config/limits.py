@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rawgate.config.constraints import Count, LimitKey, Maximum
 from rawgate.config.context import Context
-from rawgate.config.grammar import TOKEN
+from rawgate.config.grammar import TOKEN, looked_at
 from rawgate.config.invalid import InvalidError, quoted, shown
 from rawgate.config.model import MaxBy
 from rawgate.config.units import count
@@ -39,9 +39,7 @@ def limit_key(constraint: LimitKey, value: object, context: Context) -> str:
     if value in ("client", "ip", "all") or _CLAIM.fullmatch(value):
         return value
     if kind == "header" and TOKEN.fullmatch(name):
-        if name.lower() in ("authorization", "cookie"):
-            raise InvalidError(f"{quoted(name)} carries a credential", expected='"client"')
-        return value.lower()
+        return f"header:{looked_at(name)}"
     meant = {"address": "ip", "remote_addr": "ip", "user": "client", "sub": "client", "global": "all"}.get(value, "")
     raise InvalidError(
         f"{shown(value)} is nothing to count by", expected=constraint.expected, meant=quoted(meant) if meant else ""

@@ -19,6 +19,7 @@ from rawgate.config.model import (
     Cors,
     Expect,
     Gateway,
+    HashBalance,
     HeaderRules,
     Jwt,
     KeySetUrl,
@@ -318,6 +319,7 @@ def _config(table: Table) -> Iterator[Finding]:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
     yield from _logs_tokens(table)
     yield from _store(table)
+    yield from _hashes_keys(table)
     asks = table.values.get("jwt") or table.values.get("api_keys")
     if gateway and gateway.auth_failures is not None and not asks:
         what = "counts wrong credentials, and nothing here verifies any"
@@ -329,6 +331,16 @@ def _store(table: Table) -> Iterator[Finding]:
     if "store" not in table.written:
         for where in limits_over_hosts(table.values.get("limits", {}), table.values.get("routes", ())):
             yield (*where, "shared"), problem_text("counts in a store", expected="[store] with its url, beside it")
+
+
+def _hashes_keys(table: Table) -> Iterator[Finding]:
+    """A key is a secret; its name is what tells callers apart."""
+    headers = {f"header:{keys.header}": name for name, keys in table.values.get("api_keys", {}).items()}
+    for name, upstream in table.values.get("upstreams", {}).items():
+        by = upstream.balance.hash if isinstance(upstream.balance, HashBalance) else ""
+        if by in headers:
+            what = f"{quoted(by.removeprefix('header:'))} is the header of api_keys.{headers[by]}, and holds its keys"
+            yield ("upstreams", name, "balance", "hash"), problem_text(what, expected='"client"')
 
 
 def _logs_tokens(table: Table) -> Iterator[Finding]:

@@ -9,11 +9,9 @@ from msgspec import structs
 from rawgate.config import addresses
 from rawgate.config.constraints import HashKey, TableName, TargetUrl
 from rawgate.config.context import Context
-from rawgate.config.grammar import TABLE_NAME, TOKEN
+from rawgate.config.grammar import TABLE_NAME, TOKEN, looked_at
 from rawgate.config.invalid import InvalidError, choice, nearest, plain, quoted, shown
 from rawgate.config.model import Target
-
-_CREDENTIALS = ("authorization", "proxy-authorization", "cookie")
 
 
 def target(constraint: TargetUrl, value: object, context: Context) -> Target:
@@ -67,9 +65,7 @@ def hash_key(constraint: HashKey, value: object, context: Context) -> str:
     if value in ("client", "path"):
         return value
     if kind == "header" and TOKEN.fullmatch(name):
-        if name.lower() in _CREDENTIALS:
-            raise InvalidError(f"{quoted(name)} carries a credential", expected='"client"')
-        return value.lower()
+        return f"header:{looked_at(name)}"
     meant = _KEYS_OF_OTHERS.get(plain(value), "")
     raise InvalidError(
         f"{shown(value)} is nothing to divide by", expected=constraint.expected, meant=quoted(meant) if meant else ""
