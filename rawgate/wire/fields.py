@@ -52,6 +52,16 @@ LONG_NAME: Final = 63
 """Octets. Names of this and any greater length are of the same shape (`FieldNames.shapes`)."""
 
 
+class Spelling:
+    """The spelling of a field name, and what the fast lane does with the field."""
+
+    __slots__ = ("name", "spelling")
+
+    def __init__(self, spelling: bytes, name: bytes) -> None:
+        self.spelling: Final = spelling
+        self.name: Final = name
+
+
 class FieldNames:
     """The spelling of a field name → what the fast lane does with the field:
 
@@ -65,7 +75,8 @@ class FieldNames:
     Most names pass through, and are not even looked up: `shapes[min(length, LONG_NAME) * 32 + (first octet & 31)]` is 1
     if a name of that length and that first letter may be something else. That holds for names of letters, digits and
     "-"; all others are to be looked up. What was found is remembered, so the few spellings that clients use take one
-    look-up. Clients choose the spellings, so the number and the length of those that are remembered are bounded.
+    look-up. Clients choose the spellings, so the number and the length of those that are remembered are bounded. The
+    first spelling of each shape is remembered in `usual` too, where it takes no look-up.
 
     parsed     lower-cased names
     removable  lower-cased names; one that ends in "*" stands for all names with that beginning
@@ -74,7 +85,7 @@ class FieldNames:
                taken for it by some servers; it is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "known", "parsed", "shapes")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "known", "parsed", "shapes", "usual")
 
     def __init__(
         self,
@@ -89,6 +100,7 @@ class FieldNames:
         self._h11_only = h11_only
         self._aliased = aliased
         self.shapes: Final = _shapes(parsed | self._removable | h11_only | aliased, self._families)
+        self.usual: Final[list[Spelling | None]] = [None] * len(self.shapes)
         self.known: Final[dict[bytes, bytes]] = {}
 
     def look_up(self, spelling: bytes) -> bytes:
@@ -102,6 +114,9 @@ class FieldNames:
         name = lowered if lowered in self.parsed else REMOVABLE if self.is_removable(lowered) else PASSES
         if len(self.known) < _SPELLINGS and len(spelling) <= _MEMORABLE:
             self.known[spelling] = name
+            shape = min(len(spelling), LONG_NAME) * 32 + (spelling[0] & 31)
+            if self.usual[shape] is None:
+                self.usual[shape] = Spelling(spelling, name)
         return name
 
     def is_removable(self, name: bytes) -> bool:

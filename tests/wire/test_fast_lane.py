@@ -4,6 +4,7 @@ Heads are generated from the grammar and then damaged, since heads that are near
 """
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from harness.values import contents
 from rawgate.errors import MessageError
 from rawgate.wire import RequestReader, RequestRules, ResponseReader, ResponseRules
+from rawgate.wire.fast_lane import read_fields
+from rawgate.wire.fields import FieldNames
 
 WANTED = frozenset((b"authorization", b"x-user-id", b"date"))
 WATCHED = frozenset((b"x-a", b"set-cookie", b"x-forwarded-*"))
@@ -33,8 +36,8 @@ VALUES = st.sampled_from(
         *(b"9" * 19, b"9" * 20, b"0" * 21, b"chunked", b"Chunked", b"gzip, chunked", b"close", b"Close", b"cLoSe"),
         *(b"keep-alive", b"Keep-Alive", b"x-a", b"close, x-b", b"upgrade", b"websocket", b"100-continue", b"timeout=5"),
         *(b" a", b"a ", b"\ta", b"a\tb", b"\xe9", b"Bearer x.y.z"),
-        *(b"a" * 127, b"a" * 128, b"a" * 129, b"a b " * 50 + b"c", b"a" * 300, b"a" * 140 + b"\xe9b"),
-        *(b"a" * 140 + b"\x00b", b"a" * 140 + b"\tb", b"a" * 140 + b" ", b"a" * 127 + b" "),
+        *(b"a" * 255, b"a" * 256, b"a" * 257, b"a b " * 70 + b"c", b"a" * 400, b"a" * 260 + b"\xe9b"),
+        *(b"a" * 260 + b"\x00b", b"a" * 260 + b"\tb", b"a" * 260 + b" ", b"a" * 255 + b" "),
     ]
 ) | st.binary(max_size=6)
 ODD_LINES = st.tuples(NAMES, st.sampled_from([b": "] * 6 + [b":", b":  ", b" : "]), VALUES).map(b"".join)
@@ -207,6 +210,34 @@ def without_h11(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_requests_of_real_clients_are_recognised(octets: bytes) -> None:
     assert read_request(True, octets)[0] == "RequestHead"
     assert read_request(False, octets)[1] is None
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 255, 256, 257, 300])
+def test_each_octet_at_each_place_of_a_value(length: int) -> None:
+    """Also behind the place from which on a long value is looked at as a whole."""
+    names = FieldNames(frozenset((b"x-a",)))
+    for place in {0, length // 2, length - 2, length - 1} - {-1}:
+        for octet in range(256):
+            value = b"\xe9" * place + bytes([octet]) + b"\xe9" * (length - place - 1)
+            head = b"X-A: %b\r\n\r\n" % value
+            found = read_fields(head, 0, names, 1024, 8)
+            edge = octet == 0x20 and place in (0, length - 1)
+            if octet < 0x20 or octet == 0x7F or edge:
+                assert found is None, (place, octet)
+            else:
+                assert found is not None, (place, octet)
+                assert found.parsed == {b"x-a": value}
+
+
+def test_a_spelling_that_was_seen_does_not_stand_for_another() -> None:
+    """The first spelling of each length and first letter is remembered in a place of its own."""
+    names = FieldNames(frozenset((b"x-a-name-1", b"x-a-name-2")), frozenset((b"x-a-name-3",)))
+    lines = [b"X-A-Name-%d: %d" % (number, number) for number in (4, 3, 1, 2)]
+    for order in permutations(lines):
+        fields = read_fields(b"\r\n".join(order) + b"\r\n\r\n", 0, names, 1024, 8)
+        assert fields is not None
+        assert fields.parsed == {b"x-a-name-1": b"1", b"x-a-name-2": b"2"}
+        assert [name for _, name in fields.removable] == [b"x-a-name-3"]
 
 
 @pytest.mark.usefixtures("without_h11")
