@@ -236,8 +236,22 @@ def test_a_request_and_a_tunnel_that_have_begun_go_on(tmp_path: Path) -> None:
         assert waiting.ask("/w").status == 404
 
 
+def echo(connection: Connection) -> None:
+    """Requests are answered, and a WebSocket gets its octets back."""
+    while (request := connection.request()) is not None:
+        if request.value(b"upgrade") is None:
+            connection.send(seen(request))
+            continue
+        connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        for _ in range(RELOADS + 1):
+            connection.send(connection.stream.exactly(4))
+        return
+
+
 def test_reloads_under_load_lose_no_request_and_open_no_burst_of_connections(tmp_path: Path, workers: int) -> None:
+    """One of them is refused. A WebSocket is open across all, and a limit that was half spent is half spent after."""
     stop = Event()
+    limited = configs.route("/limited", "u", 'rate_limit = { max = 4, window = "1h" }')
 
     def load(world: World) -> list[int]:
         client, statuses = world.client(), list[int]()
@@ -249,22 +263,34 @@ def test_reloads_under_load_lose_no_request_and_open_no_burst_of_connections(tmp
                 client = world.client()
         return statuses
 
-    with served(tmp_path) as world, ThreadPoolExecutor(4) as pool:
+    def text(world: World, number: int) -> str:
+        told = f'response_headers = {{ set = {{ X-N = "{number}" }} }}'
+        whole = configs.gateway() + configs.upstream("u", world.upstream.target) + limited
+        return whole + configs.route("/", "u", told)
+
+    with served(tmp_path, script=echo) as world, ThreadPoolExecutor(4) as pool:
+        assert world.reload(text(world, -1)).returncode == 0
+        client, tunnel = world.client(), world.client()
+        assert [client.ask("/limited").status for _ in range(2)] == [200, 200]
+        tunnel.socket.sendall(b"GET /t HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        assert read_response_head(tunnel.stream) is not None
         loads = [pool.submit(load, world) for _ in range(4)]
         try:
             for number in range(RELOADS):
-                done = world.reload(
-                    config(world.upstream.target, f'response_headers = {{ set = {{ X-N = "{number}" }} }}')
-                )
-                assert done.returncode == 0, done.stderr
+                is_broken = number == RELOADS // 2
+                done = world.reload("nonsense" if is_broken else text(world, number))
+                assert done.returncode == is_broken, done.stderr
+                tunnel.socket.sendall(b"ping")
+                assert tunnel.stream.exactly(4) == b"ping"
         finally:
             stop.set()
         statuses = [status for one in loads for status in one.result(PATIENCE)]
         assert set(statuses) == {200}
         assert world.client().ask().value(b"x-n") == str(RELOADS - 1).encode()
-        assert len(world.upstream.connections) <= 5 * workers
+        assert [client.ask("/limited").status for _ in range(3)] == [200, 200, 429]
+        assert len(world.upstream.connections) <= 5 * workers + 1
         assert world.gateway.lines(reason="ok") != []
-    assert {line["reason"] for line in world.gateway.log} == {"ok"}
+    assert {line["reason"] for line in world.gateway.log if line["path"] == "/"} == {"ok"}
 
 
 def test_files_are_read_again_and_the_environment_is_said_to_be_as_it_was(tmp_path: Path) -> None:
