@@ -285,9 +285,10 @@ class Extras:
     shadow    codes of the refusals that policies in the shadow would have made
     leave     called once when the request has ended, or None
     key       what the upstream divides requests by, if it does so by hash; "" for nothing
+    until     Unix seconds at which a tunnel ends, since its client's credential does; infinite for none
     """
 
-    __slots__ = ("key", "leave", "protocol", "shadow")
+    __slots__ = ("key", "leave", "protocol", "shadow", "until")
 
     def __init__(
         self,
@@ -295,11 +296,17 @@ class Extras:
         shadow: tuple[str, ...] = (),
         leave: Callable[[], None] | None = None,
         key: str = "",
+        until: float = inf,
     ) -> None:
         self.protocol: Final = protocol
         self.shadow: Final = shadow
         self.leave: Final = leave
         self.key: Final = key
+        self.until: Final = until
+
+    def ending(self, until: float) -> "Extras":
+        """The same for a tunnel that ends then."""
+        return Extras(self.protocol, self.shadow, self.leave, self.key, until)
 
 
 class Forward:

@@ -328,6 +328,9 @@ class ClientConnection(ClientPort):
     def date(self) -> bytes:
         return self._connections.date()
 
+    def monotonic(self, wall: float) -> float:
+        return monotonic() + (wall - time())
+
     def arm(self, due: float) -> None:
         self._timer.arm(due)
 
@@ -644,7 +647,9 @@ class ClientConnection(ClientPort):
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
         is set. A request may have come, and not have been read yet."""
-        if self._state is WAITING or (self._state is LINGERING and not self._full):
+        if self._flow is not None:
+            self._flow.drain(monotonic(), self._connections.spread)
+        elif self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
         elif self._state is IDLE and not has_unread(self._transport):
             if self._request.began:

@@ -104,6 +104,7 @@ class ClientConnections:
         self.shared_buffer = buffered_reading.SharedBuffer()
         self.winding_down = False
         self.draining = False
+        self.spread = 0.0  # seconds in which WebSockets end while it drains
         self.open: set[Connection] = set()  # those that were let in
         self.waiting: dict[Connection, None] = {}  # those that wait to be let in, in order of arrival
         self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
@@ -234,10 +235,11 @@ class ClientConnections:
         for connection in self.open:
             connection.last = True
 
-    def drain(self, emptied: Callable[[], None]) -> None:
-        """Serve the requests that have begun, and close all other connections. Calls `emptied` when the last connection
-        is gone."""
+    def drain(self, emptied: Callable[[], None], spread: float = 0.0) -> None:
+        """Serve the requests that have begun, and close all other connections. WebSockets, which have no end of their
+        own, end one by one in the next `spread` seconds. Calls `emptied` when the last connection is gone."""
         self.wind_down()
+        self.spread = spread
         self.draining = True
         self.emptied = emptied
         for connection in (*self.open, *self.waiting):

@@ -27,6 +27,7 @@ written once, here.
 """
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Final
 
 from rawgate.errors import (
@@ -502,12 +503,17 @@ def _send(
         path = sent
     user = b"" if identity is None else identity.name.encode()
     up = route.up(head, path, query, sender.octets, peer.scheme, sender.trusted, request_id.encode(), user)
+    upgrade = b""
+    if head.upgrade:
+        upgrade = pick_upgrade(head.upgrade, route.upgrades)
+        if upgrade and identity is not None and identity.until < inf:
+            extras = (Extras() if extras is None else extras).ending(identity.until)
     return Forward(
         options,
         up + lines if lines else up,
         route.down,
         route.trailer,
-        pick_upgrade(head.upgrade, route.upgrades) if head.upgrade else b"",
+        upgrade,
         request_id,
         caller,
         fields,

@@ -6,6 +6,7 @@
     upload      a request's body on its way up
     deadlines   until when an exchange waits, and for whom
     tunnel      octets both ways, after a 101
+    websocket   where a frame ends, and how to say goodbye
     pace        how fast one side takes what was written to it
     pool        which connection serves which exchange
     lessee      an exchange as the pool sees it

@@ -345,7 +345,7 @@ class Exchange(Flow, Lessee):
         if not offered or self.phase is not AWAITING or head.upgrade.lower() != offered:
             raise ResponseError("The protocol was switched (101), though not to one that the request offered.")
         self.phase = self.phase.moves[SWITCHED]
-        tunnel = Tunnel(self, len(data), now)
+        tunnel = Tunnel(self, data, now)
         self.upstream = None
         upstream.attach(tunnel)
         self.client.attach(tunnel)
@@ -589,6 +589,9 @@ class Exchange(Flow, Lessee):
         return self.upload is not None and self.upload.awaits_100
 
     # ── endings ──
+
+    def drain(self, now: float, spread: float) -> None:
+        """Nothing to do: it ends by itself."""
 
     def give_up(self, reason: Reason, now: float) -> None:
         if self.phase is not DONE:

@@ -249,6 +249,11 @@ class Flow(ABC):
     # ── endings ──
 
     @abstractmethod
+    def drain(self, now: float, spread: float) -> None:
+        """The gateway is about to end. A request goes on until it is complete; what has no end of its own ends within
+        `spread` seconds."""
+
+    @abstractmethod
     def give_up(self, reason: Reason, now: float) -> None:
         """The shell ends the flow, for a reason of its own."""
 

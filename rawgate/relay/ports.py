@@ -83,6 +83,10 @@ class ClientPort(Port):
         """The value of a Date field for a reply of our own."""
 
     @abstractmethod
+    def monotonic(self, wall: float) -> float:
+        """The monotonic seconds at a time of day, in Unix seconds."""
+
+    @abstractmethod
     def expect_large_body(self) -> None:
         """The client is about to send a large body, so octets may be handed over as views of a shared buffer."""
 

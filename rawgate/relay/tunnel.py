@@ -3,7 +3,16 @@
 The tunnel takes over both ports, and what the outcome says of the request. It passes half-closes on, and is over when
 both sides have ended. When one side is lost, the other one is reset: nothing in the octets would show that some are
 missing.
+
+A tunnel ends when its credential does: somewhat before, at a moment that differs from tunnel to tunnel, so that a
+thousand whose tokens were made at one time do not come back at one time. When the gateway drains, WebSockets end
+likewise, in the time that the gateway gives them; other protocols last until it is over. A WebSocket gets a close frame
+where its stream stands between two frames; else, and in other protocols, the connection just ends.
 """
+
+from binascii import crc32
+from math import inf
+from typing import Final
 
 from rawgate import errors
 from rawgate.errors import Reason
@@ -11,19 +20,28 @@ from rawgate.message import Octets
 from rawgate.relay.flow import CLOSED, Flow
 from rawgate.relay.phases import DONE, OVER, RESPONSE_END, TUNNEL
 from rawgate.relay.ports import UpstreamPort
+from rawgate.relay.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
+
+WEBSOCKET: Final = b"websocket"
+
+SPREAD: Final = 10.0
+PART: Final = 0.1
+"""Ends of tunnels are spread over so many seconds before the credentials end, or over that part of the time that is
+left, if it is less. No precedent. It ends within the leeway of most tokens (30 s), so a client that comes back has had
+reason to get a new one."""
 
 
 class Tunnel(Flow):
     """See the module."""
 
-    __slots__ = ()
+    __slots__ = ("_down", "_ends_at", "_ends_by", "_up")
 
-    def __init__(self, exchange: Flow, octets: int, now: float) -> None:
-        """exchange: it has just switched. octets: how many came behind the 101, and are passed on."""
+    def __init__(self, exchange: Flow, data: bytes, now: float) -> None:
+        """exchange: it has just switched. data: what came behind the 101, and is passed on."""
         super().__init__(exchange.client, exchange.pool, exchange.forward, exchange.head, exchange.client_options, now)
         self.phase = TUNNEL
         self.status = 101
-        self.bytes_out = octets
+        self.bytes_out = len(data)
         self.asked_at, self.leased_at, self.head_at = exchange.asked_at, exchange.leased_at, now
         self.upstream = exchange.upstream
         self.upstream_ended = exchange.upstream_ended
@@ -32,10 +50,31 @@ class Tunnel(Flow):
         self.client_since, self.client_waited = exchange.client_since, exchange.client_waited
         self.has_tunnel_slot = exchange.has_tunnel_slot
         self.wants_body = True
+        is_websocket = self.forward.upgrade == WEBSOCKET
+        self._up: Frames | None = Frames() if is_websocket else None
+        self._down: Frames | None = Frames() if is_websocket else None
+        if self._down is not None:
+            self._down.feed(data)
+        self._ends_at, self._ends_by = inf, errors.TUNNEL_EXPIRED
+        extras = self.forward.extras
+        if extras is not None and extras.until < inf:
+            until = self.client.monotonic(extras.until)
+            self._ends_at = until - min(SPREAD, PART * max(0.0, until - now)) * self._share()
+            self.client.arm(self._ends_at)
+
+    def _number(self) -> int:
+        """Of this tunnel: 32 bits, as good as random."""
+        return crc32(self.forward.request_id.encode())
+
+    def _share(self) -> float:
+        """From 0 to 1, and as likely one as the other."""
+        return self._number() / 0x1_0000_0000
 
     def client_data(self, data: Octets, now: float) -> bytes:
         self.waiting_since = now
         self.bytes_in += len(data)
+        if self._up is not None:
+            self._up.feed(data)
         if self.upstream is not None:
             self.upstream.write(data)
         return b""
@@ -59,6 +98,8 @@ class Tunnel(Flow):
     def upstream_data(self, data: bytes, now: float) -> None:
         self.waiting_since = now
         self.bytes_out += len(data)
+        if self._down is not None:
+            self._down.feed(data)
         self.client.write(data)
 
     def upstream_eof(self, now: float) -> None:
@@ -84,11 +125,12 @@ class Tunnel(Flow):
     def deadline(self) -> tuple[float, Reason]:
         options = self.pool.options
         idle, oldest = self.waiting_since + options.tunnel_idle, self.started + options.tunnel_max_age
-        return (idle, errors.TUNNEL_IDLE) if idle < oldest else (oldest, errors.TUNNEL_MAX_AGE)
+        due, reason = (idle, errors.TUNNEL_IDLE) if idle < oldest else (oldest, errors.TUNNEL_MAX_AGE)
+        return (self._ends_at, self._ends_by) if self._ends_at < due else (due, reason)
 
     def has_progressed(self, reason: Reason, now: float) -> bool:
         """A side that takes octets is not idle, however slowly it takes them."""
-        if reason is errors.TUNNEL_MAX_AGE:
+        if reason is not errors.TUNNEL_IDLE:
             return False
         pace = self.client_pace
         takes = self.client_takes(pace, 0, now) if pace is not None else self.upstream_full and self.upstream_takes(now)
@@ -96,10 +138,46 @@ class Tunnel(Flow):
             self.waiting_since = now
         return takes
 
+    def drain(self, now: float, spread: float) -> None:
+        if self._down is not None:
+            ends_at = now + spread * self._share()
+            if ends_at < self._ends_at:
+                self._ends_at, self._ends_by = ends_at, errors.DRAINING
+                self.client.arm(ends_at)
+
     def timed_out(self, reason: Reason, now: float) -> None:
-        self.drop_upstream(reason, now)
-        self.finish(OVER, reason, now)
+        if reason is errors.DRAINING and not self._may_be_told():
+            self._ends_at = inf  # there may be another moment, before the gateway gives up
+        elif reason is errors.DRAINING:
+            self._part(reason, GOING_AWAY, now)
+        elif reason is errors.TUNNEL_EXPIRED:
+            self._part(reason, POLICY_VIOLATION, now)
+        else:
+            self.drop_upstream(reason, now)
+            self.finish(OVER, reason, now)
 
     def give_up(self, reason: Reason, now: float) -> None:
-        if self.phase is not DONE:
+        if self.phase is DONE:
+            return
+        if self._may_be_told():
+            self._part(reason, GOING_AWAY, now)
+        else:
             self.cut(reason, now, shows=False)
+
+    def _may_be_told(self) -> bool:
+        """Whether a close frame for the client may be written now."""
+        return self._down is not None and self._down.is_between() and not self.upstream_ended
+
+    def _part(self, reason: Reason, code: int, now: float) -> None:
+        """End both sides, each with a close frame where it may have one."""
+        if self._may_be_told():
+            frame = close_frame(code, reason.detail)
+            self.bytes_out += len(frame)
+            self.client.write(frame)
+            self.linger = True  # else what the client still sends could reset the connection before it has read this
+        if self.upstream is not None and self._up is not None and self._up.is_between() and not self.client_ended:
+            self.upstream.write(close_frame(code, reason.detail, self._number().to_bytes(4, "big")))
+            self.close_upstream(now)
+        else:
+            self.drop_upstream(reason, now)
+        self.finish(OVER, reason, now)

@@ -260,9 +260,10 @@ class Service:
         other connections. Ends when the last one is gone, which sets `over`; or somebody else sets it; or the time to
         drain is over: then those that are left are cut."""
         await self.accept_rest(addresses.leave(()))
-        self.connections.drain(over.set)
         # Not before the end: a reload may have changed it.
         longest = self.config.gateway.timeouts.drain
+        # Half of it, so that who is within a frame then has the other half to come to its end.
+        self.connections.drain(over.set, longest / 2)
         if not over.is_set():
             say(f"draining: {_connections(len(self.connections.open))}, at most {longest:g} s")
             with contextlib.suppress(TimeoutError):

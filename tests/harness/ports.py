@@ -48,6 +48,10 @@ class FakePort(Port):
         return self.backlog
 
 
+EPOCH = 1_700_000_000.0
+"""Unix seconds at 0 of the monotonic clock."""
+
+
 class FakeClient(FakePort, ClientPort):
     def __init__(self) -> None:
         super().__init__()
@@ -69,6 +73,9 @@ class FakeClient(FakePort, ClientPort):
 
     def date(self) -> bytes:
         return b"Thu, 01 Jan 1970 00:00:00 GMT"
+
+    def monotonic(self, wall: float) -> float:
+        return wall - EPOCH
 
     def arm(self, due: float) -> None:
         self.armed.append(due)

@@ -1210,3 +1210,12 @@ def test_an_unknown_key_waits_for_one_fetch_and_no_more() -> None:
         assert (refused.status, refused.reason.code) == (401, "auth_unknown_key")
         assert lines(refused.fields) == ['WWW-Authenticate: Bearer realm="rawgate", error="invalid_token"']
     assert asked == ["asked"]
+
+
+@pytest.mark.parametrize("upgrade", [b"websocket", b"other", b""])
+@pytest.mark.parametrize("auth", ["none", "jwt.main", "api_keys.partners"])
+def test_only_a_tunnel_ends_with_its_credential(auth: str, upgrade: bytes) -> None:
+    parsed = {"none": {}, "jwt.main": {"authorization": ALICE}, "api_keys.partners": {"x-api-key": API_KEY.encode()}}
+    decision = forward(decide(gate_of(route(auth=auth)), request(parsed=parsed[auth], upgrade=upgrade)))
+    ends = auth == "jwt.main" and upgrade == b"websocket"  # the key has no end
+    assert (None if decision.extras is None else decision.extras.until) == (WALL + 630 if ends else None)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -12,7 +13,8 @@ from harness import configs
 from harness.gateway import Gateway, running
 from harness.tokens import SECRET, token
 from harness.upstream import OK, Connection, Upstream
-from harness.wire_reader import Message, Stream, read_response, read_response_head
+from harness.wire_reader import FIN, Message, Stream, read_response, read_response_head
+from rawgate.errors import REASONS
 
 pytestmark = pytest.mark.process
 
@@ -103,3 +105,33 @@ def test_policies(stage: tuple[Gateway, Upstream]) -> None:
     assert (reply.status, reply.body) == (200, b"fine")
     gateway.wait_lines(7, route="/")
     assert not any(TOKEN in str(line) for line in gateway.stop())
+
+
+def test_a_websocket_ends_with_its_token_and_at_a_stop(tmp_path: Path) -> None:
+    with Upstream(script) as upstream:
+        text = (
+            configs.gateway('timeouts = { drain = "1s" }')
+            + configs.jwt('audience = "x"', 'leeway = "0s"')
+            + configs.upstream("one", upstream.target)
+            + configs.route("/", "one", auth="jwt.main")
+        )
+        with running(tmp_path, text, {"JWT_SECRET": SECRET}) as gateway:
+            for seconds, code in ((2.0, 1008), (3600.0, 1001)):
+                bearer = token({"sub": "alice", "exp": time() + seconds, "aud": "x"})
+                with send(gateway, "/tunnel", UPGRADE.decode().strip(), f"Authorization: Bearer {bearer}") as sock:
+                    stream = Stream.of(sock)
+                    switched = read_response_head(stream)
+                    assert switched is not None
+                    assert switched.status == 101
+                    if code == 1001:
+                        gateway.signal()
+                    assert stream.rest()[:4] == b"\x88" + bytes((len(ENDED[code]) + 2,)) + code.to_bytes(2, "big")
+                    assert stream.ended == FIN
+            gateway.wait_end(0)
+            assert [(line["reason"], line["status"]) for line in gateway.log] == [
+                ("tunnel_expired", 101),
+                ("draining", 101),
+            ]
+
+
+ENDED = {1008: REASONS["tunnel_expired"].detail, 1001: REASONS["draining"].detail}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness.ports import RULES, FakeClient, FakeUpstream, plain_response
+from harness.ports import EPOCH, RULES, FakeClient, FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
-from rawgate.message import CHUNKED, Forward, RequestHead, RouteOptions
+from rawgate.message import CHUNKED, Extras, Forward, RequestHead, RouteOptions
 from rawgate.relay.deadlines import REST_TIMEOUT
 from rawgate.relay.endpoints import ANY_ADDRESS, Place
 from rawgate.relay.exchange import (
@@ -69,6 +69,7 @@ class World:
         address: str = "",
         pool: Pool | None = None,
         client: ClientOptions | None = None,
+        until: float = inf,
         **options: Any,
     ) -> None:
         self.now = 100.0
@@ -86,6 +87,7 @@ class World:
             "id",
             "someone",
             address=address,
+            extras=None if until == inf else Extras(until=EPOCH + until),
         )
         self.first = Exchange(self.client, self.pool, self.forward, head, client or ClientOptions(), RULES, self.now)
 
@@ -441,10 +443,11 @@ def flushing() -> tuple[World, None]:
     return w, None
 
 
-def tunnel() -> tuple[World, FakeUpstream]:
-    w = World(upgrade=b"websocket", tunnel_idle=60.0, tunnel_max_age=100.0)
+def tunnel(protocol: bytes = b"websocket", until: float = inf) -> tuple[World, FakeUpstream]:
+    w = World(upgrade=protocol, tunnel_idle=60.0, tunnel_max_age=100.0, until=until)
     upstream = w.connected()
-    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % protocol)
+    w.client.sent = upstream.sent = b""
     return w, upstream
 
 
@@ -1250,8 +1253,104 @@ def test_a_tunnel_passes_octets_both_ways_and_half_closes() -> None:
     assert w.pool.size == 0
 
 
-def test_a_tunnel_that_is_given_up_is_reset_on_both_sides() -> None:
+FRAME = b"\x82\x02ab"
+MASKED = b"\x82\x82\0\0\0\0ab"
+
+
+def closes(sent: bytes) -> int:
+    """The code of the close frame that is all that was sent; 0: nothing was."""
+    if not sent:
+        return 0
+    at = 6 if sent[1] & 0x80 else 2
+    key = sent[2:at] or bytes(4)
+    assert sent[0] == 0x88
+    assert len(sent) == at + (sent[1] & 0x7F)
+    return int.from_bytes(bytes((sent[at] ^ key[0], sent[at + 1] ^ key[1])), "big")
+
+
+@pytest.mark.parametrize("up", [b"", MASKED, MASKED[:7]])
+@pytest.mark.parametrize("down", [b"", FRAME, FRAME[:1], FRAME[:3], b"\x88\x00"])
+def test_a_tunnel_ends_when_its_credential_does(up: bytes, down: bytes) -> None:
+    """A close frame for each side whose stream stands between frames, never within one."""
+    w, upstream = tunnel(until=130.0)
+    if up:
+        w.up(up)
+    if down:
+        w.down(down)
+    w.client.sent = upstream.sent = b""
+    (due,) = w.client.armed
+    assert 127.0 <= due <= 130.0
+    w.passes(due - w.now - 0.01)
+    assert w.client.over == []
+    w.passes(0.02)
+    assert w.outcome() == (errors.TUNNEL_EXPIRED, 101)
+    assert closes(w.client.sent) == (1008 if down in {b"", FRAME} else 0)
+    assert closes(upstream.sent) == (1008 if up != MASKED[:7] else 0)
+    assert upstream.sent == b"" or upstream.sent[1] & 0x80
+    assert (upstream.closed, upstream.was_reset) == (bool(upstream.sent), not upstream.sent)
+    assert (w.exchange.linger, w.exchange.keep_open) == (bool(w.client.sent), False)
+
+
+def test_a_tunnel_of_another_protocol_just_ends_with_its_credential() -> None:
+    w, upstream = tunnel(b"other", until=130.0)
+    w.passes(30.0)
+    assert w.outcome() == (errors.TUNNEL_EXPIRED, 101)
+    assert (w.client.sent, upstream.sent, upstream.was_reset) == (b"", b"", True)
+
+
+def test_a_credential_that_is_over_ends_its_tunnel_at_once() -> None:
+    w, _ = tunnel(until=99.0)
+    w.passes(0.0)
+    assert w.outcome() == (errors.TUNNEL_EXPIRED, 101)
+
+
+def test_nothing_is_written_behind_a_half_close() -> None:
+    w, upstream = tunnel(until=130.0)
+    w.exchange.upstream_eof(w.now)
+    w.passes(30.0)
+    assert (w.client.sent, closes(upstream.sent)) == (b"", 1008)
+    w, upstream = tunnel(until=130.0)
+    w.exchange.client_eof(w.now)
+    w.passes(30.0)
+    assert (closes(w.client.sent), upstream.sent) == (1008, b"")
+
+
+def test_a_drain_ends_websockets_one_by_one() -> None:
     w, upstream = tunnel()
+    w.exchange.drain(w.now, 8.0)
+    (due,) = w.client.armed
+    assert w.now < due <= w.now + 8.0
+    w.passes(8.0)
+    assert w.outcome() == (errors.DRAINING, 101)
+    assert (closes(w.client.sent), closes(upstream.sent)) == (1001, 1001)
+
+
+def test_a_drain_waits_for_the_end_of_a_frame() -> None:
+    w, _ = tunnel()
+    w.down(FRAME[:3])
+    w.client.sent = b""
+    w.exchange.drain(w.now, 8.0)
+    w.passes(8.0)
+    assert w.client.over == []
+    w.down(FRAME[3:])
+    w.client.sent = b""
+    w.exchange.give_up(errors.DRAINING, w.now)
+    assert closes(w.client.sent) == 1001
+
+
+def test_a_drain_leaves_other_tunnels_and_requests_alone() -> None:
+    for w in (tunnel(b"other")[0], sending()[0]):
+        w.exchange.drain(w.now, 8.0)
+        assert w.client.over == []
+    w, _ = tunnel(until=101.0)
+    w.exchange.drain(w.now, 1000.0)
+    w.passes(1.0)
+    assert w.outcome() == (errors.TUNNEL_EXPIRED, 101)
+
+
+def test_a_tunnel_that_is_given_up_within_a_frame_is_reset_on_both_sides() -> None:
+    w, upstream = tunnel()
+    w.down(b"\x82")
     w.exchange.give_up(errors.DRAINING, w.now)
     assert w.outcome() == (errors.DRAINING, 101)
     assert (w.client.was_reset, upstream.was_reset) == (True, True)

@@ -77,6 +77,7 @@ COMPILED = tuple(
             "relay/endpoints",
             "relay/tunnel",
             "relay/upload",
+            "relay/websocket",
         ),
         *(
             "net/client",
