@@ -125,6 +125,7 @@ UPSTREAM_BAD_RESPONSE = _reason(
 )
 UPSTREAM_TIMEOUT = _reason("upstream_timeout", 504, "upstream", "The service did not answer in time.")
 UPSTREAM_CUT = _reason("upstream_cut", 0, "upstream", "The service's response broke off; so did the client's.")
+CIRCUIT_OPEN = _reason("circuit_open", 503, "upstream", "The service fails too often, and is left alone for a while.")
 
 QUEUE_FULL = _reason("queue_full", 503, "gateway", "Too many requests are waiting for this service.")
 QUEUE_TIMEOUT = _reason("queue_timeout", 503, "gateway", "No connection to this service came free in time.")

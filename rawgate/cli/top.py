@@ -242,9 +242,19 @@ def _services(status: Status, width: int) -> "Table":
             _text(f"{pool['leased'] + pool['dialing']:,}", "red" if pool["leased"] >= pool["limit"] else ""),
             *(_text(f"{pool[state]:,}") for state in ("idle", "limit", "tunnels")[: 3 if width >= WIDE else 2]),
             _text(f"{waiting:,}", "yellow" if waiting else "dim"),
-            _targets(one["targets"]),
+            _line(*_trouble(one), _targets(one["targets"])),
         )
     return table
+
+
+def _trouble(upstream: Status) -> "list[Text]":
+    """What is not as usual with a service as a whole."""
+    breaker, said = upstream["breaker"], []
+    if breaker is not None and breaker["state"] == "open":
+        said.append(_text(f"circuit open, probe in {span(breaker['probeInSeconds'])}", "red"))
+    if upstream["retries"]["made"]:
+        said.append(_text(f"{upstream['retries']['made']:,} retries", "yellow"))
+    return said
 
 
 def _targets(targets: Sequence[Status]) -> "Text":

@@ -245,6 +245,16 @@ class StoreAddress(Struct, frozen=True):
     )
 
 
+class Failure(Struct, frozen=True):
+    """What a request may be sent again after: a word, or a status."""
+
+    words = ("connect", "reset", "timeout")
+    least = 500
+    most = 599
+
+    expected = '"connect", "reset", "timeout" or a status from 500 to 599'
+
+
 class Reference(Struct, frozen=True):
     """The name of something else in the configuration: a key of the table `to`, or a route's name."""
 

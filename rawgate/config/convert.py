@@ -53,6 +53,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.ClaimRules: grammar.claim_rules,
     constraints.Count: units.count,
     constraints.Duration: units.duration,
+    constraints.Failure: grammar.failure,
     constraints.FieldValue: grammar.field_value,
     constraints.HashKey: targets.hash_key,
     constraints.Host: addresses.host,
@@ -313,8 +314,9 @@ class Converter:
         if said:
             self.problems.append(Problem((*path, name), said))
             return
-        meant = nearest(name, fields)
-        known = "" if meant else habits.at_home(name) or choice(fields)
+        names = [field.removesuffix("_") for field in fields]
+        meant = nearest(name, names)
+        known = "" if meant else habits.at_home(name) or choice(names)
         self._report((*path, name), "is not a key of this table", expected=known, meant=meant)
 
     def _report(self, path: Path, what: str, *, expected: str = "", meant: str = "") -> object:
@@ -372,14 +374,14 @@ def _first(kind: type[_Constraint], found: list[Any]) -> _Constraint | None:
     return next((constraint for constraint in found if isinstance(constraint, kind)), None)
 
 
-_FROM = {"from": "from_"}
+_FIELDS = {"from": "from_", "for": "for_"}
 """A key that is a word of Python → its field."""
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
     """The keys of a table, or the fields of a Struct that differ from their defaults; None for any other value."""
     if isinstance(value, Mapping):
-        return {_FROM.get(str(name), str(name)): item for name, item in value.items()}
+        return {_FIELDS.get(str(name), str(name)): item for name, item in value.items()}
     if not isinstance(value, cls):
         return None
     members = {field.name: (field, getattr(value, field.name)) for field in fields_of(cls).values()}

@@ -15,6 +15,7 @@ from rawgate.config.constraints import (
     Auth,
     Choice,
     ClaimRules,
+    Failure,
     FieldValue,
     Json,
     Label,
@@ -359,6 +360,19 @@ def choose(constraint: Choice, value: object, context: Context) -> str:
     if found not in constraint.words:
         raise InvalidError(f"{shown(found)} is not {constraint.expected}", meant=nearest(found, constraint.words))
     return found
+
+
+def failure(constraint: Failure, value: object, context: Context) -> str | int:
+    """A word of the constraint, or a status."""
+    if isinstance(value, str):
+        if value in constraint.words:
+            return value
+        is_status = value.isascii() and value.isdecimal() and constraint.least <= int(value) <= constraint.most
+        meant = value if is_status else nearest(value, constraint.words)
+        raise InvalidError(f"{shown(value)} is no failure", expected=constraint.expected, meant=meant)
+    if isinstance(value, bool) or not isinstance(value, int) or not constraint.least <= value <= constraint.most:
+        raise InvalidError(f"{shown(value)} is no failure", expected=constraint.expected)
+    return value
 
 
 def _string(value: object, expected: str) -> str:

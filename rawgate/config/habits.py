@@ -16,6 +16,7 @@ from rawgate.config.addresses import HOST
 from rawgate.config.invalid import plain, problem_text, quoted
 from rawgate.config.model import (
     ApiKeys,
+    Breaker,
     Certificate,
     Config,
     Cors,
@@ -25,6 +26,7 @@ from rawgate.config.model import (
     Limits,
     RateLimit,
     RegexRewrite,
+    Retry,
     Route,
     Test,
     Timeouts,
@@ -163,9 +165,9 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _written('balance = { hash = "client" }', "ip_hash sticky hash session_affinity affinity sticky_sessions hash_on")
     | _written('targets = [{ url = "…", backup = true }]', "backup backups fallback")
     | _written('targets = [{ url = "…", zone = "…" }]', "zone zones locality localities")
-    | _unbuilt("retries are", "retries retry proxy_next_upstream num_retries")
+    | _written("retry = { attempts = 2 }", "retries num_retries proxy_next_upstream max_retries retry_policy")
     | _unbuilt("health checks are", "health health_check health_checks healthcheck checks passive_health")
-    | _unbuilt("circuit breakers are", "breaker circuit_breaker circuit_breakers outlier_detection")
+    | _for("breaker", "circuit_breaker circuit_breakers circuitbreaker")
     | _for("tls", "ssl https transport_socket tls_context")
     | _instead("tls = { … }", "certificate certificates cert certs ca ssl_verify proxy_ssl_verify server_name sni"),
     Route: _for("prefix", "paths uri uris location path_prefix pattern url from mount route rule")
@@ -204,7 +206,7 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _written("match = { headers = { … } }", "match_headers header_match when conditions")
     | _written("match = { query = { … } }", "query match_query query_parameters query_params vars")
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
-    | _unbuilt("retries are", "retries retry")
+    | _instead("retry of [upstreams.NAME]", "retries retry num_retries retry_policy")
     | _unbuilt("caching is", "cache proxy_cache caching")
     | _unbuilt("mirroring is", "mirror request_mirror")
     | _TLS_IN,
@@ -220,6 +222,14 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("handshake_timeout", "ssl_handshake_timeout timeout")
     | _instead("nothing: HTTP/1.1 alone is offered", "alpn alpn_protocols http2")
     | _instead("nothing: those of Mozilla's intermediate list", "ciphers ssl_ciphers cipher_suites"),
+    Breaker: _for("errors", "failure_rate error_rate failure_rate_threshold error_threshold_percentage failure_ratio")
+    | _for("of", "minimum_number_of_calls request_volume_threshold minimum_throughput least requests")
+    | _for("within", "window sliding_window_size sampling_duration interval")
+    | _for("for", "open_for timeout break_duration sleep_window wait_duration_in_open_state cooldown duration"),
+    Retry: _for("attempts", "tries max_attempts num_retries count retries proxy_next_upstream_tries")
+    | _for("on", "retry_on conditions statuses status_codes when proxy_next_upstream")
+    | _for("budget", "retry_budget budget_percent percent")
+    | _instead("response_timeout of the upstream, which each attempt has for its own", "timeout per_try_timeout"),
     UpstreamTls: _for("ca", "cacert ca_file root_ca proxy_ssl_trusted_certificate trusted_ca root_cas")
     | _for("certificate", "cert client_certificate certs certificates client_cert")
     | _for("server_name", "sni servername proxy_ssl_name host")

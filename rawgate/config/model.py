@@ -29,6 +29,7 @@ from rawgate.config.constraints import (
     Essential,
     Example,
     ListOf,
+    Percent,
     Size,
     Token,
 )
@@ -62,6 +63,8 @@ checks what it returns."""
 Seconds = Annotated[float, Duration()]
 """Above zero."""
 SecondsOrZero = Annotated[float, Duration(least=0.0)]
+Part = Annotated[float, Percent()]
+"""Above zero, and at most 1."""
 
 
 class Secret(Struct, frozen=True):
@@ -594,6 +597,51 @@ class UpstreamTls(Struct, frozen=True, kw_only=True):
     ] = True
 
 
+class Breaker(Struct, frozen=True, kw_only=True):
+    """When a service that fails is left alone. Its defaults are Hystrix's."""
+
+    errors: Annotated[
+        Part, Description("How many of the requests have to fail: 5xx, no connection, no or half a response.")
+    ] = 0.5
+    of: Annotated[int, Count(1, 1_000_000), Description("How many requests there have to be, at least.")] = 20
+    within: Annotated[Seconds, Description("How long a request counts from its end on.")] = 10.0
+    for_: Annotated[
+        Seconds,
+        Description(
+            "How long no request goes to the service, and each gets a 503. Then one goes on: when it succeeds, all do; "
+            "when it fails, none does for twice as long, up to eight times."
+        ),
+    ] = 5.0
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """What is sent to a service again."""
+
+    # nginx's `proxy_next_upstream_tries` is off: every server is tried. Envoy's `num_retries` is 1.
+    attempts: Annotated[
+        int, Count(2, 10), Description("How often a request is sent at most, to another target if one is up.")
+    ] = 2
+    # Envoy's gateway-error, connect-failure and reset, without its time-outs: those who wait would wait twice.
+    on: Annotated[
+        tuple[Annotated[str | int, constraints.Failure()], ...],
+        ListOf(),
+        Description(
+            'After what: "connect": no connection to any target; "reset": the connection ended before the '
+            'response\'s head; "timeout": response_timeout; or a status of the service. Only a request that does the '
+            "same once or twice sent (GET, HEAD, PUT, DELETE, OPTIONS; or without a body and with Idempotency-Key), of "
+            "which no byte of the body was taken, and none of a response passed on."
+        ),
+    ] = ("connect", "reset", 502, 503, 504)
+    # Envoy's.
+    budget: Annotated[
+        Part,
+        Description(
+            "Retries under way, as a part of the requests that are at the service and are none; three at once may "
+            "always be."
+        ),
+    ] = 0.2
+
+
 class Upstream(Struct, frozen=True, kw_only=True):
     """A service. Seconds; counts of connections and of waiting requests."""
 
@@ -668,6 +716,19 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "a service that responds without reading bodies, and would read the body as a request."
         ),
     ] = "always"
+    breaker: Annotated[
+        Breaker | None,
+        Example('{ errors = "50%", of = 20, within = "10s", for = "5s" }'),
+        Description("Leave the service alone while it fails: 503. Left out: it gets every request."),
+    ] = None
+    retry: Annotated[
+        Retry | None,
+        Example('{ attempts = 2, on = ["connect", "reset", 502, 503, 504], budget = "20%" }'),
+        Description(
+            "Send a request again that failed. Left out: only one that met a connection which the service had closed, "
+            "or a target that closes every connection."
+        ),
+    ] = None
     # A tunnel is a client connection as well, so the gateway's limit holds for both.
     max_tunnels: Annotated[
         Annotated[int, Count(1, 10_000_000)] | None,

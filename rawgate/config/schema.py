@@ -209,6 +209,12 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.Choice: lambda constraint: {"type": "string", "enum": list(constraint.words)},
     constraints.Count: _count,
     constraints.Duration: _duration,
+    constraints.Failure: lambda constraint: {
+        "anyOf": [
+            {"type": "string", "enum": list(constraint.words)},
+            {"type": "integer", "minimum": constraint.least, "maximum": constraint.most},
+        ]
+    },
     constraints.FieldValue: lambda constraint: (
         {"type": "string"} if constraint.beyond_ascii else _whole(grammar.FIELD_VALUE.pattern)
     ),

@@ -111,6 +111,10 @@ def _never_reached(config: Config) -> Iterator[Problem]:
         yield from _beyond((*where, "tunnel_idle"), upstream.tunnel_idle, "tunnel_max_age", age, _duration)
         for key in ("queue_timeout", "connect_timeout", "response_timeout", "idle_timeout"):
             yield from _beyond((*where, key), getattr(upstream, key), "total_timeout", total, _duration)
+        retries_late = upstream.retry is not None and "timeout" in upstream.retry.on
+        if retries_late and total is not None and total <= upstream.response_timeout:
+            what = f'"timeout" never acts: total_timeout, which is {_duration(total)}, is over by then'
+            yield _warning((*where, "retry", "on"), what, "a longer one")
     for position, route in enumerate(config.routes):
         if not route.upstream:
             continue

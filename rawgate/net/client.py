@@ -40,6 +40,7 @@ from rawgate.net.transports import (
 )
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
+from rawgate.relay.guarded_exchange import GuardedExchange
 from rawgate.relay.pace import Pace
 from rawgate.relay.ports import ClientPort
 from rawgate.wire import RequestReader
@@ -462,7 +463,11 @@ class ClientConnection(ClientPort):
         self._check_every = shortest if own is None else min(shortest, own)
         self._state = BUSY
         self._inbound.paused = True  # until there is a connection to send the body to
-        exchange = Exchange(self, pool, forward, head, generation.client_options, generation.response_rules, now)
+        options, rules = generation.client_options, generation.response_rules
+        if pool.guard.is_on:
+            exchange: Exchange = GuardedExchange(self, pool, forward, head, options, rules, now)
+        else:
+            exchange = Exchange(self, pool, forward, head, options, rules, now)
         self._flow = exchange
         self._timer.arm(now + self._check_every)
         exchange.start(now)

@@ -120,8 +120,10 @@ class Dialer:
         not use up the time of the others."""
         ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
+        last: Endpoint | None = None
         for position, (endpoint, turn) in enumerate(order):
             now = monotonic()
+            last = endpoint
             try:
                 upstream = await self._reach(pool, endpoint, turn, now + (ends - now) / (len(order) - position))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong, the lessee and its slot must not be lost
@@ -134,7 +136,7 @@ class Dialer:
             else:
                 pool.dialed(lessee, upstream, monotonic())
                 return
-        pool.dial_failed(lessee, reason, monotonic(), detail)
+        pool.dial_failed(lessee, reason, monotonic(), detail, last)
 
     async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
         """Connect to one endpoint. Raises LookUpError, OSError; TimeoutError when there is no connection at `ends`."""

@@ -131,6 +131,11 @@ class CurrentRequest:
             logged_fields(head, logged) if logged else None,
             trace_id_sent(forward.head) if options.traced else "",
         )
+        if flow.attempts > 1:
+            record.attempts = flow.attempts
+        endpoint = flow.endpoint
+        if endpoint is not None and len(flow.pool.endpoints.all) > 1:
+            record.sent_to = endpoint.place.authority
         extras = forward.extras
         if extras is not None:
             record.shadow = extras.shadow

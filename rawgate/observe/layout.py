@@ -12,7 +12,7 @@ Kinds of blocks, and the rows within each:
 
     process    PUBLISHED … PROCESS_ROWS
     route      requests by reason and class of status; the histogram of their durations; IN_FLIGHT, TUNNELS
-    upstream   the histogram of its durations; LEASED … QUEUED
+    upstream   the histogram of its durations; RETRIES_MADE … QUEUED
     target     DOWN, UNDER_WAY, SENT_THERE
     limit      ADMITTED, LIMITED
 """
@@ -49,7 +49,9 @@ ROUTE_ROWS: Final[int] = TUNNELS + 1
 
 # Rows of an upstream.
 LATENCY: Final = 0
-LEASED: Final[int] = histogram.CELLS
+RETRIES_MADE: Final[int] = histogram.CELLS
+RETRIES_REFUSED: Final[int] = RETRIES_MADE + 1
+LEASED: Final[int] = RETRIES_MADE + 2
 IDLE: Final[int] = LEASED + 1
 DIALING: Final[int] = LEASED + 2
 TUNNELLING: Final[int] = LEASED + 3

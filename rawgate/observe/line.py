@@ -52,6 +52,8 @@ class Record:
     reason           a code from `rawgate.errors`
     detail           more about the reason, in a sentence, or ""; never what was sent
     shadow           codes of the refusals that policies in the shadow would have made; set afterwards, by those few
+    sent_to          where several targets are: the authority of the one that it was sent to last; set afterwards
+    attempts         how often it was sent; set afterwards, by those few that were sent more than once
     client_waited    seconds in which the client was waited for: for the rest of the request, or to take the response
     fields           lower-cased name → value of the request fields asked for; None: none were, or there are none
     trace_id         32 hexadecimal digits of the trace that the request belongs to, or ""
@@ -59,6 +61,7 @@ class Record:
 
     __slots__ = (
         "asked_at",
+        "attempts",
         "bytes_in",
         "bytes_out",
         "client_id",
@@ -75,6 +78,7 @@ class Record:
         "remote",
         "request_id",
         "route",
+        "sent_to",
         "shadow",
         "status",
         "target",
@@ -131,6 +135,8 @@ class Record:
         self.fields: Final = fields
         self.trace_id: Final = trace_id
         self.shadow = NOTHING
+        self.sent_to = ""
+        self.attempts = 1
 
 
 class LineEncoder:
@@ -186,6 +192,10 @@ class LineEncoder:
         )
         if record.shadow:
             line.shadow = record.shadow
+        if record.sent_to:
+            line.target = record.sent_to[:NAME_LIMIT]
+        if record.attempts > 1:
+            line.attempts = record.attempts
         return line
 
     def _fitted(self, line: Line) -> bytes:

@@ -24,11 +24,13 @@ class Facts(Struct, frozen=True):
     build     of `rawgate_build_info`: label → value
     key_ages  name of a verifier → seconds since its keys were read
     expiries  name of a `[tls.NAME]` → seconds until the first of its certificates ends, negative afterwards
+    breakers  name of an upstream with a circuit breaker → whether it is open
     """
 
     build: Mapping[str, str]
     key_ages: Mapping[str, float]
     expiries: Mapping[str, float]
+    breakers: Mapping[str, bool]
 
 
 class Metric(Struct, frozen=True):
@@ -58,6 +60,12 @@ def _connections(reading: Reading, facts: Facts) -> Iterable[Sample]:
         yield (upstream.name, "idle"), upstream.idle
         yield (upstream.name, "dialing"), upstream.dialing
         yield (upstream.name, "tunnel"), upstream.tunnels
+
+
+def _retries(reading: Reading, facts: Facts) -> Iterable[Sample]:
+    for upstream in reading.upstreams:
+        yield (upstream.name, "made"), upstream.retries_made
+        yield (upstream.name, "refused"), upstream.retries_refused
 
 
 def _decisions(reading: Reading, facts: Facts) -> Iterable[Sample]:
@@ -141,6 +149,20 @@ METRICS = (
             for upstream in reading.upstreams
             for target, is_up in upstream.targets.items()
         ],
+    ),
+    Metric(
+        "rawgate_upstream_retries_total",
+        "counter",
+        ("upstream", "result"),
+        "Requests that were sent to a service again, or were not since the budget was used up.",
+        _retries,
+    ),
+    Metric(
+        "rawgate_upstream_breaker_open",
+        "gauge",
+        ("upstream",),
+        "1 while the circuit breaker of a service refuses requests, 0 while it does not.",
+        lambda reading, facts: [((name,), int(is_open)) for name, is_open in facts.breakers.items()],
     ),
     Metric(
         "rawgate_client_connections",

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     """One finished request. Names are written in camelCase: `request_id` is `requestId`. `client_ms`, `detail`,
-    `trace_id`, `fields` and `shadow` are left out when there is nothing to say."""
+    `trace_id`, `fields`, `shadow`, `target` and `attempts` are left out when there is nothing to say."""
 
     time: str
     request_id: str
@@ -30,6 +30,8 @@ class Line(Struct, gc=False, rename="camel", omit_defaults=True):
     trace_id: str = ""
     fields: dict[str, str] | None = None
     shadow: tuple[str, ...] = ()
+    target: str = ""
+    attempts: int = 1
 
 
 class Dropped(Struct, frozen=True, gc=False):

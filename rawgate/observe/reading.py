@@ -39,6 +39,7 @@ class UpstreamCounts(Struct, frozen=True):
     """Of one upstream.
 
     latency    cells of a histogram
+    retries_made, retries_refused  requests that were sent again, and those that were not, for want of budget
     targets    authority → whether it works, as far as all workers know
     under_way  authority → requests that are there, or on their way
     sent       authority → requests that were sent there
@@ -46,6 +47,8 @@ class UpstreamCounts(Struct, frozen=True):
 
     name: str
     latency: Sequence[int]
+    retries_made: int
+    retries_refused: int
     leased: int
     idle: int
     dialing: int
@@ -162,10 +165,13 @@ def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> Up
     start, known = counters.layout.upstreams[name], counters.layout.targets
     targets = {one: known[name, one] for upstream, one in names.targets if upstream == name and (name, one) in known}
     latency = counters.totals(start + layout.LATENCY, histogram.CELLS)
+    made, refused = counters.totals(start + layout.RETRIES_MADE, 2)
     leased, idle, dialing, tunnels, queued = gauges(start + layout.LEASED, layout.UPSTREAM_ROWS - layout.LEASED)
     return UpstreamCounts(
         name,
         latency,
+        made,
+        refused,
         leased,
         idle,
         dialing,

@@ -4,6 +4,11 @@
     flow        what an exchange and a tunnel share: flow control, deadlines, outcome
     exchange    one request and its response
     upload      a request's body on its way up
+    guarded_exchange
+                the same, where a service has a circuit breaker or retries: what may be sent again
+    guard       what these ask: the two below
+    breaker     a service that fails is left alone for a while; its state is shared by all processes
+    retries     what is sent again, and how much at a time
     deadlines   until when an exchange waits, and for whom
     tunnel      octets both ways, after a 101
     websocket   where a frame ends, and how to say goodbye

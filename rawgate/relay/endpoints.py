@@ -257,6 +257,18 @@ class Endpoints:
         The first has then had its turn. Those that are up come before the others, and of them those that get requests
         now."""
         self.end_turn(first, now)
+        return [(endpoint, endpoint.turn) for endpoint in (first, *self._behind(first, key, now))]
+
+    def another(self, than: Endpoint, key: str, now: float) -> Endpoint:
+        """Where a request goes that failed there: to the endpoint whose turn it is, but to another one if one is up."""
+        chosen = self.choose(key, now)
+        if chosen is not than:
+            return chosen
+        rest = self._behind(than, key, now)
+        return rest[0] if rest and rest[0].health.is_up(now) else than
+
+    def _behind(self, first: Endpoint, key: str, now: float) -> list[Endpoint]:
+        """The others, in the order in which they stand in for the first."""
         rest = self.rotated(first)[1:]
         rest.sort(
             key=lambda endpoint: (
@@ -266,7 +278,7 @@ class Endpoints:
                 self._way.distance(endpoint, key),
             )
         )
-        return [(endpoint, endpoint.turn) for endpoint in (first, *rest)]
+        return rest
 
     def rotated(self, first: Endpoint) -> list[Endpoint]:
         """All endpoints, from this one on."""

@@ -20,7 +20,8 @@ configuration can say that it is a half-close (`half_close`).
 
 A request is sent again, once and on a new connection, when all of these hold: the connection had been used before (the
 upstream may have closed it because it was idle), or another endpoint or address is up; the method is idempotent; not an
-octet of a response was seen; not an octet of the body was taken from the client.
+octet of a response was seen; not an octet of the body was taken from the client. Where the configuration asks for more,
+`guarded_exchange` has the rules.
 """
 
 from math import inf
@@ -30,6 +31,7 @@ from rawgate import errors
 from rawgate.errors import MessageError, Reason, RequestError, ResponseError
 from rawgate.message import CHUNKED, NO_BODY, UNTIL_CLOSE, Forward, LocalReply, Octets, RequestHead, ResponseHead
 from rawgate.relay.deadlines import REST_TIMEOUT, deadline, has_progressed, past_total
+from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.flow import CLOSED, NEVER, Flow
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions
@@ -107,7 +109,6 @@ class Exchange(Flow, Lessee):
         "_keep_alive",
         "_response_rules",
         "_response_seen",
-        "_retried",
         "download",
         "reusable",
         "unrepeatable",
@@ -131,7 +132,6 @@ class Exchange(Flow, Lessee):
         self.download: Transfer | None = None
         self.reusable = True
         self._response_seen = False
-        self._retried = False
         self._interim = 0
         self._keep_alive = -1
 
@@ -144,6 +144,10 @@ class Exchange(Flow, Lessee):
             if not self.has_tunnel_slot:
                 self._fail(errors.QUEUE_FULL, now, NO_TUNNEL)
                 return
+        self.ask_pool(now)
+
+    def ask_pool(self, now: float) -> None:
+        """Get a connection, wait for one, or fail."""
         self.waiting_since = now
         got = self.pool.acquire(self, now)
         if got is None:
@@ -193,6 +197,7 @@ class Exchange(Flow, Lessee):
         head = self.head
         self.phase = self.phase.moves[LEASED]
         self.upstream = upstream
+        self.endpoint = upstream.endpoint
         self.waiting_since = self.leased_at = now
         self.upstream_full = False
         upstream.attach(self)
@@ -213,9 +218,11 @@ class Exchange(Flow, Lessee):
         if self.wants_body and self.client_since == NEVER:
             self.clock_client(now)
 
-    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
+    def lease_failed(self, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None) -> None:
         """There is no connection. `detail` goes to the log alone, since it may name what the client need not know."""
         self.detail = detail
+        if endpoint is not None:
+            self.endpoint = endpoint
         self._fail(reason, now)
 
     # ── from the client ──
@@ -462,7 +469,7 @@ class Exchange(Flow, Lessee):
         silent = not self._response_seen
         if silent and not upstream.reused:
             self.pool.endpoints.closed_without_response(upstream.endpoint, upstream.address, now)
-        if silent and self._may_retry(upstream, now):
+        if self.status == 0 and self._may_retry(upstream, silent, now):
             self._retry(upstream, now)
         elif self.status == 0:
             self.detail = f"{how} {self._what_was_lost(upstream)}."
@@ -480,20 +487,25 @@ class Exchange(Flow, Lessee):
         upload = self.upload
         return what if upload is None or upload.done else f"{what}, before it had the whole request"
 
-    def _may_retry(self, upstream: UpstreamPort, now: float) -> bool:
-        """Whether a request that had no response may be sent again. If the connection was new, its endpoint or its
-        address is broken, so another one must be up."""
+    def _may_retry(self, upstream: UpstreamPort, silent: bool, now: float) -> bool:
+        """Whether a request whose connection was lost may be sent again. silent: not an octet of a response came. If
+        the connection was new, its endpoint or its address is broken, so another one must be up."""
         return (
-            not self._retried
+            silent
+            and self.attempts == 1
             and self.head.method in IDEMPOTENT
             and not (self.upload is not None and self.upload.begun)
             and (upstream.reused or not self.pool.endpoints.is_only(upstream.endpoint, upstream.address, now))
         )
 
-    def _retry(self, upstream: UpstreamPort, now: float) -> None:
+    def _retry(
+        self, upstream: UpstreamPort, now: float, reason: Reason = errors.UPSTREAM_RESET, status: int = 0
+    ) -> None:
+        """Send the request again. reason, status: how this attempt ended."""
         self.phase = self.phase.moves[RETRY]
-        self._retried = self.reusable = True
-        self.wants_body = self.upstream_ended = False
+        self.attempts += 1
+        self.reusable = True
+        self.wants_body = self.upstream_ended = self._response_seen = False
         self.upload = None
         self.upstream_pace = None
         self.waiting_since = now
@@ -501,7 +513,7 @@ class Exchange(Flow, Lessee):
         self.upstream = None
         upstream.attach(None)
         upstream.reset()
-        self.pool.redial(upstream, self, now - self.leased_at, now)
+        self.pool.redial(upstream, self, reason, status, now - self.leased_at, now)
 
     def upstream_has_room(self, now: float) -> None:
         if self.upload is not None:
@@ -597,8 +609,9 @@ class Exchange(Flow, Lessee):
         if self.phase is not DONE:
             self._fail(reason, now)
 
-    def _fail(self, reason: Reason, now: float, detail: str = "") -> None:
-        """The exchange cannot go on. Before the final head is out the client is told why; after that it is cut."""
+    def _fail(self, reason: Reason, now: float, detail: str = "", fields: bytes = b"") -> None:
+        """The exchange cannot go on. Before the final head is out the client is told why; after that it is cut.
+        fields: of the reply, beside those of the route."""
         if detail:
             self.detail = detail
         if self.status != 0:
@@ -617,7 +630,9 @@ class Exchange(Flow, Lessee):
         self.linger = not complete
         forward = self.forward
         out = reply(
-            LocalReply(reason.status, reason, forward.fields, detail, "", forward.request_id, forward.client_id),
+            LocalReply(
+                reason.status, reason, fields + forward.fields, detail, "", forward.request_id, forward.client_id
+            ),
             date=self.client.date(),
             head_only=self.head.method == b"HEAD",
             connection=CONNECTION[self.keep_open][self.head.minor],

@@ -10,7 +10,7 @@ or when the flow began to wait for it.
 
 from abc import ABC, abstractmethod
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rawgate import errors
 from rawgate.errors import Reason
@@ -20,6 +20,9 @@ from rawgate.relay.pace import Pace
 from rawgate.relay.phases import DONE, LEASING, OVER, Event, Phase
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
+
+if TYPE_CHECKING:
+    from rawgate.relay.endpoints import Endpoint
 
 CLOSED: Final = "It closed"
 RESET: Final = "It reset"
@@ -44,6 +47,8 @@ class Flow(ABC):
     ended_at      … when the upstream had done its part, or was left
     over_at       … when a slow client, too, had taken all
     client_waited  seconds in which the client was waited for: for the rest of its body, or to take octets
+    attempts      how often the request was sent, or was about to be; 1 or more
+    endpoint      where it was sent last, or could not be; None: nowhere
     keep_open     the client's connection may serve another request
     linger        the client may still be sending: its connection is read on for a while before it is closed
 
@@ -58,6 +63,7 @@ class Flow(ABC):
 
     __slots__ = (
         "asked_at",
+        "attempts",
         "bytes_in",
         "bytes_out",
         "client",
@@ -68,6 +74,7 @@ class Flow(ABC):
         "client_waited",
         "detail",
         "ended_at",
+        "endpoint",
         "forward",
         "has_tunnel_slot",
         "head",
@@ -112,6 +119,8 @@ class Flow(ABC):
         self.started = self.asked_at = self.over_at = self.waiting_since = now
         self.leased_at = self.head_at = self.ended_at = self.client_since = NEVER
         self.client_waited = 0.0
+        self.attempts = 1
+        self.endpoint: Endpoint | None = None
         self.upstream: UpstreamPort | None = None
         self.wants_body = False
         self.keep_open = False

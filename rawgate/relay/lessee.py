@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from mypy_extensions import trait
 
 from rawgate.errors import Reason
+from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.ports import UpstreamPort
 
 
@@ -42,8 +43,8 @@ class Lessee(ABC):
         """The connection that it waited for is leased to it."""
 
     @abstractmethod
-    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
-        """It waited, and gets no connection. detail: why, for the log."""
+    def lease_failed(self, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None) -> None:
+        """It waited, and gets no connection. detail: why, for the log. endpoint: where a dial failed last."""
 
     @abstractmethod
     def make_way(self, now: float) -> None:

@@ -7,7 +7,9 @@ follows, or says why it differs.
 from typing import Final
 
 from rawgate.relay.balance import ROUND_ROBIN
+from rawgate.relay.breaker import BreakerRule
 from rawgate.relay.endpoints import Place
+from rawgate.relay.retries import RetryRule
 
 
 class UpstreamOptions:
@@ -25,6 +27,7 @@ class UpstreamOptions:
     max_tunnels       tunnels, and requests that may become one
     reuse_after_body  whether a connection is used again after a request with a body
     slow_start        in which the share of an endpoint that is back rises; 0: it has its full share at once
+    breaker, retry    None: there is none
     tunnel_idle       for the next octet of a tunnel, either way
     tunnel_max_age    after which a tunnel ends
     balance           the name of a way in `balance`
@@ -33,6 +36,7 @@ class UpstreamOptions:
 
     __slots__ = (
         "balance",
+        "breaker",
         "connect_timeout",
         "idle_timeout",
         "keep_alive",
@@ -44,6 +48,7 @@ class UpstreamOptions:
         "queue",
         "queue_timeout",
         "response_timeout",
+        "retry",
         "reuse_after_body",
         "slow_start",
         "total_timeout",
@@ -72,6 +77,8 @@ class UpstreamOptions:
         tunnel_max_age: float = 86400.0,  # no precedent: its credential is checked only at its start
         balance: str = ROUND_ROBIN,  # nginx, Envoy, HAProxy
         zone: str = "",
+        breaker: BreakerRule | None = None,  # as everybody: when to give up on a service is its operator's to say
+        retry: RetryRule | None = None,  # as Envoy. nginx tries its other servers, and has no budget
     ) -> None:
         self.name: Final = name
         self.places: Final = places
@@ -91,6 +98,8 @@ class UpstreamOptions:
         self.tunnel_max_age: Final = tunnel_max_age
         self.balance: Final = balance
         self.zone: Final = zone
+        self.breaker: Final = breaker
+        self.retry: Final = retry
 
 
 class ClientOptions:

@@ -29,7 +29,7 @@ Rules
   has made up. Octets that nobody asked for, behind a request with a body, give such a service away. From then on no
   connection to its upstream is used again after a body.
 - A request that is sent again keeps its slot and gets a new connection, even at the limit. A used connection may be as
-  dead as the one that failed.
+  dead as the one that failed. It goes to another endpoint, if one is up, but where a used connection just ended.
 - An address that accepts a connection, and closes it without an octet, has failed until it responds to a request, as
   one that refuses has failed until it accepts.
 - An endpoint may be silent on a reused connection until a deadline is over. Its other connections that have been idle
@@ -46,8 +46,10 @@ from typing import Final
 
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_RESET, Reason
 from rawgate.relay.balance import Draw, never_by_chance
+from rawgate.relay.breaker import NO_PROBE
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Endpoints, Place
 from rawgate.relay.fair_queue import FairQueue
+from rawgate.relay.guard import Guard
 from rawgate.relay.idle import IdleConnections, is_unfit
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
@@ -90,6 +92,7 @@ class Pool:
     slots         slots of `max_connections`
     queue_slots   slots of `queue`
     tunnel_slots  slots of `max_tunnels`
+    guard         the upstream's circuit breaker, and the budget of its retries
     outcomes      hears how each use ended; None: nobody does
     """
 
@@ -101,16 +104,18 @@ class Pool:
         slots: Quota | None = None,
         queue_slots: Quota | None = None,
         tunnel_slots: Quota | None = None,
+        guard: Guard | None = None,
         draw: Draw = never_by_chance,
     ) -> None:
-        """report: is called with one line that the operator should know. slots, queue_slots, tunnel_slots: None: this
-        pool's own. draw: random numbers for `balance`."""
+        """report: is called with one line that the operator should know. slots, queue_slots, tunnel_slots, guard: None:
+        this pool's own. draw: random numbers for `balance`."""
         self.options = options
         self.endpoints = Endpoints(options.places, self._tell, options.balance, options.zone, draw)
         self.endpoints.start_slowly(options.slow_start)
         self.slots = Quota(options.max_connections) if slots is None else slots
         self.queue_slots = Quota(options.queue) if queue_slots is None else queue_slots
         self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
+        self.guard = Guard(options, report) if guard is None else guard
         self.outcomes: Outcomes | None = None
         self.closed = False
         self._dial = dial
@@ -202,13 +207,19 @@ class Pool:
                 return True
         return False
 
-    def redial(self, upstream: UpstreamPort, lessee: Lessee, seconds: float, now: float) -> None:
-        """The connection that the lessee leased so many seconds ago is dead. Dial a new one in its slot."""
-        if not upstream.reused:
+    def redial(
+        self, upstream: UpstreamPort, lessee: Lessee, reason: Reason, status: int, seconds: float, now: float
+    ) -> None:
+        """The lessee's request failed on this connection, which has ended, and is to be sent again. Dial a new one in
+        its slot, to another endpoint if one is up. reason, status, seconds: see `Outcomes`."""
+        is_old = upstream.reused and reason is UPSTREAM_RESET
+        if not is_old:
             # A used one may have died of its age, which says nothing about the endpoint. The dial will.
-            self._tell_outcome(upstream.endpoint, UPSTREAM_RESET, 0, seconds, now)
+            self._tell_outcome(upstream.endpoint, reason, status, seconds, now)
         self._end_lease(upstream)
-        self._start_dial(lessee)
+        endpoints = self.endpoints
+        key = "" if endpoints.is_single else lessee.key
+        self._start_dial(lessee, None if is_old else endpoints.another(upstream.endpoint, key, now))
 
     def leave(self, lessee: Lessee) -> None:
         """The lessee wants no connection any more. A dial on its behalf goes on, and serves whoever is next."""
@@ -369,14 +380,19 @@ class Pool:
         self.endpoints.failed(endpoint, why, now)
         self._tell_outcome(endpoint, reason, 0, seconds, now)
 
-    def dial_failed(self, lessee: Lessee, reason: Reason, now: float, detail: str = "") -> None:
-        """A dial failed at every endpoint. detail: how it failed at the last one, for the log."""
+    def dial_failed(
+        self, lessee: Lessee, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None
+    ) -> None:
+        """A dial failed at every endpoint. endpoint: the last one; detail: how it failed there, for the log."""
         waits = self._end_dial(lessee)
         if self._queue.counting:
             self._queue.release(lessee.address)
         self._free_slot()
         if waits:
-            lessee.lease_failed(reason, now, detail)
+            lessee.lease_failed(reason, now, detail, endpoint)
+        else:
+            # Where clients leave before a dial is over, nobody else would learn that no dial succeeds.
+            self.guard.ended(NO_PROBE, reason, 0, now)
 
     # ── what exchanges and connections report ──
 
@@ -495,6 +511,7 @@ class Pool:
         idle = self._idle.retire(inf)
         for quota in (self.slots, self.queue_slots, self.tunnel_slots):
             quota.let_go()
+        self.guard.let_go()
         return idle
 
     def renew(self, options: UpstreamOptions) -> None:
@@ -506,6 +523,7 @@ class Pool:
         self.slots.resize(options.max_connections)
         self.queue_slots.resize(options.queue)
         self.tunnel_slots.resize(options.max_tunnels)
+        self.guard.renew(options)
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.endpoints.rebalance(options.balance, options.zone)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from rawgate.errors import RawgateError
 from rawgate.relay.addresses import Addresses
+from rawgate.relay.breaker import Breaker, OneProcess, private_cells
 
 
 class Quota:
@@ -85,6 +86,10 @@ class Quotas:
         """The quota of this name, such as "upstreams.users.queue". Processes that share quotas get the same slots by
         the same name. Raises NoRoomError."""
         return Quota(limit)
+
+    def guarded(self, name: str, limit: int) -> tuple[Quota, Breaker]:
+        """As `named`, with a circuit breaker of the same name."""
+        return Quota(limit), Breaker(private_cells(), OneProcess())
 
     def addresses(self, limit: int | None) -> Addresses:
         """How many client connections each address has. limit: how many it may have."""

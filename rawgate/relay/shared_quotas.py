@@ -4,8 +4,11 @@
 its quotas, and whoever asks for a name first makes the record: so after a reload all workers meet in the same records,
 old and new, without a word to each other. A record that no worker has open may serve another name.
 
-The memory: the life of each worker, records (see `shared_quota`), then two tables of counts (see `shared_counts`): of
-client connections by address, and of requests under way.
+A quota may have a circuit breaker beside it (see `breaker`), which all workers share as well. It belongs to the same
+record, and ends with it.
+
+The memory: the life of each worker, records (see `shared_quota`), as many breakers, then two tables of counts (see
+`shared_counts`): of client connections by address, and of requests under way.
 
 The *life* of a worker is the number of its process, among those that have had its number so far. A worker that begins
 writes it before all else. So a sibling can give back what a dead one held, while the supervisor starts its successor:
@@ -19,14 +22,15 @@ from typing import Final
 
 from rawgate.message import Locks
 from rawgate.relay.addresses import Addresses
+from rawgate.relay.breaker import CELLS, Breaker, private_cells
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
 from rawgate.relay.shared_addresses import WIDTH, SharedAddresses
 from rawgate.relay.shared_counts import SharedCounts
 from rawgate.relay.shared_counts import octets_needed as counts_need
 from rawgate.relay.shared_quota import HEADER, LIMIT, NAME, OPEN, SharedQuota, cells_needed
 
-RECORDS: Final = 1024
-"""Quotas that there is room for: three for each upstream, and that of client connections. While workers go over to a
+RECORDS: Final = 1366
+"""Quotas that there is room for: four for each upstream, and that of client connections. While workers go over to a
 new configuration one by one, the upstreams of both count."""
 
 LOCKS: Final = 64
@@ -42,7 +46,7 @@ _OTHERS: Final = range(1, LOCKS)
 def octets_needed(workers: int, connections: int) -> int:
     """Of the memory for so many workers, and so many client connections in all."""
     tables = counts_need(workers, WIDTH, connections) + counts_need(workers, REQUEST_WIDTH, connections)
-    return 8 * workers + 8 * RECORDS * cells_needed(workers) + tables
+    return 8 * workers + 8 * RECORDS * (cells_needed(workers) + CELLS) + tables
 
 
 class QuotaMemory:
@@ -66,9 +70,11 @@ class QuotaMemory:
         size = cells_needed(workers)
         self._lives = memory[: 8 * workers].cast("Q")
         memory = memory[8 * workers :]
-        cells = memory[: 8 * RECORDS * size].cast("Q")
+        cells = memory[: 8 * RECORDS * (size + CELLS)].cast("Q")
         self.records = [cells[number * size : (number + 1) * size] for number in range(RECORDS)]
-        tables = memory[8 * RECORDS * size :]
+        breakers = cells[RECORDS * size :]
+        self._breakers = [breakers[number * CELLS : (number + 1) * CELLS] for number in range(RECORDS)]
+        tables = memory[8 * RECORDS * (size + CELLS) :]
         octets = counts_need(workers, WIDTH, connections)
         self._addresses, self._requests = tables[:octets], tables[octets:]
 
@@ -102,6 +108,10 @@ class QuotaMemory:
     def quota(self, number: int, worker: int, closed: Callable[[SharedQuota], None]) -> SharedQuota:
         """A worker's quota of this record."""
         return SharedQuota(self.records[number], self.locks, _stripe(number), worker, self.wake, closed)
+
+    def breaker(self, number: int) -> Breaker:
+        """The breaker of this record."""
+        return Breaker(self._breakers[number], self.locks, _stripe(number))
 
     def addresses(self, limit: int | None, worker: int) -> SharedAddresses:
         """A worker's counts of client connections."""
@@ -147,6 +157,7 @@ class QuotaMemory:
         empty = memoryview(name + bytes(8 * (len(record) - NAME))).cast("Q")
         record[:] = empty
         record[LIMIT] = limit
+        self._breakers[unused][:] = private_cells()
         return unused
 
 
@@ -165,6 +176,13 @@ class SharedQuotas(Quotas):
         self._numbers: dict[SharedQuota, int] = {}  # of those that are open
 
     def named(self, name: str, limit: int) -> Quota:
+        return self._named(name, limit)
+
+    def guarded(self, name: str, limit: int) -> tuple[Quota, Breaker]:
+        quota = self._named(name, limit)
+        return quota, self._memory.breaker(self._numbers[quota])
+
+    def _named(self, name: str, limit: int) -> SharedQuota:
         number = self._memory.enter(name, limit, self._worker)
         quota = self._memory.quota(number, self._worker, self._closed)
         self._numbers[quota] = number

@@ -43,6 +43,7 @@ class Tunnel(Flow):
         self.status = 101
         self.bytes_out = len(data)
         self.asked_at, self.leased_at, self.head_at = exchange.asked_at, exchange.leased_at, now
+        self.attempts, self.endpoint = exchange.attempts, exchange.endpoint
         self.upstream = exchange.upstream
         self.upstream_ended = exchange.upstream_ended
         self.upstream_full, self.upstream_pace = exchange.upstream_full, exchange.upstream_pace

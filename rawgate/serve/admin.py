@@ -172,6 +172,7 @@ class Plan:
             stopping=service.connections.winding_down,
             key_ages=self.key_ages(service),
             shown=service.loaded.shown,
+            breakers=service.breakers(monotonic()),
             last_reload=self.last_reload,
         )
 
@@ -283,7 +284,8 @@ class Admin:
         wall = time()
         shown = self._service.loaded.shown
         expiries = {name: min(one.expires for one in all_of_it) - wall for name, all_of_it in shown.items()}
-        facts = Facts(self._build, self._plan.key_ages(self._service), expiries)
+        breakers = {name: due_in is not None for name, due_in in self._service.breakers(monotonic()).items()}
+        facts = Facts(self._build, self._plan.key_ages(self._service), expiries, breakers)
         try:
             text, kind = prometheus.exposition(self._read(monotonic()), facts, accept)
         except ImportError:

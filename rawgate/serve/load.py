@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from rawgate.config.load import Draft, load
-from rawgate.config.model import Config, HashBalance, UpstreamTls
+from rawgate.config.model import Breaker, Config, HashBalance, Retry, UpstreamTls
 from rawgate.config.suspicious import find_warnings
 from rawgate.errors import ConfigError, Problem
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
 from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate
 from rawgate.policy.limits import Limiters, Watch
+from rawgate.relay.breaker import BreakerRule
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import UpstreamOptions
+from rawgate.relay.retries import RetryRule
 from rawgate.wire import RequestRules, ResponseRules
 
 if TYPE_CHECKING:
@@ -206,4 +208,23 @@ def upstream_options(name: str, loaded: Loaded) -> UpstreamOptions:
         tunnel_max_age=spec.tunnel_max_age,
         balance="hash" if isinstance(spec.balance, HashBalance) else spec.balance,
         zone=loaded.config.gateway.zone or "",
+        breaker=_breaker_rule(spec.breaker),
+        retry=_retry_rule(spec.retry),
+    )
+
+
+def _breaker_rule(spec: Breaker | None) -> BreakerRule | None:
+    return None if spec is None else BreakerRule(spec.errors, spec.of, spec.within, spec.for_)
+
+
+def _retry_rule(spec: Retry | None) -> RetryRule | None:
+    if spec is None:
+        return None
+    return RetryRule(
+        spec.attempts,
+        "connect" in spec.on,
+        "reset" in spec.on,
+        "timeout" in spec.on,
+        frozenset(one for one in spec.on if isinstance(one, int)),
+        spec.budget,
     )

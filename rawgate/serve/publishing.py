@@ -127,6 +127,8 @@ class Publisher:
             states = (0,) * 5 if pool is None else (pool.leased, pool.idle, pool.dialing, pool.tunnels, pool.waiting)
             for row, count in enumerate(states, start + layout.LEASED):
                 own[row] = count
+            for row, count in enumerate((0, 0) if pool is None else pool.guard.budget.counted()):
+                own[start + layout.RETRIES_MADE + row] += count
             for endpoint in () if pool is None else pool.endpoints.all:
                 row = table.targets.get((name, endpoint.place.authority), -1)
                 if row >= 0:

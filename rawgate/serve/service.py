@@ -23,9 +23,11 @@ from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.policy.compile import Report
 from rawgate.policy.compile import ignore as ignore_report
+from rawgate.relay.guard import Guard
 from rawgate.relay.options import ClientOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
+from rawgate.relay.retries import ALWAYS
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules, upstream_options
@@ -102,6 +104,12 @@ class Service:
         """By the upstream's name."""
         return self._pools
 
+    def breakers(self, now: float) -> dict[str, float | None]:
+        """Name of an upstream with a circuit breaker → in how many seconds the next probe may go; None: it is
+        closed."""
+        guards = {name: pool.guard for name, pool in self._pools.items() if pool.options.breaker is not None}
+        return {name: guard.due_in(now) if guard.is_open else None for name, guard in guards.items()}
+
     def key_ages(self, now: float) -> dict[str, float]:
         """See `keys.KeyKeeper.ages`."""
         return self.keys.ages(now)
@@ -149,7 +157,11 @@ class Service:
                     for key, limit in zip(("max_connections", "queue", "max_tunnels"), limits, strict=True):
                         quotas.append(self._quotas.named(f"upstreams.{name}.{key}", limit))
                     slots, queue_slots, tunnel_slots = quotas[-3:]
-                    made[name] = Pool(options, self._dial, self._report, slots, queue_slots, tunnel_slots, draw=random)
+                    always, breaker = self._quotas.guarded(f"upstreams.{name}.retries", ALWAYS)
+                    quotas.append(always)
+                    guard = Guard(options, self._report, breaker, always)
+                    shared = (slots, queue_slots, tunnel_slots, guard)
+                    made[name] = Pool(options, self._dial, self._report, *shared, draw=random)
         except NoRoomError as error:
             for quota in quotas:
                 quota.let_go()

@@ -51,6 +51,7 @@ class Situation(Struct, frozen=True):
     stopping   a stop has begun
     key_ages   name of a verifier → seconds since its keys were read
     shown      name of a `[tls.NAME]` → its certificates
+    breakers   name of an upstream with a circuit breaker → in how many seconds it lets a probe go; None: it is closed
     """
 
     config: Config
@@ -58,6 +59,7 @@ class Situation(Struct, frozen=True):
     stopping: bool
     key_ages: Mapping[str, float]
     shown: "Mapping[str, tuple[Shown, ...]]"
+    breakers: Mapping[str, float | None]
     last_reload: LastReload | None
 
 
@@ -97,7 +99,9 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
         "sentBytes": reading.sent,
         "total": window.total(reading.routes),
         "routes": [window.route(route) for route in reading.routes],
-        "upstreams": [window.upstream(one, config) for one in reading.upstreams],
+        "upstreams": [
+            {**window.upstream(one, config), "breaker": _breaker(one.name, situation)} for one in reading.upstreams
+        ],
         "limits": [
             {**_terms(rate), **window.limit(one)}
             for one in reading.limits
@@ -182,6 +186,7 @@ class _Window:
                 "limit": spec.max_connections,
             },
             "queue": {"waiting": upstream.queued, "limit": spec.queue},
+            "retries": {"made": upstream.retries_made, "refused": upstream.retries_refused},
             "targets": [
                 {
                     "target": target,
@@ -210,6 +215,14 @@ class _Window:
             "admittedPerSecond": self._rate(limit.admitted, before.admitted),
             "refusedPerSecond": self._rate(limit.limited, before.limited),
         }
+
+
+def _breaker(name: str, situation: Situation) -> Json | None:
+    """Of one upstream; None: it has none."""
+    if name not in situation.breakers:
+        return None
+    due_in = situation.breakers[name]
+    return {"state": "closed" if due_in is None else "open", "probeInSeconds": due_in and round(due_in, 3)}
 
 
 def _sum(routes: Sequence[RouteCounts]) -> RouteCounts:

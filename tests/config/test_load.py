@@ -134,6 +134,8 @@ reuse = "after-bodiless"
 max_tunnels = 7
 tunnel_idle = "9s"
 tunnel_max_age = "10s"
+breaker = { errors = "60%", of = 21, within = "11s", for = "12s" }
+retry = { attempts = 3, on = ["timeout", 500], budget = "30%" }
 
 [store]
 url = "rediss+sentinel://alice@10.0.0.1:26380,s2/main/1"
@@ -311,6 +313,8 @@ def full(folder: Path) -> model.Config:
                 response_timeout=2.0,
                 idle_timeout=3.0,
                 total_timeout=4.0,
+                breaker=model.Breaker(errors=0.6, of=21, within=11.0, for_=12.0),
+                retry=model.Retry(attempts=3, on=("timeout", 500), budget=0.3),
                 max_connections=5,
                 keep_alive=6.0,
                 queue=0,

@@ -40,7 +40,7 @@ REST = {
 }
 STRUCTURAL = re.compile(
     r"is not a (key of this table|table|list)|is missing|is not (text|a whole number|possible here)|has no unit|"
-    r"is not a (duration|size)\b|is empty \(expected a"
+    r"is not a (duration|size)\b|is no failure|is empty \(expected a"
 )
 """The messages of `load` that speak of kinds and keys."""
 
@@ -258,6 +258,8 @@ ACCEPTED: list[tuple[Path_, Any]] = [
     (("upstreams", "users", "targets", 0), {"url": "unix:users.sock", "weight": 65535, "zone": "a", "backup": True}),
     (("upstreams", "users", "balance"), "least_requests"),
     (("upstreams", "users", "balance"), {"hash": "header:X-A"}),
+    (("upstreams", "users", "breaker"), {}),
+    (("upstreams", "users", "retry", "on"), ["connect", "reset", "timeout", 500, 599]),
     (("routes", 0, "host"), "[::1]"),
     (("routes", 0, "prefix"), "/ünï/%C3%BC;a=b,c"),
     (("routes", 0, "cors", "origins", 0), "http://[::1]:5173"),
@@ -300,6 +302,13 @@ REFUSED: list[tuple[Path_, Any]] = [
     (("upstreams", "users", "balance"), "random"),
     (("upstreams", "users", "balance"), {"hash": "cookie"}),
     (("upstreams", "users", "balance"), {}),
+    (("upstreams", "users", "breaker", "of"), 0),
+    (("upstreams", "users", "retry", "attempts"), 1),
+    (("upstreams", "users", "retry", "budget"), 20),
+    (("upstreams", "users", "retry", "on"), []),
+    (("upstreams", "users", "retry", "on"), [502, 502]),
+    (("upstreams", "users", "retry", "on", 0), "error"),
+    (("upstreams", "users", "retry", "on", 0), 429),
     (("routes", 0, "prefix"), "api"),
     (("routes", 0, "auth"), "main"),
     (("routes", 0, "methods"), ["GET", "GET"]),

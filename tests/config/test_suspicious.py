@@ -122,6 +122,7 @@ TARGET = 'targets = ["http://127.0.0.1:2"]'
         (TARGET, f'{TARGET}, total_timeout = "1s", queue_timeout = "2s"'),
         (TARGET, f'{TARGET}, total_timeout = "1s", response_timeout = "2s"'),
         (TARGET, f'{TARGET}, total_timeout = "1s", idle_timeout = "2s"'),
+        (TARGET, f'{TARGET}, total_timeout = "1s", response_timeout = "1s", retry = {{ on = ["timeout"] }}'),
         ('auth = "none"', 'auth = "none"\nupgrade = ["websocket"]\nmethods = ["POST"]'),
         ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/a%20b.*', to = '/b' }"),
         ('auth = "none"', "auth = \"none\"\nrewrite = { pattern = '/%C3%A9.*', to = '/b' }"),

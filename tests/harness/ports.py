@@ -131,7 +131,7 @@ class FakeLessee(Lessee):
     def leased(self, upstream: UpstreamPort, now: float) -> None:
         self.got.append(upstream)
 
-    def lease_failed(self, reason: Reason, now: float, detail: str = "") -> None:
+    def lease_failed(self, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None) -> None:
         self.failed.append(reason)
 
     def make_way(self, now: float) -> None:

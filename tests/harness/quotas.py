@@ -6,16 +6,19 @@ from rawgate.relay.shared_quotas import LOCKS, QuotaMemory, SharedQuotas, octets
 
 
 class OneHolder(Locks):
-    """Locks of workers that take turns: whoever takes one gives it back before anybody else does anything."""
+    """Locks of workers that take turns: whoever takes one gives it back before anybody else does anything. `died`: a
+    holder has died, and nobody has been told."""
 
     def __init__(self) -> None:
         self.held: int | None = None
+        self.died = False
 
     def acquire(self, stripe: int) -> bool:
         assert self.held is None, "a second lock"
         assert 0 <= stripe < LOCKS
         self.held = stripe
-        return False
+        died, self.died = self.died, False
+        return died
 
     def release(self, stripe: int) -> None:
         assert self.held == stripe

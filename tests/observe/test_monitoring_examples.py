@@ -15,7 +15,11 @@ DASHBOARD = json.loads((FOLDER / "grafana-dashboard.json").read_text("utf-8"))
 ALERTS = (FOLDER / "prometheus-alerts.yml").read_text("utf-8")
 SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gauge": ("",)}
 SERIES = {f"{one.name}{suffix}": one for one in METRICS for suffix in SUFFIXES[one.kind]}
-WORDS = {"decision": {"admitted", "refused"}, "result": {"done", "refused"}, "status": {f"{n}xx" for n in range(1, 6)}}
+WORDS = {
+    "decision": {"admitted", "refused"},
+    "result": {"done", "made", "refused"},
+    "status": {f"{n}xx" for n in range(1, 6)},
+}
 OF_PROMETHEUS = {"job", "instance", "le"}
 
 QUERIES = [

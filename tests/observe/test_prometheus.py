@@ -13,7 +13,7 @@ from rawgate.observe.line import Record
 from rawgate.observe.metrics import METRICS, Facts
 from rawgate.observe.reading import read
 
-FACTS = Facts({"version": "1", "python": "3", "core": "compiled"}, {"main": 3.5}, {"public": 2.5})
+FACTS = Facts({"version": "1", "python": "3", "core": "compiled"}, {"main": 3.5}, {"public": 2.5}, {"users": True})
 HOSTILE = 'a "quoted" \\ name,\n{le="1"} \u00e9'
 NAMES = Names(["/a", HOSTILE], ["up"], [("up", "10.0.0.7:80"), ("up", "[::1]:80")], ["/a"])
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

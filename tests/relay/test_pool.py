@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from harness.ports import FakeLessee, FakeUpstream
 from harness.quotas import Workers
+from rawgate import errors
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
 from rawgate.relay.balance import HASH, LEAST_REQUESTS, ROUND_ROBIN, Draw, never_by_chance
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
@@ -45,7 +46,7 @@ class Fixture:
             quotas.get("slots"),
             quotas.get("queue_slots"),
             quotas.get("tunnel_slots"),
-            draw,
+            draw=draw,
         )
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
@@ -202,7 +203,7 @@ def test_a_dead_connection_is_replaced_in_its_own_slot(waiting: bool) -> None:
     queued = FakeLessee("another")
     if waiting:
         f.pool.acquire(queued, 0.0)
-    f.pool.redial(dead, lessee, 0.1, 0.0)
+    f.pool.redial(dead, lessee, errors.UPSTREAM_RESET, 0, 0.1, 0.0)
     assert f.dials == [lessee]
     assert f.pool.size == 2
     f.release(other, 1.0)
@@ -274,9 +275,16 @@ def test_dials_from_the_queue_or_for_a_new_connection_take_turns() -> None:
     f.discard(other)
     assert f.firsts() == [1, 0, 1, 0]
     f = Fixture(TWO)
-    for lessee, upstream in [f.lease() for _ in range(4)]:
-        f.pool.redial(upstream, lessee, 0.1, 0.0)
+    for lessee, upstream in [f.lease(target=number % 2) for number in range(4)]:
+        f.pool.redial(upstream, lessee, errors.UPSTREAM_RESET, 0, 0.1, 0.0)
     assert f.firsts()[4:] == [1, 0, 1, 0]
+
+
+def test_a_request_that_failed_somewhere_is_sent_elsewhere() -> None:
+    f = Fixture(TWO)
+    for lessee, upstream in [f.lease() for _ in range(4)]:
+        f.pool.redial(upstream, lessee, errors.OK, 503, 0.1, 0.0)
+    assert f.firsts()[4:] == [1, 1, 1, 1]
 
 
 def test_the_addresses_of_a_target_take_turns_with_their_idle_connections() -> None:
@@ -703,7 +711,7 @@ def test_every_use_of_a_connection_has_an_outcome() -> None:
     f.pool.outcomes = heard
     (_, good), (lessee, dead), (_, bad), (_, tunnel) = f.lease(), f.lease(target=1), f.lease(), f.lease()
     f.release(good, 0.0)
-    f.pool.redial(dead, lessee, 0.2, 0.0)
+    f.pool.redial(dead, lessee, errors.UPSTREAM_RESET, 0, 0.2, 0.0)
     f.discard(bad)
     f.pool.switched(tunnel, 0.3, 0.0)
     f.pool.unreachable(f.endpoint(1), UPSTREAM_CONNECT_FAILED, "connection refused", 0.4, 0.0)
@@ -721,7 +729,7 @@ def test_a_used_connection_that_was_dead_says_nothing_of_its_endpoint() -> None:
     f.pool.outcomes = heard
     lessee, upstream = f.lease()
     upstream.reused = True
-    f.pool.redial(upstream, lessee, 0.2, 0.0)
+    f.pool.redial(upstream, lessee, errors.UPSTREAM_RESET, 0, 0.2, 0.0)
     assert heard.said == []
 
 
@@ -1056,7 +1064,7 @@ class PoolMachine(RuleBasedStateMachine):
         upstream = data.draw(st.sampled_from(list(self.busy)))
         lessee = self.busy.pop(upstream)
         queue = self.queued()
-        self.f.pool.redial(upstream, lessee, 0.1, 0.0)
+        self.f.pool.redial(upstream, lessee, errors.UPSTREAM_RESET, 0, 0.1, 0.0)
         lessee.got.clear()
         self.waiting.append(lessee)
         assert self.queued() == queue, "it kept its slot, and took nobody's"
