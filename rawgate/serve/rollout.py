@@ -13,6 +13,7 @@ From the moment on at which all have prepared nothing can fail. A worker that be
 counts by then.
 """
 
+import errno
 import signal
 from math import inf
 from time import monotonic
@@ -36,6 +37,9 @@ STOPPING = "the gateway is stopping"
 COMPILE_TIMEOUT = 5.0
 """Seconds for which the supervisor may compile: it does nothing else meanwhile, and its heartbeat finds a stuck worker
 after 10. A thousand routes take half a second."""
+
+
+_NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
 
 
 class CutShortError(BaseException):
@@ -154,11 +158,12 @@ class Rollout:
         reading = self._reading
         if reading is None or number != reading.number:
             return
-        if problems:
+        if problems and not _NO_DESCRIPTORS.intersection(contents.values()):
             self._refuse(reading, list(problems))
         else:
+            # A worker that has as many clients as it has descriptors cannot open a file, and the supervisor can.
             self._reading = None
-            self._prepare(reading, Files(contents))
+            self._prepare(reading, Files() if problems else Files(contents))
             self._begin_next()
 
     def _refuse(self, reading: _Reading, problems: list[str]) -> None:

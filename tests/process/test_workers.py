@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -439,6 +439,10 @@ def test_a_reload_for_which_a_worker_has_no_descriptors_changes_nothing(tmp_path
             (tmp_path / "rawgate.toml").write_text(text.replace('"127.0.0.1:0"', f'"127.0.0.1:0", {more}'))
             gateway.signal(signal.SIGHUP)
             gateway.wait_said("reload refused")
-        with gateway.connect() as sock:
-            assert ask(sock, PING) is not None
+        # Until the workers have seen that the crowd is gone, who comes is turned away.
+        answered, ends = None, monotonic() + PATIENCE
+        while answered is None and monotonic() < ends:
+            with gateway.connect() as sock, suppress(OSError):
+                answered = ask(sock, PING)
+        assert answered is not None
         assert gateway.workers() == workers

@@ -1,6 +1,7 @@
 """A new configuration for all workers or for none, whatever they answer, and whoever dies meanwhile. The workers are
 the test; addresses are real sockets."""
 
+import errno
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -306,6 +307,14 @@ def test_a_worker_that_does_not_read_it_to_its_end(world: World, happens: Callab
     assert (world.workers.heard, world.rollout.due) == ([], inf)
     world.was_read(1)
     assert world.workers.heard == [], "it comes too late"
+
+
+def test_for_a_worker_without_descriptors_the_supervisor_reads(world: World) -> None:
+    contents: dict[str, bytes | int] = {str(world.path): errno.EMFILE}
+    world.workers.reads = lambda number: world.rollout.was_read(number, contents, ("Too many open files",))
+    world.configure("/b")
+    world.ask()
+    assert world.workers.took(Prepare) == [0, 1]
 
 
 def test_without_a_worker_a_reload_waits_for_one(world: World) -> None:
