@@ -88,6 +88,18 @@ def test_normalising_twice_changes_nothing(target: str) -> None:
 
 
 @given(targets)
+def test_a_short_target_is_read_like_a_long_one(target: str) -> None:
+    """A long query keeps a target from the walk that short ones take."""
+    octets = target.encode("latin-1")
+    mark = b"&" if b"?" in octets else b"?"
+    more = mark + b"a" * 200
+    for normalise in (merging, keeping):
+        short, long = normalise(octets), normalise(octets + more)
+        assert (short.path, short.key, short.flaw, short.plain_key) == (long.path, long.key, long.flaw, long.plain_key)
+        assert not short.path or short.query + more == long.query
+
+
+@given(targets)
 def test_what_is_normal_can_be_sent(target: str) -> None:
     normal = merging(target.encode("latin-1"))
     assert not normal.path or sendable(normal.path)
