@@ -129,6 +129,7 @@ CIRCUIT_OPEN = _reason("circuit_open", 503, "upstream", "The service fails too o
 
 QUEUE_FULL = _reason("queue_full", 503, "gateway", "Too many requests are waiting for this service.")
 QUEUE_TIMEOUT = _reason("queue_timeout", 503, "gateway", "No connection to this service came free in time.")
+NO_TARGET = _reason("no_target", 503, "upstream", "There is no instance of this service.")
 CONNECTION_LIMIT = _reason("connection_limit", 503, "gateway", "The gateway holds as many connections as it may.")
 DRAINING = _reason("draining", 503, "gateway", "The gateway is shutting down.")
 CLIENT_GONE = _reason("client_gone", 499, "client", "The client left before the response was complete.")

@@ -66,13 +66,14 @@ SERVE = {
     "keys": {"load"},
     "store_client": set[str](),
     "stores": {"store_client"},
-    "service": {"keys", "listening", "load", "memory", "stores"},
+    "service": {"channel", "discovery", "keys", "listening", "load", "memory", "stores"},
     "changes": set[str](),
     "channel": set[str](),
+    "discovery": {"channel", "load"},
     "control": set[str](),
     "publishing": {"service"},
-    "status": {"keys", "publishing"},
-    "admin": {"keys", "listening", "publishing", "reload", "service", "shared_memory", "status"},
+    "status": {"discovery", "keys", "publishing"},
+    "admin": {"discovery", "keys", "listening", "publishing", "reload", "service", "shared_memory", "status"},
     "reload": {"changes", "clock", "listening", "load", "memory", "service", "store_client"},
     "alone": {"admin", "control", "listening", "load", "memory", "reload", "service", "telling"},
     "common_fetch": {"channel", "keys"},
@@ -86,9 +87,10 @@ SERVE = {
         *("listening", "load", "memory", "reload", "telling"),
     },
     "fetch_routing": {"channel", "crew"},
+    "seeking": {"channel", "crew", "discovery"},
     "supervisor": {
         *("admin", "alone", "channel", "control", "crew", "fetch_routing", "listening", "load"),
-        *("memory", "reload", "rollout", "telling", "worker", "worker_quotas"),
+        *("memory", "reload", "rollout", "seeking", "telling", "worker", "worker_quotas"),
     },
     "worker_quotas": {"shared_memory"},
     "sharing": {"listening", "shared_memory", "worker_quotas"},
@@ -100,7 +102,7 @@ SERVE = {
 
 # the two sides of `net`
 CLIENTS_SIDE = {f"net.{name}" for name in ("arrival", "client", "inbound", "listener", "replies", "states")}
-UPSTREAMS_SIDE = {"net.upstream", "net.dialing", "net.names"}
+UPSTREAMS_SIDE = {"net.upstream", "net.dialing", "net.names", "net.nameservers", "net.consul", "net.instances"}
 
 SANS_IO = {"wire", "policy", "relay"}
 EFFECTS = {"asyncio", "uvloop", "socket", "ssl", "time", "logging", "os", "random"}
@@ -123,6 +125,7 @@ DOORS = {
     "msgspec": set(ROOMS),
     "prometheus_client": {"observe"},
     "redis": {"serve"},
+    "dns": {"net"},
     "rich": {"cli"},
     "mypy_extensions": {"wire", "policy", "relay", "message"},  # what it says is for the compiler: machine words, no cycles
 }
@@ -130,7 +133,7 @@ DOORS = {
 ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 READING = {"open", "read_text", "read_bytes"}
 TASKS = {"create_task", "ensure_future", "TaskGroup"}
-MAY_START_TASKS = {"net.dialing", "serve"}  # one per dial; a few per process
+MAY_START_TASKS = {"net.dialing", "net.names", "net.nameservers", "serve"}  # one per dial or look-up; a few per process
 
 FORBIDDEN_NAMES = {"utils", "helpers", "base", "types"}
 
@@ -287,6 +290,7 @@ def test_the_dependencies_are_these() -> None:
     assert names == {"h11", "uvloop", "cryptography", "msgspec", "mypy-extensions"}
     assert project["optional-dependencies"] == {
         "metrics": ["prometheus-client>=0.22"],
+        "names": ["dnspython>=2.7"],
         "store": ["redis[hiredis]>=6"],
         "top": ["rich>=13"],
     }

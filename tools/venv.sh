@@ -48,7 +48,7 @@ venv_is_ours() {
 }
 
 install_for() {
-    local wanted=(--constraint "$pins" --editable "$root[metrics,store,top]")
+    local wanted=(--constraint "$pins" --editable "$root[metrics,names,store,top]")
     if [[ $1 == test ]]; then wanted+=(--requirement "$pins"); fi
     venv_is_ours || make_venv || return
     printf 'rawgate: installing into .venv, once\n' >&2

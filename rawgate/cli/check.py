@@ -17,6 +17,7 @@ from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
 from rawgate.config.model import Config, KeySetUrl
 from rawgate.offline.page import Page, put, wants_colour
+from rawgate.serve.load import source_of
 
 if TYPE_CHECKING:
     from rawgate.cli.arguments import Commands
@@ -72,4 +73,7 @@ def _counts(config: Config) -> str:
     listed = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
     listed += " passed" * bool(config.tests)
     remote = [f"jwt.{name}" for name, spec in config.jwt.items() if isinstance(spec.jwks, KeySetUrl)]
-    return f"{listed}; not fetched here: the keys of {', '.join(remote)}" if remote else listed
+    keys = f"; not fetched here: the keys of {', '.join(remote)}" if remote else ""
+    targets = [target for upstream in config.upstreams.values() for target in upstream.targets if target.source]
+    asked = dict.fromkeys(str(source_of(target)) for target in targets)
+    return f"{listed}{keys}; not looked up here: {', '.join(asked)}" if asked else f"{listed}{keys}"

@@ -161,6 +161,10 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
 def _balancing(target: Destination) -> Iterator[_Row]:
     """Which target, where there are several."""
     balance = target.balance
+    if not balance.parts:
+        by = f"by the hash of {balance.key}" if balance.key else balance.way.replace("_", " ")
+        yield _Row(f"to one of the instances that are there then, {by}")
+        return
     if len(target.targets) < 2:
         return
     if balance.key:

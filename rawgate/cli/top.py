@@ -242,7 +242,7 @@ def _services(status: Status, width: int) -> "Table":
             _text(f"{pool['leased'] + pool['dialing']:,}", "red" if pool["leased"] >= pool["limit"] else ""),
             *(_text(f"{pool[state]:,}") for state in ("idle", "limit", "tunnels")[: 3 if width >= WIDE else 2]),
             _text(f"{waiting:,}", "yellow" if waiting else "dim"),
-            _line(*_trouble(one), _targets(one["targets"])),
+            _line(*_trouble(one), _targets(one["targets"], one.get("sources", ()))),
         )
     return table
 
@@ -257,14 +257,23 @@ def _trouble(upstream: Status) -> "list[Text]":
     return said
 
 
-def _targets(targets: Sequence[Status]) -> "Text":
+def _targets(targets: Sequence[Status], sources: Sequence[Status]) -> "Text":
     said = [
         _text(target["target"] + _share(target, targets), "green")
         if target["up"]
         else _text(f"{target['target']} down", "red")
         for target in targets
     ]
-    return _line(*said)
+    return _line(*said, *map(_source, sources))
+
+
+def _source(source: Status) -> "Text":
+    """Who tells of targets, and how long ago that was."""
+    age = source["ageSeconds"]
+    told = "never answered" if age is None else f"{span(age)} ago"
+    if source["problem"]:
+        return _text(f"{source['source']} {told}: {source['problem']}", "red")
+    return _text(f"{source['source']} {told}", "dim")
 
 
 def _share(target: Status, targets: Sequence[Status]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from rawgate.config.constraints import Address, AddressRange, Host, ListenAddress, Origin, TargetUrl
+from rawgate.config.constraints import Address, AddressRange, Host, ListenAddress, Nameserver, Origin, TargetUrl
 from rawgate.config.context import Context
 from rawgate.config.invalid import InvalidError, choice, nearest, one_meant, quoted, shown
 from rawgate.config.model import Listen, Target, Trusted, listen_name
@@ -207,12 +207,23 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
     text and responds with 404 to a name with a dot.
     """
     if isinstance(value, Target):
-        return _checked_target(constraint, value)
+        return _checked_target(constraint, value, context)
     text = _string(value, constraint.expected)
+    found = None if constraint.plain else _elsewhere(constraint, text, context)
+    return _http_target(constraint, text) if found is None else found
+
+
+def _elsewhere(constraint: TargetUrl, text: str, context: Context) -> Target | None:
+    """A target that is no host and port: a Unix socket, or somebody who tells where instances are."""
     if text.startswith("/"):
         raise InvalidError(f"{shown(text)} is not a URL", expected=constraint.expected, meant=quoted(f"unix:{text}"))
     if text.startswith("unix:"):
         return _unix_target(constraint, text, context)
+    sourced = _SOURCED.fullmatch(text)
+    return None if sourced is None else _SOURCES[sourced["source"].lower()](sourced["scheme"].lower(), sourced["rest"])
+
+
+def _http_target(constraint: TargetUrl, text: str) -> Target:
     match = _URL.fullmatch(text)
     if match is None:
         authority = _authority_meant(text)
@@ -239,6 +250,89 @@ def target(constraint: TargetUrl, value: object, context: Context) -> Target:
         what = f"{quoted(rest)} follows the port"
         raise InvalidError(what, expected=f"{constraint.expected}, a path is a route's{instead}")
     return _target(scheme, found[0], _DEFAULT_PORTS[scheme] if found[1] is None else found[1], has_dot)
+
+
+def _dns_target(scheme: str, rest: str) -> Target:
+    """Each address of a name: "dns+http://NAME:PORT"."""
+    expected = f'"dns+{scheme}://NAME:PORT"'
+    written = rest.removesuffix("/")
+    found = _authority(_ROOT_DOT.sub("", written))
+    if found is None:
+        raise InvalidError(f"{shown(rest)} {_not(rest, 'is not a name and a port')}", expected=expected)
+    if _is_ip(found[0].strip("[]")):
+        what = f"{quoted(found[0])} is an address, which needs no look-up"
+        raise InvalidError(what, expected=expected, meant=quoted(f"{scheme}://{_written(found)}"))
+    port = _DEFAULT_PORTS[scheme] if found[1] is None else found[1]
+    return structs.replace(_target(scheme, found[0], port, _ROOT_DOT.search(written) is not None), source="dns")
+
+
+def _srv_target(scheme: str, rest: str) -> Target:
+    """The SRV records of a name: "srv+http://_http._tcp.NAME"."""
+    expected = f'"srv+{scheme}://_http._tcp.NAME"'
+    name, colon, _ = rest.removesuffix("/").partition(":")
+    if colon:
+        raise InvalidError(f"{shown(rest)} has a port, which SRV records tell", expected=expected, meant=quoted(name))
+    match = _SERVICE.fullmatch(name.lower().removesuffix("."))
+    if match is None or canonical_host(match["name"]) is None or canonical_host(match[0]) is None:
+        raise InvalidError(f"{shown(rest)} {_not(rest, 'is not the name of SRV records')}", expected=expected)
+    dot = "." if name.endswith(".") else ""
+    return Target(host=match[0] + dot, port=0, authority=match["name"], scheme=scheme, source="srv")
+
+
+def _consul_target(scheme: str, rest: str) -> Target:
+    """The healthy instances of a service: "consul+http://SERVICE?dc=dc1&tag=v2". A tag may be there more than once:
+    instances have all of them."""
+    expected = f'"consul+{scheme}://SERVICE", and behind "?" {choice(_CONSUL_QUERY)}'
+    service, mark, written = rest.partition("?")
+    service = service.removesuffix("/")
+    if not re.fullmatch(HOST, service) or canonical_host(service) is None:
+        raise InvalidError(f"{shown(service)} is not the name of a service", expected=expected)
+    query: list[tuple[str, str]] = []
+    for pair in written.split("&") if mark else ():
+        name, _, value = pair.partition("=")
+        if name not in _CONSUL_QUERY:
+            meant = nearest(name, _CONSUL_QUERY)
+            raise InvalidError(f"{shown(name)} is nothing that Consul is asked", expected=expected, meant=meant)
+        if not _CONSUL_VALUE.fullmatch(value):
+            raise InvalidError(f"{shown(value)} is not the value of {name}", expected="letters, digits, . _ ~ - : /")
+        if name != "tag" and any(name == other for other, _ in query):
+            raise InvalidError(f"{quoted(name)} is there twice", expected="it once")
+        query.append((name, value))
+    datacenter = next((f".{value}" for name, value in query if name == "dc"), "")
+    authority = f"{service}.service{datacenter}.consul".lower()
+    return Target(host=service, port=0, authority=authority, scheme=scheme, source="consul", query=tuple(sorted(query)))
+
+
+_SOURCED = re.compile(r"(?i:(?P<source>dns|srv|consul)\+(?P<scheme>https?)://)(?P<rest>[^#@]*)", re.DOTALL)
+_SERVICE = re.compile(r"(?:_[a-z0-9-]{1,62}\._[a-z0-9-]{1,62}\.)?(?P<name>[a-z0-9][a-z0-9._-]*)")
+"""Consul's DNS has the SRV records of a service at its plain name, too."""
+_CONSUL_QUERY = ("dc", "tag", "ns", "partition")
+_CONSUL_VALUE = re.compile(r"[A-Za-z0-9._~:/-]{1,128}")
+_SOURCES = {"dns": _dns_target, "srv": _srv_target, "consul": _consul_target}
+
+
+def nameserver(constraint: Nameserver, value: object, context: Context) -> str:
+    """The address of a name server and its port, 53 unless written: "10.0.0.2:53", "[::1]:8600"."""
+    text = _string(value, constraint.expected)
+    match = _HOST_PORT.fullmatch(text) if not _is_ip(text) else None
+    address, port = (text, 53) if match is None else (match["host"], int(match["port"]))
+    bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    is_bracketed = bare != address
+    if not _is_ip(bare) or "%" in bare or (":" in bare and match is not None and not is_bracketed):
+        what = f"{shown(text)} is not the address of a name server"
+        raise InvalidError(what, expected=constraint.expected, meant=_nameserver_meant(text))
+    if not 1 <= port <= 65535:
+        raise InvalidError(f"{port} is not a port", expected="a port from 1 to 65535")
+    found = ip_address(bare)
+    return f"[{found}]:{port}" if found.version == 6 else f"{found}:{port}"
+
+
+def _nameserver_meant(text: str) -> str:
+    """The address that was meant by "localhost:8600" or "udp://10.0.0.2", or ""."""
+    url = _URL.fullmatch(text)
+    plain = (url["authority"] if url else text).replace("localhost", "127.0.0.1")
+    host, _, port = plain.partition(":")
+    return quoted(plain) if plain != text and _is_ipv4(host) and (not port or port.isdigit()) else ""
 
 
 def network(constraint: AddressRange, value: object, context: Context) -> Trusted:
@@ -351,10 +445,14 @@ def _what_is_at(path: Path) -> str:
         return ""
 
 
-def _checked_target(constraint: TargetUrl, value: Target) -> Target:
+def _checked_target(constraint: TargetUrl, value: Target, context: Context) -> Target:
     """The `Target` of a Python configuration, checked. Its authority may differ from its host and port."""
     if value.scheme not in _DEFAULT_PORTS or (value.path and value.scheme != "http"):
         raise InvalidError(f"{shown(value.scheme)} is not its scheme", expected=constraint.expected)
+    if constraint.plain and (value.path or value.source):
+        raise InvalidError("is no address", expected=constraint.expected)
+    if value.source:
+        return target(constraint, value.url, context)
     if value.path and _AUTHORITY.fullmatch(str(value.authority)):
         return value
     bracketed = f"[{value.host}]" if ":" in str(value.host) else str(value.host)

@@ -187,11 +187,18 @@ class ListenAddress(Struct, frozen=True):
 
 
 class TargetUrl(Struct, frozen=True):
-    """Where a service listens, alone or in a table with how much it gets."""
+    """Where a service listens, or who tells where its instances do; alone or in a table with how much it gets. `plain`:
+    an address or a name, and nothing else."""
 
-    expected = '"http://HOST:PORT", "https://HOST" or "unix:PATH"'
+    plain: bool = False
+
     keys = ("url", "weight", "zone", "backup")
     most = 65_535  # as in an SRV record (RFC 2782)
+
+    @property
+    def expected(self) -> str:
+        others = ' or "https://HOST"' if self.plain else ', "https://HOST" or "unix:PATH"'
+        return f'"http://HOST:PORT"{others}'
 
     @property
     def weight(self) -> str:
@@ -202,6 +209,12 @@ class HashKey(Struct, frozen=True):
     """What requests are divided by."""
 
     expected = '"client", "header:NAME" or "path"'
+
+
+class Nameserver(Struct, frozen=True):
+    """The address of a name server, and its port unless it is 53."""
+
+    expected = 'an address such as "10.0.0.2", "127.0.0.1:8600" or "[::1]:8600"'
 
 
 class AddressRange(Struct, frozen=True):

@@ -65,6 +65,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.Location: grammar.location,
     constraints.Maximum: limits.maximum,
     constraints.Moment: units.moment,
+    constraints.Nameserver: addresses.nameserver,
     constraints.Origin: addresses.origin,
     constraints.PathPrefix: grammar.path_prefix,
     constraints.PathTemplate: grammar.path_template,

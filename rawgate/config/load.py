@@ -188,6 +188,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
         api_keys=api_keys,
         limits=values.get("limits", {}),
         store=values.get("store"),
+        consul=values.get("consul"),
         tls=values.get("tls", {}),
         tests=values.get("tests", ()),
     )

@@ -355,6 +355,15 @@ class Gateway(Struct, frozen=True, kw_only=True):
             "A good credential passes, whatever others at its address do. Left out: any."
         ),
     ] = None
+    # As everybody but nginx, which has no use for resolv.conf.
+    resolver: Annotated[
+        tuple[Annotated[str, constraints.Nameserver()], ...],
+        ListOf(empty=True),
+        Description(
+            "Name servers for all look-ups, asked in this order, the next one when one fails. Left out: what the "
+            "system has, and names in targets without a source as the system looks them up."
+        ),
+    ] = ()
     timeouts: Annotated[Timeouts, Description("How long the gateway waits for clients, and for its own end.")] = (
         Timeouts()
     )
@@ -488,15 +497,22 @@ class ApiKeys(Struct, frozen=True, kw_only=True):
 
 
 class Target(Struct, frozen=True):
-    """Where an upstream listens: `host` and `port`, or the `path` of a Unix socket.
+    """Where an upstream listens: `host` and `port`, or the `path` of a Unix socket; or who tells where its instances do
+    (`source`).
 
-    host       what is looked up: lower-cased, an IPv6 address without brackets; a dot at the end is kept
+    host       what is looked up: lower-cased, an IPv6 address without brackets; a dot at the end is kept. Of Consul the
+               name of the service, as it is written
+    port       0 where the source tells the ports
     authority  what the Host field says: without that dot, and without the port when it is the scheme's own; "localhost"
-               for a Unix socket, as nginx says
+               for a Unix socket, as nginx says. Of SRV records the name without the labels of service and protocol, of
+               Consul the name that its DNS has for the service
     scheme     "http" or "https"
     weight     its part of the requests, relative to the others'
     zone       where it stands; "": nobody says
     backup     it gets requests only as far as the others cannot take them
+    source     "dns": each address of the name is an instance; "srv": its SRV records; "consul": the service's healthy
+               instances; "": there is one, and it is here
+    query      what a source is asked beside the name: pairs of a name and a value
     """
 
     host: str
@@ -507,11 +523,27 @@ class Target(Struct, frozen=True):
     weight: int = 1
     zone: str = ""
     backup: bool = False
+    source: Literal["", "dns", "srv", "consul"] = ""
+    query: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def url(self) -> str:
+        """As people would write it."""
+        if self.path:
+            return f"unix:{self.path}"
+        if self.source == "consul":
+            query = "&".join(f"{name}={value}" for name, value in self.query)
+            return f"consul+{self.scheme}://{self.host}{'?' if query else ''}{query}"
+        if self.source == "srv":
+            return f"srv+{self.scheme}://{self.host}"
+        if self.source == "dns":
+            return f"dns+{self.scheme}://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.authority}"
 
 
 def target_place(target: Target) -> object:
     """Where a target is. Two entries for one place are duplicates."""
-    return target.scheme, target.host, target.port, target.path
+    return target.scheme, target.host, target.port, target.path, target.source, target.query
 
 
 class HashBalance(Struct, frozen=True):
@@ -652,7 +684,9 @@ class Upstream(Struct, frozen=True, kw_only=True):
             "Where the service listens; one that cannot be reached is left out for 5 s. A dot at the end of a name "
             "keeps its look-up from the search domains. The certificate of https:// is verified. "
             '{ url = "…", weight = 2 } gets twice as many requests as one with weight 1; zone says where it stands '
-            "(see gateway.zone); backup = true: it gets requests only as far as the others cannot take them."
+            "(see gateway.zone); backup = true: it gets requests only as far as the others cannot take them. "
+            'Who tells where its instances are: "dns+http://NAME:PORT" (each address is a target), '
+            '"srv+http://_http._tcp.NAME" (SRV records) and "consul+http://SERVICE?dc=…&tag=…".'
         ),
     ]
     # nginx, Envoy and HAProxy take turns, too, unless configured.
@@ -777,6 +811,28 @@ class Store(Struct, frozen=True, kw_only=True):
             'whole max; "refuse": 503; "allow": as if the limit were not there.'
         ),
     ] = "local"
+
+
+class Consul(Struct, frozen=True, kw_only=True):
+    """The agent that is asked for the instances of "consul+…" targets."""
+
+    # Where an agent listens unless told otherwise, on each host: Consul's own default, and Traefik's.
+    address: Annotated[
+        Target,
+        constraints.TargetUrl(plain=True),
+        Essential(),
+        Description("Where its HTTP API is."),
+    ] = Target(host="127.0.0.1", port=8500, authority="127.0.0.1:8500")
+    token: Annotated[
+        Annotated[Secret, constraints.Source(whole=True)] | None,
+        Essential(),
+        Description("What it knows the gateway by (X-Consul-Token); it needs service:read and node:read."),
+    ] = None
+    ca: Annotated[
+        Annotated[Secret, constraints.Source(schemes=("file",))] | None,
+        Essential(),
+        Description("The authorities of its certificate, as PEM, instead of those of the system; for https://."),
+    ] = None
 
 
 class RegexRewrite(Struct, frozen=True):
@@ -1249,6 +1305,11 @@ class Config(Struct, frozen=True, kw_only=True):
         Store | None,
         Example('[store] with url = "redis://HOST:6379"'),
         Description('Where limits count that are shared = "exact" or "leased".'),
+    ] = None
+    consul: Annotated[
+        Consul | None,
+        Example("[consul]"),
+        Description('The agent that "consul+…" targets ask. Left out: the one on this host.'),
     ] = None
     tls: Annotated[
         dict[Annotated[str, constraints.TableName()], Annotated[Tls, Example("[tls.NAME]")]],

@@ -16,6 +16,7 @@ from rawgate.config.key_sets import checked_url
 from rawgate.config.model import (
     MOST_LOGGED,
     Config,
+    Consul,
     Cors,
     Expect,
     Gateway,
@@ -30,6 +31,7 @@ from rawgate.config.model import (
     RegexRewrite,
     Respond,
     Route,
+    Secret,
     Test,
     Tls,
     Upstream,
@@ -320,6 +322,7 @@ def _config(table: Table) -> Iterator[Finding]:
     yield from _logs_tokens(table)
     yield from _store(table)
     yield from _hashes_keys(table)
+    yield from _consul(table)
     asks = table.values.get("jwt") or table.values.get("api_keys")
     if gateway and gateway.auth_failures is not None and not asks:
         what = "counts wrong credentials, and nothing here verifies any"
@@ -341,6 +344,30 @@ def _hashes_keys(table: Table) -> Iterator[Finding]:
         if by in headers:
             what = f"{quoted(by.removeprefix('header:'))} is the header of api_keys.{headers[by]}, and holds its keys"
             yield ("upstreams", name, "balance", "hash"), problem_text(what, expected='"client"')
+
+
+def _consul(table: Table) -> Iterator[Finding]:
+    """An agent that nobody asks."""
+    consul: Consul | None = table.values.get("consul")
+    if consul is None:
+        return
+    upstreams = table.values.get("upstreams", {}).values()
+    if not any(target.source == "consul" for upstream in upstreams for target in upstream.targets):
+        yield (
+            ("consul",),
+            problem_text("no target asks it", expected='"consul+http://SERVICE" in the targets of an upstream'),
+        )
+    if consul.ca is not None and consul.address.scheme != "https":
+        yield ("consul", "ca"), problem_text("is for https://, and address has http://", expected="https:// in address")
+
+
+_SENDABLE = re.compile(rb"[\x21-\x7e]+")
+
+
+def _consul_token(table: Table) -> Iterator[Finding]:
+    token: Secret | None = table.values.get("token")
+    if token is not None and not _SENDABLE.fullmatch(token.value):
+        yield ("token",), problem_text("holds what cannot be sent in a header field", expected="printable ASCII")
 
 
 def _logs_tokens(table: Table) -> Iterator[Finding]:
@@ -399,6 +426,7 @@ def _upstream(table: Table) -> Iterator[Finding]:
 
 RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Config: _config,
+    Consul: _consul_token,
     Cors: _cors,
     Expect: _expect,
     Gateway: _gateway,

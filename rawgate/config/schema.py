@@ -167,7 +167,12 @@ def _listen(constraint: constraints.ListenAddress) -> Schema:
 
 
 def _target(constraint: constraints.TargetUrl) -> Schema:
-    url = {"type": "string", "pattern": "^(?:[Hh][Tt][Tt][Pp][Ss]?://[^/?#@]+/?$|unix:.)"}
+    if constraint.plain:
+        return {"type": "string", "pattern": f"^(?:{_HTTP}[^/?#@]+/?$)"}
+    url = {
+        "type": "string",
+        "pattern": f"^(?:{_HTTP}[^/?#@]+/?$|{_SOURCED}[^/?#@]+(?:\\?[^#@]*|/?)$|unix:.)",
+    }
     properties = {
         "url": {**url, "description": f"Where the service listens.\n\nWritten as {constraint.expected}."},
         "weight": {
@@ -192,6 +197,9 @@ def _source(constraint: constraints.Source) -> Schema:
     # Without "$": the name of a file may hold anything, line ends too.
     return {"type": "string", "pattern": f"^(?:{'|'.join(constraint.schemes)}):."}
 
+
+_HTTP = "[Hh][Tt][Tt][Pp][Ss]?://"
+_SOURCED = r"(?:[Dd][Nn][Ss]|[Ss][Rr][Vv]|[Cc][Oo][Nn][Ss][Uu][Ll])\+" + _HTTP
 
 _VERIFIER = r"(?:jwt|api_keys)\.[A-Za-z0-9._-]{1,64}"
 
@@ -230,6 +238,9 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.LimitKey: lambda constraint: _whole(r"client|ip|all|claim:.+|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+"),
     constraints.Maximum: lambda constraint: {"anyOf": [_count(constraint), _amounts(constraint)]},
     constraints.Location: lambda constraint: {"type": "string", "pattern": "^(?:/|https?://)"},
+    constraints.Nameserver: lambda constraint: _whole(
+        r"[0-9.]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}|[0-9A-Fa-f:]+"
+    ),
     constraints.Origin: lambda constraint: _whole(r"\*|[a-z][a-z0-9+.-]*://[^/?#]+"),
     constraints.PathPrefix: lambda constraint: _whole("/[^?#]*"),
     constraints.PathTemplate: lambda constraint: _whole("/[^?#]*"),

@@ -13,7 +13,10 @@
 
     upstream    the services' side: one protocol per connection, and the reaper of idle ones
     dialing     opens these: which address of which target is tried when
-    names       look-ups of host names, in threads
+    names       look-ups of host names, in threads or by name servers
+    nameservers what these say: addresses with their time to live, SRV records. The only door to dnspython
+    consul      what an agent of Consul says
+    instances   how such answers are read, and how long they hold
 
     arrival     what comes before HTTP at addresses that ask for it: the PROXY protocol, TLS
     tls         TLS on a connection of either side

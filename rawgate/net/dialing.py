@@ -1,7 +1,8 @@
 """Opens upstream connections: which address of which endpoint is tried when, and what happens when none connects.
 
 A dial goes through the endpoints of its upstream, beginning with the one whose turn it is, and stops at the first that
-accepts. Each endpoint gets an equal part of the time that is left. An endpoint has a name, and a name has addresses.
+accepts. Those that have come meanwhile are tried after these: while a service moves, all that were there before may be
+gone. Each endpoint gets an equal part of the time that is left. An endpoint has a name, and a name has addresses.
 They are tried as "Happy Eyeballs" says (RFC 8305 section 5): the next one starts when the one before has failed, or has
 not connected within `ATTEMPT_DELAY`. Earlier attempts go on meanwhile, and the first connection wins. So an address
 that swallows our SYNs costs a quarter of a second, not the whole `connect_timeout`, and is then left out for a while
@@ -12,6 +13,7 @@ requests flow.
 """
 
 import asyncio
+import contextlib
 import errno
 import ssl
 import traceback
@@ -22,7 +24,7 @@ from math import inf
 from time import monotonic
 from typing import Any, cast
 
-from rawgate.errors import CONNECTION_LIMIT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
+from rawgate.errors import CONNECTION_LIMIT, NO_TARGET, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
 from rawgate.net.names import LookUpError, Names, why_not
 from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ClientTls
@@ -35,6 +37,9 @@ from rawgate.wire import ResponseRules
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while one has not answered (RFC 8305 section 8, Connection Attempt Delay)."""
+
+NOT_TOLD = "Whoever tells where the service is has not answered yet."
+"""A detail of `no_target`, for the log."""
 
 OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
 """Errors of the gateway's own process: it has no descriptor left. No endpoint is to blame."""
@@ -121,11 +126,18 @@ class Dialer:
         ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
         last: Endpoint | None = None
-        for position, (endpoint, turn) in enumerate(order):
+        if pool.endpoints.is_empty:
+            order, reason = await self._order_of_none(pool, lessee, ends), NO_TARGET
+            detail = NOT_TOLD if pool.expects_places else ""
+        tried: set[Endpoint] = set()
+        coming = deque(order)
+        while coming:
+            endpoint, turn = coming.popleft()
+            tried.add(endpoint)
             now = monotonic()
             last = endpoint
             try:
-                upstream = await self._reach(pool, endpoint, turn, now + (ends - now) / (len(order) - position))
+                upstream = await self._reach(pool, endpoint, turn, now + (ends - now) / (len(coming) + 1))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong, the lessee and its slot must not be lost
                 reason, why = _reason(error), why_not(error)
                 detail = f"No connection: {why}."
@@ -136,7 +148,20 @@ class Dialer:
             else:
                 pool.dialed(lessee, upstream, monotonic())
                 return
+            if not coming and ends > ended and not pool.endpoints.is_empty:
+                coming.extend((other, other.turn) for other in pool.endpoints.all if other not in tried)
         pool.dial_failed(lessee, reason, monotonic(), detail, last)
+
+    async def _order_of_none(self, pool: Pool, lessee: Lessee, ends: float) -> list[tuple[Endpoint, int]]:
+        """The order in which a dial tries endpoints that are still to come; none, if there are none at `ends`, or
+        whoever tells of them knows of none."""
+        if pool.expects_places:
+            told = asyncio.Event()
+            pool.call_with_places(told.set)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ends - monotonic()):
+                    await told.wait()
+        return [] if pool.endpoints.is_empty else pool.dial_order(lessee, monotonic())
 
     async def _reach(self, pool: Pool, endpoint: Endpoint, turn: int, ends: float) -> UpstreamConnection:
         """Connect to one endpoint. Raises LookUpError, OSError; TimeoutError when there is no connection at `ends`."""

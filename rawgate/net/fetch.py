@@ -27,7 +27,9 @@ READ = 65536
 INTERIM = 8
 """Interim responses before the final one; none is expected."""
 
-_RULES = ResponseRules(16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding")), fast=True)
+_RULES = ResponseRules(
+    16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding", b"x-consul-index")), fast=True
+)
 _DIRECTIVE = re.compile(rb"(?:^|[,\s])(?i:(max-age|no-store|no-cache))(?:[ \t]*=[ \t]*\"?([0-9]{1,10})\"?)?(?=[\s,]|$)")
 _SHOWN = 200
 
@@ -40,27 +42,32 @@ class Document:
     """What was fetched.
 
     fresh_for  seconds for which its server calls it fresh (RFC 9111 section 4.2.1), at least 0; None if it does not say
+    index      what Consul calls it by (X-Consul-Index); None from everybody else
     """
 
-    __slots__ = ("fresh_for", "octets")
+    __slots__ = ("fresh_for", "index", "octets")
 
-    def __init__(self, octets: bytes, fresh_for: float | None) -> None:
+    def __init__(self, octets: bytes, fresh_for: float | None, index: bytes | None = None) -> None:
         self.octets = octets
         self.fresh_for = fresh_for
+        self.index = index
 
 
-async def fetch(url: str, names: Names, tls: ssl.SSLContext, *, most: int, patience: float) -> Document:
+async def fetch(
+    url: str, names: Names, tls: ssl.SSLContext | None, *, most: int, patience: float, fields: str = ""
+) -> Document:
     """Get the document at `url` ("https://…" or "http://…"; RFC 9110 section 4.2).
 
-    tls       see `tls_contexts.client_context`
+    tls       see `tls_contexts.client_context`; None: the URL is an http:// one
     most      octets of the document
     patience  seconds for all of it
+    fields    more lines of the request's head, each with its line end
     Raises FetchError.
     """
     ends = monotonic() + patience
     try:
         async with asyncio.timeout(patience):
-            return await _fetch(url, names, tls, most, ends)
+            return await _fetch(url, names, tls, most, ends, fields)
     except TimeoutError:
         raise FetchError(f"no answer within {patience:g} s") from None
     except ssl.SSLError as error:
@@ -71,7 +78,7 @@ async def fetch(url: str, names: Names, tls: ssl.SSLContext, *, most: int, patie
         raise FetchError(f"its response is not valid HTTP/1.1: {error.detail}") from None
 
 
-async def _fetch(url: str, names: Names, tls: ssl.SSLContext, most: int, ends: float) -> Document:
+async def _fetch(url: str, names: Names, tls: ssl.SSLContext | None, most: int, ends: float, fields: str) -> Document:
     parts = urlsplit(url)
     is_tls, host = parts.scheme == "https", parts.hostname or ""
     port = parts.port or (443 if is_tls else 80)
@@ -81,7 +88,7 @@ async def _fetch(url: str, names: Names, tls: ssl.SSLContext, most: int, ends: f
         authority = authority_of(host, port) if parts.port else _bracketed(host)
         head = (
             f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
-            "User-Agent: rawgate\r\nConnection: close\r\n"
+            f"User-Agent: rawgate\r\n{fields}Connection: close\r\n"
         )
         writer.write(request_head(head.encode("ascii"), 0, False, b""))
         return await _read(reader, most)
@@ -132,7 +139,7 @@ async def _read(reader: asyncio.StreamReader, most: int) -> Document:
             if head.body != UNTIL_CLOSE:
                 raise FetchError("the response broke off")
             break
-    return Document(bytes(octets), _fresh_for(head))
+    return Document(bytes(octets), _fresh_for(head), head.parsed.get(b"x-consul-index"))
 
 
 async def _head(heads: ResponseReader, reader: asyncio.StreamReader) -> ResponseHead:

@@ -25,12 +25,14 @@ class Facts(Struct, frozen=True):
     key_ages  name of a verifier → seconds since its keys were read
     expiries  name of a `[tls.NAME]` → seconds until the first of its certificates ends, negative afterwards
     breakers  name of an upstream with a circuit breaker → whether it is open
+    found     name of an upstream → seconds since its sources told where it is, and how many instances they told of
     """
 
     build: Mapping[str, str]
     key_ages: Mapping[str, float]
     expiries: Mapping[str, float]
     breakers: Mapping[str, bool]
+    found: Mapping[str, tuple[float, int]] = {}
 
 
 class Metric(Struct, frozen=True):
@@ -219,6 +221,20 @@ METRICS = (
         ("jwt",),
         "Since a verifier's keys were read.",
         lambda reading, facts: [((name,), age) for name, age in facts.key_ages.items()],
+    ),
+    Metric(
+        "rawgate_discovery_age_seconds",
+        "gauge",
+        ("upstream",),
+        "Since DNS or Consul last told where the instances of a service are; it grows while they do not answer.",
+        lambda reading, facts: [((name,), age) for name, (age, _) in facts.found.items()],
+    ),
+    Metric(
+        "rawgate_discovery_instances",
+        "gauge",
+        ("upstream",),
+        "Instances of a service that DNS or Consul told of.",
+        lambda reading, facts: [((name,), count) for name, (_, count) in facts.found.items()],
     ),
     Metric(
         "rawgate_reloads_total",

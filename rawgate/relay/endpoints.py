@@ -77,6 +77,11 @@ class Place:
         return f"unix:{self.path}" if self.path else authority_of(self.host, self.port)
 
 
+NOWHERE: Final = Place("", 0)
+"""In place of all places of an upstream that has none: whoever tells them has not answered yet, or knows of none.
+Nothing is ever dialed there. So what chooses need not ask whether there is anything to choose from."""
+
+
 class Endpoint:
     """One place, with its health and its idle connections.
 
@@ -156,9 +161,10 @@ slow start goes on. One that is chosen and has gone down since then is noticed a
 
 
 class Endpoints:
-    """The endpoints of one upstream, at least one. `report` is called with one line that the operator should know.
+    """The endpoints of one upstream. `report` is called with one line that the operator should know.
 
-    all        in the order in which they were given
+    all        in the order in which they were given; where there are none, the one that is `NOWHERE`
+    is_empty   there are none
     is_single  there is one endpoint with one address, so there is nothing to choose
     """
 
@@ -178,16 +184,16 @@ class Endpoints:
         self._zone = zone
         self._renew_at = -inf
         self.is_single = False
+        self.is_empty = False
         self._slow_start = 0.0
         self.retarget(places)
 
     def retarget(self, places: Sequence[Place]) -> list[Endpoint]:
-        """From now on the upstream has these endpoints. Returns those that are gone. Raises ValueError for none."""
-        if not places:
-            raise ValueError("an upstream has at least one endpoint")
+        """From now on the upstream has these endpoints. Returns those that are gone."""
+        self.is_empty = not places
         before = {endpoint.place.key: endpoint for endpoint in self.all}
         after: dict[PlaceKey, Endpoint] = {}
-        for place in places:
+        for place in places or (NOWHERE,):
             endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place, self._slow_start)
             endpoint.place = place
             after[place.key] = endpoint

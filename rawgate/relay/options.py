@@ -15,6 +15,8 @@ from rawgate.relay.retries import RetryRule
 class UpstreamOptions:
     """One upstream. Times are in seconds, all else are counts.
 
+    places            where it is
+    expects_places    there are none, since whoever tells them has not answered yet
     connect_timeout   for a connection, over all endpoints that are tried
     response_timeout  for the final head of a response; not while the upstream still takes the request's body
     idle_timeout      for the next octet of a response's body, and for a full upstream to take some of the request
@@ -38,6 +40,7 @@ class UpstreamOptions:
         "balance",
         "breaker",
         "connect_timeout",
+        "expects_places",
         "idle_timeout",
         "keep_alive",
         "max_connections",
@@ -79,9 +82,11 @@ class UpstreamOptions:
         zone: str = "",
         breaker: BreakerRule | None = None,  # as everybody: when to give up on a service is its operator's to say
         retry: RetryRule | None = None,  # as Envoy. nginx tries its other servers, and has no budget
+        expects_places: bool = False,
     ) -> None:
         self.name: Final = name
         self.places: Final = places
+        self.expects_places: Final = expects_places
         self.connect_timeout: Final = connect_timeout
         self.response_timeout: Final = response_timeout
         self.idle_timeout: Final = idle_timeout

@@ -37,6 +37,8 @@ Rules
 - A connection in doubt never becomes idle: `done` keeps a connection only if the exchange has seen the whole response,
   and nothing after it.
 - A connection to an endpoint that is gone ends with its exchange. So does one beyond a limit that was lowered.
+- Whoever tells where an upstream is (DNS, Consul) may not have answered yet. Then a request waits as part of its dial,
+  and so with a slot: the others queue, and no time is longer than it is configured to be.
 """
 
 from abc import ABC, abstractmethod
@@ -94,6 +96,7 @@ class Pool:
     tunnel_slots  slots of `max_tunnels`
     guard         the upstream's circuit breaker, and the budget of its retries
     outcomes      hears how each use ended; None: nobody does
+    expects_places  there are no endpoints, since whoever tells them has not answered yet
     """
 
     def __init__(
@@ -117,7 +120,9 @@ class Pool:
         self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
         self.guard = Guard(options, report) if guard is None else guard
         self.outcomes: Outcomes | None = None
+        self.expects_places = options.expects_places
         self.closed = False
+        self._wake: list[Callable[[], None]] = []  # who waits for places
         self._dial = dial
         self._report = report
         self._dialing: dict[Lessee, bool] = {}  # → whether the lessee still waits
@@ -349,10 +354,13 @@ class Pool:
 
     def dial_order(self, lessee: Lessee, now: float) -> list[tuple[Endpoint, int]]:
         """In which order this dial tries the endpoints, each with the turn of its addresses (see `endpoints`). To be
-        asked as soon as the dial is started: many may start at once, and each needs a turn of its own."""
+        asked as soon as the dial is started: many may start at once, and each needs a turn of its own. Again when there
+        was no endpoint then."""
         key = "" if self.endpoints.is_single else lessee.key
         order = self.endpoints.dial_order(self._chosen or self.endpoints.choose(key, now), key, now)
-        first = order[0][0]
+        first, before = order[0][0], self._dialing_to.get(lessee)
+        if before is not None:
+            before.dialing -= 1
         first.dialing += 1
         self._dialing_to[lessee] = first
         return order
@@ -527,14 +535,27 @@ class Pool:
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.endpoints.rebalance(options.balance, options.zone)
-        self.retarget(options.places)
+        self.retarget(options.places, options.expects_places)
         self.endpoints.start_slowly(options.slow_start)
         self._dial_for_next()
 
-    def retarget(self, places: Sequence[Place]) -> None:
-        """From now on the upstream is at these places, at least one. Connections to places that stay are kept."""
+    def retarget(self, places: Sequence[Place], expects_places: bool = False) -> None:
+        """From now on the upstream is at these places. Connections to places that stay are kept. expects_places:
+        whoever tells where it is has not answered yet. It stays where it was until then, as Envoy keeps a cluster while
+        its successor warms up."""
+        if expects_places and not places:
+            self.expects_places = self.endpoints.is_empty
+            return
         for gone in self.endpoints.retarget(places):
             self._idle.close_idle_since(gone, inf)
+        self.expects_places = False
+        waiting, self._wake = self._wake, []
+        for wake in waiting:
+            wake()
+
+    def call_with_places(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once, when it is known where the upstream is, or that it is nowhere."""
+        self._wake.append(wake)
 
     # ── inside ──
 

@@ -5,6 +5,7 @@ clock        the Date field and request ids, for the rooms that may not read clo
 listening    the listening sockets, opened without an event loop
 service      pools, client connections: `serving`, used by `run` and by the demo
 keys         the keys of identity providers, fetched and kept fresh
+discovery    where services are that DNS or Consul tell of
 stores       keeps in touch with the store of limits over hosts; `store_client` is what is said to it, the only door to
              redis-py
 reload       a new configuration for a process that serves, without a lost request
@@ -13,7 +14,7 @@ control      how `rawgate reload` finds the gateway and speaks to it
 run          from start to end: one process alone, or several
 alone        one process that serves by itself: signals, commands, exit status
 supervisor   the parent of several processes that serve. `crew` keeps them alive, `rollout` brings a new configuration
-             to all, `fetch_routing` key sets; `channel` is what they say to each other
+             to all, `fetch_routing` key sets, `seeking` where services are; `channel` is what they say to each other
 worker       one of them; `sharing` is the memory in which they count together, `common_fetch` how one fetches for all
 publishing   sets the gauges that only a look can tell: connections, queues, health
 status       what the gateway tells of itself, as JSON

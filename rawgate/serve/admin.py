@@ -48,6 +48,7 @@ from rawgate.observe.metrics import Facts
 from rawgate.observe.reading import Reading, read
 from rawgate.policy.limits import Limiters
 from rawgate.relay.options import ClientOptions
+from rawgate.serve.discovery import figures
 from rawgate.serve.keys import source_of
 from rawgate.serve.listening import BACKLOG, Addresses, StartError
 from rawgate.serve.publishing import Counting, Publisher, names_of
@@ -174,6 +175,8 @@ class Plan:
             shown=service.loaded.shown,
             breakers=service.breakers(monotonic()),
             last_reload=self.last_reload,
+            sources=service.discovery.states(service.config, monotonic()),
+            found=service.found_targets(monotonic()),
         )
 
     def key_ages(self, service: Service) -> dict[str, float]:
@@ -284,8 +287,10 @@ class Admin:
         wall = time()
         shown = self._service.loaded.shown
         expiries = {name: min(one.expires for one in all_of_it) - wall for name, all_of_it in shown.items()}
-        breakers = {name: due_in is not None for name, due_in in self._service.breakers(monotonic()).items()}
-        facts = Facts(self._build, self._plan.key_ages(self._service), expiries, breakers)
+        service = self._service
+        breakers = {name: due_in is not None for name, due_in in service.breakers(monotonic()).items()}
+        found = figures(service.discovery.states(service.config, monotonic()))
+        facts = Facts(self._build, self._plan.key_ages(service), expiries, breakers, found)
         try:
             text, kind = prometheus.exposition(self._read(monotonic()), facts, accept)
         except ImportError:

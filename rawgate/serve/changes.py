@@ -80,8 +80,8 @@ def _parts(config: Config) -> Iterator[tuple[str, object]]:
     for table, entries in tables.items():
         for name, value in sorted(entries.items()):
             yield f"{table}.{name}", value
-    if config.store is not None:
-        yield "store", config.store
+    alone = {"consul": config.consul, "store": config.store}
+    yield from ((table, value) for table, value in alone.items() if value is not None)
     for name, route in zip(route_names(config.routes), config.routes, strict=True):
         yield f"routes.{name}", route
 

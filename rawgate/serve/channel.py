@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
     supervisor → worker    Ping, Accept, Read, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
-                           Drain, Cut
+                           Drain, Cut, Seek
     worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released
-    both ways              Fetch, Fetched
+    both ways              Fetch, Fetched, Found
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
 unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
+
+from rawgate.net.instances import Instance, Source
 
 PIECE = 256 * 1024
 """Octets that are read at once."""
@@ -151,10 +153,31 @@ class Fetched(Message, frozen=True):
     problem: str
 
 
+class Seek(Message, frozen=True):
+    """Ask where services are, for all workers: each answer is a Found."""
+
+
+class Found(Message, frozen=True):
+    """Where the instances of a source are; see `discovery`.
+
+    at       monotonic seconds of the last good answer; -1: there was none
+    problem  why the last question brought none, or ""
+    """
+
+    source: Source
+    instances: tuple[Instance, ...]
+    at: float
+    problem: str
+
+    @property
+    def has_answered(self) -> bool:
+        return self.at >= 0
+
+
 _Reloading = Read | Prepare | Opened | Switch | Abandon | Reloaded
 _Stopping = WindDown | Release | Drain | Cut
-ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched
-ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | Fetch | Fetched
+ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched | Seek | Found
+ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | Fetch | Fetched | Found
 Said = ToWorker | ToSupervisor
 
 _encode = msgspec.msgpack.Encoder().encode

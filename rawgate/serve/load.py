@@ -1,6 +1,6 @@
 """From a configuration file to a gate that decides. Reports the findings of all rooms at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from time import time
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from rawgate.config.load import Draft, load
-from rawgate.config.model import Breaker, Config, HashBalance, Retry, UpstreamTls
+from rawgate.config.model import Breaker, Config, HashBalance, Retry, Target, UpstreamTls
 from rawgate.config.suspicious import find_warnings
-from rawgate.errors import ConfigError, Problem
+from rawgate.errors import ConfigError, Key, Problem
+from rawgate.net import nameservers
+from rawgate.net.instances import Instance, Source
 from rawgate.net.tls_contexts import CertificateFiles, ClientTls, ServerTls, client_context, why_not_secured
 from rawgate.policy.compile import Report, compile_gate, ignore
 from rawgate.policy.gate import Gate
@@ -32,6 +34,7 @@ class Loaded(Struct, frozen=True):
     warnings  a line for each setting that is allowed, and that rarely means what its author wants
     tls           name of a `[tls.NAME]` → its contexts
     upstream_tls  name of an upstream with https:// targets → how these are verified
+    consul_tls    how Consul's agent is verified, if its address has https://
     shown         name of a `[tls.NAME]` → its certificates, for those who watch when they end
     """
 
@@ -40,6 +43,7 @@ class Loaded(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     tls: Mapping[str, ServerTls] = {}
     upstream_tls: Mapping[str, ClientTls] = {}
+    consul_tls: ClientTls | None = None
     shown: "Mapping[str, tuple[Shown, ...]]" = {}
 
 
@@ -75,6 +79,7 @@ def compile_draft(
     shown: Mapping[str, tuple[Shown, ...]] = {}
     tls: Mapping[str, ServerTls] = {}
     upstream_tls: Mapping[str, ClientTls] = {}
+    consul_tls = None
     if draft.config is not None:
         gate = compile_gate(
             draft.config,
@@ -90,11 +95,13 @@ def compile_draft(
         if not problems:
             tls = _server_tls(draft.config, shown, problems, before)
             upstream_tls = _client_tls(draft.config, problems)
+            consul_tls = _consul_tls(draft.config, problems)
+        _check_names(draft.config, problems)
     if problems or draft.config is None or gate is None:
         raise ConfigError(draft.report(problems))
     found += find_warnings(draft.config, draft.lines)
     warnings = [Problem(warning.path, f"warning: {warning.message}") for warning in found]
-    return Loaded(draft.config, gate, tuple(draft.report(warnings)), tls, upstream_tls, shown)
+    return Loaded(draft.config, gate, tuple(draft.report(warnings)), tls, upstream_tls, consul_tls, shown)
 
 
 def _checked_certificates(
@@ -157,6 +164,38 @@ def _client_tls(config: Config, problems: list[Problem]) -> dict[str, ClientTls]
     return made
 
 
+def _consul_tls(config: Config, problems: list[Problem]) -> ClientTls | None:
+    consul = config.consul
+    if consul is None or consul.address.scheme != "https":
+        return None
+    try:
+        return ClientTls(client_context(ca=b"" if consul.ca is None else consul.ca.value), "", "")
+    except OSError as error:
+        problems.append(Problem(("consul", "ca"), f"OpenSSL does not take it: {why_not_secured(error)}"))
+        return None
+
+
+def _check_names(config: Config, problems: list[Problem]) -> None:
+    """What asks name servers needs a package that may be missing."""
+    asking: list[tuple[Key, ...]] = [
+        ("upstreams", name, "targets", position)
+        for name, spec in config.upstreams.items()
+        for position, target in enumerate(spec.targets)
+        if target.source in ("dns", "srv")
+    ]
+    if config.gateway.resolver:
+        asking.append(("gateway", "resolver"))
+    # Only then, since it reads all that a question needs.
+    if asking and not nameservers.is_installed():
+        problems += [Problem(where, NOT_INSTALLED) for where in asking]
+
+
+NOT_INSTALLED = (
+    "asks name servers, which needs the package dnspython, and that is not installed (expected pip install "
+    "'rawgate[names]'; the single file has it)"
+)
+
+
 def request_rules(loaded: Loaded) -> RequestRules:
     """The rules by which request heads are read: the configured limits, and the fields that the gate asks for."""
     limits, gate = loaded.config.gateway.limits, loaded.gate
@@ -173,26 +212,60 @@ def response_rules(loaded: Loaded) -> ResponseRules:
     return ResponseRules(limits.head, limits.headers, gate.response_wanted, fast, gate.response_removable)
 
 
-def upstream_options(name: str, loaded: Loaded) -> UpstreamOptions:
-    """What the configuration says of an upstream, as its pool wants it."""
+def source_of(target: Target) -> Source | None:
+    """Who tells where the instances of a target are; None where it is one itself."""
+    return Source(target.source, target.host, target.port, target.query) if target.source else None
+
+
+def _places(
+    targets: Iterable[Target], tls: ClientTls | None, told: Mapping[Source, tuple[Instance, ...]]
+) -> tuple[tuple[Place, ...], bool]:
+    """Where the targets of an upstream are, and whether sources have not answered that tell of more."""
+    places: list[Place] = []
+    expects_more = False
+    for target in targets:
+        source = source_of(target)
+        if source is None:
+            places.append(_place(target, Instance(False, target.host, target.port), tls))
+        elif source in told:
+            places += [_place(target, instance, tls) for instance in told[source]]
+        else:
+            expects_more = True
+    return tuple(places), expects_more
+
+
+def _place(target: Target, instance: Instance, tls: ClientTls | None) -> Place:
+    """Where an instance is that a target is, or that its source tells of."""
+    server_name = trust = ""
+    if tls is not None and target.scheme == "https":
+        # What the configuration says, and never what somebody else says of it: who can forge an answer would choose
+        # the certificate, too (RFC 6125 section 6.2.1).
+        server_name = tls.server_name or (target.authority if target.source in ("srv", "consul") else target.host)
+        trust = tls.identity
+    return Place(
+        instance.host,
+        instance.port,
+        target.scheme,
+        server_name,
+        target.weight * instance.weight,
+        target.zone,
+        target.path,
+        trust,
+        target.backup or instance.backup,
+    )
+
+
+def upstream_options(
+    name: str, loaded: Loaded, told: Mapping[Source, tuple[Instance, ...]] | None = None
+) -> UpstreamOptions:
+    """What the configuration says of an upstream, as its pool wants it. told: by the sources of its targets, as far as
+    they have answered."""
     spec, limits = loaded.config.upstreams[name], loaded.config.gateway.limits
-    tls = loaded.upstream_tls.get(name)
+    places, expects_more = _places(spec.targets, loaded.upstream_tls.get(name), told or {})
     return UpstreamOptions(
         name=name,
-        places=tuple(
-            Place(
-                target.host,
-                target.port,
-                target.scheme,
-                server_name="" if tls is None or target.scheme != "https" else tls.server_name or target.host,
-                weight=target.weight,
-                zone=target.zone,
-                path=target.path,
-                trust=tls.identity if tls is not None and target.scheme == "https" else "",
-                backup=target.backup,
-            )
-            for target in spec.targets
-        ),
+        places=places,
+        expects_places=expects_more and not places,
         connect_timeout=spec.connect_timeout,
         response_timeout=spec.response_timeout,
         idle_timeout=spec.idle_timeout,

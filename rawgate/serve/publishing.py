@@ -41,6 +41,7 @@ def names_of(config: Config) -> Names:
             (name, authority_of(target.host, target.port))
             for name, spec in config.upstreams.items()
             for target in spec.targets
+            if not target.source
         ],
         [*named_limits(config)],
     )

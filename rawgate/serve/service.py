@@ -18,19 +18,22 @@ from rawgate.message import authority_of
 from rawgate.net.arrival import Entrance, entering
 from rawgate.net.dialing import Dialer
 from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.instances import Source
 from rawgate.net.listener import ClientConnections, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.policy.compile import Report
 from rawgate.policy.compile import ignore as ignore_report
 from rawgate.relay.guard import Guard
-from rawgate.relay.options import ClientOptions
+from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
 from rawgate.relay.quota import NoRoomError, Quota, Quotas
 from rawgate.relay.retries import ALWAYS
+from rawgate.serve.channel import Found
+from rawgate.serve.discovery import Discovery, nameservers_of
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
-from rawgate.serve.load import Loaded, request_rules, response_rules, upstream_options
+from rawgate.serve.load import Loaded, request_rules, response_rules, source_of, upstream_options
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.serve.stores import StoreKeeper
 
@@ -58,16 +61,20 @@ class Service:
         quotas: Quotas | None = None,
         workers: int = 1,
         fetch: Fetch | None = None,
+        found: Callable[[Found], None] | None = None,
         tell: Report = ignore_report,
     ) -> None:
         """quotas: None: this process's own. workers: how many processes share what the configuration allows in all.
-        fetch: how key sets are fetched; None: here."""
+        fetch: how key sets are fetched; None: here. found: is told what this process finds out about sources of
+        targets; None: nobody else asks them."""
         self.loaded = loaded
         self._loop = loop
         self._workers = workers
         self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._entrances: dict[socket.socket, Entrance] = {}
         self._names = Names(loop, report, look_up)
+        self._resolver: tuple[str, ...] = ()
+        self.discovery = Discovery(loop, self._names, report, self._moved, found)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
         self.fetcher = Fetcher(self._names)
         self.keys = KeyKeeper(loop, fetch or self.fetcher, report)
@@ -114,6 +121,21 @@ class Service:
         """See `keys.KeyKeeper.ages`."""
         return self.keys.ages(now)
 
+    def found_targets(self, now: float) -> dict[str, list[tuple[str, bool]]]:
+        """Name of an upstream → the targets that its sources have told of, each with whether it works, as far as this
+        process knows; upstreams without sources are left out."""
+        told: dict[str, list[tuple[str, bool]]] = {}
+        for name, spec in self.config.upstreams.items():
+            endpoints = self._pools[name].endpoints
+            if any(target.source for target in spec.targets):
+                written = {(target.host, target.port) for target in spec.targets if not target.source}
+                told[name] = [
+                    (one.place.authority, one.health.is_up(now))
+                    for one in ([] if endpoints.is_empty else endpoints.all)
+                    if (one.place.host, one.place.port) not in written
+                ]
+        return told
+
     def _generation(self, loaded: Loaded) -> Generation:
         gateway = loaded.config.gateway
         limits, timeouts = gateway.limits, gateway.timeouts
@@ -152,7 +174,7 @@ class Service:
         try:
             for name in loaded.config.upstreams:
                 if name not in self._pools:
-                    options = upstream_options(name, loaded)
+                    options = self._options(name, loaded)
                     limits = (options.max_connections, options.queue, options.max_tunnels)
                     for key, limit in zip(("max_connections", "queue", "max_tunnels"), limits, strict=True):
                         quotas.append(self._quotas.named(f"upstreams.{name}.{key}", limit))
@@ -173,7 +195,7 @@ class Service:
         self._dial.tls.update(loaded.upstream_tls)
         for name, pool in self._pools.items():
             if name in loaded.config.upstreams:
-                pool.renew(upstream_options(name, loaded))
+                pool.renew(self._options(name, loaded))
         self._pools |= made
 
     async def accept_on(self, sockets: Mapping[socket.socket, Listen]) -> None:
@@ -231,10 +253,30 @@ class Service:
         if self.stores is not None:
             self.stores.renew(self.config)
 
-    def watch_names(self) -> None:
-        """Look up the names of all targets, and again while they are served."""
-        specs = self.config.upstreams.values()
-        self._names.watch(target.host for spec in specs for target in spec.targets if not target.path)
+    def find(self) -> None:
+        """Begin to look up the names of all targets, and to ask where the instances of services are. Again after the
+        configuration has changed."""
+        resolver = self.config.gateway.resolver
+        if resolver != self._resolver:
+            self._resolver = resolver
+            self._names.use(nameservers_of(self.config).addresses if resolver else None)
+        self.discovery.follow(self.loaded)
+        self._watch_names()
+
+    def _watch_names(self) -> None:
+        endpoints = [endpoint for pool in self._pools.values() for endpoint in pool.endpoints.all]
+        self._names.watch(endpoint.place.host for endpoint in endpoints if endpoint.place.host)
+
+    def _moved(self, source: Source) -> None:
+        """The instances of a source are others than before."""
+        for name, spec in self.config.upstreams.items():
+            if any(source_of(target) == source for target in spec.targets):
+                options = self._options(name, self.loaded)
+                self._pools[name].retarget(options.places, options.expects_places)
+        self._watch_names()
+
+    def _options(self, name: str, loaded: Loaded) -> UpstreamOptions:
+        return upstream_options(name, loaded, self.discovery.told())
 
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""
@@ -244,7 +286,7 @@ class Service:
         self.keep_store()
         self.connections.renew(self._generation(loaded))
         close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])
-        self.watch_names()
+        self.find()
 
     def _tidy(self) -> None:
         """Every few seconds: look after memory; see `net.buffer_budget` and `serve.memory`."""
@@ -303,6 +345,7 @@ class Service:
         self.keys.close()
         if self.stores is not None:
             self.stores.close()
+        self.discovery.close()
         self._names.close()
         close_pools(self._pools.values())
 
@@ -319,6 +362,7 @@ async def serving(
     quotas: Quotas | None = None,
     workers: int = 1,
     fetch: Fetch | None = None,
+    found: Callable[[Found], None] | None = None,
     tell: Report = ignore_report,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
@@ -329,15 +373,29 @@ async def serving(
     quotas        where the limits of this process are counted; None: here
     workers       how many processes serve
     fetch         how key sets are fetched; None: here
+    found         is told what this process finds out about sources of targets, once it is told to ask them; None: it
+                  asks from the start
     tell          is told what one may do who connects, and as often as they like: it leaves lines out
     """
     loop = asyncio.get_running_loop()
-    service = Service(loop, loaded, log, new_id, date, report, quotas=quotas, workers=workers, fetch=fetch, tell=tell)
+    service = Service(
+        loop,
+        loaded,
+        log,
+        new_id,
+        date,
+        report,
+        quotas=quotas,
+        workers=workers,
+        fetch=fetch,
+        found=found,
+        tell=tell,
+    )
     try:
         service.keep_keys()
         service.keep_store()
         await service.accept_on(sockets)
-        service.watch_names()
+        service.find()
         yield service
     finally:
         await service.cut()

@@ -25,6 +25,7 @@ from rawgate.observe.reading import (
     earlier_sent,
     earlier_upstream,
 )
+from rawgate.serve.discovery import SourceState
 from rawgate.serve.keys import source_of
 from rawgate.serve.publishing import Publisher
 
@@ -52,6 +53,8 @@ class Situation(Struct, frozen=True):
     key_ages   name of a verifier → seconds since its keys were read
     shown      name of a `[tls.NAME]` → its certificates
     breakers   name of an upstream with a circuit breaker → in how many seconds it lets a probe go; None: it is closed
+    sources    name of an upstream → who tells where its instances are
+    found      name of an upstream → targets that these have told of, each with whether it works
     """
 
     config: Config
@@ -61,6 +64,8 @@ class Situation(Struct, frozen=True):
     shown: "Mapping[str, tuple[Shown, ...]]"
     breakers: Mapping[str, float | None]
     last_reload: LastReload | None
+    sources: Mapping[str, tuple[SourceState, ...]] = {}
+    found: Mapping[str, Sequence[tuple[str, bool]]] = {}
 
 
 _encode = Encoder().encode
@@ -100,7 +105,7 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
         "total": window.total(reading.routes),
         "routes": [window.route(route) for route in reading.routes],
         "upstreams": [
-            {**window.upstream(one, config), "breaker": _breaker(one.name, situation)} for one in reading.upstreams
+            {**window.upstream(one, situation), "breaker": _breaker(one.name, situation)} for one in reading.upstreams
         ],
         "limits": [
             {**_terms(rate), **window.limit(one)}
@@ -169,12 +174,13 @@ class _Window:
             "latencyMs": _percentiles(route.latency, before.latency),
         }
 
-    def upstream(self, upstream: UpstreamCounts, config: Config) -> Json:
-        before, spec = earlier_upstream(self._before, self._counters, upstream.name), config.upstreams[upstream.name]
+    def upstream(self, upstream: UpstreamCounts, situation: Situation) -> Json:
+        name, spec = upstream.name, situation.config.upstreams[upstream.name]
+        before = earlier_upstream(self._before, self._counters, name)
         count, earlier = (sum(cells[: histogram.BUCKETS]) for cells in (upstream.latency, before))
         shares = self._shares(upstream)
         return {
-            "name": upstream.name,
+            "name": name,
             "responses": count,
             "perSecond": self._rate(count, earlier),
             "latencyMs": _percentiles(upstream.latency, before),
@@ -188,15 +194,19 @@ class _Window:
             "queue": {"waiting": upstream.queued, "limit": spec.queue},
             "retries": {"made": upstream.retries_made, "refused": upstream.retries_refused},
             "targets": [
-                {
-                    "target": target,
-                    "up": is_up,
-                    "requests": upstream.sent[target],
-                    "share": shares[target],
-                    "inFlight": upstream.under_way[target],
-                }
-                for target, is_up in upstream.targets.items()
+                *(
+                    {
+                        "target": target,
+                        "up": is_up,
+                        "requests": upstream.sent[target],
+                        "share": shares[target],
+                        "inFlight": upstream.under_way[target],
+                    }
+                    for target, is_up in upstream.targets.items()
+                ),
+                *(_found(*one) for one in situation.found.get(name, ())),
             ],
+            "sources": [_source(one) for one in situation.sources.get(name, ())],
         }
 
     def _shares(self, upstream: UpstreamCounts) -> dict[str, float | None]:
@@ -240,6 +250,21 @@ def _percentiles(cells: Sequence[int], before: Sequence[int]) -> dict[str, float
     since = [one - other for one, other in zip(cells, before, strict=True)]
     found = {name: histogram.percentile(since, part) for name, part in PARTS.items()}
     return {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in found.items()}
+
+
+def _found(target: str, is_up: bool) -> Json:
+    """A target that a source tells of. What only the counts of all workers could say of it is not there: they have rows
+    for what the configuration names."""
+    return {"target": target, "up": is_up, "requests": None, "share": None, "inFlight": None}
+
+
+def _source(source: SourceState) -> Json:
+    return {
+        "source": source.url,
+        "ageSeconds": None if source.age is None else round(source.age, 3),
+        "instances": source.instances,
+        "problem": source.problem or None,
+    }
 
 
 def _keys(spec: Jwt) -> Json:

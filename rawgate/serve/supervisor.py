@@ -31,6 +31,7 @@ from rawgate.serve.channel import (
     Drain,
     Fetch,
     Fetched,
+    Found,
     Prepared,
     Ready,
     Release,
@@ -48,6 +49,7 @@ from rawgate.serve.load import Loaded
 from rawgate.serve.memory import set_aside
 from rawgate.serve.reload import Source
 from rawgate.serve.rollout import Rollout
+from rawgate.serve.seeking import Seeking
 from rawgate.serve.telling import say
 from rawgate.serve.worker import LOG_CLOSE_TIMEOUT, Worker
 from rawgate.serve.worker_quotas import WorkerQuotas
@@ -80,6 +82,7 @@ class Supervisor:
         self._crew = Crew(workers, self._poll, self._work, self._hear, self._joined)
         self._rollout = Rollout(source, loaded, addresses, self._crew, plan)
         self._fetches = FetchRouting()
+        self._seeking = Seeking(lambda: self._rollout.loaded.config)
         self._callers = Callers(control, self._poll.watch, self._poll.unwatch, self._rollout.ask)
         self._told_ready = False
         self._stopping = False
@@ -140,6 +143,7 @@ class Supervisor:
 
     def _joined(self, seat: Seat) -> None:
         self._rollout.joined(seat)
+        self._seeking.joined(self._crew, seat)
 
     def _hear(self, seat: Seat, message: Said) -> None:
         """Take what a worker says."""
@@ -159,6 +163,8 @@ class Supervisor:
                 self._drain_if_released()
             case Fetch() | Fetched():
                 self._fetches.hear(self._crew, seat, message)
+            case Found():
+                self._seeking.hear(self._crew, seat, message)
 
     def _tell_ready(self) -> None:
         if not self._told_ready and self._crew.all_serve:
@@ -170,6 +176,7 @@ class Supervisor:
         for seat, how, status in self._crew.reap():
             self._rollout.left(seat)
             self._fetches.left(self._crew, seat)
+            self._seeking.left(self._crew, seat)
             if self._stopping:
                 self._status = self._status or abs(status)
                 if self._release_at != inf:

@@ -22,6 +22,7 @@ from rawgate.serve.channel import (
     Drain,
     Fetch,
     Fetched,
+    Found,
     Opened,
     Ping,
     Pong,
@@ -33,6 +34,7 @@ from rawgate.serve.channel import (
     Released,
     Reloaded,
     Said,
+    Seek,
     Switch,
     Switched,
     WasRead,
@@ -142,6 +144,7 @@ class Worker:
                 quotas=quotas,
                 workers=self._quotas.workers,
                 fetch=self._keys,
+                found=self._say,
                 tell=source.report,
             ) as service,
             administered(service, plan, counting, new_id=new_id, date=date),
@@ -183,8 +186,8 @@ class Worker:
                     self._is_cut = True
                     self._over.set()
                     self._said.put_nowait(Drain())
-                case Fetch() | Fetched() | Reloaded():
-                    self._learn(message)
+                case Fetch() | Fetched() | Reloaded() | Seek() | Found():
+                    self._learn(message, service)
                 case _:
                     self._said.put_nowait(message)
         if self._channel.ended:
@@ -194,9 +197,13 @@ class Worker:
                 service.wind_down()
                 self._said.put_nowait(Drain())
 
-    def _learn(self, message: Fetch | Fetched | Reloaded) -> None:
+    def _learn(self, message: Fetch | Fetched | Reloaded | Seek | Found, service: Service) -> None:
         """Take what concerns all workers."""
         match message:
+            case Seek():
+                service.discovery.seek()
+            case Found():
+                service.discovery.take(message)
             case Fetch():
                 self._start(self._keys.fetch(message))
             case Fetched():

@@ -64,6 +64,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "access.toml",
         "api_keys.toml",
         "balancing.toml",
+        "discovery.toml",
         "edge.toml",
         "functions.py",
         "identity_provider.toml",

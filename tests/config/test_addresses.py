@@ -77,11 +77,98 @@ def test_what_stands_where_a_socket_is_to_be(tmp_path: Path) -> None:
         # The dot of the root is for the look-up alone: services do not know themselves by it.
         ("http://Users.ns.svc.:8080", Target("users.ns.svc.", 8080, "users.ns.svc:8080")),
         ("http://users.ns.svc./", Target("users.ns.svc.", 80, "users.ns.svc")),
+        ("dns+http://Users:8080", Target("users", 8080, "users:8080", source="dns")),
+        ("DNS+HTTPS://users.ns.svc./", Target("users.ns.svc.", 443, "users.ns.svc", "https", source="dns")),
+        ("srv+http://_HTTP._tcp.Users.test", Target("_http._tcp.users.test", 0, "users.test", source="srv")),
+        ("srv+https://_http._tcp.users.", Target("_http._tcp.users.", 0, "users", "https", source="srv")),
+        # Consul's DNS has SRV records at the plain name, too.
+        ("srv+http://web.service.consul", Target("web.service.consul", 0, "web.service.consul", source="srv")),
+        # The name of a service is sent as it is written.
+        ("consul+http://Web_1", Target("Web_1", 0, "web_1.service.consul", source="consul")),
+        (
+            "consul+https://web/?tag=v2&dc=EU-1&tag=a",
+            Target(
+                "web",
+                0,
+                "web.service.eu-1.consul",
+                "https",
+                source="consul",
+                query=(("dc", "EU-1"), ("tag", "a"), ("tag", "v2")),
+            ),
+        ),
     ],
 )
 def test_target(text: str, expected: Target) -> None:
     assert addresses.target(constraints.TargetUrl(), text, CONTEXT) == expected
     assert addresses.target(constraints.TargetUrl(), expected, CONTEXT) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dns+http://", '"" is not a name and a port (expected "dns+http://NAME:PORT")'),
+        ("dns+http://10.0.0.1:80", (
+         '"10.0.0.1" is an address, which needs no look-up (expected "dns+http://NAME:PORT"; '
+         'did you mean "http://10.0.0.1:80"?)')),
+        ("dns+http://a/b", '"a/b" is not a name and a port (expected "dns+http://NAME:PORT")'),
+        ("dns+http://a:99999", '"a:99999" is not a name and a port (expected "dns+http://NAME:PORT")'),
+        ("srv+http://_http._tcp.a:80", ('"_http._tcp.a:80" has a port, which SRV records tell (expected '
+         '"srv+http://_http._tcp.NAME"; did you mean "_http._tcp.a"?)')),
+        ("srv+http://_http.a", '"_http.a" is not the name of SRV records (expected "srv+http://_http._tcp.NAME")'),
+        ("consul+http://a:80", ('"a:80" is not the name of a service (expected "consul+http://SERVICE", and behind "?" '
+         '"dc", "tag", "ns" or "partition")')),
+        ("consul+http://a?tags=b", ('"tags" is nothing that Consul is asked (expected "consul+http://SERVICE", and '
+         'behind "?" "dc", "tag", "ns" or "partition"; did you mean "tag"?)')),
+        ("consul+http://a?dc=", '"" is not the value of dc (expected letters, digits, . _ ~ - : /)'),
+        ("consul+http://a?dc=a&dc=b", '"dc" is there twice (expected it once)'),
+        ("nomad+http://a", ('"nomad+http" is not a scheme for targets (expected "http://HOST:PORT", "https://HOST" or '
+         '"unix:PATH")')),
+    ],
+)  # fmt: skip
+def test_not_a_source_of_targets(text: str, said: str) -> None:
+    with pytest.raises(InvalidError) as raised:
+        addresses.target(constraints.TargetUrl(), text, CONTEXT)
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize("text", ["dns+http://a", "unix:a", "/a"])
+def test_where_an_address_is_asked_for_there_is_no_source(text: str) -> None:
+    with pytest.raises(InvalidError):
+        addresses.target(constraints.TargetUrl(plain=True), text, CONTEXT)
+    target = addresses.target(constraints.TargetUrl(), "unix:a", CONTEXT)
+    with pytest.raises(InvalidError):
+        addresses.target(constraints.TargetUrl(plain=True), target, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.2", "10.0.0.2:53"),
+        ("127.0.0.1:8600", "127.0.0.1:8600"),
+        ("0::1", "[::1]:53"),
+        ("[0::1]:8600", "[::1]:8600"),
+    ],
+)
+def test_nameserver(text: str, expected: str) -> None:
+    assert addresses.nameserver(constraints.Nameserver(), text, CONTEXT) == expected
+    assert addresses.nameserver(constraints.Nameserver(), expected, CONTEXT) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ns.test", '"ns.test" is not the address of a name server'),
+        ("localhost:8600", 'did you mean "127.0.0.1:8600"?'),
+        ("udp://10.0.0.2", 'did you mean "10.0.0.2"?'),
+        ("10.0.0.2:0", "0 is not a port"),
+        ("fe80::1%eth0", "is not the address of a name server"),
+        (53, "53 is not text"),
+    ],
+)
+def test_not_a_nameserver(text: object, said: str) -> None:
+    with pytest.raises(InvalidError) as raised:
+        addresses.nameserver(constraints.Nameserver(), text, CONTEXT)
+    assert said in str(raised.value)
 
 
 @pytest.mark.parametrize(

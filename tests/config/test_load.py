@@ -10,7 +10,12 @@ from rawgate.config import model
 from rawgate.config.load import Draft, load
 from rawgate.errors import Problem
 
-ENVIRON = {"JWT_SECRET": "first secret of thirty-two octets", "OLD": "older secret of thirty-two octets", "KEYS": "a:b"}
+ENVIRON = {
+    "JWT_SECRET": "first secret of thirty-two octets",
+    "OLD": "older secret of thirty-two octets",
+    "KEYS": "a:b",
+    "TOKEN": "0b1c-2d3e",
+}
 
 SMALLEST = """\
 [gateway]
@@ -44,6 +49,7 @@ merge_slashes = false
 case = "ignore"
 untrusted_headers = ["X-Team"]
 auth_failures = { max = 20, window = "1m", delay = "2s", shadow = true }
+resolver = ["10.0.0.2", "[0::1]:8600"]
 
 [gateway.timeouts]
 head = "1s"
@@ -96,6 +102,11 @@ algorithm = "EdDSA"
 issuer = "https://issuer.example"
 jwks = "discover"
 
+[consul]
+address = "https://Consul.internal:8501"
+token = "env:TOKEN"
+ca = "file:keys/api.pem"
+
 [tls.public]
 certificates = [{ chain = "file:keys/api.pem", key = "file:keys/api.pem" }]
 min_version = "1.3"
@@ -114,6 +125,7 @@ targets = [
     { url = "http://[0::1]:3002/", weight = 3, zone = "eu-1a" },
     { url = "https://users.internal", backup = true },
     "unix:run/users.sock",
+    "consul+http://Users?tag=v2&dc=eu",
 ]
 balance = { hash = "header:X-Session" }
 tls.ca = "file:keys/api.pem"
@@ -242,6 +254,7 @@ def full(folder: Path) -> model.Config:
             case="ignore",
             untrusted_headers=("x-team",),
             auth_failures=model.AuthFailures(20, 60.0, delay=2.0, shadow=True),
+            resolver=("10.0.0.2:53", "[::1]:8600"),
             timeouts=model.Timeouts(head=1.0, body=0.25, send=60.0, keep_alive=3600.0, drain=0.0, pre_stop=5.0),
             limits=model.Limits(
                 head=32768,
@@ -293,6 +306,11 @@ def full(folder: Path) -> model.Config:
                 handshake_timeout=3.0,
             )
         },
+        consul=model.Consul(
+            address=model.Target("consul.internal", 8501, "consul.internal:8501", "https"),
+            token=model.Secret("env:TOKEN", ENVIRON["TOKEN"].encode()),
+            ca=PEM,
+        ),
         upstreams={
             "users": model.Upstream(
                 targets=(
@@ -300,6 +318,13 @@ def full(folder: Path) -> model.Config:
                     model.Target("::1", 3002, "[::1]:3002", weight=3, zone="eu-1a"),
                     model.Target("users.internal", 443, "users.internal", "https", backup=True),
                     model.Target("", 0, "localhost", path=str(folder / "run/users.sock")),
+                    model.Target(
+                        "Users",
+                        0,
+                        "users.service.eu.consul",
+                        source="consul",
+                        query=(("dc", "eu"), ("tag", "v2")),
+                    ),
                 ),
                 tls=model.UpstreamTls(
                     ca=PEM,
@@ -615,6 +640,18 @@ def test_not_a_file(tmp_path: Path, name: str, expected: str) -> None:
     draft = load(tmp_path / name, {})
     assert draft.config is None
     assert draft.report(draft.problems) == [f"{tmp_path / name}:1: {expected}"]
+
+
+def test_what_consul_is_asked_with_must_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(text: str) -> list[str]:
+        draft = draft_of(folder, text)
+        return [line.partition(": ")[2] for line in draft.report(draft.problems)]
+
+    assert said(FULL.replace("https://Consul", "http://Consul")) == [
+        "consul.ca: is for https://, and address has http:// (expected https:// in address)"
+    ]
+    monkeypatch.setitem(ENVIRON, "TOKEN", "a b")
+    assert said(FULL) == ["consul.token: holds what cannot be sent in a header field (expected printable ASCII)"]
 
 
 def test_no_secret_is_ever_shown(folder: Path) -> None:

@@ -30,6 +30,7 @@ ENVIRON = {
     "JWT_SECRET": "correct horse battery staple, twice over",
     "OLD_SECRET": "battery correct staple horse, twice over",
     "API_KEYS": "team:k1",
+    "CONSUL_TOKEN": "0b1c-2d3e",
     "EMPTY": "",
 }
 REST = {
@@ -260,6 +261,9 @@ ACCEPTED: list[tuple[Path_, Any]] = [
     (("upstreams", "users", "balance"), {"hash": "header:X-A"}),
     (("upstreams", "users", "breaker"), {}),
     (("upstreams", "users", "retry", "on"), ["connect", "reset", "timeout", 500, 599]),
+    (("upstreams", "users", "targets", 0), "Srv+HTTP://_http._tcp.a.b"),
+    (("upstreams", "users", "targets", 0), "consul+http://web?tag=a&tag=b"),
+    (("gateway", "resolver", 0), "fd00::1"),
     (("routes", 0, "host"), "[::1]"),
     (("routes", 0, "prefix"), "/ünï/%C3%BC;a=b,c"),
     (("routes", 0, "cors", "origins", 0), "http://[::1]:5173"),
@@ -309,6 +313,8 @@ REFUSED: list[tuple[Path_, Any]] = [
     (("upstreams", "users", "retry", "on"), [502, 502]),
     (("upstreams", "users", "retry", "on", 0), "error"),
     (("upstreams", "users", "retry", "on", 0), 429),
+    (("gateway", "resolver", 0), "ns.example.com"),
+    (("consul", "address"), "unix:/run/consul.sock"),
     (("routes", 0, "prefix"), "api"),
     (("routes", 0, "auth"), "main"),
     (("routes", 0, "methods"), ["GET", "GET"]),

@@ -14,6 +14,7 @@ KEY = "k" * 24
 
 ENVIRON = {
     "API_KEYS": f"acme:{KEY}",
+    "CONSUL_HTTP_TOKEN": "0b1c-2d3e",
     "INTERNAL_KEYS": f"ops:{KEY}",
     "JWT_SECRET": "correct horse battery staple, twice over",
     "JWT_SECRET_OLD": "battery correct staple horse, twice over",

@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from rawgate.net import names as module
-from rawgate.net.names import KEPT, REFRESH, RETRY, LookUpError, Names, interleaved, why_not
+from rawgate.net.names import FORGOTTEN, KEPT, REFRESH, RETRY, Found, LookUpError, Names, interleaved, why_not
 
 PATIENCE = 20.0
 
@@ -268,3 +268,94 @@ def test_families_take_turns(families: str) -> None:
 )
 def test_why_is_a_phrase(error: Exception, why: str) -> None:
     assert why_not(error) == why
+
+
+def test_a_name_that_nobody_needs_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = System(a=("10.0.0.1",), b=("10.0.0.2",), keys=("10.0.0.3",))
+
+    async def script(names: Names) -> None:
+        names.watch(["a", "b", "192.0.2.1"])
+        for host in ("a", "b", "keys"):
+            await names.addresses(host)
+        names.watch(["a"])  # a reload has removed b
+        system.now += FORGOTTEN - 1
+        await names.addresses("keys")
+        names.refresh()
+        for host in ("a", "b", "keys"):
+            await settled(names, host)
+        system.now += 1
+        names.refresh()
+        assert set(names._names) == {"a", "keys"}  # noqa: SLF001
+        system.asked.clear()
+        assert await names.addresses("b") == ("10.0.0.2",)
+        assert system.asked == ["b"]
+
+    play(system, script, monkeypatch)
+
+
+class Servers:
+    """Name servers, in place of the system."""
+
+    def __init__(self, *answers: Found | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    async def __call__(self, host: str, before: tuple[str, ...]) -> Found:
+        self.asked.append((host, before))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def planned(names: Names, host: str) -> float:
+    """In how many seconds the next look-up is."""
+    again = names._names[host].again  # noqa: SLF001
+    assert again is not None
+    return round(again.when() - asyncio.get_running_loop().time(), 1)
+
+
+def test_name_servers_say_when_a_name_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = System()
+    failed = LookUpError("no such name")
+    servers = Servers(Found(("10.0.0.1",), 30.0), failed, failed, Found(("10.0.0.2",), 0.0))
+
+    async def script(names: Names) -> None:
+        names.use(servers)
+        assert await names.addresses("a") == ("10.0.0.1",)
+        delays = [planned(names, "a")]
+        for _ in range(3):
+            system.now += 100
+            names.refresh()  # is for names of which nobody says when
+            names._begin("a")  # noqa: SLF001
+            await settled(names, "a")
+            delays.append(planned(names, "a"))
+        assert delays == [30.0, 1.0, 2.0, 1.0]
+        assert await names.addresses("a") == ("10.0.0.2",)
+        names.close()
+
+    play(system, script, monkeypatch)
+    assert servers.asked == [("a", ()), *[("a", ("10.0.0.1",))] * 3]
+    assert system.asked == []
+    assert system.said == [
+        "a cannot be looked up: no such name; its last addresses are used",
+        "a can be looked up again",
+    ]
+
+
+def test_other_name_servers_are_asked_for_all_names_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = System(a=("10.0.0.1",))
+    servers = Servers(Found(("10.0.0.2",), 30.0))
+
+    async def script(names: Names) -> None:
+        assert await names.addresses("a") == ("10.0.0.1",)
+        names.use(servers)
+        assert await names.addresses("a") == ("10.0.0.1",)
+        await settled(names, "a")
+        assert await names.addresses("a") == ("10.0.0.2",)
+        names.use(None)
+        await settled(names, "a")
+        assert await names.addresses("a") == ("10.0.0.1",)
+        assert names._names["a"].again is None  # noqa: SLF001
+
+    play(system, script, monkeypatch)

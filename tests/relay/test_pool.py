@@ -17,7 +17,7 @@ from harness.quotas import Workers
 from rawgate import errors
 from rawgate.errors import OK, QUEUE_FULL, UPSTREAM_CONNECT_FAILED, UPSTREAM_RESET, Reason
 from rawgate.relay.balance import HASH, LEAST_REQUESTS, ROUND_ROBIN, Draw, never_by_chance
-from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, NOWHERE, Endpoint, Place
 from rawgate.relay.health import UNHEALTHY_FOR
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import UpstreamOptions
@@ -558,15 +558,44 @@ def test_a_dial_to_a_removed_endpoint_serves_its_lessee_only() -> None:
     assert f.pool.size == f.pool.slots.taken == 1
 
 
-def test_new_endpoints_have_their_turn_and_an_upstream_has_one_at_least() -> None:
+def test_new_endpoints_have_their_turn() -> None:
     f = Fixture()
     f.pool.retarget(places(("a", 1), ("a", 1), ("b", 1)))
     assert not f.pool.endpoints.is_single
     for _ in range(4):
         f.pool.acquire(FakeLessee(), 0.0)
     assert f.firsts() == [1, 0, 1, 0]
-    with pytest.raises(ValueError, match="at least one"):
-        f.pool.retarget(())
+
+
+def test_an_upstream_that_is_nowhere_has_one_endpoint_that_leads_nowhere() -> None:
+    f = Fixture()
+    f.pool.retarget(())
+    assert (f.pool.endpoints.is_empty, f.endpoint().place) == (True, NOWHERE)
+    assert f.pool.acquire(FakeLessee(), 0.0) is None  # it is for the dial to find out
+    f.pool.retarget(places(("b", 1)))
+    assert (f.pool.endpoints.is_empty, f.endpoint().place.host) == (False, "b")
+
+
+def test_who_waits_for_places_is_woken_once_when_they_are_known() -> None:
+    f = Fixture((), expects_places=True)
+    woken: list[int] = []
+    assert f.pool.expects_places
+    f.pool.call_with_places(lambda: woken.append(1))
+    f.pool.retarget((), expects_places=True)  # another source is silent, too
+    assert woken == []
+    f.pool.retarget(())  # there is none: that is an answer
+    assert (woken, f.pool.expects_places) == ([1], False)
+    f.pool.retarget(places(("b", 1)))
+    assert woken == [1]
+
+
+def test_an_upstream_stays_where_it_was_until_a_new_source_answers() -> None:
+    f = Fixture()
+    f.pool.renew(UpstreamOptions(name="u", places=(), expects_places=True))
+    assert not f.pool.endpoints.is_empty
+    assert not f.pool.expects_places
+    f.pool.retarget(())
+    assert f.pool.endpoints.is_empty
 
 
 def of_endpoint(f: Fixture, at: int, count: int = 1) -> list[FakeLessee]:

@@ -188,7 +188,7 @@ def dependency_files() -> Iterator[tuple[Path, str]]:
     while wanted:
         distribution = importlib.metadata.distribution(wanted.pop())
         # rawgate's own extras go into the file, since nobody can add one to it later.
-        extras = ("metrics", "store", "top") if distribution.name == "rawgate" else ("",)
+        extras = ("metrics", "names", "store", "top") if distribution.name == "rawgate" else ("",)
         for needed in map(Requirement, distribution.requires or ()):
             name = canonicalize_name(needed.name)
             # What other Pythons need would only be imported in vain, typing-extensions for 14 ms of a start.

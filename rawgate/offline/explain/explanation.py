@@ -223,9 +223,7 @@ def _target(case: _Case) -> Destination | None:
         return None
     name = decision.options.upstream
     spec = case.config.upstreams[name]
-    targets = tuple(
-        f"unix:{target.path}" if target.path else f"{target.scheme}://{target.authority}" for target in spec.targets
-    )
+    targets = tuple(target.url for target in spec.targets)
     return Destination(
         upstream=name,
         targets=targets,
@@ -241,6 +239,8 @@ def _target(case: _Case) -> Destination | None:
 
 def _balancing(options: UpstreamOptions, targets: tuple[str, ...], decision: Forward) -> Balancing:
     """As a gateway divides requests that has just been started: all targets are up."""
+    if len(options.places) != len(targets):
+        return Balancing(options.balance, (), "" if decision.extras is None else decision.extras.key, "")
     endpoints = Endpoints(options.places, ignore, options.balance, options.zone)
     key = "" if decision.extras is None else decision.extras.key
     chosen = endpoints.choose(key, 0.0)

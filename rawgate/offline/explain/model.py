@@ -117,8 +117,9 @@ class Fields(Struct, frozen=True, rename="camel"):
 
 class Balancing(Struct, frozen=True, rename="camel"):
     """Which target the request is sent to. `way`: "round_robin", "least_requests" or "hash"; `parts`: of all requests,
-    as each target gets them while all are up, 0 to 1, in the order of the targets; `key`: what is hashed, or "";
-    `chosen`: the target of that key while it is up, or the only one; "" where that depends on other requests."""
+    as each target gets them while all are up, 0 to 1, in the order of the targets; none where sources tell of more;
+    `key`: what is hashed, or ""; `chosen`: the target of that key while it is up, or the only one; "" where that
+    depends on other requests."""
 
     way: str
     parts: tuple[float, ...]

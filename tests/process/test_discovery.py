@@ -1,0 +1,439 @@
+"""Services that DNS and Consul tell of, through the real program: targets come and go, and no request is lost.
+
+The name server is dnsmasq, whose answers a test changes; what Consul's vendor has as a double of its API is asked, too.
+Services have one port, on addresses of the loopback network.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from threading import Condition, Event, Thread
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from harness import configs
+from harness.consul import Consul, instance
+from harness.gateway import PATIENCE, Gateway, running
+from harness.upstream import Script, Upstream, free_port, replying, response
+from harness.wire_reader import Message, Stream, read_response
+
+pytestmark = pytest.mark.process
+
+NODE = Path(__file__).parent / "servers"
+HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")
+
+
+class Services:
+    """One service on each address, on one port: it answers with its address."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.port = free_port()
+        self.released = Event()
+        self.at = {host: stack.enter_context(Upstream(self._script(host), host=host, port=self.port)) for host in HOSTS}
+        stack.callback(self.released.set)
+
+    def _script(self, host: str) -> Script:
+        def reply(request: Message) -> bytes:
+            if request.target == b"/slow":
+                assert self.released.wait(PATIENCE)
+            return response(host.encode(), *(["Connection: close"] if request.target == b"/last" else []))
+
+        return replying(reply)
+
+
+class NameServer:
+    """dnsmasq. `say`: the addresses that api.test has from now on."""
+
+    def __init__(self, program: str, folder: Path, *lines: str) -> None:
+        self.port = free_port()
+        self._hosts = folder / "hosts"
+        self._hosts.touch()
+        options = [
+            "--keep-in-foreground", "--no-resolv", "--no-hosts", f"--addn-hosts={self._hosts}", "--local=/test/",
+            f"--port={self.port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--user=", "--pid-file=",
+            "--conf-file=/dev/null", "--log-facility=-", *lines,
+        ]  # fmt: skip
+        self.process = subprocess.Popen([program, *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        ends = monotonic() + PATIENCE
+        while monotonic() < ends:  # until it listens, on TCP as on UDP
+            with socket.socket() as sock:
+                if not sock.connect_ex(("127.0.0.1", self.port)):
+                    return
+        raise AssertionError("dnsmasq did not start")
+
+    def say(self, *hosts: str) -> None:
+        self._hosts.write_text("".join(f"{host} api.test\n" for host in hosts))
+        self.process.send_signal(signal.SIGHUP)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Client:
+    """Sends one request after the other, on one connection. seen: who has answered, in order."""
+
+    def __init__(self, gateway: Gateway, news: Condition, path: str = "/x") -> None:
+        self.seen: list[str] = []
+        self.ends = False
+        self._sock = gateway.connect()
+        self._stream = Stream.of(self._sock)
+        self._octets = f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
+        self._news = news
+        self.thread = Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while not self.ends:
+            self._sock.sendall(self._octets)
+            answer = read_response(self._stream)
+            with self._news:
+                self.seen.append("nobody" if answer is None else f"{answer.status} {answer.body.decode()[:200]}")
+                self._news.notify_all()
+            if answer is None:
+                return
+
+    def stop(self) -> None:
+        self.ends = True
+        self.thread.join(PATIENCE)
+        self._sock.close()
+
+
+class Load:
+    """Clients that send all the time, several for each worker."""
+
+    def __init__(self, gateway: Gateway, count: int) -> None:
+        self.news = Condition()
+        self.clients = [Client(gateway, self.news) for _ in range(count)]
+
+    def follow(self, change: Callable[[], None], hosts: Sequence[str]) -> None:
+        """Make the change, and wait until each client has been answered by one of these hosts. From its first such
+        answer on, it is answered by none of the others."""
+        with self.news:
+            change()
+            starts = [len(client.seen) for client in self.clients]
+        good = {f"200 {host}" for host in hosts}
+
+        def have_followed() -> bool:
+            return all(
+                any(one in good for one in client.seen[start:])
+                for client, start in zip(self.clients, starts, strict=True)
+            )
+
+        with self.news:
+            assert self.news.wait_for(have_followed, PATIENCE), [client.seen[-3:] for client in self.clients]
+            starts = [
+                next(at for at, one in enumerate(client.seen) if at >= start and one in good)
+                for client, start in zip(self.clients, starts, strict=True)
+            ]
+            ends = [start + 5 for start in starts]
+            assert self.news.wait_for(
+                lambda: all(len(client.seen) >= end for client, end in zip(self.clients, ends, strict=True)), PATIENCE
+            )
+            for client, start in zip(self.clients, starts, strict=True):
+                assert set(client.seen[start:]) <= good
+
+    def stop(self) -> list[str]:
+        """All answers."""
+        for client in self.clients:
+            client.stop()
+        return [one for client in self.clients for one in client.seen]
+
+
+def config(*targets: str, parser: str = "fast", more: str = "", gateway: Sequence[str] = ()) -> str:
+    lines = (f'parser = "{parser}"', 'admin = "127.0.0.1:0"', *gateway)
+    return configs.gateway(*lines) + more + configs.upstream("one", targets) + configs.route("/", "one")
+
+
+def ask(gateway: Gateway, path: str = "/x") -> tuple[int, str]:
+    with gateway.connect() as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        answer = read_response(Stream.of(sock))
+        assert answer is not None
+        return answer.status, answer.body.decode()
+
+
+def told(gateway: Gateway, path: str = "/status") -> str:
+    where = gateway.wait_said("admin on ").partition("http://")[2]
+    client = HTTPConnection(where, timeout=PATIENCE)
+    client.request("GET", path, headers={"Connection": "close"})
+    body = client.getresponse().read().decode()
+    client.close()
+    return body
+
+
+def upstream_of(gateway: Gateway) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(told(gateway))["upstreams"][0]
+    return found
+
+
+def wait_until(look: Callable[[], bool], what: str) -> None:
+    """Look again and again: what is looked at does not say when it has changed."""
+    ends = monotonic() + PATIENCE
+    while not look():
+        assert monotonic() < ends, what
+
+
+@contextmanager
+def dnsmasq(program: Callable[[str], str], folder: Path, *lines: str) -> Iterator[NameServer]:
+    server = NameServer(program("dnsmasq"), folder, *lines)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+# ── DNS ──
+
+
+def test_addresses_of_a_name_come_and_go_and_no_request_is_lost(program: Callable[[str], str], tmp_path: Path) -> None:
+    """Few changes, since a TTL is a second at least; those of Consul, below, are many."""
+    with ExitStack() as stack:
+        services = Services(stack)
+        server = stack.enter_context(dnsmasq(program, tmp_path))
+        server.say(HOSTS[0])
+        text = config(
+            f"dns+http://api.test:{services.port}",
+            gateway=("workers = 2", f'resolver = ["127.0.0.1:{server.port}"]'),
+        )
+        gateway = stack.enter_context(running(tmp_path, text))
+        load = Load(gateway, 4)
+        slow = Client(gateway, load.news, "/slow")
+        services.at[HOSTS[0]].wait(
+            lambda: any(one.target == b"/slow" for one in services.at[HOSTS[0]].requests), "the slow request"
+        )
+        for hosts in (HOSTS[1:2], HOSTS[2:4], HOSTS[:1]):
+            load.follow(lambda hosts=hosts: server.say(*hosts), hosts)  # type: ignore[misc]
+        slow.ends = True
+        services.released.set()
+        slow.stop()
+        # Its target was gone long before it answered.
+        assert slow.seen == [f"200 {HOSTS[0]}"]
+        assert {one[:3] for one in load.stop()} == {"200"}
+        assert [(one["target"], one["up"]) for one in upstream_of(gateway)["targets"]] == [
+            (f"{HOSTS[0]}:{services.port}", True)
+        ]
+        # Connections to those that have gone are closed.
+        for host in HOSTS[1:]:
+            for connection in services.at[host].connections:
+                connection.wait_end()
+
+
+def test_a_name_server_that_is_gone_is_told_and_what_it_said_last_is_used(
+    program: Callable[[str], str], tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        server = stack.enter_context(dnsmasq(program, tmp_path))
+        server.say(*HOSTS[:2])
+        resolver = f'resolver = ["127.0.0.1:{server.port}"]'
+        gateway = stack.enter_context(
+            running(tmp_path, config(f"dns+http://api.test:{services.port}", gateway=(resolver,)))
+        )
+        wait_until(lambda: len(upstream_of(gateway)["targets"]) == 2, "two targets")
+        server.stop()
+        gateway.wait_said("the addresses of api.test does not answer: no name server answers; its last answer is used")
+        assert {ask(gateway)[0] for _ in range(4)} == {200}
+        source = upstream_of(gateway)["sources"][0]
+        assert source["source"] == f"dns+http://api.test:{services.port}"
+        assert source["problem"] == "no name server answers"
+        assert source["ageSeconds"] > 0
+        assert 'rawgate_discovery_instances{upstream="one"} 2.0' in told(gateway, "/metrics")
+
+
+def test_srv_records_as_consuls_dns_has_them(program: Callable[[str], str], tmp_path: Path) -> None:
+    """At `SERVICE.service.consul`, with the nodes' addresses under names of their own; the second priority is there for
+    when the first is not."""
+    with ExitStack() as stack:
+        services = Services(stack)
+        records = [
+            f"--srv-host=web.service.consul,node-{number}.node.consul,{services.port},{number},5" for number in (1, 2)
+        ]
+        nodes = [f"--host-record=node-{number}.node.consul,{HOSTS[number]}" for number in (1, 2)]
+        server = stack.enter_context(dnsmasq(program, tmp_path, *records, *nodes, "--local=/consul/"))
+        resolver = f'resolver = ["127.0.0.1:{server.port}"]'
+        gateway = stack.enter_context(running(tmp_path, config("srv+http://web.service.consul", gateway=(resolver,))))
+        assert {ask(gateway) for _ in range(4)} == {(200, HOSTS[1])}
+        services.at[HOSTS[1]].stop()
+        wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the backup")
+
+
+def test_plain_names_are_asked_of_the_resolver_too(program: Callable[[str], str], tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        server = stack.enter_context(dnsmasq(program, tmp_path))
+        server.say(HOSTS[0])
+        resolver = f'resolver = ["127.0.0.1:{server.port}"]'
+        gateway = stack.enter_context(
+            running(tmp_path, config(f"http://api.test:{services.port}", gateway=(resolver,)))
+        )
+        # A connection that is kept stays where it is: the target is the name, and is still there.
+        assert ask(gateway, "/last") == (200, HOSTS[0])
+        server.say(HOSTS[1])
+        wait_until(lambda: ask(gateway, "/last") == (200, HOSTS[1]), "the new address")
+
+
+# ── Consul ──
+
+
+def consul_config(consul: Consul, *targets: str, **others: Any) -> str:
+    more = f'[consul]\naddress = "{consul.url}"\ntoken = "env:CONSUL_TOKEN"\n'
+    return config(*(targets or ("consul+http://web?tag=v2",)), more=more, **others)
+
+
+TOKEN = {"CONSUL_TOKEN": "0b1c-2d3e"}
+
+
+def test_fifty_changes_under_load_lose_no_request(tmp_path: Path) -> None:
+    """In the lane that the test above leaves out."""
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+
+        def register(*hosts: str) -> None:
+            consul.register("web", *(instance(host, services.port) for host in hosts))
+
+        register(HOSTS[0])
+        text = consul_config(consul, parser="h11", gateway=("workers = 2",))
+        gateway = stack.enter_context(running(tmp_path, text, TOKEN))
+        load = Load(gateway, 4)
+        for number in range(50):
+            hosts = HOSTS[:2] if number % 2 else HOSTS[2:]
+            load.follow(lambda hosts=hosts: register(*hosts), hosts)  # type: ignore[misc]
+        assert {one[:3] for one in load.stop()} == {"200"}
+        # One worker asks for all.
+        assert len(consul.asked) <= 2 + 2 * 50
+        assert consul.asked[0] == "/v1/health/service/web?passing=1&tag=v2"
+        assert set(consul.tokens) == {TOKEN["CONSUL_TOKEN"]}
+
+
+def test_a_worker_that_asked_and_died_has_a_successor(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        consul.register("web", instance(HOSTS[0], services.port))
+        gateway = stack.enter_context(running(tmp_path, consul_config(consul, gateway=("workers = 2",)), TOKEN))
+        assert ask(gateway) == (200, HOSTS[0])
+        asked = len(consul.asked)
+        for pid in gateway.workers():
+            os.kill(pid, signal.SIGKILL)
+        gateway.wait(lambda: sum("it is replaced" in line for line in gateway.said) == 2, "two replacements")
+        with consul.news:
+            assert consul.news.wait_for(lambda: len(consul.asked) >= asked + 2, PATIENCE)
+        consul.register("web", instance(HOSTS[1], services.port))
+        wait_until(lambda: ask(gateway) == (200, HOSTS[1]), "the new target")
+
+
+def test_a_consul_that_is_down_is_told_and_one_that_was_restored_is_asked_anew(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        consul.register("web", instance(HOSTS[0], services.port))
+        gateway = stack.enter_context(running(tmp_path, consul_config(consul), TOKEN))
+        assert ask(gateway) == (200, HOSTS[0])
+        consul.down = True
+        consul.register("web", instance(HOSTS[1], services.port))
+        gateway.wait_said("Consul's web?tag=v2 does not answer: status 500; its last answer is used")
+        assert ask(gateway) == (200, HOSTS[0])
+        consul.down = False
+        gateway.wait_said("Consul's web?tag=v2 answers again")
+        wait_until(lambda: ask(gateway) == (200, HOSTS[1]), "the new target")
+        consul.restore()
+        consul.register("web", instance(HOSTS[2], services.port))
+        wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the target after the index went back")
+
+
+def test_a_service_that_nobody_knows_of(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        gateway = stack.enter_context(running(tmp_path, consul_config(consul), TOKEN))
+        gateway.wait_said("Consul's web?tag=v2 knows of no instance: requests get 503 until it does")
+        with gateway.connect() as sock:
+            sock.sendall(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+            answer = read_response(Stream.of(sock))
+        assert answer is not None
+        assert (answer.status, answer.value(b"retry-after")) == (503, b"1")
+        assert gateway.line(reason="no_target")["upstream"] == "one"
+        consul.register("web", instance(HOSTS[0], services.port))
+        wait_until(lambda: ask(gateway) == (200, HOSTS[0]), "the target")
+
+
+def test_a_request_waits_for_the_first_answer(tmp_path: Path) -> None:
+    """Where nobody answers, not longer than for a connection."""
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        consul.down = True
+        text = consul_config(consul).replace("[upstreams.one]\n", '[upstreams.one]\nconnect_timeout = "200ms"\n')
+        gateway = stack.enter_context(running(tmp_path, text, TOKEN))
+        assert ask(gateway)[0] == 503
+        assert gateway.line(reason="no_target")["detail"] == "Whoever tells where the service is has not answered yet."
+        text = text.replace('"200ms"', '"20s"')
+        (tmp_path / "rawgate.toml").write_text(text)
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_said("reloaded")
+        with gateway.connect() as sock:
+            sock.sendall(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+            consul.register("web", instance(HOSTS[0], services.port))
+            consul.down = False
+            answer = read_response(Stream.of(sock))
+            assert answer is not None
+            assert (answer.status, answer.body) == (200, HOSTS[0].encode())
+
+
+def test_a_reload_follows_another_source_and_keeps_what_stays(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        consul.register("web", instance(HOSTS[0], services.port))
+        consul.register("api", instance(HOSTS[1], services.port))
+        gateway = stack.enter_context(running(tmp_path, consul_config(consul), TOKEN))
+        load = Load(gateway, 2)
+
+        def reload(text: str) -> None:
+            (tmp_path / "rawgate.toml").write_text(text)
+            gateway.signal(signal.SIGHUP)
+
+        load.follow(lambda: reload(consul_config(consul, "consul+http://api")), HOSTS[1:2])
+        load.follow(lambda: reload(config(f"http://{HOSTS[2]}:{services.port}")), HOSTS[2:3])
+        assert {one[:3] for one in load.stop()} == {"200"}
+
+
+# ── the vendor's double ──
+
+
+@pytest.fixture
+def double(program: Callable[[str], str]) -> Iterator[int]:
+    """HashiCorp's double of Consul's API: three made-up instances of any service, on a port of its own."""
+    node, here = program("node"), NODE / "node_modules" / "@hashicorp"
+    if not here.is_dir():
+        missing = "npm's @hashicorp/consul-api-double is not installed (npm install in tests/process/servers)"
+        if os.environ.get("RAWGATE_REQUIRE") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    port = free_port()
+    with subprocess.Popen(
+        [node, here / "api-double/bin/index.js", "--dir", here / "consul-api-double", "--port", str(port)],
+        env={**os.environ, "HC_API_DOUBLE_PORT": str(port), "CONSUL_NODE_COUNT": "3", "CONSUL_LATENCY": "0"},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield port
+        finally:
+            process.kill()
+
+
+def test_the_vendors_double_is_understood(tmp_path: Path, double: int) -> None:
+    text = config("consul+http://web?dc=dc1", more=f'[consul]\naddress = "http://127.0.0.1:{double}"\n')
+    with running(tmp_path, text) as gateway:
+        wait_until(lambda: upstream_of(gateway)["sources"][0]["instances"] == 3, "three instances")
+        assert upstream_of(gateway)["sources"][0]["problem"] is None
