@@ -218,7 +218,8 @@ def _path_end(target: bytes) -> i64:
         octet: i64 = target[at]
         if octet == _QUESTION_MARK:
             break
-        if unlikely[octet] != octet or (before == _SLASH and (octet == _SLASH or octet == _DOT)):
+        # "." and "/" are neighbours in ASCII.
+        if unlikely[octet] != octet or (before == _SLASH and _DOT <= octet <= _SLASH):
             return 0
         before = octet
         at += 1
