@@ -66,6 +66,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "balancing.toml",
         "discovery.toml",
         "edge.toml",
+        "fragile_services.toml",
         "functions.py",
         "identity_provider.toml",
         "mutual_tls.toml",
