@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rawgate.cli.arguments import add_config, command
 from rawgate.cli.config_tests import show, summary, try_config
-from rawgate.config.model import Config, KeySetUrl
+from rawgate.config.model import Config, KeySetUrl, limits_over_hosts
 from rawgate.offline.page import Page, put, wants_colour
 from rawgate.serve.load import source_of
 
@@ -75,5 +75,9 @@ def _counts(config: Config) -> str:
     remote = [f"jwt.{name}" for name, spec in config.jwt.items() if isinstance(spec.jwks, KeySetUrl)]
     keys = f"; not fetched here: the keys of {', '.join(remote)}" if remote else ""
     targets = [target for upstream in config.upstreams.values() for target in upstream.targets if target.source]
-    asked = dict.fromkeys(str(source_of(target)) for target in targets)
-    return f"{listed}{keys}; not looked up here: {', '.join(asked)}" if asked else f"{listed}{keys}"
+    asked = [f"not looked up here: {', '.join(dict.fromkeys(str(source_of(target)) for target in targets))}"] * bool(
+        targets
+    )
+    wide = len(limits_over_hosts(config.limits, config.routes))
+    asked += [f"not asked here: the store, for {wide} limit{'s' * (wide != 1)} over hosts"] * bool(wide)
+    return "; ".join((f"{listed}{keys}", *asked))

@@ -122,6 +122,7 @@ def _limit(explanation: Explanation) -> Iterator[_Row]:
         which = f"{limit.rule}: " if len(explanation.limits) > 1 or limit.rule == AUTH_FAILURES else ""
         rule = f"{which}{limit.max} in {limit.window:g} s for {limit.key}"
         shadow = "; a shadow, refuses nobody" if limit.shadow else ""
+        rule += "" if limit.shared == "host" else f", {limit.shared} over hosts"
         yield _Row(rule, "✓" if limit.admitted else "✗", f"a first request leaves {limit.remaining}{shadow}")
 
 

@@ -287,12 +287,13 @@ def _by(claim: str | None) -> str:
 
 
 def _limits(status: Status) -> "Table":
-    table = _table("limit", ("at most", "for each", "admitted/s", "refused/s", "refused so far"))
+    table = _table("limit", ("at most", "for each", "counted", "admitted/s", "refused/s", "refused so far"))
     for limit in status["limits"]:
         table.add_row(
             _text(limit["name"]),
             _text(f"{limit['max']:,} in {span(limit['windowSeconds'])}{_by(limit['by'])}"),
             _text("for all" if limit["key"] == "all" else limit["key"]),
+            _text(limit["shared"]),
             _text(rate(limit["admittedPerSecond"])),
             _text(rate(limit["refusedPerSecond"]), "yellow" if limit["refusedPerSecond"] else ""),
             _text(f"{limit['refused']:,}"),
@@ -300,9 +301,18 @@ def _limits(status: Status) -> "Table":
     return table
 
 
+def _store(store: Status) -> "Text":
+    if not store["up"]:
+        return _text(f"the store does not answer: {store['onFailure']}", "red")
+    slow, asked = latency(store["latencyMs"]["p99"]), rate(store["askedPerSecond"])
+    return _text(f"store asked {asked}/s, p99 {slow}, {rate(store['sparedPerSecond'])}/s by leases", "dim")
+
+
 def _foot(status: Status) -> "Text":
     last, dropped = status["lastReload"], status["log"]["dropped"]
     parts = [_text(f"keys of {one['name']} read {span(one['ageSeconds'])} ago", "dim") for one in status["keySets"]]
+    if status["store"] is not None:
+        parts.append(_store(status["store"]))
     for one in status["certificates"]:
         left = one["expirySeconds"]
         if left < SOON:

@@ -34,7 +34,11 @@ LIMITER_EVICTED: Final = 6
 RELOADS_DONE: Final = 7
 RELOADS_REFUSED: Final = 8
 ARRIVALS_FAILED: Final = 9
-PROCESS_ROWS: Final = 10
+STORE_DOWN: Final = 10  # 1 while this worker takes the store for down
+STORE: Final = 11  # counts of `STORE_COUNTS`, then the histogram of round trips
+STORE_COUNTS: Final = ("asked", "spared", "lent", "used", "late", "down")
+STORE_LATENCY: Final = STORE + len(STORE_COUNTS)
+PROCESS_ROWS: Final = STORE_LATENCY + histogram.CELLS
 
 # Rows of a route.
 CLASSES: Final = 5

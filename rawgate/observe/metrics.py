@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from rawgate.observe.reading import Reading
+from rawgate.observe.reading import Reading, StoreCounts
 
 Kind = Literal["counter", "gauge", "histogram"]
 Value = float | Sequence[int]
@@ -76,6 +76,11 @@ def _decisions(reading: Reading, facts: Facts) -> Iterable[Sample]:
         yield (limit.name, "refused"), limit.limited
 
 
+def _of_store(read: Callable[[StoreCounts], Iterable[Sample]]) -> Callable[[Reading, Facts], Iterable[Sample]]:
+    """Of a gateway that has a store; nothing of another."""
+    return lambda reading, facts: () if reading.store is None else read(reading.store)
+
+
 METRICS = (
     Metric(
         "rawgate_requests_total",
@@ -126,6 +131,41 @@ METRICS = (
         (),
         "Counts that the limiter had to forget for want of room: while it is 0, every limit is exact.",
         lambda reading, facts: _one(reading.limiter_evicted),
+    ),
+    Metric(
+        "rawgate_store_up",
+        "gauge",
+        (),
+        "1, or 0 while a worker does not ask the store of limits over hosts, because it did not answer.",
+        _of_store(lambda store: _one(int(not store.down))),
+    ),
+    Metric(
+        "rawgate_store_latency_seconds",
+        "histogram",
+        (),
+        "Round trips to the store; each may ask for many requests.",
+        _of_store(lambda store: [((), store.latency)]),
+    ),
+    Metric(
+        "rawgate_store_decisions_total",
+        "counter",
+        ("by",),
+        "Decisions of limits over hosts: by the store's answer, or by a lease.",
+        _of_store(lambda store: [(("answer",), store.asked), (("lease",), store.spared)]),
+    ),
+    Metric(
+        "rawgate_store_slots_total",
+        "counter",
+        ("what",),
+        "Slots lent in advance, and those of them that were used: the others are lost.",
+        _of_store(lambda store: [(("lent",), store.lent), (("used",), store.used)]),
+    ),
+    Metric(
+        "rawgate_store_fallbacks_total",
+        "counter",
+        ("reason",),
+        "Decisions without the store: its answer was late, or it was down and not asked.",
+        _of_store(lambda store: [((reason,), count) for reason, count in store.fallbacks.items()]),
     ),
     Metric(
         "rawgate_upstream_connections",

@@ -67,10 +67,30 @@ class LimitCounts(Struct, frozen=True):
     limited: int
 
 
+class StoreCounts(Struct, frozen=True):
+    """Of the store of limits over hosts.
+
+    down     workers that take it for down
+    asked    requests that waited for its answer; spared: those that a lease decided
+    lent     slots that it has lent in advance; used: those of them that requests have used
+    fallbacks  requests decided without it: its answer was "late", or it was "down" and not asked
+    latency  cells of a histogram, of round trips that were answered
+    """
+
+    down: int
+    asked: int
+    spared: int
+    lent: int
+    used: int
+    fallbacks: dict[str, int]
+    latency: Sequence[int]
+
+
 class Reading(Struct, frozen=True):
     """Of the gateway.
 
     alive  workers that have set their gauges lately
+    store  None: the configuration has none
     """
 
     routes: tuple[RouteCounts, ...]
@@ -87,6 +107,7 @@ class Reading(Struct, frozen=True):
     limiter_evicted: int
     reloads_done: int
     reloads_refused: int
+    store: StoreCounts | None = None
 
 
 def read(counters: Counters, names: Names, now: float) -> Reading:
@@ -123,6 +144,22 @@ def read(counters: Counters, names: Names, now: float) -> Reading:
         reloads_done=process[layout.RELOADS_DONE],
         reloads_refused=process[layout.RELOADS_REFUSED],
     )
+
+
+def read_store(counters: Counters, now: float) -> StoreCounts:
+    """What the cells say of the store now (monotonic seconds)."""
+    return _store(counters.totals, counters.gauges(layout.STORE_DOWN, 1, now)[0])
+
+
+def earlier_store(snapshot: Snapshot) -> StoreCounts:
+    """What was counted of the store at an earlier moment. It has no gauge."""
+    return _store(snapshot.totals, 0)
+
+
+def _store(totals: Totals, down: int) -> StoreCounts:
+    asked, spared, lent, used, late, missed = totals(layout.STORE, len(layout.STORE_COUNTS))
+    latency = totals(layout.STORE_LATENCY, histogram.CELLS)
+    return StoreCounts(down, asked, spared, lent, used, {"late": late, "down": missed}, latency)
 
 
 def earlier_route(snapshot: Snapshot, counters: Counters, name: str) -> RouteCounts:

@@ -45,7 +45,7 @@ from rawgate.observe import prometheus
 from rawgate.observe.counters import Counters, Decisions, octets_for
 from rawgate.observe.layout import RELOADS_DONE, RELOADS_REFUSED, Layout
 from rawgate.observe.metrics import Facts
-from rawgate.observe.reading import Reading, read
+from rawgate.observe.reading import Reading, read, read_store
 from rawgate.policy.limits import Limiters
 from rawgate.relay.options import ClientOptions
 from rawgate.serve.discovery import figures
@@ -155,6 +155,8 @@ class Plan:
     def reading(self, counters: Counters, config: Config, limiters: Limiters, now: float) -> Reading:
         """All counts. now: monotonic seconds."""
         found = read(counters, names_of(config), now)
+        if config.store is not None:
+            found = structs.replace(found, store=read_store(counters, now))
         if self._workers == 1:
             return found
         # The supervisor serves nobody; and workers that share a table of limits would each tell of all of it.

@@ -6,6 +6,7 @@ request.
 """
 
 import asyncio
+from array import array
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -79,6 +80,7 @@ class Publisher:
         self._dropped_before = counters.own[layout.LOG_DROPPED]
         self._evicted_before = counters.own[layout.LIMITER_EVICTED]
         self._failed_before = counters.own[layout.ARRIVALS_FAILED]
+        self._store_before = counters.own[layout.STORE : layout.PROCESS_ROWS].tolist()
         self._decided_before: dict[str, list[int]] = {}
         self._sent_before: dict[Endpoint, int] = {}
         self._turns = 0
@@ -113,6 +115,17 @@ class Publisher:
         self._publish_routes()
         self._publish_upstreams(now)
         self._publish_decisions()
+        self._publish_store()
+
+    def _publish_store(self) -> None:
+        keeper, own = self._service.stores, self.counters.own
+        if keeper is None:
+            return
+        store = keeper.store
+        counts = (store.asked, store.spared, store.lent, store.used, store.fallbacks["late"], store.fallbacks["down"])
+        now = zip(self._store_before, (*counts, *keeper.latency), strict=True)
+        own[layout.STORE : layout.PROCESS_ROWS] = memoryview(array("Q", [before + count for before, count in now]))
+        own[layout.STORE_DOWN] = int(not store.is_up)
 
     def _publish_routes(self) -> None:
         own, (requests, tunnels) = self.counters.own, self._service.connections.in_flight()

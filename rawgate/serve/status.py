@@ -12,17 +12,19 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from rawgate import __version__
-from rawgate.config.model import Config, Jwt, MaxBy, RateLimit, Secret, named_limits
+from rawgate.config.model import Config, Jwt, MaxBy, RateLimit, Secret, Store, named_limits
 from rawgate.observe import histogram
 from rawgate.observe.counters import Snapshot
 from rawgate.observe.reading import (
     LimitCounts,
     Reading,
     RouteCounts,
+    StoreCounts,
     UpstreamCounts,
     earlier_limit,
     earlier_route,
     earlier_sent,
+    earlier_store,
     earlier_upstream,
 )
 from rawgate.serve.discovery import SourceState
@@ -79,6 +81,7 @@ def _terms(rate: RateLimit) -> Json:
         "by": rate.max.by if isinstance(rate.max, MaxBy) else None,
         "windowSeconds": rate.window,
         "key": rate.key,
+        "shared": rate.shared,
     }
 
 
@@ -117,6 +120,7 @@ def status(reading: Reading, situation: Situation, publisher: Publisher, now: fl
             "capacity": 2 * config.gateway.limits.limiter_keys,
             "evicted": reading.limiter_evicted,
         },
+        "store": None if reading.store is None or config.store is None else window.store(reading.store, config.store),
         "keySets": [
             {"name": name, **_keys(spec), "ageSeconds": round(situation.key_ages[name], 3)}
             for name, spec in config.jwt.items()
@@ -224,6 +228,23 @@ class _Window:
             "refused": limit.limited,
             "admittedPerSecond": self._rate(limit.admitted, before.admitted),
             "refusedPerSecond": self._rate(limit.limited, before.limited),
+        }
+
+    def store(self, store: StoreCounts, spec: Store) -> Json:
+        before = earlier_store(self._before)
+        fallbacks, earlier = (sum(one.fallbacks.values()) for one in (store, before))
+        return {
+            "url": spec.url.text,
+            "up": not store.down,
+            "onFailure": spec.on_failure,
+            "timeoutMs": round(1000 * spec.timeout, 3),
+            "latencyMs": _percentiles(store.latency, before.latency),
+            "askedPerSecond": self._rate(store.asked, before.asked),
+            "sparedPerSecond": self._rate(store.spared, before.spared),
+            "slotsLent": store.lent,
+            "slotsUsed": store.used,
+            "fallbacks": store.fallbacks,
+            "fallbacksPerSecond": self._rate(fallbacks, earlier),
         }
 
 

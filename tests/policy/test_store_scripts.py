@@ -10,10 +10,10 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.stores import redis_server
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.store_scripts import CLOCK, COUNT, LONGEST, SHARE, TAKE_BACK, counter_key, key_prefix, width_of
 from tools.storing.model import ModelStore
+from tools.storing.server import redis_server
 
 pytestmark = pytest.mark.process
 

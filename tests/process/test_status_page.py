@@ -110,7 +110,7 @@ def test_it_fits_a_phone_and_is_dark_where_that_is_wanted(world: World) -> None:
 
 def test_what_there_is_none_of_is_left_out(world: World) -> None:
     open_page(world)
-    bare = "page({ ...status, keySets: [], limits: [], certificates: [], upstreams: [] }, new History())"
+    bare = "page({ ...status, keySets: [], limits: [], certificates: [], store: null, upstreams: [] }, new History())"
     parts = world.page.ask(f"fetch('status').then((all) => all.json()).then((status) => {bare}.map(String))")
     assert parts
     assert "null" not in parts

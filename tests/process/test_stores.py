@@ -1,7 +1,10 @@
 """Limits over several gateways, with a real redis-server that is stopped, paused and full. `tools/stores` does it at
 length."""
 
+import http.client
+import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness import configs
-from harness.gateway import Gateway, running
-from harness.stores import RedisServer, redis_server
+from harness.exposition import parsed, series, value
+from harness.gateway import PATIENCE, Gateway, running
 from harness.wire_reader import Message, Stream, read_response
+from tools.storing.server import RedisServer, redis_server
 
 pytestmark = [
     pytest.mark.process,
@@ -21,7 +25,7 @@ pytestmark = [
 
 
 def configuration(store: RedisServer, *lines: str, workers: int = 1, most: int = 20) -> str:
-    text = configs.gateway(*([f"workers = {workers}"] if workers > 1 else []))
+    text = configs.gateway('admin = "127.0.0.1:0"', *([f"workers = {workers}"] if workers > 1 else []))
     text += "\n".join(["[store]", f'url = "{store.url}"', *lines, ""])
     text += '[upstreams.one]\ntargets = ["http://127.0.0.1:1"]\n'
     for name in ("exact", "leased", "host"):
@@ -37,6 +41,16 @@ def ask(gateway: Gateway, path: str = "/exact") -> Message:
         response = read_response(Stream.of(sock))
         assert response is not None
         return response
+
+
+def told_by(gateway: Gateway, path: str) -> str:
+    """What the admin listener says."""
+    where = gateway.wait_said("admin on ").partition("http://")[2]
+    client = http.client.HTTPConnection(where, timeout=PATIENCE)
+    client.request("GET", path, headers={"Connection": "close"})
+    body = client.getresponse().read().decode()
+    client.close()
+    return body
 
 
 def wait_said(gateway: Gateway, text: str, times: int) -> None:
@@ -70,6 +84,15 @@ def test_gateways_share_a_limit(store: RedisServer, tmp_path: Path) -> None:
         leased = [ask(gateway, "/leased").status for _ in range(12) for gateway in gateways]
         assert 10 <= leased.count(200) <= 20
         assert leased[-1] == 429
+        document = json.loads(told_by(gateways[0], "/status"))
+        assert [limit["shared"] for limit in document["limits"]] == ["exact", "leased", "host"]
+        store_told = document["store"]
+        assert (store_told["up"], store_told["url"], store_told["fallbacks"]) == (
+            True,
+            store.url,
+            {"late": 0, "down": 0},
+        )
+        assert store_told["latencyMs"]["p99"] > 0
 
 
 def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
@@ -91,6 +114,10 @@ def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
             if word == "refuse":
                 assert first.value(b"retry-after") == b"1"
                 assert gateway.line(status=503)["reason"] == "limits_unavailable"
+            found = series(parsed(told_by(gateway, "/metrics")))
+            assert value(found, "rawgate_store_up") == 0
+            reasons = ("late", "down")
+            assert sum(value(found, "rawgate_store_fallbacks_total", reason=reason) for reason in reasons) == 2
         store.go_on()
         for gateway in gateways.values():
             gateway.wait_said("counts again")
@@ -100,7 +127,7 @@ def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
             wait_said(gateway, "does not count", 2)
         store.start()
         for gateway in gateways.values():
-            gateway.wait_said("was restarted")
+            wait_said(gateway, "counts again", 2)
         told = [ask(gateway).status for gateway in gateways.values()]
         assert sorted(told) == [200, 429, 429]
 
@@ -116,3 +143,12 @@ def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str],
         assert [ask(gateway).status, ask(gateway).status] == [200, 429]
         reload(gateway, tmp_path, configuration(store, 'timeout = "5s"', most=2), 2)
         assert [ask(gateway).status, ask(gateway).status] == [200, 429]
+
+
+def test_limits_hold_while_the_store_is_broken(program: Callable[[str], str]) -> None:
+    program("redis-server")
+    arguments = ["--hits", "4000", "--max", "20", "--clients", "5", "--break-every", "0.4", "--timeout", "100ms"]
+    command = [sys.executable, "-m", "tools.storing", "proof", *arguments]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "paused" in done.stdout

@@ -13,13 +13,13 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from harness.certificates import Authority
-from harness.stores import RedisServer, redis_server
 from rawgate.config.constraints import StoreAddress
 from rawgate.config.model import Secret, Store
 from rawgate.config.stores import store_url
 from rawgate.policy.store import Question, Undone
 from rawgate.policy.store import Store as Counters
 from rawgate.serve.store_client import StoreClient, StoreError
+from tools.storing.server import RedisServer, redis_server
 
 pytestmark = pytest.mark.process
 T = TypeVar("T")

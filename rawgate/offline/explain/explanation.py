@@ -198,7 +198,7 @@ def _limits(case: _Case) -> tuple[Limiting, ...]:
     for (name, spec), state in zip(limits, trace.counted.states, strict=True):
         shadow = spec.shadow or "rate_limit" in route.shadow
         told = state.admitted, state.remaining, state.reset
-        found.append(Limiting(name, state.key, state.pot.maximum, spec.window, *told, shadow))
+        found.append(Limiting(name, state.key, state.pot.maximum, spec.window, *told, shadow, spec.shared))
     return tuple(found)
 
 

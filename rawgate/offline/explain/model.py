@@ -84,7 +84,7 @@ class Authentication(Struct, frozen=True, rename="camel"):
 
 class Limiting(Struct, frozen=True, rename="camel"):
     """A rate limit as a first request meets it. `key`: whom it counts; `window` and `reset` in seconds; `shadow`: it
-    refuses nobody."""
+    refuses nobody; `shared`: "host", or how it counts in the store, which is not asked here."""
 
     rule: str
     key: str
@@ -94,6 +94,7 @@ class Limiting(Struct, frozen=True, rename="camel"):
     remaining: int
     reset: int
     shadow: bool = False
+    shared: str = "host"
 
 
 class Rewriting(Struct, frozen=True, rename="camel"):
