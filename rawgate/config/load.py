@@ -214,9 +214,9 @@ def _names(document: object) -> dict[str, tuple[str, ...]]:
     names: dict[str, tuple[str, ...]] = {}
     for kind in _NAMED:
         table = _member(document, kind)
-        if isinstance(table, Mapping) and (table or kind != "upstreams") and not is_unnamed(_NAMED[kind], table):
+        if isinstance(table, Mapping) and not is_unnamed(_NAMED[kind], table):
             names[kind] = tuple(str(name) for name in table)
-        elif table is None and kind != "upstreams":
+        elif table is None:
             names[kind] = ()
     routes = _member(document, "routes")
     if isinstance(routes, list | tuple):

@@ -1268,14 +1268,6 @@ class Config(Struct, frozen=True, kw_only=True):
     gateway: Annotated[
         Gateway, Example('[gateway] with listen = ["127.0.0.1:8080"]'), Description("The listener's side.")
     ]
-    upstreams: Annotated[
-        dict[
-            Annotated[str, constraints.TableName()], Annotated[Upstream, Example('{ targets = ["http://HOST:PORT"] }')]
-        ],
-        ListOf(),
-        Example("[upstreams.NAME], one for each service"),
-        Description("The services behind the gateway, by name."),
-    ]
     routes: Annotated[
         tuple[Route, ...],
         ListOf(
@@ -1286,6 +1278,14 @@ class Config(Struct, frozen=True, kw_only=True):
         Example("[[routes]], once for each route"),
         Description("What goes where; tried in order."),
     ]
+    upstreams: Annotated[
+        dict[
+            Annotated[str, constraints.TableName()], Annotated[Upstream, Example('{ targets = ["http://HOST:PORT"] }')]
+        ],
+        ListOf(empty=True),
+        Example("[upstreams.NAME], one for each service"),
+        Description("The services behind the gateway, by name. None, where all routes respond or redirect themselves."),
+    ] = {}
     jwt: Annotated[
         dict[Annotated[str, constraints.TableName()], Annotated[Jwt, Example("[jwt.NAME]")]],
         Example("[jwt.NAME], one for each verifier"),

@@ -70,7 +70,7 @@ class LateRefusal(Pending):
         """due: monotonic seconds. found: what is wrong with the credential."""
         super().__init__(due, AUTH_LIMITED, request_id, client_id, route, fields)
         self._retry_after: Final = retry_after
-        self._note: Final = found.code
+        self._note: Final = f"The credential: {found.code}."
 
     def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
         def cancel() -> None:

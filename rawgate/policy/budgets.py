@@ -158,15 +158,17 @@ class Counted:
     fields   the field lines that tell the client
     shadowed a limit that is a shadow would have refused
     states   of each limit, in order
+    by       the names of the limits that refuse, or ""
     """
 
-    __slots__ = ("fields", "refused", "shadowed", "states")
+    __slots__ = ("by", "fields", "refused", "shadowed", "states")
 
-    def __init__(self, refused: int, fields: bytes, shadowed: bool, states: list[State]) -> None:
+    def __init__(self, refused: int, fields: bytes, shadowed: bool, states: list[State], by: str = "") -> None:
         self.refused: Final = refused
         self.fields: Final = fields
         self.shadowed: Final = shadowed
         self.states: Final = states
+        self.by: Final = by
 
 
 Count = Callable[[RequestHead, str, str, Identity | None, float], Counted]
@@ -190,7 +192,10 @@ def compile_count(budgets: Sequence[Budget], factor: float) -> Count:
             states.append(state)
         real = [state for state, budget in zip(states, limits, strict=True) if not budget.shadow]
         refused = max((state.reset for state in real if not state.admitted), default=0)
+        by = ""
         if refused:
+            refusing = (state.admitted or budget.shadow for state, budget in zip(states, limits, strict=True))
+            by = ", ".join(budget.name for budget, passes in zip(limits, refusing, strict=True) if not passes)
             for state in states:
                 state.take_back()
         told = [
@@ -199,7 +204,7 @@ def compile_count(budgets: Sequence[Budget], factor: float) -> Count:
             if not budget.shadow
         ]
         shadowed = any(budget.shadow and not state.admitted for state, budget in zip(states, limits, strict=True))
-        return Counted(refused, tell_fields(told), shadowed, states)
+        return Counted(refused, tell_fields(told), shadowed, states, by)
 
     return count
 

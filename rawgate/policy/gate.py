@@ -65,7 +65,7 @@ from rawgate.policy.budgets import Counted
 from rawgate.policy.credentials import Credential
 from rawgate.policy.fetched_keys import AwaitKeys
 from rawgate.policy.limits import Limit, Limiters
-from rawgate.policy.more import More, Passed, facts_of, pass_steps
+from rawgate.policy.more import More, Passed, facts_of, pass_steps, used_up
 from rawgate.policy.over_hosts import AwaitStore, OverHosts
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
@@ -409,7 +409,9 @@ def _count(
         fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
-            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, "", shadow)
+            # The limit has the route's name.
+            note = used_up(options.route)
+            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, note, shadow)
     if more is None:
         query = target.query
         return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, b"", None)

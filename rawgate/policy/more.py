@@ -235,6 +235,11 @@ def pass_steps(
     return Passed(head, query, fields, b"" if more.up is None else more.up(facts), extras)
 
 
+def used_up(names: str) -> str:
+    """Which limits refused a request, for the log; "" where none did."""
+    return f"Used up: {names}." if names else ""
+
+
 def _not_admitted(
     counted: Counted, fields: bytes, route: str, request_id: str, caller: str, shadow: tuple[str, ...]
 ) -> LocalReply | OverHosts:
@@ -245,7 +250,9 @@ def _not_admitted(
             return counted
         reason = counted.reason
     fields += b"Retry-After: %d\r\n" % counted.refused
-    return LocalReply(reason.status, reason, fields, "", route, request_id, caller, "", b"", b"", shadow)
+    return LocalReply(
+        reason.status, reason, fields, "", route, request_id, caller, used_up(counted.by), b"", b"", shadow
+    )
 
 
 def facts_of(

@@ -221,8 +221,9 @@ class OverHosts(Counted):
         patience: float = 0.0,
         wait: Callable[[Callable[[], None]], None] | None = None,
         settle: "Callable[[float], OverHosts] | None" = None,
+        by: str = "",
     ) -> None:
-        super().__init__(refused, fields, shadowed, [])
+        super().__init__(refused, fields, shadowed, [], by)
         self.reason: Final = reason
         self.patience: Final = patience
         self.wait: Final = wait
@@ -274,6 +275,7 @@ class CountOverHosts:
                 one.budget.told(one.admitted)
         real = [one for one in said if not one.budget.shadow]
         refused, reason = max((one.reset for one in real if one.refuses), default=0), RATE_LIMITED
+        by = ", ".join(one.budget.escaped for one in real if one.refuses)
         if not refused and self._on_failure == "refuse" and not all(one.known for one in real):
             refused, reason = RETRY_AFTER, LIMITS_UNAVAILABLE
         if refused:
@@ -281,7 +283,7 @@ class CountOverHosts:
                 one.take_back(now)
         told = [(one, one.budget.escaped, ceil(one.budget.window * self._factor)) for one in real if one.known]
         shadowed = any(one.known and not one.admitted for one in said if one.budget.shadow)
-        return OverHosts(refused, tell_fields(told), shadowed, reason)
+        return OverHosts(refused, tell_fields(told), shadowed, reason, by=by)
 
 
 class Waiting:

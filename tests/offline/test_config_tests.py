@@ -254,3 +254,9 @@ def test_claims_of_a_test_are_asked_and_told(tmp_path: Path) -> None:
         config=config,
     )
     assert [result.differences for result in found.results] == [()] * 2
+
+
+def test_a_gateway_without_services(tmp_path: Path) -> None:
+    alone = configs.gateway() + '[[routes]]\npath = "/healthz"\nauth = "none"\nrespond = { body = "ok" }\n'
+    found = report(tmp_path, 'request = "GET /healthz"\nexpect = { status = 200 }', config=alone)
+    assert (len(found.results), found.failed, found.unreached) == (1, (), ())

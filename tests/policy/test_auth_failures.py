@@ -46,7 +46,7 @@ def test_beyond_the_limit_a_wrong_credential_is_refused_late() -> None:
     assert (late.route, late.client_id) == ("/", "192.0.2.7")
     for end in (late.refused(late.reason), late.resume(103.0, WALL)):
         assert isinstance(end, LocalReply)
-        assert (end.status, end.reason.code, end.note) == (429, "auth_limited", "auth_bad_signature")
+        assert (end.status, end.reason.code, end.note) == (429, "auth_limited", "The credential: auth_bad_signature.")
         assert [line.partition(":")[0] for line in lines(end.fields)] == ["Retry-After"]
 
 

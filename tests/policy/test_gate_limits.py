@@ -47,6 +47,9 @@ def test_several_limits_are_counted_together() -> None:
     assert codes(gate, "/a", "/a", "/a", "/b", "/b") == ["ok", "rate_limited", "rate_limited", "ok", "rate_limited"]
     refused = lines(answer(decide(gate, request("/a"))).fields)
     assert refused[0].startswith('RateLimit: "shared";r=0;t=')
+    # The log says which of them refused.
+    assert answer(decide(gate, request("/a"))).note == "Used up: shared, /a 2."
+    assert answer(decide(gate, request("/b"))).note == "Used up: shared."
     assert ', "/a 2";r=0;t=' in refused[0]
     assert any(line.startswith("Retry-After: ") for line in refused)
 
