@@ -261,7 +261,7 @@ def _targets(targets: Sequence[Status], sources: Sequence[Status]) -> "Text":
     said = [
         _text(target["target"] + _share(target, targets), "green")
         if target["up"]
-        else _text(f"{target['target']} down", "red")
+        else _text(f"{target['target']} down: {target['why']}", "red")
         for target in targets
     ]
     return _line(*said, *map(_source, sources))

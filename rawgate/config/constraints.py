@@ -59,6 +59,12 @@ class Count(Struct, frozen=True):
         return f"a whole number from {self.least} to {self.most}"
 
 
+class Statuses(Struct, frozen=True):
+    """Statuses of responses, as a list of ranges. They become pairs: from, to."""
+
+    expected = 'statuses such as "200-399", "204" or "200-299, 401"'
+
+
 class Text(Struct, frozen=True):
     """Printable text that is not empty."""
 

@@ -75,6 +75,7 @@ _READERS: dict[type, Callable[[Any, object, Context], object]] = {
     constraints.RequestLine: grammar.request_line,
     constraints.Size: units.size,
     constraints.Source: sources.source,
+    constraints.Statuses: grammar.statuses,
     constraints.StoreAddress: stores.store_url,
     constraints.TableName: grammar.table_name,
     constraints.TargetUrl: targets.target,
@@ -375,14 +376,18 @@ def _first(kind: type[_Constraint], found: list[Any]) -> _Constraint | None:
     return next((constraint for constraint in found if isinstance(constraint, kind)), None)
 
 
-_FIELDS = {"from": "from_", "for": "for_"}
+_FIELDS = {"for": "for_", "from": "from_"}
 """A key that is a word of Python → its field."""
 
 
 def written_members(cls: type[Struct], value: object) -> dict[str, object] | None:
     """The keys of a table, or the fields of a Struct that differ from their defaults; None for any other value."""
     if isinstance(value, Mapping):
-        return {_FIELDS.get(str(name), str(name)): item for name, item in value.items()}
+        fields = fields_of(cls)
+        return {
+            field if (field := _FIELDS.get(str(name), "")) in fields else str(name): item
+            for name, item in value.items()
+        }
     if not isinstance(value, cls):
         return None
     members = {field.name: (field, getattr(value, field.name)) for field in fields_of(cls).values()}

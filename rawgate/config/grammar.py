@@ -25,6 +25,7 @@ from rawgate.config.constraints import (
     PathTemplate,
     Reference,
     RequestLine,
+    Statuses,
     TableName,
     Text,
     Token,
@@ -42,6 +43,7 @@ _PATH_CHARACTERS = re.compile(r"(?:[^%\\\x00-\x20\x7f-\xa0]|%[0-9A-Fa-f]{2})*")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")  # RFC 3986 section 2.3
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=[;/]|$)")
+STATUSES = re.compile(r" *[1-5][0-9]{2}(?: *- *[1-5][0-9]{2})?(?: *, *[1-5][0-9]{2}(?: *- *[1-5][0-9]{2})?)* *")
 ORIGIN_FORM = re.compile(r"/[!-~]*")
 _REQUEST_LINE = re.compile(rf"(?P<method>\S+) (?:(?:http://(?P<host>{HOST})(?::[0-9]{{1,5}})?)?/[!-~]*|\*)")
 _LISTED = 8
@@ -70,6 +72,33 @@ def looked_at(name: str) -> str:
     if why:
         raise InvalidError(f"{quoted(name)} {why}", expected='"client", or another field')
     return name.lower()
+
+
+def statuses(constraint: Statuses, value: object, context: Context) -> tuple[tuple[int, int], ...]:
+    """Ranges of statuses, both ends included."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        meant = quoted(str(value)) if STATUSES.fullmatch(str(value)) else ""
+        raise InvalidError(f"{shown(value)} is not text", expected=constraint.expected, meant=meant)
+    found = _string(value, constraint.expected)
+    if not STATUSES.fullmatch(found):
+        spelt = re.sub(r"([1-5])[xX]{2}", r"\g<1>00-\g<1>99", found)
+        meant = quoted(spelt) if STATUSES.fullmatch(spelt) else ""
+        raise InvalidError(f"{shown(found)} is no list of statuses", expected=constraint.expected, meant=meant)
+    ranges = []
+    for part in found.split(","):
+        first, _, last = part.partition("-")
+        ranges.append((int(first), int(last or first)))
+    backwards = next((f"{first}-{last}" for first, last in ranges if first > last), "")
+    if backwards:
+        raise InvalidError(f"{quoted(backwards)} has its end before its beginning", expected=constraint.expected)
+    if any(first < 200 for first, _ in ranges):
+        raise InvalidError(f"{shown(found)} has statuses of interim responses", expected="200 to 599")
+    return tuple(ranges)
+
+
+def statuses_text(ranges: Iterable[tuple[int, int]]) -> str:
+    """Ranges as one writes them."""
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def table_name(constraint: TableName, value: object, context: Context) -> str:

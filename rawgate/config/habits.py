@@ -20,8 +20,10 @@ from rawgate.config.model import (
     Certificate,
     Config,
     Cors,
+    Eject,
     Gateway,
     HeaderRules,
+    HealthCheck,
     Jwt,
     Limits,
     RateLimit,
@@ -173,10 +175,24 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _written('targets = [{ url = "…", backup = true }]', "backup backups fallback")
     | _written('targets = [{ url = "…", zone = "…" }]', "zone zones locality localities")
     | _written("retry = { attempts = 2 }", "retries num_retries proxy_next_upstream max_retries retry_policy")
-    | _unbuilt("health checks are", "health health_check health_checks healthcheck checks passive_health")
+    | _for("health", "health_check health_checks healthcheck checks check active_health httpchk option_httpchk")
+    | _for("eject", "outlier_detection passive_health max_fails ejection outlier")
+    | _written('eject = { for = "10s" }', "fail_timeout base_ejection_time")
+    | _for("slow_start", "slowstart slow_start_config warm_up slow_start_window")
     | _for("breaker", "circuit_breaker circuit_breakers circuitbreaker")
     | _for("tls", "ssl https transport_socket tls_context")
     | _instead("tls = { … }", "certificate certificates cert certs ca ssl_verify proxy_ssl_verify server_name sni"),
+    HealthCheck: _for("path", "uri url target endpoint http_path")
+    | _for("interval", "inter every period check_interval")
+    | _for("rise", "passes healthy_threshold success_threshold successes healthy")
+    | _for("fall", "fails unhealthy_threshold failure_threshold failures unhealthy")
+    | _for("status", "expect expected_statuses match http_statuses statuses expect_status status_code")
+    | _for("host", "hostname authority")
+    | _instead("GET, which each check sends", "method http_method")
+    | _instead("nothing: a check goes to the target itself", "port"),
+    Eject: _for("failures", "max_fails consecutive_5xx consecutive_gateway_failure consecutive fails errors")
+    | _for("for", "fail_timeout base_ejection_time duration time seconds")
+    | _for("at_most", "max_ejection_percent max percent most"),
     Route: _for("prefix", "paths uri uris location path_prefix pattern url from mount route rule")
     | _for("upstream", "service backend proxy_pass target to cluster forward_to proxy destination url_to upstream_id")
     | _for("auth", "authentication authenticate authn jwt api_key api_keys plugin_auth verifier credentials security")

@@ -629,6 +629,65 @@ class UpstreamTls(Struct, frozen=True, kw_only=True):
     ] = True
 
 
+class HealthCheck(Struct, frozen=True, kw_only=True):
+    """Requests of the gateway's own that tell whether a target works. Seconds; numbers of checks."""
+
+    path: Annotated[
+        str, constraints.Pathname(), Description("What is asked for, with GET, on a connection of its own each time.")
+    ]
+    # nginx's `health_check`; HAProxy's `inter` is 2 s.
+    interval: Annotated[
+        Annotated[float, Duration(least=0.1, most=HOUR)],
+        Description("From one check of a target to its next; a tenth more or less by chance."),
+    ] = 5.0
+    # nginx has none of its own. A service that takes a second to say that it is well is not.
+    timeout: Annotated[
+        Annotated[float, Duration(most=HOUR)], Description("For a whole check, from the connection on.")
+    ] = 1.0
+    # HAProxy's `rise 2`, and its `fall 3`. nginx has 1 and 1.
+    rise: Annotated[int, Count(1, 100), Description("Checks in a row that pass, after which a target is back.")] = 2
+    fall: Annotated[
+        int,
+        Count(1, 100),
+        Description("Checks in a row that fail, after which a target is left out; of a new one the first decides."),
+    ] = 3
+    # nginx, HAProxy; Envoy takes 200 alone.
+    status: Annotated[
+        tuple[tuple[int, int], ...], constraints.Statuses(), Description("Statuses with which a check passes.")
+    ] = ((200, 399),)
+    host: Annotated[
+        Annotated[str, constraints.Host()] | None,
+        Description("What the Host field says. Left out: the target, as requests of clients do."),
+    ] = None
+
+
+class Eject(Struct, frozen=True, kw_only=True):
+    """When a target whose requests fail gets none for a while."""
+
+    # Envoy's `consecutive_gateway_failure`. nginx's `max_fails` is 1, within 10 s.
+    failures: Annotated[
+        int,
+        Count(1, 10_000),
+        Description(
+            "Requests in a row that fail, as each worker counts them: no connection, a reset, a time-out, or status "
+            "502, 503 or 504."
+        ),
+    ] = 5
+    # nginx's `fail_timeout`. Envoy's `base_ejection_time` is 30 s: too long for a service that restarts.
+    for_: Annotated[
+        Annotated[float, Duration(least=0.1, most=HOUR)],
+        Description(
+            "How long a first ejection lasts; a second one twice as long, and so on, up to 5 minutes. Each time as "
+            "long without one makes the next shorter again."
+        ),
+    ] = 10.0
+    # Envoy's `max_ejection_percent` is 10 %: with three targets that is the one that always may be.
+    at_most: Annotated[
+        Part,
+        Description("Part of the targets that may be ejected at a time. One always may be, but the only one never is."),
+    ] = 0.5
+
+
 class Breaker(Struct, frozen=True, kw_only=True):
     """When a service that fails is left alone. Its defaults are Hystrix's."""
 
@@ -705,6 +764,23 @@ class Upstream(Struct, frozen=True, kw_only=True):
         Essential(),
         Description('Of "https://" targets. Left out: verified by the authorities of the system.'),
     ] = None
+    # As everybody: only who knows the service knows what to ask it.
+    health: Annotated[
+        HealthCheck | None,
+        Example('{ path = "/healthz" }'),
+        Description("Checks of each target, by one worker for all. Left out: none."),
+    ] = None
+    # Envoy's outlier detection is off, too, unless configured. nginx's `max_fails` is on.
+    eject: Annotated[
+        Eject | None,
+        Example("{ failures = 5 }"),
+        Description("Leave targets out whose requests fail; {}: as the defaults say. Left out: none."),
+    ] = None
+    # Off, as with nginx, HAProxy and Envoy.
+    slow_start: Annotated[
+        SecondsOrZero,
+        Description("In which a target that is back gets its full share, from a tenth on; 0s: it has it at once."),
+    ] = 0.0
     # HAProxy's manual asks for room for at least one lost packet: a lost SYN is sent again after 1 s (RFC 6298). nginx
     # waits for 60 s and Envoy for 5 s.
     connect_timeout: Annotated[Seconds, Description("For a connection, over all targets; then 504.")] = 3.0

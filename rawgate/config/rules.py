@@ -22,6 +22,7 @@ from rawgate.config.model import (
     Gateway,
     HashBalance,
     HeaderRules,
+    HealthCheck,
     Jwt,
     KeySetUrl,
     Listen,
@@ -424,6 +425,12 @@ def _upstream(table: Table) -> Iterator[Finding]:
         yield ("tls",), problem_text("is for https:// targets, and there are none", expected="https:// in targets")
 
 
+def _health(table: Table) -> Iterator[Finding]:
+    host = table.values.get("host") or ""
+    if host.startswith("*."):
+        yield ("host",), problem_text(f"{quoted(host)} is no host that a request can name", expected="one host")
+
+
 RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Config: _config,
     Consul: _consul_token,
@@ -431,6 +438,7 @@ RULES: dict[type[Struct], Callable[[Table], Iterator[Finding]]] = {
     Expect: _expect,
     Gateway: _gateway,
     HeaderRules: _header_rules,
+    HealthCheck: _health,
     Jwt: _jwt,
     Log: _log,
     Match: _match,

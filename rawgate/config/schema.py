@@ -250,6 +250,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|http://.*)"),
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
     constraints.Source: _source,
+    constraints.Statuses: lambda constraint: _whole(grammar.STATUSES.pattern),
     constraints.StoreAddress: lambda constraint: {
         "type": "string",
         "pattern": r"^(?:rediss?(?:\+sentinel|\+cluster)?://[^?#]+|unix:///.)",
@@ -274,6 +275,8 @@ def _written(hint: ParsedHint, default: object) -> object:
         return units.size_text(default)
     if isinstance(hint.reader, constraints.Percent) and isinstance(default, float):
         return units.percent_text(default)
+    if isinstance(hint.reader, constraints.Statuses) and isinstance(default, tuple):
+        return grammar.statuses_text(default)
     if isinstance(default, tuple):
         return list(default) if default or (hint.list_of and hint.list_of.empty) else None
     if isinstance(default, NoneType | Struct | dict) or default == "":

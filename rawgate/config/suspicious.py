@@ -24,6 +24,7 @@ from rawgate.config.model import (
     RegexRewrite,
     Route,
     Target,
+    Upstream,
     limits_over_hosts,
 )
 from rawgate.config.units import duration_text, size_text
@@ -194,6 +195,7 @@ def _upstreams(config: Config) -> Iterator[Problem]:
             if target.host in _EVERYWHERE:
                 what = f"{quoted(target.host)} is an address to listen on, not one to connect to"
                 yield _warning(("upstreams", name, "targets", position), what, "the service's own, such as 127.0.0.1")
+        yield from _health(name, upstream)
         if upstream.tls is not None and not upstream.tls.verify:
             what = "the certificate is not verified: whoever stands in between can read and change all"
             yield _warning(("upstreams", name, "tls", "verify"), what, 'ca = "file:PATH" of the service\'s authority')
@@ -221,6 +223,24 @@ def _zones(config: Config) -> Iterator[Problem]:
             yield _warning((*where, first), what, "one that is, or no zones")
         if all(target.backup for target in upstream.targets):
             yield _warning((*where, 0), "all are backups, and of nothing", "at least one without backup")
+
+
+def _health(name: str, upstream: Upstream) -> Iterator[Problem]:
+    """Checks that overtake each other, and keys that choose among targets where there is one."""
+    where, health = ("upstreams", name), upstream.health
+    if health is not None and health.timeout >= health.interval:
+        what = (
+            f"{_duration(health.timeout)} is no less than interval ({duration_text(health.interval)}): a target that "
+            "does not answer is checked more seldom than that"
+        )
+        yield _warning((*where, "health", "timeout"), what, "less than interval")
+    if len(upstream.targets) > 1 or any(target.source for target in upstream.targets):
+        return
+    if upstream.eject is not None:
+        yield _warning((*where, "eject"), "there is one target, and the only one is never ejected", "several targets")
+    if upstream.slow_start:
+        what = "there is one target, which has all requests from the start"
+        yield _warning((*where, "slow_start"), what, "several targets")
 
 
 # ── routes ──

@@ -21,7 +21,7 @@
     arrival     what comes before HTTP at addresses that ask for it: the PROXY protocol, TLS
     tls         TLS on a connection of either side
     tls_contexts  what is offered, shown and believed there
-    fetch       one document from another server, for the gateway's own needs
+    fetch       requests of the gateway's own: a document from another server, whether a service works
 
     transports  what both sides ask of a transport
 

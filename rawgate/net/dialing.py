@@ -25,7 +25,7 @@ from time import monotonic
 from typing import Any, cast
 
 from rawgate.errors import CONNECTION_LIMIT, NO_TARGET, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
-from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.net.names import OUT_OF_DESCRIPTORS, LookUpError, Names, why_not
 from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ClientTls
 from rawgate.net.transports import protocol_of
@@ -40,9 +40,6 @@ ATTEMPT_DELAY = 0.25
 
 NOT_TOLD = "Whoever tells where the service is has not answered yet."
 """A detail of `no_target`, for the log."""
-
-OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
-"""Errors of the gateway's own process: it has no descriptor left. No endpoint is to blame."""
 
 
 class Attempt:

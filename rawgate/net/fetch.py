@@ -1,24 +1,29 @@
-"""One document from another server: a GET over our own wire code, from the look-up of its name to its last octet.
+"""Requests of the gateway's own: a GET over our own wire code, from the look-up of a name to the last octet.
 
-It is for what the gateway itself needs now and then (key sets), never for a request on its way. So it is one coroutine
-on asyncio's streams, with a connection of its own each time, and what it refuses is told in one sentence:
+`fetch` gets a document from another server (key sets), `probe` asks a service whether it works (health checks). Neither
+is for a request on its way. So each is one coroutine on asyncio's streams, with a connection of its own each time, and
+what is wrong is told in one sentence:
 
 - The server is verified (RFC 9110 section 4.3.4): its certificate by the authorities that it is given, its name.
-- One deadline holds for all of it, and one limit for the octets of the document.
+- One deadline holds for all of it, and one limit for the octets of a document.
 - No redirect is followed. It would be another server's word for ours, and who publishes keys gives the address of them.
+  Whether a redirect is a good answer to a health check is for who asks to say.
 """
 
 import asyncio
+import contextlib
 import re
 import ssl
+from collections.abc import AsyncIterator
 from math import inf
 from time import monotonic
 from urllib.parse import urlsplit
 
 from rawgate.errors import ResponseError
 from rawgate.message import UNTIL_CLOSE, ResponseHead, authority_of
-from rawgate.net.names import LookUpError, Names, why_not
+from rawgate.net.names import OUT_OF_DESCRIPTORS, LookUpError, Names, why_not
 from rawgate.net.tls_contexts import why_not_secured
+from rawgate.relay.endpoints import Place
 from rawgate.wire import ResponseReader, ResponseRules, body_reader, request_head
 
 READ = 65536
@@ -26,6 +31,10 @@ READ = 65536
 
 INTERIM = 8
 """Interim responses before the final one; none is expected."""
+
+PROBED = 65536
+"""Octets of a health check's response that are read at most. What comes in time is read, since a service whose
+response is not taken logs an error."""
 
 _RULES = ResponseRules(
     16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding", b"x-consul-index")), fast=True
@@ -36,6 +45,10 @@ _SHOWN = 200
 
 class FetchError(Exception):
     """There is no document: one phrase that says why. It shows nothing of what came but status and Location."""
+
+
+class _TooLargeError(FetchError):
+    """There is more of it than may be."""
 
 
 class Document:
@@ -65,17 +78,63 @@ async def fetch(
     Raises FetchError.
     """
     ends = monotonic() + patience
+    async with _explained(patience):
+        return await _fetch(url, names, tls, most, ends, fields)
+
+
+async def probe(place: Place, address: str, tls: ssl.SSLContext | None, path: str, host: str, patience: float) -> int:
+    """The status with which a service responds to a GET.
+
+    address   of the place's name; no matter for a Unix socket
+    tls       of a place whose scheme is "https"
+    path      with a query, if there is one
+    host      what the Host field says
+    patience  seconds for all of it, from the connection to the response's end
+    Raises FetchError; OSError when this process has no descriptors left, which says nothing about the service.
+    """
+    async with _explained(patience):
+        if place.path:
+            reader, writer = await asyncio.open_unix_connection(place.path, limit=READ)
+        else:
+            name = None if tls is None else place.server_name.removesuffix(".")
+            reader, writer = await asyncio.open_connection(
+                address, place.port, ssl=tls, server_hostname=name, limit=READ
+            )
+        try:
+            writer.write(_request(path, host, "*/*"))
+            heads = ResponseReader(_RULES)
+            head = await _head(heads, reader)
+            with contextlib.suppress(_TooLargeError):
+                await _body(heads, head, reader, PROBED)
+            return head.status
+        finally:
+            writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def _explained(patience: float) -> AsyncIterator[None]:
+    """Let the block last so many seconds at most, and turn its errors into a FetchError."""
     try:
         async with asyncio.timeout(patience):
-            return await _fetch(url, names, tls, most, ends, fields)
+            yield
     except TimeoutError:
         raise FetchError(f"no answer within {patience:g} s") from None
     except ssl.SSLError as error:
         raise FetchError(why_not_secured(error)) from None
     except (OSError, LookUpError) as error:
+        if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
+            raise
         raise FetchError(why_not(error)) from None
     except ResponseError as error:
         raise FetchError(f"its response is not valid HTTP/1.1: {error.detail}") from None
+
+
+def _request(target: str, host: str, accept: str, fields: str = "") -> bytes:
+    head = (
+        f"GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nAccept-Encoding: identity\r\n"
+        f"User-Agent: rawgate\r\n{fields}Connection: close\r\n"
+    )
+    return request_head(head.encode("ascii"), 0, False, b"")
 
 
 async def _fetch(url: str, names: Names, tls: ssl.SSLContext | None, most: int, ends: float, fields: str) -> Document:
@@ -86,12 +145,12 @@ async def _fetch(url: str, names: Names, tls: ssl.SSLContext | None, most: int, 
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         authority = authority_of(host, port) if parts.port else _bracketed(host)
-        head = (
-            f"GET {target} HTTP/1.1\r\nHost: {authority}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
-            f"User-Agent: rawgate\r\n{fields}Connection: close\r\n"
-        )
-        writer.write(request_head(head.encode("ascii"), 0, False, b""))
-        return await _read(reader, most)
+        writer.write(_request(target, authority, "application/json", fields))
+        heads = ResponseReader(_RULES)
+        head = await _head(heads, reader)
+        _refuse_others(head)
+        octets = await _body(heads, head, reader, most)
+        return Document(octets, _fresh_for(head), head.parsed.get(b"x-consul-index"))
     finally:
         # All has been read, or nobody wants the rest.
         writer.transport.abort()
@@ -123,15 +182,14 @@ async def _connect(
     raise LookUpError("no such name")
 
 
-async def _read(reader: asyncio.StreamReader, most: int) -> Document:
-    heads = ResponseReader(_RULES)
-    head = await _head(heads, reader)
+async def _body(heads: ResponseReader, head: ResponseHead, reader: asyncio.StreamReader, most: int) -> bytes:
+    """What follows a head. Raises FetchError."""
     body = body_reader(head.body, ResponseError, strict=False)
     octets, data = bytearray(), heads.rest
     while True:
         octets += body.feed(data)
         if max(len(octets), head.body) > most:
-            raise FetchError(f"the document is larger than {most:,} octets")
+            raise _TooLargeError(f"the document is larger than {most:,} octets")
         if body.done:
             break
         data = await reader.read(READ)
@@ -139,11 +197,11 @@ async def _read(reader: asyncio.StreamReader, most: int) -> Document:
             if head.body != UNTIL_CLOSE:
                 raise FetchError("the response broke off")
             break
-    return Document(bytes(octets), _fresh_for(head), head.parsed.get(b"x-consul-index"))
+    return bytes(octets)
 
 
 async def _head(heads: ResponseReader, reader: asyncio.StreamReader) -> ResponseHead:
-    """The final head, of a 200."""
+    """The final head."""
     data = b""
     for _ in range(INTERIM):
         head = None
@@ -154,7 +212,6 @@ async def _head(heads: ResponseReader, reader: asyncio.StreamReader) -> Response
             head = heads.feed(data, b"GET")
             data = b""
         if head.status >= 200:
-            _refuse_others(head)
             return head
         data = heads.rest
     raise FetchError("there was no end of interim responses")

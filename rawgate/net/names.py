@@ -14,6 +14,7 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import socket
 import ssl
@@ -46,6 +47,9 @@ FORGOTTEN = 600.0
 
 THREADS = 128
 """Look-ups at once. If there are more names, the others wait their turn."""
+
+OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
+"""Errors of the gateway's own process: it has no descriptor left. Whatever was to be reached is not to blame."""
 
 LookUp = Callable[[str], tuple[str, ...]]
 """Name → its addresses, the best first. It blocks. It may raise OSError, or anything else that a name can cause (a

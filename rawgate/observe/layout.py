@@ -13,7 +13,7 @@ Kinds of blocks, and the rows within each:
     process    PUBLISHED … PROCESS_ROWS
     route      requests by reason and class of status; the histogram of their durations; IN_FLIGHT, TUNNELS
     upstream   the histogram of its durations; RETRIES_MADE … QUEUED
-    target     DOWN, UNDER_WAY, SENT_THERE
+    target     DOWN, UNDER_WAY, SENT_THERE, EJECTIONS
     limit      ADMITTED, LIMITED
 """
 
@@ -66,7 +66,8 @@ UPSTREAM_ROWS: Final[int] = LEASED + 5
 DOWN: Final = 0
 UNDER_WAY: Final = 1
 SENT_THERE: Final = 2  # requests, and those that were sent again
-TARGET_ROWS: Final = 3
+EJECTIONS: Final = 3
+TARGET_ROWS: Final = 4
 
 # Rows of a limit.
 ADMITTED: Final = 0

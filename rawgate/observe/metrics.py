@@ -185,11 +185,22 @@ METRICS = (
         "rawgate_upstream_target_up",
         "gauge",
         ("upstream", "target"),
-        "1, or 0 while a target is left out because it failed.",
+        "1, or 0 while a target is left out: it failed, its health checks fail, or it is ejected.",
         lambda reading, facts: [
             ((upstream.name, target), int(is_up))
             for upstream in reading.upstreams
             for target, is_up in upstream.targets.items()
+        ],
+    ),
+    Metric(
+        "rawgate_upstream_ejections_total",
+        "counter",
+        ("upstream", "target"),
+        "How often a target was ejected because requests failed there.",
+        lambda reading, facts: [
+            ((upstream.name, target), count)
+            for upstream in reading.upstreams
+            for target, count in upstream.ejections.items()
         ],
     ),
     Metric(

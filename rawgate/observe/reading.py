@@ -43,6 +43,7 @@ class UpstreamCounts(Struct, frozen=True):
     targets    authority → whether it works, as far as all workers know
     under_way  authority → requests that are there, or on their way
     sent       authority → requests that were sent there
+    ejections  authority → how often it was ejected
     """
 
     name: str
@@ -57,6 +58,7 @@ class UpstreamCounts(Struct, frozen=True):
     targets: dict[str, bool]
     under_way: dict[str, int]
     sent: dict[str, int]
+    ejections: dict[str, int]
 
 
 class LimitCounts(Struct, frozen=True):
@@ -217,4 +219,5 @@ def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> Up
         targets={target: not gauges(row + layout.DOWN, 1)[0] for target, row in targets.items()},
         under_way={target: gauges(row + layout.UNDER_WAY, 1)[0] for target, row in targets.items()},
         sent={target: counters.totals(row + layout.SENT_THERE, 1)[0] for target, row in targets.items()},
+        ejections={target: counters.totals(row + layout.EJECTIONS, 1)[0] for target, row in targets.items()},
     )

@@ -179,6 +179,7 @@ class Plan:
             last_reload=self.last_reload,
             sources=service.discovery.states(service.config, monotonic()),
             found=service.found_targets(monotonic()),
+            why_down=service.health.why_down(monotonic()),
         )
 
     def key_ages(self, service: Service) -> dict[str, float]:

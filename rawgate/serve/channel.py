@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
     supervisor → worker    Ping, Accept, Read, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
-                           Drain, Cut, Seek
-    worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released
-    both ways              Fetch, Fetched, Found
+                           Drain, Cut, Seek, Check, Ejected
+    worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released, Failing
+    both ways              Fetch, Fetched, Found, Checked
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
 unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from rawgate.net.instances import Instance, Source
+from rawgate.relay.endpoints import PlaceKey
 
 PIECE = 256 * 1024
 """Octets that are read at once."""
@@ -174,10 +175,69 @@ class Found(Message, frozen=True):
         return self.at >= 0
 
 
+class Check(Message, frozen=True):
+    """Check the targets of upstreams from now on, for all workers; see `checking`. succeeds: another worker has done so
+    before."""
+
+    succeeds: bool
+
+
+class Checked(Message, frozen=True):
+    """What the health checks of a target say has changed; see `relay.health`.
+
+    place    its key; see `relay.endpoints.Place`
+    target   its name, for people
+    address  that the checks speak of, where it has several; "": all together
+    failure  why they fail; "": they pass
+    """
+
+    upstream: str
+    place: PlaceKey
+    target: str
+    address: str
+    failure: str
+
+
+class Failing(Message, frozen=True):
+    """So many requests in a row have failed at a target that this worker wants it ejected; see `relay.ejection`.
+
+    seconds  that a first ejection lasts
+    last     the number of the last ejection in this upstream that the worker knows of
+    """
+
+    upstream: str
+    place: PlaceKey
+    target: str
+    why: str
+    seconds: float
+    last: int
+
+
+class Ejected(Message, frozen=True):
+    """It is ejected.
+
+    until   monotonic seconds
+    number  of this ejection, in its upstream
+    by      the number of the worker that asked for it, from 0
+    """
+
+    upstream: str
+    place: PlaceKey
+    target: str
+    why: str
+    until: float
+    number: int
+    by: int
+
+
 _Reloading = Read | Prepare | Opened | Switch | Abandon | Reloaded
 _Stopping = WindDown | Release | Drain | Cut
-ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched | Seek | Found
-ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | Fetch | Fetched | Found
+News = Checked | Ejected
+"""What all workers know of the health of targets."""
+_Health = Check | News
+ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched | Seek | Found | _Health
+_Findings = Fetch | Fetched | Found | Checked | Failing
+ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | _Findings
 Said = ToWorker | ToSupervisor
 
 _encode = msgspec.msgpack.Encoder().encode

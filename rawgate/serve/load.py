@@ -277,6 +277,7 @@ def upstream_options(
         per_client=max(1, spec.max_connections // 4) if spec.per_client is None else spec.per_client,
         reuse_after_body=spec.reuse == "always",
         max_tunnels=limits.connections if spec.max_tunnels is None else spec.max_tunnels,
+        slow_start=spec.slow_start,
         tunnel_idle=spec.tunnel_idle,
         tunnel_max_age=spec.tunnel_max_age,
         balance="hash" if isinstance(spec.balance, HashBalance) else spec.balance,

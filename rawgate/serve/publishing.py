@@ -39,7 +39,7 @@ def names_of(config: Config) -> Names:
         names,
         tuple(config.upstreams),
         [
-            (name, authority_of(target.host, target.port))
+            (name, f"unix:{target.path}" if target.path else authority_of(target.host, target.port))
             for name, spec in config.upstreams.items()
             for target in spec.targets
             if not target.source
@@ -83,6 +83,7 @@ class Publisher:
         self._store_before = counters.own[layout.STORE : layout.PROCESS_ROWS].tolist()
         self._decided_before: dict[str, list[int]] = {}
         self._sent_before: dict[Endpoint, int] = {}
+        self._ejected_before: dict[tuple[str, str], int] = {}
         self._turns = 0
         self._timer: asyncio.Handle = loop.call_soon(self._run)
         self._keep(monotonic())
@@ -114,6 +115,7 @@ class Publisher:
         own[layout.LIMITER_EVICTED] = self._evicted_before + limiters.evicted
         self._publish_routes()
         self._publish_upstreams(now)
+        self._publish_ejections()
         self._publish_decisions()
         self._publish_store()
 
@@ -151,6 +153,13 @@ class Publisher:
                     own[row + layout.SENT_THERE] += endpoint.sent - self._sent_before.get(endpoint, 0)
                     sent[endpoint] = endpoint.sent
         self._sent_before = sent
+
+    def _publish_ejections(self) -> None:
+        own, targets = self.counters.own, self.counters.layout.targets
+        for target, count in self._service.health.ejections.items():
+            row = targets.get(target, -1) + layout.EJECTIONS
+            if row >= layout.EJECTIONS:
+                own[row] = self._ejected_before.setdefault(target, own[row]) + count
 
     def _publish_decisions(self) -> None:
         own, table = self.counters.own, self.counters.layout

@@ -15,12 +15,14 @@ counts by then.
 
 import errno
 import signal
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
 from msgspec import Struct
 
 from rawgate.config.files import Files
+from rawgate.config.model import Config
 from rawgate.serve.admin import Plan
 from rawgate.serve.changes import Changes, compare
 from rawgate.serve.channel import Abandon, Opened, Prepare, Read, Reloaded, Switch
@@ -87,13 +89,23 @@ class Rollout:
     loaded  the configuration that is served
     """
 
-    def __init__(self, source: Source, loaded: Loaded, addresses: Addresses, crew: Crew, plan: Plan | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        loaded: Loaded,
+        addresses: Addresses,
+        crew: Crew,
+        plan: Plan | None,
+        on_switch: Callable[[Config], None],
+    ) -> None:
+        """on_switch: is told of each new configuration, when workers begin to serve it."""
         self.loaded = loaded
         self._source = source
         self._started = loaded.config
         self._addresses = addresses
         self._crew = crew
         self._plan = plan
+        self._on_switch = on_switch
         self._wanted: list[Caller | None] = []
         self._reading: _Reading | None = None
         self._reload: _Reload | None = None
@@ -268,6 +280,7 @@ class Rollout:
         reload.switches, reload.due = True, monotonic() + PREPARE_TIMEOUT
         self.loaded = reload.loaded
         self._addresses.stop_queueing(reload.loaded.config.gateway.listen)
+        self._on_switch(reload.loaded.config)
         if self._plan is not None:
             reload.told = self._plan.renew(reload.loaded.config)
         living = self._crew.living

@@ -31,6 +31,7 @@ from rawgate.relay.quota import NoRoomError, Quota, Quotas
 from rawgate.relay.retries import ALWAYS
 from rawgate.serve.channel import Found
 from rawgate.serve.discovery import Discovery, nameservers_of
+from rawgate.serve.health_keeper import HealthKeeper, Say
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, request_rules, response_rules, source_of, upstream_options
@@ -63,10 +64,12 @@ class Service:
         fetch: Fetch | None = None,
         found: Callable[[Found], None] | None = None,
         tell: Report = ignore_report,
+        say_health: Say | None = None,
+        number: int = 0,
     ) -> None:
         """quotas: None: this process's own. workers: how many processes share what the configuration allows in all.
         fetch: how key sets are fetched; None: here. found: is told what this process finds out about sources of
-        targets; None: nobody else asks them."""
+        targets; None: nobody else asks them. say_health, number: as in `HealthKeeper`."""
         self.loaded = loaded
         self._loop = loop
         self._workers = workers
@@ -86,6 +89,8 @@ class Service:
         limits = loaded.config.gateway.limits
         slots = self._quotas.named("gateway.limits.connections", limits.connections)
         self._take_pools(loaded, self.new_pools(loaded))
+        self.health = HealthKeeper(loop, self._pools, self._names, self._dial.tls, say_health, report, number)
+        self.health.renew(loaded.config)
         self.connections = ClientConnections(
             loop=loop,
             date=date,
@@ -253,6 +258,10 @@ class Service:
         if self.stores is not None:
             self.stores.renew(self.config)
 
+    def keep_health(self) -> None:
+        """Check targets, if no other process does."""
+        self.health.check_alone()
+
     def find(self) -> None:
         """Begin to look up the names of all targets, and to ask where the instances of services are. Again after the
         configuration has changed."""
@@ -281,6 +290,7 @@ class Service:
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""
         self._take_pools(loaded, made)
+        self.health.renew(loaded.config)
         self.keys.renew(loaded)
         self.loaded = loaded
         self.keep_store()
@@ -313,6 +323,7 @@ class Service:
         """Take what waits in the kernel's queue, close the addresses, serve the requests that have begun, and close all
         other connections. Ends when the last one is gone, which sets `over`; or somebody else sets it; or the time to
         drain is over: then those that are left are cut."""
+        self.health.stop()
         await self.accept_rest(addresses.leave(()))
         # Not before the end: a reload may have changed it.
         longest = self.config.gateway.timeouts.drain
@@ -342,6 +353,7 @@ class Service:
             server.close()
         self._reaper.stop()
         self._dial.cancel()
+        self.health.stop()
         self.keys.close()
         if self.stores is not None:
             self.stores.close()
@@ -364,6 +376,8 @@ async def serving(
     fetch: Fetch | None = None,
     found: Callable[[Found], None] | None = None,
     tell: Report = ignore_report,
+    say_health: Say | None = None,
+    number: int = 0,
 ) -> AsyncIterator[Service]:
     """Serve while the block lasts. Connections that are still open at the end are cut.
 
@@ -376,6 +390,8 @@ async def serving(
     found         is told what this process finds out about sources of targets, once it is told to ask them; None: it
                   asks from the start
     tell          is told what one may do who connects, and as often as they like: it leaves lines out
+    say_health, number
+                  as in `HealthKeeper`
     """
     loop = asyncio.get_running_loop()
     service = Service(
@@ -390,12 +406,15 @@ async def serving(
         fetch=fetch,
         found=found,
         tell=tell,
+        say_health=say_health,
+        number=number,
     )
     try:
         service.keep_keys()
         service.keep_store()
         await service.accept_on(sockets)
         service.find()
+        service.keep_health()
         yield service
     finally:
         await service.cut()

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 PARTS = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
+ELSEWHERE = "another worker cannot reach it"
+"""Why a target is left out that this worker does not leave out: checks and ejections are known to all."""
+
 Json = dict[str, object]
 
 
@@ -57,6 +60,7 @@ class Situation(Struct, frozen=True):
     breakers   name of an upstream with a circuit breaker → in how many seconds it lets a probe go; None: it is closed
     sources    name of an upstream → who tells where its instances are
     found      name of an upstream → targets that these have told of, each with whether it works
+    why_down   upstream and target → why it is left out, as far as this worker knows
     """
 
     config: Config
@@ -66,6 +70,7 @@ class Situation(Struct, frozen=True):
     shown: "Mapping[str, tuple[Shown, ...]]"
     breakers: Mapping[str, float | None]
     last_reload: LastReload | None
+    why_down: Mapping[tuple[str, str], str]
     sources: Mapping[str, tuple[SourceState, ...]] = {}
     found: Mapping[str, Sequence[tuple[str, bool]]] = {}
 
@@ -205,10 +210,15 @@ class _Window:
                         "requests": upstream.sent[target],
                         "share": shares[target],
                         "inFlight": upstream.under_way[target],
+                        "why": "" if is_up else situation.why_down.get((name, target), ELSEWHERE),
+                        "ejections": upstream.ejections[target],
                     }
                     for target, is_up in upstream.targets.items()
                 ),
-                *(_found(*one) for one in situation.found.get(name, ())),
+                *(
+                    _found(target, is_up, situation.why_down.get((name, target), ""))
+                    for target, is_up in situation.found.get(name, ())
+                ),
             ],
             "sources": [_source(one) for one in situation.sources.get(name, ())],
         }
@@ -273,10 +283,11 @@ def _percentiles(cells: Sequence[int], before: Sequence[int]) -> dict[str, float
     return {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in found.items()}
 
 
-def _found(target: str, is_up: bool) -> Json:
+def _found(target: str, is_up: bool, why: str) -> Json:
     """A target that a source tells of. What only the counts of all workers could say of it is not there: they have rows
     for what the configuration names."""
-    return {"target": target, "up": is_up, "requests": None, "share": None, "inFlight": None}
+    counts = dict.fromkeys(("requests", "share", "inFlight", "ejections"))
+    return {"target": target, "up": is_up, "why": "" if is_up else why, **counts}
 
 
 def _source(source: SourceState) -> Json:

@@ -27,8 +27,10 @@ from rawgate.serve.admin import Plan
 from rawgate.serve.alone import IGNORED, STOPPING, summary
 from rawgate.serve.channel import (
     Channel,
+    Checked,
     Cut,
     Drain,
+    Failing,
     Fetch,
     Fetched,
     Found,
@@ -44,6 +46,7 @@ from rawgate.serve.channel import (
 from rawgate.serve.control import Callers, Control
 from rawgate.serve.crew import TRACE_TIMEOUT, Crew, Poll, Seat, kill
 from rawgate.serve.fetch_routing import FetchRouting
+from rawgate.serve.health_routing import HealthRouting
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
 from rawgate.serve.memory import set_aside
@@ -80,9 +83,10 @@ class Supervisor:
         self._stdout = stdout
         self._poll = Poll()
         self._crew = Crew(workers, self._poll, self._work, self._hear, self._joined)
-        self._rollout = Rollout(source, loaded, addresses, self._crew, plan)
         self._fetches = FetchRouting()
         self._seeking = Seeking(lambda: self._rollout.loaded.config)
+        self._health = HealthRouting(say)
+        self._rollout = Rollout(source, loaded, addresses, self._crew, plan, self._health.renew)
         self._callers = Callers(control, self._poll.watch, self._poll.unwatch, self._rollout.ask)
         self._told_ready = False
         self._stopping = False
@@ -103,7 +107,7 @@ class Supervisor:
                 self._crew.start(seat)
             while self._crew.living or not self._stopping:
                 due = (self._crew.due, self._rollout.due, self._release_at, self._drain_at, self._kill_at)
-                self._poll.wait(min(*due, self._callers.due))
+                self._poll.wait(min(*due, self._callers.due, self._health.book.due))
                 self._tick(monotonic())
         say("stopped")
         return self._status
@@ -113,6 +117,7 @@ class Supervisor:
         self._crew.tick(now, replaces=not self._stopping)
         self._rollout.tick(now)
         self._callers.tick()
+        self._health.book.tick(now)
         if now >= self._release_at:
             self._release()
         if now >= self._drain_at:
@@ -137,7 +142,15 @@ class Supervisor:
         if self._plan is not None:
             self._plan.disown()
         worker = Worker(
-            seat.number, seat.life, self._source, loaded, self._addresses, self._quotas, self._plan, channel
+            seat.number,
+            seat.life,
+            self._source,
+            loaded,
+            self._addresses,
+            self._quotas,
+            self._plan,
+            channel,
+            self._health.book.news(),
         )
         return worker.run(self._stdout)
 
@@ -150,6 +163,7 @@ class Supervisor:
         match message:
             case Ready():
                 self._crew.on_ready(seat)
+                self._health.ready(self._crew)
                 self._tell_ready()
                 self._rollout.ready()
             case WasRead(number, files, problems):
@@ -165,6 +179,8 @@ class Supervisor:
                 self._fetches.hear(self._crew, seat, message)
             case Found():
                 self._seeking.hear(self._crew, seat, message)
+            case Checked() | Failing():
+                self._health.hear(self._crew, seat, message)
 
     def _tell_ready(self) -> None:
         if not self._told_ready and self._crew.all_serve:
@@ -177,6 +193,8 @@ class Supervisor:
             self._rollout.left(seat)
             self._fetches.left(self._crew, seat)
             self._seeking.left(self._crew, seat)
+            if not self._stopping:
+                self._health.left(self._crew, seat)
             if self._stopping:
                 self._status = self._status or abs(status)
                 if self._release_at != inf:

@@ -18,11 +18,15 @@ from rawgate.serve.channel import (
     Abandon,
     Accept,
     Channel,
+    Check,
+    Checked,
     Cut,
     Drain,
+    Ejected,
     Fetch,
     Fetched,
     Found,
+    News,
     Opened,
     Ping,
     Pong,
@@ -95,8 +99,9 @@ class Worker:
         quotas: WorkerQuotas,
         plan: Plan | None,
         channel: Channel,
+        known: Sequence[News],
     ) -> None:
-        """plan: of the admin listener, where there is one."""
+        """plan: of the admin listener, where there is one. known: of the health of targets."""
         self._number = number
         self._life = life
         self._forgotten: set[tuple[int, int]] = set()  # siblings that are gone, and whose quotas were given back
@@ -106,6 +111,7 @@ class Worker:
         self._addresses = addresses
         self._quotas = quotas
         self._channel = channel
+        self._known = known
         self._accepts: tuple[int, ...] = (number,)
         self._said: asyncio.Queue[Said] = asyncio.Queue()
         self._over = asyncio.Event()
@@ -146,10 +152,13 @@ class Worker:
                 fetch=self._keys,
                 found=self._say,
                 tell=source.report,
+                say_health=self._say,
+                number=self._number,
             ) as service,
             administered(service, plan, counting, new_id=new_id, date=date),
         ):
             self._service = service
+            service.health.learn(self._known)
             loop.add_reader(self._channel, self._hear, service)
             collect_rarely()
             keep_a_margin()
@@ -186,7 +195,7 @@ class Worker:
                     self._is_cut = True
                     self._over.set()
                     self._said.put_nowait(Drain())
-                case Fetch() | Fetched() | Reloaded() | Seek() | Found():
+                case Fetch() | Fetched() | Seek() | Found() | Check() | Checked() | Ejected() | Reloaded():
                     self._learn(message, service)
                 case _:
                     self._said.put_nowait(message)
@@ -197,7 +206,7 @@ class Worker:
                 service.wind_down()
                 self._said.put_nowait(Drain())
 
-    def _learn(self, message: Fetch | Fetched | Reloaded | Seek | Found, service: Service) -> None:
+    def _learn(self, message: Fetch | Fetched | Seek | Found | Check | News | Reloaded, service: Service) -> None:
         """Take what concerns all workers."""
         match message:
             case Seek():
@@ -208,6 +217,10 @@ class Worker:
                 self._start(self._keys.fetch(message))
             case Fetched():
                 self._keys.fetched(message)
+            case Check(succeeds):
+                service.health.check(succeeds)
+            case Checked() | Ejected():
+                service.health.hear(message)
             case Reloaded(moment, done, lines) if self._plan is not None:
                 self._plan.last_reload = LastReload(moment, done, lines)
 

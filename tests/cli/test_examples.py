@@ -68,6 +68,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "edge.toml",
         "fragile_services.toml",
         "functions.py",
+        "healthy_targets.toml",
         "identity_provider.toml",
         "mutual_tls.toml",
         "public_cors.toml",

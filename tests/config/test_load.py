@@ -133,6 +133,9 @@ tls.certificate = { chain = "file:keys/api.pem", key = "file:keys/api.pem" }
 tls.server_name = "Users.internal"
 tls.min_version = "1.3"
 tls.verify = false
+health = { path = "/up", interval = "7s", timeout = "2s", rise = 1, fall = 4, status = "200-299, 401", host = "Up" }
+eject = { failures = 3, for = "20s", at_most = "30%" }
+slow_start = "30s"
 connect_timeout = "1s"
 response_timeout = "2s"
 idle_timeout = "3s"
@@ -334,6 +337,17 @@ def full(folder: Path) -> model.Config:
                     verify=False,
                 ),
                 balance=model.HashBalance(hash="header:x-session"),
+                health=model.HealthCheck(
+                    path="/up",
+                    interval=7.0,
+                    timeout=2.0,
+                    rise=1,
+                    fall=4,
+                    status=((200, 299), (401, 401)),
+                    host="up",
+                ),
+                eject=model.Eject(failures=3, for_=20.0, at_most=0.3),
+                slow_start=30.0,
                 connect_timeout=1.0,
                 response_timeout=2.0,
                 idle_timeout=3.0,

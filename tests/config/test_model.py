@@ -1,6 +1,6 @@
 """The defaults are promises: they are written out here a second time."""
 
-from rawgate.config.model import Cors, Gateway, Jwt, Limits, Route, Timeouts, Upstream
+from rawgate.config.model import Cors, Eject, Gateway, HealthCheck, Jwt, Limits, Route, Timeouts, Upstream
 
 
 def test_gateway() -> None:
@@ -34,6 +34,9 @@ def test_jwt() -> None:
 def test_upstream() -> None:
     assert Upstream(targets=()) == Upstream(
         targets=(),
+        health=None,
+        eject=None,
+        slow_start=0,
         connect_timeout=3,
         response_timeout=5,
         idle_timeout=60,
@@ -48,6 +51,13 @@ def test_upstream() -> None:
         tunnel_idle=3600,
         tunnel_max_age=24 * 3600,
     )
+
+
+def test_health() -> None:
+    assert HealthCheck(path="/") == HealthCheck(
+        path="/", interval=5, timeout=1, rise=2, fall=3, status=((200, 399),), host=None
+    )
+    assert Eject() == Eject(failures=5, for_=10, at_most=0.5)
 
 
 def test_route() -> None:

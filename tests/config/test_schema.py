@@ -41,7 +41,7 @@ REST = {
 }
 STRUCTURAL = re.compile(
     r"is not a (key of this table|table|list)|is missing|is not (text|a whole number|possible here)|has no unit|"
-    r"is not a (duration|size)\b|is no failure|is empty \(expected a"
+    r"is not a (duration|size|percentage)\b|is no failure|is empty \(expected a"
 )
 """The messages of `load` that speak of kinds and keys."""
 

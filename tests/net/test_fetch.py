@@ -1,6 +1,7 @@
-"""One document from another server: what is taken, and what each refusal is called."""
+"""Requests of the gateway's own: what is taken, and what each refusal is called."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 import uvloop
 
 from harness.issuer import Issuer
-from rawgate.net.fetch import Document, FetchError, fetch
+from rawgate.net.fetch import Document, FetchError, fetch, probe
 from rawgate.net.names import Names, system_look_up
 from rawgate.net.tls_contexts import client_context
+from rawgate.relay.endpoints import Place
 
 PATIENCE = 20.0
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -216,3 +218,103 @@ def test_a_name_that_is_none() -> None:
 
     with pytest.raises(FetchError, match=r"no such name|[Tt]emporary failure"):
         run(scene())
+
+
+# ── does a service work? ──
+
+
+def probed(script: Script, *, unix: Path | None = None, patience: float = PATIENCE) -> tuple[int, bytes]:
+    """The status that a health check gets, and its request."""
+    asked = b""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked = await reader.readuntil(b"\r\n\r\n")
+        await script(reader, writer)
+        writer.close()
+
+    async def scene() -> int:
+        if unix is None:
+            server = await asyncio.start_server(serve, "127.0.0.1", 0)
+            place = Place("a.test", server.sockets[0].getsockname()[1])
+        else:
+            server = await asyncio.start_unix_server(serve, unix)
+            place = Place("localhost", 0, path=str(unix))
+        try:
+            return await probe(place, "127.0.0.1", None, "/up?a=1", "a.test", patience)
+        finally:
+            server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(scene(), PATIENCE)), asked
+
+
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        pytest.param((OK + b"Content-Length: 5\r\n\r\nhello",), 200, id="200"),
+        pytest.param((OK + b"\r\nhello",), 200, id="until-close"),
+        pytest.param((b"HTTP/1.1 204 No Content\r\n\r\n",), 204, id="204"),
+        pytest.param((b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",), 503, id="503"),
+        pytest.param((b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n",), 302, id="redirect"),
+        pytest.param((OK + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",), 200, id="compressed"),
+        pytest.param((OK + b"Content-Length: 1000000\r\n\r\nx",), 200, id="announced-as-too-long"),
+        pytest.param((OK + CHUNKED + b"11000\r\n" + b"x" * 0x11000,), 200, id="too-long-in-chunks"),
+    ],
+)
+def test_a_probe_tells_the_status(pieces: tuple[bytes, ...], status: int) -> None:
+    found, asked = probed(saying(*pieces))
+    assert found == status
+    assert asked.startswith(b"GET /up?a=1 HTTP/1.1\r\nHost: a.test\r\n")
+    assert b"\r\nConnection: close\r\n" in asked
+
+
+def test_a_probe_of_a_unix_socket(tmp_path: Path) -> None:
+    assert probed(saying(OK + b"Content-Length: 0\r\n\r\n"), unix=tmp_path / "s")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("pieces", "why"),
+    [
+        pytest.param((), "closed before a response", id="nothing"),
+        pytest.param((b"SSH-2.0-x\r\n",), "not valid HTTP/1.1", id="no-http"),
+        pytest.param((OK + b"Content-Length: 9\r\n\r\nhello",), "broke off", id="cut"),
+    ],
+)
+def test_a_probe_that_fails(pieces: tuple[bytes, ...], why: str) -> None:
+    with pytest.raises(FetchError, match=why):
+        probed(saying(*pieces))
+
+
+@pytest.mark.parametrize("begun", [b"", OK, OK + b"Content-Length: 5\r\n\r\nhel"], ids=["nothing", "head", "body"])
+def test_a_probe_has_one_deadline(begun: bytes) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begun)
+        await reader.read()
+
+    with pytest.raises(FetchError, match=r"no answer within 0\.05 s"):
+        probed(script, patience=0.05)
+
+
+def test_a_probe_verifies_as_requests_do(tmp_path: Path) -> None:
+    async def probed_over_tls(issuer: Issuer, name: str, tls: ssl.SSLContext) -> bytes:
+        place = Place("ignored.test", issuer.port, "https", server_name=name)
+        return b"%d" % await probe(place, "127.0.0.1", tls, "/keys", "a.test", PATIENCE)
+
+    with Issuer(tmp_path) as issuer:
+        ours = client_context(ca=issuer.authority.read_bytes())
+        assert run(probed_over_tls(issuer, "localhost", ours)) == b"200"
+        with pytest.raises(FetchError, match="its certificate is from an unknown authority"):
+            run(probed_over_tls(issuer, "localhost", TLS))
+        with pytest.raises(FetchError, match="its certificate is for another name"):
+            run(probed_over_tls(issuer, "other.test", ours))
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+def test_a_shortage_of_descriptors_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    async def refuse(*args: object, **options: object) -> None:
+        raise OSError(error, "too many open files")
+
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
+    with pytest.raises(OSError, match="too many open files"):
+        probed(saying())

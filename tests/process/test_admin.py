@@ -164,6 +164,8 @@ def test_status_says_the_same_as_json(tmp_path: Path) -> None:
             "requests": upstream["responses"],
             "share": 1.0,
             "inFlight": 0,
+            "why": "",
+            "ejections": 0,
         }
         assert upstream["connections"]["limit"] == 256
         assert status["limits"][0]["max"] == 2

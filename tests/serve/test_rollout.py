@@ -92,7 +92,7 @@ class World:
         loaded = self.configure("/")
         self.addresses.add(loaded.config.gateway.listen)
         source, crew = cast("Source", self), cast("Crew", self.workers)
-        self.rollout = Rollout(source, loaded, self.addresses, crew, None)
+        self.rollout = Rollout(source, loaded, self.addresses, crew, None, lambda config: None)
 
     def configure(self, prefix: str, *listen: str) -> Loaded:
         addresses = ", ".join(f'"{one}"' for one in ("127.0.0.1:0", *listen))

@@ -1,0 +1,78 @@
+"""Which worker checks for all, and that all hear of everything. The crew is made of seats without processes."""
+
+from rawgate.config.model import Config, Eject, Gateway, Upstream
+from rawgate.relay.endpoints import Place
+from rawgate.serve.channel import Channel, Check, Checked, Ejected, Failing, Said
+from rawgate.serve.crew import Crew, Poll, Seat
+from rawgate.serve.health_routing import HealthRouting
+
+A = Place(host="a", port=80)
+DOWN = Checked("u", A.key, A.authority, "", "status 503")
+
+
+class Heard(Crew):
+    """Writes down what is said to whom."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers, Poll(), work, lambda seat, message: None, lambda seat: None)
+        self.said: list[tuple[int, Said]] = []
+
+    def say(self, seat: Seat, message: Said, sockets: object = ()) -> None:
+        self.said.append((seat.number, message))
+
+
+def work(seat: Seat, channel: Channel) -> int:
+    raise AssertionError("no worker is started here")
+
+
+class Scene:
+    def __init__(self, workers: int = 3) -> None:
+        self.crew = Heard(workers)
+        self.routing = HealthRouting(lambda text: None)
+
+    def ready(self, number: int) -> None:
+        self.crew.seats[number].serves = True
+        self.routing.ready(self.crew)
+
+    def dies(self, number: int) -> None:
+        self.crew.seats[number].empty()
+        self.routing.left(self.crew, self.crew.seats[number])
+
+    def said(self) -> list[tuple[int, Said]]:
+        said, self.crew.said = self.crew.said, []
+        return said
+
+
+def test_one_worker_checks_and_another_when_it_dies() -> None:
+    scene = Scene()
+    for number in (1, 0, 2):
+        scene.ready(number)
+    assert scene.said() == [(1, Check(succeeds=False))]
+    scene.dies(2)
+    assert scene.said() == []
+    scene.dies(1)
+    assert scene.said() == [(0, Check(succeeds=True))]
+    scene.dies(0)
+    assert scene.said() == [], "nobody serves"
+    scene.ready(2)
+    assert scene.said() == [(2, Check(succeeds=True))]
+
+
+def test_what_one_worker_finds_out_all_hear() -> None:
+    scene = Scene()
+    scene.routing.hear(scene.crew, scene.crew.seats[1], DOWN)
+    assert scene.said() == [(number, DOWN) for number in range(3)]
+    failing = Failing("u", A.key, A.authority, "5 failures in a row", 10.0, 0)
+    scene.routing.hear(scene.crew, scene.crew.seats[1], failing)
+    (heard,) = {message for _, message in scene.said()}
+    assert isinstance(heard, Ejected)
+    assert heard.by == 1
+    assert scene.routing.book.news() == [DOWN, heard]
+
+
+def test_a_reload_takes_away_what_it_does_not_have() -> None:
+    scene = Scene()
+    scene.routing.hear(scene.crew, scene.crew.seats[0], DOWN)
+    upstream = Upstream(targets=(), eject=Eject())
+    scene.routing.renew(Config(gateway=Gateway(listen=()), upstreams={"u": upstream}, routes=()))
+    assert scene.routing.book.news() == []
