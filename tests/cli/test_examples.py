@@ -112,3 +112,28 @@ def test_the_readme_is_good_to_an_editor() -> None:
     for block in blocks("toml"):
         errors = Draft202012Validator(config_schema()).iter_errors(tomllib.loads(block))
         assert [error.json_path for error in errors] == []
+
+
+def test_check_and_explain_tell_of_sources_and_ask_none(surroundings: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    copy = str(shutil.copy(ROOT / "rawgate" / "examples" / "discovery.toml", surroundings))
+    assert main(["check", copy]) == 0
+    assert (
+        "not looked up here: the addresses of users.shop.svc.cluster.local., the SRV records of "
+        "_http._tcp.payments.example.internal, Consul's search?dc=eu-1&tag=v2\n" in capfd.readouterr().out
+    )
+    assert main(["explain", "GET", "http://h/api/search", "--config", copy]) == 0
+    said = capfd.readouterr().out
+    assert "search: consul+http://search?dc=eu-1&tag=v2" in said
+    assert "to one of the instances that are there then, round robin" in said
+
+
+def test_without_the_package_what_asks_name_servers_is_refused(
+    surroundings: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rawgate.net.nameservers.find_spec", lambda name: None)
+    copy = str(shutil.copy(ROOT / "rawgate" / "examples" / "discovery.toml", surroundings))
+    assert main(["check", copy]) == 1
+    lines = capfd.readouterr().err.splitlines()[:-1]
+    asking = ("gateway.resolver", "upstreams.users.targets[0]", "upstreams.payments.targets[0]")
+    assert [line.split(": ")[1] for line in lines] == list(asking)
+    assert all("pip install 'rawgate[names]'" in line for line in lines)
