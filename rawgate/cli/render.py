@@ -155,6 +155,9 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
         f"connect within {target.connect_timeout:g} s, answer within {target.response_timeout:g} s, "
         f"never silent for {target.idle_timeout:g} s{total}"
     )
+    if target.attempts > 1:
+        after = ", ".join(map(str, target.retry_on))
+        yield _Row(f"sent {target.attempts} times at most, again after {after}, while nothing of its body was taken")
     if target.upgrade:
         yield _Row(f"may switch to {target.upgrade}")
 

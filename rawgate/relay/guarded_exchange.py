@@ -35,7 +35,7 @@ would be refused meanwhile.
 from rawgate import errors
 from rawgate.errors import OK, UPSTREAM_RESET, Reason
 from rawgate.message import NO_BODY, Forward, RequestHead, ResponseHead
-from rawgate.relay.breaker import NO_PROBE, REFUSED
+from rawgate.relay.breaker import NO_PROBE, REFUSED, says_something
 from rawgate.relay.deadlines import past_total
 from rawgate.relay.endpoints import Endpoint
 from rawgate.relay.exchange import IDEMPOTENT, Exchange
@@ -44,6 +44,14 @@ from rawgate.relay.phases import Event
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import ClientPort, UpstreamPort
 from rawgate.wire import ResponseRules
+
+
+def is_repeatable(head: RequestHead, forward: Forward) -> bool:
+    """Whether the service does the same, once or twice asked. The field has to be on its way up: a route may take it
+    out."""
+    if head.method in IDEMPOTENT:
+        return True
+    return head.body == NO_BODY and b"\r\nidempotency-key:" in forward.head.lower()
 
 
 class GuardedExchange(Exchange):
@@ -81,7 +89,7 @@ class GuardedExchange(Exchange):
     # ── how an attempt may end ──
 
     def lease_failed(self, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None) -> None:
-        if reason.fault == "upstream":
+        if says_something(reason):
             self._judge(reason, 0, now)
             rule = self.pool.options.retry
             if rule is not None and rule.connect and self._may_repeat(now):
@@ -155,7 +163,7 @@ class GuardedExchange(Exchange):
             or (upload is not None and upload.begun)
             or past_total(self, now)
             or self._guard.is_open
-            or not self._is_repeatable()
+            or not is_repeatable(self.head, self.forward)
         ):
             return False
         budget = self._guard.budget
@@ -163,13 +171,6 @@ class GuardedExchange(Exchange):
             budget.give()
         self._is_retry = budget.take(rule.budget, pool.leased + pool.dialing)
         return self._is_retry
-
-    def _is_repeatable(self) -> bool:
-        """Whether the service does the same, once or twice asked. The field has to be on its way up: a route may take
-        it out."""
-        if self.head.method in IDEMPOTENT:
-            return True
-        return self.head.body == NO_BODY and b"\r\nidempotency-key:" in self.forward.head.lower()
 
     # ── the books ──
 

@@ -222,9 +222,10 @@ class Pool:
             # A used one may have died of its age, which says nothing about the endpoint. The dial will.
             self._tell_outcome(upstream.endpoint, reason, status, seconds, now)
         self._end_lease(upstream)
-        endpoints = self.endpoints
-        key = "" if endpoints.is_single else lessee.key
-        self._start_dial(lessee, None if is_old else endpoints.another(upstream.endpoint, key, now))
+        endpoints, chosen = self.endpoints, None
+        if not (is_old or endpoints.is_empty):
+            chosen = endpoints.another(upstream.endpoint, "" if endpoints.is_single else lessee.key, now)
+        self._start_dial(lessee, chosen)
 
     def leave(self, lessee: Lessee) -> None:
         """The lessee wants no connection any more. A dial on its behalf goes on, and serves whoever is next."""

@@ -60,6 +60,9 @@ def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixt
                 "team": (7, None, "all"),
                 "plan": (9, "claim:plan", "client"),
             }
+        status["upstreams"][0] |= {"breaker": {"state": "open", "probeInSeconds": 3.9}, "retries": {"made": 1234}}
+        assert "circuit open, probe in 3 s" in shown(status, 200)
+        assert "1,234 retries" in shown(status, 200)
         for width in (80, 109, 120, 200):
             lines = shown(status, width).splitlines()
             assert max(map(len, lines)) <= width

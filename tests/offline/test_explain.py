@@ -29,6 +29,7 @@ from rawgate.config.model import (
     Redirect,
     RegexRewrite,
     Respond,
+    Retry,
     Route,
     Secret,
     Target,
@@ -773,3 +774,16 @@ def test_which_target_is_told_as_far_as_it_is_known(
     told = explained(given, "GET", "/", peer=Peer("10.0.0.1", "10.0.0.1"))
     assert told.target is not None
     assert told.target.balance == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "attempts"),
+    [("GET", (), 3), ("POST", (), 1), ("POST", ("Idempotency-Key: k",), 3), ("POST", ("X-Idempotency-Key: k",), 1)],
+)
+def test_whether_it_may_be_sent_again_is_told(method: str, fields: tuple[str, ...], attempts: int) -> None:
+    users = Upstream(targets=(Target("t", 80, "t"),), retry=Retry(attempts=3, on=("reset", 503)))
+    given = msgspec.structs.replace(config(route()), upstreams={"users": users})
+    told = explained(given, method, "/", *fields)
+    assert told.target is not None
+    assert told.target.attempts == attempts
+    assert told.target.retry_on == (("reset", 503) if attempts > 1 else ())

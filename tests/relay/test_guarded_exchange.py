@@ -192,10 +192,20 @@ def test_a_dial_that_failed_everywhere_is_made_again(reason: Reason) -> None:
     assert w.pool.size == 0
 
 
-def test_a_dial_that_failed_for_want_of_descriptors_is_not_made_again() -> None:
+@pytest.mark.parametrize("reason", [errors.CONNECTION_LIMIT, errors.NO_TARGET])
+def test_a_dial_that_failed_for_want_of_something_else_is_not_made_again(reason: Reason) -> None:
     w = World().start()
-    w.no_dial(errors.CONNECTION_LIMIT)
-    assert w.outcome() == (errors.CONNECTION_LIMIT, 503)
+    w.no_dial(reason)
+    assert w.outcome() == (reason, 503)
+
+
+def test_all_targets_may_be_gone_when_a_request_has_failed() -> None:
+    w = World().begun()
+    w.pool.retarget(())
+    w.down(FAILED)
+    assert w.exchange.attempts == 2
+    w.pool.dial_failed(w.service.dials.pop(), errors.NO_TARGET, w.now)
+    assert w.outcome() == (errors.NO_TARGET, 503)
 
 
 @pytest.mark.parametrize(

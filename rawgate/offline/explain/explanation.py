@@ -32,6 +32,7 @@ from rawgate.offline.explain.routes import tried_routes
 from rawgate.offline.explain.watch import Trace, watch
 from rawgate.offline.sample import Refused, read_request
 from rawgate.relay.endpoints import Endpoints
+from rawgate.relay.guarded_exchange import is_repeatable
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.pool import ignore
 from rawgate.serve.load import Loaded, upstream_options
@@ -224,6 +225,9 @@ def _target(case: _Case) -> Destination | None:
     name = decision.options.upstream
     spec = case.config.upstreams[name]
     targets = tuple(target.url for target in spec.targets)
+    again = spec.retry
+    if again is None or case.head is None or not is_repeatable(case.head, decision):
+        again = None
     return Destination(
         upstream=name,
         targets=targets,
@@ -234,6 +238,8 @@ def _target(case: _Case) -> Destination | None:
         response_timeout=decision.options.response_timeout or spec.response_timeout,
         idle_timeout=spec.idle_timeout,
         total_timeout=spec.total_timeout,
+        attempts=1 if again is None else again.attempts,
+        retry_on=() if again is None else again.on,
     )
 
 

@@ -130,7 +130,8 @@ class Balancing(Struct, frozen=True, rename="camel"):
 
 class Destination(Struct, frozen=True, rename="camel"):
     """Where the request is sent. Timeouts in seconds; `total_timeout` null: none. `upgrade`: the protocol that the
-    connection may switch to, or ""."""
+    connection may switch to, or "". `attempts`: how often it is sent at most by the upstream's `retry`, and `retry_on`:
+    after what; a request that it does not send again has 1 and nothing."""
 
     upstream: str
     targets: tuple[str, ...]
@@ -141,6 +142,8 @@ class Destination(Struct, frozen=True, rename="camel"):
     response_timeout: float
     idle_timeout: float
     total_timeout: float | None
+    attempts: int = 1
+    retry_on: tuple[str | int, ...] = ()
 
 
 class Verdict(Struct, frozen=True, rename="camel"):
