@@ -17,6 +17,7 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -38,6 +39,10 @@ LOST = 1.0
 
 FIRST_PROBE, LAST_PROBE = 0.1, 1.0
 """Seconds from one probe to the next, doubled each time."""
+
+STEADY = 5.0
+"""Seconds for which a store must have counted before a failure is its first one. Until then the time to the next probe
+goes on from where it was: a store that comes and goes is asked once in a while, and told of as seldom."""
 
 Report = Callable[[str], None]
 
@@ -112,6 +117,8 @@ class _Link:
         self._prober: asyncio.TimerHandle | None = None
         self._failed_key = b"rawgate"
         self._closed = False
+        self._delay = 0.0
+        self._came_back = -inf
         self._run_id = ""
         self._was_told = False
         self._store.wake = self._wake
@@ -193,18 +200,21 @@ class _Link:
         self._store.close()
         self._was_told = True
         self._report(f"the store at {self.spec.url.text} does not count: {why}; {_MEANWHILE[self.spec.on_failure]}")
-        self._probe_after(FIRST_PROBE)
+        if self._loop.time() >= self._came_back + STEADY:
+            self._delay = 0.0
+        self._probe_later()
 
-    def _probe_after(self, delay: float) -> None:
+    def _probe_later(self) -> None:
         self._stop_probing()
-        self._prober = self._loop.call_later(delay, lambda: self._start(self._probe(delay)))
+        self._delay = min(max(2 * self._delay, FIRST_PROBE), LAST_PROBE)
+        self._prober = self._loop.call_later(self._delay, lambda: self._start(self._probe()))
 
     def _stop_probing(self) -> None:
         if self._prober is not None:
             self._prober.cancel()
             self._prober = None
 
-    async def _probe(self, delay: float) -> None:
+    async def _probe(self) -> None:
         try:
             # A connection that has to be made first takes its time: the second try has it.
             async with asyncio.timeout(LOST):
@@ -213,10 +223,11 @@ class _Link:
                 await self._client.probe(self._failed_key)
         except (StoreError, TimeoutError):
             if not self._closed:
-                self._probe_after(min(2 * delay, LAST_PROBE))
+                self._probe_later()
             return
         if not self._closed:
             self._store.is_up = True
+            self._came_back = self._loop.time()
             self._report(f"the store at {self.spec.url.text} counts again")
             await self._look()
 

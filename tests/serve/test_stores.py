@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
+import pytest
+
 from rawgate.config.model import Config, Gateway, Route, Store, StoreUrl, Target, Upstream
 from rawgate.observe import histogram
 from rawgate.policy.store import Question, StoredRule, Undone
@@ -279,6 +281,33 @@ def test_a_reload_keeps_the_connections_of_the_same_store() -> None:
         s.keeper.renew(config(timeout=1.0))
         assert len(s.clients) == 2
         assert s.asks()
+        s.keeper.close()
+        await turn()
+
+    play(scene())
+
+
+def test_a_store_that_comes_and_goes_is_probed_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=5.0))
+        await s.greeted()
+        delays, call_later = list[float](), asyncio.get_running_loop().call_later
+
+        def noting(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+            if delay < 5.0:
+                delays.append(delay)
+            return call_later(min(delay, 0.001) if delay < 5.0 else delay, callback, *arguments)
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_later", noting)
+        for _ in range(5):
+            s.ask()
+            await until(lambda: bool(s.client.rounds))
+            s.client.rounds.pop()[2].set_exception(StoreError("gone"))
+            await s.probed(2)
+            assert s.asks()
+        assert delays[:2] == [0.1, 0.2]
+        assert delays[-1] == 1.0
         s.keeper.close()
         await turn()
 
