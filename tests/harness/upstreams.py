@@ -67,7 +67,7 @@ class Arrival(Struct, frozen=True, array_like=True):
 
 
 class Seen(Struct, frozen=True):
-    """What a target got since the start, or since `Upstreams.clear`.
+    """What a target got since the start, or since `Upstreams.reset`.
 
     arrivals     requests in their order, those for /health left out
     peak         the most that were in work or in line at once
@@ -86,7 +86,7 @@ class Seen(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
-    """One line to the process: set the conduct of these targets; then perhaps forget, or wait, or report.
+    """One line to the process: set the conduct of these targets; then perhaps let them begin anew, or wait, or report.
 
     empty    answer only when these targets have no open connection
     arrived  answer only when this target has got so many requests
@@ -94,7 +94,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
 
     targets: list[int] = []
     conduct: Conduct | None = None
-    clear: bool = False
+    anew: bool = False
     empty: list[int] = []
     arrived: tuple[int, int] | None = None
     report: bool = False
@@ -129,10 +129,10 @@ class Upstreams:
             self._order(Order([number], self.conduct[number]))
 
     def reset(self) -> None:
-        """All targets behave as at the start, and have seen nothing."""
+        """All targets are as at the start: they behave so, have no connection and no work, and have seen nothing."""
         for number in range(len(self.ports)):
             self.conduct[number] = self.start
-        self._order(Order(list(range(len(self.ports))), self.start, clear=True))
+        self._order(Order(list(range(len(self.ports))), self.start, anew=True))
 
     def wait_empty(self, *targets: int) -> None:
         """Wait until these targets have no open connection."""

@@ -50,6 +50,15 @@ class Connection:
         """Read no more, until `listen`."""
         self.target.loop.remove_reader(self.sock.fileno())
 
+    def is_owed(self) -> bool:
+        """Whether something has come that was not read."""
+        try:
+            return self.sock.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def _readable(self) -> None:
         try:
             data = self.sock.recv(65536)
@@ -111,7 +120,7 @@ class Target:
         self._news = news
         self.conduct = Conduct()
         self.open: set[Connection] = set()
-        self.clear()
+        self.forget()
         # Bound and never listening, this keeps the port. Another socket may listen at the same one (SO_REUSEADDR).
         self._claim = socket.socket()
         self._claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,16 +130,27 @@ class Target:
         self._fillers: list[socket.socket] = []
         self._line: deque[Connection] = deque()
         self._working = 0
+        self._era = 0  # work that was begun in an earlier one has no end
         self._up_since = 0.0
         self._dice = random.Random(number)  # noqa: S311 - no secrets
         self._listen()
 
-    def clear(self) -> None:
+    def forget(self) -> None:
         self.arrivals: list[Arrival] = []
         self.peak = self.connections = self.checks = 0
 
     def seen(self) -> Seen:
         return Seen(self.arrivals, self.peak, self.connections, self.checks)
+
+    def begin_anew(self) -> None:
+        """No connections, no work, no memory."""
+        for connection in list(self.open):
+            connection.end(reset=True)
+        self._line.clear()
+        self._working = 0
+        self._era += 1
+        self._up_since = 0.0
+        self.forget()
 
     # ── the network ──
 
@@ -184,8 +204,12 @@ class Target:
         self._fillers = []
         self._listener.listen(BACKLOG)
         self.loop.add_reader(self._listener.fileno(), self._acceptable)
-        for connection in self.open:
-            connection.listen()
+        for connection in list(self.open):
+            # What was said into the silence was lost there.
+            if connection.busy or connection.is_owed():
+                connection.end(reset=True)
+            else:
+                connection.listen()
 
     def _acceptable(self) -> None:
         assert self._listener is not None
@@ -224,9 +248,9 @@ class Target:
             self._working += 1
             seconds = self._seconds()
             if seconds > 0:
-                self.loop.call_later(seconds, self._done, connection)
+                self.loop.call_later(seconds, self._done, connection, self._era)
             else:
-                self._done(connection)
+                self._done(connection, self._era)
 
     def _seconds(self) -> float:
         """How long the next piece of work takes."""
@@ -238,8 +262,10 @@ class Target:
             seconds *= 1 + (conduct.cold - 1) * max(0.0, 1 - passed)
         return seconds
 
-    def _done(self, connection: Connection) -> None:
+    def _done(self, connection: Connection, era: int) -> None:
         """What is silent keeps its work and its responses to itself, as a host does whose cable is cut."""
+        if era != self._era:
+            return
         self._working -= 1
         answer = self.conduct.answer
         if connection in self.open and self.conduct.network != "silent" and answer != "nothing":
@@ -274,9 +300,8 @@ class Bed:
         for number in order.targets:
             if order.conduct is not None:
                 self.targets[number].behave(order.conduct)
-        if order.clear:
-            for target in self.targets:
-                target.clear()
+            if order.anew:
+                self.targets[number].begin_anew()
         if order.report:
             self._say([target.seen() for target in self.targets])
         elif order.empty:

@@ -15,7 +15,7 @@ import uvloop
 from harness.upstreams import Upstreams
 from tools.storming.clients import Clients
 from tools.storming.contenders import CONTENDERS, Contender
-from tools.storming.report import Figures, figures, table
+from tools.storming.report import Figures, figures, tables
 from tools.storming.storms import CALM, RATE, STORMS, TARGETS, Storm
 
 SETTLE = 2.5
@@ -26,7 +26,7 @@ def play(storm: Storm, contender: Contender, bed: Upstreams, rate: float, worker
     """One storm before one gateway, from its start to its end."""
     bed.reset()
     loop = uvloop.new_event_loop()
-    with contender.start(bed.ports, workers) as port:
+    with contender.start(bed.ports, workers, storm.zoned) as port:
         began = time.monotonic() + SETTLE
         for act in storm.acts:
             loop.call_later(SETTLE + act.at, partial(bed.tell, act.targets, **act.changes))
@@ -68,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = [
         f"{date.today()}, {platform.system()} {platform.release()}, Python {platform.python_version()}",
         f"{options.rate:.0f} requests a second, a tenth of them POSTs; {options.workers} workers each",
-        *(one.version() for one in contenders),
+        *dict.fromkeys(one.version() for one in contenders),
     ]
     print("\n".join(about), end="\n\n")
-    print(table(rows))
+    print(tables(rows))
     print(f"\nThe clients themselves were late by {max(row.late for row in rows):.0f} ms at most.")
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode({"about": about, "storms": rows})))

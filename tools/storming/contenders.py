@@ -8,8 +8,9 @@ knows its manual, with the same numbers where two have the same thing.
     one more attempt, at another target, never for a POST
     5 s of slow start
 
-What one does not have is left out: nginx has no checks, no slow start, no breaker and no budget; HAProxy no budget and
-no breaker. Neither has zones; `backup` would be their nearest, and would leave two thirds of the targets idle.
+What one does not have is left out. nginx has no checks, no slow start, no breaker and no budget of retries; HAProxy has
+no breaker and no budget. rawgate's breaker is an entry of its own, since it is no gain in every storm. Where the storm
+is about zones, the other zones' targets are `backup` in nginx and HAProxy, which is their nearest.
 """
 
 import re
@@ -18,14 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from harness.gateway import command, running
 from harness.upstream import free_port
-from harness.upstreams import HEALTH
-from tools.storming.storms import ZONES
+from tools.storming.storms import HERE, ZONES
 
 PATIENCE = 20.0
 
@@ -33,6 +34,7 @@ RAWGATE = """
 [gateway]
 listen = ["127.0.0.1:0"]
 workers = {workers}
+{zone}
 
 [upstreams.app]
 targets = [
@@ -40,7 +42,12 @@ targets = [
 ]
 connect_timeout = "1s"
 response_timeout = "2s"
-
+balance = "least_requests"
+health = {{ path = "/health", interval = "1s", timeout = "1s", rise = 2, fall = 2 }}
+eject = {{ failures = 5, for = "10s", at_most = "50%" }}
+slow_start = "5s"
+retry = {{ attempts = 2, on = ["connect", "reset", "timeout", 502, 503, 504], budget = "20%" }}
+{breaker}
 [[routes]]
 prefix = "/"
 upstream = "app"
@@ -80,6 +87,9 @@ http {{
 }}
 """
 
+BREAKER = """breaker = { errors = "50%", of = 20, within = "10s", for = "5s" }
+"""
+
 HAPROXY = """
 global
     nbthread {workers}
@@ -101,7 +111,8 @@ frontend clients
 backend app
     balance leastconn
     http-request disable-l7-retry if METH_POST
-    option httpchk GET {health}
+    option allbackups
+    option httpchk GET /health
     http-check expect status 200
     default-server check inter 1s fall 2 rise 2 observe layer7 error-limit 5 on-error mark-down slowstart 5s
 {targets}
@@ -109,11 +120,11 @@ backend app
 
 
 class Contender(Struct, frozen=True):
-    """version: a line; start: serves these ports with so many workers, and gives its own port."""
+    """version: a line; start: serves these ports with so many workers, with zones or without, and yields its own."""
 
     name: str
     version: Callable[[], str]
-    start: Callable[[Sequence[int], int], AbstractContextManager[int]]
+    start: Callable[[Sequence[int], int, bool], AbstractContextManager[int]]
 
 
 def _said(*words: str) -> str:
@@ -130,9 +141,11 @@ def _rawgate_version() -> str:
 
 
 @contextmanager
-def _rawgate(ports: Sequence[int], workers: int) -> Iterator[int]:
-    lines = [f'    "http://127.0.0.1:{port}",' for port, zone in zip(ports, ZONES, strict=True)]
-    text = RAWGATE.format(workers=workers, targets="\n".join(lines), health=HEALTH)
+def _rawgate(ports: Sequence[int], workers: int, zoned: bool, breaker: str = "") -> Iterator[int]:
+    entry = '    {{ url = "http://127.0.0.1:{}", zone = "{}" }},' if zoned else '    "http://127.0.0.1:{}",'
+    targets = "\n".join(entry.format(port, zone) for port, zone in zip(ports, ZONES, strict=True))
+    zone = f'zone = "{HERE}"' if zoned else ""
+    text = RAWGATE.format(workers=workers, zone=zone, targets=targets, breaker=breaker)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), text) as gateway:
         yield gateway.address[1]
 
@@ -157,10 +170,16 @@ def _process(words: Sequence[str], port: int) -> Iterator[None]:
         process.wait()
 
 
+def _backup(zoned: bool) -> Iterator[str]:
+    """What a target's line ends with."""
+    return (" backup" if zoned and zone != HERE else "" for zone in ZONES)
+
+
 @contextmanager
-def _nginx(ports: Sequence[int], workers: int) -> Iterator[int]:
+def _nginx(ports: Sequence[int], workers: int, zoned: bool) -> Iterator[int]:
     port = free_port()
-    targets = "\n".join(f"        server 127.0.0.1:{one} max_fails=5 fail_timeout=10s;" for one in ports)
+    entry = "        server 127.0.0.1:{} max_fails=5 fail_timeout=10s{};"
+    targets = "\n".join(map(entry.format, ports, _backup(zoned)))
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "nginx.conf")
         config.write_text(NGINX.format(workers=workers, folder=folder, port=port, targets=targets))
@@ -169,18 +188,19 @@ def _nginx(ports: Sequence[int], workers: int) -> Iterator[int]:
 
 
 @contextmanager
-def _haproxy(ports: Sequence[int], workers: int) -> Iterator[int]:
+def _haproxy(ports: Sequence[int], workers: int, zoned: bool) -> Iterator[int]:
     port = free_port()
-    targets = "\n".join(f"    server t{number} 127.0.0.1:{one}" for number, one in enumerate(ports))
+    targets = "\n".join(map("    server t{0} 127.0.0.1:{0}{1}".format, ports, _backup(zoned)))
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "haproxy.cfg")
-        config.write_text(HAPROXY.format(workers=workers, port=port, targets=targets, health=HEALTH))
+        config.write_text(HAPROXY.format(workers=workers, port=port, targets=targets))
         with _process(["/usr/sbin/haproxy", "-db", "-q", "-f", str(config)], port):
             yield port
 
 
 CONTENDERS = (
     Contender("rawgate", _rawgate_version, _rawgate),
+    Contender("rawgate, breaker", _rawgate_version, partial(_rawgate, breaker=BREAKER)),
     Contender("nginx", lambda: _said("/usr/sbin/nginx", "-v"), _nginx),
     Contender("HAProxy", lambda: _said("/usr/sbin/haproxy", "-v"), _haproxy),
 )

@@ -1,4 +1,4 @@
-"""What clients and targets saw of a storm, as figures, and the figures as a table."""
+"""What clients and targets saw of a storm, as figures, and the figures as tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ class Figures(Struct, frozen=True):
     """One storm, one gateway. Of the clients: over the whole run. Of the targets: while something was wrong.
 
     failed, failed_posts   requests without a response below 500, and the POSTs among them
+    last_failure           seconds from when something was wrong until the last failed request was due; None: none did
     p50, p99, longest      milliseconds, failed requests included
     statuses               how many had which; "lost": the connection ended; "time-out": nothing came within 10 s
     load                   attempts at targets, a hundred for a hundred requests of clients
-    extra                  attempts beyond the first of each request, in percent of requests that reached a target
+    repeated               attempts beyond the first of each request, in percent of requests that reached a target
     repeated_posts         POSTs that more than one target got
     bad_share              percent of the attempts that bad targets got; None where none is bad
     left_alone             seconds until bad targets first got less than a hundredth of a second's attempts; None: never
@@ -36,12 +37,13 @@ class Figures(Struct, frozen=True):
     requests: int
     failed: int
     failed_posts: int
+    last_failure: float | None
     p50: float
     p99: float
     longest: float
     statuses: dict[str, int]
     load: float
-    extra: float
+    repeated: float
     repeated_posts: int
     bad_share: float | None
     left_alone: float | None
@@ -73,12 +75,13 @@ def figures(
         requests=len(answered),
         failed=sum(one.failed for one in answered),
         failed_posts=sum(one.failed for one in answered if one.method == "POST"),
+        last_failure=max((one.due - begins for one in answered if one.failed), default=None),
         p50=taken[len(taken) // 2],
         p99=taken[len(taken) * 99 // 100],
         longest=taken[-1],
         statuses={name_of(status): count for status, count in sorted(Counter(one.status for one in answered).items())},
         load=100 * len(arrivals) / asked,
-        extra=100 * (len(arrivals) - len(reached)) / max(1, len(reached)),
+        repeated=100 * (len(arrivals) - len(reached)) / max(1, len(reached)),
         repeated_posts=sum(count > 1 for count in posts.values()),
         bad_share=100 * len(bad) / max(1, len(arrivals)) if partly_bad else None,
         left_alone=left_alone([at for at, _, _ in arrivals], bad, begins, ends) if partly_bad else None,
@@ -104,31 +107,36 @@ def name_of(status: int) -> str:
     return {LOST: "lost", TIMED_OUT: "time-out"}.get(status, str(status))
 
 
-COLUMNS = (
-    *("storm", "gateway", "requests", "failed", "of these POST", "p50 ms", "p99 ms", "by status"),
-    *("load %", "extra %", "bad share %", "left alone after s", "peak"),
-)
-
-
-def table(rows: Sequence[Figures]) -> str:
-    """In Markdown."""
-    lines = [COLUMNS, ("---", "---", *("--:",) * 5, "---", *("--:",) * 5)]
-    lines += [
-        (
-            row.storm,
-            row.gateway,
-            f"{row.requests:,}",
-            f"{row.failed:,} ({100 * row.failed / row.requests:.1f} %)",
-            f"{row.failed_posts:,}",
-            f"{row.p50:.0f}",
-            f"{row.p99:,.0f}",
-            ", ".join(f"{name}: {count:,}" for name, count in row.statuses.items()),
-            f"{row.load:.0f}",
-            f"{row.extra:.0f}",
-            "" if row.bad_share is None else f"{row.bad_share:.1f}",
-            "" if row.bad_share is None else "never" if row.left_alone is None else f"{row.left_alone:.1f}",
-            f"{row.peak}",
-        )
-        for row in rows
+def tables(rows: Sequence[Figures]) -> str:
+    """Two, in Markdown: what clients saw, what targets saw."""
+    clients = [
+        ("storm", "gateway", "requests", "failed", "POSTs of these", "last after s", "p50 ms", "p99 ms", "by status"),
+        ("---", "---", *("--:",) * 6, "---"),
+        *map(of_clients, rows),
     ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    targets = [
+        ("storm", "gateway", "load %", "repeated %", "bad share %", "left alone after s", "most at once"),
+        ("---", "---", *("--:",) * 5),
+        *map(of_targets, rows),
+    ]
+    return "\n\n".join("\n".join(f"| {' | '.join(line)} |" for line in lines) for lines in (clients, targets))
+
+
+def of_clients(row: Figures) -> tuple[str, ...]:
+    return (
+        row.storm,
+        row.gateway,
+        f"{row.requests:,}",
+        f"{row.failed:,} ({100 * row.failed / row.requests:.1f} %)",
+        f"{row.failed_posts:,}",
+        "–" if row.last_failure is None else f"{row.last_failure:.1f}",
+        f"{row.p50:.0f}",
+        f"{row.p99:,.0f}",
+        ", ".join(f"{name}: {count:,}" for name, count in row.statuses.items()),
+    )
+
+
+def of_targets(row: Figures) -> tuple[str, ...]:
+    alone = "never" if row.left_alone is None else f"{row.left_alone:.1f}"
+    share = ("", "") if row.bad_share is None else (f"{row.bad_share:.1f}", alone)
+    return (row.storm, row.gateway, f"{row.load:.0f}", f"{row.repeated:.0f}", *share, f"{row.peak}")
