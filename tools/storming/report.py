@@ -19,7 +19,8 @@ class Figures(Struct, frozen=True):
     """One storm, one gateway. Of the clients: over the whole run. Of the targets: while something was wrong.
 
     failed, failed_posts   requests without a response below 500, and the POSTs among them
-    last_failure           seconds from when something was wrong until the last failed request was due; None: none did
+    last_failure           seconds from when something was wrong until the last failed request was due, which
+                           may have been before; None: none failed
     p50, p99, longest      milliseconds, failed requests included
     statuses               how many had which; "lost": the connection ended; "time-out": nothing came within 10 s
     load                   attempts at targets, a hundred for a hundred requests of clients
@@ -129,7 +130,7 @@ def of_clients(row: Figures) -> tuple[str, ...]:
         f"{row.requests:,}",
         f"{row.failed:,} ({100 * row.failed / row.requests:.1f} %)",
         f"{row.failed_posts:,}",
-        "–" if row.last_failure is None else f"{row.last_failure:.1f}",
+        "–" if row.last_failure is None else f"{max(0.0, row.last_failure):.1f}",
         f"{row.p50:.0f}",
         f"{row.p99:,.0f}",
         ", ".join(f"{name}: {count:,}" for name, count in row.statuses.items()),
