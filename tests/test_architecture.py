@@ -75,7 +75,7 @@ SERVE = {
     "channel": set[str](),
     "discovery": {"channel", "load"},
     "control": set[str](),
-    "publishing": {"service"},
+    "publishing": {"load", "service"},
     "status": {"discovery", "keys", "publishing"},
     "admin": {"discovery", "keys", "listening", "publishing", "reload", "service", "shared_memory", "status"},
     "reload": {"changes", "clock", "listening", "load", "memory", "service", "store_client"},

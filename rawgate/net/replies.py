@@ -135,7 +135,7 @@ class CurrentRequest:
             record.attempts = flow.attempts
         endpoint = flow.endpoint
         if endpoint is not None and len(flow.pool.endpoints.all) > 1:
-            record.sent_to = endpoint.place.authority
+            record.sent_to = endpoint.place.name
         extras = forward.extras
         if extras is not None:
             record.shadow = extras.shadow

@@ -5,6 +5,8 @@ line        Record → Line → JSON. No I/O
 access_log  a bounded queue, and the thread that writes it out
 histogram   latencies in fixed buckets, and percentiles of them
 layout      which cell counts what, by the names of the configuration
+found_targets
+            the cells of targets that are found: they come and go
 counters    cells that all workers share, and the sink that counts in them
 reading     all counts at one moment, by name
 metrics     the promised metrics: names, labels, how each is read

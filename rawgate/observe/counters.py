@@ -70,6 +70,14 @@ class Counters:
         """The same of gauges, without those of workers that are gone. now: monotonic seconds."""
         return _sums(self._fresh(now), start, count)
 
+    def blocks(self, start: int, count: int) -> list[list[int]]:
+        """The same rows of each worker, one by one."""
+        return [column[start : start + count].tolist() for column in self._columns]
+
+    def fresh_blocks(self, start: int, count: int, now: float) -> list[list[int]]:
+        """The same without those of workers that are gone. now: monotonic seconds."""
+        return [column[start : start + count].tolist() for column in self._fresh(now)]
+
     def snapshot(self) -> "Snapshot":
         """What has been counted until now."""
         used = self.layout.used
@@ -95,6 +103,10 @@ class Snapshot:
         """As `Counters.totals`; 0 in rows that a reload has added since."""
         sums = _sums(self._columns, start, count)
         return sums or [0] * count
+
+    def blocks(self, start: int, count: int) -> list[list[int]]:
+        """As `Counters.blocks`; empty ones where a reload has added the rows since."""
+        return [column[start : start + count].tolist() for column in self._columns]
 
 
 def _sums(columns: list[memoryview], start: int, count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which cell counts what: a row for each metric with its labels, by the names of the configuration alone.
+"""Which cell counts what: rows for each metric with its labels, by the names of the configuration alone.
 
     a column:  process │ route "" │ route /a │ route /b │ upstream u │ target u 10.0.0.7:80 │ limit /a │ … │ room
 
@@ -14,6 +14,7 @@ Kinds of blocks, and the rows within each:
     route      requests by reason and class of status; the histogram of their durations; IN_FLIGHT, TUNNELS
     upstream   the histogram of its durations; RETRIES_MADE … QUEUED
     target     DOWN, UNDER_WAY, SENT_THERE, EJECTIONS
+    found      of an upstream whose targets somebody else tells of: see `found_targets`
     limit      ADMITTED, LIMITED
 """
 
@@ -68,6 +69,14 @@ UNDER_WAY: Final = 1
 SENT_THERE: Final = 2  # requests, and those that were sent again
 EJECTIONS: Final = 3
 TARGET_ROWS: Final = 4
+COUNTS_OF_TARGET: Final = (SENT_THERE, EJECTIONS)
+"""Those of them that are counters. The others are gauges."""
+
+# Rows of the targets that are found.
+SLOTS: Final = 64
+"""Targets of one upstream that are told of by name: more than that nobody reads, and each is a series or two."""
+SLOT_ROWS: Final[int] = 1 + TARGET_ROWS
+FOUND_ROWS: Final[int] = (1 + SLOTS) * SLOT_ROWS
 
 # Rows of a limit.
 ADMITTED: Final = 0
@@ -85,11 +94,12 @@ and memory only once they are used."""
 class Names:
     """What a configuration has that is counted, in its order.
 
-    targets  pairs of an upstream's name and an authority
+    targets  pairs of an upstream's name and a target's
     limits   names of limits
+    finding  names of upstreams of which somebody else tells targets
     """
 
-    __slots__ = ("limits", "routes", "targets", "upstreams")
+    __slots__ = ("finding", "limits", "routes", "targets", "upstreams")
 
     def __init__(
         self,
@@ -97,11 +107,13 @@ class Names:
         upstreams: Sequence[str],
         targets: Sequence[tuple[str, str]],
         limits: Sequence[str],
+        finding: Sequence[str] = (),
     ) -> None:
         self.routes: Final = tuple(routes)
         self.upstreams: Final = tuple(upstreams)
         self.targets: Final = tuple(targets)
         self.limits: Final = tuple(limits)
+        self.finding: Final = tuple(finding)
 
     @property
     def rows(self) -> int:
@@ -112,6 +124,7 @@ class Names:
             + UPSTREAM_ROWS * len(self.upstreams)
             + TARGET_ROWS * len(self.targets)
             + LIMIT_ROWS * len(self.limits)
+            + FOUND_ROWS * len(self.finding)
         )
 
 
@@ -128,7 +141,7 @@ class Layout:
     used      rows that are taken
     """
 
-    __slots__ = ("capacity", "limits", "routes", "targets", "upstreams", "used")
+    __slots__ = ("capacity", "found", "limits", "routes", "targets", "upstreams", "used")
 
     def __init__(self, names: Names, capacity: int | None = None) -> None:
         self.capacity = room_for(names) if capacity is None else capacity
@@ -137,6 +150,7 @@ class Layout:
         self.upstreams: dict[str, int] = {}
         self.targets: dict[tuple[str, str], int] = {}
         self.limits: dict[str, int] = {}
+        self.found: dict[str, int] = {}
         self._place(self.routes, NO_ROUTE, ROUTE_ROWS)
         self.extend(names)
 
@@ -155,6 +169,11 @@ class Layout:
             elif target not in self.targets:
                 missed.append(f"upstreams.{target[0]}.targets: {target[1]}")
         missed += [f"limit {name}" for name in names.limits if not self._place(self.limits, name, LIMIT_ROWS)]
+        missed += [
+            f"upstreams.{name}.targets: those that are found"
+            for name in names.finding
+            if not self._place(self.found, name, FOUND_ROWS)
+        ]
         return missed
 
     def _place(self, blocks: dict[str, int], name: str, rows: int) -> bool:

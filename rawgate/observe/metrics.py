@@ -1,6 +1,7 @@
 """The metrics, by the names that are promised: each with its labels, and how to read it.
 
-Labels come from the configuration and from the table of reasons alone, so nothing that clients send makes a series.
+Labels come from the configuration and from the table of reasons, so nothing that clients send makes a series. Targets
+that DNS or Consul tell of have their names for labels, a bounded number at a time (`found_targets`).
 Names and units follow Prometheus' conventions: base units, `_total` on counters.
 """
 
@@ -185,7 +186,8 @@ METRICS = (
         "rawgate_upstream_target_up",
         "gauge",
         ("upstream", "target"),
-        "1, or 0 while a target is left out: it failed, its health checks fail, or it is ejected.",
+        '1, or 0 while a target is left out: it failed, its health checks fail, or it is ejected. Of "other", 0 while '
+        "one of them is.",
         lambda reading, facts: [
             ((upstream.name, target), int(is_up))
             for upstream in reading.upstreams

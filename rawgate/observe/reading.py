@@ -1,11 +1,12 @@
 """All counts at one moment, by name: what metrics and status are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
 from rawgate.observe import histogram, layout
 from rawgate.observe.counters import Counters, Snapshot
+from rawgate.observe.found_targets import OTHER, named, sums
 from rawgate.observe.layout import Names
 
 Totals = Callable[[int, int], list[int]]
@@ -40,10 +41,12 @@ class UpstreamCounts(Struct, frozen=True):
 
     latency    cells of a histogram
     retries_made, retries_refused  requests that were sent again, and those that were not, for want of budget
-    targets    authority → whether it works, as far as all workers know
-    under_way  authority → requests that are there, or on their way
-    sent       authority → requests that were sent there
-    ejections  authority → how often it was ejected
+    targets    name of a target → whether it works, as far as all workers know
+    under_way  name of a target → requests that are there, or on their way
+    sent       name of a target → requests that were sent there
+    ejections  name of a target → how often it was ejected
+
+    `found_targets.OTHER` stands among them for all that have no name: in `targets` only while there are some.
     """
 
     name: str
@@ -112,8 +115,9 @@ class Reading(Struct, frozen=True):
     store: StoreCounts | None = None
 
 
-def read(counters: Counters, names: Names, now: float) -> Reading:
-    """What the cells say now (monotonic seconds), of what the configuration has. What has no rows is left out."""
+def read(counters: Counters, names: Names, now: float, found: Mapping[str, Sequence[str]]) -> Reading:
+    """What the cells say now (monotonic seconds), of what the configuration has. What has no rows is left out. found:
+    name of an upstream → the targets that somebody else tells of."""
 
     def gauges(start: int, count: int) -> list[int]:
         return counters.gauges(start, count, now)
@@ -127,7 +131,9 @@ def read(counters: Counters, names: Names, now: float) -> Reading:
             if name in table.routes
         ),
         upstreams=tuple(
-            _upstream(name, counters, names, gauges) for name in names.upstreams if name in table.upstreams
+            _upstream(name, counters, names, now, found.get(name, ()))
+            for name in names.upstreams
+            if name in table.upstreams
         ),
         limits=tuple(
             LimitCounts(name, *totals(table.limits[name], layout.LIMIT_ROWS))
@@ -174,13 +180,20 @@ def earlier_upstream(snapshot: Snapshot, counters: Counters, name: str) -> Seque
     return snapshot.totals(counters.layout.upstreams[name] + layout.LATENCY, histogram.CELLS)
 
 
-def earlier_sent(snapshot: Snapshot, counters: Counters, name: str) -> dict[str, int]:
-    """How many requests each target of an upstream had been sent at an earlier moment."""
-    return {
-        target: snapshot.totals(row + layout.SENT_THERE, 1)[0]
-        for (upstream, target), row in counters.layout.targets.items()
-        if upstream == name
+def earlier_sent(snapshot: Snapshot, counters: Counters, now: UpstreamCounts) -> dict[str, int]:
+    """How many requests each target of an upstream had been sent at an earlier moment. now: what is counted there
+    now."""
+    name, table = now.name, counters.layout
+    before = {
+        target: snapshot.totals(table.targets[name, target] + layout.SENT_THERE, 1)[0]
+        for target in now.sent
+        if (name, target) in table.targets
     }
+    if name in table.found:
+        blocks = snapshot.blocks(table.found[name], layout.FOUND_ROWS)
+        counts = sums(blocks, [target for target in now.sent if target not in before and target != OTHER])
+        before |= {target: cells[layout.SENT_THERE] for target, cells in counts.items()}
+    return before
 
 
 def earlier_limit(snapshot: Snapshot, counters: Counters, name: str) -> LimitCounts:
@@ -200,12 +213,27 @@ def _route(name: str, start: int, totals: Totals, gauges: Totals) -> RouteCounts
     )
 
 
-def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> UpstreamCounts:
+def _upstream(name: str, counters: Counters, names: Names, now: float, found: Sequence[str]) -> UpstreamCounts:
     start, known = counters.layout.upstreams[name], counters.layout.targets
-    targets = {one: known[name, one] for upstream, one in names.targets if upstream == name and (name, one) in known}
     latency = counters.totals(start + layout.LATENCY, histogram.CELLS)
     made, refused = counters.totals(start + layout.RETRIES_MADE, 2)
-    leased, idle, dialing, tunnels, queued = gauges(start + layout.LEASED, layout.UPSTREAM_ROWS - layout.LEASED)
+    states = counters.gauges(start + layout.LEASED, layout.UPSTREAM_ROWS - layout.LEASED, now)
+    leased, idle, dialing, tunnels, queued = states
+    counts: dict[str, Sequence[int]] = {}
+    present: dict[str, Sequence[int]] = {}
+    for upstream, target in names.targets:
+        if upstream == name and (name, target) in known:
+            row = known[name, target]
+            counts[target] = counters.totals(row, layout.TARGET_ROWS)
+            present[target] = counters.gauges(row, layout.TARGET_ROWS, now)
+    if name in counters.layout.found:
+        block, those = counters.layout.found[name], named(found)
+        has_others = len(those) < len(set(found))
+        all_counts = sums(counters.blocks(block, layout.FOUND_ROWS), those)
+        all_present = sums(counters.fresh_blocks(block, layout.FOUND_ROWS, now), those)
+        shown = [*those, OTHER] if has_others or any(all_counts[OTHER]) else those
+        counts |= {target: all_counts[target] for target in shown}
+        present |= {target: all_present[target] for target in ([*those, OTHER] if has_others else those)}
     return UpstreamCounts(
         name,
         latency,
@@ -216,8 +244,8 @@ def _upstream(name: str, counters: Counters, names: Names, gauges: Totals) -> Up
         dialing,
         tunnels,
         queued,
-        targets={target: not gauges(row + layout.DOWN, 1)[0] for target, row in targets.items()},
-        under_way={target: gauges(row + layout.UNDER_WAY, 1)[0] for target, row in targets.items()},
-        sent={target: counters.totals(row + layout.SENT_THERE, 1)[0] for target, row in targets.items()},
-        ejections={target: counters.totals(row + layout.EJECTIONS, 1)[0] for target, row in targets.items()},
+        targets={target: not cells[layout.DOWN] for target, cells in present.items()},
+        under_way={target: cells[layout.UNDER_WAY] for target, cells in present.items()},
+        sent={target: cells[layout.SENT_THERE] for target, cells in counts.items()},
+        ejections={target: cells[layout.EJECTIONS] for target, cells in counts.items()},
     )

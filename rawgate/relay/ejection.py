@@ -108,10 +108,11 @@ class Ejector(Outcomes):
         # A hundredth of a hundred is one, whatever floating point says.
         return len(every) > 1 and ejected < max(1, int(self.terms.at_most * len(every) + 1e-9))
 
-    def eject(self, place: PlaceKey, why: str, until: float, number: int, now: float) -> None:
-        """The endpoint at this place is ejected until then, for all processes. number: of this ejection."""
+    def eject(self, place: PlaceKey, why: str, until: float, number: int, now: float, ours: bool = False) -> None:
+        """The endpoint at this place is ejected until then, for all processes. number: of this ejection. ours: this
+        process has asked for it."""
         self._last = max(self._last, number)
-        self._endpoints.eject(place, why, until, now)
+        self._endpoints.eject(place, why, until, now, ours)
 
     def end_all(self, now: float) -> None:
         """Nothing is ejected any more: the configuration has taken it back."""

@@ -76,6 +76,12 @@ class Place:
         """As in a URL, always with the port; of a Unix socket "unix:PATH"."""
         return f"unix:{self.path}" if self.path else authority_of(self.host, self.port)
 
+    @property
+    def name(self) -> str:
+        """What it is called by the log, metrics and status: its authority, and where it speaks TLS "https://" before
+        that."""
+        return f"https://{self.authority}" if self.scheme == "https" else self.authority
+
 
 NOWHERE: Final = Place("", 0)
 """In place of all places of an upstream that has none: whoever tells them has not answered yet, or knows of none.
@@ -92,6 +98,7 @@ class Endpoint:
     failed_checks   addresses whose last health checks failed → why
     turn            the number of the last turn; modulo the number of addresses it is the index of the address
     sent, ended     requests that were sent there by this process, and those of them that are over
+    ejections       how often it was ejected because this process asked for that
     dialing         dials that began there and are under way
 
     Of `balance`:
@@ -109,6 +116,7 @@ class Endpoint:
         "counted_up",
         "dialing",
         "due",
+        "ejections",
         "ended",
         "failed_checks",
         "health",
@@ -132,7 +140,7 @@ class Endpoint:
         self.address_health: dict[str, Health] = {}
         self.failed_checks: dict[str, str] = {}
         self.turn = 0
-        self.sent = self.ended = self.dialing = 0
+        self.sent = self.ended = self.dialing = self.ejections = 0
         self.level = 0
         self.seed = seed_of(f"{place.scheme}://{place.authority}")
         self.part = self.due = self.step = 0.0
@@ -339,17 +347,18 @@ class Endpoints:
                 health.checked("", now)
             self._heed(endpoint, now)
 
-    def eject(self, place: PlaceKey, why: str, until: float, now: float) -> None:
-        """The endpoint at this place is ejected until then."""
+    def eject(self, place: PlaceKey, why: str, until: float, now: float, ours: bool = False) -> None:
+        """The endpoint at this place is ejected until then. ours: this process has asked for it."""
         for endpoint in self.all:
             if endpoint.place.key == place:
+                endpoint.ejections += ours
                 endpoint.health.eject(why, until, now)
                 self._heed(endpoint, now)
 
     def failed(self, endpoint: Endpoint, why: str, now: float) -> None:
         """A dial reached none of the endpoint's addresses."""
         if endpoint.health.failed(why, now) and not endpoint.is_gone:
-            self._report(f"{endpoint.place.authority} cannot be reached: {why}")
+            self._report(f"{endpoint.place.name} cannot be reached: {why}")
         self._heed(endpoint, now)
 
     def _heed(self, endpoint: Endpoint, now: float) -> None:
@@ -361,7 +370,7 @@ class Endpoints:
         """An attempt did not reach this address. A single address is not reported: `failed` reports its endpoint."""
         health = endpoint.address_health.get(address)
         if health is not None and len(endpoint.addresses) > 1 and health.failed(why, now) and not endpoint.is_gone:
-            self._report(f"{endpoint.place.authority} at {address} cannot be reached: {why}")
+            self._report(f"{endpoint.place.name} at {address} cannot be reached: {why}")
 
     def closed_at_once(self, endpoint: Endpoint, address: str) -> None:
         """A connection was accepted, and ended while it was still being dialed. The dial reports the failure. Here it
@@ -384,7 +393,7 @@ class Endpoints:
         health.must_respond = True
         why = "closes new connections without a word"
         if health.failed(why, now) and not endpoint.is_gone:
-            self._report(f"{endpoint.place.authority}{at} {why}")
+            self._report(f"{endpoint.place.name}{at} {why}")
         self._heed(endpoint, now)
 
     def _health_of(self, endpoint: Endpoint, address: str) -> Health | None:
@@ -395,20 +404,20 @@ class Endpoints:
     def reached(self, endpoint: Endpoint, address: str, now: float) -> None:
         """A dial reached the endpoint, at this address."""
         if endpoint.health.reached(now):
-            self._report(f"{endpoint.place.authority} can be reached again")
+            self._report(f"{endpoint.place.name} can be reached again")
         self._heed(endpoint, now)
         health = endpoint.address_health.get(address)
         if health is not None and health.reached(now):
-            self._report(f"{endpoint.place.authority} at {address} can be reached again")
+            self._report(f"{endpoint.place.name} at {address} can be reached again")
 
     def responded(self, endpoint: Endpoint, address: str, now: float) -> None:
         """The endpoint has responded on a new connection to this address."""
         if endpoint.health.responded(now):
-            self._report(f"{endpoint.place.authority} responds again")
+            self._report(f"{endpoint.place.name} responds again")
         self._heed(endpoint, now)
         health = endpoint.address_health.get(address)
         if health is not None and health.responded(now):
-            self._report(f"{endpoint.place.authority} at {address} responds again")
+            self._report(f"{endpoint.place.name} at {address} responds again")
 
 
 def _health_of_new(endpoint: Endpoint, address: str, now: float) -> Health:

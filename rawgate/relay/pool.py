@@ -489,7 +489,7 @@ class Pool:
         self._idle.reuse_after_body = False
         name = self.options.name
         self._tell(
-            f"{endpoint.place.authority} sent octets that belong to no request, on a connection that had carried a "
+            f"{endpoint.place.name} sent octets that belong to no request, on a connection that had carried a "
             "request's body. A service that answers without reading a body takes what is left of it for a request, "
             "which its sender has made up. From now on, until a restart, connections to this upstream are not used "
             f'again after a body: say so with upstreams.{name}.reuse = "after-bodiless", or have the service read '

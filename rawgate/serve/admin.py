@@ -46,7 +46,6 @@ from rawgate.observe.counters import Counters, Decisions, octets_for
 from rawgate.observe.layout import RELOADS_DONE, RELOADS_REFUSED, Layout
 from rawgate.observe.metrics import Facts
 from rawgate.observe.reading import Reading, read, read_store
-from rawgate.policy.limits import Limiters
 from rawgate.relay.options import ClientOptions
 from rawgate.serve.discovery import figures
 from rawgate.serve.keys import source_of
@@ -152,9 +151,10 @@ class Plan:
         """Those that listen."""
         return list(self._addresses.of_workers([0]))
 
-    def reading(self, counters: Counters, config: Config, limiters: Limiters, now: float) -> Reading:
+    def reading(self, counters: Counters, service: Service, now: float) -> Reading:
         """All counts. now: monotonic seconds."""
-        found = read(counters, names_of(config), now)
+        config, limiters = service.config, service.loaded.gate.limiters
+        found = read(counters, names_of(config), now, service.found_targets())
         if config.store is not None:
             found = structs.replace(found, store=read_store(counters, now))
         if self._workers == 1:
@@ -178,7 +178,6 @@ class Plan:
             breakers=service.breakers(monotonic()),
             last_reload=self.last_reload,
             sources=service.discovery.states(service.config, monotonic()),
-            found=service.found_targets(monotonic()),
             why_down=service.health.why_down(monotonic()),
         )
 
@@ -302,8 +301,7 @@ class Admin:
 
     def _read(self, now: float) -> Reading:
         self._publisher.publish()
-        loaded = self._service.loaded
-        return self._plan.reading(self._publisher.counters, loaded.config, loaded.gate.limiters, now)
+        return self._plan.reading(self._publisher.counters, self._service, now)
 
 
 @contextlib.asynccontextmanager

@@ -237,7 +237,7 @@ class Round:
         place, name = endpoint.place, self._pool.options.name
         for address in [*failed, *told]:
             if (address in told) is not (address in failed):
-                self._tell(Checked(name, place.key, place.authority, address, failed.get(address, "")))
+                self._tell(Checked(name, place.key, place.name, address, failed.get(address, "")))
 
 
 def _told(endpoint: Endpoint, address: str, several: bool) -> str:

@@ -56,7 +56,6 @@ class HealthKeeper:
         self._say = self._note if say is None else say
         self._timer: asyncio.TimerHandle | None = None
         self._checker = Checker(loop, pools, names, tls, self._say, random.random)
-        self.ejections: dict[tuple[str, str], int] = {}
 
     def renew(self, config: Config) -> None:
         """Serve by this configuration from now on: the pools have it already."""
@@ -85,7 +84,7 @@ class HealthKeeper:
 
         def ask(endpoint: Endpoint, why: str, last: int) -> None:
             seconds = ejector.terms.seconds
-            self._say(Failing(name, endpoint.place.key, endpoint.place.authority, why, seconds, last))
+            self._say(Failing(name, endpoint.place.key, endpoint.place.name, why, seconds, last))
 
         pool = self._pools[name]
         pool.outcomes = ejector = self._ejectors[name] = Ejector(pool.endpoints, terms, ask)
@@ -114,23 +113,21 @@ class HealthKeeper:
 
     def hear(self, news: News) -> None:
         """Make it so here."""
-        self._make_so(news)
-        if isinstance(news, Ejected) and news.by == self._number:
-            key = news.upstream, news.target
-            self.ejections[key] = self.ejections.get(key, 0) + 1
+        self._make_so(news, ours=isinstance(news, Ejected) and news.by == self._number)
 
-    def _make_so(self, news: News) -> None:
+    def _make_so(self, news: News, ours: bool = False) -> None:
+        """ours: this process has asked for this ejection, and counts it."""
         now = monotonic()
         match news:
             case Checked(upstream, place, _, address, failure) if upstream in self._checked:
                 self._pools[upstream].endpoints.checked(place, address, failure, now)
             case Ejected(upstream, place, _, why, until, number) if upstream in self._ejectors:
-                self._ejectors[upstream].eject(place, why, until, number, now)
+                self._ejectors[upstream].eject(place, why, until, number, now, ours)
 
     def why_down(self, now: float) -> dict[tuple[str, str], str]:
         """Upstream and target → why it is left out, of those that this process leaves out."""
         return {
-            (name, endpoint.place.authority): why
+            (name, endpoint.place.name): why
             for name, pool in self._pools.items()
             for endpoint in pool.endpoints.all
             if (why := endpoint.health.why(now))

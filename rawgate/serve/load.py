@@ -217,6 +217,11 @@ def source_of(target: Target) -> Source | None:
     return Source(target.source, target.host, target.port, target.query) if target.source else None
 
 
+def name_of(target: Target) -> str:
+    """What a target that is written down is called; see `Place.name`."""
+    return Place(target.host, target.port, target.scheme, path=target.path).name
+
+
 def _places(
     targets: Iterable[Target], tls: ClientTls | None, told: Mapping[Source, tuple[Instance, ...]]
 ) -> tuple[tuple[Place, ...], bool]:

@@ -12,12 +12,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rawgate.config.model import Config, named_limits, route_names
-from rawgate.message import authority_of
 from rawgate.observe import layout
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.counters import Counters, CountingSink, Decisions, Snapshot
+from rawgate.observe.found_targets import Slots
 from rawgate.observe.layout import Names
-from rawgate.serve.service import Service
+from rawgate.serve.load import name_of
+from rawgate.serve.service import Service, found_endpoints
 
 if TYPE_CHECKING:
     from rawgate.relay.endpoints import Endpoint
@@ -39,12 +40,13 @@ def names_of(config: Config) -> Names:
         names,
         tuple(config.upstreams),
         [
-            (name, f"unix:{target.path}" if target.path else authority_of(target.host, target.port))
+            (name, name_of(target))
             for name, spec in config.upstreams.items()
             for target in spec.targets
             if not target.source
         ],
         [*named_limits(config)],
+        [name for name, spec in config.upstreams.items() if any(target.source for target in spec.targets)],
     )
 
 
@@ -82,8 +84,9 @@ class Publisher:
         self._failed_before = counters.own[layout.ARRIVALS_FAILED]
         self._store_before = counters.own[layout.STORE : layout.PROCESS_ROWS].tolist()
         self._decided_before: dict[str, list[int]] = {}
-        self._sent_before: dict[Endpoint, int] = {}
-        self._ejected_before: dict[tuple[str, str], int] = {}
+        self._counted: dict[Endpoint, tuple[int, int]] = {}  # → requests and ejections that its row has by now
+        self._rows: dict[Endpoint, int] = {}
+        self._slots: dict[str, Slots] = {}
         self._turns = 0
         self._timer: asyncio.Handle = loop.call_soon(self._run)
         self._keep(monotonic())
@@ -114,8 +117,8 @@ class Publisher:
         own[layout.LIMITER_KEYS] = len(limiters.credentials) + len(limiters.addresses)
         own[layout.LIMITER_EVICTED] = self._evicted_before + limiters.evicted
         self._publish_routes()
-        self._publish_upstreams(now)
-        self._publish_ejections()
+        self._publish_upstreams()
+        self._publish_targets(now)
         self._publish_decisions()
         self._publish_store()
 
@@ -135,9 +138,8 @@ class Publisher:
             own[start + layout.IN_FLIGHT] = requests.get(name, 0)
             own[start + layout.TUNNELS] = tunnels.get(name, 0)
 
-    def _publish_upstreams(self, now: float) -> None:
+    def _publish_upstreams(self) -> None:
         own, table, pools = self.counters.own, self.counters.layout, self._service.pools
-        sent: dict[Endpoint, int] = {}
         for name, start in table.upstreams.items():
             pool = pools.get(name)
             states = (0,) * 5 if pool is None else (pool.leased, pool.idle, pool.dialing, pool.tunnels, pool.waiting)
@@ -145,21 +147,45 @@ class Publisher:
                 own[row] = count
             for row, count in enumerate((0, 0) if pool is None else pool.guard.budget.counted()):
                 own[start + layout.RETRIES_MADE + row] += count
-            for endpoint in () if pool is None else pool.endpoints.all:
-                row = table.targets.get((name, endpoint.place.authority), -1)
-                if row >= 0:
-                    own[row + layout.DOWN] = int(not endpoint.health.is_up(now))
-                    own[row + layout.UNDER_WAY] = endpoint.load
-                    own[row + layout.SENT_THERE] += endpoint.sent - self._sent_before.get(endpoint, 0)
-                    sent[endpoint] = endpoint.sent
-        self._sent_before = sent
 
-    def _publish_ejections(self) -> None:
-        own, targets = self.counters.own, self.counters.layout.targets
-        for target, count in self._service.health.ejections.items():
-            row = targets.get(target, -1) + layout.EJECTIONS
-            if row >= layout.EJECTIONS:
-                own[row] = self._ejected_before.setdefault(target, own[row]) + count
+    def _publish_targets(self, now: float) -> None:
+        own = self.counters.own
+        # What a target that is gone was sent in its last second still goes to its row.
+        for endpoint in self._rows:
+            self._count(endpoint)
+        rows = self._rows = self._rows_of_targets()
+        # Several may share a row. Whoever reads meanwhile must see no half of a sum.
+        every = {*rows.values(), *(row for slots in self._slots.values() for row in slots.rows)}
+        down, under_way = dict.fromkeys(every, 0), dict.fromkeys(every, 0)
+        for endpoint, row in rows.items():
+            self._count(endpoint)
+            down[row] += not endpoint.health.is_up(now)
+            under_way[row] += endpoint.load
+        for row in every:
+            own[row + layout.DOWN], own[row + layout.UNDER_WAY] = down[row], under_way[row]
+        self._counted = {endpoint: self._counted[endpoint] for endpoint in rows}
+
+    def _rows_of_targets(self) -> "dict[Endpoint, int]":
+        """The first row of each target that has one."""
+        table, specs, rows = self.counters.layout, self._service.config.upstreams, {}
+        for name, pool in self._service.pools.items():
+            for endpoint in pool.endpoints.all:
+                row = table.targets.get((name, endpoint.place.name), -1)
+                if row >= 0:
+                    rows[endpoint] = row
+            found = found_endpoints(specs[name].targets, pool.endpoints) if name in table.found else []
+            if name in table.found:
+                slots = self._slots.setdefault(name, Slots(self.counters.own, table.found[name]))
+                slots.settle(endpoint.place.name for endpoint in found)
+                rows |= {endpoint: slots.row(endpoint.place.name) for endpoint in found}
+        return rows
+
+    def _count(self, endpoint: "Endpoint") -> None:
+        own, row = self.counters.own, self._rows[endpoint]
+        sent, ejections = self._counted.get(endpoint, (0, 0))
+        own[row + layout.SENT_THERE] += endpoint.sent - sent
+        own[row + layout.EJECTIONS] += endpoint.ejections - ejections
+        self._counted[endpoint] = endpoint.sent, endpoint.ejections
 
     def _publish_decisions(self) -> None:
         own, table = self.counters.own, self.counters.layout

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from rawgate.config.model import Config, Listen, listen_name
+from rawgate.config.model import Config, Listen, Target, listen_name
 from rawgate.message import authority_of
 from rawgate.net.arrival import Entrance, entering
 from rawgate.net.dialing import Dialer
@@ -24,6 +24,7 @@ from rawgate.net.names import LookUp, Names, system_look_up
 from rawgate.net.upstream import IdleReaper
 from rawgate.policy.compile import Report
 from rawgate.policy.compile import ignore as ignore_report
+from rawgate.relay.endpoints import Endpoint, Endpoints
 from rawgate.relay.guard import Guard
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool, ignore
@@ -34,7 +35,7 @@ from rawgate.serve.discovery import Discovery, nameservers_of
 from rawgate.serve.health_keeper import HealthKeeper, Say
 from rawgate.serve.keys import Fetch, Fetcher, KeyKeeper
 from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
-from rawgate.serve.load import Loaded, request_rules, response_rules, source_of, upstream_options
+from rawgate.serve.load import Loaded, name_of, request_rules, response_rules, source_of, upstream_options
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.serve.stores import StoreKeeper
 
@@ -126,20 +127,14 @@ class Service:
         """See `keys.KeyKeeper.ages`."""
         return self.keys.ages(now)
 
-    def found_targets(self, now: float) -> dict[str, list[tuple[str, bool]]]:
-        """Name of an upstream → the targets that its sources have told of, each with whether it works, as far as this
-        process knows; upstreams without sources are left out."""
-        told: dict[str, list[tuple[str, bool]]] = {}
-        for name, spec in self.config.upstreams.items():
-            endpoints = self._pools[name].endpoints
-            if any(target.source for target in spec.targets):
-                written = {(target.host, target.port) for target in spec.targets if not target.source}
-                told[name] = [
-                    (one.place.authority, one.health.is_up(now))
-                    for one in ([] if endpoints.is_empty else endpoints.all)
-                    if (one.place.host, one.place.port) not in written
-                ]
-        return told
+    def found_targets(self) -> dict[str, list[str]]:
+        """Name of an upstream → the names of targets that its sources have told of; upstreams without sources are left
+        out."""
+        return {
+            name: [one.place.name for one in found_endpoints(spec.targets, self._pools[name].endpoints)]
+            for name, spec in self.config.upstreams.items()
+            if any(target.source for target in spec.targets)
+        }
 
     def _generation(self, loaded: Loaded) -> Generation:
         gateway = loaded.config.gateway
@@ -419,6 +414,12 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+
+
+def found_endpoints(targets: Iterable[Target], endpoints: Endpoints) -> list[Endpoint]:
+    """Those of an upstream that its sources have told of, and the configuration has not written down as well."""
+    written = {name_of(target) for target in targets if not target.source}
+    return [] if endpoints.is_empty else [one for one in endpoints.all if one.place.name not in written]
 
 
 def close_pools(pools: Iterable[Pool]) -> None:

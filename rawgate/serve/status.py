@@ -15,6 +15,7 @@ from rawgate import __version__
 from rawgate.config.model import Config, Jwt, MaxBy, RateLimit, Secret, Store, named_limits
 from rawgate.observe import histogram
 from rawgate.observe.counters import Snapshot
+from rawgate.observe.found_targets import OTHER
 from rawgate.observe.reading import (
     LimitCounts,
     Reading,
@@ -59,7 +60,6 @@ class Situation(Struct, frozen=True):
     shown      name of a `[tls.NAME]` → its certificates
     breakers   name of an upstream with a circuit breaker → in how many seconds it lets a probe go; None: it is closed
     sources    name of an upstream → who tells where its instances are
-    found      name of an upstream → targets that these have told of, each with whether it works
     why_down   upstream and target → why it is left out, as far as this worker knows
     """
 
@@ -72,7 +72,6 @@ class Situation(Struct, frozen=True):
     last_reload: LastReload | None
     why_down: Mapping[tuple[str, str], str]
     sources: Mapping[str, tuple[SourceState, ...]] = {}
-    found: Mapping[str, Sequence[tuple[str, bool]]] = {}
 
 
 _encode = Encoder().encode
@@ -203,30 +202,25 @@ class _Window:
             "queue": {"waiting": upstream.queued, "limit": spec.queue},
             "retries": {"made": upstream.retries_made, "refused": upstream.retries_refused},
             "targets": [
-                *(
-                    {
-                        "target": target,
-                        "up": is_up,
-                        "requests": upstream.sent[target],
-                        "share": shares[target],
-                        "inFlight": upstream.under_way[target],
-                        "why": "" if is_up else situation.why_down.get((name, target), ELSEWHERE),
-                        "ejections": upstream.ejections[target],
-                    }
-                    for target, is_up in upstream.targets.items()
-                ),
-                *(
-                    _found(target, is_up, situation.why_down.get((name, target), ""))
-                    for target, is_up in situation.found.get(name, ())
-                ),
+                {
+                    "target": target,
+                    "up": is_up,
+                    "requests": upstream.sent[target],
+                    "share": shares[target],
+                    "inFlight": upstream.under_way[target],
+                    "why": "" if is_up else _why_down(name, target, situation),
+                    "ejections": upstream.ejections[target],
+                }
+                for target, is_up in upstream.targets.items()
             ],
             "sources": [_source(one) for one in situation.sources.get(name, ())],
         }
 
     def _shares(self, upstream: UpstreamCounts) -> dict[str, float | None]:
         """Each target's part of the requests since; None where there were none."""
-        before = earlier_sent(self._before, self._counters, upstream.name)
-        since = {target: count - before.get(target, 0) for target, count in upstream.sent.items()}
+        before = earlier_sent(self._before, self._counters, upstream)
+        # One that has no slot any more begins at 0 when it comes back.
+        since = {target: max(0, count - before.get(target, 0)) for target, count in upstream.sent.items()}
         total = sum(since.values())
         return {target: round(count / total, 4) if total else None for target, count in since.items()}
 
@@ -266,6 +260,10 @@ def _breaker(name: str, situation: Situation) -> Json | None:
     return {"state": "closed" if due_in is None else "open", "probeInSeconds": due_in and round(due_in, 3)}
 
 
+def _why_down(upstream: str, target: str, situation: Situation) -> str:
+    return "some of them are left out" if target == OTHER else situation.why_down.get((upstream, target), ELSEWHERE)
+
+
 def _sum(routes: Sequence[RouteCounts]) -> RouteCounts:
     requests: dict[tuple[str, int], int] = {}
     for route in routes:
@@ -281,13 +279,6 @@ def _percentiles(cells: Sequence[int], before: Sequence[int]) -> dict[str, float
     since = [one - other for one, other in zip(cells, before, strict=True)]
     found = {name: histogram.percentile(since, part) for name, part in PARTS.items()}
     return {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in found.items()}
-
-
-def _found(target: str, is_up: bool, why: str) -> Json:
-    """A target that a source tells of. What only the counts of all workers could say of it is not there: they have rows
-    for what the configuration names."""
-    counts = dict.fromkeys(("requests", "share", "inFlight", "ejections"))
-    return {"target": target, "up": is_up, "why": "" if is_up else why, **counts}
 
 
 def _source(source: SourceState) -> Json:

@@ -20,7 +20,7 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 def exposed(counters: Counters, accept: str = "", now: float = 0.0) -> str:
-    return prometheus.exposition(read(counters, NAMES, now), FACTS, accept)[0].decode()
+    return prometheus.exposition(read(counters, NAMES, now, {}), FACTS, accept)[0].decode()
 
 
 def count(counters: Counters, *records: Record) -> None:
@@ -98,7 +98,7 @@ def test_series_are_bounded_by_the_configuration() -> None:
     ],
 )
 def test_the_format_is_the_one_asked_for(accept: str, kind: str) -> None:
-    assert prometheus.exposition(read(private_counters(NAMES), NAMES, 0.0), FACTS, accept)[1] == kind
+    assert prometheus.exposition(read(private_counters(NAMES), NAMES, 0.0, {}), FACTS, accept)[1] == kind
 
 
 def test_it_is_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,9 +218,12 @@ def test_addresses_of_a_name_come_and_go_and_no_request_is_lost(program: Callabl
         # Its target was gone long before it answered.
         assert slow.seen == [f"200 {HOSTS[0]}"]
         assert {one[:3] for one in load.stop()} == {"200"}
-        assert [(one["target"], one["up"]) for one in upstream_of(gateway)["targets"]] == [
-            (f"{HOSTS[0]}:{services.port}", True)
-        ]
+        there = f"{HOSTS[0]}:{services.port}"
+        (only,) = upstream_of(gateway)["targets"]
+        assert (only["target"], only["up"], only["requests"] > 0) == (there, True, True)
+        metrics = told(gateway, "/metrics")
+        assert f'rawgate_upstream_target_up{{target="{there}",upstream="one"}} 1.0' in metrics
+        assert metrics.count("rawgate_upstream_target_up{") == 1, "those that are gone have no series"
         # Connections to those that have gone are closed.
         for host in HOSTS[1:]:
             for connection in services.at[host].connections:
