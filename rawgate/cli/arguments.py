@@ -27,16 +27,33 @@ def command(
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(call=call)
+    parser.set_defaults(call=call, refuse=parser.error)
     return parser
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """The configuration file, as an optional last argument.
+    """The configuration file, as an optional argument without a flag.
 
     The default is a file in the working directory, as Caddy looks for ./Caddyfile. A path that is built in, as nginx
     has one, belongs to an installed package; rawgate is often a single file that somebody has copied.
     """
-    parser.add_argument(
-        "config", nargs="?", default=DEFAULT_CONFIG, type=Path, help=f"TOML or Python file (default: {DEFAULT_CONFIG})"
-    )
+    what = f"the configuration, a TOML or Python file, written without a flag (default: {DEFAULT_CONFIG})"
+    parser.add_argument("config", metavar="CONFIG", nargs="?", default=DEFAULT_CONFIG, type=Path, help=what)
+    parser.set_defaults(config_goes="without a flag: CONFIG")
+
+
+def add_config_flag(parser: argparse.ArgumentParser) -> None:
+    """The same behind a flag, for a command whose other arguments are another program's (curl's)."""
+    what = f"the configuration, a TOML or Python file (default: {DEFAULT_CONFIG})"
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help=what)
+    parser.set_defaults(config_goes="behind its flag: --config CONFIG")
+
+
+def refuse_unknown(arguments: argparse.Namespace, unknown: list[str]) -> None:
+    """End with status 2, the usage of the command, and what is wrong: arguments that it has no place for. The usual one
+    is the configuration in the place that another command has for it."""
+    said = f"there is no place for {' '.join(unknown)}"
+    is_config = any(word.split("=")[0] in ("--config", "-c") or word.endswith((".toml", ".py")) for word in unknown)
+    if is_config and "config_goes" in arguments:
+        said += f" (the configuration goes {arguments.config_goes})"
+    arguments.refuse(said)

@@ -9,13 +9,12 @@ import argparse
 import os
 import sys
 from ipaddress import ip_address
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
 import msgspec.json
 
-from rawgate.cli.arguments import DEFAULT_CONFIG, command
+from rawgate.cli.arguments import add_config_flag, command
 from rawgate.cli.render import show
 from rawgate.message import Peer
 from rawgate.offline.explain.explanation import explain
@@ -58,9 +57,7 @@ def add(commands: "Commands") -> None:
         metavar="'NAME: VALUE'",
         help="a header field; may be repeated",
     )
-    parser.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, help=f"TOML or Python file (default: {DEFAULT_CONFIG})"
-    )
+    add_config_flag(parser)
     parser.add_argument(
         "--peer", type=_address, default="127.0.0.1", help="the address that it comes from (default: 127.0.0.1)"
     )

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 
+from rawgate.cli.arguments import refuse_unknown
 from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.errors import ConfigError, RawgateError
 from rawgate.offline.page import Page
@@ -60,7 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         # Help that nobody asked for is usage: on stderr, with the status of a wrong command line.
         parser.print_help(sys.stderr)
         return 2
-    arguments = parser.parse_args(words)
+    # Not `parse_args`, which would show the usage of the program where that of the command is wanted.
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        refuse_unknown(arguments, unknown)
     try:
         return int(arguments.call(arguments))
     except ConfigError as error:
@@ -68,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         for line in error.lines:
             notes.line(line)
         if len(error.lines) > 1:
-            notes.line(f"rawgate: {len(error.lines)} problems; nothing was started")
+            # Only `run` would have started something.
+            end = "; nothing was started" if words[0] == "run" else ""
+            notes.line(f"rawgate: {len(error.lines)} problems{end}")
     except RawgateError as error:
         notes.line(f"rawgate: {error}")
     return 1

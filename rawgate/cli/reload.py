@@ -16,8 +16,11 @@ EXAMPLES = """\
   rawgate reload conf/rawgate.toml
 
 The running gateway reads the file again, runs its [[tests]], and serves it from the next request on; requests that have
-begun end as they began. A configuration with errors changes nothing. Exit status 0 when the new one is served, else 1.
-SIGHUP does the same. The report goes to the gateway's stderr, too.
+begun end as they began. A configuration with errors changes nothing. SIGHUP does the same. The report goes to the
+gateway's stderr, too.
+
+Exit status 0 when the new one is served, else 1. It is 0 too where a few keys need a restart (workers, admin,
+limits.limiter_keys): all else is served, and the report has a line "not before a restart" that names them.
 """
 
 

@@ -325,10 +325,12 @@ class OneOf(Struct, frozen=True):
 class Maximum(Struct, frozen=True):
     """How many requests a limit lets through: a number, or a table of them by the value of a claim."""
 
+    table = '{ by = "claim:plan", free = 100, pro = 1000, other = 10 }'
+
     least: int = 1
     most: int = 1_000_000_000
 
-    expected = 'a whole number, or a table such as { by = "claim:plan", free = 100, pro = 1000, other = 10 }'
+    expected = f"a whole number, or a table such as {table}"
 
 
 class LimitKey(Struct, frozen=True):

@@ -19,16 +19,32 @@ def maximum(constraint: Maximum, value: object, context: Context) -> int | MaxBy
     if isinstance(value, MaxBy):
         value = {"by": value.by, "other": value.other, **value.amounts}
     if not isinstance(value, Mapping):
-        return count(number, value, context)
-    by, other = value.get("by"), value.get("other")
+        return _amount(number, value, context)
+    by = value.get("by")
+    if by is None:
+        raise InvalidError("is a table without by, the claim whose value chooses the number", expected=constraint.table)
     if not isinstance(by, str) or not _CLAIM.fullmatch(by):
-        raise InvalidError("does not say by which claim", expected='by = "claim:NAME"')
-    if other is None:
-        raise InvalidError("does not say how many requests all others have", expected="other = a whole number")
-    amounts = {
-        str(plan): count(number, amount, context) for plan, amount in value.items() if plan not in ("by", "other")
-    }
-    return MaxBy(by=by, amounts=amounts, other=count(number, other, context))
+        meant = quoted(f"claim:{by}") if isinstance(by, str) and _NAME.fullmatch(by) else ""
+        raise InvalidError(f"by is {shown(by)}, and no claim", expected='by = "claim:NAME"', meant=meant)
+    if "other" not in value:
+        called = next((f"other, in place of {name}" for name in _OTHERS if name in value), "other = a whole number")
+        what = f"is a table without other, the number for callers without {by.removeprefix('claim:')} or with another"
+        raise InvalidError(what, expected=called)
+    amounts = {str(name): _amount(number, amount, context, str(name)) for name, amount in value.items() if name != "by"}
+    return MaxBy(by=by, other=amounts.pop("other"), amounts=amounts)
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_OTHERS = ("default", "others", "else", "rest", "*", "any")
+"""What people call it who have not read on."""
+
+
+def _amount(constraint: Count, value: object, context: Context, name: str = "") -> int:
+    """A number of requests. name: what a table has it for."""
+    try:
+        return count(constraint, value, context)
+    except InvalidError as invalid:
+        raise InvalidError(f"{name}: {invalid}" if name else str(invalid)) from None
 
 
 def limit_key(constraint: LimitKey, value: object, context: Context) -> str:

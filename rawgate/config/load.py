@@ -168,6 +168,9 @@ def _draft(path: File, document: object, lines: dict[Path, int], environ: Mappin
 _NOWHERE = Upstream(targets=(Target(host="upstream.invalid", port=80, authority="upstream.invalid"),))
 """Takes the place of an upstream that is missing or whose targets are all broken (RFC 6761 section 6.4)."""
 
+_ANY_LIMIT = RateLimit(max=1, window=1.0)
+"""Takes the place of a limit that is missing or broken."""
+
 
 def _whole(values: Mapping[str, Any]) -> Config:
     """A `Config` of what could be read. Every name that a route uses is in it."""
@@ -175,6 +178,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
     api_keys = values.get("api_keys", {})
     verifiers = {"none", *(f"jwt.{name}" for name in jwt), *(f"api_keys.{name}" for name in api_keys)}
     written = values.get("routes", ())
+    limits = {limit: _ANY_LIMIT for route in written for limit in route.limits if isinstance(limit, str)}
     routes = tuple(_named(*pair, verifiers) for pair in zip(written, route_names(written), strict=True))
     upstreams = {route.upstream: _NOWHERE for route in routes if route.upstream} | {
         name: upstream if upstream.targets else msgspec.structs.replace(upstream, targets=_NOWHERE.targets)
@@ -186,7 +190,7 @@ def _whole(values: Mapping[str, Any]) -> Config:
         routes=routes,
         jwt=jwt,
         api_keys=api_keys,
-        limits=values.get("limits", {}),
+        limits=limits | values.get("limits", {}),
         store=values.get("store"),
         consul=values.get("consul"),
         tls=values.get("tls", {}),

@@ -947,7 +947,11 @@ class RateLimit(Struct, frozen=True):
     max: Annotated[
         int | MaxBy,
         constraints.Maximum(),
-        Description("Requests that are let through in any window of that length; a table: by the caller's plan."),
+        Description(
+            "Requests that are let through in any window of that length. One number is for everybody. A table has a "
+            'number for each value of a claim: { by = "claim:plan", free = 100, other = 10 } gives callers whose claim '
+            '`plan` is "free" 100, and all others 10.'
+        ),
     ]
     window: Annotated[Seconds, Description("Length of the window, which slides: the limit holds wherever it starts.")]
     # As nginx's usual `limit_req_zone $binary_remote_addr`, but for those who say who they are.
@@ -956,7 +960,8 @@ class RateLimit(Struct, frozen=True):
         constraints.LimitKey(),
         Description(
             'Who is counted together. "client": each verified caller, others by address; "ip": each address; "all": '
-            "everybody; those without the claim or field are counted as clients, or by address."
+            'everybody; "claim:NAME": all whose claim has the same value; "header:NAME": all whose field has the same '
+            "value. Those without that claim or field are counted as clients, or by address."
         ),
     ] = "client"
     # As everybody without a store: nothing is asked of another host unless it is said.

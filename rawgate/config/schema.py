@@ -136,10 +136,14 @@ def _count(constraint: constraints.Count | constraints.Maximum) -> Schema:
 
 def _amounts(constraint: constraints.Maximum) -> Schema:
     amount = _count(constraint)
-    by = {**_whole("claim:.+"), "description": "The claim that tells the plan."}
+    by = {
+        **_whole("claim:.+"),
+        "description": "The claim whose value chooses the number: claim:NAME. The other keys are values of it.",
+    }
+    other = {**amount, "description": "For all other values, and for callers without the claim."}
     return {
         "type": "object",
-        "properties": {"by": by, "other": {**amount, "description": "For all other plans."}},
+        "properties": {"by": by, "other": other},
         "patternProperties": {"^(?!(?:by|other)$)": amount},
         "additionalProperties": False,
         "required": ["by", "other"],

@@ -21,6 +21,7 @@ A file whose name ends in .toml says more of each key, and never holds the key i
 """
 
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from math import inf
@@ -62,6 +63,11 @@ class ApiKeyTable:
     def names(self) -> frozenset[str]:
         """The names of all keys."""
         return frozenset(identity.name for identity in self._names.values())
+
+    @property
+    def claims(self) -> list[Mapping[str, object]]:
+        """The claims of each key."""
+        return [identity.claims for identity in self._names.values()]
 
     def named(self, name: str) -> Identity | None:
         """The identity of that name that is good for longest, or None."""

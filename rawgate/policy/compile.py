@@ -382,6 +382,7 @@ class _Compiler:
         if CERTIFICATE in route.require and not any(tls.client_ca for tls in self.config.tls.values()):
             what = f"asks for {CERTIFICATE}, and no client is asked for a certificate"
             self._problem((*where, "require"), problem_text(what, expected="a [tls.NAME] with client_ca"))
+        self._check_claims_of_keys(route, (*where, "require"))
         places = tuple(each for name in route.verifiers for each in self._places(name))
         strip = compile_strip(places)
         answers = any(each.field == PROTOCOLS for each in places)
@@ -419,6 +420,24 @@ class _Compiler:
             frozenset(route.shadow),
             affinity,
         )
+
+    def _check_claims_of_keys(self, route: Route, where: tuple[Key, ...]) -> None:
+        """What a route asks of claims, against those of the keys that open it. Only a keys file gives them any."""
+        asks = compile_require({name: values for name, values in route.require.items() if name != CERTIFICATE})
+        for verifier in route.verifiers if asks is not None else ():
+            credential = self.credentials.get(verifier)
+            table = None if credential is None else credential.by
+            if asks is None or not isinstance(table, ApiKeyTable):
+                continue
+            name = verifier.removeprefix("api_keys.")
+            if not self.config.api_keys[name].keys.source.endswith(".toml"):
+                what = f"asks for claims, and no key of {verifier} has any: it would refuse all of them"
+                expected = f'keys = "file:PATH.toml" in [{verifier}], with claims'
+                self._problem(where, problem_text(what, expected=expected))
+            elif all(asks(claims, "") for claims in table.claims):
+                # The file may have such a key tomorrow, and is read again then.
+                what = f"no key of {verifier} has the claims that it asks for: it refuses all of them"
+                self.warnings.append(Problem(where, problem_text(what, expected="them in the claims of a key")))
 
     def _affinity(self, route: Route) -> Affinity | None:
         """What the route's upstream divides requests by, if it does so by hash."""

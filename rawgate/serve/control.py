@@ -205,6 +205,25 @@ def _is_gateway_of_ours(peer: socket.socket) -> bool:
     return os.getuid() == 0 or _is_allowed(peer)
 
 
+def who_serves(path: Path) -> int:
+    """The process id of the gateway that serves this configuration, on Linux; 0 where none does, or it is another
+    user's."""
+    if sys.platform != "linux":
+        return 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        # With a queue that is full, it would wait.
+        connection.setblocking(False)
+        try:
+            connection.connect(address_of(path))
+        except OSError:
+            return 0
+        if not _is_gateway_of_ours(connection):
+            return 0
+        # Of who listens: the system noted it then (unix(7)).
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[0])
+
+
 def ask(path: Path, word: str) -> tuple[bool, list[str]]:
     """Send a command to the gateway that serves this configuration. Returns whether it went well, and the report.
     Raises ControlError."""

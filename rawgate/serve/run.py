@@ -32,8 +32,8 @@ from rawgate.serve import descriptors
 from rawgate.serve.admin import Plan, warnings_of
 from rawgate.serve.alone import STOPPING, serve_alone
 from rawgate.serve.clock import HttpDate, RequestIds
-from rawgate.serve.control import Control
-from rawgate.serve.listening import Addresses, handed_over
+from rawgate.serve.control import Control, who_serves
+from rawgate.serve.listening import Addresses, StartError, handed_over
 from rawgate.serve.reload import Check, Source
 from rawgate.serve.service import run_on_uvloop
 from rawgate.serve.sharing import Shared
@@ -71,7 +71,10 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
         say(shortage)
     with contextlib.ExitStack() as stack:
         addresses = stack.enter_context(contextlib.closing(Addresses(workers, handed=handed_over(environ))))
-        addresses.add(loaded.config.gateway.listen)
+        try:
+            addresses.add(loaded.config.gateway.listen)
+        except StartError as error:
+            raise StartError(_with_who_serves(path, error)) from error
         plan = None
         if loaded.config.gateway.admin is not None:
             plan = stack.enter_context(contextlib.closing(Plan(loaded.config, workers, decisions)))
@@ -94,6 +97,18 @@ def _workers(config: Config) -> int:
     """How many processes serve."""
     wanted = config.gateway.workers
     return min(MOST_WORKERS, processors.available()) if wanted == "auto" else wanted
+
+
+def _with_who_serves(path: Path, error: StartError) -> str:
+    """Why an address cannot be had. Most often the gateway runs already."""
+    other = who_serves(path)
+    if not other:
+        return str(error)
+    what = str(error).partition(";")[0]
+    return (
+        f"{what}; process {other} serves {path} already: rawgate reload {path} has it read the file again, kill "
+        f"{other} stops it"
+    )
 
 
 def _announce(path: Path, addresses: Addresses, control: Control, plan: Plan | None) -> None:

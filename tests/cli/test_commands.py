@@ -333,12 +333,30 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path: Path, arguments: tuple[
         ("token", "main", "--sub", "a", "--ttl", "soon"),
         ("token", "main", "--sub", "a", "--claim", "scope"),
         ("version", "please"),
+        ("check", "--loud"),
     ],
 )
 def test_a_bad_command_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = rawgate(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("usage: rawgate")
+    assert done.stderr.startswith(f"usage: rawgate {arguments[0]} ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (("explain", "GET", "/", "rawgate.toml"), "behind its flag: --config CONFIG"),
+        (("check", "--config", "rawgate.toml"), "without a flag: CONFIG"),
+        (("run", "--config=rawgate.toml"), "without a flag: CONFIG"),
+    ],
+)
+def test_a_configuration_in_the_place_of_another_command(
+    tmp_path: Path, arguments: tuple[str, ...], place: str
+) -> None:
+    done = rawgate(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"(the configuration goes {place})\n")
+    assert f"[{place.partition(': ')[2]}]" in rawgate(tmp_path, arguments[0], "--help").stdout
 
 
 def test_version_says_what_is_inside(tmp_path: Path) -> None:

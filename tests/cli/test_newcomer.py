@@ -106,6 +106,9 @@ def test_several_problems_are_counted(tmp_path: Path) -> None:
         "rawgate.toml:12: routes[0].body: 10 has no unit",
         "rawgate: 2 problems; nothing was started",
     ]
+    # Other commands would not have started anything.
+    for words in (("check",), ("test",), ("explain", "GET", "/")):
+        assert rawgate(tmp_path, *words) == (1, [*said[:-1], "rawgate: 2 problems"])
 
 
 # ── where it listens ──
@@ -120,6 +123,20 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             "or change gateway.listen"
         )
         assert rawgate(tmp_path, "run") == (1, [said])
+
+
+def test_a_gateway_that_runs_already(tmp_path: Path) -> None:
+    """Most often nobody else has the port."""
+    with running(tmp_path, good()) as gateway:
+        text = good(f"127.0.0.1:{gateway.address[1]}")
+        (tmp_path / "rawgate.toml").write_text(text)
+        status, said = rawgate(tmp_path, "run")
+    assert (status, len(said)) == (1, 1)
+    assert said[0] == (
+        f"rawgate: cannot listen on 127.0.0.1:{gateway.address[1]}: Address already in use; process {gateway.pid} "
+        "serves rawgate.toml already: rawgate reload rawgate.toml has it read the file again, kill "
+        f"{gateway.pid} stops it"
+    )
 
 
 def test_a_port_for_the_privileged(tmp_path: Path, unprivileged: tuple[str, ...]) -> None:

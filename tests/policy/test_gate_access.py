@@ -287,6 +287,36 @@ def test_what_holds_for_a_tokens_claims_holds_for_a_keys() -> None:
     assert (refused.reason.code, refused.fields) == ("forbidden", b"")
 
 
+def test_claims_that_no_key_has() -> None:
+    """Only a keys file gives keys claims; elsewhere nobody would ever come in."""
+
+    def said(keys: Secret, auth: str | tuple[str, ...], **claims: tuple[str, ...]) -> tuple[list[str], list[str]]:
+        problems: list[Problem] = []
+        warnings: list[Problem] = []
+        tables = {"partners": ApiKeys(header="x-api-key", keys=keys)}
+        made = msgspec.structs.replace(config(route(auth, require=claims)), api_keys=tables)
+        compile_gate(made, new_id=lambda: "0" * 32, date=lambda: b"D", problems=problems, warnings=warnings)
+        found = [*problems, *warnings]
+        assert all(one.path == ("routes", 0, "require") for one in found)
+        return [one.message for one in problems], [one.message for one in warnings]
+
+    plain, file = Secret("env:KEYS", b"acme:" + b"k" * 32), Secret("file:keys.toml", FILE.encode())
+    refused = (
+        "asks for claims, and no key of api_keys.partners has any: it would refuse all of them (expected keys = "
+        '"file:PATH.toml" in [api_keys.partners], with claims)'
+    )
+    assert said(plain, "api_keys.partners", plan=("pro",)) == ([refused], [])
+    assert said(plain, ("jwt.main", "api_keys.partners"), plan=("pro",)) == ([refused], [])
+    assert said(plain, "api_keys.partners") == ([], [])
+    assert said(plain, "jwt.main", plan=("pro",)) == ([], [])
+    assert said(file, "api_keys.partners", plan=("free", "pro")) == ([], [])
+    warned = (
+        "no key of api_keys.partners has the claims that it asks for: it refuses all of them (expected them in the "
+        "claims of a key)"
+    )
+    assert said(file, "api_keys.partners", plan=("free",)) == ([], [warned])
+
+
 def test_a_key_in_the_query() -> None:
     gate = keyed(route("api_keys.partners"), query="key")
     sent = lines(forward(decide(gate, request(f"/x?a=1&key={API_KEY}"))).head)
