@@ -8,9 +8,11 @@ Used by the single file (`build.py`), by wheels (`wheel.py`) and by tools that r
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 COMPILED = tuple(
@@ -139,6 +141,7 @@ class BuildError(Exception):
 def compile_modules(root: Path, work: Path) -> dict[str, Path]:
     """Compile COMPILED. Returns dotted name → shared object: one for each module, and one that holds the code of all.
     `work`: an empty folder to build in."""
+    _try_compiler(work)
     source, made = work / "source", work / "made"
     # mypyc writes beside the source, and wants paths relative to the working directory.
     shutil.copytree(root / "rawgate", source / "rawgate")
@@ -153,3 +156,16 @@ def compile_modules(root: Path, work: Path) -> dict[str, Path]:
     return {
         str(file.relative_to(made)).partition(".")[0].replace("/", "."): file for file in sorted(made.rglob("*.so"))
     }
+
+
+def _try_compiler(work: Path) -> None:
+    """Compile nothing at all: a compiler that cannot do that is found out at once, and not after mypyc's minute."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    (work / "nothing.c").write_text("int nothing;\n")
+    try:
+        done = subprocess.run([*compiler, "-c", "nothing.c"], cwd=work, capture_output=True, text=True)  # noqa: S603
+    except OSError as error:
+        raise BuildError(f"compiling ahead of time failed: {compiler[0]}: {error.strerror}") from error
+    if done.returncode:
+        said = done.stderr.strip()[-500:] or f"it ended with {done.returncode}"
+        raise BuildError(f"compiling ahead of time failed: {compiler[0]}: {said}")
