@@ -153,6 +153,7 @@ class RoundRobin(Way):
     def arrange(self, mix: "list[Endpoint]") -> None:
         """One that stays keeps the part of its step that is over; a new one has waited for half of its own."""
         staying = [endpoint.due for endpoint in self._mix if endpoint.part > 0.0 and not endpoint.is_gone]
+        first = min(staying, default=0.0)
         count = len(mix)
         start = 1 + int(self._start * count)
         for at, endpoint in enumerate(mix):
@@ -160,7 +161,7 @@ class RoundRobin(Way):
             if not staying:
                 endpoint.due = (at - start) % count / count * step
             elif endpoint.step > 0.0:
-                endpoint.due = (endpoint.due - min(staying)) * step / endpoint.step
+                endpoint.due = (endpoint.due - first) * step / endpoint.step
             else:
                 endpoint.due = step / 2
         for endpoint in self._mix:

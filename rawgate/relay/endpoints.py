@@ -186,6 +186,7 @@ class Endpoints:
     ) -> None:
         """way, zone: as in `rebalance`. draw: random numbers for the way."""
         self.all: list[Endpoint] = []
+        self._by_place: dict[PlaceKey, Endpoint] = {}
         self._report = report
         self._draw = draw
         self._name, self._way = way, way_of(way, draw)
@@ -199,7 +200,7 @@ class Endpoints:
     def retarget(self, places: Sequence[Place]) -> list[Endpoint]:
         """From now on the upstream has these endpoints. Returns those that are gone."""
         self.is_empty = not places
-        before = {endpoint.place.key: endpoint for endpoint in self.all}
+        before = self._by_place
         after: dict[PlaceKey, Endpoint] = {}
         for place in places or (NOWHERE,):
             endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place, self._slow_start)
@@ -207,7 +208,7 @@ class Endpoints:
             after[place.key] = endpoint
         for endpoint in before.values():
             endpoint.is_gone = True
-        self.all = list(after.values())
+        self._by_place, self.all = after, list(after.values())
         self._settle()
         return list(before.values())
 
@@ -327,17 +328,17 @@ class Endpoints:
     def checked(self, place: PlaceKey, address: str, failure: str, now: float) -> None:
         """The health checks of the endpoint at this place say so from now on: why they fail, or "" when they pass.
         address: where its name has several, the one that they speak of; `ANY_ADDRESS`: of all together."""
-        for endpoint in self.all:
-            if endpoint.place.key != place:
-                continue
-            health = endpoint.health if address == ANY_ADDRESS else endpoint.address_health.get(address)
-            if address != ANY_ADDRESS:
-                endpoint.failed_checks[address] = failure
-                if not failure:
-                    del endpoint.failed_checks[address]
-            if health is not None:
-                health.checked(failure, now)
-                self._heed(endpoint, now)
+        endpoint = self._by_place.get(place)
+        if endpoint is None:
+            return
+        health = endpoint.health if address == ANY_ADDRESS else endpoint.address_health.get(address)
+        if address != ANY_ADDRESS:
+            endpoint.failed_checks[address] = failure
+            if not failure:
+                del endpoint.failed_checks[address]
+        if health is not None:
+            health.checked(failure, now)
+            self._heed(endpoint, now)
 
     def uncheck(self, now: float) -> None:
         """Nobody checks any more, so no check leaves anything out."""
@@ -349,11 +350,11 @@ class Endpoints:
 
     def eject(self, place: PlaceKey, why: str, until: float, now: float, ours: bool = False) -> None:
         """The endpoint at this place is ejected until then. ours: this process has asked for it."""
-        for endpoint in self.all:
-            if endpoint.place.key == place:
-                endpoint.ejections += ours
-                endpoint.health.eject(why, until, now)
-                self._heed(endpoint, now)
+        endpoint = self._by_place.get(place)
+        if endpoint is not None:
+            endpoint.ejections += ours
+            endpoint.health.eject(why, until, now)
+            self._heed(endpoint, now)
 
     def failed(self, endpoint: Endpoint, why: str, now: float) -> None:
         """A dial reached none of the endpoint's addresses."""

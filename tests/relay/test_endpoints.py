@@ -208,3 +208,29 @@ def test_a_close_within_the_dial_outweighs_the_next_dials_success() -> None:
     assert said == ["a:80 cannot be reached: closed as soon as it was open"]
     of.responded(first, ANY_ADDRESS, 2.0)
     assert said[1:] == ["a:80 responds again"]
+
+
+class Asked(Place):
+    """A place that counts how often it was asked for its key."""
+
+    __slots__ = ()
+    times = 0
+
+    @property
+    def key(self) -> tuple[str, str, int, str, str, str]:
+        Asked.times += 1
+        return super().key
+
+
+def test_what_is_told_of_one_target_costs_the_same_however_many_there_are() -> None:
+    """A thousand that Consul tells of may all fail at once."""
+    of = Endpoints([Asked(f"10.0.{at // 250}.{at % 250}", 80) for at in range(1000)], lambda _: None)
+    place, Asked.times = of.all[999].place.key, 0
+    of.checked(place, ANY_ADDRESS, "status 503", 0.0)
+    of.eject(place, "status 503", 10.0, 0.0)
+    assert of.all[999].health.why(1.0)
+    assert Asked.times == 0
+    of.retarget([Place("10.0.0.1", 80)])
+    of.checked(place, ANY_ADDRESS, "", 1.0)
+    of.eject(place, "", 1.0, 1.0)
+    assert of.all[0].health.is_up(1.0)
