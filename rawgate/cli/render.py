@@ -5,12 +5,13 @@ without colours. Everything that came from the request goes through `visible`: i
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from rawgate.config.model import AUTH_FAILURES
 from rawgate.errors import OK
-from rawgate.offline.explain.model import Destination, Explanation, Field, Fields
+from rawgate.offline.explain.model import Destination, Explanation, Field, Fields, Tunnelling
 from rawgate.offline.page import Page, Style, visible
 
 MARGIN = 10
@@ -158,8 +159,17 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
     if target.attempts > 1:
         after = ", ".join(map(str, target.retry_on))
         yield _Row(f"sent {target.attempts} times at most, again after {after}, while nothing of its body was taken")
-    if target.upgrade:
-        yield _Row(f"may switch to {target.upgrade}")
+    if target.tunnel is not None:
+        yield _Row(f"may switch to {target.upgrade}: {_tunnel(target.tunnel)}")
+
+
+def _tunnel(tunnel: Tunnelling) -> str:
+    """When it ends."""
+    ends = f"ends when it is silent for {tunnel.idle:g} s, after {tunnel.max_age:g} s"
+    if tunnel.ends_from is None or tunnel.ends_by is None:
+        return ends
+    first, last = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}" for at in (tunnel.ends_from, tunnel.ends_by))
+    return f"{ends}, or with its credential: between {first} and {last} UTC"
 
 
 def _balancing(target: Destination) -> Iterator[_Row]:

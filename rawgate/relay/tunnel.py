@@ -31,6 +31,11 @@ left, if it is less. No precedent. It ends within the leeway of most tokens (30 
 reason to get a new one."""
 
 
+def spread(left: float) -> float:
+    """How long before the end of its credential a tunnel ends at most; `left`: until then. Seconds."""
+    return min(SPREAD, PART * max(0.0, left))
+
+
 class Tunnel(Flow):
     """See the module."""
 
@@ -60,7 +65,7 @@ class Tunnel(Flow):
         extras = self.forward.extras
         if extras is not None and extras.until < inf:
             until = self.client.monotonic(extras.until)
-            self._ends_at = until - min(SPREAD, PART * max(0.0, until - now)) * self._share()
+            self._ends_at = until - spread(until - now) * self._share()
             self.client.arm(self._ends_at)
 
     def _number(self) -> int:

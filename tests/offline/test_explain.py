@@ -39,7 +39,7 @@ from rawgate.errors import Problem
 from rawgate.message import Forward, LocalReply, Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
-from rawgate.offline.explain.model import Balancing, Explanation
+from rawgate.offline.explain.model import Balancing, Explanation, Tunnelling
 from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.compile import compile_gate
 from rawgate.serve.load import Loaded
@@ -787,3 +787,26 @@ def test_whether_it_may_be_sent_again_is_told(method: str, fields: tuple[str, ..
     assert told.target is not None
     assert told.target.attempts == attempts
     assert told.target.retry_on == (("reset", 503) if attempts > 1 else ())
+
+
+@pytest.mark.parametrize(
+    ("auth", "fields", "ends"),
+    [
+        # A tenth of the 630 s that are left, leeway included, would be more than 10 s.
+        ("jwt.main", (f"Authorization: Bearer {GOOD}",), (WALL + 620, WALL + 630)),
+        (
+            "jwt.main",
+            (f"Authorization: Bearer {token({'sub': 'a', 'exp': WALL + 20}, SECRET)}",),
+            (WALL + 45, WALL + 50),
+        ),
+        ("api_keys.partners", (f"X-Api-Key: {API_KEY}",), (None, None)),
+        ("none", (), (None, None)),
+    ],
+)
+def test_when_a_tunnel_would_end(auth: str, fields: tuple[str, ...], ends: tuple[float | None, float | None]) -> None:
+    told = explained(config(route(auth=auth)), "GET", "/", "Upgrade: websocket", "Connection: upgrade", *fields)
+    assert told.target is not None
+    assert told.target.tunnel == Tunnelling(3600.0, 86400.0, *ends)
+    plain = explained(config(route(auth=auth)), "GET", "/", *fields).target
+    assert plain is not None
+    assert plain.tunnel is None

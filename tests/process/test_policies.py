@@ -3,14 +3,20 @@ tokens that no log and no service sees, a reply that needs no service."""
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from time import time
 
 import pytest
+import websockets.sync.client
+import websockets.sync.connection
+import websockets.sync.server
+from websockets.exceptions import ConnectionClosed
 
 from harness import configs
-from harness.gateway import Gateway, running
+from harness.gateway import PATIENCE, Gateway, running
 from harness.tokens import SECRET, token
 from harness.upstream import OK, Connection, Upstream
 from harness.wire_reader import FIN, Message, Stream, read_response, read_response_head
@@ -132,6 +138,49 @@ def test_a_websocket_ends_with_its_token_and_at_a_stop(tmp_path: Path) -> None:
                 ("tunnel_expired", 101),
                 ("draining", 101),
             ]
+
+
+def test_libraries_see_a_websocket_end_with_its_token(tmp_path: Path) -> None:
+    """Both ends are a library's: what it takes for a proper close is one."""
+    seen: Queue[tuple[int, str] | None] = Queue()
+
+    def echo(connection: websockets.sync.server.ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            for message in connection:
+                connection.send(message)
+        seen.put(closed_by(connection))
+
+    with websockets.sync.server.serve(echo, "127.0.0.1", 0) as server, ExitStack() as stack:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        stack.callback(thread.join, PATIENCE)
+        stack.callback(server.shutdown)
+        text = (
+            configs.gateway()
+            + configs.jwt('audience = "x"', 'leeway = "0s"')
+            + configs.upstream("one", f"http://127.0.0.1:{server.socket.getsockname()[1]}")
+            + configs.route("/", "one", auth="jwt.main")
+        )
+        gateway = stack.enter_context(running(tmp_path, text, {"JWT_SECRET": SECRET}))
+        bearer = token({"sub": "alice", "exp": time() + 3.0, "aud": "x"})
+        host, port = gateway.address
+        with websockets.sync.client.connect(
+            f"ws://{host}:{port}/", additional_headers={"Authorization": f"Bearer {bearer}"}, proxy=None
+        ) as client:
+            for message in ("before the end", "x" * 70_000):
+                client.send(message)
+                assert client.recv(PATIENCE) == message
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE)
+            assert closed_by(client) == (1008, ENDED[1008])
+        assert seen.get(timeout=PATIENCE) == (1008, ENDED[1008])
+        assert gateway.line(path="/")["reason"] == "tunnel_expired"
+
+
+def closed_by(connection: websockets.sync.connection.Connection) -> tuple[int, str] | None:
+    """Code and reason of the close frame that the other side sent."""
+    close = connection.protocol.close_rcvd
+    return None if close is None else (int(close.code), close.reason)
 
 
 ENDED = {1008: REASONS["tunnel_expired"].detail, 1001: REASONS["draining"].detail}

@@ -1,11 +1,12 @@
 """`explain`: one request, decided by the gate and explained part by part."""
 
 from collections.abc import Callable
+from math import inf
 
 from msgspec import Struct
 from msgspec.json import decode
 
-from rawgate.config.model import AUTH_FAILURES, Config, RateLimit, Route, route_limits
+from rawgate.config.model import AUTH_FAILURES, Config, RateLimit, Route, Upstream, route_limits
 from rawgate.errors import OK
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.observe.line import LineEncoder, Record
@@ -25,6 +26,7 @@ from rawgate.offline.explain.model import (
     PathRead,
     Rewriting,
     RouteTried,
+    Tunnelling,
     Verdict,
 )
 from rawgate.offline.explain.paths import readings, rewrite_rule
@@ -35,6 +37,7 @@ from rawgate.relay.endpoints import Endpoints
 from rawgate.relay.guarded_exchange import is_repeatable
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.pool import ignore
+from rawgate.relay.tunnel import spread
 from rawgate.serve.load import Loaded, upstream_options
 from rawgate.wire import reply
 
@@ -240,7 +243,15 @@ def _target(case: _Case) -> Destination | None:
         total_timeout=spec.total_timeout,
         attempts=1 if again is None else again.attempts,
         retry_on=() if again is None else again.on,
+        tunnel=_tunnel(decision, spec, case.wall) if decision.upgrade else None,
     )
+
+
+def _tunnel(decision: Forward, spec: Upstream, wall: float) -> Tunnelling:
+    until = inf if decision.extras is None else decision.extras.until
+    if until == inf:
+        return Tunnelling(spec.tunnel_idle, spec.tunnel_max_age, None, None)
+    return Tunnelling(spec.tunnel_idle, spec.tunnel_max_age, until - spread(until - wall), until)
 
 
 def _balancing(options: UpstreamOptions, targets: tuple[str, ...], decision: Forward) -> Balancing:

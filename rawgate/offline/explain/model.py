@@ -128,10 +128,21 @@ class Balancing(Struct, frozen=True, rename="camel"):
     chosen: str
 
 
+class Tunnelling(Struct, frozen=True, rename="camel"):
+    """When a tunnel ends that begins now and that neither side ends: after so many seconds without an octet, or so many
+    in all. With its credential it ends between `ends_from` and `ends_by` (Unix seconds); null: the credential has no
+    end, or there is none."""
+
+    idle: float
+    max_age: float
+    ends_from: float | None
+    ends_by: float | None
+
+
 class Destination(Struct, frozen=True, rename="camel"):
     """Where the request is sent. Timeouts in seconds; `total_timeout` null: none. `upgrade`: the protocol that the
-    connection may switch to, or "". `attempts`: how often it is sent at most by the upstream's `retry`, and `retry_on`:
-    after what; a request that it does not send again has 1 and nothing."""
+    connection may switch to, or ""; `tunnel`: what follows then, or null. `attempts`: how often it is sent at most by
+    the upstream's `retry`, and `retry_on`: after what; a request that it does not send again has 1 and nothing."""
 
     upstream: str
     targets: tuple[str, ...]
@@ -144,6 +155,7 @@ class Destination(Struct, frozen=True, rename="camel"):
     total_timeout: float | None
     attempts: int = 1
     retry_on: tuple[str | int, ...] = ()
+    tunnel: Tunnelling | None = None
 
 
 class Verdict(Struct, frozen=True, rename="camel"):
