@@ -45,8 +45,9 @@ days."""
 FORGOTTEN = 600.0
 """Seconds after which a name is forgotten that nobody asks for: the host of a key set, or of a target that is gone."""
 
-THREADS = 128
-"""Look-ups at once. If there are more names, the others wait their turn."""
+AT_ONCE = 128
+"""Look-ups at once. If there are more names, the others wait their turn. One by the system takes a thread, one by name
+servers two descriptors, and whoever tells where services are may name thousands."""
 
 OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
 """Errors of the gateway's own process: it has no descriptor left. Whatever was to be reached is not to blame."""
@@ -111,7 +112,7 @@ class Names:
         self._names: dict[str, Name] = {}
         self._watched: set[str] = set()
         self._in_line: deque[str] = deque()
-        self._threads = 0
+        self._looking = 0  # look-ups that have begun
         self._closed = False
 
     def use(self, ask: Ask | None) -> None:
@@ -176,12 +177,23 @@ class Names:
         _stop(known)
         if known.under_way is None and not self._closed:
             known.under_way = self._loop.create_future()
-            if self._ask is not None:
-                known.asking = self._loop.create_task(self._inquire(host, known, self._ask))
-            else:
-                self._in_line.append(host)
-                self._start()
+            self._in_line.append(host)
+            self._start()
         return known
+
+    def _start(self) -> None:
+        """Begin as many look-ups as may be under way."""
+        while self._in_line and self._looking < AT_ONCE:
+            host = self._in_line.popleft()
+            self._looking += 1
+            if self._ask is not None:
+                known = self._names[host]
+                known.asking = self._loop.create_task(self._inquire(host, known, self._ask))
+                continue
+            try:
+                Thread(target=self._run, args=(host,), name=f"look-up {host}", daemon=True).start()
+            except RuntimeError as error:  # the system refuses another thread
+                self._loop.call_soon(self._ended, host, (), str(error))
 
     async def _inquire(self, host: str, known: Name, ask: Ask) -> None:
         """Look one name up by name servers."""
@@ -194,16 +206,7 @@ class Names:
         known.asking = None
         if self._ask is ask:
             known.again = self._loop.call_later(delay, self._begin, host)
-        self._settle(host, found, failure)
-
-    def _start(self) -> None:
-        while self._in_line and self._threads < THREADS:
-            host = self._in_line.popleft()
-            self._threads += 1
-            try:
-                Thread(target=self._run, args=(host,), name=f"look-up {host}", daemon=True).start()
-            except RuntimeError as error:  # the system refuses another thread
-                self._loop.call_soon(self._ended, host, (), str(error))
+        self._ended(host, found, failure)
 
     def _run(self, host: str) -> None:
         """Look one name up. Runs in a thread."""
@@ -218,8 +221,8 @@ class Names:
             self._loop.call_soon_threadsafe(self._ended, host, found, failure)
 
     def _ended(self, host: str, found: tuple[str, ...], failure: str) -> None:
-        """A thread has ended."""
-        self._threads -= 1
+        """A look-up is over."""
+        self._looking -= 1
         self._settle(host, found, failure)
         self._start()
 

@@ -105,7 +105,7 @@ def test_a_slow_name_holds_up_none_of_the_others(monkeypatch: pytest.MonkeyPatch
 
 
 def test_there_are_so_many_threads_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "THREADS", 3)
+    monkeypatch.setattr(module, "AT_ONCE", 3)
     hosts = {f"name{number}": ("10.0.0.1",) for number in range(10)}
     system = System(**hosts)
     opened = threading.Event()
@@ -306,6 +306,35 @@ class Servers:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def test_name_servers_are_asked_for_so_many_names_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 3)
+    hosts = [f"name{number}" for number in range(10)]
+    asked: list[str] = []
+
+    async def script(names: Names) -> None:
+        answer = asyncio.Event()
+
+        async def servers(host: str, before: tuple[str, ...]) -> Found:
+            asked.append(host)
+            await answer.wait()
+            if host == "name1":
+                raise LookUpError("no such name")
+            return Found(("10.0.0.1",), 30.0)
+
+        names.use(servers)
+        names.watch(hosts)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(asked) == 3
+        answer.set()
+        for host in hosts:
+            await settled(names, host)
+        assert sorted(asked) == hosts
+        assert await names.addresses("name9") == ("10.0.0.1",)
+
+    play(System(), script, monkeypatch)
 
 
 def planned(names: Names, host: str) -> float:
