@@ -779,7 +779,10 @@ class Upstream(Struct, frozen=True, kw_only=True):
     # Off, as with nginx, HAProxy and Envoy.
     slow_start: Annotated[
         SecondsOrZero,
-        Description("In which a target that is back gets its full share, from a tenth on; 0s: it has it at once."),
+        Description(
+            "In which a target that is back, or joins others, gets its full share, from a tenth on; 0s: it has it at "
+            "once."
+        ),
     ] = 0.0
     # HAProxy's manual asks for room for at least one lost packet: a lost SYN is sent again after 1 s (RFC 6298). nginx
     # waits for 60 s and Envoy for 5 s.

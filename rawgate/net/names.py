@@ -72,6 +72,10 @@ class LookUpError(Exception):
     """A name has no addresses: one phrase that says why."""
 
 
+def _ignore(host: str, addresses: tuple[str, ...]) -> None:
+    """The `moved` of names that lead to no kept connection."""
+
+
 class Name:
     """What is known of one name."""
 
@@ -104,8 +108,16 @@ class Name:
 class Names:
     """The names of all upstreams. `report` is told, in one line, what the operator should know."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[str], None], look_up: LookUp) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        report: Callable[[str], None],
+        look_up: LookUp,
+        moved: Callable[[str, tuple[str, ...]], None] = _ignore,
+    ) -> None:
+        """moved: is told of a name whose addresses are others than before."""
         self._loop = loop
+        self._moved = moved
         self._report = report
         self._look_up = look_up
         self._ask: Ask | None = None
@@ -230,12 +242,15 @@ class Names:
         known = self._names[host]
         known.tried_at, known.failure = monotonic(), failure
         known.failures = known.failures + 1 if failure else 0
+        before = known.addresses
         if found:
             known.addresses, known.found_at = found, known.tried_at
         waiting, known.under_way = known.under_way, None
         if self._closed:
             return
         self._tell(host, known)
+        if found and before and set(found) != set(before):
+            self._moved(host, found)
         if waiting is not None:
             waiting.set_result(None)
 

@@ -60,7 +60,7 @@ class UpstreamConnection(UpstreamPort):
         self.reader = ResponseReader(rules)
         self.flow: Flow | None = None
         self.idle_since = self.retire_at = 0.0
-        self.reused = False
+        self.reused = self.is_last = False
         self.last_had_body = self.ever_had_body = False
         self.lost = False
         self._served = False

@@ -131,11 +131,12 @@ class Endpoint:
         "turn",
     )
 
-    def __init__(self, place: Place, slow_start: float = 0.0) -> None:
+    def __init__(self, place: Place, slow_start: float = 0.0, since: float = -inf) -> None:
+        """slow_start, since: as in `Health`."""
         self.place = place
         self.idle: list[UpstreamPort] = []
         self.is_gone = False
-        self.health = Health(slow_start)
+        self.health = Health(slow_start, since)
         self.addresses: tuple[str, ...] = ()
         self.address_health: dict[str, Health] = {}
         self.failed_checks: dict[str, str] = {}
@@ -197,13 +198,14 @@ class Endpoints:
         self._slow_start = 0.0
         self.retarget(places)
 
-    def retarget(self, places: Sequence[Place]) -> list[Endpoint]:
-        """From now on the upstream has these endpoints. Returns those that are gone."""
+    def retarget(self, places: Sequence[Place], since: float = -inf) -> list[Endpoint]:
+        """From now on the upstream has these endpoints. Returns those that are gone. since: when those that are new
+        have joined; -inf: they are no newer than the others."""
         self.is_empty = not places
         before = self._by_place
         after: dict[PlaceKey, Endpoint] = {}
         for place in places or (NOWHERE,):
-            endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place, self._slow_start)
+            endpoint = before.pop(place.key, None) or after.get(place.key) or Endpoint(place, self._slow_start, since)
             endpoint.place = place
             after[place.key] = endpoint
         for endpoint in before.values():
@@ -320,7 +322,7 @@ class Endpoints:
     # ── health ──
 
     def start_slowly(self, seconds: float) -> None:
-        """From now on an endpoint that is back has its full share only after so many seconds."""
+        """From now on an endpoint that is back, or has joined, has its full share only after so many seconds."""
         self._slow_start = seconds
         for endpoint in self.all:
             endpoint.health.slow_start = seconds

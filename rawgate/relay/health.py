@@ -11,8 +11,8 @@ There is one `Health` for each endpoint, and one for each address of its name. T
 It is up when none of them leaves it out. So a check that passes does not end an ejection: the requests of clients have
 said more than a check does. Who is left out is tried after all others.
 
-What is back after a while may be cold: its caches are empty, its code is not compiled yet. So its share of the requests
-may rise step by step (`Health.share`).
+What is back after a while, or has joined others, may be cold: its caches are empty, its code is not compiled yet. So
+its share of the requests may rise step by step (`Health.share`).
 """
 
 from math import inf
@@ -30,7 +30,8 @@ class Health:
 
     down_until    monotonic time until when it is left out; infinity: until something happens
     must_respond  it closed a new connection without a response, so only a response proves that it works
-    slow_start    seconds in which its share of the requests rises, when it is back; 0: it has its full share at once
+    slow_start    seconds in which its share of the requests rises, when it is back or new; 0: it has its full share at
+                  once
     failures      requests in a row that have failed there, where they are counted
     failed_check  why its last checks failed, or ""
     ejected_until monotonic time
@@ -50,8 +51,9 @@ class Health:
         "slow_start",
     )
 
-    def __init__(self, slow_start: float = 0.0) -> None:
-        self.down_until = -inf
+    def __init__(self, slow_start: float = 0.0, since: float = -inf) -> None:
+        """since: when it joined others, whose share it has only after its slow start; -inf: they began together."""
+        self.down_until = since
         self.must_respond = False
         self.slow_start = slow_start
         self.failures = 0

@@ -115,6 +115,13 @@ class IdleConnections:
             upstream.close()
             self._slots.give()
 
+    def close_elsewhere(self, endpoint: Endpoint, addresses: tuple[str, ...]) -> None:
+        """Close those of an endpoint that lead to none of these addresses."""
+        for upstream in [upstream for upstream in endpoint.idle if upstream.address not in addresses]:
+            endpoint.idle.remove(upstream)
+            upstream.close()
+            self._slots.give()
+
     def close_surplus(self) -> None:
         """Close those that have been idle for longest, while others have a right to their slots: there are more
         connections than slots, or another process waits for one."""

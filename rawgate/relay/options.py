@@ -16,7 +16,7 @@ class UpstreamOptions:
     """One upstream. Times are in seconds, all else are counts.
 
     places            where it is
-    expects_places    there are none, since whoever tells them has not answered yet
+    expects_more      of those who tell places, somebody has not answered yet
     connect_timeout   for a connection, over all endpoints that are tried
     response_timeout  for the final head of a response; not while the upstream still takes the request's body
     idle_timeout      for the next octet of a response's body, and for a full upstream to take some of the request
@@ -28,7 +28,7 @@ class UpstreamOptions:
     per_client        connections that one client address may hold while others wait
     max_tunnels       tunnels, and requests that may become one
     reuse_after_body  whether a connection is used again after a request with a body
-    slow_start        in which the share of an endpoint that is back rises; 0: it has its full share at once
+    slow_start        in which the share of an endpoint that is back or new rises; 0: it has its full share at once
     breaker, retry    None: there is none
     tunnel_idle       for the next octet of a tunnel, either way
     tunnel_max_age    after which a tunnel ends
@@ -40,7 +40,7 @@ class UpstreamOptions:
         "balance",
         "breaker",
         "connect_timeout",
-        "expects_places",
+        "expects_more",
         "idle_timeout",
         "keep_alive",
         "max_connections",
@@ -82,11 +82,11 @@ class UpstreamOptions:
         zone: str = "",
         breaker: BreakerRule | None = None,  # as everybody: when to give up on a service is its operator's to say
         retry: RetryRule | None = None,  # as Envoy. nginx tries its other servers, and has no budget
-        expects_places: bool = False,
+        expects_more: bool = False,
     ) -> None:
         self.name: Final = name
         self.places: Final = places
-        self.expects_places: Final = expects_places
+        self.expects_more: Final = expects_more
         self.connect_timeout: Final = connect_timeout
         self.response_timeout: Final = response_timeout
         self.idle_timeout: Final = idle_timeout

@@ -36,7 +36,8 @@ Rules
   since then may be dead as well, so they are closed.
 - A connection in doubt never becomes idle: `done` keeps a connection only if the exchange has seen the whole response,
   and nothing after it.
-- A connection to an endpoint that is gone ends with its exchange. So does one beyond a limit that was lowered.
+- A connection to an endpoint that is gone, or to an address that its name has left, ends with its exchange. So does one
+  beyond a limit that was lowered.
 - Whoever tells where an upstream is (DNS, Consul) may not have answered yet. Then a request waits as part of its dial,
   and so with a slot: the others queue, and no time is longer than it is configured to be.
 """
@@ -120,7 +121,8 @@ class Pool:
         self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
         self.guard = Guard(options, report) if guard is None else guard
         self.outcomes: Outcomes | None = None
-        self.expects_places = options.expects_places
+        self.expects_places = options.expects_more and not options.places
+        self._is_new = options.expects_more
         self.closed = False
         self._wake: list[Callable[[], None]] = []  # who waits for places
         self._dial = dial
@@ -375,13 +377,15 @@ class Pool:
 
     def dialed(self, lessee: Lessee, upstream: UpstreamPort, now: float) -> None:
         """A dial succeeded."""
-        self.endpoints.reached(upstream.endpoint, upstream.address, now)
+        endpoint = upstream.endpoint
+        self.endpoints.reached(endpoint, upstream.address, now)
+        upstream.is_last = endpoint.is_gone or (bool(endpoint.addresses) and upstream.address not in endpoint.addresses)
         self._leased[upstream] = lessee
         if self._end_dial(lessee):
-            upstream.endpoint.sent += 1
+            endpoint.sent += 1
             lessee.leased(upstream, now)
         else:
-            upstream.endpoint.ended -= 1  # no request was sent, and `_hand_on` is about to end one
+            endpoint.ended -= 1  # no request was sent, and `_hand_on` is about to end one
             self._hand_on(upstream, now, self.options.keep_alive)
 
     def unreachable(self, endpoint: Endpoint, reason: Reason, why: str, seconds: float, now: float) -> None:
@@ -440,7 +444,7 @@ class Pool:
 
     def _hand_on(self, upstream: UpstreamPort, now: float, seconds: float) -> None:
         """A leased connection is free. It serves whoever is next, or is idle for so many seconds at most."""
-        if self.closed or upstream.endpoint.is_gone:
+        if self.closed or upstream.is_last:
             self._close_leased(upstream)
             return
         if not self._queue.waiting:
@@ -523,9 +527,9 @@ class Pool:
         self.guard.let_go()
         return idle
 
-    def renew(self, options: UpstreamOptions) -> None:
+    def renew(self, options: UpstreamOptions, now: float = -inf) -> None:
         """The configuration says something else from now on. Connections and queue are kept; exchanges that have begun
-        go by the new times too. An upstream that was found not to read bodies stays so."""
+        go by the new times too. An upstream that was found not to read bodies stays so. now: as in `retarget`."""
         was_found = self.options.reuse_after_body and not self._idle.reuse_after_body
         self._idle.reuse_after_body = options.reuse_after_body and not was_found
         self.options = options
@@ -536,23 +540,42 @@ class Pool:
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.endpoints.rebalance(options.balance, options.zone)
-        self.retarget(options.places, options.expects_places)
+        self.retarget(options.places, options.expects_more, now)
         self.endpoints.start_slowly(options.slow_start)
         self._dial_for_next()
 
-    def retarget(self, places: Sequence[Place], expects_places: bool = False) -> None:
-        """From now on the upstream is at these places. Connections to places that stay are kept. expects_places:
-        whoever tells where it is has not answered yet. It stays where it was until then, as Envoy keeps a cluster while
-        its successor warms up."""
-        if expects_places and not places:
+    def retarget(self, places: Sequence[Place], expects_more: bool = False, now: float = -inf) -> None:
+        """From now on the upstream is at these places. Connections to places that stay are kept. expects_more: of those
+        who tell places, somebody has not answered yet. Where nobody has, it stays where it was until then, as Envoy
+        keeps a cluster while its successor warms up.
+
+        now: what is new begins its slow start then; -inf: it has its full share at once. So does what is there when an
+        upstream begins, until all who tell its places have answered once: none of them is newer than the others."""
+        if expects_more and not places:
             self.expects_places = self.endpoints.is_empty
             return
-        for gone in self.endpoints.retarget(places):
+        for gone in self.endpoints.retarget(places, -inf if self._is_new else now):
             self._idle.close_idle_since(gone, inf)
+        for upstream in self._leased:
+            upstream.is_last = upstream.is_last or upstream.endpoint.is_gone
+        self._is_new = self._is_new and expects_more
         self.expects_places = False
         waiting, self._wake = self._wake, []
         for wake in waiting:
             wake()
+
+    def readdress(self, host: str, addresses: tuple[str, ...], now: float) -> None:
+        """A name has these addresses from now on. Idle connections to others are closed, and those that are leased end
+        with their exchanges, as with Envoy's strict DNS: what is elsewhere by now may be somebody else's soon."""
+        for endpoint in self.endpoints.all:
+            if endpoint.place.host != host:
+                continue
+            if endpoint.addresses:
+                self.endpoints.addresses(endpoint, endpoint.turn, addresses, now)
+            self._idle.close_elsewhere(endpoint, addresses)
+            for upstream in self._leased:
+                if upstream.endpoint is endpoint and upstream.address not in addresses:
+                    upstream.is_last = True
 
     def call_with_places(self, wake: Callable[[], None]) -> None:
         """Call `wake` once, when it is known where the upstream is, or that it is nowhere."""

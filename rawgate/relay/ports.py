@@ -106,12 +106,24 @@ class ClientPort(Port):
 class UpstreamPort(Port):
     """The upstream's side: one connection, leased from a pool for the length of one exchange."""
 
-    __slots__ = ("address", "endpoint", "ever_had_body", "idle_since", "last_had_body", "reader", "retire_at", "reused")
+    __slots__ = (
+        "address",
+        "endpoint",
+        "ever_had_body",
+        "idle_since",
+        "is_last",
+        "last_had_body",
+        "reader",
+        "retire_at",
+        "reused",
+    )
 
     endpoint: "Endpoint"
     """The endpoint that the connection leads to."""
     address: str
     """The address of the endpoint that the connection leads to."""
+    is_last: bool
+    """Its exchange is its last one: the upstream is not there any more."""
     reused: bool
     """It served an exchange before the present one, so the upstream may have closed it while it was idle."""
     last_had_body: bool

@@ -177,9 +177,10 @@ class Found(Message, frozen=True):
 
 class Check(Message, frozen=True):
     """Check the targets of upstreams from now on, for all workers; see `checking`. succeeds: another worker has done so
-    before."""
+    before. failed: what is known to be down by its checks."""
 
     succeeds: bool
+    failed: "tuple[Checked, ...]" = ()
 
 
 class Checked(Message, frozen=True):
@@ -189,6 +190,7 @@ class Checked(Message, frozen=True):
     target   its name, for people
     address  that the checks speak of, where it has several; "": all together
     failure  why they fail; "": they pass
+    is_gone  it is no target any more, so its checks say nothing
     """
 
     upstream: str
@@ -196,6 +198,7 @@ class Checked(Message, frozen=True):
     target: str
     address: str
     failure: str
+    is_gone: bool = False
 
 
 class Failing(Message, frozen=True):

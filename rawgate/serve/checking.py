@@ -14,8 +14,10 @@ its addresses is asked. One that has several is left out as a whole when all of 
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
+
+from msgspec.structs import replace
 
 from rawgate.config.model import HealthCheck
 from rawgate.message import authority_of
@@ -23,7 +25,7 @@ from rawgate.net.fetch import FetchError, probe
 from rawgate.net.names import LookUpError, Names
 from rawgate.net.tls_contexts import ClientTls
 from rawgate.relay.checks import Verdict
-from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place, PlaceKey
 from rawgate.relay.pool import Pool
 from rawgate.serve.channel import Checked
 
@@ -66,11 +68,14 @@ class Checker:
         self._specs: dict[str, HealthCheck] = {}
         self._rounds: dict[str, Round] = {}
         self._checks = False
+        self._failed: dict[tuple[str, PlaceKey, str], Checked] = {}
 
-    def begin(self, succeeds: bool) -> None:
-        """Check from now on. succeeds: another process has done so before, and told what it has found."""
+    def begin(self, succeeds: bool, failed: Iterable[Checked] = ()) -> None:
+        """Check from now on. succeeds: another process has done so before, and told what it has found. failed: what is
+        down by that; it may not have lived to tell that some of it is gone."""
         if not self._checks:
             self._checks = True
+            self._failed = {_key(one): one for one in failed}
             self._start(succeeds)
 
     def renew(self, specs: dict[str, HealthCheck]) -> None:
@@ -78,6 +83,7 @@ class Checker:
         for name in [name for name in self._rounds if specs.get(name) != self._specs[name]]:
             self._rounds.pop(name).stop()
         self._specs = specs
+        self._failed = {key: one for key, one in self._failed.items() if one.upstream in specs}
         self._start(succeeds=False)
 
     def stop(self) -> None:
@@ -93,7 +99,25 @@ class Checker:
         for name, spec in self._specs.items():
             if name not in self._rounds:
                 probing = Probing(spec, self._names, self._tls.get(name))
-                self._rounds[name] = Round(self._loop, self._pools[name], probing, self._tell, self._draw, succeeds)
+                self._rounds[name] = Round(self._loop, self._pools[name], probing, self, self._draw, succeeds)
+
+    # ── for rounds ──
+
+    def tell(self, checked: Checked) -> None:
+        """Tell what has changed."""
+        self._failed.pop(_key(checked), None)
+        if checked.failure:
+            self._failed[_key(checked)] = checked
+        self._tell(checked)
+
+    def tell_gone(self, upstream: str, places: set[PlaceKey]) -> None:
+        """The targets of this upstream are at these places. What is down, and is not there any more, is told."""
+        for one in [one for one in self._failed.values() if one.upstream == upstream and one.place not in places]:
+            self.tell(replace(one, failure="", is_gone=True))
+
+
+def _key(checked: Checked) -> tuple[str, PlaceKey, str]:
+    return checked.upstream, checked.place, checked.address
 
 
 class Probing:
@@ -165,14 +189,14 @@ class Round:
         loop: asyncio.AbstractEventLoop,
         pool: Pool,
         probing: Probing,
-        tell: Callable[[Checked], None],
+        checker: Checker,
         draw: Draw,
         succeeds: bool,
     ) -> None:
         self._loop = loop
         self._pool = pool
         self._probing = probing
-        self._tell = tell
+        self._checker = checker
         self._draw = draw
         self._watched: dict[Endpoint, Watched] = {}
         self._look(succeeds)
@@ -189,7 +213,8 @@ class Round:
         endpoints = [] if known.is_empty else known.all
         for gone in set(self._watched) - set(endpoints):
             self._watched.pop(gone).stop()
-            self._tell_changes(gone, {})
+        if not self._pool.expects_places:
+            self._checker.tell_gone(self._pool.options.name, {endpoint.place.key for endpoint in endpoints})
         for endpoint in endpoints:
             if endpoint not in self._watched:
                 watched = self._watched[endpoint] = Watched(succeeds)
@@ -237,7 +262,7 @@ class Round:
         place, name = endpoint.place, self._pool.options.name
         for address in [*failed, *told]:
             if (address in told) is not (address in failed):
-                self._tell(Checked(name, place.key, place.name, address, failed.get(address, "")))
+                self._checker.tell(Checked(name, place.key, place.name, address, failed.get(address, "")))
 
 
 def _told(endpoint: Endpoint, address: str, several: bool) -> str:

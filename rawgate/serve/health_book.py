@@ -47,7 +47,7 @@ class HealthBook:
         before = self._failed.pop(key, None)
         if checked.failure:
             self._failed[key] = checked
-        if bool(checked.failure) is (before is not None):
+        if bool(checked.failure) is (before is not None) or checked.is_gone:
             return
         target = f"{checked.target} at {checked.address}" if checked.address else checked.target
         what = f"is left out: health check: {checked.failure}" if checked.failure else "passes its health checks again"
@@ -68,6 +68,11 @@ class HealthBook:
                 self._report(f"upstream {one.upstream}: {one.target} is not ejected any more")
 
     # ── who begins later, and reloads ──
+
+    @property
+    def failed(self) -> tuple[Checked, ...]:
+        """What is down by its checks."""
+        return tuple(self._failed.values())
 
     def news(self) -> list[News]:
         """All that a worker has to know that begins now."""

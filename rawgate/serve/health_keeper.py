@@ -17,7 +17,7 @@ from rawgate.config.model import Config
 from rawgate.net.names import Names
 from rawgate.net.tls_contexts import ClientTls
 from rawgate.relay.ejection import Ejector, Terms
-from rawgate.relay.endpoints import Endpoint
+from rawgate.relay.endpoints import Endpoint, PlaceKey
 from rawgate.relay.pool import Pool
 from rawgate.serve.channel import Checked, Ejected, Failing, News
 from rawgate.serve.checking import Checker
@@ -55,6 +55,7 @@ class HealthKeeper:
         self._book = HealthBook(report) if say is None else None
         self._say = self._note if say is None else say
         self._timer: asyncio.TimerHandle | None = None
+        self._known: dict[tuple[str, PlaceKey, str | None], News] = {}  # what is left out, whether it is here or not
         self._checker = Checker(loop, pools, names, tls, self._say, random.random)
 
     def renew(self, config: Config) -> None:
@@ -75,6 +76,9 @@ class HealthKeeper:
         if self._book is not None:
             self._book.renew(self._checked, frozenset(self._ejectors))
         self._checker.renew(checks)
+        self._known = {key: news for key, news in self._known.items() if self._concerns(news)}
+        for name in specs:
+            self.places_changed(name)
 
     def _eject_by(self, name: str, terms: Terms) -> None:
         known = self._ejectors.get(name)
@@ -89,9 +93,9 @@ class HealthKeeper:
         pool = self._pools[name]
         pool.outcomes = ejector = self._ejectors[name] = Ejector(pool.endpoints, terms, ask)
 
-    def check(self, succeeds: bool) -> None:
-        """This process is the one that checks. succeeds: as in `Checker.begin`."""
-        self._checker.begin(succeeds)
+    def check(self, succeeds: bool, failed: Iterable[Checked]) -> None:
+        """This process is the one that checks. succeeds, failed: as in `Checker.begin`."""
+        self._checker.begin(succeeds, failed)
 
     def check_alone(self) -> None:
         """Check, if there is no other process."""
@@ -118,11 +122,42 @@ class HealthKeeper:
     def _make_so(self, news: News, ours: bool = False) -> None:
         """ours: this process has asked for this ejection, and counts it."""
         now = monotonic()
+        if not self._concerns(news):
+            return
+        self._note_known(news, now)
         match news:
-            case Checked(upstream, place, _, address, failure) if upstream in self._checked:
+            case Checked(upstream, place, _, address, failure):
                 self._pools[upstream].endpoints.checked(place, address, failure, now)
-            case Ejected(upstream, place, _, why, until, number) if upstream in self._ejectors:
+            case Ejected(upstream, place, _, why, until, number):
                 self._ejectors[upstream].eject(place, why, until, number, now, ours)
+
+    def _concerns(self, news: News) -> bool:
+        """Whether the configuration lets it leave anything out here."""
+        return news.upstream in (self._checked if isinstance(news, Checked) else self._ejectors)
+
+    def _note_known(self, news: News, now: float) -> None:
+        key = news.upstream, news.place, news.address if isinstance(news, Checked) else None
+        self._known.pop(key, None)
+        if isinstance(news, Ejected) or news.failure:
+            over = [at for at, one in self._known.items() if isinstance(one, Ejected) and one.until <= now]
+            for at in over:
+                del self._known[at]
+            self._known[key] = news
+
+    def places_changed(self, upstream: str) -> None:
+        """This upstream may be at other places than before. Others may have told of those before it was."""
+        now = monotonic()
+        healths = {endpoint.place.key: endpoint for endpoint in self._pools[upstream].endpoints.all}
+        for news in [one for one in self._known.values() if one.upstream == upstream and one.place in healths]:
+            endpoint = healths[news.place]
+            if isinstance(news, Ejected):
+                is_new = max(now, endpoint.health.ejected_until) < news.until
+            else:
+                is_new = not (
+                    endpoint.failed_checks.get(news.address) if news.address else endpoint.health.failed_check
+                )
+            if is_new:
+                self._make_so(news)
 
     def why_down(self, now: float) -> dict[tuple[str, str], str]:
         """Upstream and target → why it is left out, of those that this process leaves out."""

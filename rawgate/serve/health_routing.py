@@ -53,6 +53,6 @@ class HealthRouting:
         for seat in crew.seats:
             if seat.serves:
                 self._checker = seat.number
-                crew.say(seat, Check(self._ever))
+                crew.say(seat, Check(self._ever, self.book.failed))
                 self._ever = True
                 return

@@ -270,7 +270,7 @@ def upstream_options(
     return UpstreamOptions(
         name=name,
         places=places,
-        expects_places=expects_more and not places,
+        expects_more=expects_more,
         connect_timeout=spec.connect_timeout,
         response_timeout=spec.response_timeout,
         idle_timeout=spec.idle_timeout,

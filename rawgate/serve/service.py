@@ -9,6 +9,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping
 from random import random
+from time import monotonic
 from typing import Any
 
 import uvloop
@@ -76,7 +77,7 @@ class Service:
         self._workers = workers
         self._accepting: dict[socket.socket, asyncio.Server] = {}
         self._entrances: dict[socket.socket, Entrance] = {}
-        self._names = Names(loop, report, look_up)
+        self._names = Names(loop, report, look_up, self._renamed)
         self._resolver: tuple[str, ...] = ()
         self.discovery = Discovery(loop, self._names, report, self._moved, found)
         self._dial = Dialer(loop, response_rules(loaded), self._names)
@@ -195,7 +196,7 @@ class Service:
         self._dial.tls.update(loaded.upstream_tls)
         for name, pool in self._pools.items():
             if name in loaded.config.upstreams:
-                pool.renew(self._options(name, loaded))
+                pool.renew(self._options(name, loaded), monotonic())
         self._pools |= made
 
     async def accept_on(self, sockets: Mapping[socket.socket, Listen]) -> None:
@@ -276,8 +277,14 @@ class Service:
         for name, spec in self.config.upstreams.items():
             if any(source_of(target) == source for target in spec.targets):
                 options = self._options(name, self.loaded)
-                self._pools[name].retarget(options.places, options.expects_places)
+                self._pools[name].retarget(options.places, options.expects_more, monotonic())
+                self.health.places_changed(name)
         self._watch_names()
+
+    def _renamed(self, host: str, addresses: tuple[str, ...]) -> None:
+        """A name has these addresses from now on."""
+        for pool in self._pools.values():
+            pool.readdress(host, addresses, monotonic())
 
     def _options(self, name: str, loaded: Loaded) -> UpstreamOptions:
         return upstream_options(name, loaded, self.discovery.told())

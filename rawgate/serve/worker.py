@@ -217,8 +217,8 @@ class Worker:
                 self._start(self._keys.fetch(message))
             case Fetched():
                 self._keys.fetched(message)
-            case Check(succeeds):
-                service.health.check(succeeds)
+            case Check(succeeds, failed):
+                service.health.check(succeeds, failed)
             case Checked() | Ejected():
                 service.health.hear(message)
             case Reloaded(moment, done, lines) if self._plan is not None:

@@ -95,6 +95,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.reader = ResponseReader(RULES)
         self.idle_since = self.retire_at = 0.0
         self.reused = reused
+        self.is_last = False
         self.last_had_body = self.ever_had_body = False
         self.stale = self.drained = False
         self.closed = False

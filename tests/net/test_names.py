@@ -87,6 +87,26 @@ def test_a_name_is_looked_up_anew_and_nobody_waits_for_that(monkeypatch: pytest.
     play(system, script, monkeypatch)
 
 
+def test_it_is_told_when_a_name_has_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = System(a=("10.0.0.1", "10.0.0.2"))
+    told: list[tuple[str, tuple[str, ...]]] = []
+
+    async def script(_: Names) -> None:
+        names = Names(
+            asyncio.get_running_loop(), system.said.append, system, lambda host, found: told.append((host, found))
+        )
+        await names.addresses("a")
+        answers: list[tuple[str, ...] | OSError] = [("10.0.0.2", "10.0.0.1"), OSError("refused"), ("10.0.0.3",)]
+        for answer in answers:
+            system.answers["a"] = answer
+            system.now += REFRESH
+            names.refresh()
+            await settled(names, "a")
+        assert told == [("a", ("10.0.0.3",))], "neither another order is a move, nor no answer"
+
+    play(system, script, monkeypatch)
+
+
 def test_a_slow_name_holds_up_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = {f"slow{number}": ("10.0.0.1",) for number in range(50)}
     system = System(**slow, quick=("10.0.0.2",))

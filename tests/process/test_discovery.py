@@ -44,7 +44,7 @@ class Services:
         def reply(request: Message) -> bytes:
             if request.target == b"/slow":
                 assert self.released.wait(PATIENCE)
-            return response(host.encode(), *(["Connection: close"] if request.target == b"/last" else []))
+            return response(host.encode())
 
         return replying(reply)
 
@@ -269,7 +269,9 @@ def test_srv_records_as_consuls_dns_has_them(program: Callable[[str], str], tmp_
         wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the backup")
 
 
-def test_plain_names_are_asked_of_the_resolver_too(program: Callable[[str], str], tmp_path: Path) -> None:
+def test_plain_names_are_asked_of_the_resolver_too_and_connections_follow_them(
+    program: Callable[[str], str], tmp_path: Path
+) -> None:
     with ExitStack() as stack:
         services = Services(stack)
         server = stack.enter_context(dnsmasq(program, tmp_path))
@@ -278,10 +280,11 @@ def test_plain_names_are_asked_of_the_resolver_too(program: Callable[[str], str]
         gateway = stack.enter_context(
             running(tmp_path, config(f"http://api.test:{services.port}", gateway=(resolver,)))
         )
-        # A connection that is kept stays where it is: the target is the name, and is still there.
-        assert ask(gateway, "/last") == (200, HOSTS[0])
-        server.say(HOSTS[1])
-        wait_until(lambda: ask(gateway, "/last") == (200, HOSTS[1]), "the new address")
+        load = Load(gateway, 3)
+        load.follow(lambda: server.say(HOSTS[1]), HOSTS[1:2])
+        assert {one[:3] for one in load.stop()} == {"200"}
+        for connection in services.at[HOSTS[0]].connections:
+            connection.wait_end()
 
 
 # ── Consul ──

@@ -567,6 +567,51 @@ def test_new_endpoints_have_their_turn() -> None:
     assert f.firsts() == [1, 0, 1, 0]
 
 
+def test_what_joins_others_starts_slowly_and_what_begins_with_them_does_not() -> None:
+    f = Fixture((), expects_more=True, slow_start=10.0)
+    f.pool.retarget(places(("a", 1)), expects_more=True, now=100.0)
+    f.pool.retarget(places(("a", 1), ("b", 1)), now=101.0)  # the second of two who tell places
+    f.pool.retarget(places(("a", 1), ("b", 1), ("c", 1)), now=200.0)
+
+    def shares(now: float) -> list[float]:
+        return [endpoint.health.share(now) for endpoint in f.pool.endpoints.all]
+
+    assert all(endpoint.health.is_up(200.0) for endpoint in f.pool.endpoints.all)
+    assert shares(200.0) == [1.0, 1.0, 0.1]
+    assert shares(205.0) == [1.0, 1.0, 0.5]
+    f.pool.renew(UpstreamOptions(name="u", places=places(("c", 1), ("d", 1)), slow_start=10.0), 300.0)
+    assert shares(302.0) == [1.0, 0.2]
+
+
+def test_a_start_is_slow_for_nobody() -> None:
+    f = Fixture(TWO, slow_start=10.0)
+    assert [endpoint.health.share(0.0) for endpoint in f.pool.endpoints.all] == [1.0, 1.0]
+
+
+def test_connections_to_an_address_that_its_name_has_left_are_not_used_again() -> None:
+    f = Fixture()
+    endpoint = f.endpoint()
+    f.pool.endpoints.addresses(endpoint, 0, ("10.0.0.1", "10.0.0.2"), 0.0)
+    ports = [FakeUpstream(endpoint, address=f"10.0.0.{at}") for at in (1, 1, 2, 2, 1)]
+    lessees = [FakeLessee() for _ in ports]
+    for lessee in lessees:
+        f.pool.acquire(lessee, 0.0)
+    for lessee, upstream in zip(lessees[:4], ports[:4], strict=True):
+        f.pool.dialed(lessee, upstream, 0.0)
+    f.release(ports[0], 1.0)
+    f.release(ports[2], 1.0)
+    f.pool.readdress("elsewhere", ("10.0.0.9",), 2.0)
+    assert not any(upstream.closed for upstream in ports)
+    f.pool.readdress(endpoint.place.host, ("10.0.0.2", "10.0.0.3"), 2.0)
+    assert [upstream.closed for upstream in ports] == [True, False, False, False, False]
+    f.pool.dialed(lessees[4], ports[4], 3.0)  # began before that
+    for at in (1, 3, 4):
+        f.release(ports[at], 4.0)
+    assert [upstream.closed for upstream in ports] == [True, True, False, False, True]
+    assert (f.pool.idle, f.pool.slots.taken) == (2, 2)
+    assert endpoint.addresses == ("10.0.0.2", "10.0.0.3")
+
+
 def test_an_upstream_that_is_nowhere_has_one_endpoint_that_leads_nowhere() -> None:
     f = Fixture()
     f.pool.retarget(())
@@ -577,11 +622,11 @@ def test_an_upstream_that_is_nowhere_has_one_endpoint_that_leads_nowhere() -> No
 
 
 def test_who_waits_for_places_is_woken_once_when_they_are_known() -> None:
-    f = Fixture((), expects_places=True)
+    f = Fixture((), expects_more=True)
     woken: list[int] = []
     assert f.pool.expects_places
     f.pool.call_with_places(lambda: woken.append(1))
-    f.pool.retarget((), expects_places=True)  # another source is silent, too
+    f.pool.retarget((), expects_more=True)  # another source is silent, too
     assert woken == []
     f.pool.retarget(())  # there is none: that is an answer
     assert (woken, f.pool.expects_places) == ([1], False)
@@ -591,7 +636,7 @@ def test_who_waits_for_places_is_woken_once_when_they_are_known() -> None:
 
 def test_an_upstream_stays_where_it_was_until_a_new_source_answers() -> None:
     f = Fixture()
-    f.pool.renew(UpstreamOptions(name="u", places=(), expects_places=True))
+    f.pool.renew(UpstreamOptions(name="u", places=(), expects_more=True))
     assert not f.pool.endpoints.is_empty
     assert not f.pool.expects_places
     f.pool.retarget(())

@@ -164,6 +164,23 @@ def test_targets_come_and_go(run: Run) -> None:
     run(play, ["a.test"])
 
 
+def test_what_went_while_nobody_checked_is_forgotten_too(run: Run) -> None:
+    """The worker before this one died, or its checks were changed, before it told that a target is gone."""
+
+    async def play(scene: Scene) -> None:
+        gone = Place("gone.test", 80)
+        left = Checked("u", gone.key, gone.name, ANY_ADDRESS, "status 500")
+        scene.checker.begin(succeeds=True, failed=(left,))
+        assert scene.told == [("gone", ANY_ADDRESS, "")]
+        scene.answers["10.0.0.0"] = 500
+        await scene.checks("10.0.0.0", 3)
+        scene.pool.retarget([Place("new.test", 80)])
+        scene.checker.renew({"u": HealthCheck(path="/up", interval=0.2, timeout=5.0)})
+        assert scene.told[1:] == [("a", ANY_ADDRESS, "status 500"), ("a", ANY_ADDRESS, "")]
+
+    run(play, ["a.test"])
+
+
 @pytest.mark.parametrize("failure", [OSError(24, "too many open files"), ZeroDivisionError("a mistake")])
 def test_what_is_not_the_targets_fault_says_nothing(
     run: Run, capsys: pytest.CaptureFixture[str], failure: Exception

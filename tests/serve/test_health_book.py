@@ -1,5 +1,7 @@
 """What the book of all processes decides, tells the operator, and tells who begins later."""
 
+from msgspec.structs import replace
+
 from rawgate.relay.endpoints import Place
 from rawgate.serve.channel import Checked, Ejected, Failing, News
 from rawgate.serve.health_book import HealthBook
@@ -34,6 +36,17 @@ def test_each_change_is_told_once() -> None:
         "upstream u: a:80 is left out: health check: status 503",
         "upstream u: a:80 passes its health checks again",
     ]
+
+
+def test_what_is_gone_is_forgotten_and_does_not_pass() -> None:
+    host = Host()
+    host.hear(checked("status 503"))
+    assert host.book.failed == (checked("status 503"),)
+    gone = replace(checked(""), is_gone=True)
+    assert host.hear(gone) == gone
+    assert not host.book.failed
+    assert not host.book.news()
+    assert host.said == ["upstream u: a:80 is left out: health check: status 503"]
 
 
 def test_an_address_is_told_by_itself() -> None:

@@ -109,6 +109,27 @@ def test_each_ejection_is_counted_by_the_one_that_asked_for_it() -> None:
     run(scene)
 
 
+def test_what_was_told_of_a_target_before_it_was_here_holds_when_it_comes() -> None:
+    """A worker that begins later knows what is down before it knows where services are."""
+
+    def scene() -> None:
+        process = Process()
+        process.keeper.renew(config(EJECT, CHECK))
+        process.pool.retarget(())
+        process.keeper.learn([checked("status 503"), ejected(B)])
+        process.pool.retarget((A, B))
+        process.keeper.places_changed("u")
+        assert process.up() == [False, False]
+        assert process.ejections() == [0, 0]
+        process.keeper.hear(checked(""))
+        process.pool.retarget((B,))
+        process.pool.retarget((A, B))
+        process.keeper.places_changed("u")
+        assert process.up() == [True, False]
+
+    run(scene)
+
+
 def test_what_a_reload_takes_away_leaves_nothing_out() -> None:
     def scene() -> None:
         process = Process()

@@ -58,6 +58,17 @@ def test_one_worker_checks_and_another_when_it_dies() -> None:
     assert scene.said() == [(2, Check(succeeds=True))]
 
 
+def test_the_next_one_is_told_what_is_down() -> None:
+    """Of a target that goes in the moment in which the worker that checks dies, nobody else would tell that."""
+    scene = Scene()
+    for number in range(2):
+        scene.ready(number)
+    scene.routing.hear(scene.crew, scene.crew.seats[0], DOWN)
+    scene.said()
+    scene.dies(0)
+    assert scene.said() == [(1, Check(succeeds=True, failed=(DOWN,)))]
+
+
 def test_what_one_worker_finds_out_all_hear() -> None:
     scene = Scene()
     scene.routing.hear(scene.crew, scene.crew.seats[1], DOWN)
