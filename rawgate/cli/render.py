@@ -159,6 +159,9 @@ def _target(explanation: Explanation) -> Iterator[_Row]:
     if target.attempts > 1:
         after = ", ".join(map(str, target.retry_on))
         yield _Row(f"sent {target.attempts} times at most, again after {after}, while nothing of its body was taken")
+    care = "; ".join(_care(target))
+    if care:
+        yield _Row(care)
     if target.tunnel is not None:
         yield _Row(f"may switch to {target.upgrade}: {_tunnel(target.tunnel)}")
 
@@ -172,12 +175,27 @@ def _tunnel(tunnel: Tunnelling) -> str:
     return f"{ends}, or with its credential: between {first} and {last} UTC"
 
 
+def _care(target: Destination) -> Iterator[str]:
+    """What is done about targets that fail."""
+    if target.health is not None:
+        yield f"each target asked for {target.health.path} every {target.health.interval:g} s"
+    if target.eject is not None:
+        yield f"ejected for {target.eject.seconds:g} s after {target.eject.failures} failures in a row"
+    if target.breaker is not None:
+        rule = target.breaker
+        yield (
+            f"circuit open for {rule.seconds:g} s when {rule.errors:.0%} of {rule.of} or more fail in {rule.within:g} s"
+        )
+
+
 def _balancing(target: Destination) -> Iterator[_Row]:
     """Which target, where there are several."""
     balance = target.balance
     if not balance.parts:
         by = f"by the hash of {balance.key}" if balance.key else balance.way.replace("_", " ")
-        yield _Row(f"to one of the instances that are there then, {by}")
+        told = " and ".join(target.sources)
+        tells = "tells" if len(target.sources) == 1 else "tell"
+        yield _Row(f"to one of the instances that are there then, {by}; {told} {tells} of them")
         return
     if len(target.targets) < 2:
         return

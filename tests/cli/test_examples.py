@@ -124,7 +124,26 @@ def test_check_and_explain_tell_of_sources_and_ask_none(surroundings: Path, capf
     assert main(["explain", "GET", "http://h/api/search", "--config", copy]) == 0
     said = capfd.readouterr().out
     assert "search: consul+http://search?dc=eu-1&tag=v2" in said
-    assert "to one of the instances that are there then, round robin" in said
+    assert "to one of the instances that are there then, round robin; consul+http://search?dc=eu-1&tag=v2 tells" in said
+
+
+@pytest.mark.parametrize(
+    ("example", "path", "told"),
+    [
+        (
+            "healthy_targets",
+            "/orders",
+            "each target asked for /up every 5 s; ejected for 10 s after 5 failures in a row",
+        ),
+        ("fragile_services", "/catalog", "circuit open for 5 s when 50% of 20 or more fail in 10 s"),
+    ],
+)
+def test_explain_tells_what_is_done_about_targets_that_fail(
+    surroundings: Path, capfd: pytest.CaptureFixture[str], example: str, path: str, told: str
+) -> None:
+    copy = str(shutil.copy(ROOT / "rawgate" / "examples" / f"{example}.toml", surroundings))
+    assert main(["explain", "GET", f"http://h{path}", "--config", copy]) == 0
+    assert told in capfd.readouterr().out
 
 
 def test_without_the_package_what_asks_name_servers_is_refused(

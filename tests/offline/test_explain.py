@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from harness.tokens import signed, token
 from rawgate.config.model import (
     ApiKeys,
+    Breaker,
     Config,
     Cors,
+    Eject,
     Gateway,
     HashBalance,
     HeaderRules,
+    HealthCheck,
     Jwt,
     KeySetUrl,
     Limits,
@@ -39,7 +42,7 @@ from rawgate.errors import Problem
 from rawgate.message import Forward, LocalReply, Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
-from rawgate.offline.explain.model import Balancing, Explanation, Tunnelling
+from rawgate.offline.explain.model import Balancing, Breaking, Checking, Ejecting, Explanation, Tunnelling
 from rawgate.offline.sample import Refused, read_request, request_octets
 from rawgate.policy.compile import compile_gate
 from rawgate.serve.load import Loaded
@@ -774,6 +777,24 @@ def test_which_target_is_told_as_far_as_it_is_known(
     told = explained(given, "GET", "/", peer=Peer("10.0.0.1", "10.0.0.1"))
     assert told.target is not None
     assert told.target.balance == expected
+
+
+def test_what_is_done_about_targets_that_fail_is_told() -> None:
+    targets = (Target("t", 80, "t"), Target("web", 0, "web.service.consul", source="consul"))
+    plain = Upstream(targets=targets[:1])
+    users = Upstream(
+        targets=targets, health=HealthCheck(path="/up"), eject=Eject(failures=3), breaker=Breaker(within=20.0)
+    )
+    found = []
+    for spec in (plain, users):
+        given = msgspec.structs.replace(config(route()), upstreams={"users": spec})
+        target = explained(given, "GET", "/").target
+        assert target is not None
+        found.append((target.sources, target.health, target.eject, target.breaker))
+    assert found == [
+        ((), None, None, None),
+        (("consul+http://web",), Checking("/up", 5.0), Ejecting(3, 10.0, 0.5), Breaking(0.5, 20, 20.0, 5.0)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_each_change_is_told_once() -> None:
 def test_what_is_gone_is_forgotten_and_does_not_pass() -> None:
     host = Host()
     host.hear(checked("status 503"))
-    assert host.book.failed == (checked("status 503"),)
+    assert list(host.book.failed) == [checked("status 503")]
     gone = replace(checked(""), is_gone=True)
     assert host.hear(gone) == gone
     assert not host.book.failed

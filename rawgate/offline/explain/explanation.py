@@ -16,9 +16,12 @@ from rawgate.offline.explain.model import (
     Asked,
     Authentication,
     Balancing,
+    Breaking,
     Check,
+    Checking,
     Client,
     Destination,
+    Ejecting,
     Explanation,
     Fields,
     Limiting,
@@ -231,6 +234,7 @@ def _target(case: _Case) -> Destination | None:
     again = spec.retry
     if again is None or case.head is None or not is_repeatable(case.head, decision):
         again = None
+    health, eject, breaker = spec.health, spec.eject, spec.breaker
     return Destination(
         upstream=name,
         targets=targets,
@@ -244,6 +248,10 @@ def _target(case: _Case) -> Destination | None:
         attempts=1 if again is None else again.attempts,
         retry_on=() if again is None else again.on,
         tunnel=_tunnel(decision, spec, case.wall) if decision.upgrade else None,
+        sources=tuple(target.url for target in spec.targets if target.source),
+        health=None if health is None else Checking(health.path, health.interval),
+        eject=None if eject is None else Ejecting(eject.failures, eject.for_, eject.at_most),
+        breaker=None if breaker is None else Breaking(breaker.errors, breaker.of, breaker.within, breaker.for_),
     )
 
 

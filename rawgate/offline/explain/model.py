@@ -139,10 +139,38 @@ class Tunnelling(Struct, frozen=True, rename="camel"):
     ends_by: float | None
 
 
+class Checking(Struct, frozen=True, rename="camel"):
+    """The health checks of the targets: what is asked, and every how many seconds."""
+
+    path: str
+    interval: float
+
+
+class Ejecting(Struct, frozen=True, rename="camel"):
+    """The ejection of a target: after so many failures in a row, for so many seconds the first time; `at_most`: such a
+    part of the targets at a time."""
+
+    failures: int
+    seconds: float
+    at_most: float
+
+
+class Breaking(Struct, frozen=True, rename="camel"):
+    """The circuit breaker opens when such a part of at least so many requests fails that ended `within` so many
+    seconds; it is open for `seconds`."""
+
+    errors: float
+    of: int
+    within: float
+    seconds: float
+
+
 class Destination(Struct, frozen=True, rename="camel"):
     """Where the request is sent. Timeouts in seconds; `total_timeout` null: none. `upgrade`: the protocol that the
     connection may switch to, or ""; `tunnel`: what follows then, or null. `attempts`: how often it is sent at most by
-    the upstream's `retry`, and `retry_on`: after what; a request that it does not send again has 1 and nothing."""
+    the upstream's `retry`, and `retry_on`: after what; a request that it does not send again has 1 and nothing.
+    `sources`: those of `targets` that tell where instances are. `health`, `eject`, `breaker`: as the upstream has them;
+    null: it does not."""
 
     upstream: str
     targets: tuple[str, ...]
@@ -156,6 +184,10 @@ class Destination(Struct, frozen=True, rename="camel"):
     attempts: int = 1
     retry_on: tuple[str | int, ...] = ()
     tunnel: Tunnelling | None = None
+    sources: tuple[str, ...] = ()
+    health: Checking | None = None
+    eject: Ejecting | None = None
+    breaker: Breaking | None = None
 
 
 class Verdict(Struct, frozen=True, rename="camel"):
