@@ -19,7 +19,7 @@ from rawgate.cli.render import show
 from rawgate.message import Peer
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.page import Page, wants_colour
-from rawgate.offline.sample import request_octets
+from rawgate.offline.sample import request_octets, scheme_of
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.load import load_gate
 
@@ -35,8 +35,8 @@ EXAMPLES = """\
   rawgate explain GET /api/../secret --json | jq .verdict
 
 Nothing is sent and nothing is counted: the request is written out, read and decided by the gateway's own code,
-in this process. A URL with a host is taken apart as a client does it; anything else is the request target as it
-stands (%2e%2e, *, …), with Host: localhost unless -H says otherwise.
+in this process. A URL with a host is taken apart as a client does it, and https:// comes over TLS; anything else is
+the request target as it stands (%2e%2e, *, …), with Host: localhost unless -H says otherwise.
 
 --json prints one object: request, client, path, routes, authentication, access, limit, limits, rewrite, fields,
 target, verdict, log. What the decision did not reach is null. Secrets and signatures are never shown.
@@ -80,7 +80,7 @@ def _call(arguments: argparse.Namespace) -> int:
     new_id, date = RequestIds(), HttpDate()
     loaded = load_gate(arguments.config, os.environ, new_id=new_id, date=date)
     octets = request_octets(arguments.method, arguments.url, arguments.fields)
-    scheme = "https" if arguments.certificate else "http"
+    scheme = scheme_of(arguments.url, arguments.certificate)
     peer = Peer(arguments.peer, arguments.peer, scheme, arguments.certificate)
     explanation = explain(loaded, octets, peer, now=0.0, wall=time(), new_id=new_id, date=date)
     fd = sys.stdout.fileno()

@@ -155,7 +155,7 @@ class Moment(Struct, frozen=True):
 
 
 class RequestLine(Struct, frozen=True):
-    """Method and target of a test's request; an absolute target also names the host."""
+    """Method and target of a test's request; an absolute target also names the scheme and the host."""
 
     expected = '"METHOD /path" or "METHOD http://host/path"'
 

@@ -45,7 +45,7 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")  # RFC 3986 section 2.3
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=[;/]|$)")
 STATUSES = re.compile(r" *[1-5][0-9]{2}(?: *- *[1-5][0-9]{2})?(?: *, *[1-5][0-9]{2}(?: *- *[1-5][0-9]{2})?)* *")
 ORIGIN_FORM = re.compile(r"/[!-~]*")
-_REQUEST_LINE = re.compile(rf"(?P<method>\S+) (?:(?:http://(?P<host>{HOST})(?::[0-9]{{1,5}})?)?/[!-~]*|\*)")
+_REQUEST_LINE = re.compile(rf"(?P<method>\S+) (?:(?:https?://(?P<host>{HOST})(?::[0-9]{{1,5}})?)?/[!-~]*|\*)")
 _LISTED = 8
 
 
@@ -289,7 +289,7 @@ def request_line(constraint: RequestLine, value: object, context: Context) -> st
 
 def _line_in_ascii(text: str) -> str:
     """What a browser sends for a request line with letters beyond ASCII, or ""."""
-    found = re.fullmatch(r"(\S+ )(?:(http://)([^/:]+)(:[0-9]+)?)?(/\S*)", text)
+    found = re.fullmatch(r"(\S+ )(?:(https?://)([^/:]+)(:[0-9]+)?)?(/\S*)", text)
     if text.isascii() or found is None:
         return ""
     method, scheme, host, port, path = (part or "" for part in found.groups())

@@ -1315,7 +1315,11 @@ class Expect(Struct, frozen=True, kw_only=True):
 class Test(Struct, frozen=True, kw_only=True):
     """One of the configuration's own tests. `claims` or `api_key` takes the place of a verified credential."""
 
-    request: Annotated[str, constraints.RequestLine(), Description("Method and target of a request.")]
+    request: Annotated[
+        str,
+        constraints.RequestLine(),
+        Description('Method and target of a request; "GET https://HOST/" comes over TLS.'),
+    ]
     expect: Annotated[Expect, Example("{ status = 401 }"), Description("What becomes of it.")]
     headers: Annotated[
         dict[Annotated[str, Token(FIELD)], Annotated[str, constraints.FieldValue(beyond_ascii=True)]],

@@ -251,7 +251,7 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.Pathname: lambda constraint: _whole(grammar.ORIGIN_FORM.pattern),
     constraints.Percent: lambda constraint: _whole(units.PERCENT.pattern),
     constraints.Reference: lambda constraint: {"type": "string"},
-    constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|http://.*)"),
+    constraints.RequestLine: lambda constraint: _whole(rf"{grammar.TOKEN.pattern} (?:\*|/.*|https?://.*)"),
     constraints.Size: lambda constraint: _whole(units.SIZE.pattern),
     constraints.Source: _source,
     constraints.Statuses: lambda constraint: _whole(grammar.STATUSES.pattern),

@@ -16,7 +16,7 @@ from rawgate.errors import API_KEY_EXPIRED, API_KEY_UNKNOWN, AUTH_MISSING, Key, 
 from rawgate.message import Decide, Decision, Forward, Identity, LocalReply, Peer, Pending, RequestHead
 from rawgate.offline.explain.fields import field_lines
 from rawgate.offline.explain.watch import refit
-from rawgate.offline.sample import Refused, read_request, request_octets
+from rawgate.offline.sample import Refused, read_request, request_octets, scheme_of
 from rawgate.policy.credentials import Credential, first_of
 from rawgate.policy.gate import CompiledRoute, Gate, compose
 from rawgate.policy.jwt import JwtVerifier, subject_of
@@ -113,7 +113,7 @@ def _got(loaded: Loaded, test: Test, now: float, wall: float, new_id: Callable[[
         return _Got("", "", head.error.reason.status, head.error.reason.code, b"")
     decide = _standing_in(loaded.gate, test, new_id)
     address, certificate = test.from_ or PEER.address, test.certificate or ""
-    peer = Peer(address, address, "https" if certificate else "http", certificate)
+    peer = Peer(address, address, scheme_of(url, certificate), certificate)
     for _ in range(test.times - 1):
         _end(decide(head, peer, now, wall))
     decision = decide(head, peer, now, wall)

@@ -38,6 +38,11 @@ def request_octets(method: str, url: str, fields: Sequence[str] = ()) -> bytes:
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
+def scheme_of(url: str, certificate: str) -> str:
+    """How such a request comes: "https" where the URL says so, or the client has shown a certificate."""
+    return "https" if certificate or url.lower().startswith("https://") else "http"
+
+
 class Refused(Struct, frozen=True):
     """A head that the reader refused. `line`: method and target as the log shows them."""
 

@@ -69,6 +69,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "fragile_services.toml",
         "functions.py",
         "healthy_targets.toml",
+        "https.toml",
         "identity_provider.toml",
         "mutual_tls.toml",
         "public_cors.toml",

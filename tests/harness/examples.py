@@ -36,5 +36,6 @@ def write_keys(folder: Path) -> None:
     (folder / "keys/provider.json").write_text(key_set())
     authority = Authority()
     authority.issue("gateway.internal").write(folder / "keys", "gateway")
+    authority.issue("www.example.com").write(folder / "keys", "www")
     (folder / "keys/ca.pem").write_bytes(authority.pem)
     (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")

@@ -199,6 +199,18 @@ def test_the_dot_of_the_root_does_not_go_up(tmp_path: Path) -> None:
         assert report(tmp_path, test, config=config).failed == ()
 
 
+def test_a_url_says_whether_it_comes_over_tls(tmp_path: Path) -> None:
+    secure = configs.route("/secure", "users", 'match = { scheme = "https" }')
+    tests = [
+        f'request = "GET {scheme}://a.test/secure"\nexpect = {{ {expected} }}'
+        for scheme, expected in (
+            ("https", 'route = "/secure", headers = { Host = "127.0.0.1:9", X-Forwarded-Proto = "https" }'),
+            ("http", 'reason = "no_route"'),
+        )
+    ]
+    assert report(tmp_path, *tests, config=CONFIG + secure).failed == ()
+
+
 def test_a_forwarded_request_has_no_status(tmp_path: Path) -> None:
     """What it is told then says what to expect in its place."""
     (result,) = report(tmp_path, 'request = "GET /open"\nexpect = { status = 200 }').results
