@@ -2,6 +2,7 @@
 have."""
 
 import asyncio
+import faulthandler
 import gc
 import os
 import select
@@ -21,8 +22,12 @@ from rawgate.serve.worker_quotas import WorkerQuotas
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several workers are for Linux")
 
 WORKERS, LIMIT, CLIENTS, ROUNDS, KILLS = 4, 5, 4, 700, 20
-PATIENCE = 20.0
-"""Seconds after which a process that still waits for a slot has been forgotten."""
+PATIENCE = 60.0
+"""Seconds after which a process that still waits for a slot has been forgotten. A busy host alone takes some."""
+
+STUCK = 1.5 * PATIENCE
+"""Seconds after which one that does not even notice that says where it is, and ends: a lock that is never given back
+stops the whole process."""
 
 
 class Witness:
@@ -87,6 +92,7 @@ def forked(does: Callable[[], Awaitable[None]]) -> int:
     gc.freeze()
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(STUCK, exit=True)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_as_coroutine(does))

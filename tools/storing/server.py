@@ -100,8 +100,8 @@ def _free_port() -> int:
 def redis_server(program: str, folder: Path, *arguments: str) -> Iterator[RedisServer]:
     """One that runs while the block lasts."""
     server = RedisServer(program, folder, *arguments)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
