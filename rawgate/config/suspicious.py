@@ -370,7 +370,7 @@ def _literal(path: tuple[Key, ...], value: str, kind: str) -> Iterator[Problem]:
         yield _warning(path, f"{quoted(found[0])} is taken as it is written: nothing is replaced", f"the {kind} itself")
 
 
-_KNOWN = re.compile(r"\{(?:[a-z][a-z0-9_]*|claim\.[^{}]+)\}")
+_KNOWN = re.compile(r"\{(?:[a-z][a-z0-9_]*|claim\.[^{}]+|certificate\.name)\}")
 """A name in braces, which is replaced, or refused before."""
 
 
