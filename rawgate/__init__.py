@@ -14,13 +14,15 @@ and `tests/test_architecture.py` holds it.
                 `gate` composes the steps, `compile` makes a gate of a configuration.              config
                 The only door to cryptography
     relay/      one exchange between one client and one upstream as a table of phases;             errors, message,
-                the pool of upstream connections as bookkeeping                                    wire
+                the pool of upstream connections as bookkeeping; which target is next, which       wire
+                works, what is sent again
     observe/    the access log: one JSON line per request, written by a thread of its own;         errors, message
                 counts and metrics, in cells that workers share. The only door to prometheus-client
-    net/        the asyncio shell: two Protocols, TLS, dialing. It is given `decide`               all above
-                                                                                                   but config, policy
+    net/        the asyncio shell: two Protocols, TLS, names, dialing. It is given `decide`.       all above
+                The only door to dnspython                                                         but config, policy
     serve/      wires the rooms together: `load`, `service`, `run` serve a configuration, in one   all above
-                process or several; `admin` tells of it. The only door to uvloop
+                process or several; finds services, checks targets; `admin` tells of it.
+                The only door to uvloop and redis-py
     offline/    `explain`, `config_tests`, `mint` ask the same gate without serving                all above
     demo/       the gateway with services of its own, and a tour that checks what it shows         all above
     cli/        argv → a call: run, reload, top, check, demo, token, explain, test, schema,         all above
