@@ -71,6 +71,7 @@ def test_there_is_one_for_each_usual_need() -> None:
         "healthy_targets.toml",
         "https.toml",
         "identity_provider.toml",
+        "keys_file.toml",
         "mutual_tls.toml",
         "public_cors.toml",
         "services.toml",

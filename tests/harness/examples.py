@@ -38,4 +38,8 @@ def write_keys(folder: Path) -> None:
     authority.issue("gateway.internal").write(folder / "keys", "gateway")
     authority.issue("www.example.com").write(folder / "keys", "www")
     (folder / "keys/ca.pem").write_bytes(authority.pem)
+    (folder / "keys/devices.toml").write_text(
+        f'[[keys]]\nname = "greenhouse"\nsha256 = "{"a" * 64}"\nexpires = 2030-01-01T00:00:00Z\n'
+        f'claims = {{ plan = "pro" }}\n\n[[keys]]\nname = "cellar"\nsha256 = "{"b" * 64}"\n'
+    )
     (folder / "keys/jwt.secret").write_text(f"{ENVIRON['JWT_SECRET']}\n")

@@ -213,6 +213,7 @@ def belongs(name: str) -> bool:
 
 def shared_objects(work: Path) -> Iterator[tuple[str, bytes, str]]:
     """Name, content, and the names of the libraries that it needs. Those have entries of their own."""
+    (work / "aot").mkdir()
     modules = compile_modules(ROOT, work / "aot")
     modules |= {
         name: file
