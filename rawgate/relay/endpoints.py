@@ -354,7 +354,7 @@ class Endpoints:
         """The endpoint at this place is ejected until then. ours: this process has asked for it."""
         endpoint = self._by_place.get(place)
         if endpoint is not None:
-            endpoint.ejections += ours
+            endpoint.ejections += int(ours)
             endpoint.health.eject(why, until, now)
             self._heed(endpoint, now)
 
