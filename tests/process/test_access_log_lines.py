@@ -417,7 +417,7 @@ def test_as_many_lines_as_requests(played: Played) -> None:
 
 def test_fields_in_their_order(played: Played) -> None:
     for line in played.log:
-        assert list(line) == FIELDS + [name for name in ("clientMs", "detail") if name in line]
+        assert list(line) == FIELDS + [name for name in ("clientMs", "detail", "attempts") if name in line]
 
 
 def test_details_are_sentences(played: Played) -> None:
