@@ -59,6 +59,8 @@ class _Script:
 
 _COUNT, _TAKE_BACK = _Script(COUNT), _Script(TAKE_BACK)
 
+NO_STORE = "it does not answer as a store does"
+
 Call = tuple[_Script, tuple[bytes | int, ...]]
 """A script, its key and arguments."""
 
@@ -88,13 +90,11 @@ class StoreClient:
 
     async def describe(self) -> dict[str, Any]:
         """What the store says of itself (INFO); nothing where it may not be asked, or is many."""
-        from redis.exceptions import RedisError
-
         if self._spec.url.kind == "cluster":
             return {}
         try:
             return {**await self._client.info("server"), **await self._client.info("memory")}
-        except (RedisError, OSError):
+        except Exception:  # noqa: BLE001 - see `_run`
             return {}
 
     async def close(self) -> None:
@@ -117,6 +117,10 @@ class StoreClient:
                     replies[at] = reply
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreError(why(error)) from error
+        except Exception as error:
+            # The package takes what Sentinels and Clusters tell of themselves for well-formed: it fails by whatever
+            # Python says of something else (TypeError, IndexError, …).
+            raise StoreError(NO_STORE) from error
         return replies
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -133,7 +137,7 @@ def _answer(reply: object) -> Answer | StoreError:
     if isinstance(reply, list) and len(reply) == 5 and all(isinstance(number, int) for number in reply):
         granted, free, release, left, subwindow = reply
         return granted, free, release, left, subwindow
-    return StoreError("it does not answer as a store does")
+    return StoreError(NO_STORE)
 
 
 def _clients_of(spec: Store) -> "tuple[Redis | RedisCluster, Sequence[Redis]]":

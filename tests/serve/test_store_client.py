@@ -164,6 +164,31 @@ def test_a_cluster(redis: Redis) -> None:
     assert with_client(way, StoreClient.describe) == {}
 
 
+@pytest.mark.parametrize("url", ["redis://", "redis+cluster://", "redis+sentinel://"])
+@pytest.mark.parametrize("reply", [b":5\r\n", b"$-1\r\n", b"*1\r\n*3\r\n:0\r\n:16383\r\n:7\r\n"])
+def test_what_answers_in_a_form_of_its_own(url: str, reply: bytes) -> None:
+    """It greets as one, and answers all else in a form of its own. Whoever probes it hears of it, and goes on."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            asked = [line.upper() for line in data.split(b"\r\n")]
+            greetings = asked.count(b"CLIENT") + asked.count(b"SELECT")
+            writer.write(b"+OK\r\n" * greetings + reply * (sum(line[:1] == b"*" for line in asked) - greetings))
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            client = StoreClient(spec(f"{url}127.0.0.1:{port}{'/main' if 'sentinel' in url else ''}"))
+            assert await client.describe() == {}
+            with pytest.raises(StoreError) as error:
+                await client.probe(b"a")
+            await client.close()
+            return str(error.value)
+
+    assert asyncio.run(run()) == "it does not answer as a store does"
+
+
 def test_sentinels(redis: Redis, program: Callable[[str], str], tmp_path: Path) -> None:
     server = redis()
     port, file = free_port(), tmp_path / "sentinel.conf"
