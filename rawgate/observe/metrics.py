@@ -186,8 +186,8 @@ METRICS = (
         "rawgate_upstream_target_up",
         "gauge",
         ("upstream", "target"),
-        '1, or 0 while a target is left out: it failed, its health checks fail, or it is ejected. Of "other", 0 while '
-        "one of them is.",
+        "1, or 0 while a target does not work: it failed and was not reached since, its health checks fail, or it is "
+        'ejected. Of "other", 0 while one of them does not.',
         lambda reading, facts: [
             ((upstream.name, target), int(is_up))
             for upstream in reading.upstreams

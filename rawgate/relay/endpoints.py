@@ -155,6 +155,17 @@ class Endpoint:
         """Requests that are under way there, or on their way."""
         return self.sent - self.ended + self.dialing
 
+    def why_down(self, now: float, is_checked: bool) -> str:
+        """Why people are shown that it does not work; "" if it works, as far as is known. After a failure that is
+        until something proves it: a connection, a response on one that was there before, or a health check, which
+        `is_checked` says that there are."""
+        why = self.health.why(now)
+        if why or is_checked:
+            return why
+        used = max((upstream.idle_since for upstream in self.idle), default=-inf)
+        why = self.health.unproved(used)
+        return f"{why}; may be tried again" if why else ""
+
     def next_turn(self, now: float) -> int:
         """The number of the next turn. It leaves addresses out that are down, unless all are."""
         count = len(self.addresses)

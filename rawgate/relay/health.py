@@ -11,6 +11,9 @@ There is one `Health` for each endpoint, and one for each address of its name. T
 It is up when none of them leaves it out. So a check that passes does not end an ejection: the requests of clients have
 said more than a check does. Who is left out is tried after all others.
 
+To be allowed a try again is another thing than to work. After a failure people are shown that it does not, until it
+has accepted a connection, or responded where it has to (`Health.unproved`).
+
 What is back after a while, or has joined others, may be cold: its caches are empty, its code is not compiled yet. So
 its share of the requests may rise step by step (`Health.share`).
 """
@@ -86,6 +89,11 @@ class Health:
         if self.ejected_until > now:
             return f"ejected: {self._ejected_for}"
         return self._failed_for if self._failed_until > now else ""
+
+    def unproved(self, since: float) -> str:
+        """How it failed last, if it has not been reached after that; else "". since: monotonic time from which on
+        something else has shown that it works; -inf: nothing has."""
+        return self._failed_for if self._failed_until - UNHEALTHY_FOR > since else ""
 
     # ── failures ──
 

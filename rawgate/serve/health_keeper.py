@@ -160,12 +160,12 @@ class HealthKeeper:
                 self._make_so(news)
 
     def why_down(self, now: float) -> dict[tuple[str, str], str]:
-        """Upstream and target → why it is left out, of those that this process leaves out."""
+        """Upstream and target → why it is shown as down, of those that do not work as far as this process knows."""
         return {
             (name, endpoint.place.name): why
             for name, pool in self._pools.items()
             for endpoint in pool.endpoints.all
-            if (why := endpoint.health.why(now))
+            if (why := endpoint.why_down(now, name in self._checked))
         }
 
     # ── alone ──

@@ -157,13 +157,24 @@ class Publisher:
         # Several may share a row. Whoever reads meanwhile must see no half of a sum.
         every = {*rows.values(), *(row for slots in self._slots.values() for row in slots.rows)}
         down, under_way = dict.fromkeys(every, 0), dict.fromkeys(every, 0)
+        checked = self._checked()
         for endpoint, row in rows.items():
             self._count(endpoint)
-            down[row] += not endpoint.health.is_up(now)
+            down[row] += bool(endpoint.why_down(now, endpoint in checked))
             under_way[row] += endpoint.load
         for row in every:
             own[row + layout.DOWN], own[row + layout.UNDER_WAY] = down[row], under_way[row]
         self._counted = {endpoint: self._counted[endpoint] for endpoint in rows}
+
+    def _checked(self) -> "set[Endpoint]":
+        """The targets that have health checks."""
+        specs = self._service.config.upstreams
+        return {
+            endpoint
+            for name, pool in self._service.pools.items()
+            if specs[name].health is not None
+            for endpoint in pool.endpoints.all
+        }
 
     def _rows_of_targets(self) -> "dict[Endpoint, int]":
         """The first row of each target that has one."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.ports import FakeUpstream
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Endpoints, Place
 from rawgate.relay.health import UNHEALTHY_FOR
 
@@ -234,3 +235,42 @@ def test_what_is_told_of_one_target_costs_the_same_however_many_there_are() -> N
     of.checked(place, ANY_ADDRESS, "", 1.0)
     of.eject(place, "", 1.0, 1.0)
     assert of.all[0].health.is_up(1.0)
+
+
+# ── what people are shown ──
+
+
+def test_a_failure_is_shown_until_a_connection_proves_that_it_is_over() -> None:
+    """To be allowed a try again proves nothing: without requests a dead target would be shown as up."""
+    of, _ = endpoints(2)
+    dead = of.all[0]
+    of.failed(dead, "connection refused", 0.0)
+    assert dead.why_down(1.0, is_checked=False) == "connection refused"
+    for later in (UNHEALTHY_FOR, 10_000.0):
+        assert dead.why_down(later, is_checked=False) == "connection refused; may be tried again"
+        assert dead.health.is_up(later), "what is shown decides nothing"
+    of.reached(dead, ANY_ADDRESS, 10_000.0)
+    assert dead.why_down(10_000.0, is_checked=False) == ""
+
+
+def test_one_that_closes_connections_without_a_word_is_shown_as_down_until_it_responds() -> None:
+    of, _ = endpoints(2)
+    dead = of.all[0]
+    of.closed_without_response(dead, ANY_ADDRESS, 0.0)
+    of.reached(dead, ANY_ADDRESS, 100.0)
+    assert dead.why_down(100.0, is_checked=False) == "closes new connections without a word; may be tried again"
+    of.responded(dead, ANY_ADDRESS, 101.0)
+    assert dead.why_down(101.0, is_checked=False) == ""
+
+
+def test_a_failure_is_over_when_checks_pass_or_an_older_connection_was_used() -> None:
+    of, _ = endpoints(2)
+    one = of.all[0]
+    of.failed(one, "timed out", 100.0)
+    assert one.why_down(101.0, is_checked=True) == "timed out"
+    assert one.why_down(100.0 + UNHEALTHY_FOR, is_checked=True) == ""
+    for idle_since, why in ((99.0, "timed out; may be tried again"), (103.0, "")):
+        upstream = FakeUpstream(one)
+        upstream.idle_since = idle_since
+        one.idle.append(upstream)
+        assert one.why_down(100.0 + UNHEALTHY_FOR, is_checked=False) == why

@@ -11,7 +11,7 @@ from rawgate.config.load import load
 from rawgate.net.instances import Instance
 from rawgate.observe import layout
 from rawgate.observe.access_log import AccessLog
-from rawgate.observe.counters import Counters, Decisions, octets_for
+from rawgate.observe.counters import Counters, Decisions, octets_for, private_counters
 from rawgate.observe.found_targets import NAMED
 from rawgate.observe.layout import Layout
 from rawgate.observe.reading import Reading, read
@@ -141,6 +141,34 @@ def test_targets_that_somebody_tells_of_have_counts_as_well(tmp_path: Path) -> N
         for service, publisher in made:
             publisher.stop()
             service.close()
+        os.close(null)
+
+    asyncio.run(live())
+
+
+def test_a_target_that_failed_long_ago_is_shown_as_down_until_it_is_reached(tmp_path: Path) -> None:
+    served = loaded(tmp_path)
+    names = names_of(served.config)
+
+    async def live() -> None:
+        null, loop = os.open(os.devnull, os.O_WRONLY), asyncio.get_running_loop()
+        counting = Counting(private_counters(names), Decisions(), AccessLog(null, capacity=0), loop)
+        service = Service(loop, served, counting.sink, RequestIds(), HttpDate())
+        publisher = Publisher(loop, service, counting)
+        endpoints = service.pools["u"].endpoints
+
+        def shown() -> tuple[dict[str, bool], dict[tuple[str, str], str]]:
+            publisher.publish()
+            (upstream,) = read(counting.counters, names, monotonic(), {}).upstreams
+            return upstream.targets, service.health.why_down(monotonic())
+
+        target = "127.0.0.1:1"
+        endpoints.failed(endpoints.all[0], "refused", monotonic() - 60.0)
+        assert shown() == ({target: False}, {("u", target): "refused; may be tried again"})
+        endpoints.reached(endpoints.all[0], "", monotonic())
+        assert shown() == ({target: True}, {})
+        publisher.stop()
+        service.close()
         os.close(null)
 
     asyncio.run(live())
