@@ -48,9 +48,10 @@ is expected is of the last one. claims take any JSON value, so that the body of 
 { sub = "alice", groups = ["a"] }. Dates in them are not looked at. A credential in headers is checked where
 neither claims nor api_key stand in for it.
 In expect, path and headers are those that the upstream gets; of a request that the gateway answers itself,
-headers are those of its answer. A header expected as "" must not be there. No upstream is needed, so a request
-that is forwarded has no status: expect its route or path. Secrets are as for `run`. Exit status 0 when all pass,
-else 1.
+headers are those of its answer. A header expected as "" must not be there. A request that is refused fails its
+test, unless a status or reason is expected: { route = "/api/users", status = 401 }. No upstream is needed, so a
+request that is forwarded has no status: expect its route or path, or reason = "ok". Secrets are as for `run`.
+Exit status 0 when all pass, else 1.
 """
 WIDTH = 36
 """Columns of an expected value. A longer value moves what was got further to the right; it is not cut, since the

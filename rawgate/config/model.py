@@ -1288,7 +1288,7 @@ def route_names(routes: Sequence[Route]) -> list[str]:
 
 
 class Expect(Struct, frozen=True, kw_only=True):
-    """What a test expects of its request."""
+    """What a test expects of its request. One that is refused passes only where its status or reason is expected."""
 
     route: Annotated[
         Annotated[str, constraints.Reference("routes", "a route")] | None,
@@ -1308,7 +1308,7 @@ class Expect(Struct, frozen=True, kw_only=True):
     ] = None
     reason: Annotated[
         Annotated[str, constraints.Choice(tuple(REASONS), "a reason code")] | None,
-        Description("The reason code of the log."),
+        Description('The reason code of the log; "ok", unless it or a status is written.'),
     ] = None
 
 

@@ -110,6 +110,7 @@ def test_each_difference_is_reported(tmp_path: Path) -> None:
             Difference("reason", "no_route", "ok"),
         ),
         (
+            Difference("reason", "ok", "404 no_route"),
             Difference("route", "/open", ""),
             Difference("path", "/nothing", ""),
             Difference("X-User-Id", "alice", ""),
@@ -118,6 +119,26 @@ def test_each_difference_is_reported(tmp_path: Path) -> None:
     ]
     assert found.failed == found.results[:2]
     assert [result.line for result in found.results] == [32, 35, 38]
+
+
+def test_a_refusal_passes_only_where_it_is_expected(tmp_path: Path) -> None:
+    """All of these requests are given the route that is expected, and all are refused."""
+    config = CONFIG + configs.route("/scoped", "users", 'require = { scope = "orders:write" }', auth="jwt.main")
+    expects = ('route = "{}"', 'headers = {{ X-Absent = "" }}')
+    for request, route, got in (
+        ('request = "GET /api/users/7"', "/api/users", "401 auth_missing"),
+        (f'request = "GET /api/users/7"\n{ALICE}\ntimes = 2', "/api/users", "429 rate_limited (Used up: /api/users.)"),
+        (f'request = "GET /scoped"\n{ALICE}', "/scoped", "403 forbidden (require: scope)"),
+    ):
+        tests = [f"{request}\nexpect = {{ {expect.format(route)} }}" for expect in expects]
+        for result in report(tmp_path, *tests, config=config).results:
+            assert result.differences == (Difference("reason", "ok", got),)
+        status, reason = got.split(" ")[:2]
+        tests = [
+            f'{request}\nexpect = {{ route = "{route}", {said} }}'
+            for said in (f"status = {status}", f'reason = "{reason}"')
+        ]
+        assert report(tmp_path, *tests, config=config).failed == ()
 
 
 def test_routes_that_no_test_reaches(tmp_path: Path) -> None:
