@@ -38,9 +38,6 @@ from rawgate.wire import ResponseRules
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while one has not answered (RFC 8305 section 8, Connection Attempt Delay)."""
 
-NOT_TOLD = "Whoever tells where the service is has not answered yet."
-"""A detail of `no_target`, for the log."""
-
 
 class Attempt:
     """One attempt to connect, under way."""
@@ -125,7 +122,7 @@ class Dialer:
         last: Endpoint | None = None
         if pool.endpoints.is_empty:
             order, reason = await self._order_of_none(pool, lessee, ends), NO_TARGET
-            detail = NOT_TOLD if pool.expects_places else ""
+            detail = pool.untold
         tried: set[Endpoint] = set()
         coming = deque(order)
         while coming:
@@ -151,7 +148,7 @@ class Dialer:
 
     async def _order_of_none(self, pool: Pool, lessee: Lessee, ends: float) -> list[tuple[Endpoint, int]]:
         """The order in which a dial tries endpoints that are still to come; none, if there are none at `ends`, or
-        whoever tells of them knows of none."""
+        whoever tells of them knows of none, or could not be asked."""
         if pool.expects_places:
             told = asyncio.Event()
             pool.call_with_places(told.set)

@@ -13,7 +13,7 @@ neither a thread nor a library of its own. A question costs it 0.7 ms of CPU tim
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -105,8 +105,8 @@ class Nameservers:
             raise LookUpError(NO_SUCH_NAME) from None
         except dns.exception.Timeout:
             raise LookUpError("no name server answers") from None
-        except dns.resolver.NoNameservers:
-            raise LookUpError("no name server knows (SERVFAIL, REFUSED or an answer that is none)") from None
+        except dns.resolver.NoNameservers as error:
+            raise LookUpError(_of_use_to_nobody(error.kwargs.get("errors", ()))) from None
         except (dns.exception.DNSException, OSError, ValueError) as error:
             raise LookUpError(str(error) or type(error).__name__) from None
 
@@ -131,6 +131,13 @@ class Nameservers:
         made.timeout = ONE_SERVER
         made.use_edns(0, 0, PAYLOAD)
         return made
+
+
+def _of_use_to_nobody(errors: Iterable[Sequence[object]]) -> str:
+    """What name servers have said that all failed. errors: dnspython's, with a response's code or an exception fourth
+    in each."""
+    said = dict.fromkeys(str(error[3]) if isinstance(error[3], str) else "nothing that can be read" for error in errors)
+    return f"the name server says {', '.join(said)}" if said else "no name server answers"
 
 
 def _backend() -> "Backend":

@@ -33,7 +33,7 @@ class Facts(Struct, frozen=True):
     key_ages: Mapping[str, float]
     expiries: Mapping[str, float]
     breakers: Mapping[str, bool]
-    found: Mapping[str, tuple[float, int]] = {}
+    found: Mapping[str, tuple[float | None, int]] = {}
 
 
 class Metric(Struct, frozen=True):
@@ -280,13 +280,13 @@ METRICS = (
         "gauge",
         ("upstream",),
         "Since DNS or Consul last told where the instances of a service are; it grows while they do not answer.",
-        lambda reading, facts: [((name,), age) for name, (age, _) in facts.found.items()],
+        lambda reading, facts: [((name,), age) for name, (age, _) in facts.found.items() if age is not None],
     ),
     Metric(
         "rawgate_discovery_instances",
         "gauge",
         ("upstream",),
-        "Instances of a service that DNS or Consul told of.",
+        "Instances of a service that DNS or Consul told of; 0 as well when they have never answered.",
         lambda reading, facts: [((name,), count) for name, (_, count) in facts.found.items()],
     ),
     Metric(

@@ -17,6 +17,8 @@ class UpstreamOptions:
 
     places            where it is
     expects_more      of those who tell places, somebody has not answered yet
+    is_futile         all of those have been asked in vain, so a request need not wait for them
+    untold            what they have been asked, and why in vain: a sentence for the log; "" where all have answered
     connect_timeout   for a connection, over all endpoints that are tried
     response_timeout  for the final head of a response; not while the upstream still takes the request's body
     idle_timeout      for the next octet of a response's body, and for a full upstream to take some of the request
@@ -42,6 +44,7 @@ class UpstreamOptions:
         "connect_timeout",
         "expects_more",
         "idle_timeout",
+        "is_futile",
         "keep_alive",
         "max_connections",
         "max_tunnels",
@@ -57,6 +60,7 @@ class UpstreamOptions:
         "total_timeout",
         "tunnel_idle",
         "tunnel_max_age",
+        "untold",
         "zone",
     )
 
@@ -83,10 +87,14 @@ class UpstreamOptions:
         breaker: BreakerRule | None = None,  # as everybody: when to give up on a service is its operator's to say
         retry: RetryRule | None = None,  # as Envoy. nginx tries its other servers, and has no budget
         expects_more: bool = False,
+        is_futile: bool = False,
+        untold: str = "",
     ) -> None:
         self.name: Final = name
         self.places: Final = places
         self.expects_more: Final = expects_more
+        self.is_futile: Final = is_futile
+        self.untold: Final = untold
         self.connect_timeout: Final = connect_timeout
         self.response_timeout: Final = response_timeout
         self.idle_timeout: Final = idle_timeout

@@ -39,7 +39,8 @@ Rules
 - A connection to an endpoint that is gone, or to an address that its name has left, ends with its exchange. So does one
   beyond a limit that was lowered.
 - Whoever tells where an upstream is (DNS, Consul) may not have answered yet. Then a request waits as part of its dial,
-  and so with a slot: the others queue, and no time is longer than it is configured to be.
+  and so with a slot: the others queue, and no time is longer than it is configured to be. Once the question has failed,
+  nobody waits any more: it is asked again by itself, and until it is answered there is no target.
 """
 
 from abc import ABC, abstractmethod
@@ -97,7 +98,8 @@ class Pool:
     tunnel_slots  slots of `max_tunnels`
     guard         the upstream's circuit breaker, and the budget of its retries
     outcomes      hears how each use ended; None: nobody does
-    expects_places  there are no endpoints, since whoever tells them has not answered yet
+    expects_places  there are no endpoints, since whoever tells them is being asked for the first time
+    untold        as in `UpstreamOptions`
     """
 
     def __init__(
@@ -121,7 +123,8 @@ class Pool:
         self.tunnel_slots = Quota(options.max_tunnels) if tunnel_slots is None else tunnel_slots
         self.guard = Guard(options, report) if guard is None else guard
         self.outcomes: Outcomes | None = None
-        self.expects_places = options.expects_more and not options.places
+        self.expects_places = options.expects_more and not options.places and not options.is_futile
+        self.untold = options.untold
         self._is_new = options.expects_more
         self.closed = False
         self._wake: list[Callable[[], None]] = []  # who waits for places
@@ -540,19 +543,28 @@ class Pool:
         self._queue.reshare(options.per_client)
         self._idle.close_surplus()
         self.endpoints.rebalance(options.balance, options.zone)
-        self.retarget(options.places, options.expects_more, now)
+        self.follow(options, now)
         self.endpoints.start_slowly(options.slow_start)
         self._dial_for_next()
 
-    def retarget(self, places: Sequence[Place], expects_more: bool = False, now: float = -inf) -> None:
+    def follow(self, options: UpstreamOptions, now: float) -> None:
+        """The upstream is where these options say. now: as in `retarget`."""
+        self.untold = options.untold
+        self.retarget(options.places, options.expects_more, now, options.is_futile)
+
+    def retarget(
+        self, places: Sequence[Place], expects_more: bool = False, now: float = -inf, is_futile: bool = False
+    ) -> None:
         """From now on the upstream is at these places. Connections to places that stay are kept. expects_more: of those
         who tell places, somebody has not answered yet. Where nobody has, it stays where it was until then, as Envoy
-        keeps a cluster while its successor warms up.
+        keeps a cluster while its successor warms up. is_futile: nobody need wait for them.
 
         now: what is new begins its slow start then; -inf: it has its full share at once. So does what is there when an
         upstream begins, until all who tell its places have answered once: none of them is newer than the others."""
         if expects_more and not places:
-            self.expects_places = self.endpoints.is_empty
+            self.expects_places = self.endpoints.is_empty and not is_futile
+            if is_futile:
+                self._wake_all()
             return
         for gone in self.endpoints.retarget(places, -inf if self._is_new else now):
             self._idle.close_idle_since(gone, inf)
@@ -560,6 +572,9 @@ class Pool:
             upstream.is_last = upstream.is_last or upstream.endpoint.is_gone
         self._is_new = self._is_new and expects_more
         self.expects_places = False
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         waiting, self._wake = self._wake, []
         for wake in waiting:
             wake()
@@ -578,7 +593,8 @@ class Pool:
                     upstream.is_last = True
 
     def call_with_places(self, wake: Callable[[], None]) -> None:
-        """Call `wake` once, when it is known where the upstream is, or that it is nowhere."""
+        """Call `wake` once, when it is known where the upstream is, or that it is nowhere, or the question has
+        failed."""
         self._wake.append(wake)
 
     # ── inside ──

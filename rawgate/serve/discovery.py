@@ -85,8 +85,8 @@ class Discovery:
         moved: Callable[[Source], None],
         say: Callable[[Found], None] | None = None,
     ) -> None:
-        """moved: is told of a source whose instances are others than before. say: tells the supervisor; None: this
-        process is alone, and asks itself from the start."""
+        """moved: is told of a source whose instances are others than before, or that has failed for a new reason before
+        it ever answered. say: tells the supervisor; None: this process is alone, and asks itself from the start."""
         self.known: dict[Source, Found] = {}
         self._loop = loop
         self._names = names
@@ -102,6 +102,10 @@ class Discovery:
     def told(self) -> dict[Source, tuple[Instance, ...]]:
         """The instances of each source that has answered."""
         return {source: found.instances for source, found in self.known.items() if found.has_answered}
+
+    def problems(self) -> dict[Source, str]:
+        """Why each source that has never answered has not, of those that were asked in vain."""
+        return {source: found.problem for source, found in self.known.items() if not found.has_answered}
 
     def follow(self, loaded: Loaded) -> None:
         """From now on the sources are those of this configuration."""
@@ -126,7 +130,7 @@ class Discovery:
         configuration is another one there already."""
         before = self.known.get(found.source)
         self.known[found.source] = found
-        if before is None or before.instances != found.instances or before.has_answered != found.has_answered:
+        if before is None or _sense(before) != _sense(found):
             self._moved(found.source)
 
     def states(self, config: Config, now: float) -> dict[str, tuple[SourceState, ...]]:
@@ -239,15 +243,15 @@ class Seeker:
         self._failures = 0
         self._found = Found(self._source, found.all, now, "")
         if before.problem:
-            self._report(f"{self._source} answers again")
+            self._report(f"can look up {self._source} again")
         if found.flaws != self._flaws:
             self._flaws = found.flaws
             for flaw in found.flaws[:3]:
                 self._report(f"{self._source}: left out: {flaw}")
         if not found.all and (before.instances or not before.has_answered):
-            self._report(f"{self._source} knows of no instance: requests get 503 until it does")
+            self._report(f"no instance in {self._source}: requests get 503 until there is one")
         elif found.all and before.has_answered and not before.instances:
-            self._report(f"{self._source} knows of instances again")
+            self._report(f"instances in {self._source} again")
         is_news = found.all != before.instances or bool(before.problem) or not before.has_answered
         if is_news or now >= self._said_at + SAID_EVERY:
             self._said_at = now
@@ -259,12 +263,17 @@ class Seeker:
         self._index = 0
         self._failures += 1
         if not before.problem:
-            so = "its last answer is used" if before.has_answered else "requests get 503 until it answers"
-            self._report(f"{self._source} does not answer: {why}; {so}")
+            so = "the last answer is used" if before.has_answered else "requests get 503 until there is an answer"
+            self._report(f"cannot look up {self._source}: {why}; {so}")
         if why != before.problem:
             self._found = Found(self._source, before.instances, before.at, why)
             self._discovery.found(self._found)
         return retry_after(self._failures)
+
+
+def _sense(found: Found) -> tuple[tuple[Instance, ...], str | None]:
+    """What a pool makes of it: the instances, and where there was never an answer, why not."""
+    return found.instances, None if found.has_answered else found.problem
 
 
 def agent_of(consul: Consul, tls: ClientTls | None, names: Names) -> Agent:
@@ -274,8 +283,8 @@ def agent_of(consul: Consul, tls: ClientTls | None, names: Names) -> Agent:
     return Agent(f"{address.scheme}://{address.authority}", token, None if tls is None else tls.context, names)
 
 
-def figures(states: Mapping[str, tuple[SourceState, ...]]) -> dict[str, tuple[float, int]]:
-    """Name of an upstream → seconds since the last good answer, of the source for which that is longest; and how many
-    instances there are in all. Upstreams of which no source has answered are left out."""
+def figures(states: Mapping[str, tuple[SourceState, ...]]) -> dict[str, tuple[float | None, int]]:
+    """Name of an upstream → seconds since the last good answer, of the source for which that is longest, None where no
+    source has answered; and how many instances there are in all."""
     told = {name: [state.age for state in its if state.age is not None] for name, its in states.items()}
-    return {name: (max(told[name]), sum(state.instances for state in states[name])) for name in told if told[name]}
+    return {name: (max(told[name], default=None), sum(one.instances for one in its)) for name, its in states.items()}

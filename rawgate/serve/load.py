@@ -224,10 +224,10 @@ def name_of(target: Target) -> str:
 
 def _places(
     targets: Iterable[Target], tls: ClientTls | None, told: Mapping[Source, tuple[Instance, ...]]
-) -> tuple[tuple[Place, ...], bool]:
-    """Where the targets of an upstream are, and whether sources have not answered that tell of more."""
+) -> tuple[tuple[Place, ...], list[Source]]:
+    """Where the targets of an upstream are, and the sources that have not answered yet."""
     places: list[Place] = []
-    expects_more = False
+    silent: list[Source] = []
     for target in targets:
         source = source_of(target)
         if source is None:
@@ -235,8 +235,12 @@ def _places(
         elif source in told:
             places += [_place(target, instance, tls) for instance in told[source]]
         else:
-            expects_more = True
-    return tuple(places), expects_more
+            silent.append(source)
+    return tuple(places), silent
+
+
+def _untold(source: Source, why: str) -> str:
+    return f"Cannot look up {source}: {why}." if why else f"Still looking up {source}."
 
 
 def _place(target: Target, instance: Instance, tls: ClientTls | None) -> Place:
@@ -261,16 +265,22 @@ def _place(target: Target, instance: Instance, tls: ClientTls | None) -> Place:
 
 
 def upstream_options(
-    name: str, loaded: Loaded, told: Mapping[Source, tuple[Instance, ...]] | None = None
+    name: str,
+    loaded: Loaded,
+    told: Mapping[Source, tuple[Instance, ...]] | None = None,
+    problems: Mapping[Source, str] | None = None,
 ) -> UpstreamOptions:
     """What the configuration says of an upstream, as its pool wants it. told: by the sources of its targets, as far as
-    they have answered."""
+    they have answered. problems: why others have not."""
     spec, limits = loaded.config.upstreams[name], loaded.config.gateway.limits
-    places, expects_more = _places(spec.targets, loaded.upstream_tls.get(name), told or {})
+    places, silent = _places(spec.targets, loaded.upstream_tls.get(name), told or {})
+    why = problems or {}
     return UpstreamOptions(
         name=name,
         places=places,
-        expects_more=expects_more,
+        expects_more=bool(silent),
+        is_futile=all(source in why for source in silent),
+        untold=" ".join(_untold(source, why.get(source, "")) for source in silent),
         connect_timeout=spec.connect_timeout,
         response_timeout=spec.response_timeout,
         idle_timeout=spec.idle_timeout,

@@ -273,11 +273,11 @@ class Service:
         self._names.watch(endpoint.place.host for endpoint in endpoints if endpoint.place.host)
 
     def _moved(self, source: Source) -> None:
-        """The instances of a source are others than before."""
+        """The instances of a source are others than before, or there is no answer for another reason."""
         for name, spec in self.config.upstreams.items():
             if any(source_of(target) == source for target in spec.targets):
                 options = self._options(name, self.loaded)
-                self._pools[name].retarget(options.places, options.expects_more, monotonic())
+                self._pools[name].follow(options, monotonic())
                 self.health.places_changed(name)
         self._watch_names()
 
@@ -287,7 +287,7 @@ class Service:
             pool.readdress(host, addresses, monotonic())
 
     def _options(self, name: str, loaded: Loaded) -> UpstreamOptions:
-        return upstream_options(name, loaded, self.discovery.told())
+        return upstream_options(name, loaded, self.discovery.told(), self.discovery.problems())
 
     def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
         """Serve this configuration from the next request on. made: its `new_pools`."""

@@ -634,6 +634,20 @@ def test_who_waits_for_places_is_woken_once_when_they_are_known() -> None:
     assert woken == [1]
 
 
+def test_nobody_waits_for_places_when_the_question_has_failed() -> None:
+    f = Fixture((), expects_more=True, untold="Still looking up a.")
+    woken: list[int] = []
+    f.pool.call_with_places(lambda: woken.append(1))
+    failed = UpstreamOptions(name="u", places=(), expects_more=True, is_futile=True, untold="Cannot look up a.")
+    assert (f.pool.expects_places, f.pool.untold) == (True, "Still looking up a.")
+    f.pool.follow(failed, 0.0)
+    assert (f.pool.expects_places, f.pool.untold, woken) == (False, "Cannot look up a.", [1])
+    f.pool.follow(UpstreamOptions(name="u", places=places(("b", 1))), 1.0)
+    assert (f.pool.endpoints.is_empty, f.pool.untold) == (False, "")
+    f.pool.follow(failed, 2.0)
+    assert not f.pool.endpoints.is_empty, "it stays where it was"
+
+
 def test_an_upstream_stays_where_it_was_until_a_new_source_answers() -> None:
     f = Fixture()
     f.pool.renew(UpstreamOptions(name="u", places=(), expects_more=True))

@@ -101,8 +101,8 @@ def test_the_last_answer_stays_while_a_source_is_down_and_the_operator_is_told_o
         assert [index for _, index in fixture.asked] == [0, 5, 0, 0, 0, 2, 3]
         assert fixture.moves == [(CONSUL, (A,)), (CONSUL, (B,))]
         assert fixture.reports == [
-            "Consul's web does not answer: connection refused; its last answer is used",
-            "Consul's web answers again",
+            "cannot look up Consul's web: connection refused; the last answer is used",
+            "can look up Consul's web again",
         ]
         fixture.close()
 
@@ -115,9 +115,10 @@ def test_a_source_that_never_answered_is_told_and_stops_nobody_else() -> None:
         fixture.follow(loaded(u=(API,)))
         await settled(fixture)
         assert fixture.reports == [
-            "the addresses of api.test does not answer: no such name; requests get 503 until it answers"
+            "cannot look up the addresses of api.test: no such name; requests get 503 until there is an answer"
         ]
         assert fixture.known[DNS].has_answered is False
+        assert fixture.problems() == {DNS: "no such name"}
         assert fixture.moves == [(DNS, ())]
         assert fixture.states(loaded(u=(API,)).config, 0.0) == {
             "u": (SourceState("dns+http://api.test:8080", None, 0, "no such name"),)
@@ -134,8 +135,8 @@ def test_a_source_that_knows_of_no_instance_has_answered() -> None:
         await settled(fixture)
         assert fixture.moves == [(CONSUL, ()), (CONSUL, (A,)), (CONSUL, ())]
         assert fixture.known[CONSUL].has_answered
-        gone = "Consul's web knows of no instance: requests get 503 until it does"
-        assert fixture.reports == [gone, "Consul's web knows of instances again", gone]
+        gone = "no instance in Consul's web: requests get 503 until there is one"
+        assert fixture.reports == [gone, "instances in Consul's web again", gone]
         fixture.close()
 
     play(script)
@@ -251,4 +252,4 @@ def test_sources_and_figures() -> None:
     assert sources_of(config) == {CONSUL, DNS}
     assert source_of(plain) is None
     told = {"u": (SourceState("a", 3.0, 2, ""), SourceState("b", 7.0, 1, "")), "v": (SourceState("c", None, 0, "x"),)}
-    assert figures(told) == {"u": (7.0, 3)}
+    assert figures(told) == {"u": (7.0, 3), "v": (None, 0)}
