@@ -13,6 +13,7 @@ from rawgate.config.model import Route, Timeouts, Upstream
 from rawgate.errors import REASONS
 from rawgate.observe.metrics import METRICS
 from rawgate.observe.model import Line
+from rawgate.policy.limits import LimitLines
 
 PAGE = (Path(__file__).parents[1] / "rawgate/operating.md").read_text("utf-8")
 
@@ -83,3 +84,23 @@ def test_the_signals_are_told() -> None:
 def test_every_metric_stands_in_the_table_with_its_labels() -> None:
     named = re.findall(r"`(rawgate_\w+)(?:\{([\w,]+)\})?`", " ".join(row[0] for row in table("metric")))
     assert dict(named) == {metric.name: ",".join(metric.labels) for metric in METRICS}
+
+
+def test_the_response_fields_of_limits_are_those_that_clients_get() -> None:
+    lines = LimitLines("/api/users", 100, 60.0)[99, 0].decode().split("\r\n")[:-1]
+    told = [
+        f"{name.strip('`')}: {value.strip('`')}"
+        for names, values, _ in table("response field")
+        for name, value in zip(names.split(", "), values.split(", "), strict=True)
+    ]
+    assert sorted(told) == sorted(lines)
+
+
+def test_check_has_nothing_to_say_of_the_certificate_that_it_makes() -> None:
+    command = re.search(r"openssl req [^`]*", PAGE)
+    assert command
+    days = re.search(r"-days (\d+)", command[0])
+    assert days
+    warned = re.search(r"`check` warns (\d+) days before", PAGE)
+    assert warned
+    assert int(days[1]) > int(warned[1]) + 1
