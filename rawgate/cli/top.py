@@ -8,6 +8,7 @@ import argparse
 import http.client
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -49,7 +50,7 @@ WIDE = 110
 """Columns from which on there is room for all that `/status` tells; below, the less important is left out."""
 
 PIPED = 120
-"""Columns that there are at least in a pipe, which has none of its own."""
+"""Columns that there are in a pipe, which has none of its own, unless the environment's COLUMNS says how many."""
 
 ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, never bound
 """What stands for all addresses of a host → the one to ask."""
@@ -80,7 +81,7 @@ def _call(arguments: argparse.Namespace) -> int:
     url = arguments.url or admin_url(arguments.config)
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, PIPED)
+        console.width = shutil.get_terminal_size((PIPED, 0)).columns
     status = fetch(url)
     if arguments.once:
         console.print(view(status, console.width))
@@ -192,6 +193,12 @@ def _line(*parts: "Text") -> "Text":
     return Text("  ").join(parts)
 
 
+def _lines(*parts: "Text") -> "Text":
+    from rich.text import Text
+
+    return Text("\n").join(parts)
+
+
 def _head(status: Status) -> "Text":
     is_serving, workers, total = status["state"] == "serving", status["workers"], status["total"]
     is_whole = workers["alive"] >= workers["configured"]
@@ -242,7 +249,7 @@ def _services(status: Status, width: int) -> "Table":
             _text(f"{pool['leased'] + pool['dialing']:,}", "red" if pool["leased"] >= pool["limit"] else ""),
             *(_text(f"{pool[state]:,}") for state in ("idle", "limit", "tunnels")[: 3 if width >= WIDE else 2]),
             _text(f"{waiting:,}", "yellow" if waiting else "dim"),
-            _line(*_trouble(one), _targets(one["targets"], one.get("sources", ()))),
+            _lines(*_trouble(one), *_targets(one["targets"], one.get("sources", ()))),
         )
     return table
 
@@ -257,14 +264,14 @@ def _trouble(upstream: Status) -> "list[Text]":
     return said
 
 
-def _targets(targets: Sequence[Status], sources: Sequence[Status]) -> "Text":
+def _targets(targets: Sequence[Status], sources: Sequence[Status]) -> "list[Text]":
     said = [
         _text(target["target"] + _share(target, targets), "green")
         if target["up"]
         else _text(f"{target['target']} down: {target['why']}", "red")
         for target in targets
     ]
-    return _line(*said, *map(_source, sources))
+    return [*said, *map(_source, sources)]
 
 
 def _source(source: Status) -> "Text":
@@ -303,9 +310,17 @@ def _limits(status: Status) -> "Table":
 
 def _store(store: Status) -> "Text":
     if not store["up"]:
-        return _text(f"the store does not answer: {store['onFailure']}", "red")
+        return _text(f"the store does not count: {_MEANWHILE[store['onFailure']]}", "red")
     slow, asked = latency(store["latencyMs"]["p99"]), rate(store["askedPerSecond"])
     return _text(f"store asked {asked}/s, p99 {slow}, {rate(store['sparedPerSecond'])}/s by leases", "dim")
+
+
+_MEANWHILE = {
+    "local": "each host counts by itself",
+    "refuse": "requests get 503",
+    "allow": "its limits are not applied",
+}
+"""`store.on_failure` in words."""
 
 
 def _foot(status: Status) -> "Text":

@@ -421,6 +421,8 @@ async def serving(
     finally:
         await service.cut()
         service.close()
+        if service.stores is not None:
+            await service.stores.ended()
 
 
 def found_endpoints(targets: Iterable[Target], endpoints: Endpoints) -> list[Endpoint]:

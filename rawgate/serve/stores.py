@@ -37,6 +37,9 @@ MOST = 512
 LOST = 1.0
 """Seconds after which an answer is not waited for any more, and its connection is closed."""
 
+FAREWELL = 0.5
+"""Seconds that closing connections may take at the end of the process: a store that is down takes no leave."""
+
 FIRST_PROBE, LAST_PROBE = 0.1, 1.0
 """Seconds from one probe to the next, doubled each time."""
 
@@ -70,6 +73,7 @@ class StoreKeeper:
         self._connect = connect
         self._spec: StoreSpec | None = None
         self._link: _Link | None = None
+        self._ending: set[asyncio.Task[None]] = set()  # what was under way when a store was closed
 
     def renew(self, config: Config) -> None:
         """Count in this configuration's store from now on. Connections stay where only `on_failure` differs."""
@@ -87,7 +91,17 @@ class StoreKeeper:
         """Ask nothing more."""
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            for task in link.close():
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+
+    async def ended(self) -> None:
+        """Nothing of what was closed is under way any more. It is given `FAREWELL` seconds, and then given up."""
+        for _ in range(2):
+            if self._ending:
+                await asyncio.wait(set(self._ending), timeout=FAREWELL)
+            for task in self._ending:
+                task.cancel()
 
     def took(self, seconds: float) -> None:
         """A round was answered after so long."""
@@ -126,15 +140,15 @@ class _Link:
         self._store.is_up = True
         self._start(self._greet())
 
-    def close(self) -> None:
-        """What is under way is given up; who waits is told so."""
+    def close(self) -> list[asyncio.Task[None]]:
+        """What is under way is given up; who waits is told so. Returns what has to end yet."""
         self._closed = True
         self._store.wake = None
         self._store.close()
         self._stop_probing()
         for task in self._tasks:
             task.cancel()
-        self._loop.create_task(self._client.close())
+        return [*self._tasks, self._loop.create_task(self._client.close())]
 
     # ── questions ──
 

@@ -26,7 +26,9 @@ def shown(status: top.Status, width: int) -> str:
 
 
 @pytest.mark.process
-def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_shows_what_a_gateway_tells(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Upstream(replying(response())) as upstream:
         text = (
             configs.gateway('admin = "unix:admin.sock"')
@@ -43,6 +45,10 @@ def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixt
                 client.getresponse().read()
                 client.close()
             gateway.wait_lines(3)
+            monkeypatch.setenv("COLUMNS", "80")
+            assert main(["top", "--once", str(tmp_path / "rawgate.toml")]) == 0
+            assert max(map(len, capfd.readouterr().out.splitlines())) <= 80
+            monkeypatch.delenv("COLUMNS")
             assert main(["top", "--once", str(tmp_path / "rawgate.toml")]) == 0
             said = capfd.readouterr().out
             assert f"{HOSTILE} " in said, "a name is no markup"
@@ -67,6 +73,12 @@ def test_it_shows_what_a_gateway_tells(tmp_path: Path, capfd: pytest.CaptureFixt
             lines = shown(status, width).splitlines()
             assert max(map(len, lines)) <= width
             assert any("users" in line for line in lines)
+        targets = [status["upstreams"][0]["targets"][0] | {"target": f"10.0.0.{at}:80"} for at in (1, 2, 3)]
+        status["upstreams"][0]["targets"] = targets
+        for line in shown(status, 120).splitlines():
+            assert line.count("10.0.0.") <= 1, "each target has a line of its own"
+        status["store"] = {"up": False, "onFailure": "local"}
+        assert "the store does not count: each host counts by itself" in shown(status, 200)
         assert main(["top", "--once", str(tmp_path / "rawgate.toml")]) == 1
         assert "nobody listens on unix:" in capfd.readouterr().err
 

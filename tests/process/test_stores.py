@@ -132,6 +132,16 @@ def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
         assert sorted(told) == [200, 429, 429]
 
 
+def test_a_gateway_stops_without_a_word_when_its_store_is_down(tmp_path: Path) -> None:
+    limit = 'rate_limit = { max = 1, window = "1h", shared = "exact" }'
+    text = configs.gateway() + '[store]\nurl = "redis://127.0.0.1:1"\n'
+    text += configs.upstream("u", "http://127.0.0.1:1") + configs.route("/a", "u", limit)
+    with running(tmp_path, text) as gateway:
+        gateway.wait_said("does not count")
+        gateway.stop()
+        assert not [line for line in gateway.said if not line.startswith("rawgate: ")]
+
+
 def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str], str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with (

@@ -11,6 +11,7 @@ from rawgate.config.model import Config, Gateway, Route, Store, StoreUrl, Target
 from rawgate.observe import histogram
 from rawgate.policy.store import Question, StoredRule, Undone
 from rawgate.policy.store import Store as Counters
+from rawgate.serve import stores
 from rawgate.serve.store_client import Answer, StoreClient, StoreError
 from rawgate.serve.stores import MOST, ROUNDS, StoreKeeper
 
@@ -312,3 +313,25 @@ def test_a_store_that_comes_and_goes_is_probed_less_and_less(monkeypatch: pytest
         await turn()
 
     play(scene())
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_nothing_is_under_way_any_more_when_the_process_ends(hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a question nor the closing of connections, which a store that is down may never let end."""
+    monkeypatch.setattr(stores, "FAREWELL", 0.01)
+
+    async def script() -> None:
+        scene = Scene()
+        scene.keeper.renew(config())
+
+        async def close() -> None:
+            if hangs:
+                await asyncio.Event().wait()
+
+        monkeypatch.setattr(scene.client, "close", close)
+        await until(lambda: bool(scene.client.probes))
+        scene.keeper.close()
+        await scene.keeper.ended()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(script())
