@@ -18,12 +18,13 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from msgspec import Struct
 
 from rawgate.config.model import Config, Consul, Target
+from rawgate.message import authority_of
 from rawgate.net.consul import Agent
 from rawgate.net.fetch import FetchError
 from rawgate.net.instances import Instance, Instances, Source, fresh_for, retry_after
@@ -42,6 +43,13 @@ POLL = 10.0
 
 SAID_EVERY = 5.0
 """Seconds after which an answer is passed on that says nothing new, but how old it is."""
+
+
+CHANGES_EVERY = 1.0
+"""Seconds from one line about the instances of an upstream to the next."""
+
+NAMED = 3
+"""Instances of one line that are named; of more it tells the number."""
 
 
 def sources_of(config: Config) -> set[Source]:
@@ -95,6 +103,8 @@ class Discovery:
         self._say = say
         self._seeks = say is None
         self._wanted: set[Source] = set()
+        self._upstreams: dict[str, set[Source]] = {}
+        self._changes = Changes(loop, report)
         self._seekers: dict[Source, Seeker] = {}
         self._nameservers = Nameservers()
         self._agent = Agent("", "", None, names)
@@ -111,6 +121,10 @@ class Discovery:
         """From now on the sources are those of this configuration."""
         config = loaded.config
         self._wanted = sources_of(config)
+        self._upstreams = {
+            name: {source for target in spec.targets if (source := source_of(target)) is not None}
+            for name, spec in config.upstreams.items()
+        }
         self.known = {source: found for source, found in self.known.items() if source in self._wanted}
         self._nameservers = nameservers_of(config)
         self._agent = agent_of(config.consul or Consul(), loaded.consul_tls, self._names)
@@ -152,6 +166,7 @@ class Discovery:
     def close(self) -> None:
         """The gateway ends: ask nothing more."""
         self._seeks = False
+        self._changes.close()
         for seeker in self._seekers.values():
             seeker.close()
 
@@ -174,16 +189,71 @@ class Discovery:
 
     def found(self, found: Found) -> None:
         """A seeker has something to tell."""
+        known = self.known.get(found.source)
+        concerned = [name for name, sources in self._upstreams.items() if found.source in sources]
+        before = {name: self._instances(name) for name in concerned}
         self.take(found)
+        if known is not None and known.has_answered:
+            for name in concerned:
+                self._changes.note(name, before[name], self._instances(name))
         if self._say is not None:
             self._say(found)
 
     # ── inside ──
 
+    def _instances(self, upstream: str) -> frozenset[str]:
+        """The names of all instances that sources tell of."""
+        known = [self.known[source] for source in self._upstreams[upstream] if source in self.known]
+        return frozenset(authority_of(one.host, one.port) for found in known for one in found.instances)
+
     def _start(self) -> None:
         for source in self._wanted if self._seeks else ():
             if source not in self._seekers:
                 self._seekers[source] = Seeker(self._loop, source, self, self._report, self.known.get(source))
+
+
+class Changes:
+    """Tells the operator which instances of an upstream are new, and which are gone: one line for each change, but at
+    most one in `CHANGES_EVERY` seconds. What changes meanwhile is in the next one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._report = report
+        # Upstreams of which a line was written just now → the instances then and now, and what tells the difference.
+        self._recent: dict[str, tuple[frozenset[str], frozenset[str], asyncio.TimerHandle]] = {}
+
+    def note(self, upstream: str, before: frozenset[str], after: frozenset[str]) -> None:
+        """The instances of an upstream were those, and are these."""
+        if upstream in self._recent:
+            told, _, timer = self._recent[upstream]
+            self._recent[upstream] = told, after, timer
+        elif before != after:
+            self._report(f"upstream {upstream}: {change(before, after)}")
+            timer = self._loop.call_later(CHANGES_EVERY, self._tell_rest, upstream)
+            self._recent[upstream] = after, after, timer
+
+    def _tell_rest(self, upstream: str) -> None:
+        told, now, _ = self._recent.pop(upstream)
+        self.note(upstream, told, now)
+
+    def close(self) -> None:
+        """Tell nothing more."""
+        for _, _, timer in self._recent.values():
+            timer.cancel()
+
+
+def change(before: frozenset[str], after: frozenset[str]) -> str:
+    """What has changed, in a line for the operator."""
+    new, gone = sorted(after - before), sorted(before - after)
+    said = [_those(names, what) for names, what in ((new, "new"), (gone, "gone")) if names]
+    count = len(after)
+    return f"{', '.join(said)}; {count} instance{'s' * (count != 1)}{'' if new else ' left'}"
+
+
+def _those(names: Sequence[str], what: str) -> str:
+    if len(names) > NAMED:
+        return f"{len(names)} instances are {what}"
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}"
 
 
 class Seeker:

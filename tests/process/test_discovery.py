@@ -352,6 +352,8 @@ def test_a_consul_that_is_down_is_told_and_one_that_was_restored_is_asked_anew(t
         consul.down = False
         gateway.wait_said("can look up Consul's web?tag=v2 again")
         wait_until(lambda: ask(gateway) == (200, HOSTS[1]), "the new target")
+        new, gone = (f"{HOSTS[at]}:{services.port}" for at in (1, 0))
+        gateway.wait_said(f"upstream one: {new} is new, {gone} is gone; 1 instance")
         consul.restore()
         consul.register("web", instance(HOSTS[2], services.port))
         wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the target after the index went back")

@@ -5,13 +5,24 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from harness.fake_loop import FakeLoop
 from rawgate.config.model import Config, Gateway, Target, Upstream
 from rawgate.net.fetch import FetchError
 from rawgate.net.instances import Instance, Instances, Source
 from rawgate.net.names import LookUpError, Names
 from rawgate.serve import discovery as module
 from rawgate.serve.channel import Found
-from rawgate.serve.discovery import SAID_EVERY, Discovery, Seeker, SourceState, figures, sources_of
+from rawgate.serve.discovery import (
+    CHANGES_EVERY,
+    SAID_EVERY,
+    Changes,
+    Discovery,
+    Seeker,
+    SourceState,
+    change,
+    figures,
+    sources_of,
+)
 from rawgate.serve.load import Loaded, source_of
 
 A, B, C = (Instance(False, f"10.0.0.{number}", 80) for number in (1, 2, 3))
@@ -85,7 +96,7 @@ def test_instances_are_followed_and_the_index_goes_along() -> None:
         await settled(fixture)
         assert fixture.asked == [(CONSUL, 0), (CONSUL, 5), (CONSUL, 5), (CONSUL, 9)]
         assert fixture.moves == [(CONSUL, (A,)), (CONSUL, (A, B))]
-        assert fixture.reports == []
+        assert fixture.reports == ["upstream u: 10.0.0.2:80 is new; 2 instances"]
         fixture.close()
 
     play(script)
@@ -103,6 +114,7 @@ def test_the_last_answer_stays_while_a_source_is_down_and_the_operator_is_told_o
         assert fixture.reports == [
             "cannot look up Consul's web: connection refused; the last answer is used",
             "can look up Consul's web again",
+            "upstream u: 10.0.0.2:80 is new, 10.0.0.1:80 is gone; 1 instance",
         ]
         fixture.close()
 
@@ -136,7 +148,8 @@ def test_a_source_that_knows_of_no_instance_has_answered() -> None:
         assert fixture.moves == [(CONSUL, ()), (CONSUL, (A,)), (CONSUL, ())]
         assert fixture.known[CONSUL].has_answered
         gone = "no instance in Consul's web: requests get 503 until there is one"
-        assert fixture.reports == [gone, "instances in Consul's web again", gone]
+        new = "upstream u: 10.0.0.1:80 is new; 1 instance"
+        assert fixture.reports == [gone, "instances in Consul's web again", new, gone]
         fixture.close()
 
     play(script)
@@ -244,6 +257,40 @@ def test_a_seeker_that_is_closed_asks_no_more() -> None:
         assert len(fixture.asked) == asked
 
     play(script)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("ab", "a", "b is gone; 1 instance left"),
+        ("a", "", "a is gone; 0 instances left"),
+        ("", "ab", "a, b are new; 2 instances"),
+        ("abc", "ad", "d is new, b, c are gone; 2 instances"),
+        ("a", "bcdef", "5 instances are new, a is gone; 5 instances"),
+        ("abcde", "e", "4 instances are gone; 1 instance left"),
+    ],
+)
+def test_a_change_is_one_line_that_stays_short(before: str, after: str, line: str) -> None:
+    assert change(frozenset(before), frozenset(after)) == line
+    assert len(change(frozenset(map(str, range(4096))), frozenset("x"))) < 80
+
+
+def test_changes_of_one_second_are_one_line() -> None:
+    loop = FakeLoop()
+    said: list[str] = []
+    changes = Changes(loop, said.append)  # type: ignore[arg-type]
+    a, ab, b = frozenset("a"), frozenset("ab"), frozenset("b")
+    changes.note("u", a, ab)
+    changes.note("u", ab, b)
+    changes.note("v", a, b)
+    assert said == ["upstream u: b is new; 2 instances", "upstream v: b is new, a is gone; 1 instance"]
+    changes.note("v", b, a)
+    changes.note("v", a, b)
+    loop.passes(CHANGES_EVERY)
+    assert said[2:] == ["upstream u: a is gone; 1 instance left"], "what is as it was is no change"
+    loop.passes(CHANGES_EVERY)
+    changes.note("u", b, a)
+    assert said[3:] == ["upstream u: a is new, b is gone; 1 instance"]
 
 
 def test_sources_and_figures() -> None:
