@@ -168,16 +168,16 @@ def _mode(constraint: ListenAddress, value: object) -> int:
 
 
 def _listen(constraint: ListenAddress, value: object, context: Context) -> Listen:
-    text = _string(value, constraint.expected, meant=_listen_meant(value))
+    text = _string(value, constraint.expected, meant=_listen_meant(value, constraint))
     if text.startswith("unix:"):
         return _unix(constraint, text, context)
     match = _HOST_PORT.fullmatch(text)
     if match is None or _is_ip(text):
         what = "is not an address and a port" if ":" in text and not _is_ip(text) else "has no port"
-        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_listen_meant(text))
+        raise InvalidError(f"{shown(text)} {what}", expected=constraint.expected, meant=_listen_meant(text, constraint))
     address, port = match["host"], int(match["port"])
     if address in ("", "*"):
-        meant = quoted(f"{_EVERY_ADDRESS}:{port}")
+        meant = _listen_meant(port, constraint)
         raise InvalidError(f"{shown(text)} names no address", expected=constraint.expected, meant=meant)
     if address == "localhost":
         meant = quoted(f"127.0.0.1:{port}")
@@ -185,7 +185,7 @@ def _listen(constraint: ListenAddress, value: object, context: Context) -> Liste
     found = canonical_host(address)
     bare = ":" in address and not address.startswith("[")
     if found is None or bare or not _is_ip(found.strip("[]")):
-        meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else _listen_meant(text)
+        meant = quoted(f"[{address}]:{port}") if bare and _is_ip(address) else _listen_meant(text, constraint)
         raise InvalidError(f"{shown(text)} is not an address and a port", expected=constraint.expected, meant=meant)
     if port > 65535:
         raise InvalidError(f"{port} is not a port", expected="a port from 0 to 65535")
@@ -396,13 +396,14 @@ def origin(constraint: Origin, value: object, context: Context) -> str:
     return text
 
 
-def _listen_meant(value: object) -> str:
+def _listen_meant(value: object, constraint: ListenAddress) -> str:
     """The address that was meant by a port alone, a path alone or a URL, or ""."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65535:
-        return quoted(f"{_EVERY_ADDRESS}:{value}")
+        # A plain one is for the operator alone, and refused at an address that all can reach.
+        return quoted(f"{'127.0.0.1' if constraint.plain else _EVERY_ADDRESS}:{value}")
     text = value if isinstance(value, str) else ""
     if text.isascii() and text.isdigit():
-        return _listen_meant(int(text))
+        return _listen_meant(int(text), constraint)
     if text.startswith("/"):
         return quoted(f"unix:{text}")
     url = _URL.fullmatch(text)

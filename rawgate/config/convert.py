@@ -136,6 +136,11 @@ class Converter:
             meant = one_meant(value)
             return self._report(path, f"{shown(value)} is not possible here", expected=expected(hint), meant=meant)
         origin = get_origin(alternative)
+        if origin is Literal and isinstance(value, str) and value.isascii() and value.isdigit():
+            # A number in quotes, where a number or a word may stand.
+            number = next((one for one in parsed.alternatives if get_args(one)[:1] == (int,)), None)
+            if number is not None:
+                return self._report(path, f"{shown(value)} is text", expected=expected(hint), meant=value)
         if origin is Annotated:
             return self.read(alternative, value, path)
         if origin is tuple:

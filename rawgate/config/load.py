@@ -24,6 +24,10 @@ from rawgate.config.model import ApiKeys, Config, Gateway, Jwt, RateLimit, Route
 from rawgate.config.program import ProgramError, program_lines, run
 from rawgate.errors import Problem
 
+_TABLE_TWICE = re.compile(r"Cannot declare \('([^']*)',\) twice")
+_KEY = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=")
+_LISTS = ("routes", "tests")
+"""Tables that stand in double brackets, once for each."""
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -133,7 +137,19 @@ def _syntax(message: str, text: str) -> tuple[int, str]:
     said = message[: where.start()] if where else message
     if where is None or where[1] is None:
         return (text.rstrip().count("\n") + 1 if where else 1), f"is not valid TOML: {said}"
-    return int(where[1]), f"is not valid TOML: {said}, column {where[2]}"
+    line = int(where[1])
+    twice = _twice(said, text.split("\n")[line - 1])
+    return line, f"is not valid TOML: {said}, column {where[2]}{twice}"
+
+
+def _twice(said: str, line: str) -> str:
+    """What to write where a table or a key stands twice, which is often a list that has single brackets."""
+    table, key = _TABLE_TWICE.match(said), _KEY.match(line)
+    if table is not None:
+        return f" (expected [[{table[1]}]], once for each)" if table[1] in _LISTS else ""
+    if said == "Cannot overwrite a value" and key is not None:
+        return f": {key[1]} stands twice in this table (a further route begins with [[routes]])"
+    return ""
 
 
 def _python(path: File, content: bytes, environ: Mapping[str, str], files: Files) -> Draft:

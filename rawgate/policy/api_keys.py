@@ -27,6 +27,7 @@ from hashlib import sha256
 from math import inf
 from re import compile as pattern
 
+from rawgate.config.lines import toml_lines
 from rawgate.config.model import ApiKeys
 from rawgate.errors import Problem
 from rawgate.message import Identity
@@ -119,6 +120,11 @@ def _read_digest(text: str) -> bytes | str:
     """The digest, or its fault as the end of a sentence."""
     if not _digest(text):
         return "has no 64 hex digits after sha256:"
+    return _good_digest(text)
+
+
+def _good_digest(text: str) -> bytes | str:
+    """The digest that 64 hex digits stand for, or its fault as the end of a sentence."""
     digest = bytes.fromhex(text)
     return (
         "is the digest of no key at all (was the variable set whose digest was taken?)"
@@ -131,21 +137,24 @@ _MEMBERS = ("name", "sha256", "expires", "claims")
 
 
 def _read_toml(text: bytes, names: dict[bytes, Identity]) -> list[str]:
-    """Read a keys file into `names`. Returns its faults, each a sentence that counts the entries from 1."""
+    """Read a keys file into `names`. Returns its faults, each LINE: and a sentence that counts the entries from 1; of
+    what is no TOML, the parser's own words say where."""
     try:
         document = tomllib.loads(text.decode())
+        lines = toml_lines(text.decode())
     except (ValueError, RecursionError) as error:
-        return [f"this is no TOML: {error}"]
+        return [f" this is no TOML: {error}"]
     entries = document.get("keys")
     if not isinstance(entries, list) or not entries or len(document) > 1:
-        return ["this is no keys file (expected [[keys]], once for each key, and nothing else)"]
+        return [" this is no keys file (expected [[keys]], once for each key, and nothing else)"]
     faults = []
     for position, entry in enumerate(entries, 1):
+        line = lines.get(("keys", position - 1), 1)
         found = _read_table(entry) if isinstance(entry, dict) else "is not a table"
         if isinstance(found, str):
-            faults.append(f"entry {position} {found}")
+            faults.append(f"{line}: entry {position} {found}")
         elif found[0] in names:
-            faults.append(f"entry {position} is the key of an earlier entry")
+            faults.append(f"{line}: entry {position} is the key of an earlier entry")
         else:
             names[found[0]] = found[1]
     return faults
@@ -160,7 +169,11 @@ def _read_table(entry: dict[str, object]) -> tuple[bytes, Identity] | str:
     name, digest, claims = entry.get("name"), entry.get("sha256"), entry.get("claims", {})
     if not isinstance(name, str) or not _name(name):
         return "has a name that is not 1-64 of A-Z a-z 0-9 . _ -"
-    octets = _read_digest(digest) if isinstance(digest, str) else "has no sha256 (expected 64 hex digits)"
+    if not isinstance(digest, str):
+        return "has no sha256 (expected 64 hex digits)"
+    if not _digest(digest):
+        return "has a sha256 that is not 64 hex digits (expected those alone, without sha256: before them)"
+    octets = _good_digest(digest)
     if isinstance(octets, str):
         return octets
     until = _until(entry.get("expires", inf))
@@ -208,7 +221,8 @@ def compile_table(name: str, spec: ApiKeys, problems: list[Problem], warnings: l
     names: dict[bytes, Identity] = {}
     faults: list[str] = []
     if spec.keys.source.endswith(".toml"):
-        faults += _read_toml(spec.keys.value, names)
+        file = spec.keys.source.removeprefix("file:")
+        faults += [f"{file}:{fault}" for fault in _read_toml(spec.keys.value, names)]
         problems.extend(Problem(path, fault) for fault in faults)
         return None if faults else ApiKeyTable(spec.header.lower().encode(), names)
     for position, entry in enumerate(_entries(spec.keys.value.decode(errors="replace")), 1):

@@ -244,6 +244,8 @@ def ask(path: Path, word: str) -> tuple[bool, list[str]]:
                     said += octets
             lines = said.decode("utf-8", "replace").splitlines()
         except OSError as error:
+            if not path.exists():
+                raise ControlError(f"there is no file {path}, and no gateway that was started with it") from None
             raise ControlError(
                 f"no gateway that serves {path} answers ({error.strerror or error}): is it running here, and was it "
                 "started with this path?"

@@ -254,23 +254,23 @@ KEY = f'[[keys]]\nname = "a"\nsha256 = "{digest(K1)}"\n'
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x", "this is no TOML: "),
-        ("", "this is no keys file"),
-        ("keys = 1", "this is no keys file"),
-        (KEY + "[x]", "this is no keys file"),
-        (KEY + KEY, "entry 2 is the key of an earlier entry"),
-        (KEY + 'key = "hunter2"', "entry 1 has 'key', which is no member of a key"),
-        ('[[keys]]\nname = "a b"', "entry 1 has a name that is not 1-64 of"),
-        ('[[keys]]\nname = "a"', "entry 1 has no sha256"),
-        ('[[keys]]\nname = "a"\nsha256 = "ab"', "entry 1 has no 64 hex digits"),
-        (f'[[keys]]\nname = "a"\nsha256 = "{digest("")}"', "entry 1 is the digest of no key at all"),
-        (KEY + "expires = 2027-01-01T00:00:00", "entry 1 expires at a time without offset"),
-        (KEY + 'expires = "soon"', "entry 1 expires at no date"),
-        (KEY + "claims = 1", "entry 1 has claims that are no table"),
+        ("x", " this is no TOML: "),
+        ("", " this is no keys file"),
+        ("keys = 1", " this is no keys file"),
+        (KEY + "[x]", " this is no keys file"),
+        (KEY + KEY, "4: entry 2 is the key of an earlier entry"),
+        (KEY + 'key = "hunter2"', "1: entry 1 has 'key', which is no member of a key"),
+        ('[[keys]]\nname = "a b"', "1: entry 1 has a name that is not 1-64 of"),
+        ('[[keys]]\nname = "a"', "1: entry 1 has no sha256"),
+        ('[[keys]]\nname = "a"\nsha256 = "ab"', "1: entry 1 has a sha256 that is not 64 hex digits (expected"),
+        (f'[[keys]]\nname = "a"\nsha256 = "{digest("")}"', "1: entry 1 is the digest of no key at all"),
+        (KEY + "expires = 2027-01-01T00:00:00", "1: entry 1 expires at a time without offset"),
+        (KEY + 'expires = "soon"', "1: entry 1 expires at no date"),
+        (KEY + "claims = 1", "1: entry 1 has claims that are no table"),
     ],
 )
 def test_what_is_wrong_with_a_keys_file(text: str, said: str) -> None:
     table, (fault,) = filed(text)
     assert table is None
-    assert fault.startswith(said)
+    assert fault.startswith(f"keys.toml:{said}")
     assert "hunter2" not in fault

@@ -325,10 +325,17 @@ def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
 
 
 def test_nobody_there_to_reload(tmp_path: Path) -> None:
+    (tmp_path / "rawgate.toml").touch()
     words = [*command(), "reload", "rawgate.toml"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("rawgate: no gateway that serves rawgate.toml answers")
+    (tmp_path / "rawgate.toml").unlink()
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        "rawgate: there is no file rawgate.toml, and no gateway that was started with it",
+    )
 
 
 def test_a_second_gateway_of_one_configuration_says_that_it_cannot_be_reached(tmp_path: Path) -> None:
