@@ -3,6 +3,7 @@ length."""
 
 import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -161,4 +162,6 @@ def test_limits_hold_while_the_store_is_broken(program: Callable[[str], str]) ->
     command = [sys.executable, "-m", "tools.storing", "proof", *arguments]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "paused" in done.stdout
+    assert re.search(
+        r"paused \d+ times, asleep \d+ times, full \d+ times, cut off \d+ times, restarted \d+", done.stdout
+    )

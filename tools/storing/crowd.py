@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -18,13 +18,15 @@ class Crowd:
     slowest   seconds of the slowest reply, by path
     """
 
-    def __init__(self, paths: Sequence[str], clients: int, hits: int) -> None:
+    def __init__(self, paths: Sequence[str], clients: int, hits: int, goes_on: Callable[[], bool]) -> None:
+        """hits: how many there are at least; goes_on: whether there are more."""
         self.notes: dict[str, list[Note]] = {path: [] for path in paths}
         self.statuses: dict[str, Counter[int]] = {path: Counter() for path in paths}
         self.slowest = dict.fromkeys(paths, 0.0)
         self.left = hits
         self._paths = list(paths)
         self._clients = clients
+        self._goes_on = goes_on
         self._next = 0
 
     async def ask(self, address: tuple[str, int], connections: int) -> None:
@@ -37,7 +39,7 @@ class Crowd:
 
     def turn(self) -> tuple[str, int] | None:
         """Path and client of the next hit."""
-        if self.left <= 0:
+        if self.left <= 0 and not self._goes_on():
             return None
         self.left -= 1
         self._next += 1

@@ -105,23 +105,27 @@ class Breaker(Thread):
         self._store = store
         self._every = every
         self._over = Event()
-        self.broken: dict[str, int] = {}
-        self.lives: list[tuple[float, float]] = []
-
-    def run(self) -> None:
-        kinds: list[tuple[str, Callable[[], object]]] = [
+        self._kinds: list[tuple[str, Callable[[], object]]] = [
             ("paused", self._pause),
             ("asleep", lambda: self._store.say("DEBUG", "SLEEP", "0.3")),
             ("full", self._fill),
             ("cut off", lambda: self._store.say("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")),
             ("restarted", self._restart),
         ]
+        self.broken: dict[str, int] = {}
+        self.lives: list[tuple[float, float]] = []
+
+    def run(self) -> None:
         turn = 0
         while not self._over.wait(self._every):
-            name, act = kinds[turn % len(kinds)]
+            name, act = self._kinds[turn % len(self._kinds)]
             act()
             self.broken[name] = self.broken.get(name, 0) + 1
             turn += 1
+
+    def has_more(self) -> bool:
+        """Whether a kind has not been tried yet."""
+        return self.is_alive() and len(self.broken) < len(self._kinds)
 
     def stop(self) -> None:
         self._over.set()
@@ -171,7 +175,8 @@ def prove(hits: int, clients: int, most: int, hosts: int, workers: int, every: f
         text = configuration(store, most, workers, "refuse", timeout)
         running = stack.enter_context(gateways([text] * hosts, folder))
         addresses = [gateway.address() for gateway in running]
-        crowd, breaker = Crowd(["/exact", "/leased"], clients, hits), Breaker(store, every)
+        breaker = Breaker(store, every)
+        crowd = Crowd(["/exact", "/leased"], clients, hits, breaker.has_more)
         began = time.monotonic()
         breaker.start()
         try:
@@ -182,7 +187,8 @@ def prove(hits: int, clients: int, most: int, hosts: int, workers: int, every: f
         told = sum("does not count" in line for gateway in running for line in gateway.said)
         back = sum("counts again" in line for gateway in running for line in gateway.said)
     broken = ", ".join(f"{name} {times} times" for name, times in breaker.broken.items())
-    print(f"\n{hits:,} hits by {clients} clients over {hosts} gateways of {workers} workers in {seconds:.0f} s")
+    done = sum(map(len, crowd.notes.values()))
+    print(f"\n{done:,} hits by {clients} clients over {hosts} gateways of {workers} workers in {seconds:.0f} s")
     print(
         f"store {broken or 'never broken'}; workers said {told} times that it does not count, {back} times that it does"
     )
