@@ -78,8 +78,11 @@ async def fetch(
     Raises FetchError.
     """
     ends = monotonic() + patience
-    async with _explained(patience):
-        return await _fetch(url, names, tls, most, ends, fields)
+    try:
+        async with _explained(patience):
+            return await _fetch(url, names, tls, most, ends, fields)
+    except OSError as error:
+        raise FetchError(why_not(error)) from None
 
 
 async def probe(place: Place, address: str, tls: ssl.SSLContext | None, path: str, host: str, patience: float) -> int:
@@ -113,7 +116,8 @@ async def probe(place: Place, address: str, tls: ssl.SSLContext | None, path: st
 
 @contextlib.asynccontextmanager
 async def _explained(patience: float) -> AsyncIterator[None]:
-    """Let the block last so many seconds at most, and turn its errors into a FetchError."""
+    """Let the block last so many seconds at most, and turn its errors into a FetchError. A shortage of descriptors
+    stays an OSError: what it means is for the caller to say."""
     try:
         async with asyncio.timeout(patience):
             yield

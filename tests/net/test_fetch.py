@@ -311,6 +311,16 @@ def test_a_probe_verifies_as_requests_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
+def test_without_descriptors_there_is_no_document(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    async def refuse(*args: object, **options: object) -> None:
+        raise OSError(error, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
+    with pytest.raises(FetchError, match="too many open files"):
+        fetched(saying())
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE])
 def test_a_shortage_of_descriptors_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     async def refuse(*args: object, **options: object) -> None:
         raise OSError(error, "too many open files")
