@@ -18,7 +18,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from msgspec import Struct
@@ -44,7 +44,6 @@ POLL = 10.0
 SAID_EVERY = 5.0
 """Seconds after which an answer is passed on that says nothing new, but how old it is."""
 
-
 CHANGES_EVERY = 1.0
 """Seconds from one line about the instances of an upstream to the next."""
 
@@ -54,7 +53,11 @@ NAMED = 3
 
 def sources_of(config: Config) -> set[Source]:
     """All of a configuration."""
-    targets = [target for upstream in config.upstreams.values() for target in upstream.targets]
+    return _sources(target for upstream in config.upstreams.values() for target in upstream.targets)
+
+
+def _sources(targets: Iterable[Target]) -> set[Source]:
+    """Those of these targets that somebody else tells of."""
     return {source for target in targets if (source := source_of(target)) is not None}
 
 
@@ -120,11 +123,8 @@ class Discovery:
     def follow(self, loaded: Loaded) -> None:
         """From now on the sources are those of this configuration."""
         config = loaded.config
+        self._upstreams = {name: _sources(spec.targets) for name, spec in config.upstreams.items()}
         self._wanted = sources_of(config)
-        self._upstreams = {
-            name: {source for target in spec.targets if (source := source_of(target)) is not None}
-            for name, spec in config.upstreams.items()
-        }
         self.known = {source: found for source, found in self.known.items() if source in self._wanted}
         self._nameservers = nameservers_of(config)
         self._agent = agent_of(config.consul or Consul(), loaded.consul_tls, self._names)
