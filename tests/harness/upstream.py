@@ -238,8 +238,16 @@ def silent(connection: Connection) -> None:
     connection.wait_end()
 
 
+_claims: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """A port on which nothing listens, for a server that the caller starts, or for none. It stays claimed until this
+    process ends: bound and not listening, a socket keeps the kernel from giving the port to anybody who asks for any,
+    and lets in whoever asks for this one with SO_REUSEADDR, as servers do."""
+    claim = socket.socket()
+    claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    claim.bind(("", 0))
+    _claims.append(claim)
+    port: int = claim.getsockname()[1]
+    return port

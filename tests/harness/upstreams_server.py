@@ -144,6 +144,8 @@ class Target:
 
     def begin_anew(self) -> None:
         """No connections, no work, no memory."""
+        if self._listener is not None:
+            self._clear_line()
         for connection in list(self.open):
             connection.end(reset=True)
         self._line.clear()
@@ -202,6 +204,7 @@ class Target:
         for filler in self._fillers:
             filler.close()
         self._fillers = []
+        self._clear_line()
         self._listener.listen(BACKLOG)
         self.loop.add_reader(self._listener.fileno(), self._acceptable)
         for connection in list(self.open):
@@ -210,6 +213,15 @@ class Target:
                 connection.end(reset=True)
             else:
                 connection.listen()
+
+    def _clear_line(self) -> None:
+        """Reset what waits to be accepted."""
+        assert self._listener is not None
+        with suppress(BlockingIOError):
+            while True:
+                sock, _ = self._listener.accept()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                sock.close()
 
     def _acceptable(self) -> None:
         assert self._listener is not None

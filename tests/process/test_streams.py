@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.gateway import PATIENCE, command
-from harness.upstream import OK, Upstream, replying
+from harness.upstream import OK, Upstream, free_port, replying
 from harness.wire_reader import Stream, read_response
 
 pytestmark = pytest.mark.process
@@ -44,11 +44,6 @@ config = Config(
     ],
 )
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 class Program:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from harness.certificates import Authority
+from harness.upstream import free_port
 from rawgate.config.constraints import StoreAddress
 from rawgate.config.model import Secret, Store
 from rawgate.config.stores import store_url
@@ -121,13 +122,6 @@ def test_a_server_by_each_way(redis: Redis, tmp_path: Path) -> None:
     assert "certificate" in failure(spec(f"rediss://localhost:{tls_port}", password=password))
     assert failure(spec(server.url)) == "it asks for a password (expected store.password)"
     assert failure(spec(server.url, password=Secret("env:P", b"wrong"))) == "it does not take the password"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def test_what_makes_a_store_useless(redis: Redis) -> None:
