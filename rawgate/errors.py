@@ -136,6 +136,7 @@ CLIENT_GONE = _reason("client_gone", 499, "client", "The client left before the 
 TUNNEL_IDLE = _reason("tunnel_idle", 101, "gateway", "The tunnel was silent for too long.")
 TUNNEL_MAX_AGE = _reason("tunnel_max_age", 101, "gateway", "The tunnel reached its maximum age.")
 TUNNEL_EXPIRED = _reason("tunnel_expired", 101, "gateway", "The credential of the tunnel's client has expired.")
+TUNNEL_OUTDATED = _reason("tunnel_outdated", 101, "gateway", "What let the tunnel in is no longer configured.")
 INTERNAL = _reason("internal", 500, "gateway", "The gateway made a mistake; its error log says which.")
 
 

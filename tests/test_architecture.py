@@ -70,9 +70,20 @@ SERVE = {
     "checking": {"channel"},
     "health_keeper": {"channel", "checking", "health_book"},
     "health_routing": {"channel", "crew", "health_book"},
-    "service": {"channel", "discovery", "health_keeper", "keys", "listening", "load", "memory", "stores"},
+    "service": {
+        "channel",
+        "discovery",
+        "health_keeper",
+        "keys",
+        "listening",
+        "load",
+        "memory",
+        "stores",
+        "tunnel_terms",
+    },
     "changes": set[str](),
     "channel": set[str](),
+    "tunnel_terms": {"load"},
     "discovery": {"channel", "load"},
     "control": set[str](),
     "publishing": {"load", "service"},
@@ -118,6 +129,7 @@ LOOPLESS = {
     "serve.load",
     "serve.shared_memory",
     "serve.telling",
+    "serve.tunnel_terms",
 }  # rooms and modules that know no event loop
 LOOP = {"asyncio", "uvloop", "socket", "ssl"}
 

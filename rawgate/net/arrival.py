@@ -217,6 +217,9 @@ class Arrival:
     def account(self) -> None:
         """It holds less than is accounted for."""
 
+    def renewed(self) -> None:
+        """It serves no tunnel."""
+
     def drain(self) -> None:
         self.close()
 

@@ -42,6 +42,7 @@ from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.guarded_exchange import GuardedExchange
 from rawgate.relay.pace import Pace
+from rawgate.relay.phases import TUNNEL
 from rawgate.relay.ports import ClientPort
 from rawgate.wire import RequestReader
 
@@ -337,6 +338,10 @@ class ClientConnection(ClientPort):
 
     def attach(self, flow: Flow) -> None:
         self._flow = flow
+        # It was a request until now. What became of the gateway meanwhile holds for the tunnel, too.
+        if self._connections.draining:
+            self.drain()
+        self.renewed()
 
     def finished(self, flow: Flow) -> None:
         """The flow is over: its record is written, then the next request has its turn, or the connection ends."""
@@ -649,11 +654,19 @@ class ClientConnection(ClientPort):
         self._due = now + self._generation.client_options.send_timeout
         self._timer.arm(self._due)
 
+    def renewed(self) -> None:
+        flow, present = self._flow, self._connections.generation
+        if flow is None or flow.phase is not TUNNEL or present is self._generation:
+            return
+        forward = flow.forward
+        if not self._generation.terms.hold_in(present.terms, forward.options.route, forward.client_id):
+            flow.end_soon(errors.TUNNEL_OUTDATED, present.options.spread, monotonic())
+
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
         is set. A request may have come, and not have been read yet."""
         if self._flow is not None:
-            self._flow.drain(monotonic(), self._connections.spread)
+            self._flow.end_soon(errors.DRAINING, self._connections.generation.options.spread, monotonic())
         elif self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
         elif self._state is IDLE and not has_unread(self._transport):

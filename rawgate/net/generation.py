@@ -10,7 +10,7 @@ connection there never sees the new configuration.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from rawgate.message import Decide
 from rawgate.net.tls_contexts import ServerTls
@@ -33,9 +33,11 @@ class ListenerOptions:
     buffers       octets that all of them together may hold in memory (see `net.buffer_budget`)
     logged        lower-cased names of the request fields that the log has
     traced        whether the log has the traces that requests belong to
+    spread        seconds in which tunnels end, one by one, when the gateway drains, or when what let them in is no
+                  longer configured
     """
 
-    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "logged", "per_address", "traced")
+    __slots__ = ("buffers", "connections", "head_timeout", "keep_alive", "logged", "per_address", "spread", "traced")
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class ListenerOptions:
         buffers: int = 256 * 1024 * 1024,
         logged: tuple[bytes, ...] = (),
         traced: bool = False,
+        spread: float = 15.0,
     ) -> None:
         self.head_timeout: Final = head_timeout
         self.keep_alive: Final = keep_alive
@@ -54,6 +57,26 @@ class ListenerOptions:
         self.buffers: Final = buffers
         self.logged: Final = logged
         self.traced: Final = traced
+        self.spread: Final = spread
+
+
+class Terms(Protocol):
+    """On which terms one configuration lets tunnels in."""
+
+    def hold_in(self, later: "Terms", route: str, client_id: str) -> bool:
+        """Whether a tunnel of this route and client, which these terms have let in, may go on under later ones."""
+
+
+class NoTerms:
+    """Whoever is in may stay."""
+
+    __slots__ = ()
+
+    def hold_in(self, later: Terms, route: str, client_id: str) -> bool:
+        return True
+
+
+NO_TERMS: Final[Terms] = NoTerms()
 
 
 class Generation:
@@ -68,9 +91,20 @@ class Generation:
     client_options  of flows, about their clients
     tls             name → certificates and rules of TLS, for clients that connect from now on
     is_proxy        whether an address is one of `trusted_proxies`
+    terms           of tunnels
     """
 
-    __slots__ = ("client_options", "decide", "is_proxy", "options", "pools", "request_rules", "response_rules", "tls")
+    __slots__ = (
+        "client_options",
+        "decide",
+        "is_proxy",
+        "options",
+        "pools",
+        "request_rules",
+        "response_rules",
+        "terms",
+        "tls",
+    )
 
     def __init__(
         self,
@@ -82,6 +116,7 @@ class Generation:
         client_options: ClientOptions,
         tls: Mapping[str, ServerTls] = NO_TLS,
         is_proxy: Callable[[str], bool] = lambda address: False,
+        terms: Terms = NO_TERMS,
     ) -> None:
         self.decide: Final = decide
         self.request_rules: Final = request_rules
@@ -91,6 +126,7 @@ class Generation:
         self.client_options: Final = client_options
         self.tls: Final = tls
         self.is_proxy: Final = is_proxy
+        self.terms: Final = terms
 
 
 def _shortest_deadline(pool: Pool, client: ClientOptions) -> float:

@@ -59,6 +59,9 @@ class Connection(Protocol):
     def serving(self) -> Flow | None:
         """The flow that it serves; None: there is none."""
 
+    def renewed(self) -> None:
+        """There is a new generation: end a tunnel that it would not have let in."""
+
     def drain(self) -> None:
         """The gateway drains: close, unless a request has begun."""
 
@@ -104,7 +107,6 @@ class ClientConnections:
         self.shared_buffer = buffered_reading.SharedBuffer()
         self.winding_down = False
         self.draining = False
-        self.spread = 0.0  # seconds in which WebSockets end while it drains
         self.open: set[Connection] = set()  # those that were let in
         self.waiting: dict[Connection, None] = {}  # those that wait to be let in, in order of arrival
         self.refused: dict[Connection, None] = {}  # those that were not, and are being told so
@@ -115,11 +117,14 @@ class ClientConnections:
         self.emptied: Callable[[], None] | None = None
 
     def renew(self, generation: Generation) -> None:
-        """From now on new requests are read and decided by this one, on open connections too."""
+        """From now on new requests are read and decided by this one, on open connections too. Requests that have begun
+        end under the one before; tunnels, which may have no end of their own, go on as far as its terms hold."""
         self.generation = generation
         self.slots.resize(generation.options.connections)
         self.addresses.resize(generation.options.per_address)
         self.buffers.limit = generation.options.buffers
+        for connection in self.open:
+            connection.renewed()
 
     def admit(self, connection: Connection) -> bool | None:
         """Enter a new connection in the book. False: there are too many, and the connection must be refused; it does
@@ -235,11 +240,10 @@ class ClientConnections:
         for connection in self.open:
             connection.last = True
 
-    def drain(self, emptied: Callable[[], None], spread: float = 0.0) -> None:
+    def drain(self, emptied: Callable[[], None]) -> None:
         """Serve the requests that have begun, and close all other connections. WebSockets, which have no end of their
-        own, end one by one in the next `spread` seconds. Calls `emptied` when the last connection is gone."""
+        own, end one by one, within `spread`. Calls `emptied` when the last connection is gone."""
         self.wind_down()
-        self.spread = spread
         self.draining = True
         self.emptied = emptied
         for connection in (*self.open, *self.waiting):

@@ -70,6 +70,11 @@ class ApiKeyTable:
         """The claims of each key."""
         return [identity.claims for identity in self._names.values()]
 
+    @property
+    def terms(self) -> frozenset[tuple[str, bytes, float]]:
+        """Name, digest and end of each key."""
+        return frozenset((identity.name, digest, identity.until) for digest, identity in self._names.items())
+
     def named(self, name: str) -> Identity | None:
         """The identity of that name that is good for longest, or None."""
         found = [identity for identity in self._names.values() if identity.name == name]

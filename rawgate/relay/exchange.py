@@ -602,7 +602,7 @@ class Exchange(Flow, Lessee):
 
     # ── endings ──
 
-    def drain(self, now: float, spread: float) -> None:
+    def end_soon(self, reason: Reason, spread: float, now: float) -> None:
         """Nothing to do: it ends by itself."""
 
     def give_up(self, reason: Reason, now: float) -> None:

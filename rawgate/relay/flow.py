@@ -258,9 +258,9 @@ class Flow(ABC):
     # ── endings ──
 
     @abstractmethod
-    def drain(self, now: float, spread: float) -> None:
-        """The gateway is about to end. A request goes on until it is complete; what has no end of its own ends within
-        `spread` seconds."""
+    def end_soon(self, reason: Reason, spread: float, now: float) -> None:
+        """`DRAINING`: the gateway is about to end. `TUNNEL_OUTDATED`: its configuration has changed. A request goes on
+        until it is complete; what has no end of its own ends within `spread` seconds."""
 
     @abstractmethod
     def give_up(self, reason: Reason, now: float) -> None:

@@ -5,9 +5,10 @@ both sides have ended. When one side is lost, the other one is reset: nothing in
 missing.
 
 A tunnel ends when its credential does: somewhat before, at a moment that differs from tunnel to tunnel, so that a
-thousand whose tokens were made at one time do not come back at one time. When the gateway drains, WebSockets end
-likewise, in the time that the gateway gives them; other protocols last until it is over. A WebSocket gets a close frame
-where its stream stands between two frames; else, and in other protocols, the connection just ends.
+thousand whose tokens were made at one time do not come back at one time. So does one whose route, service or key was
+taken out of the configuration, in the time that the gateway gives it. When the gateway drains, WebSockets end likewise;
+other protocols last until it is over. A WebSocket gets a close frame where its stream stands between two frames; else,
+and in other protocols, the connection just ends.
 """
 
 from binascii import crc32
@@ -20,9 +21,16 @@ from rawgate.message import Octets
 from rawgate.relay.flow import CLOSED, Flow
 from rawgate.relay.phases import DONE, OVER, RESPONSE_END, TUNNEL
 from rawgate.relay.ports import UpstreamPort
-from rawgate.relay.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
+from rawgate.relay.websocket import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART, Frames, close_frame
 
 WEBSOCKET: Final = b"websocket"
+
+_CODES: Final = {
+    errors.DRAINING: GOING_AWAY,
+    errors.TUNNEL_EXPIRED: POLICY_VIOLATION,
+    errors.TUNNEL_OUTDATED: SERVICE_RESTART,
+}
+"""What the close frame says, where a tunnel ends for one of these reasons."""
 
 SPREAD: Final = 10.0
 PART: Final = 0.1
@@ -144,20 +152,19 @@ class Tunnel(Flow):
             self.waiting_since = now
         return takes
 
-    def drain(self, now: float, spread: float) -> None:
-        if self._down is not None:
-            ends_at = now + spread * self._share()
-            if ends_at < self._ends_at:
-                self._ends_at, self._ends_by = ends_at, errors.DRAINING
-                self.client.arm(ends_at)
+    def end_soon(self, reason: Reason, spread: float, now: float) -> None:
+        if reason is errors.DRAINING and self._down is None:
+            return
+        ends_at = now + spread * self._share()
+        if ends_at < self._ends_at:
+            self._ends_at, self._ends_by = ends_at, reason
+            self.client.arm(ends_at)
 
     def timed_out(self, reason: Reason, now: float) -> None:
         if reason is errors.DRAINING and not self._may_be_told():
             self._ends_at = inf  # there may be another moment, before the gateway gives up
-        elif reason is errors.DRAINING:
-            self._part(reason, GOING_AWAY, now)
-        elif reason is errors.TUNNEL_EXPIRED:
-            self._part(reason, POLICY_VIOLATION, now)
+        elif reason in _CODES:
+            self._part(reason, now)
         else:
             self.drop_upstream(reason, now)
             self.finish(OVER, reason, now)
@@ -166,7 +173,7 @@ class Tunnel(Flow):
         if self.phase is DONE:
             return
         if self._may_be_told():
-            self._part(reason, GOING_AWAY, now)
+            self._part(reason, now)
         else:
             self.cut(reason, now, shows=False)
 
@@ -174,8 +181,9 @@ class Tunnel(Flow):
         """Whether a close frame for the client may be written now."""
         return self._down is not None and self._down.is_between() and not self.upstream_ended
 
-    def _part(self, reason: Reason, code: int, now: float) -> None:
+    def _part(self, reason: Reason, now: float) -> None:
         """End both sides, each with a close frame where it may have one."""
+        code = _CODES.get(reason, GOING_AWAY)
         if self._may_be_told():
             frame = close_frame(code, reason.detail)
             self.bytes_out += len(frame)

@@ -11,7 +11,8 @@ from rawgate.message import Octets
 
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
-"""Status codes (section 7.4.1)."""
+SERVICE_RESTART: Final = 1012
+"""Status codes (section 7.4.1, and IANA's registry, which has 1012: come back, after some seconds picked at random)."""
 
 _CLOSE: Final = 8
 _OPCODES: Final = frozenset((0, 1, 2, _CLOSE, 9, 10))

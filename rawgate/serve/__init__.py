@@ -12,6 +12,8 @@ health_keeper
              which targets work, in one process: `checking` asks them, `health_book` knows it for all processes
 reload       a new configuration for a process that serves, without a lost request
 changes      what differs between two configurations, by the names that users know
+tunnel_terms
+             which tunnels go on under a new configuration
 control      how `rawgate reload` finds the gateway and speaks to it
 run          from start to end: one process alone, or several
 alone        one process that serves by itself: signals, commands, exit status

@@ -39,6 +39,7 @@ from rawgate.serve.listening import BACKLOG, Address, Addresses, StartError
 from rawgate.serve.load import Loaded, name_of, request_rules, response_rules, source_of, upstream_options
 from rawgate.serve.memory import CONNECTION, Memory, trim_of_this_system
 from rawgate.serve.stores import StoreKeeper
+from rawgate.serve.tunnel_terms import tunnel_terms
 
 HANDSHAKE = 0.02
 """Seconds that a client has, when an address closes, to end the TCP handshake that it has begun: some round trips of a
@@ -154,6 +155,8 @@ class Service:
                 limits.buffers // self._workers,
                 tuple(name.encode() for name in gateway.log.fields),
                 gateway.trace == "make",
+                # Half of it, so that who is within a frame then has the other half to come to its end.
+                timeouts.drain / 2,
             ),
             ClientOptions(
                 timeouts.body,
@@ -165,6 +168,7 @@ class Service:
             ),
             loaded.tls,
             lambda address: loaded.gate.peer_of(address).trusted,
+            tunnel_terms(loaded),
         )
 
     def new_pools(self, loaded: Loaded) -> dict[str, Pool]:
@@ -329,8 +333,7 @@ class Service:
         await self.accept_rest(addresses.leave(()))
         # Not before the end: a reload may have changed it.
         longest = self.config.gateway.timeouts.drain
-        # Half of it, so that who is within a frame then has the other half to come to its end.
-        self.connections.drain(over.set, longest / 2)
+        self.connections.drain(over.set)
         if not over.is_set():
             say(f"draining: {_connections(len(self.connections.open))}, at most {longest:g} s")
             with contextlib.suppress(TimeoutError):

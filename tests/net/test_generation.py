@@ -11,9 +11,9 @@ import pytest
 from harness.checked import CheckedConnection
 from harness.fake_loop import FakeLoop, FakeTransport
 from rawgate.config.model import Config, Gateway, HeaderRules, Limits, Route, Target, Upstream
-from rawgate.errors import Problem
+from rawgate.errors import TUNNEL_OUTDATED, Problem
 from rawgate.message import Decision, Peer, RequestHead
-from rawgate.net.generation import Generation, ListenerOptions
+from rawgate.net.generation import NO_TERMS, Generation, ListenerOptions, Terms
 from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.line import Record
@@ -53,7 +53,12 @@ class Serving:
         self.records.append(record)
 
     def generation(
-        self, up: HeaderRules | None = None, down: HeaderRules | None = None, head: int = 16384, connections: int = 100
+        self,
+        up: HeaderRules | None = None,
+        down: HeaderRules | None = None,
+        head: int = 16384,
+        connections: int = 100,
+        terms: Terms = NO_TERMS,
     ) -> Generation:
         """A configuration whose one route has these rules."""
         problems: list[Problem] = []
@@ -76,8 +81,9 @@ class Serving:
             RequestRules(head, 100, 8192, gate.wanted, gate.protected, self.fast, gate.removable, gate.methods),
             ResponseRules(head, 100, gate.response_wanted, self.fast, gate.response_removable),
             {"u": self.pool},
-            ListenerOptions(connections=connections),
+            ListenerOptions(connections=connections, spread=0.0),
             ClientOptions(),
+            terms=terms,
         )
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
@@ -159,6 +165,55 @@ def test_the_request_behind_an_empty_line_is_under_the_new_rules(serving: Servin
     serving.connections.renew(serving.generation(head=len(REQUEST) - 1))
     serving.asks(REQUEST)
     assert serving.client.sent.startswith(b"HTTP/1.1 431 ")
+
+
+HANDSHAKE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class TermsOf:
+    """Lets tunnels go on as long as the number is the same."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def hold_in(self, later: object, route: str, client_id: str) -> bool:
+        assert (route, client_id) == ("/", "192.0.2.7")
+        return isinstance(later, TermsOf) and later.number == self.number
+
+
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_tunnel_goes_on_as_long_as_it_would_be_let_in(serving: Serving, begins: str, *, goes_on: bool) -> None:
+    serving.connections.renew(serving.generation(terms=TermsOf(1)))
+    serving.asks(HANDSHAKE)
+    if begins == "before":
+        serving.answers(SWITCHED)
+    serving.connections.renew(serving.generation(terms=TermsOf(1 if goes_on else 2)))
+    if begins == "meanwhile":
+        serving.answers(SWITCHED)
+    serving.loop.passes(0.0)
+    assert [record.reason for record in serving.records] == ([] if goes_on else ["tunnel_outdated"])
+    close = b"\x88" + bytes((len(TUNNEL_OUTDATED.detail) + 2,)) + (1012).to_bytes(2, "big")
+    assert (close in serving.client.sent) is not goes_on
+    assert serving.client.sent.startswith(SWITCHED[:12]), "the head of the response comes first"
+
+
+def test_a_request_is_served_to_its_end_by_a_route_that_is_gone(serving: Serving) -> None:
+    serving.connections.renew(serving.generation(terms=TermsOf(1)))
+    serving.asks()
+    serving.connections.renew(serving.generation(terms=TermsOf(2)))
+    serving.answers()
+    assert serving.client.sent.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_websocket_that_begins_while_the_gateway_drains_ends_as_the_others(serving: Serving) -> None:
+    serving.asks(HANDSHAKE)
+    serving.connections.drain(lambda: None)
+    serving.answers(SWITCHED)
+    serving.loop.passes(0.0)
+    assert [record.reason for record in serving.records] == ["draining"]
+    assert (1001).to_bytes(2, "big") in serving.client.sent
 
 
 @pytest.mark.parametrize(

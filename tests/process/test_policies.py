@@ -3,9 +3,10 @@ tokens that no log and no service sees, a reply that needs no service."""
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from queue import Queue
+from signal import SIGHUP
 from threading import Thread
 from time import time
 
@@ -140,9 +141,14 @@ def test_a_websocket_ends_with_its_token_and_at_a_stop(tmp_path: Path) -> None:
             ]
 
 
-def test_libraries_see_a_websocket_end_with_its_token(tmp_path: Path) -> None:
-    """Both ends are a library's: what it takes for a proper close is one."""
-    seen: Queue[tuple[int, str] | None] = Queue()
+Closed = tuple[int, str] | None
+"""Code and reason of the close frame that the other side sent."""
+
+
+@contextmanager
+def echoing() -> Iterator[tuple[str, "Queue[Closed]"]]:
+    """A library's WebSocket server: its URL, and how each of its connections was closed."""
+    seen: Queue[Closed] = Queue()
 
     def echo(connection: websockets.sync.server.ServerConnection) -> None:
         with suppress(ConnectionClosed):
@@ -155,32 +161,86 @@ def test_libraries_see_a_websocket_end_with_its_token(tmp_path: Path) -> None:
         thread.start()
         stack.callback(thread.join, PATIENCE)
         stack.callback(server.shutdown)
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}", seen
+
+
+def websocket(gateway: Gateway, path: str, **fields: str) -> websockets.sync.client.ClientConnection:
+    host, port = gateway.address
+    headers = {name.replace("_", "-"): value for name, value in fields.items()}
+    return websockets.sync.client.connect(f"ws://{host}:{port}{path}", additional_headers=headers, proxy=None)
+
+
+def test_libraries_see_a_websocket_end_with_its_token(tmp_path: Path) -> None:
+    """Both ends are a library's: what it takes for a proper close is one."""
+    with echoing() as (url, seen):
         text = (
             configs.gateway()
             + configs.jwt('audience = "x"', 'leeway = "0s"')
-            + configs.upstream("one", f"http://127.0.0.1:{server.socket.getsockname()[1]}")
+            + configs.upstream("one", url)
             + configs.route("/", "one", auth="jwt.main")
         )
-        gateway = stack.enter_context(running(tmp_path, text, {"JWT_SECRET": SECRET}))
         bearer = token({"sub": "alice", "exp": time() + 3.0, "aud": "x"})
-        host, port = gateway.address
-        with websockets.sync.client.connect(
-            f"ws://{host}:{port}/", additional_headers={"Authorization": f"Bearer {bearer}"}, proxy=None
-        ) as client:
+        with (
+            running(tmp_path, text, {"JWT_SECRET": SECRET}) as gateway,
+            websocket(gateway, "/", Authorization=f"Bearer {bearer}") as client,
+        ):
             for message in ("before the end", "x" * 70_000):
                 client.send(message)
                 assert client.recv(PATIENCE) == message
             with pytest.raises(ConnectionClosed):
                 client.recv(PATIENCE)
             assert closed_by(client) == (1008, ENDED[1008])
-        assert seen.get(timeout=PATIENCE) == (1008, ENDED[1008])
-        assert gateway.line(path="/")["reason"] == "tunnel_expired"
+            assert seen.get(timeout=PATIENCE) == (1008, ENDED[1008])
+            assert gateway.line(path="/")["reason"] == "tunnel_expired"
 
 
-def closed_by(connection: websockets.sync.connection.Connection) -> tuple[int, str] | None:
-    """Code and reason of the close frame that the other side sent."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_websocket_ends_when_a_reload_takes_out_what_let_it_in(tmp_path: Path, workers: int) -> None:
+    """Its route, or its key. The others go on, and so does one that began before the reload on a route that has only
+    got other limits."""
+    with echoing() as (url, seen), configs.served_by(workers):
+        base = configs.gateway('timeouts = { drain = "100ms" }') + configs.upstream("one", url)
+        base += configs.api_keys("partners", "x-api-key", "UNUSED").replace("env:UNUSED", "file:keys")
+        base += configs.route("/feed", "one", auth="api_keys.partners")
+        (tmp_path / "keys").write_text(f"acme:{ACME}\nbeta:{BETA}\n")
+        with (
+            running(tmp_path, base + configs.route("/old", "one") + configs.route("/", "one")) as gateway,
+            ExitStack() as stack,
+        ):
+            clients = [
+                stack.enter_context(websocket(gateway, path, x_api_key=key))
+                for path, key in (("/old", ""), ("/feed", ACME), ("/feed", BETA), ("/", ""))
+            ]
+            (tmp_path / "keys").write_text(f"beta:{BETA}\n")
+            limited = configs.route("/", "one", 'rate_limit = { max = 1, window = "1h" }')
+            (tmp_path / "rawgate.toml").write_text(base + limited)
+            gateway.signal(SIGHUP)
+            for client in clients[:2]:
+                with pytest.raises(ConnectionClosed):
+                    client.recv(PATIENCE)
+                assert closed_by(client) == seen.get(timeout=PATIENCE) == (1012, ENDED[1012])
+            for client in clients[2:]:
+                client.send("on")
+                assert client.recv(PATIENCE) == "on"
+                client.close()
+            gateway.wait_lines(4)
+            ends = {(line["route"], line["clientId"]): line["reason"] for line in gateway.log}
+            assert ends == {
+                ("/old", "127.0.0.1"): "tunnel_outdated",
+                ("/feed", "acme"): "tunnel_outdated",
+                ("/feed", "beta"): "ok",
+                ("/", "127.0.0.1"): "ok",
+            }
+
+
+def closed_by(connection: websockets.sync.connection.Connection) -> Closed:
     close = connection.protocol.close_rcvd
     return None if close is None else (int(close.code), close.reason)
 
 
-ENDED = {1008: REASONS["tunnel_expired"].detail, 1001: REASONS["draining"].detail}
+ACME, BETA = "key-of-acme-0123456789", "key-of-beta-0123456789"
+ENDED = {
+    1001: REASONS["draining"].detail,
+    1008: REASONS["tunnel_expired"].detail,
+    1012: REASONS["tunnel_outdated"].detail,
+}

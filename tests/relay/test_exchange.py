@@ -1317,7 +1317,7 @@ def test_nothing_is_written_behind_a_half_close() -> None:
 
 def test_a_drain_ends_websockets_one_by_one() -> None:
     w, upstream = tunnel()
-    w.exchange.drain(w.now, 8.0)
+    w.exchange.end_soon(errors.DRAINING, 8.0, w.now)
     (due,) = w.client.armed
     assert w.now < due <= w.now + 8.0
     w.passes(8.0)
@@ -1325,11 +1325,30 @@ def test_a_drain_ends_websockets_one_by_one() -> None:
     assert (closes(w.client.sent), closes(upstream.sent)) == (1001, 1001)
 
 
+@pytest.mark.parametrize("protocol", [b"websocket", b"other"])
+def test_a_tunnel_that_would_not_be_let_in_now_ends(protocol: bytes) -> None:
+    w, upstream = tunnel(protocol)
+    w.exchange.end_soon(errors.TUNNEL_OUTDATED, 8.0, w.now)
+    (due,) = w.client.armed
+    assert w.now < due <= w.now + 8.0
+    w.passes(8.0)
+    assert w.outcome() == (errors.TUNNEL_OUTDATED, 101)
+    code = 1012 if protocol == b"websocket" else 0
+    assert (closes(w.client.sent), closes(upstream.sent)) == (code, code)
+
+
+def test_a_request_is_not_outdated() -> None:
+    w, _ = sending()
+    w.exchange.end_soon(errors.TUNNEL_OUTDATED, 0.0, w.now)
+    w.passes(0.0)
+    assert w.client.over == []
+
+
 def test_a_drain_waits_for_the_end_of_a_frame() -> None:
     w, _ = tunnel()
     w.down(FRAME[:3])
     w.client.sent = b""
-    w.exchange.drain(w.now, 8.0)
+    w.exchange.end_soon(errors.DRAINING, 8.0, w.now)
     w.passes(8.0)
     assert w.client.over == []
     w.down(FRAME[3:])
@@ -1340,10 +1359,10 @@ def test_a_drain_waits_for_the_end_of_a_frame() -> None:
 
 def test_a_drain_leaves_other_tunnels_and_requests_alone() -> None:
     for w in (tunnel(b"other")[0], sending()[0]):
-        w.exchange.drain(w.now, 8.0)
+        w.exchange.end_soon(errors.DRAINING, 8.0, w.now)
         assert w.client.over == []
     w, _ = tunnel(until=101.0)
-    w.exchange.drain(w.now, 1000.0)
+    w.exchange.end_soon(errors.DRAINING, 1000.0, w.now)
     w.passes(1.0)
     assert w.outcome() == (errors.TUNNEL_EXPIRED, 101)
 

@@ -7,7 +7,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection
 from wsproto.frame_protocol import Opcode
 
-from rawgate.relay.websocket import GOING_AWAY, POLICY_VIOLATION, Frames, close_frame
+from rawgate.relay.websocket import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART, Frames, close_frame
 
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 70000)
 OPCODES = [code for code in Opcode if code is not Opcode.CLOSE]
@@ -62,7 +62,7 @@ def test_nothing_is_put_in_behind_a_close_frame_or_into_something_else(begin: by
     assert not seen.is_between()
 
 
-@pytest.mark.parametrize("code", [GOING_AWAY, POLICY_VIOLATION])
+@pytest.mark.parametrize("code", [GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART])
 @pytest.mark.parametrize("key", [b"", b"\x00\x01\xfe\xff"])
 def test_others_read_the_close_frame(code: int, key: bytes) -> None:
     reader = Connection(ConnectionType.SERVER if key else ConnectionType.CLIENT)
