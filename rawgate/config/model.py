@@ -723,12 +723,12 @@ class Retry(Struct, frozen=True, kw_only=True):
             "which no byte of the body was taken, and none of a response passed on."
         ),
     ] = ("connect", "reset", 502, 503, 504)
-    # Envoy's.
+    # Envoy's, and Finagle's.
     budget: Annotated[
         Part,
         Description(
-            "Retries under way, as a part of the requests that are at the service and are none; three at once may "
-            "always be."
+            "Retries, as a part of the requests that come to the service and are none: of those under way, where three "
+            "at once may always be; and in number, where each worker may make ten more."
         ),
     ] = 0.2
 

@@ -88,8 +88,13 @@ class GuardedExchange(Exchange):
 
     # ── how an attempt may end ──
 
+    def leased(self, upstream: UpstreamPort, now: float) -> None:
+        self._earn()
+        super().leased(upstream, now)
+
     def lease_failed(self, reason: Reason, now: float, detail: str = "", endpoint: Endpoint | None = None) -> None:
         if says_something(reason):
+            self._earn()
             self._judge(reason, 0, now)
             rule = self.pool.options.retry
             if rule is not None and rule.connect and self._may_repeat(now):
@@ -169,10 +174,16 @@ class GuardedExchange(Exchange):
         budget = self._guard.budget
         if self._is_retry:
             budget.give()
-        self._is_retry = budget.take(rule.budget, pool.leased + pool.dialing)
+        self._is_retry = budget.take(rule.budget, pool.leased + pool.dialing, pool.leased)
         return self._is_retry
 
     # ── the books ──
+
+    def _earn(self) -> None:
+        """The service gets this request, or would get it if it were there: the budget grows, once."""
+        rule = self.pool.options.retry
+        if rule is not None and self.attempts == 1:
+            self._guard.budget.earn(rule.budget)
 
     def _judge(self, reason: Reason, status: int, now: float) -> None:
         """The present attempt has ended: tell the breaker, once."""

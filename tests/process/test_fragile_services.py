@@ -91,7 +91,7 @@ def test_a_failed_request_is_answered_by_the_other_target(tmp_path: Path, stack:
     assert not any(b"attempt" in name.lower() for name, _ in again.fields)
 
 
-def test_a_storm_adds_a_fifth_at_most(tmp_path: Path, stack: ExitStack) -> None:
+def test_a_storm_of_slow_failures_adds_a_fifth_at_most(tmp_path: Path, stack: ExitStack) -> None:
     """Everything fails at once. The service counts what comes, and holds every retry until all others are answered: so
     each takes as long as the others, and none makes way for the next one."""
     clients, failing, over = 60, Event(), Event()
@@ -123,6 +123,27 @@ def test_a_storm_adds_a_fifth_at_most(tmp_path: Path, stack: ExitStack) -> None:
     found = series(parsed(told(gateway, "/metrics").decode()))
     for result, count in counts.items():
         assert value(found, "rawgate_upstream_retries_total", upstream="one", result=result) == count
+
+
+def test_a_storm_of_fast_failures_adds_a_fifth_at_most(tmp_path: Path, stack: ExitStack) -> None:
+    """Each request fails at once, and the next one follows: hardly any two attempts are under way at the same time. So
+    it is their number that is bounded; beside it each worker may make ten that nobody has earned."""
+    clients, each, reserve = 2, 100, 10
+    service = stack.enter_context(Upstream(replying(BUSY)))
+    gateway = served(stack, tmp_path, [service.target], "retry = {}")
+    for _ in range(clients):
+        sock = stack.enter_context(gateway.connect())
+        stream = Stream.of(sock)
+        for _ in range(each):
+            sock.sendall(GET)
+            answer = read_response(stream)
+            assert answer is not None
+            assert answer.status == 503
+    retries = len(service.requests) - clients * each
+    workers = 2
+    assert clients * each // 5 + reserve <= retries <= clients * each // 5 + workers * reserve
+    lines = gateway.wait_lines(clients * each)
+    assert retries == sum(line.get("attempts", 1) - 1 for line in lines)
 
 
 def test_a_circuit_opens_for_all_workers_and_a_probe_closes_it(tmp_path: Path, stack: ExitStack) -> None:

@@ -20,7 +20,7 @@ from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.phases import DONE, LEASING
 from rawgate.relay.pool import Pool
-from rawgate.relay.retries import RetryRule
+from rawgate.relay.retries import RESERVE, RetryRule
 
 ALL = RetryRule(attempts=2, timeout=True, statuses=frozenset((500, 502, 503, 504)))
 SENSITIVE = BreakerRule(errors=0.5, least=1, within=10.0, open_for=5.0)
@@ -334,6 +334,22 @@ def test_nothing_is_sent_again_without_budget() -> None:
         w.connect(1)
         w.down(OK_RESPONSE)
     assert [w.outcome()[1] for w in worlds] == [200, 200, 200, 503, 503]
+
+
+@pytest.mark.parametrize("fails", [World.no_dial, lambda w: w.down(FAILED)], ids=["no connection", "status"])
+def test_requests_that_fail_one_after_the_other_are_a_storm_too(fails: Failure) -> None:
+    """Each earns a fifth of a retry, however often it is sent; ten need not be earned."""
+    service, requests = Service(retry=ALL), 100
+    for _ in range(requests):
+        w = World(service=service).start()
+        while not w.client.over:
+            if service.dials and fails is not World.no_dial:
+                w.connect()
+            fails(w)
+    made, refused = service.pool.guard.budget.counted()
+    assert made + refused == requests
+    # What is being dialed is not there, so it holds nothing that was earned before.
+    assert requests // 5 + RESERVE - 1 <= made <= requests // 5 + RESERVE
 
 
 def test_who_leaves_between_two_attempts_frees_the_budget() -> None:
