@@ -358,7 +358,7 @@ class Endpoints:
         for endpoint in self.all:
             endpoint.failed_checks.clear()
             for health in (endpoint.health, *endpoint.address_health.values()):
-                health.checked("", now)
+                health.unchecked(now)
             self._heed(endpoint, now)
 
     def eject(self, place: PlaceKey, why: str, until: float, now: float, ours: bool = False) -> None:

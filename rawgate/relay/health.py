@@ -5,7 +5,7 @@ There is one `Health` for each endpoint, and one for each address of its name. T
     a failure     it could not be reached when it was tried last, or closed a new connection without a response. It is
                   left out for `UNHEALTHY_FOR` seconds, or until it accepts a connection. One that has closed a new
                   connection without a word has to respond to a request, since accepting the next one proves nothing
-    a check       its last health checks failed: until enough of them pass (see `checks`)
+    a check       its last health checks failed: until enough of them pass (see `checks`), which ends a failure, too
     an ejection   too many requests in a row failed there: until its time is over (see `ejection`)
 
 It is up when none of them leaves it out. So a check that passes does not end an ejection: the requests of clients have
@@ -125,8 +125,16 @@ class Health:
     # ── checks and ejections ──
 
     def checked(self, failure: str, now: float) -> None:
-        """Its checks say so from now on: why they fail, or "" when they pass or nobody checks."""
+        """Its checks say so from now on: why they fail, or "" when they pass. Those that pass again have reached it,
+        and it has responded. That is newer than any failure, and is told by whoever checks."""
+        if self.failed_check and not failure:
+            self._failed_until, self.must_respond, self._is_reported = -inf, False, False
         self.failed_check = failure
+        self._settle(now)
+
+    def unchecked(self, now: float) -> None:
+        """Nobody checks it any more."""
+        self.failed_check = ""
         self._settle(now)
 
     def eject(self, why: str, until: float, now: float) -> None:

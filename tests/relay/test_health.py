@@ -56,6 +56,30 @@ def test_it_is_up_when_nothing_leaves_it_out() -> None:
     assert health.why(120.0) == ""
 
 
+def test_checks_that_pass_again_end_a_failure() -> None:
+    """They have reached it since. It would be left out for seconds longer, and all that time others would have to do
+    its part, which is most where all were down."""
+    health = Health()
+    health.must_respond = True
+    assert health.failed("connection refused", 100.0)
+    health.checked("connection refused", 101.0)
+    health.checked("", 102.0)
+    assert health.is_up(102.0)
+    assert health.is_reachable(102.0)
+    assert health.why(102.0) == health.unproved(102.0) == ""
+    assert not health.must_respond
+    assert not health.reached(103.0), "the operator knows"
+
+
+def test_a_failure_does_not_end_because_nobody_checks_any_more() -> None:
+    health = Health()
+    health.failed("connection refused", 100.0)
+    health.checked("connection refused", 101.0)
+    health.unchecked(102.0)
+    assert health.why(102.0) == "connection refused"
+    assert health.is_up(100.0 + UNHEALTHY_FOR)
+
+
 def test_a_failure_counts_for_a_while_after_an_ejection() -> None:
     health = Health()
     health.eject("5 failures in a row", 120.0, 100.0)
