@@ -42,7 +42,7 @@ class Services:
 
     def _script(self, host: str) -> Script:
         def reply(request: Message) -> bytes:
-            if request.target == b"/slow":
+            if request.target.endswith(b"/slow"):
                 assert self.released.wait(PATIENCE)
             return response(host.encode())
 
@@ -50,7 +50,7 @@ class Services:
 
 
 class NameServer:
-    """dnsmasq. `say`: the addresses that api.test has from now on."""
+    """dnsmasq. `say`: the addresses that each of the names has from now on."""
 
     def __init__(self, program: str, folder: Path, *lines: str) -> None:
         self.port = free_port()
@@ -69,8 +69,8 @@ class NameServer:
                     return
         raise AssertionError("dnsmasq did not start")
 
-    def say(self, *hosts: str) -> None:
-        self._hosts.write_text("".join(f"{host} api.test\n" for host in hosts))
+    def say(self, *hosts: str, names: Sequence[str] = ("api.test",)) -> None:
+        self._hosts.write_text("".join(f"{host} {name}\n" for name in names for host in hosts))
         self.process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
@@ -108,11 +108,11 @@ class Client:
 
 
 class Load:
-    """Clients that send all the time, several for each worker."""
+    """Clients that send all the time, so many for each path."""
 
-    def __init__(self, gateway: Gateway, count: int) -> None:
+    def __init__(self, gateway: Gateway, count: int, paths: Sequence[str] = ("/x",)) -> None:
         self.news = Condition()
-        self.clients = [Client(gateway, self.news) for _ in range(count)]
+        self.clients = [Client(gateway, self.news, path) for path in paths for _ in range(count)]
 
     def follow(self, change: Callable[[], None], hosts: Sequence[str]) -> None:
         """Make the change, and wait until each client has been answered by one of these hosts. From its first such
@@ -194,24 +194,30 @@ def dnsmasq(program: Callable[[str], str], folder: Path, *lines: str) -> Iterato
 # ── DNS ──
 
 
-def test_addresses_of_a_name_come_and_go_and_no_request_is_lost(program: Callable[[str], str], tmp_path: Path) -> None:
-    """Few changes, since a TTL is a second at least; those of Consul, below, are many."""
+def test_fifty_changes_of_names_under_load_lose_no_request(program: Callable[[str], str], tmp_path: Path) -> None:
+    """Three of each of seventeen services, since a TTL is a second at least: of names that tell of instances, of plain
+    names, and of those that SRV records name. One change moves all of them at once."""
+    kinds = ["dns+http://{}:{}", "http://{}:{}", "srv+http://_http._tcp.{}"]
     with ExitStack() as stack:
         services = Services(stack)
-        server = stack.enter_context(dnsmasq(program, tmp_path))
-        server.say(HOSTS[0])
-        text = config(
-            f"dns+http://api.test:{services.port}",
-            gateway=("workers = 2", f'resolver = ["127.0.0.1:{server.port}"]'),
+        names = [f"api-{number}.test" for number in range(17)]
+        records = [f"--srv-host=_http._tcp.{name},{name},{services.port},0,5" for name in names[2::3]]
+        server = stack.enter_context(dnsmasq(program, tmp_path, *records))
+        server.say(HOSTS[0], names=names)
+        text = configs.gateway(
+            "workers = 2", 'admin = "127.0.0.1:0"', f'resolver = ["127.0.0.1:{server.port}"]'
+        ) + "".join(
+            configs.upstream(f"u{at}", [kinds[at % 3].format(name, services.port)]) + configs.route(f"/{at}", f"u{at}")
+            for at, name in enumerate(names)
         )
         gateway = stack.enter_context(running(tmp_path, text))
-        load = Load(gateway, 4)
-        slow = Client(gateway, load.news, "/slow")
+        load = Load(gateway, 2, [f"/{at}" for at in range(len(names))])
+        slow = Client(gateway, load.news, "/0/slow")
         services.at[HOSTS[0]].wait(
-            lambda: any(one.target == b"/slow" for one in services.at[HOSTS[0]].requests), "the slow request"
+            lambda: any(one.target == b"/0/slow" for one in services.at[HOSTS[0]].requests), "the slow request"
         )
         for hosts in (HOSTS[1:2], HOSTS[2:4], HOSTS[:1]):
-            load.follow(lambda hosts=hosts: server.say(*hosts), hosts)  # type: ignore[misc]
+            load.follow(lambda hosts=hosts: server.say(*hosts, names=names), hosts)  # type: ignore[misc]
         slow.ends = True
         services.released.set()
         slow.stop()
@@ -224,8 +230,8 @@ def test_addresses_of_a_name_come_and_go_and_no_request_is_lost(program: Callabl
         (only,) = upstream_of(gateway)["targets"]
         assert (only["target"], only["up"]) == (there, True)
         metrics = told(gateway, "/metrics")
-        assert f'rawgate_upstream_target_up{{target="{there}",upstream="one"}} 1.0' in metrics
-        assert metrics.count("rawgate_upstream_target_up{") == 1, "those that are gone have no series"
+        assert f'rawgate_upstream_target_up{{target="{there}",upstream="u0"}} 1.0' in metrics
+        assert metrics.count("rawgate_upstream_target_up{") == len(names), "those that are gone have no series"
         # Connections to those that have gone are closed.
         for host in HOSTS[1:]:
             for connection in services.at[host].connections:
@@ -300,7 +306,7 @@ def consul_config(consul: Consul, *targets: str, **others: Any) -> str:
 TOKEN = {"CONSUL_TOKEN": "0b1c-2d3e"}
 
 
-def test_fifty_changes_under_load_lose_no_request(tmp_path: Path) -> None:
+def test_fifty_changes_of_instances_under_load_lose_no_request(tmp_path: Path) -> None:
     """In the lane that the test above leaves out."""
     with ExitStack() as stack:
         services = Services(stack)
