@@ -60,9 +60,14 @@ class Count(Struct, frozen=True):
 
 
 class Statuses(Struct, frozen=True):
-    """Statuses of responses, as a list of ranges. They become pairs: from, to."""
+    """Statuses of responses, as a list of ranges, none below `least`. They become pairs: from, to."""
 
-    expected = 'statuses such as "200-399", "204" or "200-299, 401"'
+    least: int = 200
+
+    @property
+    def expected(self) -> str:
+        examples = '"200-399", "204" or "200-299, 401"' if self.least == 200 else '"500", "502-504" or "500-504, 507"'
+        return f"statuses such as {examples}"
 
 
 class Text(Struct, frozen=True):

@@ -91,8 +91,9 @@ def statuses(constraint: Statuses, value: object, context: Context) -> tuple[tup
     backwards = next((f"{first}-{last}" for first, last in ranges if first > last), "")
     if backwards:
         raise InvalidError(f"{quoted(backwards)} has its end before its beginning", expected=constraint.expected)
-    if any(first < 200 for first, _ in ranges):
-        raise InvalidError(f"{shown(found)} has statuses of interim responses", expected="200 to 599")
+    if any(first < constraint.least for first, _ in ranges):
+        which = "of interim responses" if constraint.least == 200 else "that are no failure of the service"
+        raise InvalidError(f"{shown(found)} has statuses {which}", expected=f"{constraint.least} to 599")
     return tuple(ranges)
 
 

@@ -192,7 +192,8 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("nothing: a check goes to the target itself", "port"),
     Eject: _for("failures", "max_fails consecutive_5xx consecutive_gateway_failure consecutive fails errors")
     | _for("for", "fail_timeout base_ejection_time duration time seconds")
-    | _for("at_most", "max_ejection_percent max percent most"),
+    | _for("at_most", "max_ejection_percent max percent most")
+    | _for("status", "on statuses status_codes http_statuses codes"),
     Route: _for("prefix", "paths uri uris location path_prefix pattern url from mount route rule")
     | _for("upstream", "service backend proxy_pass target to cluster forward_to proxy destination url_to upstream_id")
     | _for("auth", "authentication authenticate authn jwt api_key api_keys plugin_auth verifier credentials security")

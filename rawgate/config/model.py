@@ -669,10 +669,19 @@ class Eject(Struct, frozen=True, kw_only=True):
         int,
         Count(1, 10_000),
         Description(
-            "Requests in a row that fail, as each worker counts them: no connection, a reset, a time-out, or status "
-            "502, 503 or 504."
+            "Requests in a row that fail, as each worker counts them: no connection, a reset, a time-out, or one of "
+            "`status`."
         ),
     ] = 5
+    # Envoy's gateway-failure. It counts 500 as well, by default, and so does HAProxy's `observe layer7`.
+    status: Annotated[
+        tuple[tuple[int, int], ...],
+        constraints.Statuses(least=500),
+        Description(
+            "Statuses that are failures. 500 is none by default: one request that a service cannot cope with, sent "
+            "again and again, would have its targets ejected."
+        ),
+    ] = ((502, 504),)
     # nginx's `fail_timeout`. Envoy's `base_ejection_time` is 30 s: too long for a service that restarts.
     for_: Annotated[
         Annotated[float, Duration(least=0.1, most=HOUR)],

@@ -1,8 +1,9 @@
 """Endpoints whose requests fail again and again get none for a while: passive health, as Envoy's outlier detection.
 
 A failure is what a client would get 502, 503 or 504 for: no connection, a reset, a time-out, a response that is none,
-one that breaks off, or one of these statuses. So a service that is slow and not dead is ejected, too. Any other
-response ends the series. What the client or the gateway itself is to blame for counts neither way.
+one that breaks off; or one of the statuses that the configuration names. So a service that is slow and not dead is
+ejected, too. Any other response ends the series. What the client or the gateway itself is to blame for counts neither
+way.
 
     Ejector    one for each upstream in each process: counts failures in a row, and asks for an ejection
     Ejections  one for all processes: decides whether, for how long
@@ -47,7 +48,7 @@ FAILURES: Final = {
 }
 """Code of a reason → what it says of the endpoint, for people."""
 
-FAILED_STATUS: Final = (502, 503, 504)
+FAILED_STATUSES: Final = frozenset((502, 503, 504))
 """What a service, or a gateway before it, answers when it does not work: Envoy's "gateway errors"."""
 
 
@@ -57,14 +58,18 @@ class Terms:
     failures  in a row, after which an endpoint is ejected
     seconds   for how long, the first time
     at_most   of the endpoints, 0 to 1
+    statuses  that are failures
     """
 
-    __slots__ = ("at_most", "failures", "seconds")
+    __slots__ = ("at_most", "failures", "seconds", "statuses")
 
-    def __init__(self, failures: int, seconds: float, at_most: float) -> None:
+    def __init__(
+        self, failures: int, seconds: float, at_most: float, statuses: frozenset[int] = FAILED_STATUSES
+    ) -> None:
         self.failures: Final = failures
         self.seconds: Final = seconds
         self.at_most: Final = at_most
+        self.statuses: Final = statuses
 
 
 Ask = Callable[[Endpoint, str, int], None]
@@ -89,7 +94,7 @@ class Ejector(Outcomes):
     def done(self, endpoint: Endpoint, reason: Reason, status: int, seconds: float, now: float) -> None:
         """See `Outcomes`."""
         health = endpoint.health
-        if reason is OK and status not in FAILED_STATUS:
+        if reason is OK and status not in self.terms.statuses:
             health.failures = 0
             return
         what = f"status {status}" if reason is OK else FAILURES.get(reason.code, "")

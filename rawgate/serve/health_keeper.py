@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
-from rawgate.config.model import Config
+from rawgate.config.model import Config, Eject
 from rawgate.net.names import Names
 from rawgate.net.tls_contexts import ClientTls
 from rawgate.relay.ejection import Ejector, Terms
@@ -63,7 +63,7 @@ class HealthKeeper:
         now, specs = monotonic(), config.upstreams
         for name, spec in specs.items():
             if spec.eject is not None:
-                self._eject_by(name, Terms(spec.eject.failures, spec.eject.for_, spec.eject.at_most))
+                self._eject_by(name, _terms(spec.eject))
             elif name in self._ejectors:
                 self._ejectors.pop(name).end_all(now)
                 self._pools[name].outcomes = None
@@ -188,3 +188,8 @@ class HealthKeeper:
     def _tick(self, book: HealthBook) -> None:
         book.tick(monotonic())
         self._set_timer(book)
+
+
+def _terms(spec: Eject) -> Terms:
+    statuses = frozenset(status for first, last in spec.status for status in range(first, last + 1))
+    return Terms(spec.failures, spec.for_, spec.at_most, statuses)

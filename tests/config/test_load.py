@@ -134,7 +134,7 @@ tls.server_name = "Users.internal"
 tls.min_version = "1.3"
 tls.verify = false
 health = { path = "/up", interval = "7s", timeout = "2s", rise = 1, fall = 4, status = "200-299, 401", host = "Up" }
-eject = { failures = 3, for = "20s", at_most = "30%" }
+eject = { failures = 3, for = "20s", at_most = "30%", status = "500, 502-504" }
 slow_start = "30s"
 connect_timeout = "1s"
 response_timeout = "2s"
@@ -346,7 +346,7 @@ def full(folder: Path) -> model.Config:
                     status=((200, 299), (401, 401)),
                     host="up",
                 ),
-                eject=model.Eject(failures=3, for_=20.0, at_most=0.3),
+                eject=model.Eject(failures=3, for_=20.0, at_most=0.3, status=((500, 500), (502, 504))),
                 slow_start=30.0,
                 connect_timeout=1.0,
                 response_timeout=2.0,

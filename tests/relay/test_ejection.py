@@ -58,7 +58,7 @@ def test_what_fails_in_a_row_is_asked_to_be_ejected(reason: Reason, status: int,
     [
         (OK, 200, False),
         (OK, 404, False),
-        (OK, 500, False),  # it has answered: whether that is a failure is not for a gateway to say
+        (OK, 500, False),  # it has answered: whether that is a failure the configuration may say
         (OK, 101, False),
         (errors.CLIENT_GONE, 0, True),
         (errors.CLIENT_GONE, 200, True),
@@ -73,6 +73,16 @@ def test_what_ends_a_series_and_what_says_nothing(reason: Reason, status: int, c
     process.use(0, reason, status)
     process.use(0)
     assert bool(process.asked) is counts_on
+
+
+def test_which_statuses_are_failures_is_configured() -> None:
+    process = Process(2, Terms(failures=2, seconds=10.0, at_most=0.5, statuses=frozenset((500, 503))))
+    process.use(0, OK, 500)
+    process.use(0, OK, 502)
+    process.use(0, OK, 503)
+    assert process.asked == []
+    process.use(0, OK, 500)
+    assert process.asked == [(process.endpoints.all[0], "2 failures in a row, the last: status 500", 0)]
 
 
 def test_a_single_failure_is_told_as_one() -> None:
