@@ -11,7 +11,7 @@ is neither.
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Final, cast
 
 from rawgate.message import Peer, authority_of
@@ -19,7 +19,7 @@ from rawgate.net.client import ClientConnection
 from rawgate.net.listener import ClientConnections
 from rawgate.net.timer import LazyTimer
 from rawgate.net.tls import TlsTransport
-from rawgate.net.tls_contexts import ServerTls, certificate_name, why_not_secured
+from rawgate.net.tls_contexts import ServerTls, certificate_name, ends_at, why_not_secured
 from rawgate.net.transports import peer_of, protocol_of
 from rawgate.relay.flow import Flow
 from rawgate.wire.client_hello import NO_APPLICATION_PROTOCOL, is_tls, offered_protocols
@@ -165,15 +165,24 @@ class Arrival:
             self._fail("it does not offer HTTP/1.1")
             return
         self._held = b""
-        self._tls = tls = TlsTransport(context.context, self, self._connections.loop)
+        self._tls = tls = TlsTransport(context.first, self, self._connections.loop)
+        tls.tls.context = context.context
         self._raw.set_protocol(protocol_of(tls))
         tls.connection_made(self._raw)
         tls.data_received(octets)
 
     def secured(self, transport: TlsTransport) -> None:
+        certificate = transport.tls.getpeercert()
+        if ends_at(certificate) < time():
+            # Only in a session that is resumed, whose certificate OpenSSL does not look at again.
+            self._tell("no TLS: its certificate has expired")
+            self._end()
+            transport.cut()
+            transport.close()
+            return
         self._leave()
         peer = self.peer
-        name = certificate_name(transport.tls.getpeercert())
+        name = certificate_name(certificate)
         # It follows the protocol of asyncio's transports.
         above = cast("asyncio.Transport", transport)
         self._hand_over(above, Peer(peer.address, peer.text, "https", name), b"")

@@ -21,13 +21,13 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from functools import partial
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 from rawgate.errors import CONNECTION_LIMIT, NO_TARGET, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Reason
 from rawgate.net.names import OUT_OF_DESCRIPTORS, LookUpError, Names, why_not
 from rawgate.net.tls import TlsTransport
-from rawgate.net.tls_contexts import ClientTls
+from rawgate.net.tls_contexts import ClientTls, ends_at
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.relay.endpoints import Endpoint
@@ -72,13 +72,14 @@ class Securing:
             loop,
             server_side=False,
             server_name=place.server_name.removesuffix("."),
-            session=tls.session(*self._address),
+            session=tls.session(*self._address, time()),
         )
 
     def secured(self, transport: TlsTransport) -> None:
         upstream = self._upstream
         transport.set_protocol(protocol_of(upstream))
-        transport.on_session = self._remember
+        ends = ends_at(transport.tls.getpeercert())
+        transport.on_session = lambda session: self._tls.remember(*self._address, session, ends)
         # It follows the protocol of asyncio's transports.
         upstream.connection_made(cast("asyncio.BaseTransport", transport))
         if not self.done.done():
@@ -87,9 +88,6 @@ class Securing:
     def not_secured(self, error: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(error or ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "closed"))
-
-    def _remember(self, session: ssl.SSLSession | None) -> None:
-        self._tls.remember(*self._address, session)
 
 
 class Dialer:

@@ -3,11 +3,17 @@
 Certificates and keys are octets here, as the configuration read and checked them. OpenSSL's own way to load them is by
 the name of a file, which could hold something else meanwhile; so it gets a file in memory.
 
-Sessions are resumed by tickets. Their keys are OpenSSL's own, one set for each context. Workers are forked from a
-process that has made the contexts, so a ticket of one is good for all. A reload that leaves a `[tls.NAME]` as it is
-keeps its contexts. One that changes it makes new ones in each worker: from then on a client that comes back to another
-worker has a whole handshake again, since Python's ssl has no way to give contexts the same keys. With TLS 1.3 a ticket
-never weakens forward secrecy: keys are agreed on anew.
+Sessions are resumed by tickets. Their keys belong to the context that a connection is made with, and stay with it when
+the connection goes on with another one (SSL_set_SSL_CTX(3)). Python's ssl cannot set such keys, but it can keep that
+first context: a `[tls.NAME]` has one, without certificates, which lives on over reloads. Workers are forked from a
+process that has made it. So a ticket of one is good for all, also after certificates were renewed.
+
+What else OpenSSL takes from the first context alone: the versions, and whether clients need certificates. And a session
+that is resumed is not verified again. So a reload that changes any of that, or whose certificates are believed, makes a
+new first context, in each worker its own, and no session from before is resumed.
+
+With TLS 1.3 a ticket never weakens forward secrecy: keys are agreed on anew. With TLS 1.2 whoever gets at the memory of
+the process can read the sessions that were recorded since it began.
 """
 
 import contextlib
@@ -16,6 +22,7 @@ import re
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Final, cast
 
 HTTP_1_1: Final = "http/1.1"
@@ -65,11 +72,14 @@ class CertificateFiles:
 class ServerTls:
     """What one `[tls.NAME]` means: a context for each set of names, chosen by the name that the client asks for.
 
-    context            of the first certificate, and of clients that name nothing that another one is for, as in nginx
+    admits             what is asked of clients
+    first              what a connection is made with: it has the keys of tickets, and no certificates
+    context            what it goes on with: of the first certificate, and of clients that name nothing that another one
+                       is for, as in nginx
     handshake_timeout  seconds
     """
 
-    __slots__ = ("_by_name", "context", "handshake_timeout")
+    __slots__ = ("_by_name", "admits", "context", "first", "handshake_timeout")
 
     def __init__(
         self,
@@ -79,16 +89,21 @@ class ServerTls:
         client_ca: bytes = b"",
         require_client: bool = True,
         handshake_timeout: float = 10.0,
+        before: "ServerTls | None" = None,
     ) -> None:
-        """client_ca: PEM of those that clients' certificates are from; b"": clients need none. Raises ssl.SSLError."""
+        """client_ca: PEM of those that clients' certificates are from; b"": clients need none. before: what this one
+        succeeds, whose sessions are resumed if it admits the same clients. Raises ssl.SSLError."""
         self.handshake_timeout: Final = handshake_timeout
+        self.admits: Final = (min_version, client_ca, require_client)
+        resumes = before is not None and before.admits == self.admits
+        self.first: Final[ssl.SSLContext] = before.first if before and resumes else _server_context(*self.admits)
         self._by_name: dict[str, ssl.SSLContext] = {}
         # One context may hold a certificate for each kind of key: OpenSSL shows the one that the client can verify.
         contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
         for certificate in certificates:
             names = tuple(sorted(certificate.names))
             if names not in contexts:
-                contexts[names] = _server_context(min_version, client_ca, require_client)
+                contexts[names] = _server_context(*self.admits)
             _show(contexts[names], certificate)
             for name in names:
                 self._by_name.setdefault(name, contexts[names])
@@ -129,17 +144,19 @@ class ClientTls:
         self.context: Final = context
         self.identity: Final = identity
         self.server_name: Final = server_name
-        self._sessions: dict[tuple[str, str, int], ssl.SSLSession] = {}
+        self._sessions: dict[tuple[str, str, int], tuple[ssl.SSLSession, float]] = {}
 
-    def session(self, name: str, address: str, port: int) -> ssl.SSLSession | None:
-        """The last session with a server, to resume: the handshake then goes without certificates."""
-        return self._sessions.get((name, address, port))
+    def session(self, name: str, address: str, port: int, wall: float) -> ssl.SSLSession | None:
+        """The last session with a server, to resume: the handshake then goes without certificates. So it is none where
+        that of the server has ended by now. wall: Unix seconds."""
+        session, ends = self._sessions.get((name, address, port), (None, inf))
+        return session if wall <= ends else None
 
-    def remember(self, name: str, address: str, port: int, session: ssl.SSLSession | None) -> None:
-        """Keep a session. The oldest goes when addresses of a name change again and again."""
+    def remember(self, name: str, address: str, port: int, session: ssl.SSLSession | None, ends: float) -> None:
+        """Keep a session. The oldest goes when addresses of a name change again and again. ends: see `ends_at`."""
         if session is not None and session.has_ticket:
             self._sessions.pop((name, address, port), None)
-            self._sessions[name, address, port] = session
+            self._sessions[name, address, port] = session, ends
             if len(self._sessions) > SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
 
@@ -213,6 +230,11 @@ def _file_of(content: bytes) -> Iterator[str]:
             file.write(content)
             file.flush()
             yield file.name
+
+
+def ends_at(certificate: Mapping[str, object] | None) -> float:
+    """When a verified certificate, as `ssl` presents one, ends: Unix seconds. None, or an empty one: never."""
+    return ssl.cert_time_to_seconds(cast("str", certificate["notAfter"])) if certificate else inf
 
 
 def certificate_name(certificate: Mapping[str, object] | None) -> str:

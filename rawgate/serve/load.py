@@ -71,8 +71,8 @@ def compile_draft(
 ) -> Loaded:
     """Compile a configuration that was read. Raises ConfigError with one line per finding; the findings of reading are
     among them. limiters: those of the gate that this one succeeds, with their counts; None: new ones. watch: as in
-    `compile_gate`. before: what this one succeeds; a `[tls.NAME]` that has not changed keeps its contexts, and with
-    them the keys of session tickets."""
+    `compile_gate`. before: what this one succeeds; a `[tls.NAME]` that has not changed keeps its contexts, and one that
+    admits the same clients their sessions."""
     problems: list[Problem] = list(draft.problems)
     found: list[Problem] = []
     gate = None
@@ -136,6 +136,7 @@ def _server_tls(
                 client_ca=b"" if spec.client_ca is None else spec.client_ca.value,
                 require_client=spec.client_auth == "require",
                 handshake_timeout=spec.handshake_timeout,
+                before=None if before is None else before.tls.get(name),
             )
         except OSError as error:
             problems.append(Problem(("tls", name), f"OpenSSL does not take it: {why_not_secured(error)}"))

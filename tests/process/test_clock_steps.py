@@ -1,11 +1,12 @@
 """The wall clock jumps, as when a host has slept, or NTP corrects it: what counts time goes on by another clock,
 and what goes by the date follows it."""
 
+import ssl
 import struct
 import subprocess
-from collections.abc import Callable
-from contextlib import ExitStack
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from datetime import datetime, timedelta
 from mmap import mmap
 from pathlib import Path
 from time import time
@@ -13,6 +14,7 @@ from time import time
 import pytest
 
 from harness import configs
+from harness.certificates import Authority
 from harness.gateway import running
 from harness.tokens import SECRET, token
 from harness.upstream import OK, Connection, Upstream
@@ -22,6 +24,19 @@ from process.test_workers import Load
 pytestmark = pytest.mark.process
 
 HOUR = 3600
+
+
+class Clock:
+    """The wall clock of a gateway that is started with `environ`."""
+
+    def __init__(self, environ: dict[str, str], step: mmap) -> None:
+        self.environ = environ
+        self._step = step
+
+    def goes_to(self, seconds: int) -> None:
+        """So far ahead of ours."""
+        self._step[:] = struct.pack("l", seconds)
+
 
 STEPPED = r"""
 #define _GNU_SOURCE
@@ -61,6 +76,15 @@ time_t time(time_t *where)
 """A library that adds the number of seconds in a file to the wall clock of the process that it is loaded into."""
 
 
+@pytest.fixture
+def clock(tmp_path: Path, program: Callable[[str], str]) -> Iterator[Clock]:
+    (tmp_path / "step.c").write_text(STEPPED)
+    subprocess.run([program("cc"), "-shared", "-fPIC", "-o", "step.so", "step.c"], cwd=tmp_path, check=True, timeout=60)
+    (tmp_path / "step").write_bytes(bytes(8))
+    with (tmp_path / "step").open("r+b") as file, mmap(file.fileno(), 8) as step:
+        yield Clock({"LD_PRELOAD": str(tmp_path / "step.so"), "CLOCK_STEP": str(tmp_path / "step")}, step)
+
+
 def script(connection: Connection) -> None:
     while (request := connection.request()) is not None:
         if request.target == b"/silent":
@@ -70,15 +94,7 @@ def script(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_only_dates_follow_the_wall_clock(tmp_path: Path, program: Callable[[str], str], workers: int) -> None:
-    (tmp_path / "step.c").write_text(STEPPED)
-    subprocess.run([program("cc"), "-shared", "-fPIC", "-o", "step.so", "step.c"], cwd=tmp_path, check=True, timeout=60)
-    (tmp_path / "step").write_bytes(bytes(8))
-    environ = {
-        "JWT_SECRET": SECRET,
-        "LD_PRELOAD": str(tmp_path / "step.so"),
-        "CLOCK_STEP": str(tmp_path / "step"),
-    }
+def test_only_dates_follow_the_wall_clock(tmp_path: Path, clock: Clock, workers: int) -> None:
     bearer = f"Authorization: Bearer {token({'sub': 'alice', 'exp': int(time()) + HOUR})}\r\n"
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(script))
@@ -90,9 +106,7 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, program: Callable[[str
             + configs.route("/limited", "one", 'rate_limit = { max = 2, window = "1h" }')
             + configs.route("/", "one")
         )
-        gateway = stack.enter_context(running(tmp_path, text, environ))
-        file = stack.enter_context((tmp_path / "step").open("r+b"))
-        step = stack.enter_context(mmap(file.fileno(), 8))
+        gateway = stack.enter_context(running(tmp_path, text, {"JWT_SECRET": SECRET, **clock.environ}))
         idle, waiting = stack.enter_context(gateway.connect()), stack.enter_context(gateway.connect())
 
         def status(path: str, fields: str = "") -> int:
@@ -101,17 +115,14 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, program: Callable[[str
             assert message is not None
             return message.status
 
-        def goes_to(seconds: int) -> None:
-            step[:] = struct.pack("l", seconds)
-
         with Load(gateway, 2) as load:
             gateway.wait_lines(20, path="/x")
             assert [status("/limited"), status("/token", bearer)] == [200, 200]
             waiting.sendall(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n")
-            goes_to(2 * HOUR)
+            clock.goes_to(2 * HOUR)
             assert status("/token", bearer) == 401, "it has expired"
             assert [status("/limited"), status("/limited")] == [200, 429], "an hour has not passed"
-            goes_to(-48 * HOUR)
+            clock.goes_to(-48 * HOUR)
             assert [status("/limited"), status("/token", bearer)] == [429, 200]
             message = read_response(Stream.of(waiting))
             assert message is not None
@@ -124,3 +135,32 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, program: Callable[[str
     assert max(line["durationMs"] for line in gateway.log) < 1000 * HOUR
     assert min(line["durationMs"] for line in gateway.log) >= 0
     assert gateway.said[-1] == "rawgate: stopped"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_ends_with_the_certificate(tmp_path: Path, clock: Clock, version: ssl.TLSVersion) -> None:
+    """A client whose session is resumed is not verified again, however often it comes back."""
+    authority = Authority()
+    authority.issue("api.test").write(tmp_path, "api")
+    (tmp_path / "root.pem").write_bytes(authority.pem)
+    context = authority.client_context(authority.issue("alice.test", ends=timedelta(seconds=HOUR)), tmp_path)
+    context.maximum_version = version
+    request = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with Upstream(script) as upstream, ExitStack() as stack:
+        text = configs.one_route(upstream.target) + "[tls.public]\n"
+        text += 'certificates = [{ chain = "file:api.pem", key = "file:api.key" }]\nclient_ca = "file:root.pem"\n'
+        text = text.replace('listen = ["127.0.0.1:0"]', 'listen = [{ address = "127.0.0.1:0", tls = "public" }]')
+        gateway = stack.enter_context(running(tmp_path, text, clock.environ))
+        session = None
+        for ahead, answer in ((0, b"HTTP/1.1 200"), (HOUR // 2, b"HTTP/1.1 200"), (HOUR + 60, b"")):
+            clock.goes_to(ahead)
+            raw = stack.enter_context(gateway.connect())
+            with context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
+                assert one.session_reused == (ahead > 0)
+                one.sendall(request)
+                with suppress(ConnectionError, ssl.SSLEOFError):
+                    assert one.recv(65536)[:12] == answer
+                session = one.session
+        gateway.wait_said("no TLS: its certificate has expired")
+        gateway.stop()
+        assert [line["status"] for line in gateway.log] == [200, 200]

@@ -155,33 +155,58 @@ def test_sessions_are_resumed(gateway: Gateway, authority: Authority) -> None:
         assert second.session_reused
 
 
-def test_sessions_are_resumed_by_any_worker(folder: Path, upstream: Upstream, authority: Authority) -> None:
-    context = authority.client_context()
-    text = config(upstream.target, gateway_has=("workers = 2",))
-    with running(folder, text, name="workers.toml") as gateway:
-        with (
-            socket.create_connection(gateway.address) as raw,
-            context.wrap_socket(raw, server_hostname="api.test") as one,
-        ):
-            one.sendall(GET)
-            assert one.recv(65536).endswith(b"ok")
-            session = one.session
-        # A reload that is about something else leaves the keys of tickets as they are, in every worker.
-        (folder / "workers.toml").write_text(text + "[gateway.log]\nfields = ['user-agent']\n")
-        for times in range(2):
-            for _ in range(8):
-                raw = socket.create_connection(gateway.address)
-                with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
-                    assert one.session_reused
-            if not times:
-                reload(gateway, 1)
-        (folder / "workers.toml").write_text(text + 'handshake_timeout = "9s"\n')
-        reload(gateway, 2)
+def session_with(gateway: Gateway, context: ssl.SSLContext) -> ssl.SSLSession:
+    """One that a ticket is of."""
+    with (
+        socket.create_connection(gateway.address) as raw,
+        context.wrap_socket(raw, server_hostname="api.test") as one,
+    ):
+        one.sendall(GET)
+        assert one.recv(65536).endswith(b"ok")
+        session = one.session
+    assert session is not None
+    assert session.has_ticket
+    return session
+
+
+def resumed(gateway: Gateway, context: ssl.SSLContext, session: ssl.SSLSession) -> set[bool]:
+    """Whether that is resumed, by so many connections that each of two workers gets one."""
+    found = set()
+    for _ in range(10):
         raw = socket.create_connection(gateway.address)
         with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
-            assert not one.session_reused
             one.sendall(LAST)
             assert one.recv(65536).endswith(b"ok")
+            assert one.selected_alpn_protocol() in (None, "http/1.1")
+            found.add(one.session_reused is True)
+    return found
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed_by_any_worker(
+    folder: Path, upstream: Upstream, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """Also after a reload, with other certificates too. Not where others are believed than before: who was verified by
+    the old authorities is verified anew."""
+    authority.issue("api.test").write(folder, "fleeting")
+    context = authority.client_context(authority.issue("alice.test"), folder)
+    context.maximum_version = version
+    lines = ('client_ca = "file:root.pem"', 'client_auth = "ask"')
+    text = config(upstream.target, *lines, gateway_has=("workers = 2",), certificates=("fleeting", "wild"))
+    with running(folder, text, name="workers.toml") as gateway:
+        session = session_with(gateway, context)
+        assert resumed(gateway, context, session) == {True}
+        (folder / "workers.toml").write_text(text + "[gateway.log]\nfields = ['user-agent']\n")
+        reload(gateway, 1)
+        assert resumed(gateway, context, session) == {True}
+        authority.issue("api.test", rsa_key=True).write(folder, "fleeting")
+        (folder / "workers.toml").write_text(text + 'handshake_timeout = "9s"\n')
+        reload(gateway, 2)
+        assert resumed(gateway, context, session) == {True}
+        (folder / "root-and-other.pem").write_bytes(authority.pem + Authority("Another").pem)
+        (folder / "workers.toml").write_text(text.replace("root.pem", "root-and-other.pem"))
+        reload(gateway, 3)
+        assert resumed(gateway, context, session) == {False}
 
 
 def test_pipelined_and_whole_ends_by_a_closure_alert(gateway: Gateway, authority: Authority) -> None:
