@@ -19,6 +19,8 @@ from harness.gateway import PATIENCE, Gateway, running
 from harness.issuer import Issuer
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response
+from rawgate.policy.fetched_keys import EXTRA
+from rawgate.serve.keys import PATIENCE as PATIENCE_OF_FETCH
 
 pytestmark = pytest.mark.process
 
@@ -209,7 +211,9 @@ def test_without_a_queue_the_one_connection_serves_all_workers(tmp_path: Path) -
 
 @pytest.mark.parametrize("jwks", ["keys", "discover"])
 def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
-    clients = 40
+    """On a machine so busy that a fetch is given up, or that unknown keys may cause another one, there are more: one in
+    each span of that length."""
+    clients, began = 40, monotonic()
     with Issuer(tmp_path) as issuer, Upstream(replying(OK)) as upstream, ExitStack() as stack:
         where = "discover" if jwks == "discover" else f"{issuer.url}/keys"
         text = (
@@ -227,14 +231,16 @@ def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
             return {message.status for sock in connected(gateway, clients, stack) if (message := ask(sock, request))}
 
         assert statuses(issuer.token("alice")) == {200}
-        assert len(issuer.asked) == documents
+        assert documents <= len(issuer.asked) <= documents * (1 + (monotonic() - began) // PATIENCE_OF_FETCH)
         killed(gateway, min(gateway.workers()))
         assert statuses(issuer.token("alice")) == {200}
         issuer.asked.clear()
         issuer.rotate()
+        rotated = monotonic()
         assert statuses(issuer.token("alice")) == {200}
         assert statuses(issuer.token("alice", kid="made up")) == {401}
-        assert len(issuer.asked) <= 2 * documents, "one worker asked for all, and once for the key that nobody has"
+        # One worker asked for all, and once for the key that nobody has.
+        assert len(issuer.asked) <= documents * (2 + (monotonic() - rotated) // EXTRA)
 
 
 # ── who dies, and who hangs ──
