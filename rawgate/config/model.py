@@ -343,7 +343,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
         ListOf(empty=True),
         Description(
             'Further fields that are removed from the requests of all but trusted proxies; "x-team-*": all whose names '
-            "begin so. Lower-cased."
+            "begin so. No limit and no match sees them there either. Lower-cased."
         ),
     ] = ()
     # Off, as in nginx and Envoy; fail2ban, which people put beside them, takes 5 in 10 minutes.

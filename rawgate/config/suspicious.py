@@ -20,7 +20,9 @@ from rawgate.config.model import (
     HeaderRules,
     Jwt,
     Listen,
+    MaxBy,
     Network,
+    RateLimit,
     RegexRewrite,
     Route,
     Target,
@@ -37,6 +39,8 @@ def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     found = [*_gateway(config), *_verifiers(config), *_upstreams(config), *_zones(config), *_ourselves(config)]
     found += _detours_by_case(config)
     found += _store(config)
+    found += _left_open(config)
+    found += _unused_limits(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
         where = ("routes", position)
@@ -53,6 +57,12 @@ def _warning(path: tuple[Key, ...], what: str, expected: str) -> Problem:
 def _store(config: Config) -> Iterator[Problem]:
     if config.store is not None and not limits_over_hosts(config.limits, config.routes):
         yield _warning(("store",), "no limit counts in it", 'shared = "exact" or "leased" in a limit')
+
+
+def _unused_limits(config: Config) -> Iterator[Problem]:
+    for name in config.limits:
+        if not any(name in route.limits for route in config.routes):
+            yield _warning(("limits", name), "no route has it", f'rate_limit = "{name}" in those that it is for')
 
 
 # ── the gateway ──
@@ -249,6 +259,10 @@ def _health(name: str, upstream: Upstream) -> Iterator[Problem]:
 def _route(config: Config, route: Route) -> Iterator[Problem]:
     """Warnings about one route; their key paths begin below it."""
     yield from _prefix(config, route)
+    yield from _path(route)
+    yield from _limits(config, route)
+    yield from _callers(config, route)
+    yield from _redirect(config, route)
     yield from _rewrite(route, (route.case or config.gateway.case) == "ignore")
     yield from _header_values("request_headers", route.request_headers)
     yield from _header_values("response_headers", route.response_headers)
@@ -282,12 +296,96 @@ def _prefix(config: Config, route: Route) -> Iterator[Problem]:
             yield _warning(("prefix",), f"{quoted(prefix)} does not take {quoted(bare)}", expected)
 
 
+_NAME_ELSEWHERE = re.compile(r"/(?::(\w+)|<(?:\w+:)?(\w+)>|\[(\w+)\]|\$(\w+))(?=/|$)")
+"""How Express, Flask, Next.js and others write a name for a segment."""
+
+
+def _path(route: Route) -> Iterator[Problem]:
+    """Names of segments as other products write them, which are literal here."""
+    found = _NAME_ELSEWHERE.search(route.path)
+    if found is not None:
+        sign, name = found[0][1], next(filter(None, found.groups()))
+        what = f"{quoted(found[0][1:])} is this text: {_sign(sign)} are literal, they stand for no segment"
+        yield _warning(("path",), what, f"{quoted('{' + name.lower() + '}')}, or {quoted(sign)} as {_code(sign)}")
+
+
 def _sign(sign: str) -> str:
-    return {"{": "braces", "}": "braces", ":": "colons"}.get(sign, "brackets")
+    return {"{": "braces", "}": "braces", ":": "colons", "$": "dollar signs"}.get(sign, "brackets")
 
 
 def _code(sign: str) -> str:
     return f"%{ord(sign):02X}"
+
+
+def _has_claims(config: Config, verifier: str) -> bool:
+    """Whether a credential of this verifier may have claims. Of keys only those in a keys file have."""
+    kind, _, name = verifier.partition(".")
+    return kind == "jwt" or (name in config.api_keys and config.api_keys[name].keys.source.endswith(".toml"))
+
+
+def _limits(config: Config, route: Route) -> Iterator[Problem]:
+    """Limits that ask for what no caller of the route has, or for nothing at all."""
+    claims = any(_has_claims(config, verifier) for verifier in route.verifiers)
+    for position, limit in enumerate(route.limits):
+        rate = config.limits.get(limit) if isinstance(limit, str) else limit
+        where = ("rate_limit", position) if isinstance(route.rate_limit, tuple) else ("rate_limit",)
+        if not isinstance(rate, RateLimit):
+            continue
+        if rate.key.startswith("claim:") and not claims:
+            what = f"it counts by {quoted(rate.key)}, and no caller of this route has claims: each is counted alone"
+            yield _warning(where, what, 'a verifier whose callers have it, or key = "client"')
+        if isinstance(rate.max, MaxBy):
+            no_plan = "lists no plan" if not rate.max.amounts else f"asks for {quoted(rate.max.by)}"
+            if not claims and rate.max.amounts:
+                no_plan += ", and no caller of this route has claims"
+            if not claims or not rate.max.amounts:
+                yield _warning(where, f"it {no_plan}: all have {rate.max.other}", f"plans, or max = {rate.max.other}")
+
+
+def _callers(config: Config, route: Route) -> Iterator[Problem]:
+    """Fields whose values are made of a caller that nobody identifies."""
+    claims = any(_has_claims(config, verifier) for verifier in route.verifiers)
+    for key, rules in (("request_headers", route.request_headers), ("response_headers", route.response_headers)):
+        for part, fields in (("set", rules.set), ("add", rules.add)):
+            for name, text in fields.items():
+                asked = _OF_CALLERS.search(text)
+                if asked is not None and not (route.verifiers if asked[0] == "{sub}" else claims):
+                    what = f"it is never sent: no caller of this route has {quoted(asked[0])}"
+                    yield _warning((key, part, name), what, f"a verifier in auth, or remove = [{quoted(name)}]")
+
+
+_OF_CALLERS = re.compile(r"\{(?:sub|claim\.[^{}]+)\}")
+
+
+def _redirect(config: Config, route: Route) -> Iterator[Problem]:
+    """A redirect to https that takes requests that came by https as well."""
+    gateway = config.gateway
+    comes_by_https = gateway.trusted_proxies or any(listen.tls for listen in gateway.listen)
+    if route.redirect is None or not comes_by_https or (route.match is not None and route.match.scheme is not None):
+        return
+    if route.redirect.to in ("https://{host}{path}", f"https://{route.host}{{path}}"):
+        what = "who came by https is sent to where he was, again and again"
+        yield _warning(("redirect", "to"), what, 'match = { scheme = "http" }')
+
+
+def _left_open(config: Config) -> Iterator[Problem]:
+    """An open route that takes all methods but those for which another one asks for a credential. Who closes GET rarely
+    means to leave DELETE open; who does can list the methods."""
+    closed: dict[tuple[object, ...], list[str]] = {}
+    for route in config.routes:
+        if route.verifiers and route.methods is not None:
+            closed.setdefault(_place(config, route), []).extend(route.methods)
+    for position, route in enumerate(config.routes):
+        methods = closed.get(_place(config, route))
+        if methods and route.upstream and not route.verifiers and route.methods is None and not route.allow:
+            listed = ", ".join(dict.fromkeys(methods))
+            what = f"all methods but {listed} need no credential here: {quoted(route.place)} asks for one with {listed}"
+            yield _warning(("routes", position, "auth"), what, "a verifier, or the methods that are open")
+
+
+def _place(config: Config, route: Route) -> tuple[object, ...]:
+    """What routes share among which the method chooses."""
+    return route.host, route.place, repr(route.match), route.case or config.gateway.case
 
 
 _WEBSOCKET = "websocket"

@@ -212,8 +212,12 @@ class _Compiler:
         self.by_method = frozenset((route.host, route.place) for route in config.routes if route.methods is not None)
         matched = frozenset[bytes]().union(*(matched_names(route.match) for route in config.routes))
         self.protected = headers.GATEWAY_FIELDS | {b"authorization"} | keys | ip_headers | self.untrusted.names
-        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | matched | fields_counted(config)
-        self.wanted |= _fields_hashed(config)
+        asked = matched | fields_counted(config) | _fields_hashed(config)
+        # The service does not see them either.
+        self.doubtful = frozenset(name for name in asked if self.untrusted.holds(name.translate(READ_AS))) | (
+            asked & ip_headers
+        )
+        self.wanted = headers.REQUEST_NAMES | keys | ip_headers | asked
         self.wanted |= cors.REQUEST_FIELDS if speaks_cors else frozenset()
         self.trace = compile_trace(new_id) if gateway.trace == "make" else None
         self.wanted |= frozenset() if self.trace is None else TRACE_NAMES
@@ -376,6 +380,7 @@ class _Compiler:
     def _more(self, index: int, route: Route, name: str, place: _Where) -> More | None:
         """What only some routes have; None for the others."""
         where: tuple[Key, ...] = ("routes", index)
+        self._warn_of_fields(route, where)
         local = self._local(route, place, where)
         admits = compile_admits(route.allow, route.deny)
         require = compile_require(route.require)
@@ -438,6 +443,23 @@ class _Compiler:
                 # The file may have such a key tomorrow, and is read again then.
                 what = f"no key of {verifier} has the claims that it asks for: it refuses all of them"
                 self.warnings.append(Problem(where, problem_text(what, expected="them in the claims of a key")))
+
+    def _warn_of_fields(self, route: Route, where: tuple[Key, ...]) -> None:
+        """Fields by which a request is counted or its route is selected, and which clients choose, or nobody may
+        send."""
+        limits = [self.config.limits.get(limit) if isinstance(limit, str) else limit for limit in route.limits]
+        keys = [limit.key for limit in limits if limit is not None]
+        counted = [key.removeprefix("header:") for key in keys if key.startswith("header:")]
+        for key, names in (("rate_limit", counted), ("match", [name.decode() for name in matched_names(route.match)])):
+            for name in names:
+                if name.encode() in self.doubtful and not self.config.gateway.trusted_proxies:
+                    what = f"{quoted(name)} is believed from trusted_proxies only, and there are none"
+                    self.warnings.append(Problem((*where, key), problem_text(what, expected="trusted_proxies")))
+                    return
+        if counted and len(counted) == len(limits) and counted[0].encode() not in self.doubtful:
+            what = f"clients choose what {quoted(counted[0])} says: another value each time, and the limit never acts"
+            expected = 'a second limit, such as one with key = "ip", or the name in gateway.untrusted_headers'
+            self.warnings.append(Problem((*where, "rate_limit"), problem_text(what, expected=expected)))
 
     def _affinity(self, route: Route) -> Affinity | None:
         """What the route's upstream divides requests by, if it does so by hash."""
@@ -639,7 +661,7 @@ def compile_gate(
         return None
     peer_of, client_of = compile_addresses(config.gateway.trusted_proxies, config.gateway.client_ip_header)
     return Gate(
-        decide=compose(peer_of, client_of, compiler.normalise, router.find, new_id, router.choose),
+        decide=compose(peer_of, client_of, compiler.normalise, router.find, new_id, router.choose, compiler.doubtful),
         wanted=compiler.wanted,
         protected=compiler.protected,
         removable=compiler.removable,
@@ -652,4 +674,5 @@ def compile_gate(
         client_of=client_of,
         normalise=compiler.normalise,
         router=router,
+        doubtful=compiler.doubtful,
     )

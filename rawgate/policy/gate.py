@@ -76,6 +76,9 @@ Choose = Callable[[RequestHead, bytes, bytes, str], "Group[CompiledRoute] | None
 """`(head, key, query, scheme)` → the routes of a request, where some routes ask for more than host and path."""
 
 
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+
+
 class CompiledRoute:
     """The steps that depend on a route. A step that is None is skipped.
 
@@ -177,6 +180,7 @@ class Gate:
     methods          methods that routes name
     response_wanted, response_removable  as `wanted` and `removable`, for responses
     limiters         the counters of all routes
+    doubtful         names of the fields that `decide` takes from trusted proxies only: see `compose`
     credentials      "jwt.NAME" or "api_keys.NAME" → its check, also if no route uses it
     peer_of, client_of, normalise, router  the steps that depend on no route
     """
@@ -185,6 +189,7 @@ class Gate:
         "client_of",
         "credentials",
         "decide",
+        "doubtful",
         "limiters",
         "methods",
         "normalise",
@@ -212,6 +217,7 @@ class Gate:
         client_of: ClientOf,
         normalise: paths.Normalise,
         router: Router[CompiledRoute],
+        doubtful: frozenset[bytes],
     ) -> None:
         self.decide: Final = decide
         self.wanted: Final = wanted
@@ -226,6 +232,7 @@ class Gate:
         self.client_of: Final = client_of
         self.normalise: Final = normalise
         self.router: Final = router
+        self.doubtful: Final = doubtful
 
 
 def preflight_route(group: Group[CompiledRoute], parsed: dict[bytes, bytes]) -> CompiledRoute | None:
@@ -258,9 +265,11 @@ def compose(
     find: Find,
     new_id: Callable[[], str],
     choose: Choose | None = None,
+    doubtful: frozenset[bytes] = NO_NAMES,
 ) -> Decide:
     """Make `decide` of the steps that depend on no route; `find` returns the routes with the other steps. `choose` is
-    asked in its place where a route asks for more than host and path."""
+    asked in its place where a route asks for more than host and path. `doubtful`: names of fields that steps look at,
+    and that only trusted proxies may send: from others it is as if they were not there."""
     trusted_request_id, is_loop = headers.trusted_request_id, headers.is_loop
 
     def decide(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
@@ -306,7 +315,19 @@ def compose(
             doubt = _doubt(route, group, target, plain)
         return _serve(route, head, target, doubt, sender, peer, client, request_id, now, wall, False)
 
-    return decide
+    return _without(doubtful, decide, peer_of) if doubtful else decide
+
+
+def _without(doubtful: frozenset[bytes], decide: Decide, peer_of: PeerOf) -> Decide:
+    """The same decisions, where these fields are not there unless a trusted proxy has sent them."""
+
+    def decide_without(head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
+        parsed = head.parsed
+        if not doubtful.isdisjoint(parsed) and not peer_of(peer.address).trusted:
+            head = head.with_parsed({name: value for name, value in parsed.items() if name not in doubtful})
+        return decide(head, peer, now, wall)
+
+    return decide_without
 
 
 def _scheme(parsed: dict[bytes, bytes], scheme: str) -> str:

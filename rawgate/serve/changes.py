@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from rawgate.config.model import Config, Secret, listen_name, route_names
+from rawgate.config.model import Config, Route, Secret, listen_name, route_names
 
 RESTART = ("admin", "limits.limiter_keys", "workers")
 """Keys of the gateway that only a restart changes: the tables with the counts are made once, for so many keys and
@@ -16,6 +16,7 @@ class Changes(Struct, frozen=True):
 
     kept, changed, added, removed  of the tables, routes, addresses and gateway keys
     restart                        keys that differ, and stay as they were until a restart
+    renamed                        routes that are the same under another name, as (old, new)
     """
 
     kept: tuple[str, ...] = ()
@@ -23,6 +24,7 @@ class Changes(Struct, frozen=True):
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
     def lines(self) -> list[str]:
         """For the operator: a line for each kind that there is."""
@@ -31,6 +33,10 @@ class Changes(Struct, frozen=True):
         for what, names in (("changed", self.changed), ("added", self.added), ("removed", self.removed)):
             if names:
                 found.append(f"{what}: {', '.join(names)}")
+        for old, new in self.renamed:
+            # Limits count by the name of their route.
+            text = f'the name of {old} is {new} now, so its limits count anew (expected name = "…" to keep them)'
+            found.append(text.replace("routes.", ""))
         if self.restart:
             found.append(f"not before a restart: {', '.join(self.restart)}")
         return found
@@ -50,7 +56,22 @@ def compare(old: Config, new: Config, started: Config) -> Changes:
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
         restart=restart,
+        renamed=tuple(_renamed(before, after)),
     )
+
+
+def _renamed(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Limited routes that have another name and nothing else. Often nobody has written either: a name that is made up
+    has the methods in it where another route has the same place (`config.model.route_names`), so it changes when such
+    a one comes or goes."""
+    new = {name: _nameless(value) for name, value in after.items() if name not in before and isinstance(value, Route)}
+    for old, value in before.items():
+        if old not in after and isinstance(value, Route) and value.limits:
+            yield from ((old, name) for name, other in new.items() if other == _nameless(value))
+
+
+def _nameless(route: Route) -> Route:
+    return structs.replace(route, name="")
 
 
 def from_environment(config: Config) -> tuple[str, ...]:

@@ -82,6 +82,9 @@ def test_no_detour(written: str, instead: str) -> None:
 
 LISTEN = 'listen = ["127.0.0.1:0"]'
 TARGET = 'targets = ["http://127.0.0.1:2"]'
+PLACE, OPEN, CLOSED = 'prefix = "/"\n', 'auth = "none"', 'auth = "jwt.main"'
+LIMIT = "[limits.l]\nmax = 1\nwindow = '1m'"
+SIBLING = "[[routes]]\nprefix = '/admin'\nupstream = 'others'\nauth = 'none'"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,14 @@ TARGET = 'targets = ["http://127.0.0.1:2"]'
             'auth = "none"',
             "auth = \"none\"\nencoded_slash = 'keep'\ncase = 'exact'\nrewrite = { pattern = '/%2f.*', to = '/b' }",
         ),
+        *((PLACE, f"path = '/{name}'\n") for name in (":id", "<id>", "<int:id>", "[id]", "$id", "a/:user_id/b")),
+        (OPEN, f"{OPEN}\nrate_limit = {{ max = {{ by = 'claim:plan', free = 2, other = 1 }}, window = '1m' }}"),
+        (OPEN, f"{OPEN}\nrate_limit = ['l', {{ max = 1, window = '1m', key = 'claim:org' }}]\n{LIMIT}"),
+        (CLOSED, f"{CLOSED}\nrate_limit = {{ max = {{ by = 'claim:plan', other = 1 }}, window = '1m' }}"),
+        (OPEN, f"{OPEN}\n{LIMIT}"),
+        (OPEN, f"{OPEN}\nrequest_headers = {{ set = {{ X-Who = 'sub-{{sub}}' }} }}"),
+        (OPEN, f"{OPEN}\nresponse_headers = {{ add = {{ X-Who = '{{claim.org}}' }} }}"),
+        (CLOSED, f"{CLOSED}\nmethods = ['GET', 'HEAD']\n{SIBLING}"),
     ],
 )
 def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
@@ -180,10 +191,46 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
             'auth = "none"',
             "auth = \"none\"\nencoded_slash = 'keep'\nrewrite = { pattern = '/%2f.*|/a%5C', to = '/b' }",
         ),
+        *((PLACE, f"path = '/{name}'\n") for name in ("%3Aid", "a:id", "{id}", "@id", "a$b", "$", "[a]b")),
+        (CLOSED, f"{CLOSED}\nrate_limit = {{ max = {{ by = 'claim:plan', free = 2, other = 1 }}, window = '1m' }}"),
+        (CLOSED, f"{CLOSED}\nrate_limit = ['l', {{ max = 1, window = '1m', key = 'claim:org' }}]\n{LIMIT}"),
+        (CLOSED, f"{CLOSED}\nrequest_headers = {{ set = {{ X-Who = '{{sub}} of {{claim.org}}' }} }}"),
+        (OPEN, f"{OPEN}\nrequest_headers = {{ set = {{ X-Ip = '{{client_ip}}' }}, remove = ['X-Who'] }}"),
+        (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nmethods = ['POST']"),
+        (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nallow = ['10.0.0.0/8']"),
+        (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nhost = 'h.test'"),
+        (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING.replace('none', 'jwt.main')}"),
+        (CLOSED, f"{CLOSED.replace('jwt.main', 'none')}\nmethods = ['GET']\n{SIBLING.replace('none', 'jwt.main')}"),
     ],
 )
 def test_how_to_say_that_it_is_meant(written: str, instead: str) -> None:
     assert warnings_of(instead, written) == []
+
+
+HTTPS = "redirect = { to = 'https://{host}{path}' }"
+
+
+@pytest.mark.parametrize(
+    ("gateway", "written", "loops"),
+    [
+        ("", HTTPS, False),
+        ("trusted_proxies = ['10.0.0.0/8']", HTTPS, True),
+        ("trusted_proxies = ['10.0.0.0/8']", f"{HTTPS}\nmatch = {{ scheme = 'http' }}", False),
+        ("trusted_proxies = ['10.0.0.0/8']", f"{HTTPS}\nmatch = {{ headers = {{ X-A = '1' }} }}", True),
+        ("trusted_proxies = ['10.0.0.0/8']", HTTPS.replace("{path}", "/new{path}"), False),
+        ("trusted_proxies = ['10.0.0.0/8']", f"{HTTPS.replace('{host}', 'h.test')}\nhost = 'h.test'", True),
+        ("trusted_proxies = ['10.0.0.0/8']", HTTPS.replace("{host}", "h.test"), False),
+    ],
+)
+def test_a_redirect_that_leads_back_to_itself(gateway: str, written: str, *, loops: bool) -> None:
+    text = CONFIG.format(gateway=f"case = 'ignore'\n{gateway}", protected="", rest="")
+    text += f"[[routes]]\nprefix = '/old'\nauth = 'none'\n{written}\n"
+    text = text.replace('prefix = "/"\n', 'prefix = "/all"\n')
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    assert draft.problems == []
+    assert draft.config is not None
+    found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
+    assert found == [("routes", 2, "redirect", "to")] * loops
 
 
 @pytest.mark.parametrize(("zone", "count"), [("a", 0), ("b", 0), ("c", 1)])

@@ -1,5 +1,6 @@
 """Limits of other kinds than one by client, requests under way, and policies in the shadow, as the gate has them."""
 
+from ipaddress import ip_network
 from itertools import product
 from typing import Any
 
@@ -8,9 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.test_gate import CLIENT, answer, config, decide, forward, lines, problems_of, request, response, token
+from policy.test_gate import (
+    CLIENT,
+    PROXY,
+    answer,
+    config,
+    decide,
+    forward,
+    lines,
+    problems_of,
+    request,
+    response,
+    token,
+)
 from policy.test_gate_access import found
-from rawgate.config.model import HeaderRules, MaxBy, RateLimit, RegexRewrite, Respond, Route
+from rawgate.config.model import HashBalance, HeaderRules, Match, MaxBy, RateLimit, RegexRewrite, Respond, Route
+from rawgate.errors import Problem
 from rawgate.message import Decision, Forward, LocalReply, Peer
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.gate import Gate
@@ -70,6 +84,33 @@ def test_limits_by_everybody_address_and_field() -> None:
         "ok",
         "rate_limited",
     ]
+
+
+FORGED = ["x-tenant", "x-real-ip", "x-forwarded-for", "cf-connecting-ip", "x-client", "x-team-a"]
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_field_that_is_taken_from_clients_decides_nothing(name: str) -> None:
+    """Neither whose request it is, nor which route takes it, nor which target: the service does not see it either."""
+    field, key = {name: b"1"}, f"header:{name}"
+    limited = route("/a", rate_limit=RateLimit(max=1, window=60.0, key=key))
+    matched = route("/b", match=Match(headers={name: "1"}))
+    hashed = config(limited, matched, route("/c"), trusted_proxies=(ip_network("10.0.0.0/8"),))
+    upstream = msgspec.structs.replace(hashed.upstreams["users"], balance=HashBalance(key))
+    gateway = msgspec.structs.replace(
+        hashed.gateway, untrusted_headers=("x-tenant", "x-team-*"), client_ip_header="x-client"
+    )
+    gate, problems = found(msgspec.structs.replace(hashed, gateway=gateway, upstreams={"users": upstream}))
+    assert gate is not None, problems
+
+    def ask(target: str, peer: Peer, value: bytes = b"1") -> Decision:
+        return decide(gate, request(target, parsed={**field, name: value}), peer)
+
+    assert [isinstance(ask("/a", CLIENT, value), Forward) for value in (b"1", b"2")] == [True, False]
+    assert [isinstance(ask("/a", PROXY, value), Forward) for value in (b"1", b"2", b"2")] == [True, True, False]
+    assert [isinstance(ask("/b", peer), Forward) for peer in (CLIENT, PROXY)] == [False, True]
+    told = [forward(ask("/c", peer)).extras for peer in (CLIENT, PROXY)]
+    assert [extras and extras.key for extras in told] == [None, "1"]
 
 
 def test_limits_by_claim_and_plan() -> None:
@@ -146,6 +187,34 @@ def test_what_is_not_forwarded_is_not_under_way() -> None:
     )
     assert codes(gate, "/b", "/b") == ["ok", "ok"]
     assert under_way(gate) == 0
+
+
+def doubts(given: Route, **gateway: Any) -> list[Problem]:
+    warnings: list[Problem] = []
+    made = msgspec.structs.replace(config(given, **gateway), limits=SHARED)
+    compile_gate(made, new_id=lambda: "0" * 32, date=lambda: b"D", problems=[], warnings=warnings)
+    return warnings
+
+
+BY_FIELD = RateLimit(max=1, window=60.0, key="header:x-tenant")
+TRUSTED = {"trusted_proxies": (ip_network("10.0.0.0/8"),)}
+
+
+@pytest.mark.parametrize(
+    ("given", "gateway", "key"),
+    [
+        (route(rate_limit=BY_FIELD), {}, "rate_limit"),
+        (route(rate_limit=(BY_FIELD, "shared")), {}, ""),
+        (route(rate_limit=BY_FIELD), {"untrusted_headers": ("x-tenant",), **TRUSTED}, ""),
+        (route(rate_limit=BY_FIELD), {"untrusted_headers": ("x-tenant",)}, "rate_limit"),
+        (route(match=Match(headers={"x-forwarded-proto": "http"})), {}, "match"),
+        (route(match=Match(headers={"x-forwarded-proto": "http"})), TRUSTED, ""),
+        (route(match=Match(headers={"x-version": "2"})), {}, ""),
+        (route(rate_limit="shared"), {}, ""),
+    ],
+)
+def test_a_field_that_clients_choose_is_warned_of(given: Route, gateway: dict[str, Any], key: str) -> None:
+    assert [warning.path for warning in doubts(given, **gateway)] == ([("routes", 0, key)] if key else [])
 
 
 def test_a_budget_that_nobody_has_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.config.model import Config, Gateway, HeaderRules, Match, Route, Target, Upstream
+from rawgate.config.model import Config, Gateway, HeaderRules, RateLimit, Route, Target, Upstream
 from rawgate.errors import Problem
 from rawgate.message import Forward, Peer, RequestHead, trace_id_of
 from rawgate.policy.compile import compile_gate
@@ -60,8 +60,8 @@ def test_malformed(value: str) -> None:
     assert trace_id_of(value.encode()) == ""
 
 
-def gate_of(rules: HeaderRules | None = None, match: Match | None = None, **gateway: Any) -> Gate:
-    route = Route(prefix="/", upstream="u", auth="none", request_headers=rules or HeaderRules(), match=match)
+def gate_of(rules: HeaderRules | None = None, limit: RateLimit | None = None, **gateway: Any) -> Gate:
+    route = Route(prefix="/", upstream="u", auth="none", request_headers=rules or HeaderRules(), rate_limit=limit)
     problems: list[Problem] = []
     ids = count(1)
     gate = compile_gate(
@@ -118,7 +118,7 @@ def test_a_sender_that_is_not_trusted_with_it_begins_a_new_one() -> None:
 
 
 def test_one_that_is_parsed_for_another_reason_is_no_better_trusted() -> None:
-    gate = gate_of(match=Match(headers={"traceparent": "*"}), untrusted_headers=("traceparent",))
+    gate = gate_of(limit=RateLimit(9, 60.0, key="header:traceparent"), untrusted_headers=("traceparent",))
     assert sent(gate, {b"traceparent": GOOD[b"traceparent"]}) == []
     assert sent(gate, {b"traceparent": GOOD[b"traceparent"]}, PROXY) == KEPT[:1]
 

@@ -73,3 +73,25 @@ def test_what_needs_a_restart_is_told_as_long_as_it_does(tmp_path: Path) -> None
     other = read(tmp_path, BASE.replace("[gateway]\n", "[gateway]\nlimits = { limiter_keys = 5 }\n"))
     assert compare(other, other, started).restart == ("gateway.limits.limiter_keys",)
     assert compare(other, started, started).restart == ()
+
+
+LIMITED = BASE.replace('auth = "none"', 'auth = "none"\nmethods = ["GET"]\nrate_limit = { max = 1, window = "1h" }')
+SIBLING = configs.route("/a", "u", 'methods = ["POST"]')
+
+
+def test_a_limited_route_whose_made_up_name_changes_is_told(tmp_path: Path) -> None:
+    before, after = read(tmp_path, LIMITED), read(tmp_path, LIMITED + SIBLING)
+    there, back = compare(before, after, before), compare(after, before, after)
+    assert there.renamed == (("routes./a", "routes.GET /a"),)
+    assert back.renamed == (("routes.GET /a", "routes./a"),)
+    told = 'the name of /a is GET /a now, so its limits count anew (expected name = "…" to keep them)'
+    assert told in there.lines()
+
+
+@pytest.mark.parametrize("change", ["named", "unlimited", "another"])
+def test_no_other_is(tmp_path: Path, change: str) -> None:
+    old = BASE if change == "unlimited" else LIMITED
+    old = old.replace('prefix = "/a"', 'prefix = "/a"\nname = "a"') if change == "named" else old
+    new = old.replace("max = 1", "max = 2") if change == "another" else old
+    before = read(tmp_path, old)
+    assert compare(before, read(tmp_path, new + SIBLING), before).renamed == ()

@@ -78,6 +78,7 @@ CHAT, FEED, RSA_ROUTE = ALL = ["h.test/chat", "/feed", "/rsa"]
         ('upstream = "one"\nauth = "jwt.main"', 'upstream = "one"\nauth = "none"', [FEED, RSA_ROUTE]),
         ('upstream = "one"\nauth = "jwt.main"', 'respond = {}\nauth = "jwt.main"', [FEED, RSA_ROUTE]),
         # What lets nobody else in, and what is added.
+        ('host = "h.test"', 'host = "h.test"\nname = "chat"', ALL),
         ('host = "h.test"', 'host = "h.test"\nrate_limit = { max = 1, window = "1m" }', ALL),
         ('host = "h.test"', 'host = "h.test"\nrewrite = "/v2"\nresponse_timeout = "1s"', ALL),
         ('"http://127.0.0.1:1"', '"http://127.0.0.1:3"', ALL),

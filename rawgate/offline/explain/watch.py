@@ -90,7 +90,7 @@ def watch(gate: Gate, new_id: Callable[[], str]) -> tuple[Decide, Trace]:
         return None if group is None else refit(group, lambda route: _watched_route(route, trace))
 
     chosen = None if gate.router.choose is None else choose
-    return compose(peer_of, client_of, normalise, find, new_id, chosen), trace
+    return compose(peer_of, client_of, normalise, find, new_id, chosen, gate.doubtful), trace
 
 
 def refit(group: "Group[CompiledRoute]", change: Callable[[CompiledRoute], CompiledRoute]) -> "Group[CompiledRoute]":
