@@ -146,6 +146,18 @@ class Gateway:
         except FileNotFoundError:
             return set()
 
+    def worker_of(self, sock: socket.socket) -> int:
+        """The process that has accepted this connection of a client."""
+        ours, theirs = (f":{port:04X}" for port in (sock.getsockname()[1], self.address[1]))
+        for line in Path("/proc/net/tcp").read_text().splitlines():
+            fields = line.split()
+            if fields[1].endswith(theirs) and fields[2].endswith(ours):
+                link = f"socket:[{fields[9]}]"
+                for pid in self.workers():
+                    if any(str(entry.readlink()) == link for entry in Path(f"/proc/{pid}/fd").iterdir()):
+                        return pid
+        raise AssertionError("no worker has it")
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 

@@ -4,6 +4,9 @@ Every gateway here has two workers.
 """
 
 import json
+import os
+import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -172,3 +175,78 @@ def test_a_circuit_opens_for_all_workers_and_a_probe_closes_it(tmp_path: Path, s
     gateway.wait_said("upstream one: the circuit is closed again")
     assert [ask(gateway).status for _ in range(8)] == [200] * 8
     assert service_of(gateway)["breaker"] == {"state": "closed", "probeInSeconds": None}
+
+
+def on(sock: socket.socket, octets: bytes = GET) -> Message:
+    """The answer on this connection."""
+    sock.sendall(octets)
+    answer = read_response(Stream.of(sock))
+    assert answer is not None
+    return answer
+
+
+def test_a_worker_that_dies_with_the_probe_leaves_the_next_one_to_the_others(tmp_path: Path, stack: ExitStack) -> None:
+    """Nobody waits for the answer of the one that was lost."""
+    before, released = 4, Event()
+
+    def script(connection: Connection) -> None:
+        while connection.request() is not None:
+            number = len(service.requests)
+            if number == before + 1:
+                assert released.wait(PATIENCE)
+            connection.send(BUSY if number <= before else OK)
+
+    service = stack.enter_context(Upstream(script))
+    stack.callback(released.set)
+    gateway = served(stack, tmp_path, [service.target], 'breaker = { of = 4, for = "100ms" }')
+    socks = [stack.enter_context(gateway.connect()) for _ in range(20)]
+    for sock in socks:
+        on(sock, b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")  # its worker has it, and has asked nobody
+    assert [on(socks[0]).status for _ in range(before)] == [503] * before
+    gateway.wait_said("the circuit is open")
+    ends = monotonic() + PATIENCE
+    while service_of(gateway)["breaker"]["probeInSeconds"]:
+        assert monotonic() < ends
+    socks[0].sendall(GET)
+    service.wait_requests(before + 1)
+    worker = gateway.worker_of(socks[0])
+    (other, *_) = [sock for sock in socks if gateway.worker_of(sock) != worker]
+    os.kill(worker, signal.SIGKILL)
+    gateway.wait_said(f"(pid {worker}) was killed")
+    while on(other).status != 200:
+        assert monotonic() < ends
+    gateway.wait_said("the circuit is closed again")
+
+
+def test_a_reload_keeps_an_open_circuit_and_who_is_ejected(tmp_path: Path, stack: ExitStack) -> None:
+    """Also where something else about the service has changed."""
+    bad, good = stack.enter_context(Upstream(replying(BUSY))), stack.enter_context(Upstream(replying(OK)))
+    down = stack.enter_context(Upstream(replying(BUSY)))
+
+    def config(*more: str) -> str:
+        return (
+            configs.gateway("workers = 2", 'admin = "127.0.0.1:0"')
+            + configs.upstream("down", down.target, 'breaker = { of = 4, for = "1m" }', *more)
+            + configs.upstream("u", [bad.target, good.target], 'eject = { failures = 2, for = "1m" }', *more)
+            + configs.route("/down", "down")
+            + configs.route("/", "u")
+        )
+
+    gateway = stack.enter_context(running(tmp_path, config()))
+    to_down = GET.replace(b"/x", b"/down")
+    for _ in range(4):
+        assert ask(gateway, to_down).body == b"busy"
+    gateway.wait_said("the circuit is open")
+    ends = monotonic() + PATIENCE
+    while not any("is ejected" in line for line in gateway.said):
+        ask(gateway)
+        assert monotonic() < ends
+    (tmp_path / "rawgate.toml").write_text(config("queue = 99"))
+    gateway.signal(signal.SIGHUP)
+    gateway.wait_said("changed: upstreams.down, upstreams.u")
+    assert [b'"reason":"circuit_open"' in ask(gateway, to_down).body for _ in range(10)] == [True] * 10
+    assert len(down.requests) == 4
+    assert [ask(gateway).body for _ in range(10)] == [b"ok"] * 10
+    services = json.loads(told(gateway, "/status"))["upstreams"]
+    assert services[0]["breaker"]["state"] == "open"
+    assert "ejected: 2 failures in a row" in services[1]["targets"][0]["why"]

@@ -7,20 +7,23 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from time import monotonic
 
 import pytest
 
 from harness.certificates import DAY, Authority, server_context
 from harness.configs import one_route
-from harness.gateway import Gateway, running
-from harness.upstream import OK, Connection, Script, Upstream, replying
+from harness.configs import upstream as upstream_table
+from harness.gateway import PATIENCE, Gateway, running
+from harness.upstream import OK, Connection, Script, Upstream, replying, response
 from harness.wire_reader import RESET, Cut, Message, Stream, read_body, read_response_head
 
 pytestmark = pytest.mark.process
 
 Program = Callable[[str], str]
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+BUSY = response(b"busy", status="503 Service Unavailable")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,58 @@ def test_detail_says_why_it_is_not_trusted(
         assert detail in gateway.line(reason="upstream_connect_failed")["detail"]
         gateway.wait_said("cannot be reached: its certificate")
         assert upstream.requests == []
+
+
+def test_checks_ejection_and_retries_go_over_tls_and_trust_as_requests_do(
+    folder: Path, authority: Authority, serving: ssl.SSLContext
+) -> None:
+    is_well = Event()
+
+    def ailing(request: Message) -> bytes:
+        return OK if is_well.is_set() and request.target == b"/health" else BUSY
+
+    others = server_context(authority.issue("other.test"), folder)
+    lines = (
+        OWN_CA,
+        'health = { path = "/health", interval = "100ms", timeout = "5s", rise = 1, fall = 1 }',
+    )
+    more = 'eject = { failures = 2, for = "1m" }', "retry = {}"
+    with (
+        Upstream(replying(ailing), tls=serving) as bad,
+        Upstream(replying(OK), tls=serving) as good,
+        Upstream(replying(OK), tls=others) as stranger,
+        running(
+            folder,
+            one_route(bad.target, good.target, upstream_has=(*lines, *more))
+            + upstream_table("strange", stranger.target, *lines),
+        ) as gateway,
+    ):
+        gateway.wait_said(f"{stranger.target} is left out: health check: its certificate is for another name")
+        gateway.wait_said(f"{bad.target} is left out: health check: status 503")
+        is_well.set()
+        gateway.wait_said(f"{bad.target} passes its health checks again")
+        ends = monotonic() + PATIENCE
+        while not any("is ejected" in line for line in gateway.said):
+            assert ask(gateway).body == b"ok"
+            assert monotonic() < ends
+        assert "2 failures in a row, the last: status 503" in gateway.wait_said(f"{bad.target} is ejected for 1m: ")
+        assert len(gateway.wait_lines(2, attempts=2, target=good.target)) == 2
+        assert stranger.requests == []
+
+
+def test_a_breaker_over_tls(folder: Path, serving: ssl.SSLContext) -> None:
+    is_well = Event()
+    with Upstream(replying(lambda request: OK if is_well.is_set() else BUSY), tls=serving) as upstream:
+        text = one_route(upstream.target, upstream_has=(OWN_CA, 'breaker = { of = 4, for = "100ms" }'))
+        with running(folder, text) as gateway:
+            for _ in range(4):
+                assert ask(gateway).body == b"busy"
+            gateway.wait_said("the circuit is open")
+            is_well.set()
+            ends = monotonic() + PATIENCE
+            while ask(gateway).body != b"ok":
+                assert monotonic() < ends
+            gateway.wait_said("the circuit is closed again")
 
 
 def test_detail_says_that_there_is_no_tls(folder: Path) -> None:

@@ -50,19 +50,6 @@ def open_sockets(pid: int) -> int:
     return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def served_by(gateway: Gateway, sock: socket.socket) -> int:
-    """The process id of the worker that has accepted this connection."""
-    ours, theirs = (f":{port:04X}" for port in (sock.getsockname()[1], gateway.address[1]))
-    for line in Path("/proc/net/tcp").read_text().splitlines():
-        fields = line.split()
-        if fields[1].endswith(theirs) and fields[2].endswith(ours):
-            link = f"socket:[{fields[9]}]"
-            for pid in gateway.workers():
-                if any(str(entry.readlink()) == link for entry in Path(f"/proc/{pid}/fd").iterdir()):
-                    return pid
-    raise AssertionError("no worker has it")
-
-
 class Load:
     """Clients that ask one request after the other until told to stop, on connections that stay open. A client whose
     connection is lost connects again.
@@ -282,7 +269,7 @@ def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
         while holder != worker:
             slow = stack.enter_context(gateway.connect())
             assert ask(slow, PING) is not None
-            holder = served_by(gateway, slow)
+            holder = gateway.worker_of(slow)
         slow.sendall(GET.replace(b"/x", b"/slow"))
         upstream.wait_requests(1)
         os.kill(worker, signal.SIGKILL)
