@@ -2,6 +2,10 @@
 
 A query blocks until the answer is another one, or `WAIT` is over ("Blocking Queries" in Consul's documentation). So a
 change is here as soon as the agent knows of it, and an agent that was lost without a word is noticed soon after `WAIT`.
+
+To a token that may not see the instances Consul does not answer 403, but that there are none. It says in a field of the
+response that some were left out ("Results filtered by ACLs"). Whoever takes rights away from a token must not take all
+services away with them, so an empty answer with that field is none.
 """
 
 import ssl
@@ -18,6 +22,8 @@ nothing tells a silent agent from one that is gone."""
 
 PATIENCE = 10.0
 """Seconds for an answer beyond that. Consul itself adds up to a sixteenth of `WAIT`."""
+
+RIGHTS = "service:read, node:read"
 
 LARGEST = 16 * 1024 * 1024
 """Octets of an answer. An instance with its checks has 1 to 3 KiB."""
@@ -50,4 +56,8 @@ class Agent:
             found = consul_instances(document.octets)
         except UselessError as error:
             raise FetchError(str(error)) from None
+        if document.is_partial:
+            if not found.all:
+                raise FetchError(f"the token may not see its instances ({RIGHTS})")
+            found = Instances(found.all, (*found.flaws, f"what the token may not see ({RIGHTS})"))
         return found, next_index(index, document.index)

@@ -36,9 +36,10 @@ PROBED = 65536
 """Octets of a health check's response that are read at most. What comes in time is read, since a service whose
 response is not taken logs an error."""
 
-_RULES = ResponseRules(
-    16384, 100, frozenset((b"cache-control", b"age", b"location", b"content-encoding", b"x-consul-index")), fast=True
-)
+_CONSUL_INDEX = b"x-consul-index"
+_CONSUL_FILTERED = b"x-consul-results-filtered-by-acls"
+_FIELDS = frozenset((b"cache-control", b"age", b"location", b"content-encoding", _CONSUL_INDEX, _CONSUL_FILTERED))
+_RULES = ResponseRules(16384, 100, _FIELDS, fast=True)
 _DIRECTIVE = re.compile(rb"(?:^|[,\s])(?i:(max-age|no-store|no-cache))(?:[ \t]*=[ \t]*\"?([0-9]{1,10})\"?)?(?=[\s,]|$)")
 _SHOWN = 200
 
@@ -56,14 +57,18 @@ class Document:
 
     fresh_for  seconds for which its server calls it fresh (RFC 9111 section 4.2.1), at least 0; None if it does not say
     index      what Consul calls it by (X-Consul-Index); None from everybody else
+    is_partial Consul has left out what the token may not see
     """
 
-    __slots__ = ("fresh_for", "index", "octets")
+    __slots__ = ("fresh_for", "index", "is_partial", "octets")
 
-    def __init__(self, octets: bytes, fresh_for: float | None, index: bytes | None = None) -> None:
+    def __init__(
+        self, octets: bytes, fresh_for: float | None, index: bytes | None = None, is_partial: bool = False
+    ) -> None:
         self.octets = octets
         self.fresh_for = fresh_for
         self.index = index
+        self.is_partial = is_partial
 
 
 async def fetch(
@@ -154,7 +159,8 @@ async def _fetch(url: str, names: Names, tls: ssl.SSLContext | None, most: int, 
         head = await _head(heads, reader)
         _refuse_others(head)
         octets = await _body(heads, head, reader, most)
-        return Document(octets, _fresh_for(head), head.parsed.get(b"x-consul-index"))
+        is_partial = head.parsed.get(_CONSUL_FILTERED) == b"true"
+        return Document(octets, _fresh_for(head), head.parsed.get(_CONSUL_INDEX), is_partial)
     finally:
         # All has been read, or nobody wants the rest.
         writer.transport.abort()

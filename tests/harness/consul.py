@@ -31,12 +31,14 @@ class Consul:
     """asked   targets of the requests, in order
     tokens  X-Consul-Token of each
     down    answers 500, as an agent does whose servers have no leader
+    hides   leaves so many instances out, which the token may not see
     """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
         self.down = False
+        self.hides = 0
         self.waiting = 0
         self._services: dict[str, list[Entry]] = {}
         self._index = 10
@@ -85,7 +87,7 @@ class Consul:
             if self.down:
                 return 500, 0, b"No cluster leader"
             found = self._services.get(parts.path.removeprefix("/v1/health/service/"), [])
-            return 200, self._index, json.dumps(found).encode()
+            return 200, self._index, json.dumps(found[self.hides :]).encode()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         consul = self
@@ -101,6 +103,8 @@ class Consul:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("X-Consul-Index", str(index))
+                    if consul.hides:
+                        self.send_header("X-Consul-Results-Filtered-By-ACLs", "true")
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)

@@ -367,6 +367,27 @@ def test_a_consul_that_is_down_is_told_and_one_that_was_restored_is_asked_anew(t
         wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the target after the index went back")
 
 
+def test_a_token_that_may_see_nothing_any_more_takes_no_service_away(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        services = Services(stack)
+        consul = stack.enter_context(Consul())
+        both = [instance(host, services.port) for host in HOSTS[:2]]
+        consul.register("web", *both)
+        gateway = stack.enter_context(running(tmp_path, consul_config(consul), TOKEN))
+        assert {ask(gateway)[1] for _ in range(4)} == set(HOSTS[:2])
+        consul.hides = 1
+        consul.register("web", *both)
+        gateway.wait_said("Consul's web?tag=v2: left out: what the token may not see (service:read, node:read)")
+        wait_until(lambda: ask(gateway) == ask(gateway) == (200, HOSTS[1]), "the instance that is left")
+        consul.hides = 2
+        consul.register("web", *both)
+        gateway.wait_said(
+            "cannot look up Consul's web?tag=v2: the token may not see its instances (service:read, node:read); "
+            "the last answer is used"
+        )
+        assert ask(gateway) == (200, HOSTS[1])
+
+
 def test_a_service_that_nobody_knows_of(tmp_path: Path) -> None:
     with ExitStack() as stack:
         services = Services(stack)
