@@ -7,7 +7,7 @@
     retry_after       when to ask again after a failure
 
 What cannot be used of an answer is left out, and said in a word, so one instance that was registered badly costs none
-of the others.
+of the others. Where that leaves nothing, it is no answer: it says that there are instances, and not where.
 """
 
 import re
@@ -91,7 +91,7 @@ class Instances(Struct, frozen=True):
 
 def srv_instances(records: Iterable[Record]) -> Instances:
     """Those of the lowest priority get the requests, all others are backups. A record whose target is the root says
-    that there is no such service (RFC 2782, "Target").
+    that there is no such service (RFC 2782, "Target"). Raises UselessError.
 
     A weight of 0 becomes 1. That is its chance by the RFC's own way of drawing: where the others of its priority weigh
     n in all, it is chosen with 1 of n + 1.
@@ -147,7 +147,7 @@ def consul_instances(document: bytes) -> Instances:
 
 
 def _gathered(found: Iterable[tuple[str, int, int, bool, str]]) -> Instances:
-    """From (host, port, weight, backup, whose it is)."""
+    """From (host, port, weight, backup, whose it is). Raises UselessError."""
     instances: dict[tuple[str, int], Instance] = {}
     flaws: list[str] = []
     for host, port, weight, backup, whose in found:
@@ -160,6 +160,8 @@ def _gathered(found: Iterable[tuple[str, int, int, bool, str]]) -> Instances:
             instance = Instance(backup, host, port, min(max(weight, 1), HEAVIEST))
             # Of two with one place, the one that gets the requests.
             instances[host, port] = min(instance, instances.get((host, port), instance))
+    if flaws and not instances:
+        raise UselessError(f"no instance can be used: {flaws[0]}")
     return Instances(tuple(sorted(instances.values())), tuple(dict.fromkeys(flaws)))
 
 

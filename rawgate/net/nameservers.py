@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from rawgate.net.instances import Instances, Record, srv_instances
+from rawgate.net.instances import Instances, Record, UselessError, srv_instances
 from rawgate.net.names import Found, LookUpError, interleaved
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ class Nameservers:
         ]
         if not records:
             raise LookUpError("it has no SRV records")
-        return srv_instances(records), _ttl(answer)
+        try:
+            return srv_instances(records), _ttl(answer)
+        except UselessError as error:
+            raise LookUpError(str(error)) from None
 
     async def _ask(self, name: str, kind: str) -> "Answer":
         """An answer, which may hold no records. Raises LookUpError."""

@@ -176,8 +176,9 @@ class Discovery:
         """Ask once. Returns the instances; of Consul the next index, of others 0; and in how many seconds to ask again.
         Raises LookUpError, FetchError."""
         if source.kind == "consul":
-            found, index = await self._agent.healthy(source.name, source.query, index)
-            return found, index, PAUSE if index else POLL
+            found, following = await self._agent.healthy(source.name, source.query, index)
+            # After one that went back the next question is another first one, and cannot wait: it brings an index.
+            return found, following, PAUSE if index or following else POLL
         if source.kind == "srv":
             found, ttl = await self._nameservers.services(source.name)
             return found, 0, fresh_for(ttl)

@@ -31,6 +31,7 @@ class Consul:
     """asked   targets of the requests, in order
     tokens  X-Consul-Token of each
     down    answers 500, as an agent does whose servers have no leader
+    indexed answers have an index
     hides   leaves so many instances out, which the token may not see
     """
 
@@ -39,6 +40,7 @@ class Consul:
         self.tokens: list[str | None] = []
         self.down = False
         self.hides = 0
+        self.indexed = True
         self.waiting = 0
         self._services: dict[str, list[Entry]] = {}
         self._index = 10
@@ -46,7 +48,8 @@ class Consul:
         self.news = Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -102,7 +105,8 @@ class Consul:
                 try:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
-                    self.send_header("X-Consul-Index", str(index))
+                    if consul.indexed:
+                        self.send_header("X-Consul-Index", str(index))
                     if consul.hides:
                         self.send_header("X-Consul-Results-Filtered-By-ACLs", "true")
                     self.send_header("Content-Length", str(len(body)))

@@ -110,6 +110,14 @@ def test_an_instance_that_is_registered_badly_costs_no_other(service: dict[str, 
     assert found.flaws == (flaw,)
 
 
+def test_where_none_can_be_used_there_is_no_answer() -> None:
+    """Or one mistake of whoever registers them would take the service away."""
+    with pytest.raises(UselessError, match="no instance can be used: 'web-1' has no port that can be used"):
+        consul_instances(json.dumps([entry(Port=0), entry(Port=0)]).encode())
+    with pytest.raises(UselessError, match="no instance can be used: 'a' has no port"):
+        srv_instances([Record(0, 0, 0, "a"), Record(0, 0, 80, ".")])
+
+
 @pytest.mark.parametrize("document", [b"", b"{}", b"null", b"[1]", b'[{"Node": {}}]', b"[" * 100_000, b'["\xff"]'])
 def test_what_is_no_answer_of_consul(document: bytes) -> None:
     with pytest.raises(UselessError):
@@ -149,8 +157,12 @@ def test_whatever_comes_is_instances_or_useless(document: bytes) -> None:
 
 @given(st.lists(st.builds(Record, *[st.integers(0, 3)] * 2, st.integers(0, 3), st.sampled_from(["a", "b", "c."]))))
 def test_records_become_one_instance_for_each_place(records: list[Record]) -> None:
-    found = srv_instances(records)
     usable = [record for record in records if record.port]
+    if records and not usable:
+        with pytest.raises(UselessError):
+            srv_instances(records)
+        return
+    found = srv_instances(records)
     assert {(one.host, one.port) for one in found.all} == {(record.host, record.port) for record in usable}
     assert len(found.all) == len({(one.host, one.port) for one in found.all})
     assert list(found.all) == sorted(found.all)

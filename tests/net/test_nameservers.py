@@ -118,6 +118,14 @@ def test_srv() -> None:
         assert found.all == ()
 
 
+def test_srv_records_of_which_none_can_be_used() -> None:
+    with (
+        NameServer({("a.test", "SRV"): ["0 0 0 b.test."]}) as server,
+        pytest.raises(LookUpError, match="no instance can be used: 'b\\.test' has no port"),
+    ):
+        ask(lambda asked: asked.services("a.test"), server)
+
+
 def test_no_srv_records() -> None:
     with NameServer(BOTH) as server, pytest.raises(LookUpError, match="it has no SRV records"):
         ask(lambda asked: asked.services("a.test"), server)

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from harness.consul import Consul, instance
 from harness.fake_loop import FakeLoop
+from rawgate.config import model as config
 from rawgate.config.model import Config, Gateway, Target, Upstream
 from rawgate.net.fetch import FetchError
 from rawgate.net.instances import Instance, Instances, Source
@@ -14,6 +16,8 @@ from rawgate.serve import discovery as module
 from rawgate.serve.channel import Found
 from rawgate.serve.discovery import (
     CHANGES_EVERY,
+    PAUSE,
+    POLL,
     SAID_EVERY,
     Changes,
     Discovery,
@@ -33,10 +37,10 @@ CONSUL, DNS = Source("consul", "web"), Source("dns", "api.test", 8080)
 Answer = tuple[Instances, int, float] | Exception
 
 
-def loaded(**targets: tuple[Target, ...]) -> Loaded:
+def loaded(agent: config.Consul | None = None, /, **targets: tuple[Target, ...]) -> Loaded:
     upstreams = {name: Upstream(targets=its) for name, its in targets.items()}
-    config = Config(gateway=Gateway(listen=()), upstreams=upstreams, routes=())
-    return Loaded(config, None)  # type: ignore[arg-type]
+    found = Config(gateway=Gateway(listen=()), upstreams=upstreams, routes=(), consul=agent)
+    return Loaded(found, None)  # type: ignore[arg-type]
 
 
 class Fixture(Discovery):
@@ -241,6 +245,23 @@ def test_what_was_heard_of_a_source_before_it_is_wanted_is_there_when_it_is() ->
         fixture.follow(loaded(u=(API,)))
         assert fixture.known[DNS].instances == (A,)
         fixture.close()
+
+    play(script)
+
+
+def test_who_gives_no_index_is_asked_seldom_and_one_that_went_back_is_followed_at_once() -> None:
+    async def script() -> None:
+        with Consul() as consul:
+            consul.register("web", instance(A.host, A.port))
+            discovery = Fixture([])
+            agent = Target("127.0.0.1", consul.port, f"127.0.0.1:{consul.port}")
+            discovery.follow(loaded(config.Consul(address=agent), u=(WEB,)))
+            discovery.close()
+            found = Instances((A,))
+            asked = [await Discovery.question(discovery, CONSUL, index) for index in (0, 50, 0)]
+            assert asked == [(found, 11, PAUSE), (found, 0, PAUSE), (found, 11, PAUSE)]
+            consul.indexed = False
+            assert await Discovery.question(discovery, CONSUL, 0) == (found, 0, POLL)
 
     play(script)
 
