@@ -307,7 +307,7 @@ def test_the_dependencies_are_these() -> None:
     assert project["optional-dependencies"] == {
         "metrics": ["prometheus-client>=0.22"],
         "names": ["dnspython>=2.7"],
-        "store": ["redis[hiredis]>=6"],
+        "store": ["redis[hiredis]>=8.1"],
         "top": ["rich>=13"],
     }
 

@@ -889,6 +889,14 @@ class Store(Struct, frozen=True, kw_only=True):
             "Certificates (PEM) of the authorities that its certificate is checked with; left out: the system's."
         ),
     ] = None
+    certificate: Annotated[
+        Annotated[Certificate, Example(_CERTIFICATE)] | None,
+        Description("What it is shown, where it asks for one (mutual TLS)."),
+    ] = None
+    sentinel_password: Annotated[
+        Annotated[Secret, constraints.Source(whole=True)] | None,
+        Description("What the gateway says to Sentinels; left out: nothing."),
+    ] = None
     # Twice Envoy's, whose service for limits has 20 ms: a request that is served late is better than one that is not.
     timeout: Annotated[float, Duration(most=10.0), Description("How long a request waits for it at most.")] = 0.05
     # As Kong's `fault_tolerant = true`, but not without any limit.

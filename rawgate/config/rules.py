@@ -331,10 +331,20 @@ def _config(table: Table) -> Iterator[Finding]:
 
 
 def _store(table: Table) -> Iterator[Finding]:
-    """Who counts with others needs a place to."""
+    """Who counts with others needs a place to. What is never said to a store is a mistake about it."""
     if "store" not in table.written:
         for where in limits_over_hosts(table.values.get("limits", {}), table.values.get("routes", ())):
             yield (*where, "shared"), problem_text("counts in a store", expected="[store] with its url, beside it")
+    store = table.values.get("store")
+    if store is None:
+        return
+    for key, value in (("ca", store.ca), ("certificate", store.certificate)):
+        if value is not None and not store.url.tls:
+            what = f"is for TLS, and {quoted(store.url.text)} is in the clear"
+            yield ("store", key), problem_text(what, expected='"rediss" in store.url')
+    if store.sentinel_password is not None and store.url.kind != "sentinel":
+        what, expected = f"is for Sentinels, and {quoted(store.url.text)} has none", '"redis+sentinel" in store.url'
+        yield ("store", "sentinel_password"), problem_text(what, expected=expected)
 
 
 def _hashes_keys(table: Table) -> Iterator[Finding]:

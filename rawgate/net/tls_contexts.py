@@ -210,13 +210,13 @@ def _common(context: ssl.SSLContext, min_version: str) -> None:
 
 
 def _show(context: ssl.SSLContext, certificate: CertificateFiles) -> None:
-    with _file_of(certificate.chain + b"\n" + certificate.key) as path:
+    with file_of(certificate.chain + b"\n" + certificate.key) as path:
         # Without the function OpenSSL would ask whoever sits at the terminal.
         context.load_cert_chain(path, password=lambda: b"")
 
 
 @contextlib.contextmanager
-def _file_of(content: bytes) -> Iterator[str]:
+def file_of(content: bytes) -> Iterator[str]:
     """A name under which the content can be read, while the block lasts. On Linux it is in memory alone."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("rawgate")

@@ -137,7 +137,7 @@ METRICS = (
         "rawgate_store_up",
         "gauge",
         (),
-        "1, or 0 while a worker does not ask the store of limits over hosts, because it did not answer.",
+        "1, or 0 while a worker does not ask the store of limits over hosts, or a node of it, that did not answer.",
         _of_store(lambda store: _one(int(not store.down))),
     ),
     Metric(

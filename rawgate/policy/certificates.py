@@ -60,7 +60,12 @@ def check_certificates(
             if upstream.tls.ca is not None:
                 check.authorities(upstream.tls.ca.value, ("upstreams", name, "tls", "ca"))
             if upstream.tls.certificate is not None:
-                check.pair(upstream.tls.certificate, ("upstreams", name, "tls", "certificate"))
+                check.pair(upstream.tls.certificate, ("upstreams", name, "tls", "certificate"), of_server=False)
+    store = config.store
+    if store is not None and store.ca is not None:
+        check.authorities(store.ca.value, ("store", "ca"))
+    if store is not None and store.certificate is not None:
+        check.pair(store.certificate, ("store", "certificate"), of_server=False)
     return shown
 
 
@@ -72,15 +77,16 @@ class _Check:
         self._problems = problems
         self._warnings = warnings
 
-    def pair(self, certificate: Certificate, where: Path) -> x509.Certificate | None:
-        """Check a chain and its key. Returns the first certificate of the chain, if both can be used."""
+    def pair(self, certificate: Certificate, where: Path, *, of_server: bool = True) -> x509.Certificate | None:
+        """Check a chain and its key. Returns the first certificate of the chain, if both can be used. of_server: it is
+        shown to clients, who look for a name in it."""
         before = len(self._problems)
         chain = self._chain(certificate.chain.value, (*where, "chain"))
         key = self._public_part(certificate.key.value, (*where, "key"))
         if chain and key:
             self._fitting(chain, key, where)
             self._lifetime(chain, (*where, "chain"))
-            if not _names(chain[0]) and len(self._problems) == before:
+            if of_server and not _names(chain[0]) and len(self._problems) == before:
                 what = "the certificate has no alternative names, and clients look at nothing else"
                 self._warn((*where, "chain"), what, "one with subjectAltName")
         return chain[0] if chain and len(self._problems) == before else None

@@ -144,7 +144,7 @@ class Said(Word):
         self.known, self.counted = True, self.admitted
 
     def count_there(self, stored: StoredRule, now: float) -> None:
-        """Count it by this rule: with a slot in hand, or by a question. Nothing, if the store is down."""
+        """Count it by this rule: with a slot in hand, or by a question. Nothing, if the store is not asked."""
         key = stored.key(self._client)
         lease = stored.lease(key)
         if lease is not None:
@@ -160,7 +160,7 @@ class Said(Word):
                 stored.store.spared += 1
                 self._say(False, 0, lease.release, now)
                 return
-        if stored.store.is_up:
+        if stored.store.asks(key):
             self.question = question = stored.ask(key, lease, now)
             self._place = question.need - 1
         else:

@@ -1,8 +1,9 @@
 """Limits that several hosts share: what is asked of the store, what it has answered, and the slots that it has lent.
 
 `serve` sends the questions and brings the answers; here is no I/O and no clock. All hits of one turn of the loop are
-sent together, those of one counter as one question. While the store does not answer (`is_up` is false) nothing is
-asked, and each limit does at once what its `on_failure` says.
+sent together, those of one counter as one question. A store may be several servers, each with counters of its own (a
+Cluster). One that does not answer is `silent`: it is not asked, and each limit does at once what its `on_failure` says
+for the clients that are counted there.
 
 **A lease.** A limit that is `leased` asks for more slots than it has requests, and admits further requests with them
 without asking. The store counts all of them in its current sub-window, and says how long that lasts yet. The lease is
@@ -172,8 +173,9 @@ class Lease:
 class Store:
     """What a process asks, and what it has in hand.
 
-    is_up      the store answers: it is asked
-    wake       is called when there is something to send and nothing was before
+    server_of  key → the name of the server that has this counter; "" where there is but one
+    silent     servers that are not asked, since they do not answer
+    wake       is called when there is something to send to a server, and nothing was before
     leases     by key and maximum, the longest unused first: at most `capacity`, beyond which slots in hand are lost
     asked      requests that waited for an answer; `spared`: those decided here by a lease
     lent, used  slots that were lent in advance, and those of them that a request has used
@@ -187,9 +189,10 @@ class Store:
         "asked",
         "capacity",
         "fallbacks",
-        "is_up",
         "leases",
         "lent",
+        "server_of",
+        "silent",
         "spared",
         "used",
         "wake",
@@ -197,23 +200,37 @@ class Store:
 
     def __init__(self, capacity: int = 100_000) -> None:
         self.capacity: Final = capacity
-        self.is_up = False
+        self.silent = {""}
+        self.server_of: Callable[[bytes], str] = only_server
         self.wake: Callable[[], None] | None = None
         self.leases: OrderedDict[tuple[bytes, int], Lease] = OrderedDict()
         self.asked = self.spared = self.lent = self.used = 0
         self.fallbacks: dict[str, int] = {"late": 0, "down": 0}
-        self._unsent: dict[tuple[bytes, int], Question] = {}
-        self._undone: list[Undone] = []
+        self._unsent: dict[str, dict[tuple[bytes, int], Question]] = {}
+        self._undone: dict[str, list[Undone]] = {}
 
     def __repr__(self) -> str:
-        return f"<Store {'up' if self.is_up else 'down'}, {len(self.leases)} leases, {len(self._unsent)} unsent>"
+        unsent = sum(map(len, self._unsent.values()))
+        return f"<Store {'up' if self.is_up else 'down'}, {len(self.leases)} leases, {unsent} unsent>"
+
+    @property
+    def is_up(self) -> bool:
+        """All of its servers are asked."""
+        return not self.silent
+
+    def asks(self, key: bytes) -> bool:
+        """Whether the server that has this counter is asked."""
+        return not self.silent or self.server_of(key) not in self.silent
 
     def question(self, key: bytes, width: int, maximum: int, lease: Lease | None, extra: int) -> Question:
         """The question that one more request waits for: its place in it is `need - 1`."""
-        question = self._unsent.get((key, maximum))
+        server = self.server_of(key)
+        unsent = self._unsent.get(server)
+        question = None if unsent is None else unsent.get((key, maximum))
         if question is None:
-            self._wake()
-            question = self._unsent[key, maximum] = Question(self, key, width, maximum, lease)
+            self._wake(server)
+            question = Question(self, key, width, maximum, lease)
+            self._unsent.setdefault(server, {})[key, maximum] = question
             if lease is not None:
                 lease.asking += 1
         question.need += 1
@@ -234,37 +251,50 @@ class Store:
 
     def take_back(self, question: Question) -> None:
         """A request that the store has counted is not served, because another limit refuses it."""
-        self._wake()
-        self._undone.append(Undone(question.key, question.width, question.subwindow))
+        server = self.server_of(question.key)
+        self._wake(server)
+        self._undone.setdefault(server, []).append(Undone(question.key, question.width, question.subwindow))
 
-    def _wake(self) -> None:
-        if not self._unsent and not self._undone and self.wake is not None:
+    def _wake(self, server: str) -> None:
+        if server not in self._unsent and server not in self._undone and self.wake is not None:
             self.wake()
 
-    def take_questions(self, most: int) -> list[Question]:
-        """What is to be sent now, at most so many; the others stay."""
-        unsent = self._unsent
+    def waiting(self) -> list[str]:
+        """Servers for which there is something to send."""
+        return list(dict.fromkeys([*self._unsent, *self._undone]))
+
+    def take_questions(self, most: int, server: str = "") -> list[Question]:
+        """What is to be sent to that server now, at most so many; the others stay."""
+        unsent = self._unsent.pop(server, {})
         if len(unsent) <= most:
-            self._unsent = {}
             return list(unsent.values())
         keys = list(unsent)[:most]
-        return [unsent.pop(key) for key in keys]
+        taken = [unsent.pop(key) for key in keys]
+        self._unsent[server] = unsent
+        return taken
 
-    def take_undone(self) -> "list[Undone]":
-        """What the store is to be told of beside it."""
-        undone, self._undone = self._undone, []
-        return undone
+    def take_undone(self, server: str = "") -> "list[Undone]":
+        """What that server is to be told of beside it."""
+        return self._undone.pop(server, [])
 
-    @property
-    def has_unsent(self) -> bool:
-        return bool(self._unsent or self._undone)
+    def silence(self, server: str) -> None:
+        """Do not ask that server from now on. Who waits for an answer to what was not sent gets none; slots in hand
+        stay good."""
+        self.silent.add(server)
+        self._undone.pop(server, None)
+        for question in self._unsent.pop(server, {}).values():
+            question.give_up()
 
     def close(self) -> None:
-        """Ask nothing from now on. Who waits for an answer to what was not sent gets none; slots in hand stay good."""
-        self.is_up = False
-        self._undone = []
-        for question in self.take_questions(len(self._unsent)):
-            question.give_up()
+        """Ask nothing from now on."""
+        for server in self.waiting():
+            self.silence(server)
+        self.silent, self.server_of = {""}, only_server
+
+
+def only_server(key: bytes) -> str:
+    """The `Store.server_of` of a store that is one server."""
+    return ""
 
 
 class Undone:

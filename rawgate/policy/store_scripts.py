@@ -99,6 +99,10 @@ return 1
 LONGEST: Final = 128
 """Octets of a client in a key; of a longer one the digest stands there."""
 
+_ESCAPED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%:{}"})
+"""In the names of limits: what parts a key, and the braces with which a Cluster would keep all counters of a limit on
+one node (routes are called by their paths, and those may be templates: "/users/{id}")."""
+
 
 def width_of(window: float) -> int:
     """Microseconds of a sub-window."""
@@ -108,10 +112,12 @@ def width_of(window: float) -> int:
 def key_prefix(name: str, window: float) -> bytes:
     """What the counters of a limit begin with. Whoever has the same limit under the same name counts with us; another
     window is another ring, as in process."""
-    return f"rawgate:{name}:{width_of(window)}:".encode("utf-8", "surrogatepass")
+    return f"rawgate:{name.translate(_ESCAPED)}:{width_of(window)}:".encode("utf-8", "surrogatepass")
 
 
 def counter_key(prefix: bytes, client: str) -> bytes:
-    """The key of a client's counter."""
+    """The key of a client's counter. It has no braces: clients do not choose the node of a Cluster."""
     octets = client.encode("utf-8", "surrogatepass")
-    return prefix + octets if len(octets) <= LONGEST else prefix + b"sha256:" + sha256(octets).hexdigest().encode()
+    if len(octets) <= LONGEST and b"{" not in octets and b"}" not in octets:
+        return prefix + octets
+    return prefix + b"sha256:" + sha256(octets).hexdigest().encode()

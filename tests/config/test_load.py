@@ -156,6 +156,8 @@ retry = { attempts = 3, on = ["timeout", 500], budget = "30%" }
 url = "rediss+sentinel://alice@10.0.0.1:26380,s2/main/1"
 password = "env:JWT_SECRET"
 ca = "file:keys/api.pem"
+certificate = { chain = "file:keys/api.pem", key = "file:keys/api.pem" }
+sentinel_password = "env:JWT_SECRET"
 timeout = "20ms"
 on_failure = "refuse"
 
@@ -442,6 +444,8 @@ def full(folder: Path) -> model.Config:
             ),
             password=model.Secret("env:JWT_SECRET", ENVIRON["JWT_SECRET"].encode()),
             ca=model.Secret("file:keys/api.pem", b"PEM\n"),
+            certificate=model.Certificate(chain=PEM, key=PEM),
+            sentinel_password=model.Secret("env:JWT_SECRET", ENVIRON["JWT_SECRET"].encode()),
             timeout=0.02,
             on_failure="refuse",
         ),

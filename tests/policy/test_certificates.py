@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec.structs import replace
 
 from harness.certificates import DAY, Authority, Issued
-from rawgate.config.model import Certificate, Config, Gateway, Secret, Tls, Upstream, UpstreamTls
+from rawgate.config.model import Certificate, Config, Gateway, Secret, Store, StoreUrl, Tls, Upstream, UpstreamTls
 from rawgate.errors import Problem
 from rawgate.policy.certificates import check_certificates
 
@@ -124,3 +125,15 @@ def test_no_message_shows_a_key(tmp_path: Path) -> None:
         assert problems
         for problem in (*problems, *warnings):
             assert key[40:60].decode() not in problem.message
+
+
+def test_of_the_store() -> None:
+    """A certificate that the gateway shows needs no name."""
+    nameless = ROOT.issue()
+    url = StoreUrl(text="rediss://h", tls=True, hosts=(("h", 6379),))
+    shown = Certificate(chain=secret(nameless.chain), key=secret(nameless.key))
+    checked = config((GOOD.chain, GOOD.key))
+    assert found(replace(checked, store=Store(url=url, ca=secret(ROOT.pem), certificate=shown))) == ([], [])
+    wrong = Certificate(chain=secret(nameless.chain), key=secret(GOOD.key))
+    problems, _ = found(replace(checked, store=Store(url=url, ca=secret(b"none"), certificate=wrong)))
+    assert [problem.path for problem in problems] == [("store", "ca"), ("store", "certificate", "key")]

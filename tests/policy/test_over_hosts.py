@@ -28,7 +28,7 @@ class Host:
         self, *limits: tuple[Shared, int], on_failure: OnFailure = "local", ahead: float = 0.0, shadow: bool = False
     ) -> None:
         self.store = Store(100)
-        self.store.is_up = True
+        self.store.silent.clear()
         self.woken = 0
         self.store.wake = self._wake
         self.ahead = ahead
@@ -126,7 +126,7 @@ def test_hits_of_one_turn_are_one_question() -> None:
 def test_without_an_answer(on_failure: OnFailure, refused: list[int]) -> None:
     for is_up in (True, False):
         host = Host(("exact", 2), on_failure=on_failure)
-        host.store.is_up = is_up
+        host.store.silent = set() if is_up else {""}
         found = [host.hit(100.0) for _ in range(3)]
         if is_up:
             assert [one.refused for one in found] == [UNKNOWN] * 3
@@ -153,7 +153,7 @@ def test_a_limit_of_the_host_keeps_floods_from_the_store() -> None:
     refused = host.hit(100.0)
     assert refused.refused == 17
     assert fields(refused)[0] == 'RateLimit: "l1";r=0;t=17'
-    assert not host.store.has_unsent
+    assert not host.store.waiting()
 
 
 def test_counted_by_all_or_by_none() -> None:
@@ -182,7 +182,7 @@ def test_a_shadow_refuses_nobody() -> None:
         (0, True, b""),
     ]
     unanswered = Host(("exact", 1), shadow=True, on_failure="refuse")
-    unanswered.store.is_up = False
+    unanswered.store.silence("")
     assert unanswered.hit(100.0).refused == 0
 
 
@@ -343,5 +343,5 @@ def test_a_store_that_closes_gives_up_what_was_not_sent() -> None:
     counted.wait(lambda: ready.append("ready"))
     host.store.close()
     assert ready == ["ready"]
-    assert not host.store.has_unsent
+    assert not host.store.waiting()
     assert host.settle(counted, 100.0).refused == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.store_scripts import CLOCK, COUNT, LONGEST, SHARE, TAKE_BACK, counter_key, key_prefix, width_of
 from tools.storing.model import ModelStore
-from tools.storing.server import redis_server
+from tools.storing.server import STORE, redis_server
 
 pytestmark = pytest.mark.process
 
@@ -55,7 +55,7 @@ class Script:
 @pytest.fixture(scope="module")
 def client(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder: Path = tmp_path_factory.mktemp("redis")
-    with redis_server(program("redis-server"), folder) as server:
+    with redis_server(program(STORE), folder) as server:
         client = redis.Redis(unix_socket_path=server.path)
         yield client
         client.close()
@@ -170,6 +170,15 @@ def test_keys() -> None:
     assert counter_key(prefix, long) != counter_key(prefix, longer)
     assert len(counter_key(prefix, longer)) == len(prefix) + 71
     assert key_prefix("limits.daily", 61.0) != prefix
+
+
+@pytest.mark.parametrize("name", ["/users/{id}", "a:1:sub", "a%3A1%3Asub", "a"])
+def test_a_name_is_no_other_and_chooses_no_node(name: str) -> None:
+    """A Cluster puts keys with the same text in braces on the same node."""
+    assert key_prefix(name, 60.0).split(b":")[2:] == [b"3750000", b""]
+    assert all(key_prefix(name, 60.0) != key_prefix(other, 60.0) for other in ("b", "a:1", "a{}") if other != name)
+    assert not {*b"{}"} & {*counter_key(key_prefix(name, 60.0), "sub:{a}")}
+    assert counter_key(b"", "sub:{a}") != counter_key(b"", "sub:{b}")
 
 
 @QUICK

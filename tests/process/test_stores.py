@@ -17,7 +17,7 @@ from harness import configs
 from harness.exposition import parsed, series, value
 from harness.gateway import PATIENCE, Gateway, running
 from harness.wire_reader import Message, Stream, read_response
-from tools.storing.server import RedisServer, redis_server
+from tools.storing.server import STORE, RedisServer, redis_server
 
 pytestmark = [
     pytest.mark.process,
@@ -66,7 +66,7 @@ def reload(gateway: Gateway, folder: Path, text: str, times: int) -> None:
 
 @pytest.fixture
 def store(program: Callable[[str], str], tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(program("redis-server"), tmp_path) as server:
+    with redis_server(program(STORE), tmp_path) as server:
         yield server
 
 
@@ -146,7 +146,7 @@ def test_a_gateway_stops_without_a_word_when_its_store_is_down(tmp_path: Path) -
 def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str], str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with (
-        redis_server(program("redis-server"), tmp_path / "other") as other,
+        redis_server(program(STORE), tmp_path / "other") as other,
         running(tmp_path, configuration(store, 'timeout = "5s"', most=1)) as gateway,
     ):
         assert [ask(gateway).status, ask(gateway).status] == [200, 429]
@@ -157,9 +157,9 @@ def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str],
 
 
 def test_limits_hold_while_the_store_is_broken(program: Callable[[str], str]) -> None:
-    program("redis-server")
+    program(STORE)
     arguments = ["--hits", "4000", "--max", "20", "--clients", "5", "--break-every", "0.4", "--timeout", "100ms"]
-    command = [sys.executable, "-m", "tools.storing", "proof", *arguments]
+    command = ["tools/stores", "proof", *arguments]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert re.search(

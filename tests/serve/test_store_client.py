@@ -3,24 +3,25 @@ people are told when one does not answer."""
 
 import asyncio
 import socket
-import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar, cast
 
 import pytest
+from redis.crc import key_slot
 
 from harness.certificates import Authority
 from harness.upstream import free_port
 from rawgate.config.constraints import StoreAddress
-from rawgate.config.model import Secret, Store
+from rawgate.config.model import Certificate, Secret, Store
 from rawgate.config.stores import store_url
 from rawgate.policy.store import Question, Undone
 from rawgate.policy.store import Store as Counters
 from rawgate.serve.store_client import StoreClient, StoreError
-from tools.storing.server import RedisServer, redis_server
+from tools.storing.groups import cluster
+from tools.storing.server import STORE, RedisServer, redis_server
 
 pytestmark = pytest.mark.process
 T = TypeVar("T")
@@ -88,40 +89,56 @@ def failure(spec: Store) -> str:
 def redis(program: Callable[[str], str], tmp_path: Path) -> Iterator[Redis]:
     with ExitStack() as stack:
 
-        def start(*arguments: str, name: str = "redis") -> RedisServer:
+        def start(*arguments: str, name: str = "redis", password: str = "") -> RedisServer:
             folder = tmp_path / name
             folder.mkdir(exist_ok=True)
-            return stack.enter_context(redis_server(program("redis-server"), folder, *arguments))
+            return stack.enter_context(redis_server(program(STORE), folder, *arguments, password=password))
 
         yield start
 
 
 def test_a_server_by_each_way(redis: Redis, tmp_path: Path) -> None:
     issued = Authority("Store Root")
-    shown = issued.issue("localhost", "127.0.0.1")
-    shown.write(tmp_path, "store")
+    issued.issue("localhost", "127.0.0.1").write(tmp_path, "store")
+    gate = issued.issue("gate")
+    (tmp_path / "ca.pem").write_bytes(issued.pem)
     tls_port = free_port()
     server = redis(
-        *("--tls-port", str(tls_port), "--tls-auth-clients", "no", "--tls-cert-file", str(tmp_path / "store.pem")),
-        *("--tls-key-file", str(tmp_path / "store.key"), "--tls-ca-cert-file", str(tmp_path / "store.pem")),
+        *("--tls-port", str(tls_port), "--tls-auth-clients", "yes", "--tls-cert-file", str(tmp_path / "store.pem")),
+        *("--tls-key-file", str(tmp_path / "store.key"), "--tls-ca-cert-file", str(tmp_path / "ca.pem")),
         *("--requirepass", "secret", "--user", "gate", "on", ">other", "~rawgate:*", "+@all"),
     )
     password = Secret("env:P", b"secret")
     ca = Secret("file:ca.pem", issued.pem)
+    certificate = Certificate(chain=Secret("file:gate.pem", gate.chain), key=Secret("file:gate.key", gate.key))
     ways = [
         spec(server.url, password=password),
         spec(f"unix://{server.path}", password=password),
         spec(server.url.replace("//", "//gate@"), password=Secret("env:P", b"other")),
-        spec(f"rediss://localhost:{tls_port}/2", password=password, ca=ca),
+        spec(f"rediss://localhost:{tls_port}/2", password=password, ca=ca, certificate=certificate),
     ]
     for number, way in enumerate(ways):
         assert with_client(way, use) == [1, 1, 1, 1], number
         assert with_client(way, lambda client: client.ask([question()], [])) != [], number
         for words in (("SCRIPT", "FLUSH"), ("FLUSHALL",)):
             assert server.say(*words, password="secret") == b"+OK\r\n"
-    assert "certificate" in failure(spec(f"rediss://localhost:{tls_port}", password=password))
+    assert "certificate" in failure(spec(f"rediss://localhost:{tls_port}", password=password, certificate=certificate))
+    unknown = spec(f"rediss://localhost:{tls_port}", password=password, ca=ca)
+    assert "cannot be reached" in str(with_client(unknown, lambda client: granted(client, "sub:a"))[0])
     assert failure(spec(server.url)) == "it asks for a password (expected store.password)"
     assert failure(spec(server.url, password=Secret("env:P", b"wrong"))) == "it does not take the password"
+
+
+def test_rights_that_the_manual_asks_for_are_enough(redis: Redis) -> None:
+    rights = ["EVALSHA", "EVAL", "TIME", "GET", "SET"]
+    page = (Path(__file__).parents[2] / "rawgate/operating.md").read_text("utf-8")
+    assert ", ".join(f"`{name}`" for name in rights) in page
+    server = redis("--user", "gate", "on", "nopass", "~rawgate:*", "-@all", *[f"+{name}" for name in rights])
+    way = spec(server.url.replace("//", "//gate@"), password=Secret("env:P", b"any"))
+    assert with_client(way, use) == [1, 1, 1, 1]
+    assert with_client(way, StoreClient.describe) == {}
+    server.say("ACL", "SETUSER", "gate", "+info", "+select")
+    assert [*with_client(spec(f"{way.url.text}/1", password=way.password), StoreClient.describe)] == [""]
 
 
 def test_what_makes_a_store_useless(redis: Redis) -> None:
@@ -129,10 +146,11 @@ def test_what_makes_a_store_useless(redis: Redis) -> None:
     assert "EVALSHA" in failure(spec(server.url))
     server.say("ACL", "SETUSER", "default", "+@scripting")
     assert with_client(spec(server.url), use) == [1, 1, 1, 1]
+    assert failure(spec(f"redis+cluster://127.0.0.1:{server.port}")).startswith("it is no Cluster, or ")
     server.say("CONFIG", "SET", "maxmemory", "1")
     assert failure(spec(server.url)) == "its memory is full"
     server.say("CONFIG", "SET", "maxmemory", "0")
-    told = with_client(spec(server.url), StoreClient.describe)
+    told = with_client(spec(server.url), StoreClient.describe)[""]
     assert (told["maxmemory_policy"], len(told["run_id"])) == ("noeviction", 40)
     server.say("REPLICAOF", "127.0.0.1", "1")
     assert failure(spec(server.url)) == "it is a replica, which takes no counts"
@@ -140,22 +158,64 @@ def test_what_makes_a_store_useless(redis: Redis) -> None:
     server.stop()
     assert failure(spec(server.url)).startswith("it cannot be reached: ")
     assert failure(spec("unix:///nowhere.sock")).startswith("it cannot be reached: ")
+    assert failure(spec(f"redis+cluster://127.0.0.1:{server.port}")).startswith("no node answers: ")
 
 
-def test_a_cluster(redis: Redis) -> None:
+def granted(client: StoreClient, *clients: str, maximum: int = 3) -> Coroutine[Any, Any, list[int | StoreError]]:
+    """What each of them is told, when all are asked together."""
+
+    async def asked() -> list[int | StoreError]:
+        try:
+            answers = await client.ask([question(one, maximum) for one in clients], [])
+        except StoreError as error:
+            return [error] * len(clients)
+        return [answer if isinstance(answer, StoreError) else answer[0] for answer in answers]
+
+    return asked()
+
+
+def test_a_server_that_is_in_a_cluster(redis: Redis) -> None:
     # Left out, the port of the bus is 10,000 higher, which may be beyond the last one there is.
     server = redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     assert failure(spec(server.url)) == "the Cluster is down"
-    server.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-    server.wait_for("cluster_state:ok", "CLUSTER", "INFO")
-    way = spec(f"redis+cluster://127.0.0.1:{server.port}")
-    assert with_client(way, use) == [1, 1, 1, 1]
 
-    async def many(client: StoreClient) -> list[Any]:
-        return await client.ask([question(f"sub:{number}") for number in range(50)], [])
 
-    assert [answer[0] for answer in with_client(way, many)] == [1] * 50
-    assert with_client(way, StoreClient.describe) == {}
+def test_a_cluster(program: Callable[[str], str], tmp_path: Path) -> None:
+    """Three masters. Clients are counted on all of them, also when a slot moves. One that is lost takes its counters
+    along, until its replica has taken its place: there they go on from what that knew."""
+    with cluster(program(STORE), tmp_path) as nodes:
+        masters = [f"127.0.0.1:{node.port}" for node in nodes.nodes[:3]]
+
+        async def work(client: StoreClient) -> None:
+            assert client.server_of(question().key) == ""
+            many = [f"sub:{number}" for number in range(60)]
+            assert await granted(client, *many) == [1] * 60
+            mine = {name: [one for one in many if client.server_of(question(one).key) == name] for name in masters}
+            first, second = mine[masters[0]], mine[masters[1]]
+            assert all(mine.values())
+            assert {*await client.describe()} == {*masters}
+            # One slot goes over, with what is counted in it.
+            moved = question(first[0]).key
+            nodes.move(key_slot(moved), nodes.nodes[0], nodes.nodes[1], [moved.decode()])
+            assert await granted(client, *first[:2], second[0], maximum=2) == [1, 1, 1]
+            assert client.server_of(moved) == masters[1]
+            assert await granted(client, *first[:2], second[0], maximum=2) == [0, 0, 0]
+            # A master is lost, and its replica takes its place.
+            nodes.nodes[3].wait_for_all_of(nodes.nodes[0])
+            nodes.nodes[0].stop()
+            assert isinstance((await granted(client, first[1]))[0], StoreError)
+            assert await granted(client, first[0], second[0]) == [1, 1]
+            await client.look_again(masters[0], question(first[1]).key)
+            assert client.server_of(question(first[1]).key) == masters[0]
+            nodes.nodes[3].say("CLUSTER", "FAILOVER", "TAKEOVER")
+            nodes.wait_for_master(nodes.nodes[3])
+            await client.look_again(masters[0], question(first[1]).key)
+            assert client.server_of(question(first[1]).key) == f"127.0.0.1:{nodes.nodes[3].port}"
+            await client.probe(question(first[1]).key)
+            assert await granted(client, first[1]) == [1]
+            assert await granted(client, first[1]) == [0]
+
+        with_client(spec(nodes.url), work)
 
 
 @pytest.mark.parametrize("url", ["redis://", "redis+cluster://", "redis+sentinel://"])
@@ -184,19 +244,47 @@ def test_what_answers_in_a_form_of_its_own(url: str, reply: bytes) -> None:
 
 
 def test_sentinels(redis: Redis, program: Callable[[str], str], tmp_path: Path) -> None:
-    server = redis()
-    port, file = free_port(), tmp_path / "sentinel.conf"
-    file.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {server.port} 1\n")
-    with subprocess.Popen(
-        [program("redis-server"), str(file), "--sentinel"], stdout=subprocess.DEVNULL, cwd=tmp_path
-    ) as sentinel:
-        try:
-            RedisServer.wait_at(port)
-            way = spec(f"redis+sentinel://127.0.0.1:{port}/main")
-            assert with_client(way, use) == [1, 1, 1, 1]
-            assert failure(spec(f"redis+sentinel://127.0.0.1:{port}/other")) == "the Sentinels know no such master"
-        finally:
-            sentinel.kill()
+    """One hangs, and holds up nobody. When a replica takes the master's place it is found, with its counts."""
+    secured = ("--requirepass", "secret", "--masterauth", "secret", "--repl-diskless-sync-delay", "0")
+    server = redis(*secured, name="master", password="secret")
+    follows = ("--replicaof", "127.0.0.1", str(server.port))
+    replica = redis(*secured, *follows, name="replica", password="secret")
+    sentinels = []
+    with ExitStack() as stack:
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+            file = tmp_path / name / "sentinel.conf"
+            file.write_text(
+                f"sentinel monitor main 127.0.0.1 {server.port} 1\nsentinel auth-pass main secret\nrequirepass word\n"
+            )
+            sentinels.append(
+                stack.enter_context(redis_server(program(STORE), tmp_path / name, sentinel=file, password="word"))
+            )
+        hanging, sentinel = sentinels
+        where = ",".join(f"127.0.0.1:{one.port}" for one in sentinels)
+        secrets = {"password": Secret("env:P", b"secret"), "sentinel_password": Secret("env:S", b"word")}
+        way = spec(f"redis+sentinel://{where}/main", timeout=4.0, **secrets)
+        unknown = failure(spec(f"redis+sentinel://{where}/other", **secrets))
+        assert unknown == "its Sentinels know no such master, or take it for down"
+        assert "(expected store.sentinel_password)" in failure(spec(way.url.text, password=secrets["password"]))
+        hanging.pause()
+
+        async def work(client: StoreClient) -> None:
+            assert await use(client) == [1, 1, 1, 1]
+            sentinel.wait_for("num-slaves\r\n$1\r\n1", "SENTINEL", "MASTER", "main")
+            replica.wait_for_all_of(server)
+            server.stop()
+            with pytest.raises(StoreError):
+                await client.probe(b"a")
+            sentinel.say("SENTINEL", "FAILOVER", "main")
+            sentinel.wait_for(f"port\r\n${len(str(replica.port))}\r\n{replica.port}", "SENTINEL", "MASTER", "main")
+            assert await granted(client, "sub:a") == [0]
+
+        with_client(way, work)
+        sentinel.stop()
+        assert failure(spec(f"redis+sentinel://127.0.0.1:{sentinel.port}/main")) == (
+            "its Sentinels do not answer, or name no master"
+        )
 
 
 def test_what_is_no_store(redis: Redis) -> None:

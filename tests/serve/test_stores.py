@@ -36,6 +36,8 @@ class Client:
         self.spec = spec
         self.rounds: list[tuple[list[Question], list[Undone], asyncio.Future[list[Answer | StoreError]]]] = []
         self.probes: list[asyncio.Future[None]] = []
+        self.looked: list[str] = []
+        self.owners: dict[bytes, str] = {}
         self.told: dict[str, Any] = {}
         self.closed = False
 
@@ -49,8 +51,14 @@ class Client:
         self.probes.append(future)
         await future
 
-    async def describe(self) -> dict[str, Any]:
-        return self.told
+    def server_of(self, key: bytes) -> str:
+        return self.owners.get(key, "")
+
+    async def look_again(self, lost: str, key: bytes) -> None:
+        self.looked.append(lost)
+
+    async def describe(self) -> dict[str, dict[str, Any]]:
+        return {"": self.told}
 
     async def close(self) -> None:
         self.closed = True
@@ -284,6 +292,49 @@ def test_a_reload_keeps_the_connections_of_the_same_store() -> None:
         assert s.asks()
         s.keeper.close()
         await turn()
+
+    play(scene())
+
+
+def test_servers_of_a_store_are_asked_and_are_down_each_by_itself() -> None:
+    """One whose rounds are all under way, or that is down, holds up no other; a probe finds who has its counters."""
+
+    async def scene() -> None:
+        s = Scene()
+        s.keeper.renew(config(timeout=0.01))
+        await s.greeted()
+        keys = {name: s.rule.key(f"sub:{name}") for name in ("a", "b")}
+        s.client.owners = {keys["a"]: "one:1", keys["b"]: "two:2"}
+        for _ in range(ROUNDS + 1):
+            s.ask("sub:a")
+            await turn()
+        other = s.ask("sub:b")
+        waits = s.ask("sub:a")
+        await turn()
+        assert [[one.key for one in questions] for questions, _, _ in s.client.rounds] == [
+            *[[keys["a"]]] * ROUNDS,
+            [keys["b"]],
+        ]
+        s.client.admit(ROUNDS)
+        await until(lambda: not s.counters.asks(keys["a"]))
+        assert (other.answered, waits.settled, waits.answered) == (True, True, False)
+        assert s.counters.asks(keys["b"])
+        assert s.counters.silent == {"one:1"}
+        place = f"one:1 of the store at {URL}"
+        assert s.said == [f"{place} does not count: no answer within 10 ms; each host counts by itself until it does"]
+        s.client.owners[keys["a"]] = "three:3"
+        await s.probed(2)
+        assert s.client.looked == ["one:1"]
+        assert s.said[1:] == [f"three:3 counts in place of {place}: clients whose counts it lacks begin anew"]
+        assert not s.counters.silent
+        again = s.ask("sub:a")
+        s.counters.take_back(other)
+        await turn()
+        assert s.client.rounds[-2][0] == [again]
+        assert [one.key for one in s.client.rounds[-1][1]] == [keys["b"]]
+        s.keeper.close()
+        await turn()
+        assert not s.counters.asks(keys["b"])
 
     play(scene())
 

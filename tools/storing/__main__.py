@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tools.storing import growth, leases, proof
+from tools.storing import failover, growth, leases, proof
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lending = kinds.add_parser("leases", help="what leases lose and save")
     lending.add_argument("--windows", type=int, default=40, help="(40)")
     kinds.add_parser("growth", help="what a hundred gateways and ten million clients ask of how many stores")
+    kinds.add_parser("failover", help="a server is lost, and another takes its place: what do clients see?")
     chosen = parser.parse_args(arguments)
+    if chosen.kind == "failover":
+        return 0 if failover.tell() else 1
     if chosen.kind == "leases":
         leases.tell(chosen.windows)
         return 0

@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, model: ModelStore, leased: bool) -> None:
         self.store = Store(10_000)
-        self.store.is_up = True
+        self.store.silent.clear()
         self.rule = StoredRule(self.store, "a", MAXIMUM, WINDOW, leased)
         self._model = model
         self._under_way: list[tuple[float, Question, tuple[int, int, int, int, int]]] = []

@@ -5,10 +5,8 @@ have more than `max`; only a store that loses its data begins anew, and each of 
 """
 
 import asyncio
-import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,22 +14,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from harness.gateway import command
 from tools.limiting.processes import ASKED, Note, Rule
 from tools.limiting.verdict import Verdict
 from tools.storing.crowd import Crowd
-from tools.storing.server import RedisServer, redis_server
+from tools.storing.server import RedisServer, redis_server, store_program
 
 WINDOW = 1.0
 CONNECTIONS = 8
 """To each gateway."""
 
 
-def configuration(store: RedisServer, most: int, workers: int, on_failure: str, timeout: str) -> str:
+def configuration(url: str, most: int, workers: int, on_failure: str, timeout: str) -> str:
     text = f"""[gateway]
 listen = ["127.0.0.1:0"]
 workers = {workers}
 [store]
-url = "{store.url}"
+url = "{url}"
 on_failure = "{on_failure}"
 timeout = "{timeout}"
 [upstreams.none]
@@ -57,7 +56,7 @@ class Gateway:
         self._errors = folder / "stderr"
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "rawgate", "run", str(file)],
+                [*command(), "run", str(file)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
@@ -166,13 +165,11 @@ def judge(notes: list[Note], rule: Rule, lives: list[tuple[float, float]]) -> Ve
 
 def prove(hits: int, clients: int, most: int, hosts: int, workers: int, every: float, timeout: str) -> bool:
     """Run it and print the table. Returns whether the limits held."""
-    program = shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/usr/sbin")
-    if program is None:
-        raise SystemExit("stores: redis-server is not installed")
+    program = store_program()
     with tempfile.TemporaryDirectory(prefix="rawgate-stores-") as name, ExitStack() as stack:
         folder = Path(name)
         store = stack.enter_context(redis_server(program, folder))
-        text = configuration(store, most, workers, "refuse", timeout)
+        text = configuration(store.url, most, workers, "refuse", timeout)
         running = stack.enter_context(gateways([text] * hosts, folder))
         addresses = [gateway.address() for gateway in running]
         breaker = Breaker(store, every)

@@ -1,6 +1,8 @@
-"""A real redis-server on this host: started for a test or a proof, and broken by it."""
+"""A real store on this host: started for a test or a proof, and broken by it."""
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,20 +11,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE = 10.0
+from harness.upstream import free_port
+
+STORE = os.environ.get("RAWGATE_STORE", "redis-server")
+"""The program: `RAWGATE_STORE=valkey-server tools/test …` is with Valkey."""
+
+
+def store_program() -> str:
+    """Its path; SystemExit where it is not installed."""
+    path = shutil.which(STORE, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/bin:/usr/sbin")
+    if path is None:
+        raise SystemExit(f"stores: {STORE} is not installed")
+    return path
+
+
+PATIENCE = 20.0
 """Seconds until it answers at the latest."""
 
 
 class RedisServer:
     """One process. It keeps nothing on disk: what was counted is lost with it."""
 
-    def __init__(self, program: str, folder: Path, *arguments: str) -> None:
+    def __init__(
+        self, program: str, folder: Path, *arguments: str, sentinel: Path | None = None, password: str = ""
+    ) -> None:
+        """sentinel: the file of one that watches others, and counts nothing. password: what it is told by `say`."""
+        self.password = password
         self.path = str(folder / "redis.sock")
-        self.port = _free_port()
-        self._command = [
-            *(program, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path),
-            *("--dir", str(folder), "--save", "", "--appendonly", "no", "--enable-debug-command", "local", *arguments),
-        ]
+        self.port = free_port()
+        self._command = [program, *([str(sentinel), "--sentinel"] if sentinel is not None else [])]
+        self._command += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *arguments]
+        if sentinel is None:
+            self._command += ["--unixsocket", self.path, "--enable-debug-command", "local"]
+            self._command += ["--save", "", "--appendonly", "no"]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -31,19 +52,13 @@ class RedisServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)  # noqa: S603 - as it was told
-        self.wait_at(self.port)
-
-    @staticmethod
-    def wait_at(port: int) -> None:
-        """Until a server answers there."""
         ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
-            try:
-                if say(port, "PING").startswith((b"+PONG", b"-NOAUTH", b"-NOPERM")):
+            with contextlib.suppress(OSError):
+                if say(self.port, "PING").startswith((b"+PONG", b"-NOAUTH", b"-NOPERM")):
                     return
-            except OSError:
-                time.sleep(0.01)
-        raise RuntimeError("redis-server did not start")
+            time.sleep(0.01)
+        raise RuntimeError("it did not start")
 
     def wait_for(self, text: str, *words: str) -> None:
         """Until the reply to a command has this text."""
@@ -51,6 +66,20 @@ class RedisServer:
         while text.encode() not in self.say(*words):
             if time.monotonic() > ends:
                 raise RuntimeError(f"no {text!r} in the reply to {words}")
+            time.sleep(0.01)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def wait_for_all_of(self, master: "RedisServer") -> None:
+        """Until this replica has all that its master has counted."""
+        self.wait_for("master_link_status:up", "INFO", "replication")
+        offset = next(line for line in master.say("INFO", "replication").split() if b"master_repl_offset" in line)
+        ends = time.monotonic() + PATIENCE
+        while offset not in self.say("INFO", "replication"):
+            if time.monotonic() > ends:
+                raise RuntimeError("a replica does not follow")
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -66,6 +95,8 @@ class RedisServer:
     def pause(self) -> None:
         """It takes connections, and does not answer."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # it may run on for a moment
 
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)
@@ -76,7 +107,7 @@ class RedisServer:
 
     def say(self, *words: str, password: str = "") -> bytes:
         """One command. Returns what comes first of the reply."""
-        return say(self.port, *words, password=password)
+        return say(self.port, *words, password=password or self.password)
 
 
 def say(port: int, *words: str, password: str = "") -> bytes:
@@ -89,17 +120,12 @@ def say(port: int, *words: str, password: str = "") -> bytes:
         return reply
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextmanager
-def redis_server(program: str, folder: Path, *arguments: str) -> Iterator[RedisServer]:
+def redis_server(
+    program: str, folder: Path, *arguments: str, sentinel: Path | None = None, password: str = ""
+) -> Iterator[RedisServer]:
     """One that runs while the block lasts."""
-    server = RedisServer(program, folder, *arguments)
+    server = RedisServer(program, folder, *arguments, sentinel=sentinel, password=password)
     try:
         server.start()
         yield server
