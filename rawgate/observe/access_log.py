@@ -33,7 +33,7 @@ from threading import Event, Thread
 
 from rawgate.observe.line import LINE_LIMIT, LineEncoder, Record
 
-__all__ = ["AccessLog", "Record", "packed"]
+__all__ = ["CLOSE_TIMEOUT", "AccessLog", "Record", "packed"]
 
 GATHER = 0.075  # seconds from a first record to the write; a person who follows the log does not notice them
 BATCH = 128  # records encoded at a time; `capacity` does not count them
@@ -41,6 +41,9 @@ PAUSE = 0.001  # seconds
 HURRY = 8192  # waiting records from which on throughput matters more than the latency of requests
 FILE_WRITE = 64 * 1024  # octets, as nginx's `access_log … gzip` buffers by default
 REPORT_EVERY = 60.0  # seconds between two reports that the log cannot be written
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that the reader of the log has at the end to take what is left."""
 
 
 def ignore(text: str) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from rawgate.config import processors
 from rawgate.config.model import MOST_WORKERS, Config
-from rawgate.observe.access_log import AccessLog
+from rawgate.observe.access_log import CLOSE_TIMEOUT, AccessLog
 from rawgate.observe.counters import Decisions
 from rawgate.policy.compile_limits import compile_limiters
 from rawgate.policy.store import Store
@@ -36,10 +37,11 @@ from rawgate.serve.control import Control, who_serves
 from rawgate.serve.listening import Addresses, StartError, handed_over
 from rawgate.serve.reload import Check, Source
 from rawgate.serve.service import run_on_uvloop
-from rawgate.serve.sharing import Shared
-from rawgate.serve.supervisor import Supervisor
 from rawgate.serve.telling import Throttled, say, unfailing
-from rawgate.serve.worker import LOG_CLOSE_TIMEOUT
+
+if TYPE_CHECKING:
+    from rawgate.policy.compile import Report
+    from rawgate.serve.sharing import Shared
 
 
 def run(path: Path, environ: Mapping[str, str], check: Check) -> int:
@@ -58,7 +60,7 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
     if draft.config is not None and draft.config.gateway.admin is not None:
         source = structs.replace(source, watch=decisions.watch)
     if draft.config is not None and workers > 1:
-        shared = Shared(draft.config.gateway.limits, workers, source.report)
+        shared = _shared(draft.config, workers, source.report)
     limiters = None if shared is None else shared.limiters
     if draft.config is not None and limiters is None:
         capacity = draft.config.gateway.limits.limiter_keys
@@ -81,6 +83,9 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
         control = stack.enter_context(contextlib.closing(Control(path)))
         announce = partial(_announce, path, addresses, control, plan)
         if shared is not None:
+            # Imported for several workers only, as in `_shared`: one alone starts faster without.
+            from rawgate.serve.supervisor import Supervisor
+
             return Supervisor(source, loaded, addresses, control, shared.quotas, workers, plan, stdout).run(announce)
         log = AccessLog(stdout, report=say)
         log.start()
@@ -90,13 +95,19 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
             # The end has begun: one signal more must not cut the log's last lines off.
             for number in STOPPING:
                 signal.signal(number, signal.SIG_IGN)
-            log.close(LOG_CLOSE_TIMEOUT)
+            log.close(CLOSE_TIMEOUT)
 
 
 def _workers(config: Config) -> int:
     """How many processes serve."""
     wanted = config.gateway.workers
     return min(MOST_WORKERS, processors.available()) if wanted == "auto" else wanted
+
+
+def _shared(config: Config, workers: int, report: "Report") -> "Shared":
+    from rawgate.serve.sharing import Shared
+
+    return Shared(config.gateway.limits, workers, report)
 
 
 def _with_who_serves(path: Path, error: StartError) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
 
+from rawgate.observe.access_log import CLOSE_TIMEOUT
 from rawgate.serve.admin import Plan
 from rawgate.serve.alone import IGNORED, STOPPING, summary
 from rawgate.serve.channel import (
@@ -54,7 +55,7 @@ from rawgate.serve.reload import Source
 from rawgate.serve.rollout import Rollout
 from rawgate.serve.seeking import Seeking
 from rawgate.serve.telling import say
-from rawgate.serve.worker import LOG_CLOSE_TIMEOUT, Worker
+from rawgate.serve.worker import Worker
 from rawgate.serve.worker_quotas import WorkerQuotas
 
 RELEASE_TIMEOUT = 1.0
@@ -250,7 +251,7 @@ class Supervisor:
         if self._stopping:
             self._status = 1
             self._release_at = self._drain_at = inf
-            self._kill_at = monotonic() + LOG_CLOSE_TIMEOUT
+            self._kill_at = monotonic() + CLOSE_TIMEOUT
             self._addresses.close()
             self._crew.to_all(Cut())
             return
@@ -277,7 +278,7 @@ class Supervisor:
     def _drain(self) -> None:
         self._drain_at = inf
         drain = self._rollout.loaded.config.gateway.timeouts.drain
-        self._kill_at = monotonic() + drain + LOG_CLOSE_TIMEOUT + TRACE_TIMEOUT
+        self._kill_at = monotonic() + drain + CLOSE_TIMEOUT + TRACE_TIMEOUT
         self._addresses.stop_queueing(())
         self._addresses.close()
         self._crew.to_all(Drain())

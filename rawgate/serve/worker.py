@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rawgate.config.files import Files
 from rawgate.net.fetch import Document, FetchError
-from rawgate.observe.access_log import AccessLog
+from rawgate.observe.access_log import CLOSE_TIMEOUT, AccessLog
 from rawgate.serve.admin import Plan, administered
 from rawgate.serve.channel import (
     Abandon,
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
     import socket
 
     from rawgate.relay.pool import Pool
-
-LOG_CLOSE_TIMEOUT = 5.0
-"""Seconds that the reader of the log has at the end to take what is left."""
 
 TRACED = signal.SIGABRT
 """The signal that makes a worker write a stack trace of every thread to stderr, and end: `faulthandler` does so in C,
@@ -132,7 +129,7 @@ class Worker:
         try:
             return run_on_uvloop(self._serve(log))
         finally:
-            log.close(LOG_CLOSE_TIMEOUT)
+            log.close(CLOSE_TIMEOUT)
 
     async def _serve(self, log: AccessLog) -> int:
         loop, source, sockets = asyncio.get_running_loop(), self._source, self._addresses.of_workers(self._accepts)

@@ -3,6 +3,7 @@
 Built once for these tests, unless RAWGATE_BIN names one.
 """
 
+import marshal
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from harness import configs
 from harness.gateway import Gateway
 from harness.upstream import Upstream, replying
 from harness.wire_reader import Stream, read_response
+from rawgate.wire import grammar
+from tools.binary.build import NAMES_OF_A_START
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]  # compiling takes a minute
 
@@ -189,6 +193,21 @@ def test_the_request_path_is_machine_code(binary: Path, empty: Path, tmp_path: P
     done = call(binary, "check", str(config), cwd=empty)
     assert "ExtensionFileLoader" in done.stdout + done.stderr
     assert "zipimporter" not in done.stdout + done.stderr
+
+
+def test_patterns_of_a_start_are_what_re_makes_of_them() -> None:
+    done = subprocess.run([sys.executable, "-m", "tools.binary.patterns"], cwd=ROOT, capture_output=True, check=True)
+    patterns = {pattern: (flags, compiled) for pattern, flags, compiled in marshal.loads(done.stdout)}  # noqa: S302
+    compile_code = import_module("_sre").compile
+    assert grammar.TOKEN.pattern in patterns
+    for pattern, (flags, compiled) in patterns.items():
+        assert compile_code(*compiled) == re.compile(pattern, flags)
+
+
+def test_what_only_several_workers_need_is_not_imported_at_a_start() -> None:
+    names = subprocess.check_output([sys.executable, "-c", NAMES_OF_A_START], cwd=ROOT, text=True).split()
+    assert "rawgate.serve.alone" in names
+    assert not {"rawgate.serve.supervisor", "rawgate.serve.worker", "rawgate.relay.shared_quota"} & set(names)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -15,10 +15,14 @@ before `zlib` could not be read otherwise.
 
 Its name in the archive, `rawgate_loader`, and the launcher's module `rawgate_libraries` cannot be taken for a module
 that a configuration in Python imports.
+
+`patterns` holds the regular expressions of a start, compiled (see `tools.binary.patterns`).
 """
 
 import gc
+import marshal
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -85,7 +89,11 @@ class MemoryFileLoader(ExtensionFileLoader):
 
 
 gc.disable()  # `rawgate.cli.main` says why, and enables it
-sys.meta_path.append(SharedObjectFinder(zipimporter(ARCHIVE)))
+archive = zipimporter(ARCHIVE)
+compile_code = import_module("_sre").compile
+sys.meta_path.append(SharedObjectFinder(archive))
+for pattern, flags, compiled in marshal.loads(archive.get_data("patterns")):  # noqa: S302 - our own file
+    vars(re)["_cache"][type(pattern), pattern, flags] = compile_code(*compiled)
 
 from rawgate.cli.main import main  # noqa: E402 - only now it can be imported
 
