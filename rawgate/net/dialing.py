@@ -30,7 +30,7 @@ from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ClientTls, ends_at
 from rawgate.net.transports import protocol_of
 from rawgate.net.upstream import UpstreamConnection
-from rawgate.relay.endpoints import Endpoint
+from rawgate.relay.endpoints import NOWHERE, Endpoint
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.pool import Pool
 from rawgate.wire import ResponseRules
@@ -118,7 +118,8 @@ class Dialer:
         ends = monotonic() + pool.options.connect_timeout
         reason, detail = UPSTREAM_CONNECT_FAILED, ""
         last: Endpoint | None = None
-        if pool.endpoints.is_empty:
+        if pool.endpoints.is_empty or order[0][0].place is NOWHERE:
+            # It was nowhere when the order was asked for, or is so now.
             order, reason = await self._order_of_none(pool, lessee, ends), NO_TARGET
             detail = pool.untold
         tried: set[Endpoint] = set()

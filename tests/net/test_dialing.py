@@ -131,10 +131,26 @@ def test_a_dial_that_fails_says_why(connect: Connect, reason: errors.Reason, con
 
 @pytest.mark.parametrize("first", [refuses, swallows])
 def test_a_dial_goes_on_to_the_next_target_within_its_time(first: Connect) -> None:
-    # `swallows` uses up its half of the time, which a busy machine can keep, and leaves the other half.
-    dialing, lessee = dial_once(Network(a=accepts, b=first), connect_timeout=1.0)
+    # `swallows` uses up its half of the time, and leaves the other half, which a busy machine can keep.
+    dialing, lessee = dial_once(Network(a=accepts, b=first), connect_timeout=3.0)
     assert dialing.network.tried == ["b", "a"]
     assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all[:1]
+
+
+def test_a_target_that_is_told_between_a_dial_and_its_first_step_is_dialed() -> None:
+    """Nobody looks up the name of no target, which the operator would hear of."""
+
+    async def told_at_once() -> tuple[Dialing, list[FakeLessee]]:
+        dialing = Dialing(Network(a=accepts))
+        places = [endpoint.place for endpoint in dialing.pool.endpoints.all]
+        dialing.pool.retarget(())
+        asyncio.get_running_loop().call_soon(dialing.pool.retarget, places)
+        return dialing, await dialing.dial()
+
+    dialing, (lessee,) = asyncio.run(told_at_once())
+    assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all
+    assert dialing.network.tried == ["a"]
+    assert dialing.said == []
 
 
 def test_a_target_that_failed_is_tried_last_for_a_while() -> None:
@@ -224,13 +240,6 @@ def test_dials_are_cancelled_at_the_end() -> None:
 # ── one name, several addresses ──
 
 
-def after(delay: float) -> Connect:
-    async def connect(protocol: asyncio.Protocol) -> None:
-        await asyncio.sleep(delay)
-
-    return connect
-
-
 ADDRESSES = ("one", "two", "three")
 
 
@@ -275,7 +284,16 @@ def test_a_burst_is_spread_over_the_addresses(count: int) -> None:
 @pytest.mark.usefixtures("_hasty")
 def test_the_first_that_answers_wins_and_the_others_are_broken_off() -> None:
     """One that is slow is not given up when the next one is tried."""
-    network = Network(one=swallows, two=after(0.05), three=swallows)
+    all_tried = asyncio.Event()
+
+    async def answers_late(protocol: asyncio.Protocol) -> None:
+        await all_tried.wait()
+
+    async def is_last(protocol: asyncio.Protocol) -> None:
+        all_tried.set()
+        await swallows(protocol)
+
+    network = Network(one=is_last, two=answers_late, three=swallows)
     dialing = Dialing(network, users=ADDRESSES)
     (lessee,) = asyncio.run(dialing.dial())
     assert network.tried == ["two", "three", "one"]

@@ -54,14 +54,18 @@ class NameServer:
 
     def __init__(self, program: str, folder: Path, *lines: str) -> None:
         self.port = free_port()
+        self._program = program
         self._hosts = folder / "hosts"
         self._hosts.touch()
+        self._start(*lines)
+
+    def _start(self, *lines: str) -> None:
         options = [
             "--keep-in-foreground", "--no-resolv", "--no-hosts", f"--addn-hosts={self._hosts}", "--local=/test/",
             f"--port={self.port}", "--listen-address=127.0.0.1", "--bind-interfaces", "--user=", "--pid-file=",
             "--conf-file=/dev/null", "--log-facility=-", *lines,
         ]  # fmt: skip
-        self.process = subprocess.Popen([program, *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([self._program, *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         ends = monotonic() + PATIENCE
         while monotonic() < ends:  # until it listens, on TCP as on UDP
             with socket.socket() as sock:
@@ -72,6 +76,11 @@ class NameServer:
     def say(self, *hosts: str, names: Sequence[str] = ("api.test",)) -> None:
         self._hosts.write_text("".join(f"{host} {name}\n" for name in names for host in hosts))
         self.process.send_signal(signal.SIGHUP)
+
+    def begin_anew(self, *lines: str) -> None:
+        """With these options: records other than addresses are read at its start only."""
+        self.stop()
+        self._start(*lines)
 
     def stop(self) -> None:
         self.process.kill()
@@ -275,6 +284,27 @@ def test_srv_records_as_consuls_dns_has_them(program: Callable[[str], str], tmp_
         assert {ask(gateway) for _ in range(4)} == {(200, HOSTS[1])}
         services.at[HOSTS[1]].stop()
         wait_until(lambda: ask(gateway) == (200, HOSTS[2]), "the backup")
+
+
+def test_srv_records_lead_to_a_service_that_is_back_at_another_port(
+    program: Callable[[str], str], tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        old, new = Services(stack), Services(stack)
+        nodes = [f"--host-record=node-{number}.test,{HOSTS[number]}" for number in (0, 1)]
+
+        def records(number: int, port: int) -> list[str]:
+            return [f"--srv-host=_http._tcp.api.test,node-{number}.test,{port},0,5", *nodes]
+
+        server = stack.enter_context(dnsmasq(program, tmp_path, *records(0, old.port)))
+        resolver = f'resolver = ["127.0.0.1:{server.port}"]'
+        text = config("srv+http://_http._tcp.api.test", gateway=("workers = 2", resolver))
+        gateway = stack.enter_context(running(tmp_path, text))
+        assert ask(gateway) == (200, HOSTS[0])
+        load = Load(gateway, 4)
+        load.follow(lambda: server.begin_anew(*records(1, new.port)), HOSTS[1:2])
+        assert {one[:3] for one in load.stop()} == {"200"}
+        gateway.wait_said(f"upstream one: node-1.test:{new.port} is new, node-0.test:{old.port} is gone; 1 instance")
 
 
 def test_plain_names_are_asked_of_the_resolver_too_and_connections_follow_them(
