@@ -99,12 +99,14 @@ class Token(Struct, frozen=True):
     lower    whether it is lower-cased, because its case does not matter
     refused  lower-cased words that cannot be used here, each with the reason
     family   whether a star at the end may stand for any further characters
+    besides  words that are no tokens, and may stand in place of one
     """
 
     what: str
     lower: bool = False
     refused: tuple[tuple[str, str], ...] = ()
     family: bool = False
+    besides: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:

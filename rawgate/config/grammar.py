@@ -110,6 +110,8 @@ def table_name(constraint: TableName, value: object, context: Context) -> str:
 def token(constraint: Token, value: object, context: Context) -> str:
     """A method, a field name or a protocol name; in lower case where the constraint says so."""
     found = _string(value, constraint.expected)
+    if found in constraint.besides:
+        return found
     if not TOKEN.fullmatch(found):
         raise InvalidError(
             f"{shown(found)} is not a token", expected=constraint.expected, meant=_token_meant(constraint, found)

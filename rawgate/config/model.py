@@ -230,11 +230,11 @@ class Log(Struct, frozen=True, kw_only=True):
 
     # As everybody: what is logged of a request is for the operator to say.
     fields: Annotated[
-        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_LOGGED)], ...],
+        tuple[Annotated[str, Token(FIELD, lower=True, refused=NOT_LOGGED, besides=("{certificate.name}",))], ...],
         ListOf(empty=True),
         Description(
             f"Request fields to log, as the client sent them, cut at 256 bytes each; {MOST_LOGGED} at most. "
-            "Lower-cased."
+            "Lower-cased. {certificate.name} is the name of the client's certificate."
         ),
     ] = ()
     # Every request has its line, unless somebody says that its absence says enough.

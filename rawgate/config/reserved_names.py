@@ -97,6 +97,7 @@ _UNTRUSTED = {
 _LOGGED = {
     "authorization": "holds a credential, which no log may hold",
     "cookie": "holds credentials, which no log may hold",
+    "certificate.name": 'is written "{certificate.name}"',
     "host": "is in each line already",
 } | dict.fromkeys(_HOP, "belongs to one connection, and is not kept")
 

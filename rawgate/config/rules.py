@@ -321,6 +321,7 @@ def _config(table: Table) -> Iterator[Finding]:
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
     yield from _logs_tokens(table)
+    yield from _logs_certificates(table)
     yield from _store(table)
     yield from _hashes_keys(table)
     yield from _consul(table)
@@ -388,6 +389,15 @@ def _logs_tokens(table: Table) -> Iterator[Finding]:
         if gateway and "subprotocol" in jwt.token and "sec-websocket-protocol" in gateway.log.fields:
             what = f'"sec-websocket-protocol" may hold the token of jwt.{name}'
             yield ("gateway", "log", "fields"), problem_text(what, expected="no credential in the log")
+
+
+def _logs_certificates(table: Table) -> Iterator[Finding]:
+    gateway, tls = table.values.get("gateway"), table.values.get("tls", {})
+    is_read = "tls" in table.values or "tls" not in table.written
+    asks = any(one.client_ca for one in tls.values())
+    if gateway and is_read and not asks and "{certificate.name}" in gateway.log.fields:
+        what = "{certificate.name} is nobody's, since no client is asked for a certificate"
+        yield ("gateway", "log", "fields"), problem_text(what, expected="a [tls.NAME] with client_ca")
 
 
 def _admin(table: Table) -> Iterator[Finding]:

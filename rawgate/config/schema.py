@@ -11,6 +11,7 @@ Dialect: 2020-12, without `$ref` and without keywords that are younger than draf
 validators inside TOML plug-ins are of many ages. Patterns keep to what ECMA-262 and Python's `re` read alike.
 """
 
+import re
 from collections.abc import Callable
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -262,7 +263,9 @@ _WRITTEN: dict[type, Callable[[Any], Schema]] = {
     constraints.TableName: lambda constraint: _whole(grammar.TABLE_NAME.pattern),
     constraints.TargetUrl: _target,
     constraints.Text: lambda constraint: {"type": "string", "minLength": 1},
-    constraints.Token: lambda constraint: _whole(grammar.TOKEN.pattern),
+    constraints.Token: lambda constraint: _whole(
+        "|".join((grammar.TOKEN.pattern, *map(re.escape, constraint.besides)))
+    ),
     constraints.TokenPlace: lambda constraint: _whole(r"header|subprotocol|(?:cookie|query):[^\s]+"),
 }
 """Kind of constraint → its schema. The patterns are those of the readers, where these have one that says everything."""

@@ -7,11 +7,13 @@ its head, which may be large, is let go.
 
 from typing import Final
 
-from rawgate.message import TRACEPARENT, RequestHead, trace_id_of
+from rawgate.message import TRACEPARENT, Peer, RequestHead, trace_id_of
 
 VALUE_LIMIT = 256
 """Octets of a value that are kept: user agents and trace contexts fit."""
 
+CERTIFICATE: Final = b"{certificate.name}"
+"""In place of a field: the name of the client's verified certificate."""
 
 _TRACED: Final = b"\r\n%b: " % TRACEPARENT
 
@@ -23,12 +25,16 @@ def trace_id_sent(sent: bytes) -> str:
     return trace_id_of(rest.partition(b"\r\n")[0]) if label else ""
 
 
-def logged_fields(head: RequestHead, names: tuple[bytes, ...]) -> dict[str, str] | None:
+def logged_fields(head: RequestHead, names: tuple[bytes, ...], peer: Peer) -> dict[str, str] | None:
     """Lower-cased name → value, of those of `names` (lower-cased) that the request has; None for none. Values of
     several lines are joined with ", " (RFC 9110 section 5.3). Octets stand for the code points of the same number, as
-    in the rest of a line."""
+    in the rest of a line. CERTIFICATE stands for what `peer` has shown."""
     found: dict[str, str] = {}
     for name in names:
+        if name == CERTIFICATE:
+            if peer.certificate_name:
+                found["certificate.name"] = peer.certificate_name[:VALUE_LIMIT]
+            continue
         value = head.parsed.get(name)
         if value is None:
             value = _passed_through(head.passthrough, name)

@@ -128,7 +128,7 @@ class CurrentRequest:
             flow.reason.code,
             flow.detail,
             self.client_waited + flow.client_waited,
-            logged_fields(head, logged) if logged else None,
+            logged_fields(head, logged, self._peer) if logged else None,
             trace_id_sent(forward.head) if options.traced else "",
         )
         if flow.attempts > 1:
@@ -169,7 +169,7 @@ class CurrentRequest:
             local.reason.code,
             local.note or local.detail,
             self.client_waited,
-            logged_fields(head, logged) if logged and head is not None else None,
+            logged_fields(head, logged, self._peer) if logged and head is not None else None,
             trace_id_of(head.parsed.get(TRACEPARENT, b"")) if options.traced and head is not None else "",
         )
         if local.shadow:
