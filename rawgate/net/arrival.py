@@ -22,7 +22,7 @@ from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ServerTls, certificate_name, ends_at, why_not_secured
 from rawgate.net.transports import peer_of, protocol_of
 from rawgate.relay.flow import Flow
-from rawgate.wire.client_hello import NO_APPLICATION_PROTOCOL, is_tls, offered_protocols
+from rawgate.wire.client_hello import HANDSHAKE_FAILURE, NO_APPLICATION_PROTOCOL, ClientHelloReader, is_tls
 from rawgate.wire.proxy import ProxyError, ProxyReader
 
 PLAIN: Final = "This port speaks TLS, and the client sent plain HTTP: the URL begins with https://."
@@ -60,7 +60,7 @@ class Arrival:
         "_connections",
         "_context",
         "_entrance",
-        "_held",
+        "_hello",
         "_over",
         "_proxy",
         "_raw",
@@ -82,7 +82,7 @@ class Arrival:
         self._timer = LazyTimer(connections.loop, self._expire)
         self._proxy = ProxyReader() if entrance.proxied else None
         self._context: ServerTls | None = connections.generation.tls[entrance.tls] if entrance.tls else None
-        self._held = b""  # the beginning of the client's first message
+        self._hello = ClientHelloReader()
         self._tls: TlsTransport | None = None
         self._said = False  # the client has sent something
         self._over = False
@@ -130,7 +130,7 @@ class Arrival:
                 return
             self._enter()
         if data:
-            self._begin_tls(self._held + data)
+            self._begin_tls(data)
 
     def eof_received(self) -> bool:
         if self._said:
@@ -152,24 +152,26 @@ class Arrival:
         context = self._context
         if context is None:
             return
-        if not is_tls(octets):
+        if not self._hello.octets and not is_tls(octets):
             self._leave()
             self._hand_over(self._raw, self.peer, b"", PLAIN)
             return
-        offered = offered_protocols(octets)
-        if offered is None:
-            self._held = octets
+        hello = self._hello.feed(octets)
+        if hello is None:
             return
-        if offered and b"http/1.1" not in offered:
+        if hello.protocols and b"http/1.1" not in hello.protocols:
             self._raw.write(NO_APPLICATION_PROTOCOL)
             self._fail("it does not offer HTTP/1.1")
             return
-        self._held = b""
+        if hello.is_costly:
+            self._raw.write(HANDSHAKE_FAILURE)
+            self._fail("no TLS: it offers no curve for the key, or its first message is too large")
+            return
         self._tls = tls = TlsTransport(context.first, self, self._connections.loop)
         tls.tls.context = context.context
         self._raw.set_protocol(protocol_of(tls))
         tls.connection_made(self._raw)
-        tls.data_received(octets)
+        tls.data_received(bytes(self._hello.octets))
 
     def secured(self, transport: TlsTransport) -> None:
         certificate = transport.tls.getpeercert()

@@ -35,6 +35,8 @@ def folder(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Pa
     authority.intermediate().issue("api.test", "127.0.0.1").write(folder, "api")
     authority.issue("*.wild.test", rsa_key=True).write(folder, "wild")
     authority.issue("exact.wild.test").write(folder, "exact")
+    authority.issue("both.test").write(folder, "ecdsa")
+    authority.issue("both.test", rsa_key=True).write(folder, "rsa")
     (folder / "root.pem").write_bytes(authority.pem)
     return folder
 
@@ -105,6 +107,52 @@ def test_curl_and_openssl(gateway: Gateway, folder: Path, program: Callable[[str
     gateway.wait_said("it does not offer HTTP/1.1")
 
 
+OFFERS = {
+    "-tls1_3": True,
+    "-tls1_2": True,
+    "-tls1_1 -cipher ALL:@SECLEVEL=0": False,
+    "-tls1 -cipher ALL:@SECLEVEL=0": False,
+    "-ciphersuites TLS_AES_128_GCM_SHA256": True,
+    "-ciphersuites TLS_AES_256_GCM_SHA384": True,
+    "-ciphersuites TLS_CHACHA20_POLY1305_SHA256": True,
+    "-ciphersuites TLS_AES_128_CCM_SHA256": False,
+    "-tls1_2 -cipher ECDHE-ECDSA-AES128-GCM-SHA256": True,
+    "-tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384": True,
+    "-tls1_2 -cipher ECDHE-ECDSA-CHACHA20-POLY1305": True,
+    "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256": True,
+    "-tls1_2 -cipher ECDHE-RSA-AES256-GCM-SHA384": True,
+    "-tls1_2 -cipher ECDHE-RSA-CHACHA20-POLY1305": True,
+    "-tls1_2 -cipher ECDHE-ECDSA-AES128-CCM": False,
+    "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA256": False,  # CBC
+    "-tls1_2 -cipher ECDHE-RSA-AES256-SHA": False,
+    "-tls1_2 -cipher kRSA:@SECLEVEL=0": False,  # no forward secrecy
+    "-tls1_2 -cipher DHE:@SECLEVEL=0": False,
+    "-tls1_2 -cipher aNULL:eNULL:@SECLEVEL=0": False,
+    "-groups X25519": True,
+    "-groups P-256": True,
+    "-groups P-384": True,
+    "-groups ffdhe2048:P-256 -tls1_2": True,
+    "-groups brainpoolP256r1 -tls1_2": False,
+    "-groups ffdhe2048": False,
+    "-groups ffdhe8192:X25519": False,
+    "-groups X25519:ffdhe8192": True,
+    "-alpn h2,http/1.1": True,
+    "-alpn h2": False,
+}
+"""Arguments of `openssl s_client` → whether it gets a connection."""
+
+
+def test_what_is_offered(folder: Path, upstream: Upstream, program: Callable[[str], str]) -> None:
+    """One certificate for each kind of key, since suites of TLS 1.2 are for one kind."""
+    found = {}
+    with running(folder, config(upstream.target, certificates=("ecdsa", "rsa")), name="offers.toml") as gateway:
+        address = "{}:{}".format(*gateway.address)
+        for offer in OFFERS:
+            command = [program("openssl"), "s_client", "-connect", address, *offer.split()]
+            found[offer] = subprocess.run(command, input=b"", capture_output=True, check=False).returncode == 0
+    assert found == OFFERS
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -172,7 +220,7 @@ def session_with(gateway: Gateway, context: ssl.SSLContext) -> ssl.SSLSession:
 def resumed(gateway: Gateway, context: ssl.SSLContext, session: ssl.SSLSession) -> set[bool]:
     """Whether that is resumed, by so many connections that each of two workers gets one."""
     found = set()
-    for _ in range(10):
+    for _ in range(6):
         raw = socket.create_connection(gateway.address)
         with raw, context.wrap_socket(raw, server_hostname="api.test", session=session) as one:
             one.sendall(LAST)
@@ -199,7 +247,7 @@ def test_sessions_are_resumed_by_any_worker(
         (folder / "workers.toml").write_text(text + "[gateway.log]\nfields = ['user-agent']\n")
         reload(gateway, 1)
         assert resumed(gateway, context, session) == {True}
-        authority.issue("api.test", rsa_key=True).write(folder, "fleeting")
+        authority.issue("api.test").write(folder, "fleeting")
         (folder / "workers.toml").write_text(text + 'handshake_timeout = "9s"\n')
         reload(gateway, 2)
         assert resumed(gateway, context, session) == {True}
@@ -285,7 +333,7 @@ def test_the_name_of_a_certificate_is_asked_for_and_told(
         'require = { "certificate.name" = ["spiffe://test/alice"] }\n'
         '[routes.request_headers]\nset = { X-Client-Name = "{certificate.name}" }\n[tls.public]'
     )
-    more = (f'parser = "{parser}"',)
+    more = (f'parser = "{parser}"', 'log = { fields = ["{certificate.name}"] }')
     text = config(upstream.target, 'client_ca = "file:root.pem"', 'client_auth = "ask"', gateway_has=more)
     forged = LAST.replace(b"\r\n\r\n", b"\r\nX-Client-Name: spiffe://test/alice\r\nX-SSL-Client-Cert: x\r\n\r\n")
     with running(folder, text.replace("[tls.public]", route), name="names.toml") as gateway:
@@ -296,6 +344,8 @@ def test_the_name_of_a_certificate_is_asked_for_and_told(
                 assert one.rest().startswith(b"HTTP/1.1 " + status)
         gateway.stop()
         assert [line.get("detail") for line in gateway.log] == [None, *["require: certificate.name"] * 2]
+        names = [{"certificate.name": name} for name in ("spiffe://test/alice", "spiffe://test/bob")]
+        assert [line.get("fields") for line in gateway.log] == [*names, None]
     sent = upstream.requests[-1]
     assert sent.value(b"x-client-name") == b"spiffe://test/alice"
     assert sent.value(b"x-ssl-client-cert") is None

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawgate.wire.client_hello import is_tls, offered_protocols
+from rawgate.wire.client_hello import ClientHello, ClientHelloReader, is_tls
+
+
+def first_message(octets: bytes) -> ClientHello | None:
+    return ClientHelloReader().feed(octets)
+
+
+def offered_protocols(octets: bytes) -> list[bytes] | None:
+    found = first_message(octets)
+    return None if found is None else found.protocols
 
 
 def hello(*protocols: str, name: str = "api.test") -> bytes:
@@ -55,10 +64,62 @@ def test_nothing_is_offered(octets: bytes) -> None:
     assert offered_protocols(octets) == []
 
 
-def test_what_never_ends_is_left_to_openssl() -> None:
+def test_what_never_ends_is_too_large() -> None:
     record = b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(16380)
-    assert offered_protocols(record) is None
-    assert offered_protocols(record * 4) == []
+    assert first_message(record) is None
+    found = first_message(record * 4)
+    assert found is not None
+    assert found.is_costly
+
+
+def test_octet_by_octet() -> None:
+    octets, reader = hello("h2", "http/1.1"), ClientHelloReader()
+    found = [reader.feed(octets[at : at + 1]) for at in range(len(octets))]
+    assert set(found[:-1]) == {None}
+    assert found[-1] is not None
+    assert found[-1].protocols == [b"h2", b"http/1.1"]
+    assert reader.octets == octets
+
+
+def extension(kind: int, *numbers: int, each: bytes = b"") -> bytes:
+    """One with a list of numbers, each followed by the same octets."""
+    body = b"".join(number.to_bytes(2, "big") + each for number in numbers)
+    return b"".join((kind.to_bytes(2, "big"), (len(body) + 2).to_bytes(2, "big"), len(body).to_bytes(2, "big"), body))
+
+
+P256, X25519, X448, BRAINPOOL, FFDHE2048, FFDHE8192, HYBRID, GREASE = 23, 29, 30, 26, 256, 260, 0x11EC, 0x2A2A
+
+
+@pytest.mark.parametrize(
+    ("groups", "shares", "is_costly"),
+    [
+        ([], [], False),
+        ([P256], [], False),
+        ([BRAINPOOL], [], False),
+        ([FFDHE2048], [], True),
+        ([X448, FFDHE8192], [], True),
+        ([FFDHE8192, P256], [], False),  # we ask for P-256
+        ([X25519, FFDHE8192], [X25519], False),
+        ([X25519, FFDHE8192], [FFDHE8192], True),
+        ([X25519, FFDHE8192], [X25519, FFDHE8192], False),
+        ([X25519, FFDHE8192], [GREASE, HYBRID, X25519], False),
+        ([X25519, X448, FFDHE8192], [X448, FFDHE8192], True),  # not every OpenSSL has X448
+        ([GREASE, HYBRID, X25519], [GREASE, HYBRID], False),
+    ],
+)
+def test_keys_in_finite_fields_are_costly(groups: list[int], shares: list[int], is_costly: bool) -> None:
+    extensions = b"".join((extension(10, *groups) if groups else b"", extension(51, *shares, each=b"\x00\x03abc")))
+    body = bytes(34) + b"\x00" + b"\x00\x02\x13\x01" + b"\x01\x00" + len(extensions).to_bytes(2, "big") + extensions
+    octets = b"\x16\x03\x01" + (len(body) + 4).to_bytes(2, "big") + b"\x01" + len(body).to_bytes(3, "big") + body
+    found = first_message(octets)
+    assert found is not None
+    assert found.is_costly is is_costly
+
+
+def test_what_openssl_sends_is_not_costly() -> None:
+    found = first_message(hello())
+    assert found is not None
+    assert not found.is_costly
 
 
 @given(st.binary(max_size=200), st.integers(0, 500), st.binary(max_size=3))
