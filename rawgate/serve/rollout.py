@@ -7,7 +7,8 @@ One worker reads every file, once, compiles and tests. A file may be a pipe that
 that is gone, and a configuration in Python may take its time: meanwhile the supervisor looks after its workers, and a
 worker that is lost that way is replaced. The octets of the files go to the supervisor, and from there to all, so no
 worker finds another content because a file is being replaced. The supervisor compiles them too, since what it has is
-what new workers begin with; it knows by then that this ends, and gives it `COMPILE_TIMEOUT`.
+what new workers begin with; it knows by then that this ends, and gives it `COMPILE_TIMEOUT`. A signal that it must
+stop, or that a worker has died, cuts it short: the dead one is replaced at once, and then it compiles anew.
 
 From the moment on at which all have prepared nothing can fail. A worker that begins meanwhile begins with whatever
 counts by then.
@@ -15,7 +16,7 @@ counts by then.
 
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 
@@ -40,6 +41,8 @@ COMPILE_TIMEOUT = 5.0
 """Seconds for which the supervisor may compile: it does nothing else meanwhile, and its heartbeat finds a stuck worker
 after 10. A thousand routes take half a second."""
 
+MOST_CUTS = 5
+"""Times that a reload may be cut short by the deaths of workers: where they go on dying, it ends all the same."""
 
 _NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE))
 
@@ -49,14 +52,27 @@ class CutShortError(BaseException):
     up, in the configuration's own code either."""
 
 
+class WorkerDiedError(CutShortError):
+    """A worker has died meanwhile."""
+
+
 class _Reading(Struct):
-    """A worker reads. number: of this reload. callers: as in `_Reload`. reader: the worker's number."""
+    """A worker reads, and then the supervisor compiles.
+
+    number   of this reload
+    callers  as in `_Reload`
+    reader   the worker's number
+    files    what it has read, once it has
+    cuts     how often the supervisor was cut short by the death of a worker
+    """
 
     number: int
     callers: list[Caller]
     began: float
     due: float
     reader: int
+    files: Files | None = None
+    cuts: int = 0
 
 
 class _Reload(Struct):
@@ -125,6 +141,11 @@ class Rollout:
         if self._is_compiling:
             raise CutShortError(STOPPING)
 
+    def worker_died(self) -> None:
+        """A worker has died, or was only stopped: the same signal tells of both."""
+        if self._is_compiling and self._reading is not None and self._reading.cuts < MOST_CUTS:
+            raise WorkerDiedError("a worker has died")
+
     def late(self) -> None:
         """The time to compile is over."""
         if self._is_compiling:
@@ -148,7 +169,8 @@ class Rollout:
     def _begin_next(self) -> None:
         if not self._wanted or self._reading is not None or self._reload is not None:
             return
-        reader = next((seat for seat in self._crew.living if seat.serves), None)
+        # Rather not one that may be stuck.
+        reader = min((seat for seat in self._crew.living if seat.serves), key=lambda seat: seat.silent, default=None)
         if reader is None and not self._is_over:
             return  # until one is ready
         callers = [caller for caller in self._wanted if caller is not None]
@@ -174,11 +196,16 @@ class Rollout:
             self._refuse(reading, list(problems))
         else:
             # A worker that has as many clients as it has descriptors cannot open a file, and the supervisor can.
-            self._reading = None
-            self._prepare(reading, Files() if problems else Files(contents))
-            self._begin_next()
+            reading.files = Files() if problems else Files(contents)
+            reading.due = inf
+            self._prepare(reading, reading.files)
 
-    def _refuse(self, reading: _Reading, problems: list[str]) -> None:
+    def go_on(self) -> None:
+        """Compile what was cut short, now that those who have died were seen to."""
+        if self._reading is not None and self._reading.files is not None:
+            self._prepare(self._reading, self._reading.files)
+
+    def _refuse(self, reading: _Reading, problems: Sequence[str]) -> None:
         """What was to be read is not served."""
         self._reading = None
         self._tell(refused(problems), reading.callers)
@@ -186,20 +213,24 @@ class Rollout:
 
     def _prepare(self, reading: _Reading, files: Files) -> None:
         """Compile what was read, and have all workers prepare it."""
-        callers = reading.callers
         try:
             loaded = self._compile(files)
             changes = compare(self.loaded.config, loaded.config, self._started)
             names = self._addresses.add(loaded.config.gateway.listen)
+        except WorkerDiedError:
+            reading.cuts += 1
         except CutShortError as error:
-            self._tell(refused([str(error)]), callers)
+            self._refuse(reading, [str(error)])
         except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
-            self._tell(refused(problems_of(error)), callers)
+            self._refuse(reading, problems_of(error))
         else:
+            self._reading = None
             living = {seat.number for seat in self._crew.living}
             opened = {name: self._addresses.open[name].url for name in names}
             due = monotonic() + PREPARE_TIMEOUT
-            self._reload = _Reload(reading.number, callers, reading.began, due, loaded, files, changes, opened, living)
+            self._reload = _Reload(
+                reading.number, reading.callers, reading.began, due, loaded, files, changes, opened, living
+            )
             for seat in self._crew.living:
                 self._say_prepare(seat, self._reload)
 
@@ -232,8 +263,9 @@ class Rollout:
     def left(self, seat: Seat) -> None:
         """A worker has died: no answer of its is missing. If it was the one that read, what it read may have killed it,
         and shall not kill the others."""
-        if self._reading is not None and self._reading.reader == seat.number:
-            self._refuse(self._reading, [f"worker {seat.number} died while it read the configuration"])
+        reading = self._reading
+        if reading is not None and reading.reader == seat.number and reading.files is None:
+            self._refuse(reading, [f"worker {seat.number} died while it read the configuration"])
         if self._reload is not None:
             self._heard_of(self._reload, seat)
 

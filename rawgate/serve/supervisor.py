@@ -218,7 +218,8 @@ class Supervisor:
         woken.setblocking(False)
         self._wakers = (waking, woken)
         before = {number: signal.signal(number, lambda *_: self._rollout.stop_compiling()) for number in STOPPING}
-        before |= {number: signal.signal(number, _nothing) for number in (signal.SIGHUP, signal.SIGCHLD, *IGNORED)}
+        before |= {number: signal.signal(number, _nothing) for number in (signal.SIGHUP, *IGNORED)}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: self._rollout.worker_died())
         before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: self._rollout.late())
         wakeup = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
         self._poll.watch(woken.fileno(), self._on_signals)
@@ -243,6 +244,7 @@ class Supervisor:
                 self._rollout.ask(None)
             elif number in IGNORED:
                 say(f"{signal.Signals(number).name} is ignored: {IGNORED[signal.Signals(number)]}")
+        self._rollout.go_on()
 
     # ── stop ──
 

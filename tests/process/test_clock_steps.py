@@ -2,12 +2,9 @@
 and what goes by the date follows it."""
 
 import ssl
-import struct
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
-from mmap import mmap
 from pathlib import Path
 from time import time
 
@@ -20,69 +17,16 @@ from harness.tokens import SECRET, token
 from harness.upstream import OK, Connection, Upstream
 from harness.wire_reader import Stream, read_response
 from process.test_workers import Load
+from tools.soaking.clock import Clock
 
 pytestmark = pytest.mark.process
 
 HOUR = 3600
 
 
-class Clock:
-    """The wall clock of a gateway that is started with `environ`."""
-
-    def __init__(self, environ: dict[str, str], step: mmap) -> None:
-        self.environ = environ
-        self._step = step
-
-    def goes_to(self, seconds: int) -> None:
-        """So far ahead of ours."""
-        self._step[:] = struct.pack("l", seconds)
-
-
-STEPPED = r"""
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-
-static volatile const long *step;
-
-__attribute__((constructor)) static void find_step(void)
-{
-    int file = open(getenv("CLOCK_STEP"), O_RDONLY);
-    step = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
-    close(file);
-}
-
-int clock_gettime(clockid_t clock, struct timespec *now)
-{
-    int failed = syscall(SYS_clock_gettime, clock, now);
-    if (!failed && clock == CLOCK_REALTIME)
-        now->tv_sec += *step;
-    return failed;
-}
-
-time_t time(time_t *where)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (where)
-        *where = now.tv_sec;
-    return now.tv_sec;
-}
-"""
-"""A library that adds the number of seconds in a file to the wall clock of the process that it is loaded into."""
-
-
 @pytest.fixture
-def clock(tmp_path: Path, program: Callable[[str], str]) -> Iterator[Clock]:
-    (tmp_path / "step.c").write_text(STEPPED)
-    subprocess.run([program("cc"), "-shared", "-fPIC", "-o", "step.so", "step.c"], cwd=tmp_path, check=True, timeout=60)
-    (tmp_path / "step").write_bytes(bytes(8))
-    with (tmp_path / "step").open("r+b") as file, mmap(file.fileno(), 8) as step:
-        yield Clock({"LD_PRELOAD": str(tmp_path / "step.so"), "CLOCK_STEP": str(tmp_path / "step")}, step)
+def clock(tmp_path: Path, program: Callable[[str], str]) -> Clock:
+    return Clock(tmp_path, program("cc"))
 
 
 def script(connection: Connection) -> None:

@@ -327,6 +327,37 @@ def test_a_stuck_worker_is_replaced_and_leaves_its_stack_traces(tmp_path: Path) 
             assert ask(other, PING) is not None
 
 
+COMPILED_AT_LENGTH = """
+from os import getpid
+from pathlib import Path
+from time import sleep
+from rawgate.config.model import Config, Gateway, Route, Upstream
+
+is_supervisor, begun = Path(f"/proc/self/task/{getpid()}/children").read_text() != "", Path("begun")
+if is_supervisor and not begun.exists():
+    begun.touch()
+    print("the supervisor compiles")
+    sleep(60)
+
+config = Config(
+    gateway=Gateway(listen=["127.0.0.1:0"], workers=2),
+    upstreams={"one": Upstream(targets=["http://127.0.0.1:9"])},
+    routes=[Route(prefix="/", upstream="one", auth="none")],
+)
+"""
+
+
+def test_a_worker_that_dies_while_the_supervisor_compiles_is_replaced_at_once(tmp_path: Path) -> None:
+    """And the reload is not lost: the second time nothing holds it up."""
+    with running(tmp_path, COMPILED_AT_LENGTH, name="gateway.py") as gateway:
+        gateway.signal(signal.SIGHUP)
+        gateway.wait_said("the supervisor compiles")
+        worker = min(gateway.workers())
+        os.kill(worker, signal.SIGKILL)
+        gateway.wait_said(f"(pid {worker}) was killed by SIGKILL: it is replaced at once")
+        gateway.wait_said("reloaded")
+
+
 def test_without_a_supervisor_the_workers_stop(tmp_path: Path) -> None:
     gate = Event()
 

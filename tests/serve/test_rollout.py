@@ -22,7 +22,7 @@ from rawgate.serve.crew import Crew, Seat
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded, load_gate
 from rawgate.serve.reload import PREPARE_TIMEOUT, Source
-from rawgate.serve.rollout import Rollout
+from rawgate.serve.rollout import MOST_CUTS, Rollout
 
 TEXT = """
 [gateway]
@@ -37,10 +37,12 @@ auth = "none"
 
 
 class Workers:
-    """A crew of two. heard: what each was told, by number. reads: what happens when one is told to read."""
+    """A crew of two. heard: what each was told, by number. reads: what happens when one is told to read; `reader`: the
+    one that was told last."""
 
     def __init__(self, reads: Callable[[int], None]) -> None:
         self.reads = reads
+        self.reader = -1
         self.seats = [Seat(number) for number in range(2)]
         for seat in self.seats:
             seat.pid = 1000 + seat.number
@@ -53,6 +55,7 @@ class Workers:
 
     def say(self, seat: Seat, message: Said, sockets: Sequence[socket.socket] = ()) -> None:
         if isinstance(message, Read):
+            self.reader = seat.number
             self.reads(message.number)
         else:
             self.heard.append((seat.number, message))
@@ -89,6 +92,7 @@ class World:
         self.addresses = Addresses(2)
         self.workers = Workers(self.was_read)
         self.fails: BaseException | None = None
+        self.during: Callable[[], None] = lambda: None
         loaded = self.configure("/")
         self.addresses.add(loaded.config.gateway.listen)
         source, crew = cast("Source", self), cast("Crew", self.workers)
@@ -107,6 +111,7 @@ class World:
     # ── as a Source ──
 
     def prepare(self, files: Files, limiters: Limiters) -> Loaded:
+        self.during()
         if self.fails is not None:
             raise self.fails
         files.read(self.path)
@@ -307,6 +312,51 @@ def test_a_worker_that_does_not_read_it_to_its_end(world: World, happens: Callab
     assert (world.workers.heard, world.rollout.due) == ([], inf)
     world.was_read(1)
     assert world.workers.heard == [], "it comes too late"
+
+
+def test_a_worker_that_may_be_stuck_is_not_the_one_to_read(world: World) -> None:
+    world.workers.seats[0].silent = 4.0
+    world.ask()
+    assert world.workers.reader == 1
+
+
+@pytest.mark.parametrize("deaths", [1, MOST_CUTS, MOST_CUTS + 3])
+def test_a_death_cuts_the_supervisor_short_which_goes_on_when_it_was_seen_to(world: World, deaths: int) -> None:
+    """Where workers go on dying, it compiles to the end all the same."""
+    begun = 0
+
+    def compiles() -> None:
+        nonlocal begun
+        begun += 1
+        if begun <= deaths:
+            world.rollout.worker_died()
+
+    world.during = compiles
+    world.configure("/b")
+    asker = world.ask()
+    for turn in range(1, min(deaths, MOST_CUTS) + 1):
+        assert (begun, world.workers.heard) == (turn, [])
+        world.dies(0)
+        seat = world.workers.seats[0]
+        seat.pid = 2000 + turn
+        world.rollout.joined(seat)
+        world.rollout.go_on()
+    assert world.workers.took(Prepare) == [0, 1]
+    world.rollout.go_on()
+    world.rollout.worker_died()
+    assert begun == min(deaths, MOST_CUTS) + 1, "there is nothing to go on with, and nothing to cut short"
+    world.prepared(0, 1)
+    world.switched(0, 1)
+    assert (asker.answers[0][0], world.prefix) == (True, "/b")
+
+
+def test_a_stop_ends_what_a_death_has_cut_short(world: World) -> None:
+    world.during = lambda: world.rollout.worker_died()
+    asker = world.ask()
+    world.rollout.end()
+    assert "the gateway is stopping" in asker.said
+    world.rollout.go_on()
+    assert world.workers.heard == []
 
 
 def test_for_a_worker_without_descriptors_the_supervisor_reads(world: World) -> None:

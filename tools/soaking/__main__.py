@@ -3,13 +3,14 @@
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tools.soaking import breaks
 from tools.soaking.crowd import Crowd
 from tools.soaking.gateway import Gateway, running
 from tools.soaking.hoard import Hoard
 from tools.soaking.probe import Probe, Times
-from tools.soaking.unrest import EVERY, WORKERS, disturbed
+from tools.soaking.unrest import EVERY, WORKERS, FileLog, PipeLog, disturbed
 
 MIB = 1024 * 1024
 RETURN_TIME = 15.0
@@ -112,26 +113,38 @@ def flood(title: str, batch: Batch, total: int, seconds: float) -> None:
 
 
 def unrest(seconds: float) -> None:
-    """Print what clients lose while workers die, configurations change and the log stalls; and whether memory,
-    descriptors and delays stay what they were."""
-    with disturbed() as (gateway, troubles, log, clients):
-        print(f"\n{WORKERS} workers; each {EVERY:g} s one is killed, or the configuration changes, or the log stalls")
-        print("seconds requests   lost refused  wrong   p50 ms   p99 ms   MiB   fds  log lines")
-        began, asked = time.monotonic(), 0
+    """Print what clients lose while a gateway is disturbed, and whether its memory, descriptors and delays stay what
+    they were: of two gateways, one of which writes its log to a pipe, and the other to a file."""
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(disturb, kind, seconds) for kind in (PipeLog, FileLog)]
+        print(f"\n{WORKERS} workers each; each {EVERY:g} s something is done to them")
+        print("        seconds requests   lost refused  wrong   p50 ms   p99 ms   max ms   MiB   fds  log lines")
+        for run in runs:
+            print(run.result())
+
+
+def disturb(kind: type[PipeLog | FileLog], seconds: float) -> str:
+    """The same for one of them. Returns what is to be told at the end."""
+    with disturbed(kind) as (gateway, troubles, log, clients):
+        began = time.monotonic()
         for number in range(1, ROUNDS + 1):
             while time.monotonic() < began + seconds * number / ROUNDS:
                 time.sleep(EVERY)
                 troubles.disturb()
-            times = clients.take()
-            asked += len(times)
+            times = clients.take() or [0.0]
             print(
-                f"{time.monotonic() - began:7.0f}{len(times):9,}{clients.lost:7}{clients.refused:8}{clients.wrong:7}"
-                f"{times[len(times) // 2]:9.2f}{times[len(times) * 99 // 100]:9.2f}{gateway.memory() / MIB:6.0f}"
+                f"{kind.__name__:8}{time.monotonic() - began:7.0f}{len(times):9,}{clients.lost.total():7}"
+                f"{clients.refused.total():8}{clients.wrong.total():7}{times[len(times) // 2]:9.2f}"
+                f"{times[len(times) * 99 // 100]:9.2f}{times[-1]:9.0f}{gateway.memory() / MIB:6.0f}"
                 f"{gateway.descriptors():6}{log.lines:11,}",
                 flush=True,
             )
+        ended = troubles.end()
         clients.stop()
-        print(", ".join(f"{name}: {count}" for name, count in troubles.done.items()))
+        told = [f"{kind.__name__}: {ended}"]
+        for what, counts in (("done", troubles.done), ("lost", clients.lost), ("wrong", clients.wrong)):
+            told.append(f"  {what}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+        return "\n".join(told)
 
 
 def print_complaints(gateway: Gateway) -> None:

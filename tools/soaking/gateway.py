@@ -1,12 +1,13 @@
 """The gateway and its upstream as processes; the gateway's CPU time, memory and descriptors."""
 
+import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 30.0
@@ -42,8 +43,9 @@ auth = "none"
 class Gateway:
     """A running gateway. `port`: where it listens; `said`: the file that holds its stderr."""
 
-    def __init__(self, pid: int, port: int, said: Path) -> None:
-        self.pid = pid
+    def __init__(self, process: "subprocess.Popen[bytes]", port: int, said: Path) -> None:
+        self.process = process
+        self.pid = process.pid
         self.port = port
         self.said = said
 
@@ -53,13 +55,19 @@ class Gateway:
 
     def memory(self) -> int:
         """Resident octets of all its processes; of those that several have, each counts its part (Pss)."""
-        rolled = [Path(f"/proc/{pid}/smaps_rollup") for pid in (self.pid, *self.workers())]
-        return sum(int(file.read_text().partition("\nPss:")[2].split()[0]) * 1024 for file in rolled if file.exists())
+        total = 0
+        for pid in (self.pid, *self.workers()):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just been killed
+                total += int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0]) * 1024
+        return total
 
     def descriptors(self) -> int:
         """Of all its processes."""
-        folders = [Path(f"/proc/{pid}/fd") for pid in (self.pid, *self.workers())]
-        return sum(1 for folder in folders if folder.exists() for _ in folder.iterdir())
+        total = 0
+        for pid in (self.pid, *self.workers()):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                total += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        return total
 
     def cpu(self) -> float:
         """Seconds of CPU time since its start."""
@@ -94,11 +102,14 @@ def start_service(stack: ExitStack) -> int:
     return int(service.stdout.readline() if service.stdout else 0)
 
 
-def start_gateway(stack: ExitStack, config: Path, said: Path, log: int) -> Gateway:
-    """Start the gateway. log: where its access log goes."""
+def start_gateway(
+    stack: ExitStack, config: Path, said: Path, log: int, environment: Mapping[str, str] | None = None
+) -> Gateway:
+    """Start the gateway. log: where its access log goes. environment: more of it."""
+    command, more = [sys.executable, "-m", "rawgate", "run", str(config)], environment or {}
     with said.open("wb") as stderr:
-        process = _start(stack, [sys.executable, "-m", "rawgate", "run", str(config)], stdout=log, stderr=stderr)
-    return Gateway(process.pid, _port(said, process), said)
+        process = _start(stack, command, stdout=log, stderr=stderr, env={**os.environ, **more})
+    return Gateway(process, _port(said, process), said)
 
 
 def _start(stack: ExitStack, command: list[str], **streams: object) -> "subprocess.Popen[bytes]":

@@ -1,7 +1,11 @@
-"""A gateway with several workers that is not left in peace: workers are killed, configurations reloaded, broken ones
-refused, the reader of the log stalls. All the while clients ask, and what they lose is counted."""
+"""A gateway with several workers that is not left in peace: workers are killed or stopped, configurations reloaded and
+broken ones refused, the wall clock jumps, descriptors run out, the reader of the log stalls, or the disk behind it is
+full. All the while clients ask, and what they lose is counted by what was done last."""
 
+import errno
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,22 +13,33 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
 
-from tools.soaking.gateway import Gateway, start_gateway, start_service
+from tools.soaking.clock import Clock
+from tools.soaking.gateway import PATIENCE, Gateway, start_gateway, start_service
 
 WORKERS = 4
 CLIENTS = 8
 PAUSE = 0.02
 """Seconds between two requests of a client."""
+CLIENT_TIMEOUT = 30.0
+"""Seconds that a client waits for an answer: longer than a stopped worker is left in its place."""
 EVERY = 3.0
 """Seconds between two disturbances."""
 STALL = 2.0
-"""Seconds for which the log is not read."""
+"""Seconds for which the log is not read, the disk is full, or there are no descriptors."""
+CROWD = 200
+"""Connections that come where there are descriptors for a few only."""
+SPARE = 4
+"""Descriptors that a worker may open then."""
+STEPS = (7200, 0, -172_800, 0)
+"""Seconds that the wall clock is wrong, one after the other."""
 REQUEST = b"GET /quick HTTP/1.1\r\nHost: a.test\r\n\r\n"
+BODY = b"\r\n\r\nok\n"
 
 CONFIG = """
 [gateway]
@@ -47,14 +62,16 @@ class Clients:
     """Threads that ask over connections that stay open, and connect again when theirs is lost.
 
     times   milliseconds of each answered request since the last `take`
-    lost    requests whose connection ended before the response
+    what    is done to the gateway: losses are counted under this name
+    lost    requests whose connection ended before the whole response
     refused connections that could not be made
     wrong   responses with another status than 200
     """
 
     def __init__(self, port: int) -> None:
         self.times: list[float] = []
-        self.lost = self.refused = self.wrong = 0
+        self.what = ""
+        self.lost, self.refused, self.wrong = Counter[str](), Counter[str](), Counter[str]()
         self._port = port
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(CLIENTS)]
@@ -64,9 +81,10 @@ class Clients:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                sock = socket.create_connection(("127.0.0.1", self._port), 10)
+                sock = socket.create_connection(("127.0.0.1", self._port), CLIENT_TIMEOUT)
             except OSError:
-                self.refused += 1
+                if not self._stop.is_set():
+                    self.refused[self.what] += 1
                 continue
             with sock:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -76,16 +94,17 @@ class Clients:
     def _ask(self, sock: socket.socket) -> bool:
         """Whether the connection is good for another request."""
         began = time.perf_counter()
-        try:
+        answer = b""
+        with suppress(OSError):
             sock.sendall(REQUEST)
-            answer = sock.recv(65536)
-        except OSError:
-            answer = b""
+            while not answer.endswith(BODY) and (octets := sock.recv(65536)):
+                answer += octets
         if not answer:
-            self.lost += 1
+            self.lost[self.what] += 1
             return False
-        if not answer.startswith(b"HTTP/1.1 200"):
-            self.wrong += 1
+        if not answer.startswith(b"HTTP/1.1 200") or not answer.endswith(BODY):
+            self.wrong[f"{answer[9:12].decode()} {self.what}"] += 1
+            return False
         self.times.append((time.perf_counter() - began) * 1000)
         return b"\r\nConnection: close" not in answer
 
@@ -97,62 +116,141 @@ class Clients:
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(CLIENT_TIMEOUT)
 
 
-class LogReader:
-    """Reads the access log, unless it stalls. lines: how many it has read."""
+class PipeLog:
+    """A reader of the access log at the end of a pipe. lines: how many it has read."""
 
-    def __init__(self, descriptor: int) -> None:
+    trouble = "stalled log"
+
+    def __init__(self, _: Path) -> None:
         self.lines = 0
-        self._descriptor = descriptor
+        self._reading, self.writing = os.pipe()
         self._stalled_until = 0.0
+
+    def begin(self) -> None:
+        """The gateway has it."""
+        os.close(self.writing)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
-        while octets := os.read(self._descriptor, 65536):
+        while octets := os.read(self._reading, 65536):
             self.lines += octets.count(b"\n")
             time.sleep(max(0.0, self._stalled_until - time.monotonic()))
 
-    def stall(self) -> None:
+    def disturb(self, _: list[int]) -> None:
+        """Do not read for a while."""
         self._stalled_until = time.monotonic() + STALL
+
+
+class FileLog:
+    """The access log as a file. lines: how many there are."""
+
+    trouble = "full disk"
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "access.log"
+        self.writing = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def begin(self) -> None:
+        """The gateway has it."""
+        os.close(self.writing)
+
+    @property
+    def lines(self) -> int:
+        with self._path.open("rb") as file:
+            return sum(1 for _ in file)
+
+    def disturb(self, workers: list[int]) -> None:
+        """The file may not grow for a while: the write ends in the middle of a line, then fails, as on a full disk."""
+        with limited(workers, resource.RLIMIT_FSIZE, lambda _: self._path.stat().st_size + 1000):
+            time.sleep(STALL)
+
+
+@contextmanager
+def limited(workers: list[int], what: int, most: Callable[[int], int]) -> Iterator[None]:
+    """These processes have a lower limit of this kind while the block lasts. most: of each, by its process id."""
+    before = dict[int, tuple[int, int]]()
+    for pid in workers:
+        with suppress(ProcessLookupError, FileNotFoundError):
+            before[pid] = resource.prlimit(pid, what)
+            resource.prlimit(pid, what, (most(pid), before[pid][1]))
+    try:
+        yield
+    finally:
+        for pid, limit in before.items():
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, what, limit)
 
 
 class Unrest:
     """What is done to the gateway, one thing after the other. done: how often, by name."""
 
-    def __init__(self, gateway: Gateway, config: Path, port: int, log: LogReader) -> None:
+    def __init__(
+        self, gateway: Gateway, config: Path, port: int, log: PipeLog | FileLog, clock: Clock, clients: Clients
+    ) -> None:
         self._gateway = gateway
         self._config = config
         self._port = port
         self._log = log
+        self._clock = clock
+        self._clients = clients
         self._generation = 0
-        self._next: Iterator[Callable[[], None]] = cycle((self.kill, self.reload, self.break_config, self.stall))
-        self.done = dict.fromkeys(("kill", "reload", "refused reload", "stalled log"), 0)
+        self._steps = cycle(STEPS)
+        self.done = Counter[str]()
+        self._next: Iterator[tuple[str, Callable[[], None]]] = cycle(
+            (
+                ("kill", self._kill),
+                ("reload", self._reload),
+                ("refused reload", self._break_config),
+                (log.trouble, self._disturb_log),
+                ("clock step", self._step),
+                ("no descriptors", self._crowd),
+                ("stopped worker", self._stop_worker),
+            )
+        )
 
     def disturb(self) -> None:
-        next(self._next)()
+        self._clients.what, trouble = next(self._next)
+        self.done[self._clients.what] += 1
+        trouble()
 
-    def kill(self) -> None:
+    def _a_worker(self) -> int:
+        """Each time another one."""
         workers = self._gateway.workers()
-        if workers:
-            os.kill(workers[self.done["kill"] % len(workers)], signal.SIGKILL)
-            self.done["kill"] += 1
+        return workers[sum(self.done.values()) % len(workers)]
 
-    def reload(self) -> None:
+    def _kill(self) -> None:
+        os.kill(self._a_worker(), signal.SIGKILL)
+
+    def _stop_worker(self) -> None:
+        os.kill(self._a_worker(), signal.SIGSTOP)
+
+    def _reload(self) -> None:
         self._generation += 1
         self._config.write_text(config(self._port, self._generation))
         self._command(0)
-        self.done["reload"] += 1
 
-    def break_config(self) -> None:
+    def _break_config(self) -> None:
         self._config.write_text(config(self._port, self._generation) + "[nonsense]\n")
         self._command(1)
-        self.done["refused reload"] += 1
 
-    def stall(self) -> None:
-        self._log.stall()
-        self.done["stalled log"] += 1
+    def _disturb_log(self) -> None:
+        self._log.disturb(self._gateway.workers())
+
+    def _step(self) -> None:
+        self._clock.goes_to(next(self._steps))
+
+    def _crowd(self) -> None:
+        """More connections than there are descriptors."""
+        with (
+            limited(self._gateway.workers(), resource.RLIMIT_NOFILE, lambda pid: highest_descriptor(pid) + 1 + SPARE),
+            ExitStack() as stack,
+        ):
+            for _ in range(CROWD):
+                stack.enter_context(socket.create_connection(("127.0.0.1", self._gateway.port), CLIENT_TIMEOUT))
+            time.sleep(STALL)
 
     def _command(self, expected: int) -> None:
         command = [sys.executable, "-m", "rawgate", "reload", str(self._config)]
@@ -160,22 +258,38 @@ class Unrest:
         if done.returncode != expected:
             print(f"reload ended with {done.returncode}: {done.stdout}{done.stderr}")
 
+    def end(self) -> str:
+        """Stop the gateway under load. Returns what became of it."""
+        self._clients.what = "end"
+        os.kill(self._gateway.pid, signal.SIGTERM)
+        try:
+            return f"ended with {self._gateway.process.wait(PATIENCE)}"
+        except subprocess.TimeoutExpired:
+            return "did not end"
+
+
+def highest_descriptor(pid: int) -> int:
+    return max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
+
 
 def config(port: int, generation: int = 0) -> str:
     return CONFIG.format(workers=WORKERS, port=port, generation=generation)
 
 
 @contextmanager
-def disturbed() -> Iterator[tuple[Gateway, Unrest, LogReader, Clients]]:
+def disturbed(kind: type[PipeLog | FileLog]) -> Iterator[tuple[Gateway, Unrest, PipeLog | FileLog, Clients]]:
+    """kind: where the log goes."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise FileNotFoundError(errno.ENOENT, "a C compiler is needed for the clock that jumps", "cc")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         port = start_service(stack)
         path = folder / "rawgate.toml"
         path.write_text(config(port))
-        reading, writing = os.pipe()
-        gateway = start_gateway(stack, path, folder / "stderr", writing)
-        os.close(writing)
-        log = LogReader(reading)
+        log, clock = kind(folder), Clock(folder, compiler)
+        gateway = start_gateway(stack, path, folder / "stderr", log.writing, clock.environ)
+        log.begin()
         clients = Clients(gateway.port)
         stack.callback(clients.stop)
-        yield gateway, Unrest(gateway, path, port, log), log, clients
+        yield gateway, Unrest(gateway, path, port, log, clock, clients), log, clients
