@@ -158,13 +158,7 @@ class Window:
         elif free < 0:  # counted under a rule that allowed more
             free = 0
             release = self._release_below(maximum, tally)
-        reset = ceil(release - now)
-        # Difference and sum are rounded. `reset` must be the least whole number whose sum is not before the release.
-        if now + reset < release:
-            reset += 1
-        elif now + (reset - 1) >= release and reset > 1:
-            reset -= 1
-        return admitted, free, reset
+        return admitted, free, until(release, now)
 
     def take_back(self, tally: Tally, subwindow: int) -> None:
         """Take back a request that was counted when that sub-window was current here. Where time has gone on, here or
@@ -189,6 +183,17 @@ class Window:
             age -= 1
             left -= tally.counts >> age * self.digit & self._base_less_one
         return self.released(tally.current - age)
+
+
+def until(release: float, now: float) -> int:
+    """Whole seconds from `now` to a release, at least 1: the least number whose sum with `now` is not before it."""
+    reset = ceil(release - now)
+    # Difference and sum are rounded.
+    if now + reset < release:
+        reset += 1
+    elif now + (reset - 1) >= release and reset > 1:
+        reset -= 1
+    return reset
 
 
 class Ring(Window):
