@@ -3,7 +3,8 @@
 Rules
 - A worker that dies is replaced at once. Where several in a row die young, the next one waits, each time twice as
   long, up to `LONGEST_WAIT`. Meanwhile a sibling accepts on its sockets.
-- A worker that does not answer for `SILENCE` is replaced: first it is made to write a stack trace of its threads.
+- A worker that does not answer for `SILENCE` is replaced: first it is made to write a stack trace of its threads. From
+  `LATE` on a sibling accepts on its sockets too, so that only those wait who were with it.
 """
 
 import contextlib
@@ -26,6 +27,10 @@ HEARTBEAT = 2.0
 SILENCE = 10.0
 """Seconds without an answer after which a worker is replaced. gunicorn's `timeout` is 30; a request here never needs
 the worker's own time for long."""
+
+LATE = 3.0
+"""Seconds without an answer after which a sibling accepts for a worker: more than one heartbeat, so that its answer to
+the one before is missing."""
 
 TRACE_TIMEOUT = 2.0
 """Seconds that a silent worker has to write its stack traces before it is killed: stderr may have stalled."""
@@ -74,6 +79,7 @@ class Seat:
     serves        it has said that it does
     holds_others  it has listening sockets that are for other workers
     silent        seconds for which it has not answered
+    is_late       for longer than `LATE`
     kill_at       when a worker that was told to write its stack traces is killed
     died_young    how often in a row a worker has died young here
     life          how many processes have had this place
@@ -89,7 +95,7 @@ class Seat:
         """There is no worker."""
         self.pid = 0
         self.channel: Channel | None = None
-        self.serves = False
+        self.serves = self.is_late = False
         self.holds_others = True
         self.began = self.silent = 0.0
         self.kill_at = self.start_at = inf
@@ -105,6 +111,7 @@ class Crew:
     work    what a new process does: its seat, its end of the channel → its exit status
     hear    takes what a worker says
     joined  is told of a worker that was started
+    covers  siblings accept for workers that are gone or late: not any more once each has closed the others' sockets
     """
 
     def __init__(
@@ -120,6 +127,7 @@ class Crew:
         self._work = work
         self._hear = hear
         self._joined = joined
+        self.covers = True
         self._is_covered = False  # some workers accept for others
         self._beat_at = 0.0
         self._looked_at = monotonic()
@@ -153,7 +161,7 @@ class Crew:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         seat.pid, seat.channel, seat.began = pid, Channel(ours), monotonic()
-        self._poll.watch(ours.fileno(), lambda: self._listen_to(seat))
+        self._poll.watch(ours.fileno(), lambda: self.listen_to(seat))
         self._joined(seat)
 
     def reap(self) -> list[tuple[Seat, str, int]]:
@@ -167,7 +175,7 @@ class Crew:
         return dead
 
     def _bury(self, seat: Seat, status: int) -> tuple[Seat, str, int]:
-        self._listen_to(seat)  # it may have said something last
+        self.listen_to(seat)  # it may have said something last
         if seat.channel is not None:
             self._poll.unwatch(seat.channel.fileno())
             seat.channel.close()
@@ -190,16 +198,19 @@ class Crew:
             self.start(seat)
 
     def cover(self) -> None:
-        """Each number that has no worker gets a sibling that accepts for it, and gives back what it held."""
-        serving = [seat for seat in self.seats if seat.serves]
+        """Each number that has no worker, or one that is late, gets a sibling that accepts for it. What a worker held
+        that is gone, its sibling gives back."""
+        if not self.covers:
+            return
+        serving = [seat for seat in self.seats if seat.serves and not seat.is_late]
         self._is_covered = len(serving) < len(self.seats)
         accepts = {seat.number: [seat.number] for seat in serving}
         for seat in self.seats:
-            if not seat.pid and serving:
+            if serving and (seat.is_late or not seat.pid):
                 accepts[serving[seat.number % len(serving)].number].append(seat.number)
         for seat in serving:
             numbers = accepts[seat.number]
-            gone = ((number, self.seats[number].life) for number in numbers if number != seat.number)
+            gone = ((number, self.seats[number].life) for number in numbers if not self.seats[number].pid)
             self.say(seat, Accept(tuple(numbers), tuple(gone)))
 
     def on_ready(self, seat: Seat) -> None:
@@ -240,6 +251,9 @@ class Crew:
                 kill(seat, TRACED)
             else:
                 self.say(seat, Ping())
+                if seat.silent > LATE and not seat.is_late:
+                    seat.is_late = True
+                    self.cover()
 
     # ── what is said ──
 
@@ -253,13 +267,17 @@ class Crew:
         for seat in self.seats:
             self.say(seat, message)
 
-    def _listen_to(self, seat: Seat) -> None:
+    def listen_to(self, seat: Seat) -> None:
+        """Take what a worker has said."""
         channel = seat.channel
         if channel is None:
             return
         channel.flush()
         for message in channel.receive():
             seat.silent = 0.0
+            if seat.is_late:
+                seat.is_late = False
+                self.cover()
             if not isinstance(message, Pong):
                 self._hear(seat, message)
         if channel.ended:

@@ -198,8 +198,7 @@ class Supervisor:
                 self._health.left(self._crew, seat)
             if self._stopping:
                 self._status = self._status or abs(status)
-                if self._release_at != inf:
-                    self._crew.cover()
+                self._crew.cover()
                 self._drain_if_released()
             elif self._told_ready:
                 self._crew.replace(seat, how)
@@ -255,6 +254,7 @@ class Supervisor:
             self._release_at = self._drain_at = inf
             self._kill_at = monotonic() + CLOSE_TIMEOUT
             self._addresses.close()
+            self._crew.covers = False
             self._crew.to_all(Cut())
             return
         self._stopping = True
@@ -269,6 +269,7 @@ class Supervisor:
         """The time to drain has come. A worker that does not answer does not hold it up for long."""
         self._release_at = inf
         self._crew.cover()
+        self._crew.covers = False
         self._drain_at = monotonic() + RELEASE_TIMEOUT
         self._crew.to_all(Release())
         self._drain_if_released()

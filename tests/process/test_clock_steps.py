@@ -13,10 +13,10 @@ import pytest
 from harness import configs
 from harness.certificates import Authority
 from harness.gateway import running
+from harness.load import Load, echo
 from harness.tokens import SECRET, token
-from harness.upstream import OK, Connection, Upstream
+from harness.upstream import Connection, Upstream
 from harness.wire_reader import Stream, read_response
-from process.test_workers import Load
 from tools.soaking.clock import Clock
 
 pytestmark = pytest.mark.process
@@ -34,7 +34,7 @@ def script(connection: Connection) -> None:
         if request.target == b"/silent":
             connection.wait_end()
             return
-        connection.send(OK)
+        connection.send(echo(request))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -59,8 +59,8 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, clock: Clock, workers:
             assert message is not None
             return message.status
 
-        with Load(gateway, 2) as load:
-            gateway.wait_lines(20, path="/x")
+        with Load(gateway.connect) as load:
+            load.wait_more()
             assert [status("/limited"), status("/token", bearer)] == [200, 200]
             waiting.sendall(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n")
             clock.goes_to(2 * HOUR)
@@ -71,8 +71,8 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, clock: Clock, workers:
             message = read_response(Stream.of(waiting))
             assert message is not None
             assert message.status == 504, "its deadline came in time"
-            gateway.wait_lines(len(gateway.lines(path="/x")) + 20, path="/x")
-        assert (load.lost, load.refused) == (0, 0)
+            load.wait_more()
+        assert (load.lost, load.refused, load.wrong) == (0, 0, [])
         gateway.stop()
     told = {line["path"]: datetime.fromisoformat(line["time"]).timestamp() - time() for line in gateway.log}
     assert abs(told["/token"] + 48 * HOUR) < HOUR, "the log has the date of the clock"

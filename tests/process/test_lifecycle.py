@@ -5,7 +5,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, command, running
+from harness.load import Load, echo
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
 
@@ -406,12 +406,12 @@ def port_of(process: "subprocess.Popen[bytes]") -> int:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("reader", ["gone", "stalled", "full disk"])
 def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str, workers: int) -> None:
-    count = 1000
+    count = 1000  # lines: more than a pipe takes
     read_end, write_end = os.pipe()
     if reader == "full disk":
         os.close(write_end)
         write_end = os.open("/dev/full", os.O_WRONLY)
-    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+    with Upstream(replying(echo)) as upstream, ExitStack() as stack:
         stack.enter_context(configs.served_by(workers))
         text = config(upstream.target)
         process = stack.enter_context(run_with_stdout(tmp_path, text, write_end))
@@ -419,17 +419,15 @@ def test_traffic_goes_on_without_a_reader_of_the_log(tmp_path: Path, reader: str
         os.close(write_end)
         if reader != "stalled":
             os.close(read_end)
-        with socket.create_connection(("127.0.0.1", port_of(process)), PATIENCE) as sock:
-            stream = Stream.of(sock)
-            sender = threading.Thread(target=sock.sendall, args=(GET * count,))
-            sender.start()
-            assert [answer(stream).status for _ in range(count)] == [200] * count
-            sender.join()
+        address = "127.0.0.1", port_of(process)
+        with Load(lambda: socket.create_connection(address, PATIENCE)) as load:
+            load.wait_more(count)
+        assert (load.lost, load.refused, load.wrong) == (0, 0, [])
         process.terminate()
         if reader == "stalled":
             # It comes back: all is there.
             with os.fdopen(read_end, "rb") as pipe:
-                assert len(pipe.read().splitlines()) == count
+                assert len(pipe.read().splitlines()) == load.answered
         assert process.wait(PATIENCE) == 0
         assert process.stderr is not None
         assert b"Traceback" not in process.stderr.read()

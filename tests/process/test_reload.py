@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
@@ -17,6 +16,7 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, command, running
+from harness.load import Load
 from harness.upstream import OK, Connection, Script, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response, read_response_head
 
@@ -250,47 +250,35 @@ def echo(connection: Connection) -> None:
 
 def test_reloads_under_load_lose_no_request_and_open_no_burst_of_connections(tmp_path: Path, workers: int) -> None:
     """One of them is refused. A WebSocket is open across all, and a limit that was half spent is half spent after."""
-    stop = Event()
     limited = configs.route("/limited", "u", 'rate_limit = { max = 4, window = "1h" }')
-
-    def load(world: World) -> list[int]:
-        client, statuses = world.client(), list[int]()
-        while not stop.is_set():
-            last = len(statuses) % 7 == 6
-            statuses.append(client.ask("/", last=last).status)
-            if last:
-                client.socket.close()
-                client = world.client()
-        return statuses
 
     def text(world: World, number: int) -> str:
         told = f'response_headers = {{ set = {{ X-N = "{number}" }} }}'
         whole = configs.gateway() + configs.upstream("u", world.upstream.target) + limited
         return whole + configs.route("/", "u", told)
 
-    with served(tmp_path, script=echo) as world, ThreadPoolExecutor(4) as pool:
+    with served(tmp_path, script=echo) as world:
         assert world.reload(text(world, -1)).returncode == 0
         client, tunnel = world.client(), world.client()
         assert [client.ask("/limited").status for _ in range(2)] == [200, 200]
         tunnel.socket.sendall(b"GET /t HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         assert read_response_head(tunnel.stream) is not None
-        loads = [pool.submit(load, world) for _ in range(4)]
-        try:
+        with Load(world.gateway.connect, path="/x", each=7) as load:
+            load.wait_more()
             for number in range(RELOADS):
                 is_broken = number == RELOADS // 2
                 done = world.reload("nonsense" if is_broken else text(world, number))
                 assert done.returncode == is_broken, done.stderr
                 tunnel.socket.sendall(b"ping")
                 assert tunnel.stream.exactly(4) == b"ping"
-        finally:
-            stop.set()
-        statuses = [status for one in loads for status in one.result(PATIENCE)]
-        assert set(statuses) == {200}
+            load.wait_more()
+        assert (load.lost, load.refused, load.wrong) == (0, 0, [])
         assert world.client().ask().value(b"x-n") == str(RELOADS - 1).encode()
         assert [client.ask("/limited").status for _ in range(3)] == [200, 200, 429]
         assert len(world.upstream.connections) <= 5 * workers + 1
-        assert world.gateway.lines(reason="ok") != []
-    assert {line["reason"] for line in world.gateway.log if line["path"] == "/"} == {"ok"}
+    lines = world.gateway.lines(path="/x")
+    assert {line["reason"] for line in lines} == {"ok"}
+    assert len(lines) == load.answered
 
 
 def test_files_are_read_again_and_the_environment_is_said_to_be_as_it_was(tmp_path: Path) -> None:

@@ -5,18 +5,17 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Self
 
 import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
 from harness.issuer import Issuer
+from harness.load import Load, echo
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response
 from rawgate.policy.fetched_keys import EXTRA
@@ -50,54 +49,6 @@ def open_sockets(pid: int) -> int:
     return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
 
 
-class Load:
-    """Clients that ask one request after the other until told to stop, on connections that stay open. A client whose
-    connection is lost connects again.
-
-    answered  requests with status 200
-    lost      requests whose connection ended before the response; `refused`: connections that were not let in
-    """
-
-    def __init__(self, gateway: Gateway, clients: int = 4) -> None:
-        self.answered = self.lost = self.refused = 0
-        self._gateway = gateway
-        self._clients = clients
-        self._stop = Event()
-
-    def __enter__(self) -> Self:
-        self._pool = ThreadPoolExecutor(self._clients)
-        self._runs = [self._pool.submit(self._run) for _ in range(self._clients)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        counts = [run.result(PATIENCE) for run in self._runs]
-        self._pool.shutdown()
-        self.answered, self.lost, self.refused = (sum(column) for column in zip(*counts, strict=True))
-
-    def _run(self) -> tuple[int, int, int]:
-        answered = lost = refused = 0
-        while not self._stop.is_set():
-            try:
-                sock = self._gateway.connect()
-            except OSError:
-                refused += 1
-                continue
-            with sock:
-                while not self._stop.is_set():
-                    try:
-                        message = ask(sock)
-                    except OSError:
-                        message = None
-                    if message is None or message.status != 200:
-                        lost += 1
-                        break
-                    answered += 1
-                    if message.value(b"connection") == b"close":
-                        break
-        return answered, lost, refused
-
-
 def killed(gateway: Gateway, pid: int) -> int:
     """Kill this worker, and wait until its successor serves. Returns the successor's process id."""
     before = gateway.workers()
@@ -128,6 +79,17 @@ def test_all_workers_serve_and_write_one_log(tmp_path: Path) -> None:
     assert "3 workers" in gateway.wait_said("ready")
     assert gateway.said[-1] == "rawgate: stopped"
     assert gateway.workers() == set()
+
+
+def test_each_worker_has_ids_of_its_own(tmp_path: Path) -> None:
+    """Those that begin later too: they begin with all that their supervisor has, and may not go on with its ids."""
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        gateway = stack.enter_context(served(tmp_path, configs.one_route(upstream.target), 3))
+        killed(gateway, min(gateway.workers()))
+        sockets = connected(gateway, 40, stack)
+        answers = [message for sock in sockets if (message := ask(sock))]
+        assert len({message.value(b"x-request-id") for message in answers}) == len(sockets)
+        assert {gateway.worker_of(sock) for sock in sockets} == gateway.workers()
 
 
 def test_a_unix_socket_is_shared(tmp_path: Path) -> None:
@@ -235,16 +197,16 @@ def test_one_worker_fetches_keys_for_all(tmp_path: Path, jwks: str) -> None:
 
 def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
     kills, clients = 3, 4
-    with Upstream(replying(OK)) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
-        with Load(gateway, clients) as load:
-            gateway.wait_lines(50, reason="ok")
+    with Upstream(replying(echo)) as upstream, served(tmp_path, configs.one_route(upstream.target)) as gateway:
+        with Load(gateway.connect, clients) as load:
+            load.wait_more()
             worker = min(gateway.workers())
             for _ in range(kills):
                 worker = killed(gateway, worker)
-            gateway.wait_lines(len(gateway.log) + 50, reason="ok")
+            load.wait_more()
         assert load.refused == 0, "its socket stays open, and its queue with it"
+        assert load.wrong == []
         assert load.lost <= kills * clients
-        assert load.answered > 100
     assert {line["reason"] for line in gateway.log} <= {"ok", "client_gone"}
 
 
@@ -284,47 +246,63 @@ def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
 
 def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
     few = 48
-    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+    with Upstream(replying(echo)) as upstream, ExitStack() as stack:
         text = configs.one_route(upstream.target).replace("[gateway]\n", "[gateway]\nworkers = 2\n")
         gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
         workers = gateway.workers()
-        first = connected(gateway, 4, stack)
-        assert {message.status for sock in first if (message := ask(sock))} == {200}
-        crowd = connected(gateway, 4 * few, stack)
-        assert {message.status for sock in first if (message := ask(sock))} == {200}
-        for sock in crowd:
-            sock.close()
-        gateway.wait_lines(8, reason="ok")
-        with gateway.connect() as sock:
-            message = ask(sock)
-            assert message is not None
-            assert message.status == 200
+        with Load(gateway.connect) as load:
+            load.wait_more()
+            crowd = connected(gateway, 4 * few, stack)
+            load.wait_more()
+            for sock in crowd:
+                sock.close()
+            load.wait_more()
+            with gateway.connect() as sock:
+                message = ask(sock)
+                assert message is not None
+                assert message.status == 200
+        assert (load.lost, load.refused, load.wrong) == (0, 0, [])
         assert gateway.workers() == workers
 
 
 STUCK = """
-from rawgate.config.model import Config, Gateway, Route, Target, Upstream
+from rawgate.config.model import Config, Gateway, Route, Upstream
 
 def forever(path):
-    while True:
-        pass
+    if path == "/forever":
+        print("for ever")
+        while True:
+            pass
+    return path
 
 config = Config(
     gateway=Gateway(listen=["127.0.0.1:0"], workers=2),
-    upstreams={"one": Upstream(targets=["http://127.0.0.1:9"])},
+    upstreams={"one": Upstream(targets=["TARGET"])},
     routes=[Route(prefix="/", upstream="one", auth="none", rewrite=forever)],
 )
 """
 
 
 def test_a_stuck_worker_is_replaced_and_leaves_its_stack_traces(tmp_path: Path) -> None:
-    with running(tmp_path, STUCK, name="gateway.py") as gateway, gateway.connect() as sock:
-        sock.sendall(GET)
-        gateway.wait_said("has not answered for")
-        gateway.wait_said("in forever")
-        gateway.wait_said("was killed by SIGABRT: it is replaced at once")
-        with gateway.connect() as other:
-            assert ask(other, PING) is not None
+    """Before that its sibling accepts for it, so only those lose something whose connections it had."""
+    clients = 4
+    with ExitStack() as stack:
+        upstream = stack.enter_context(Upstream(replying(echo)))
+        gateway = stack.enter_context(running(tmp_path, STUCK.replace("TARGET", upstream.target), name="gateway.py"))
+        workers = gateway.workers()
+        with Load(gateway.connect, clients) as load:
+            load.wait_more()
+            stack.enter_context(gateway.connect()).sendall(GET.replace(b"/x", b"/forever"))
+            gateway.wait_said("for ever")
+            for sock in connected(gateway, 20, stack):
+                assert ask(sock, PING) is not None
+            assert gateway.workers() == workers, "it is still in its place"
+            gateway.wait_said("has not answered for")
+            gateway.wait_said("in forever")
+            gateway.wait_said("was killed by SIGABRT: it is replaced at once")
+            load.wait_more()
+        assert (load.refused, load.wrong) == (0, [])
+        assert load.lost <= clients
 
 
 COMPILED_AT_LENGTH = """
@@ -386,15 +364,15 @@ def test_without_a_supervisor_the_workers_stop(tmp_path: Path) -> None:
 def test_a_stop_loses_nothing(tmp_path: Path) -> None:
     """The signal goes to every process, as a terminal and systemd send it. In the time before draining each client that
     is active is told that its connection closes."""
-    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+    with Upstream(replying(echo)) as upstream, ExitStack() as stack:
         text = configs.one_route(upstream.target, gateway_has=['timeouts = { pre_stop = "2s" }'])
         gateway = stack.enter_context(served(tmp_path, text, 3))
-        with Load(gateway) as load:
-            gateway.wait_lines(50, reason="ok")
+        with Load(gateway.connect) as load:
+            load.wait_more()
             for pid in (*gateway.workers(), gateway.pid):
                 os.kill(pid, signal.SIGINT)
             gateway.wait_end(0)
-        assert load.lost == 0
+        assert (load.lost, load.wrong) == (0, [])
         assert load.answered == len(gateway.lines(reason="ok")), "each is in the log"
 
 

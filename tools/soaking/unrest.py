@@ -225,7 +225,11 @@ class Unrest:
         os.kill(self._a_worker(), signal.SIGKILL)
 
     def _stop_worker(self) -> None:
-        os.kill(self._a_worker(), signal.SIGSTOP)
+        """As if it were stuck. Its supervisor ends it after a while."""
+        worker, ends = self._a_worker(), time.monotonic() + PATIENCE
+        os.kill(worker, signal.SIGSTOP)
+        while worker in self._gateway.workers() and time.monotonic() < ends:
+            time.sleep(0.1)
 
     def _reload(self) -> None:
         self._generation += 1
