@@ -157,16 +157,17 @@ def test_a_reload_changes_what_is_checked(tmp_path: Path, bed: Upstreams) -> Non
 
 def test_one_process_does_it_alone(tmp_path: Path, bed: Upstreams) -> None:
     bed.tell(1, ready=False)
-    with running(tmp_path, config(bed, CHECKS, EJECTS, workers=1)) as gateway:
+    ejects = EJECTS.replace("failures = 3", 'failures = 3, status = "500"')
+    with running(tmp_path, config(bed, CHECKS, ejects, workers=1)) as gateway:
         gateway.wait_said("is left out: health check: status 503")
         wait_until_only(gateway, "0")
         bed.tell(1, ready=True)
         gateway.wait_said("passes its health checks again")
-        bed.tell(1, answer=503)
+        bed.tell(1, answer=500)
         ends = monotonic() + PATIENCE
         while not told(gateway, "is ejected") and monotonic() < ends:
             served_by(gateway)
-        assert "3 failures in a row, the last: status 503" in gateway.wait_said("is ejected for")
+        assert "3 failures in a row, the last: status 500" in gateway.wait_said("is ejected for")
         bed.tell(1, answer=200)
         gateway.wait_said("is not ejected any more")
         wait_until_only(gateway, "0", "1")
