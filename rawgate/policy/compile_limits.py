@@ -135,8 +135,8 @@ def compile_limit(config: Config, route: Route, name: str, limiters: Limiters, w
     if alone is None:
         return None
     rate, maximum = alone
-    verified: Hit = limiters.credentials.rule(name, maximum, rate.window).hit
-    anonymous: Hit = limiters.addresses.rule(name, maximum, rate.window).hit
+    verified: Hit = limiters.credentials.rule(_ring(name), maximum, rate.window).hit
+    anonymous: Hit = limiters.addresses.rule(_ring(name), maximum, rate.window).hit
     if watch is not None:
         told = watch(name)
         verified, anonymous = watched(verified, told), watched(anonymous, told)
@@ -160,9 +160,10 @@ def compile_other_limits(
             what = f"{quoted(rate)} is not the name of a limit"
             problems.append(Problem(where, problem_text(what, meant=nearest(rate, config.limits))))
             return None
+    limits = enumerate(zip(route.limits, route_limits(config, route, name), strict=True))
     named = [
-        (f"limits.{called}" if isinstance(rate, str) else called, called, spec)
-        for rate, (called, spec) in zip(route.limits, route_limits(config, route, name), strict=True)
+        (f"limits.{rate}" if isinstance(rate, str) else _ring(name, position), called, spec)
+        for position, (rate, (called, spec)) in limits
     ]
     shadows = "rate_limit" in route.shadow
     factor, store, terms = COUNTERS / SUBWINDOWS, limiters.store, config.store
@@ -177,6 +178,13 @@ def compile_other_limits(
         for ring, told, spec in named
     ]
     return over_hosts.CountOverHosts(wide, factor, terms.timeout, terms.on_failure).count
+
+
+def _ring(name: str, position: int = 0) -> str:
+    """Under which name the limit at that position of a route of that name is counted: under no other's, since the names
+    of routes have no backslash. Those of `[limits]` begin with "limits."."""
+    own = f"\\{name}" if name.startswith("limits.") else name
+    return f"{own}\\{position + 1}" if position else own
 
 
 def _budget(spec: RateLimit, name: str, ring: str, limiters: Limiters, watch: Watch | None, *, shadow: bool) -> Budget:

@@ -8,8 +8,9 @@ for the clients that are counted there.
 **A lease.** A limit that is `leased` asks for more slots than it has requests, and admits further requests with them
 without asking. The store counts all of them in its current sub-window, and says how long that lasts yet. The lease is
 good for as long, measured here from the moment at which the question was sent, which is before the store read its
-clock: so it ends here not later than there. A request that takes a slot comes after the answer. So it lies in the
-sub-window in which it is counted, and the promise is that of the ring: never more than `max` in any window, over all
+clock, and by a clock that may run slower than the store's (`PACE`): so it ends here not later than there. A request
+that takes a slot comes after the answer. So it lies in the sub-window in which it is counted, and the promise is that
+of the ring: never more than `max` in any window, over all
 hosts. Slots that are left when the sub-window ends are lost: they count until it is released.
 
 **How many** is asked for: half of what is expected yet in this sub-window, so a steady client of n requests asks about
@@ -30,6 +31,10 @@ from math import ceil, inf
 from typing import Final
 
 from rawgate.policy.store_scripts import counter_key, key_prefix, width_of
+
+PACE: Final = 0.999
+"""How much of a lease's time is used. NTP lets a clock run 500 ppm too fast or too slow at most (ntpd, RFC 5905): two
+of them are a thousandth apart."""
 
 
 class Question:
@@ -95,7 +100,7 @@ class Question:
         if lease is not None:
             lease.asking -= 1
             self._store.lent += granted - self.granted
-            lease.take(granted - self.granted, self.granted, subwindow, self.sent + left / 1e6)
+            lease.take(granted - self.granted, self.granted, subwindow, self.sent + left / 1e6 * PACE)
             lease.free, lease.release = free, self.release
             lease.full_until = self.sent + release / 1e6 if granted < self.need else 0.0
         self.answered = True

@@ -5,6 +5,7 @@ Exchange, pool and wire are the real ones. `decide` is made up: it looks at the 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 from harness.checked import CheckedConnection
@@ -53,8 +54,8 @@ class Waiting(Pending):
     resumed  (now, wall) of each time that it was asked
     """
 
-    def __init__(self, deadline: float, becomes: Callable[[], Decision], reason: Reason) -> None:
-        super().__init__(deadline, reason, "waiting", "someone", "a-route", b"X-Route: yes\r\n")
+    def __init__(self, deadline: float, becomes: Callable[[], Decision], reason: Reason, goes_on: bool) -> None:
+        super().__init__(deadline, reason, "waiting", "someone", "a-route", b"X-Route: yes\r\n", goes_on=goes_on)
         self.ready: list[Callable[[], None]] = []
         self.resumed: list[tuple[float, float]] = []
         self._becomes = becomes
@@ -86,6 +87,7 @@ class ClientSide:
         self.upstreams: list[FakeUpstream] = []
         self.waits: list[Waiting] = []  # all that there were: requests for `/wait…`
         self.reason = errors.QUEUE_TIMEOUT  # how they end if nothing comes
+        self.goes_on = False  # whether they are decided then
         self.decides = 0
         self.pool = Pool(
             UpstreamOptions(
@@ -118,7 +120,8 @@ class ClientSide:
         """`/wait/own` becomes what `/own` is, `/wait/wait/own` waits twice."""
         if path.startswith(b"/wait"):
             then = path.removeprefix(b"/wait") or b"/x"
-            self.waits.append(Waiting(self.loop.now + WAIT, lambda: self._outcome(head, then, "waiting"), self.reason))
+            becomes = partial(self._outcome, head, then, "waiting")
+            self.waits.append(Waiting(self.loop.now + WAIT, becomes, self.reason, self.goes_on))
             return self.waits[-1]
         if path == b"/own":
             return LocalReply(404, errors.NO_ROUTE, b"", "", "", request_id, "someone")

@@ -632,6 +632,16 @@ def test_a_decision_that_never_comes_ends_with_its_own_reason(side: ClientSide, 
     assert client.statuses == [reason.status, 404]
 
 
+def test_a_decision_that_goes_on_without_is_made_at_its_deadline(side: ClientSide) -> None:
+    side.goes_on = True
+    client = side.client().get(b"/wait/own")
+    side.loop.passes(WAIT - 0.001)
+    assert (client.statuses, side.waiting.resumed) == ([], [])
+    side.loop.passes(0.001)
+    assert (client.statuses, side.awaited) == ([404], 0)
+    assert [now for now, _ in side.waiting.resumed] == [side.waiting.deadline]
+
+
 def test_the_body_of_a_request_whose_decision_never_comes_is_not_read(side: ClientSide) -> None:
     client = side.client().send(request(b"POST", b"/wait", b"Content-Length: 5") + b"hello")
     side.loop.passes(WAIT)

@@ -6,13 +6,17 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from policy.test_gate import request
-from rawgate.message import LocalReply
+from policy.test_gate import config, decide, request, route
+from rawgate.config import model as config_module
+from rawgate.message import Forward, LocalReply
 from rawgate.policy.budgets import by_client
+from rawgate.policy.compile import compile_gate
+from rawgate.policy.compile_limits import compile_limiters
 from rawgate.policy.limiter import COUNTERS, SUBWINDOWS, Limiter
 from rawgate.policy.over_hosts import RETRY_AFTER, UNKNOWN, AwaitStore, Budget, CountOverHosts, OverHosts, Pot
-from rawgate.policy.store import Lease, Question, Store, StoredRule
+from rawgate.policy.store import PACE, Lease, Question, Store, StoredRule
 from tools.storing.model import ModelStore
 
 FACTOR = COUNTERS / SUBWINDOWS
@@ -200,7 +204,7 @@ def test_a_lease_saves_round_trips_and_ends_with_its_sub_window() -> None:
     asked = store.asked
     host.whole(103.0, store)
     assert store.asked == asked + 1
-    assert (lease.subwindow, lease.until) == (103, 104.0)
+    assert (lease.subwindow, lease.until) == (103, 103.0 + PACE)
     # All that was lent counts, used or not.
     assert sum(store.counters[next(iter(store.counters))][1]) == 31 + host.store.lent - host.store.used
 
@@ -213,8 +217,9 @@ def test_a_lease_is_measured_from_when_it_was_asked_for() -> None:
     host.answer(questions, store, 100.6, 100.7)
     host.settle(counted, 100.7)
     assert lease.left == 5
-    # Four tenths of the sub-window were left when the store counted: since 100.2 they are over at 100.6, not at 101.
-    assert lease.until == pytest.approx(150.6)
+    # Four tenths of the sub-window were left when the store counted: since 100.2 they are over at 100.6, not at 101,
+    # and a bit earlier, since our clock may run slower than the store's.
+    assert lease.until == pytest.approx(150.2 + 0.4 * PACE)
     assert host.hit(100.8).refused == UNKNOWN
 
 
@@ -325,6 +330,47 @@ def test_a_request_waits_for_all_its_answers() -> None:
     late = pending.resume(100.05, 0.0)
     assert isinstance(late, LocalReply)
     assert (late.route, late.client_id, late.fields) == ("/a", "alice", b"X: 1\r\nRetry-After: %d\r\n" % RETRY_AFTER)
+
+
+@pytest.mark.parametrize(("on_failure", "served"), [("local", True), ("refuse", False), ("allow", True)])
+def test_a_request_waits_once_and_for_the_timeout_alone(on_failure: OnFailure, served: bool) -> None:
+    store = Store(10)
+    store.silent.clear()
+    spec = config_module.Store(url=config_module.StoreUrl(text="redis://h"), timeout=0.25, on_failure=on_failure)
+    limit = config_module.RateLimit(max=5, window=WINDOW, shared="exact")
+    gate = compile_gate(
+        replace(config(route(rate_limit=(limit, "named"))), store=spec, limits={"named": limit}),
+        new_id=lambda: "0" * 32,
+        date=lambda: b"D",
+        problems=[],
+        warnings=[],
+        limiters=compile_limiters(10, lambda kind, text: None, store),
+    )
+    assert gate is not None
+    pending = decide(gate, request(), now=100.0)
+    assert isinstance(pending, AwaitStore)
+    assert pending.deadline == 100.25
+    assert isinstance(pending.resume(pending.deadline, 0.0), Forward) is served
+
+
+def test_no_limit_counts_with_another_whatever_routes_are_called() -> None:
+    limit = config_module.RateLimit(max=1, window=WINDOW)
+    routes = [
+        route("/a", rate_limit="api"),
+        route("/b", name="limits.api", rate_limit=limit),
+        route("/c", name="c", rate_limit=(config_module.RateLimit(max=9, window=WINDOW), limit)),
+        route("/d", name="c 2", rate_limit=limit),
+    ]
+    gate = compile_gate(
+        replace(config(*routes), limits={"api": limit}),
+        new_id=lambda: "0" * 32,
+        date=lambda: b"D",
+        problems=[],
+        warnings=[],
+    )
+    assert gate is not None
+    decided = [decide(gate, request(f"/{name}")) for name in "abcdabcd"]
+    assert [isinstance(one, Forward) for one in decided] == [True] * 4 + [False] * 4
 
 
 def test_who_waits_no_more_is_not_called() -> None:

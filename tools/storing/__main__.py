@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tools.storing import failover, growth, leases, proof
+from tools.storing import failover, growth, leases, packages, proof
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,11 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lending.add_argument("--windows", type=int, default=40, help="(40)")
     kinds.add_parser("growth", help="what a hundred gateways and ten million clients ask of how many stores")
     kinds.add_parser("failover", help="a server is lost, and another takes its place: what do clients see?")
+    kinds.add_parser("packages", help="what a question costs with each package that speaks to a store")
     chosen = parser.parse_args(arguments)
     if chosen.kind == "failover":
         return 0 if failover.tell() else 1
     if chosen.kind == "leases":
         leases.tell(chosen.windows)
+        return 0
+    if chosen.kind == "packages":
+        packages.tell()
         return 0
     if chosen.kind == "growth":
         growth.tell()
