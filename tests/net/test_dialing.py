@@ -320,6 +320,7 @@ def test_of_two_that_answer_at_once_one_is_ended() -> None:
     assert dialing.pool.size == 1
 
 
+@pytest.mark.usefixtures("_hasty")
 @pytest.mark.parametrize(
     ("connect", "reason", "why"),
     [
@@ -331,7 +332,7 @@ def test_when_no_address_answers_it_is_said_of_each_and_of_the_target(
     connect: Connect, reason: errors.Reason, why: str
 ) -> None:
     network = Network(**dict.fromkeys(ADDRESSES, connect))
-    dialing = Dialing(network, connect_timeout=0.5, users=ADDRESSES)
+    dialing = Dialing(network, connect_timeout=2.0, users=ADDRESSES)
     (lessee,) = asyncio.run(dialing.dial())
     assert lessee.failed == [reason]
     assert sorted(network.tried) == sorted(ADDRESSES)
