@@ -148,8 +148,8 @@ def _header_rules(table: Table) -> Iterator[Finding]:
         if first != name:
             yield ("set", name), f"is the same field as {quoted(first)}"
     for name in table.values.get("remove", ()):
-        family = name.lower().removesuffix("*") if name.endswith("*") else ""
-        if name.lower() in seen or (family and any(other.startswith(family) for other in seen)):
+        # Of a family one may be set: what was received is removed first.
+        if name.lower() in seen:
             yield ("remove",), problem_text(f"{quoted(name)} is set and removed", expected="one of the two")
             break
     for name in table.values.get("add", {}):

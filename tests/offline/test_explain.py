@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import urlsafe_b64encode
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from harness.tokens import signed, token
 from rawgate.config.model import (
     ApiKeys,
+    AuthFailures,
     Breaker,
     Config,
     Cors,
@@ -39,7 +41,7 @@ from rawgate.config.model import (
     Upstream,
 )
 from rawgate.errors import Problem
-from rawgate.message import Forward, LocalReply, Peer
+from rawgate.message import Forward, LocalReply, Peer, Pending
 from rawgate.offline.explain.explanation import explain
 from rawgate.offline.explain.fields import credentials, field_lines, masked
 from rawgate.offline.explain.model import Balancing, Breaking, Checking, Ejecting, Explanation, Tunnelling
@@ -51,11 +53,23 @@ from rawgate.wire import reply, request_head
 SECRET = "a secret of more than 32 octets, for these tests"
 OLD = "an older secret of more than 32 octets, for tests"
 API_KEY = "key-of-partner-0123456789"
+LATE_KEY = "key-of-another-0123456789"
 WALL = 1_700_000_000.0
 PEER = Peer("192.0.2.7", "192.0.2.7")
 
 
-def config(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) -> Config:
+KEYS_FILE = "".join(
+    f"[[keys]]\nname = '{name}'\nsha256 = '{sha256(key.encode()).hexdigest()}'\nexpires = {more}\n"
+    for name, key, more in (
+        ("acme", API_KEY, '2999-01-01\nclaims = { scope = "x y", realm = { roles = ["admin"] } }'),
+        ("late", LATE_KEY, "2001-01-01"),
+    )
+)
+
+
+def config(
+    *routes: Route, jwt: dict[str, Any] | None = None, keys: dict[str, Any] | None = None, **gateway: Any
+) -> Config:
     secrets = (Secret("env:NEW", SECRET.encode()), Secret("env:OLD", OLD.encode()))
     return Config(
         gateway=Gateway(listen=(), **gateway),
@@ -66,7 +80,11 @@ def config(*routes: Route, jwt: dict[str, Any] | None = None, **gateway: Any) ->
             msgspec.structs.replace(route, name=route.name or f"route-{number}") for number, route in enumerate(routes)
         ),
         jwt={"main": Jwt(algorithm=("HS256",), secret=secrets, **(jwt or {}))},
-        api_keys={"partners": ApiKeys(header="x-api-key", keys=Secret("env:KEYS", f"acme:{API_KEY}".encode()))},
+        api_keys={
+            "partners": msgspec.structs.replace(
+                ApiKeys(header="x-api-key", keys=Secret("env:KEYS", f"acme:{API_KEY}".encode())), **keys or {}
+            )
+        },
         limits={"shared": RateLimit(2, 60.0)},
     )
 
@@ -138,6 +156,10 @@ CREDENTIALS = st.sampled_from(
         *(f"Authorization: Bearer {text}" for text in TOKENS.values()),
         f"X-Api-Key: {API_KEY}",
         "X-Api-Key: another-key-0123456789",
+        f"X-Api-Key: {LATE_KEY}",
+        *(f"Cookie: a=b; t={TOKENS[name]}" for name in ("good", "expired", "blank")),
+        f"Cookie: t={GOOD}; t=x",
+        f"Sec-WebSocket-Protocol: chat, bearer, {GOOD}",
         "Authorization: Basic dXNlcjpwYXNz",
     ]
 )
@@ -187,7 +209,9 @@ ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
     "deny": st.sampled_from([(), (ip_network("2001:db8::/32"),)]),
     "concurrency": st.sampled_from([None, 1]),
     "shadow": st.sampled_from([(), ("auth", "require"), ("rate_limit", "concurrency")]),
-    "match": st.sampled_from([None, None, Match(scheme="http"), Match(headers={"x-a": "1"}, query={"x": "1"})]),
+    "match": st.sampled_from(
+        [None, None, Match(scheme="http"), Match(headers={"x-a": "1"}, query={"x": "1"}), Match(headers={"x-a": "*"})]
+    ),
     "rewrite": st.sampled_from(
         [None, "/v2", "/", RegexRewrite("/a(.*)", "/b/\\1"), lambda path: "//" if "b" in path else path + "/x"]
     ),
@@ -195,6 +219,7 @@ ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
         [
             *(None, RateLimit(1, 60.0), "shared", ("shared", RateLimit(1, 60.0, key="ip"))),
             RateLimit(MaxBy(by="claim:sub", amounts={"alice": 2}, other=1), 60.0, key="all"),
+            ("shared", RateLimit(1, 60.0, key="claim:realm.roles"), RateLimit(1, 60.0, key="header:x-a", shadow=True)),
         ]
     ),
     "cors": st.sampled_from([None, Cors(origins=("https://shop.test",), methods=("POST",), headers=("x-a",))]),
@@ -211,7 +236,7 @@ ROUTE_KEYS: dict[str, st.SearchStrategy[Any]] = {
 NARROW_ROUTES = st.builds(
     route,
     st.sampled_from(["/a", "/a/", "/a/b", "/b%20c"]),
-    host=st.sampled_from([None, "h.test"]),
+    host=st.sampled_from([None, "h.test", "*.test"]),
     methods=st.sampled_from([None, ("GET",), ("POST", "OPTIONS")]),
     **ROUTE_KEYS,
 )
@@ -224,13 +249,22 @@ LOCAL_ROUTES = st.builds(
 # Narrow routes of both kinds hide one another too often.
 LAST_ROUTES = st.builds(route, st.just("/"), case=st.sampled_from([None, "ignore", "exact"]), **ROUTE_KEYS)
 CONFIGS = st.builds(
-    lambda routes, jwt, gateway: config(*routes, jwt=jwt, **gateway),
+    lambda routes, jwt, keys, gateway: config(*routes, jwt=jwt, keys=keys, **gateway),
     st.tuples(st.lists(NARROW_ROUTES | LOCAL_ROUTES, max_size=3), LAST_ROUTES).map(
         lambda routes: [*routes[0], routes[1]]
     ),
     st.sampled_from(
-        [{}, {"issuer": ("https://idp.test",)}, {"audience": ("shop",)}, {"audience": ("*",), "require_exp": False}]
+        [
+            *(
+                {},
+                {"issuer": ("https://idp.test",)},
+                {"audience": ("shop",)},
+                {"audience": ("*",), "require_exp": False},
+            ),
+            *({"token": ("cookie:t", "query:t")}, {"token": ("header", "subprotocol")}),
+        ]
     ),
+    st.sampled_from([{}, {"keys": Secret("file:keys.toml", KEYS_FILE.encode())}, {"query": "k"}]),
     st.fixed_dictionaries(
         {},
         optional={
@@ -240,6 +274,8 @@ CONFIGS = st.builds(
             "case": st.sampled_from(["exact", "ignore"]),
             "parser": st.sampled_from(["fast", "h11"]),
             "limits": st.just(Limits(target=64)),
+            "untrusted_headers": st.just(("x-a",)),
+            "auth_failures": st.sampled_from([AuthFailures(1, 60.0), AuthFailures(1, 60.0, 0.0, shadow=True)]),
         },
     ),
 )
@@ -250,7 +286,8 @@ USUAL_URLS = st.sampled_from(
     [
         *("/A", "/a;x", "/a/B;v=1/c", "/;/a", "/%41/b"),
         *("/", "/a", "/a/", "/a/b", "/a/b/c?x=1", "/b%20c", "//a//b", "/a/../b", "/a/%2e%2e/b", "/a./b"),
-        *("http://h.test/a", "http://h.test?q", "https://H.test:9/a#b"),
+        *("http://h.test/a", "http://h.test?q", "https://H.test:9/a#b", "http://a.h.test.:9/a/b"),
+        *(f"/a?x=1&t={GOOD}", f"/a?%74={GOOD}&t=x", f"/a?k={API_KEY}&x=1"),
     ]
 )
 ODD_METHODS = st.sampled_from(["PURGE", "HEAD", "CONNECT", "get", "G ET", ""])
@@ -260,11 +297,11 @@ PEERS = st.sampled_from([PEER, Peer("10.0.0.1", "10.0.0.1:9"), Peer("2001:db8::1
 # Two properties, because of whole requests few are refused early, and of odd ones few come far.
 
 
-@given(CONFIGS, st.sampled_from(["GET", "POST", "OPTIONS"]), USUAL_URLS, CREDENTIALS, USUAL, PEERS)
+@given(CONFIGS, st.sampled_from(["GET", "POST", "OPTIONS"]), USUAL_URLS, CREDENTIALS, USUAL, PEERS, st.integers(0, 2))
 def test_the_verdict_on_a_whole_request_is_the_gates(
-    configuration: Config, method: str, url: str, credential: str, fields: list[str], peer: Peer
+    configuration: Config, method: str, url: str, credential: str, fields: list[str], peer: Peer, before: int
 ) -> None:
-    hold_to_the_gate(configuration, method, url, [credential, *fields], peer)
+    hold_to_the_gate(configuration, method, url, [credential, *fields], peer, before)
 
 
 @given(
@@ -276,22 +313,34 @@ def test_the_verdict_on_an_odd_request_is_the_gates(
     hold_to_the_gate(configuration, method, url, fields, peer)
 
 
-def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[str], peer: Peer) -> None:
+def hold_to_the_gate(
+    configuration: Config, method: str, url: str, fields: list[str], peer: Peer, before: int = 0
+) -> None:
+    """`before`: how often the same request has come already."""
     asked, real = loaded(configuration), loaded(configuration)
     assume(asked is not None and real is not None)
     assert asked is not None
     assert real is not None
     octets = request_octets(method, url, fields)
+    head = read_request(real, octets)
+    if not isinstance(head, Refused):
+        for ready in (asked, real) * before:
+            ready.gate.decide(head, peer, 5.0, WALL)
     told = explain(asked, octets, peer, now=5.0, wall=WALL, new_id=new_id, date=date)
     shown = msgspec.json.encode(told).decode()
-    assert not [text for text in (SECRET, OLD, API_KEY, *map(signature, fields)) if text and text in shown]
-
-    head = read_request(real, octets)
+    # In a query only what may be one is a credential.
+    query = "query:t" in configuration.jwt["main"].token and url
+    keys = () if "k=" in url and configuration.api_keys["partners"].query is None else (API_KEY,)
+    secrets = (SECRET, OLD, *keys, *map(signature, (query or "", *fields)))
+    assert not [text for text in secrets if text and text in shown]
     if isinstance(head, Refused):
         assert (told.verdict.reason, told.verdict.status) == (head.error.reason.code, head.error.reason.status)
         assert (told.verdict.detail, told.log.reason) == (head.error.detail, head.error.reason.code)
         return
     decision = real.gate.decide(head, peer, 5.0, WALL)
+    if isinstance(decision, Pending):
+        assert (told.verdict.reason, told.verdict.status) == (decision.reason.code, decision.reason.status)
+        return
     assert told.log.client_id == decision.client_id
     selected = [route.name for route in told.routes if route.outcome == "selected"]
     if isinstance(decision, LocalReply):
@@ -320,9 +369,9 @@ def hold_to_the_gate(configuration: Config, method: str, url: str, fields: list[
 
 
 def signature(field: str) -> str:
-    """The last part of a bearer token that has three."""
-    parts = field.partition("Bearer ")[2].split(".")
-    return parts[2] if len(parts) > 2 else ""
+    """The last part of a token that has three."""
+    found = re.search(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.([A-Za-z0-9_-]{20,})", field)
+    return found[1] if found else ""
 
 
 # What it says
