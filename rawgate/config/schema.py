@@ -187,7 +187,7 @@ def _target(constraint: constraints.TargetUrl) -> Schema:
             "default": 1,
             "description": "Its part of the requests, relative to the others'.",
         },
-        "zone": {**_whole(grammar.TABLE_NAME.pattern), "description": "Where it stands; see gateway.zone."},
+        "zone": {**_whole(f"(?:{grammar.TABLE_NAME.pattern})?"), "description": "Where it stands; see gateway.zone."},
         "backup": {
             "type": "boolean",
             "default": False,
