@@ -20,7 +20,6 @@ import contextlib
 import os
 import re
 import ssl
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Final, cast
@@ -226,6 +225,9 @@ def file_of(content: bytes) -> Iterator[str]:
         finally:
             os.close(descriptor)
     else:
+        # Only here: it brings every format of compression along, which would slow each start down.
+        import tempfile
+
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()

@@ -18,7 +18,6 @@ import os
 import socket
 import struct
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
@@ -54,7 +53,11 @@ def address_of(path: Path) -> str:
     spelling = os.path.abspath(path)  # noqa: PTH100 - `Path.resolve` follows links
     digest = hashlib.sha256(os.fsencode(spelling)).hexdigest()[:32]
     name = f"rawgate-{digest}"
-    return f"\0{name}" if sys.platform == "linux" else f"{tempfile.gettempdir()}/{name}"
+    if sys.platform != "linux":
+        import tempfile
+
+        return f"{tempfile.gettempdir()}/{name}"
+    return f"\0{name}"
 
 
 class Control:
