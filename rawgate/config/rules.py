@@ -241,6 +241,13 @@ def _access(table: Table) -> Iterator[Finding]:
     if not all(isinstance(value, str) or value is True for value in require.get(_CERTIFICATE, ())):
         what = f"{quoted(_CERTIFICATE)} asks for a value that no name is"
         yield ("require",), problem_text(what, expected="text, or true for any certificate")
+    for name in ("scope", "scp"):
+        # `policy.claims`: of these claims a blank stands between two values, so no value has one.
+        several = next((value for value in require.get(name, ()) if isinstance(value, str) and " " in value), "")
+        if several:
+            what = f"{quoted(several)} is more than one {name}, and a value is one"
+            listed = ", ".join(quoted(word) for word in several.split())
+            yield ("require",), problem_text(what, expected=f"a list, of which any will do: [{listed}]")
     for network in table.values.get("deny", ()):
         if network in table.values.get("allow", ()):
             yield ("deny",), problem_text(f"{quoted(str(network))} is allowed too", expected="one of the two")

@@ -263,6 +263,7 @@ def _route(config: Config, route: Route) -> Iterator[Problem]:
     yield from _limits(config, route)
     yield from _callers(config, route)
     yield from _redirect(config, route)
+    yield from _conditions(route)
     yield from _rewrite(route, (route.case or config.gateway.case) == "ignore")
     yield from _header_values("request_headers", route.request_headers)
     yield from _header_values("response_headers", route.response_headers)
@@ -472,9 +473,38 @@ _KNOWN = re.compile(r"\{(?:[a-z][a-z0-9_]*|claim\.[^{}]+|certificate\.name)\}")
 """A name in braces, which is replaced, or refused before."""
 
 
+_DOUBLED = re.compile(r"\{\{\s*([a-z][a-z0-9_.]*)\s*\}\}")
+"""A name in two braces, as Jinja, Go templates and Postman write it."""
+
+
 def _header_values(key: str, rules: HeaderRules) -> Iterator[Problem]:
-    for name, value in rules.set.items():
-        yield from _literal((key, "set", name), _KNOWN.sub("", value), "value")
+    for part, fields in (("set", rules.set), ("add", rules.add)):
+        for name, value in fields.items():
+            doubled = _DOUBLED.search(value)
+            if doubled is not None and _KNOWN.search(value):
+                what = f"of {quoted(doubled[0])} the outer braces are sent as they are"
+                yield _warning((key, part, name), what, quoted("{" + doubled[1] + "}"))
+            else:
+                yield from _literal((key, part, name), _KNOWN.sub("", value), "value")
+
+
+_A_PATTERN = re.compile(r"^\^|\$$|\.\*|\.\+|\[[^]]*-[^]]*\]|.\*$|^\*.|^\(.*\|.*\)$")
+
+
+def _conditions(route: Route) -> Iterator[Problem]:
+    """What looks like a pattern where only a whole value is compared."""
+    asked: list[tuple[Path, object]] = [
+        (("require", name), value) for name, values in route.require.items() for value in values
+    ]
+    if route.match is not None:
+        asked += [(("match", "headers", name), value) for name, value in route.match.headers.items()]
+        asked += [(("match", "query", name), value) for name, value in route.match.query.items()]
+    for where, value in asked:
+        if isinstance(value, str) and _A_PATTERN.search(value):
+            what = f"{quoted(value)} is compared as it is written: it is no pattern"
+            yield _warning(
+                where, what, 'whole values, or for a match "*": any' if where[0] == "match" else "whole values"
+            )
 
 
 _DEFAULT_METHODS = ("GET", "HEAD", "POST")

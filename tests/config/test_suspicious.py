@@ -147,6 +147,11 @@ SIBLING = "[[routes]]\nprefix = '/admin'\nupstream = 'others'\nauth = 'none'"
         (OPEN, f"{OPEN}\nrequest_headers = {{ set = {{ X-Who = 'sub-{{sub}}' }} }}"),
         (OPEN, f"{OPEN}\nresponse_headers = {{ add = {{ X-Who = '{{claim.org}}' }} }}"),
         (CLOSED, f"{CLOSED}\nmethods = ['GET', 'HEAD']\n{SIBLING}"),
+        (CLOSED, f"{CLOSED}\nrequest_headers = {{ set = {{ X-Who = '{{{{sub}}}}' }} }}"),
+        (CLOSED, f"{CLOSED}\nresponse_headers = {{ add = {{ X-Who = '$remote_addr' }} }}"),
+        *((CLOSED, f"{CLOSED}\nrequire = {{ role = '{text}' }}") for text in ("^admin$", "orders:*", "(a|b)", "a.*")),
+        (OPEN, f"{OPEN}\nmatch = {{ headers = {{ X-Version = '^2' }} }}"),
+        (OPEN, f"{OPEN}\nmatch = {{ query = {{ v = '2*' }} }}"),
     ],
 )
 def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
@@ -197,6 +202,8 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
         (CLOSED, f"{CLOSED}\nrequest_headers = {{ set = {{ X-Who = '{{sub}} of {{claim.org}}' }} }}"),
         (OPEN, f"{OPEN}\nrequest_headers = {{ set = {{ X-Ip = '{{client_ip}}' }}, remove = ['X-Who'] }}"),
         (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nmethods = ['POST']"),
+        (CLOSED, f"{CLOSED}\nrequire = {{ role = ['a.b', 'x/y:z', 'C*C', '$a', 'a(b)'], ok = true }}"),
+        (OPEN, f"{OPEN}\nmatch = {{ headers = {{ X-Version = '*' }}, query = {{ v = '1.2', w = '*' }} }}"),
         (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nallow = ['10.0.0.0/8']"),
         (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING}\nhost = 'h.test'"),
         (CLOSED, f"{CLOSED}\nmethods = ['GET']\n{SIBLING.replace('none', 'jwt.main')}"),
