@@ -255,8 +255,11 @@ class Store:
         return lease
 
     def take_back(self, question: Question) -> None:
-        """A request that the store has counted is not served, because another limit refuses it."""
+        """A request that the store has counted is not served, because another limit refuses it. A server that is not
+        asked goes on counting it."""
         server = self.server_of(question.key)
+        if server in self.silent:
+            return
         self._wake(server)
         self._undone.setdefault(server, []).append(Undone(question.key, question.width, question.subwindow))
 

@@ -255,6 +255,9 @@ _WORDS = (
 )
 """Exceptions of redis-py by name, the more special first → what they mean here."""
 
+_IN_SCRIPTS = (("-OOM ", "its memory is full"), ("-READONLY ", "it is a replica, which takes no counts"))
+"""Where Redis 6 says so of a command in a script → the same."""
+
 
 def why(error: BaseException) -> str:
     """In words for the operator; never a password."""
@@ -270,6 +273,9 @@ def why(error: BaseException) -> str:
         return _unnamed(str(error))
     for name, text in _WORDS:
         if name in kinds:
+            return text
+    for code, text in _IN_SCRIPTS:
+        if code in said:
             return text
     if said.startswith(("BUSY", "MISCONF", "NOREPLICAS", "UNKILLABLE")):
         return said

@@ -81,10 +81,10 @@ def test_gateways_share_a_limit(store: RedisServer, tmp_path: Path) -> None:
         assert told == [200] * 20 + [429] * 4
         refused = ask(gateways[0])
         assert int(refused.value(b"retry-after") or b"0") > 3600
-        # A worker may hold slots that the others would need.
+        # A worker may hold slots that the others would need, and use them when these were refused already.
         leased = [ask(gateway, "/leased").status for _ in range(12) for gateway in gateways]
         assert 10 <= leased.count(200) <= 20
-        assert leased[-1] == 429
+        assert {*leased} == {200, 429}
         document = json.loads(told_by(gateways[0], "/status"))
         assert [limit["shared"] for limit in document["limits"]] == ["exact", "leased", "host"]
         store_told = document["store"]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from harness.certificates import Authority
 from harness.upstream import free_port
@@ -19,7 +20,7 @@ from rawgate.config.model import Certificate, Secret, Store
 from rawgate.config.stores import store_url
 from rawgate.policy.store import Question, Undone
 from rawgate.policy.store import Store as Counters
-from rawgate.serve.store_client import StoreClient, StoreError
+from rawgate.serve.store_client import StoreClient, StoreError, why
 from tools.storing.groups import cluster
 from tools.storing.server import STORE, RedisServer, redis_server
 
@@ -172,6 +173,11 @@ def granted(client: StoreClient, *clients: str, maximum: int = 3) -> Coroutine[A
         return [answer if isinstance(answer, StoreError) else answer[0] for answer in answers]
 
     return asked()
+
+
+@pytest.mark.parametrize(("code", "told"), [("OOM", "full"), ("READONLY", "replica")])
+def test_what_redis_6_says_of_commands_in_scripts(code: str, told: str) -> None:
+    assert told in why(ResponseError(f"Error running script (call to f_30b5): @user_script:34: -{code} command not …"))
 
 
 def test_a_server_that_is_in_a_cluster(redis: Redis) -> None:
