@@ -163,6 +163,16 @@ class TestKeys:
         assert not any(rule.hit(client, 0.0)[0] for client in clients)
         assert len(limiter._homes) < 4097  # noqa: SLF001
 
+    def test_a_key_that_another_process_has_removed_is_not_where_it_was(self) -> None:
+        """Its octets are still there, until another key takes the place."""
+        memory = bytearray(octets_needed(2))
+        one, other = (over(memory, 2).rule("/", 1, 60.0) for _ in range(2))
+        assert [one.hit(client, 0.0)[0] for client in ("a", "b", "a")] == [True, True, False]
+        assert other.hit("c", 200.0)[0], "the other two are empty, and go"
+        assert one.hit("a", 200.0)[0]
+        assert not other.hit("a", 200.0)[0]
+        assert len(over(memory, 2)) == 2
+
     def test_other_seeds_choose_other_buckets(self) -> None:
         def memory(seed: bytes) -> bytearray:
             memory = bytearray(octets_needed(1000))
