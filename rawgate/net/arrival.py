@@ -168,7 +168,7 @@ class Arrival:
             self._fail("no TLS: it offers no curve for the key, or its first message is too large")
             return
         self._tls = tls = TlsTransport(context.first, self, self._connections.loop)
-        tls.tls.context = context.context
+        tls.tls.context = context.shown_to(hello.server_name)
         self._raw.set_protocol(protocol_of(tls))
         tls.connection_made(self._raw)
         tls.data_received(bytes(self._hello.octets))

@@ -73,8 +73,7 @@ class ServerTls:
 
     admits             what is asked of clients
     first              what a connection is made with: it has the keys of tickets, and no certificates
-    context            what it goes on with: of the first certificate, and of clients that name nothing that another one
-                       is for, as in nginx
+    context            of the first certificate, for clients that name nothing that another one is for, as in nginx
     handshake_timeout  seconds
     """
 
@@ -107,16 +106,14 @@ class ServerTls:
             for name in names:
                 self._by_name.setdefault(name, contexts[names])
         self.context: Final = next(iter(contexts.values()))
-        if len(contexts) > 1:
-            self.context.sni_callback = self._choose
 
-    def _choose(self, tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
-        """An exact name goes before a wildcard, which stands for one label (RFC 9525 section 6.3)."""
-        if name is not None:
-            asked = name.lower().removesuffix(".")
-            found = self._by_name.get(asked) or self._by_name.get(f"*.{asked.partition('.')[2]}")
-            if found is not None and found is not first:
-                tls.context = found
+    def shown_to(self, name: bytes) -> ssl.SSLContext:
+        """What a connection goes on with whose client asks for this name; b"": for none. An exact name goes before a
+        wildcard, which stands for one label (RFC 9525 section 6.3)."""
+        # Not by a callback of OpenSSL's: Python's writes a traceback for each name that is not ASCII.
+        asked = name.decode("latin-1").lower().removesuffix(".")
+        found = self._by_name.get(asked) or self._by_name.get(f"*.{asked.partition('.')[2]}")
+        return self.context if found is None else found
 
 
 def _server_context(min_version: str, client_ca: bytes, require_client: bool) -> ssl.SSLContext:

@@ -8,6 +8,8 @@ to make OpenSSL refuse two kinds:
   X25519 1.5 ms (OpenSSL 3.0), and the client nothing, as it may send any number: eight such clients a second keep a
   processor busy (CVE-2002-20001). Every client that is in use knows a curve.
 
+The name in it (SNI) is read here too, since the contexts of certificates are chosen by us.
+
 All else is OpenSSL's to judge: whatever is malformed here counts as a message without the extension.
 """
 
@@ -15,6 +17,7 @@ from typing import Final
 
 _HANDSHAKE: Final = b"\x16"
 _CLIENT_HELLO: Final = 1
+_SERVER_NAME: Final = 0
 _GROUPS: Final = 10
 _ALPN: Final = 16
 _KEY_SHARE: Final = 51
@@ -35,14 +38,16 @@ LARGEST: Final = 32 * 1024
 class ClientHello:
     """What a client offers.
 
-    protocols  to speak inside; [] for none
-    is_costly  its key would be agreed on in a finite field, or it is larger than LARGEST, and nobody knows
+    protocols    to speak inside; [] for none
+    server_name  the host that it wants (SNI), any octets; b"" for none
+    is_costly    its key would be agreed on in a finite field, or it is larger than LARGEST, and nobody knows
     """
 
-    __slots__ = ("is_costly", "protocols")
+    __slots__ = ("is_costly", "protocols", "server_name")
 
-    def __init__(self, protocols: list[bytes], *, is_costly: bool) -> None:
+    def __init__(self, protocols: list[bytes], server_name: bytes, *, is_costly: bool) -> None:
         self.protocols: Final = protocols
+        self.server_name: Final = server_name
         self.is_costly: Final = is_costly
 
     def __repr__(self) -> str:
@@ -77,7 +82,7 @@ class ClientHelloReader:
             header = bytes(octets[at : at + 5])
             length = int.from_bytes(header[3:5], "big")
             if at > LARGEST:
-                return ClientHello([], is_costly=True)
+                return ClientHello([], b"", is_costly=True)
             if header[:1] not in (b"", _HANDSHAKE) or length > _RECORD:
                 return _read(b"")
             if len(header) < 5 or len(octets) < at + 5 + length:
@@ -94,7 +99,10 @@ def _read(hello: bytes) -> ClientHello:
     # OpenSSL takes the client's first share of a group that it knows. Where there is none it asks for one of the first
     # group of its own that the client knows, and curves are first.
     is_costly = shares[0] in _FINITE if shares else not _CURVES & groups and any(group in _FINITE for group in groups)
-    return ClientHello(_names(found.get(_ALPN, b"")[2:]), is_costly=is_costly)
+    # A list with one name, whose kind is 0 (RFC 6066 section 3).
+    name = found.get(_SERVER_NAME, b"")
+    server_name = name[5:] if name[2:3] == b"\0" and len(name) == 5 + int.from_bytes(name[3:5], "big") else b""
+    return ClientHello(_names(found.get(_ALPN, b"")[2:]), server_name, is_costly=is_costly)
 
 
 def _extensions(hello: bytes) -> dict[int, bytes]:

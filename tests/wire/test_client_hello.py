@@ -64,6 +64,20 @@ def test_nothing_is_offered(octets: bytes) -> None:
     assert offered_protocols(octets) == []
 
 
+def test_the_name_that_is_asked_for() -> None:
+    octets = hello("h2", name="api.test")
+    for name in (b"api.test", b"\xff\x00\n.[]()"):
+        found = first_message(octets.replace(b"api.test", name))
+        assert found is not None
+        assert found.server_name == name
+    broken = first_message(octets.replace(b"\x00\x0b\x00\x00\x08api", b"\x00\x0b\x00\x00\x09api"))
+    assert broken is not None
+    assert broken.server_name == b""
+    address = first_message(hello(name="127.0.0.1"))
+    assert address is not None
+    assert address.server_name == b""
+
+
 def test_what_never_ends_is_too_large() -> None:
     record = b"\x16\x03\x01\x40\x00" + b"\x01\xff\xff\xff" + bytes(16380)
     assert first_message(record) is None
