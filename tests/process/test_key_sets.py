@@ -25,7 +25,9 @@ pytestmark = pytest.mark.process
 PARSERS = pytest.mark.parametrize("parser", ["fast", "h11"])
 
 
-def config(target: str, issuer: Issuer, jwks: str = "", *more: str, parser: str = "fast") -> str:
+def config(
+    target: str, issuer: Issuer, jwks: str = "", *more: str, parser: str = "fast", gateway_has: tuple[str, ...] = ()
+) -> str:
     lines = [
         'algorithm = "ES256"',
         f'issuer = "{issuer.url}"',
@@ -34,7 +36,7 @@ def config(target: str, issuer: Issuer, jwks: str = "", *more: str, parser: str 
         *more,
     ]
     return (
-        configs.gateway(f'parser = "{parser}"')
+        configs.gateway(f'parser = "{parser}"', *gateway_has)
         + "[jwt.idp]\n"
         + "\n".join(lines)
         + "\n"
@@ -45,10 +47,13 @@ def config(target: str, issuer: Issuer, jwks: str = "", *more: str, parser: str 
 
 
 @contextmanager
-def gateway(tmp_path: Path, issuer: Issuer, jwks: str = "", parser: str = "fast") -> Iterator[Gateway]:
+def gateway(
+    tmp_path: Path, issuer: Issuer, jwks: str = "", parser: str = "fast", workers: int = 1
+) -> Iterator[Gateway]:
+    more = (f"workers = {workers}",)
     with (
         Upstream(replying(OK)) as upstream,
-        running(tmp_path, config(upstream.target, issuer, jwks, parser=parser)) as found,
+        running(tmp_path, config(upstream.target, issuer, jwks, parser=parser, gateway_has=more)) as found,
     ):
         yield found
 
@@ -87,8 +92,8 @@ def test_keys_are_fetched(tmp_path: Path, issuer: Issuer, jwks: str, parser: str
     assert issuer.asked == (["/.well-known/openid-configuration"] if jwks else []) + ["/keys"]
 
 
-@PARSERS
-def test_rotation_under_load_loses_no_request(tmp_path: Path, issuer: Issuer, parser: str) -> None:
+@pytest.mark.parametrize(("parser", "workers"), [("fast", 1), ("h11", 1), ("fast", 2)])
+def test_rotation_under_load_loses_no_request(tmp_path: Path, issuer: Issuer, parser: str, workers: int) -> None:
     """The provider signs with a key from the moment on at which it has it: the worst that it may do."""
     done = Event()
 
@@ -101,7 +106,7 @@ def test_rotation_under_load_loses_no_request(tmp_path: Path, issuer: Issuer, pa
                     break
         return statuses
 
-    with gateway(tmp_path, issuer, parser=parser) as served, ThreadPoolExecutor(4) as pool:
+    with gateway(tmp_path, issuer, parser=parser, workers=workers) as served, ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(client, served, number) for number in range(4)]
         served.wait_lines(40, path="/api")
         issuer.rotate(keep=1)
