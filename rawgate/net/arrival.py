@@ -229,7 +229,9 @@ class Arrival:
         """It holds less than is accounted for."""
 
     def renewed(self) -> None:
-        """It serves no tunnel."""
+        context = self._context
+        if context is not None and not self._connections.generation.admits(context.first):
+            self.close()
 
     def drain(self) -> None:
         self.close()

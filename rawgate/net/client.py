@@ -655,7 +655,11 @@ class ClientConnection(ClientPort):
         self._timer.arm(self._due)
 
     def renewed(self) -> None:
-        flow, present = self._flow, self._connections.generation
+        flow, present, tls = self._flow, self._connections.generation, tls_of(self._transport)
+        if tls is not None and not present.admits(tls.context):
+            self.last = True
+            self._end_soon(errors.TUNNEL_OUTDATED)
+            return
         if flow is None or flow.phase is not TUNNEL or present is self._generation:
             return
         forward = flow.forward
@@ -665,8 +669,12 @@ class ClientConnection(ClientPort):
     def drain(self) -> None:
         """The gateway drains: a connection without a request closes; one with a request closes after it, since `last`
         is set. A request may have come, and not have been read yet."""
+        self._end_soon(errors.DRAINING)
+
+    def _end_soon(self, reason: Reason) -> None:
+        """See `drain`. reason: of a tunnel's end."""
         if self._flow is not None:
-            self._flow.end_soon(errors.DRAINING, self._connections.generation.options.spread, monotonic())
+            self._flow.end_soon(reason, self._connections.generation.options.spread, monotonic())
         elif self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
         elif self._state is IDLE and not has_unread(self._transport):

@@ -10,6 +10,7 @@ connection there never sees the new configuration.
 """
 
 from collections.abc import Callable, Mapping
+from ssl import SSLContext
 from typing import Final, Protocol
 
 from rawgate.message import Decide
@@ -127,6 +128,11 @@ class Generation:
         self.tls: Final = tls
         self.is_proxy: Final = is_proxy
         self.terms: Final = terms
+
+    def admits(self, first: SSLContext) -> bool:
+        """Whether a connection may go on that was made with this context: its client would be let in by the same
+        rules."""
+        return any(one.first is first for one in self.tls.values())
 
 
 def _shortest_deadline(pool: Pool, client: ClientOptions) -> float:

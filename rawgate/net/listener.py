@@ -60,7 +60,8 @@ class Connection(Protocol):
         """The flow that it serves; None: there is none."""
 
     def renewed(self) -> None:
-        """There is a new generation: end a tunnel that it would not have let in."""
+        """There is a new generation: end a tunnel that it would not have let in. Where it asks other things of clients
+        in the handshake than were asked of this one, end the connection, after a request that has begun."""
 
     def drain(self) -> None:
         """The gateway drains: close, unless a request has begun."""
@@ -123,7 +124,7 @@ class ClientConnections:
         self.slots.resize(generation.options.connections)
         self.addresses.resize(generation.options.per_address)
         self.buffers.limit = generation.options.buffers
-        for connection in self.open:
+        for connection in (*self.open, *self.waiting):
             connection.renewed()
 
     def admit(self, connection: Connection) -> bool | None:

@@ -55,6 +55,7 @@ class Handshaker(Protocol):
 class TlsTransport:
     """One connection with TLS: a protocol below, a transport above. See `asyncio.Protocol`, `asyncio.Transport`.
 
+    context     what the connection was made with
     tls         OpenSSL's view of the connection
     on_session  takes the session once, when the first octets have come: the tickets of TLS 1.3 come before these
     """
@@ -72,6 +73,7 @@ class TlsTransport:
         "_protocol",
         "_raw",
         "_wrote_eof",
+        "context",
         "on_session",
         "tls",
     )
@@ -89,6 +91,7 @@ class TlsTransport:
         session: ssl.SSLSession | None = None,
     ) -> None:
         """server_name: for the certificate and for SNI, of a client. session: of an earlier connection."""
+        self.context = context
         self._loop = loop
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()

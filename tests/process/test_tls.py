@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -331,6 +332,38 @@ def test_client_certificates(folder: Path, upstream: Upstream, authority: Author
         gateway.wait_said("no TLS: it")
         gateway.stop()
         assert len(gateway.lines(status=200)) == 1
+
+
+def test_who_is_no_longer_believed_is_gone(folder: Path, upstream: Upstream, authority: Authority) -> None:
+    """Open connections go on over reloads, but for one that changes who is let in: not before a request has ended that
+    has begun, and not with a further one."""
+    other, shown = Authority("Other Root"), authority.issue("alice.test")
+    (folder / "believed.pem").write_bytes(authority.pem + other.pem)
+    text = config(upstream.target, 'client_ca = "file:believed.pem"')
+    context = authority.client_context(shown, folder)
+    with running(folder, text, name="gone.toml") as gateway, gateway.connect() as silent:
+        idle = TlsClient(gateway.connect(), context).handshake()
+        busy = TlsClient(gateway.connect(), context).handshake()
+        with idle, busy:
+            for times in (0, 1):
+                idle.send(GET)
+                assert idle.until(b"ok").endswith(b"ok")
+                busy.send(b"POST /x HTTP/1.1\r\nHost: api.test\r\nContent-Length: 2\r\n\r\n1")
+                if times:
+                    (folder / "believed.pem").write_bytes(other.pem)
+                else:
+                    (folder / "gone.toml").write_text(text + 'handshake_timeout = "9s"\n')
+                reload(gateway, times + 1)
+                busy.send(b"2")
+                head = busy.until(b"ok")
+                assert (b"Connection: close" in head) == (times == 1)
+            assert (idle.rest(), idle.ended, busy.rest(), busy.ended) == (b"", ALERT, b"", ALERT)
+            assert silent.recv(1) == b""
+            with TlsClient(gateway.connect(), context) as again, suppress(ssl.SSLError, OSError):
+                again.handshake().send(GET)
+                assert again.rest() == b""
+        gateway.stop()
+        assert [line["status"] for line in gateway.log] == [200] * 4
 
 
 def test_client_certificate_may_be_asked_for(gateway: Gateway, authority: Authority, folder: Path) -> None:
