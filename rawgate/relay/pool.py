@@ -25,6 +25,8 @@ Rules
   takes an idle connection, or a new one while a slot is free. Without a free slot, any idle one is better than waiting.
 - Where the key of a request decides, no other endpoint will do. Without a free slot the connection that has been idle
   for longest gives up its own, and so does a connection to another endpoint that becomes free while the request waits.
+- The same is done for an endpoint that has less than half of what it is due of the requests under way: one that is
+  back, say, while all slots are taken by connections to the others. As long as requests wait, they would keep them.
 - A service may respond without reading a request's body. It then reads that body as a request, which the body's sender
   has made up. Octets that nobody asked for, behind a request with a body, give such a service away. From then on no
   connection to its upstream is used again after a body.
@@ -137,6 +139,7 @@ class Pool:
         self._idle = IdleConnections(self.endpoints, self.slots, options.reuse_after_body)
         self._queue = FairQueue(options.per_client)
         self._placeless: set[Lessee] = set()  # who is in the queue without a slot of it
+        self._looked_at = 0  # the endpoint that `_elsewhere` looked at last
         self._asked_at = 0.0  # since when somebody has been in the queue, if somebody is
         self.slots.on_free(self._heed_others)
 
@@ -194,7 +197,9 @@ class Pool:
         if upstream is None:
             # With a queue, a slot that is given to this process is for the queue.
             if not self._queue.waiting and (
-                self.slots.take() or self._take_retired(now) or (is_bound and self._take_idle())
+                self.slots.take()
+                or self._take_retired(now)
+                or ((is_bound or self._is_neglected(chosen)) and self._take_idle())
             ):
                 self._start_dial(lessee, chosen)
                 return None
@@ -461,21 +466,36 @@ class Pool:
         lessee = self._take_next()
         if lessee is None:
             self._idle.put(upstream, now, seconds)
-        elif is_unfit(upstream, lessee) or not self._leads_there(upstream, lessee, now):
+            return
+        elsewhere = self._elsewhere(upstream, lessee, now)
+        if elsewhere is not None or is_unfit(upstream, lessee):
             upstream.attach(None)
             upstream.close()
-            self._start_dial(lessee)
+            self._start_dial(lessee, elsewhere)
         else:
             self._lease(upstream, lessee)
             lessee.leased(upstream, now)
 
-    def _leads_there(self, upstream: UpstreamPort, lessee: Lessee, now: float) -> bool:
-        """Whether this request may go to the endpoint of the connection: another one will not do where its key
-        decides."""
+    def _elsewhere(self, upstream: UpstreamPort, lessee: Lessee, now: float) -> Endpoint | None:
+        """Where this request goes instead of the endpoint of the connection: where its key leads, or to one that is
+        neglected. Of those one is looked at each time, so a thousand of them cost no more. None: the connection will
+        do."""
         endpoints = self.endpoints
-        if endpoints.is_single or not endpoints.is_sticky:
-            return True
-        return not lessee.key or endpoints.choose(lessee.key, now) is upstream.endpoint
+        if endpoints.is_single:
+            return None
+        if endpoints.is_sticky and lessee.key:
+            chosen = endpoints.choose(lessee.key, now)
+        else:
+            self._looked_at = (self._looked_at + 1) % len(endpoints.all)
+            chosen = endpoints.all[self._looked_at]
+            if not (chosen.health.is_up(now) and self._is_neglected(chosen)):
+                return None
+        return None if chosen is upstream.endpoint else chosen
+
+    def _is_neglected(self, endpoint: Endpoint) -> bool:
+        """Whether it has less than half of what it is due of the requests under way here, and is due two at least."""
+        due = endpoint.part * (len(self._leased) + len(self._dialing))
+        return due >= 2.0 and 2 * endpoint.load < due
 
     def _close_leased(self, upstream: UpstreamPort) -> None:
         upstream.attach(None)

@@ -697,6 +697,51 @@ def test_at_the_limit_another_targets_idle_connection_makes_room_for_a_key() -> 
     assert f.pool.size == 2
 
 
+def one_sided(slots: int, idle: int = 0, targets: Names = TWO) -> tuple[Fixture, list[FakeUpstream]]:
+    """All slots are taken by connections to the first endpoint, of which so many are idle."""
+    f = Fixture(targets, max_connections=slots)
+    held = [f.lease(target=0)[1] for _ in range(slots)]
+    for upstream in held[:idle]:
+        f.release(upstream, 1.0)
+    f.orders.clear()
+    return f, held
+
+
+def test_while_requests_wait_an_endpoint_that_is_back_gets_slots_of_the_others() -> None:
+    """Until it has half of what it is due. Those that lead to the others would go from one request to the next."""
+    f, held = one_sided(8)
+    for _ in range(16):
+        assert f.pool.acquire(FakeLessee(), 2.0) is None
+    for upstream in held * 2:
+        if not upstream.closed:
+            f.release(upstream, 3.0)
+            for lessee in list(f.dials):
+                f.connect(lessee, target=1)
+    assert f.firsts() == [1, 1]
+    assert [endpoint.load for endpoint in f.pool.endpoints.all] == [6, 2]
+    assert f.pool.size == 8
+
+
+def test_at_the_limit_an_idle_connection_makes_room_for_an_endpoint_that_has_too_few() -> None:
+    f, held = one_sided(8, idle=4)
+    f.pool.endpoints.end_turn(f.endpoint(0), 2.0)
+    while f.pool.endpoints.choose("", 2.0) is not f.endpoint(1):
+        f.pool.endpoints.end_turn(f.endpoint(0), 2.0)
+    assert f.pool.acquire(FakeLessee(), 2.0) is None
+    assert [upstream.closed for upstream in held] == [True, *[False] * 7]
+    assert f.firsts() == [1]
+
+
+def test_with_more_endpoints_than_slots_connections_are_kept() -> None:
+    """None is due two of them. To go round all would cost a connection for each request."""
+    f, held = one_sided(4, targets=tuple((name, 1) for name in "abc"))
+    for _ in range(8):
+        f.pool.acquire(FakeLessee(), 2.0)
+    for upstream in held * 2:
+        f.release(upstream, 3.0)
+    assert f.firsts() == []
+
+
 def test_the_endpoint_that_was_chosen_is_dialed() -> None:
     """Not the one that another draw would choose."""
     drawn = iter([0.0, 0.9, 0.0])
