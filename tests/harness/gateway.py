@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
@@ -154,7 +154,7 @@ class Gateway:
             if fields[1].endswith(theirs) and fields[2].endswith(ours):
                 link = f"socket:[{fields[9]}]"
                 for pid in self.workers():
-                    if any(str(entry.readlink()) == link for entry in Path(f"/proc/{pid}/fd").iterdir()):
+                    if link in open_files(pid):
                         return pid
         raise AssertionError("no worker has it")
 
@@ -180,6 +180,15 @@ class Gateway:
         self.process.wait()
         for thread in self._threads:
             thread.join(PATIENCE)
+
+
+def open_files(pid: int) -> list[str]:
+    """What the open descriptors of a process lead to, such as "socket:[1234]"."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed just now
+            found.append(str(entry.readlink()))
+    return found
 
 
 def _address(where: str) -> tuple[str, int] | tuple[str, str]:

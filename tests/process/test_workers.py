@@ -13,7 +13,7 @@ from time import monotonic
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running
+from harness.gateway import PATIENCE, Gateway, open_files, running
 from harness.issuer import Issuer
 from harness.load import Load, echo
 from harness.upstream import OK, Connection, Upstream, replying
@@ -46,7 +46,7 @@ def connected(gateway: Gateway, count: int, stack: ExitStack) -> list[socket.soc
 
 
 def open_sockets(pid: int) -> int:
-    return sum(str(entry.readlink()).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(name.startswith("socket:") for name in open_files(pid))
 
 
 def killed(gateway: Gateway, pid: int) -> int:
