@@ -30,6 +30,7 @@ from rawgate.config.model import (
     RegexRewrite,
     Retry,
     Route,
+    Store,
     Test,
     Timeouts,
     Tls,
@@ -254,6 +255,16 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _for("on", "retry_on conditions statuses status_codes when proxy_next_upstream")
     | _for("budget", "retry_budget budget_percent percent")
     | _instead("response_timeout of the upstream, which each attempt has for its own", "timeout per_try_timeout"),
+    Store: _for("url", "uri addr address host hosts redis_url dsn endpoint server")
+    | _for("password", "pass requirepass auth auth_token")
+    | _for("ca", "cacert ca_file root_ca tls_ca ssl_ca_certs trusted_ca")
+    | _instead(
+        "certificate = { chain = …, key = … }",
+        "cert key client_certificate client_cert cert_file key_file tls_cert tls_key ssl_certfile ssl_keyfile",
+    )
+    | _for("sentinel_password", "sentinel_pass sentinel_auth")
+    | _for("timeout", "socket_timeout read_timeout command_timeout")
+    | _for("on_failure", "fault_tolerant on_error fail_open failure_mode failure_mode_deny"),
     UpstreamTls: _for("ca", "cacert ca_file root_ca proxy_ssl_trusted_certificate trusted_ca root_cas")
     | _for("certificate", "cert client_certificate certs certificates client_cert")
     | _for("server_name", "sni servername proxy_ssl_name host")

@@ -3,6 +3,7 @@ length."""
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -23,6 +24,9 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(sys.platform != "linux", reason="several workers are for Linux"),
 ]
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def configuration(store: RedisServer, *lines: str, workers: int = 1, most: int = 20) -> str:
@@ -159,8 +163,9 @@ def test_a_reload_changes_the_store(store: RedisServer, program: Callable[[str],
 def test_limits_hold_while_the_store_is_broken(program: Callable[[str], str]) -> None:
     program(STORE)
     arguments = ["--hits", "4000", "--max", "20", "--clients", "5", "--break-every", "0.4", "--timeout", "100ms"]
-    command = ["tools/stores", "proof", *arguments]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-P", "-m", "tools.storing", "proof", *arguments]
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert re.search(
         r"paused \d+ times, asleep \d+ times, full \d+ times, cut off \d+ times, restarted \d+", done.stdout
