@@ -127,6 +127,27 @@ def test_a_limit_is_one_limit(tmp_path: Path) -> None:
         assert statuses == [429] * 10
 
 
+def test_wrong_credentials_are_counted_by_all_workers_together(tmp_path: Path) -> None:
+    with Upstream(replying(OK)) as upstream, ExitStack() as stack:
+        text = (
+            configs.gateway("workers = 4", 'auth_failures = { max = 6, window = "1h", delay = "0s" }')
+            + configs.api_keys("partners", "x-api-key", "KEYS")
+            + configs.upstream("one", upstream.target)
+            + configs.route("/", "one", auth="api_keys.partners")
+        )
+        gateway = stack.enter_context(running(tmp_path, text, {"KEYS": "acme:key-of-acme-0123456789"}))
+        guess, known = (GET.replace(b"\r\n\r\n", b"\r\nX-Api-Key: %b\r\n\r\n" % key) for key in KEYS)
+        asked = [ask(sock, guess) for sock in connected(gateway, 30, stack)]
+        statuses = [message.status for message in asked if message is not None]
+        assert (statuses.count(401), statuses.count(429)) == (6, 24)
+        good = ask(stack.enter_context(gateway.connect()), known)
+        assert good is not None
+        assert good.status == 200
+
+
+KEYS = (b"a-guess-of-a-key-0123", b"key-of-acme-0123456789")
+
+
 def test_without_a_queue_the_one_connection_serves_all_workers(tmp_path: Path) -> None:
     """It is idle in one of them each time, and the next request may come to another."""
     held, gate = Event(), Event()
