@@ -5,18 +5,22 @@ misbehaves when it is told to. Its certificate, and that of the authority behind
         … jwks = "{issuer.url}/keys" … jwks_ca = "file:{issuer.authority}" …
         token = issuer.token("alice")
         issuer.rotate()
+
+`IssuerProcess` is the same in a process of its own: `python -m harness.issuer DIRECTORY`.
 """
 
 import contextlib
 import datetime
 import json
 import ssl
+import subprocess
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Any, Self
 
 from cryptography import x509
@@ -179,6 +183,58 @@ class Issuer:
             assert self.news.wait_for(lambda: len(self.asked) >= count, patience), self.asked
 
 
+class IssuerProcess:
+    """An `Issuer` in a process of its own. It is told by a line each on its standard input; threads may share it."""
+
+    def __init__(self, directory: Path) -> None:
+        command = [sys.executable, "-m", "harness.issuer", str(directory)]
+        tests = Path(__file__).parents[1]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tests, encoding="utf-8"
+        )
+        self._turn = Lock()
+        self.url: str = self._call("url")
+        self.authority = directory / "authority.pem"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    @property
+    def asked(self) -> list[str]:
+        found: list[str] = self._call("asked")
+        return found
+
+    def rotate(self, *, keep: int = 0) -> None:
+        self._call("rotate", keep)
+
+    def token(self, subject: str, key: int = 0) -> str:
+        return str(self._call("token", subject, key))
+
+    def _call(self, *words: object) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._turn:
+            self._process.stdin.write(json.dumps(words) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+
+
+def _serve(directory: Path) -> None:
+    with Issuer(directory) as issuer:
+        calls: dict[str, Callable[..., object]] = {
+            "url": lambda: issuer.url,
+            "asked": lambda: issuer.asked,
+            "rotate": lambda keep: issuer.rotate(keep=keep),
+            "token": issuer.token,
+        }
+        for line in sys.stdin:
+            name, *arguments = json.loads(line)
+            print(json.dumps(calls[name](*arguments)), flush=True)
+
+
 def sign(key: ec.EllipticCurvePrivateKey, kid: str, claims: dict[str, object]) -> str:
     header = {"alg": "ES256", "kid": kid}
     text = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
@@ -197,3 +253,7 @@ def jwk(kid: str, key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
         "x": encoded(numbers.x.to_bytes(32, "big")),
         "y": encoded(numbers.y.to_bytes(32, "big")),
     }
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]))
