@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from math import inf
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.json import decode
 
 from rawgate.config.model import AUTH_FAILURES, Config, RateLimit, Route, Upstream, route_limits
@@ -23,6 +23,7 @@ from rawgate.offline.explain.model import (
     Destination,
     Ejecting,
     Explanation,
+    Field,
     Fields,
     Limiting,
     LogLine,
@@ -239,7 +240,7 @@ def _target(case: _Case) -> Destination | None:
         upstream=name,
         targets=targets,
         balance=_balancing(upstream_options(name, case.loaded), targets, decision),
-        request_line=decision.head.partition(b"\r\n")[0].decode("latin-1"),
+        request_line=_shown_line(case, decision.head.partition(b"\r\n")[0]),
         upgrade=decision.upgrade.decode("latin-1"),
         connect_timeout=spec.connect_timeout,
         response_timeout=decision.options.response_timeout or spec.response_timeout,
@@ -284,9 +285,22 @@ def _verdict(case: _Case) -> Verdict:
     reason = decision.reason
     octets = reply(decision, date=case.date(), head_only=False, connection=b"")
     detail = "" if reason is OK else decision.note or decision.detail or reason.detail
-    return Verdict(
-        "answer", decision.status, reason.code, reason.public, detail, tuple(field_lines(octets)), decision.shadow
-    )
+    fields = tuple(_shown_place(case, field) for field in field_lines(octets))
+    return Verdict("answer", decision.status, reason.code, reason.public, detail, fields, decision.shadow)
+
+
+def _shown_line(case: _Case, request_line: bytes) -> str:
+    """A request line that goes up: a parameter that no route takes for a credential goes along."""
+    method, target, version = request_line.split(b" ")
+    return b" ".join((method, without_credentials(case.config, target), version)).decode("latin-1")
+
+
+def _shown_place(case: _Case, field: Field) -> Field:
+    """A field of an answer: a redirect takes the query along."""
+    if field.name.lower() != "location":
+        return field
+    place = without_credentials(case.config, field.value.encode("latin-1"))
+    return structs.replace(field, value=place.decode("latin-1"))
 
 
 def _log(case: _Case) -> LogLine:

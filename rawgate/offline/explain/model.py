@@ -191,10 +191,10 @@ class Destination(Struct, frozen=True, rename="camel"):
 
 
 class Verdict(Struct, frozen=True, rename="camel"):
-    """The decision. `action`: "forward"; "answer" when the gateway responds itself; "wait" when keys are still missing.
-    `status` null: the upstream decides. `reason` is the log's code, `public_reason` the response's; `detail` is for the
-    operator, and the response may say less; `fields` are the response's; `shadow`: codes of refusals that were not
-    made."""
+    """The decision. `action`: "forward"; "answer" when the gateway responds itself; "wait" when keys are still missing,
+    or a refusal is held back. `status` null: the upstream decides, or it is not known yet. `reason` is the log's code,
+    `public_reason` the response's; `detail` is for the operator, and the response may say less; `fields` are the
+    response's; `shadow`: codes of refusals that were not made."""
 
     action: Literal["forward", "answer", "wait"]
     status: int | None
