@@ -180,7 +180,8 @@ def _care(target: Destination) -> Iterator[str]:
     if target.health is not None:
         yield f"each target asked for {target.health.path} every {target.health.interval:g} s"
     if target.eject is not None:
-        yield f"ejected for {target.eject.seconds:g} s after {target.eject.failures} failures in a row"
+        eject = target.eject
+        yield f"ejected for {eject.seconds:g} s after {eject.failures} failures in a row (no answer, or {eject.status})"
     if target.breaker is not None:
         rule = target.breaker
         yield (

@@ -135,7 +135,7 @@ def test_check_and_explain_tell_of_sources_and_ask_none(surroundings: Path, capf
         (
             "healthy_targets",
             "/orders",
-            "each target asked for /up every 5 s; ejected for 10 s after 5 failures in a row",
+            "each target asked for /up every 5 s; ejected for 10 s after 5 failures in a row (no answer, or 502-504)",
         ),
         ("fragile_services", "/catalog", "circuit open for 5 s when 50% of 20 or more fail in 10 s"),
     ],

@@ -859,7 +859,7 @@ def test_what_is_done_about_targets_that_fail_is_told() -> None:
         found.append((target.sources, target.health, target.eject, target.breaker))
     assert found == [
         ((), None, None, None),
-        (("consul+http://web",), Checking("/up", 5.0), Ejecting(3, 10.0, 0.5), Breaking(0.5, 20, 20.0, 5.0)),
+        (("consul+http://web",), Checking("/up", 5.0), Ejecting(3, 10.0, 0.5, "502-504"), Breaking(0.5, 20, 20.0, 5.0)),
     ]
 
 

@@ -6,6 +6,7 @@ from math import inf
 from msgspec import Struct, structs
 from msgspec.json import decode
 
+from rawgate.config.grammar import statuses_text
 from rawgate.config.model import AUTH_FAILURES, Config, RateLimit, Route, Upstream, route_limits
 from rawgate.errors import OK
 from rawgate.message import CHUNKED, Decision, Forward, LocalReply, Peer, RequestHead
@@ -251,7 +252,9 @@ def _target(case: _Case) -> Destination | None:
         tunnel=_tunnel(decision, spec, case.wall) if decision.upgrade else None,
         sources=tuple(target.url for target in spec.targets if target.source),
         health=None if health is None else Checking(health.path, health.interval),
-        eject=None if eject is None else Ejecting(eject.failures, eject.for_, eject.at_most),
+        eject=None
+        if eject is None
+        else Ejecting(eject.failures, eject.for_, eject.at_most, statuses_text(eject.status)),
         breaker=None if breaker is None else Breaking(breaker.errors, breaker.of, breaker.within, breaker.for_),
     )
 

@@ -148,11 +148,12 @@ class Checking(Struct, frozen=True, rename="camel"):
 
 class Ejecting(Struct, frozen=True, rename="camel"):
     """The ejection of a target: after so many failures in a row, for so many seconds the first time; `at_most`: such a
-    part of the targets at a time."""
+    part of the targets at a time; `status`: those that are failures, as the configuration writes them."""
 
     failures: int
     seconds: float
     at_most: float
+    status: str
 
 
 class Breaking(Struct, frozen=True, rename="camel"):
