@@ -1451,6 +1451,11 @@ def route_limits(config: Config, route: Route, name: str) -> list[tuple[str, Rat
     return found
 
 
+def rates_of(config: Config, route: Route) -> list[RateLimit | None]:
+    """The limits of a route, in their order; None in the place of a name that no limit has."""
+    return [config.limits.get(limit) if isinstance(limit, str) else limit for limit in route.limits]
+
+
 AUTH_FAILURES = "gateway.auth_failures"
 """What metrics and status call the limit of wrong credentials."""
 

@@ -28,6 +28,7 @@ from rawgate.config.model import (
     Target,
     Upstream,
     limits_over_hosts,
+    rates_of,
 )
 from rawgate.config.units import duration_text, size_text
 from rawgate.errors import Key, Problem
@@ -327,8 +328,7 @@ def _has_claims(config: Config, verifier: str) -> bool:
 def _limits(config: Config, route: Route) -> Iterator[Problem]:
     """Limits that ask for what no caller of the route has, or for nothing at all."""
     claims = any(_has_claims(config, verifier) for verifier in route.verifiers)
-    for position, limit in enumerate(route.limits):
-        rate = config.limits.get(limit) if isinstance(limit, str) else limit
+    for position, rate in enumerate(rates_of(config, route)):
         where = ("rate_limit", position) if isinstance(route.rate_limit, tuple) else ("rate_limit",)
         if not isinstance(rate, RateLimit):
             continue

@@ -18,6 +18,7 @@ from rawgate.config.model import (
     Route,
     Target,
     Upstream,
+    rates_of,
     route_names,
 )
 from rawgate.config.units import size_text
@@ -447,7 +448,7 @@ class _Compiler:
     def _warn_of_fields(self, route: Route, where: tuple[Key, ...]) -> None:
         """Fields by which a request is counted or its route is selected, and which clients choose, or nobody may
         send."""
-        limits = [self.config.limits.get(limit) if isinstance(limit, str) else limit for limit in route.limits]
+        limits = rates_of(self.config, route)
         keys = [limit.key for limit in limits if limit is not None]
         counted = [key.removeprefix("header:") for key in keys if key.startswith("header:")]
         for key, names in (("rate_limit", counted), ("match", [name.decode() for name in matched_names(route.match)])):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rawgate.config.invalid import nearest, problem_text, quoted
-from rawgate.config.model import AUTH_FAILURES, Config, MaxBy, RateLimit, Route, route_limits
+from rawgate.config.model import AUTH_FAILURES, Config, MaxBy, RateLimit, Route, rates_of, route_limits
 from rawgate.errors import Key, Problem
 from rawgate.message import Counts, Locks
 from rawgate.policy import over_hosts
@@ -115,8 +115,9 @@ def fields_counted(config: Config) -> frozenset[bytes]:
 
 def tells(config: Config, route: Route) -> bool:
     """Whether clients are told of a limit of the route."""
-    rates = [config.limits.get(rate) if isinstance(rate, str) else rate for rate in route.limits]
-    return "rate_limit" not in route.shadow and any(rate is not None and not rate.shadow for rate in rates)
+    return "rate_limit" not in route.shadow and any(
+        rate is not None and not rate.shadow for rate in rates_of(config, route)
+    )
 
 
 def _alone(config: Config, route: Route) -> tuple[RateLimit, int] | None:

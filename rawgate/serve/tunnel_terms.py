@@ -28,8 +28,8 @@ class TunnelTerms:
     def __init__(self, config: Config, tables: dict[str, ApiKeyTable]) -> None:
         """tables: "api_keys.NAME" → its keys."""
         named = zip(route_names(config.routes), config.routes, strict=True)
-        self.routes = {name: route for name, route in named if route.upstream}
-        self.entries = frozenset(map(_entry, self.routes.values()))
+        self.routes = {name: (_entry(route), route.verifiers) for name, route in named if route.upstream}
+        self.entries = frozenset(entry for entry, _ in self.routes.values())
         self.verifiers = {f"jwt.{name}": frozenset(_vouching(spec)) for name, spec in config.jwt.items()}
         self.keys: dict[tuple[str, str], set[object]] = {}
         for table, keys in tables.items():
@@ -38,10 +38,11 @@ class TunnelTerms:
 
     def hold_in(self, later: object, route: str, client_id: str) -> bool:
         before = self.routes.get(route)
-        if before is None or not isinstance(later, TunnelTerms) or _entry(before) not in later.entries:
+        if before is None or not isinstance(later, TunnelTerms):
             return False
-        return all(
-            self.vouching(verifier, client_id) <= later.vouching(verifier, client_id) for verifier in before.verifiers
+        entry, verifiers = before
+        return entry in later.entries and all(
+            self.vouching(verifier, client_id) <= later.vouching(verifier, client_id) for verifier in verifiers
         )
 
     def vouching(self, verifier: str, client_id: str) -> Vouching:
