@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 
 # A busy machine is no finding: nothing here fails because it took long.
 settings.register_profile("rawgate", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+# For a verdict on a commit: the same examples each time. The usual profile draws new ones, which find new faults.
+settings.register_profile("repeatable", settings.get_profile("rawgate"), derandomize=True)
 settings.load_profile("rawgate")
 
 
