@@ -79,7 +79,7 @@ class Arrival:
     def __init__(self, connections: ClientConnections, entrance: Entrance) -> None:
         self._connections = connections
         self._entrance = entrance
-        self._timer = LazyTimer(connections.loop, self._expire)
+        self._timer = LazyTimer(connections.timers, self._expire)
         self._proxy = ProxyReader() if entrance.proxied else None
         self._context: ServerTls | None = connections.generation.tls[entrance.tls] if entrance.tls else None
         self._hello = ClientHelloReader()

@@ -115,7 +115,7 @@ class ClientConnection(ClientPort):
         self._refusal = refusal
         self._generation = connections.generation
         self._reader = RequestReader(self._generation.request_rules)
-        self._timer = LazyTimer(connections.loop, self._expire)
+        self._timer = LazyTimer(connections.timers, self._expire)
         self._state: State = IDLE
         self._flow: Flow | None = None
         self._pending: Pending | None = None

@@ -20,6 +20,7 @@ from rawgate.message import Peer
 from rawgate.net import buffered_reading
 from rawgate.net.buffer_budget import UNACCOUNTED, BufferBudget
 from rawgate.net.generation import Generation
+from rawgate.net.timer import Timers
 from rawgate.observe.line import Record
 from rawgate.relay.addresses import Addresses
 from rawgate.relay.flow import Flow
@@ -97,6 +98,7 @@ class ClientConnections:
         """slots, addresses: None: `options.connections` and `per_address` of this book's own. tell: takes what the
         operator should know, a subject and a line; it may leave lines out when one subject has too many."""
         self.loop = loop
+        self.timers = Timers(loop)
         self.date = date
         self.new_id = new_id
         self.log = log

@@ -1,27 +1,35 @@
-"""One timer for many deadlines: it fires at the nearest, is armed only when it must be, and lets go when closed."""
+"""One timer for many deadlines: it fires at the nearest, shares the loop's while far, and lets go when closed."""
 
 import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from math import inf
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.checked import clocked_by
 from harness.client_side import OK, ClientSide
 from harness.fake_loop import FakeLoop
-from rawgate.net.timer import LazyTimer
+from rawgate.net.timer import LazyTimer, Timers
 
 
 class Owner:
     """Writes down when the timer fires; arms it again for what is due next."""
 
-    def __init__(self, loop: FakeLoop) -> None:
+    def __init__(self, loop: FakeLoop, timers: Timers | None = None) -> None:
         self.loop = loop
         self.fired: list[float] = []
         self.coming: list[float] = []
-        self.timer = LazyTimer(cast("asyncio.AbstractEventLoop", loop), self.expire)
+        self.timers = timers or Timers(cast("asyncio.AbstractEventLoop", loop))
+        self.timer = LazyTimer(self.timers, self.expire)
+
+    def another(self) -> "Owner":
+        """On the same loop."""
+        return Owner(self.loop, self.timers)
 
     def expire(self) -> None:
         self.fired.append(self.loop.now)
@@ -73,6 +81,70 @@ def test_after_closing_it_never_fires(owner: Owner) -> None:
     assert owner.loop.timers == []
     owner.loop.passes(100)
     assert owner.fired == []
+
+
+def test_far_deadlines_share_one_timer_of_the_loop(owner: Owner) -> None:
+    """Each fires at its own time all the same; the last second it waits for with a timer of its own."""
+    others = [owner.another() for _ in range(5)]
+    for late, other in enumerate([owner, *others]):
+        other.timer.arm(1010.25 + late / 8)
+    assert [timer.due for timer in owner.loop.timers] == [1010.0]
+    owner.loop.passes(10)
+    assert len(owner.loop.timers) == 6
+    owner.loop.passes(10)
+    assert [other.fired for other in [owner, *others]] == [[1010.25 + late / 8] for late in range(6)]
+    assert owner.loop.timers == []
+
+
+def test_the_last_far_deadline_leaves_no_timer_behind(owner: Owner) -> None:
+    other = owner.another()
+    owner.timer.arm(1010.5)
+    other.timer.arm(1020.5)
+    owner.timer.close()
+    assert [timer.due for timer in owner.loop.timers] == [1020.0]
+    other.timer.arm(1001.0)
+    assert [timer.due for timer in owner.loop.timers] == [1001.0]
+    other.timer.close()
+    assert owner.loop.timers == []
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("arm"), st.integers(0, 3), st.integers(-8, 80)),
+        st.tuples(st.just("close"), st.integers(0, 3), st.just(0)),
+        st.tuples(st.just("pass"), st.just(0), st.integers(0, 40)),
+    ),
+    max_size=30,
+)
+
+
+@given(steps=STEPS)
+def test_each_fires_once_at_the_nearest_deadline_since_it_fired_last(steps: list[tuple[str, int, int]]) -> None:
+    """Beside an owner that works it out with a pencil. Time is in eighths of a second."""
+    loop = FakeLoop()
+    with clocked_by(loop.clock):
+        first = Owner(loop)
+        owners = [first, *(first.another() for _ in range(3))]
+        armed: dict[int, float] = {}
+        expected: list[list[float]] = [[] for _ in owners]
+        closed: set[int] = set()
+        for what, which, eighths in (*steps, ("pass", 0, 200)):
+            if what == "arm" and which not in closed:
+                armed[which] = min(armed.get(which, inf), loop.now + eighths / 8)
+            if what == "arm":
+                owners[which].timer.arm(loop.now + eighths / 8)
+            elif what == "close":
+                owners[which].timer.close()
+                armed.pop(which, None)
+                closed.add(which)
+            else:
+                began, ends = loop.now, loop.now + eighths / 8
+                loop.passes(eighths / 8)
+                for one in [one for one, due in armed.items() if due <= ends]:
+                    expected[one].append(max(began, armed.pop(one)))
+            assert len(loop.timers) <= len(armed)
+        assert [owner.fired for owner in owners] == expected
+        assert loop.timers == []
 
 
 @pytest.mark.parametrize("forwarded", [True, False])
