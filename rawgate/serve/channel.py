@@ -1,9 +1,9 @@
 """What supervisor and worker say to each other, over a pair of Unix sockets.
 
     supervisor → worker    Ping, Accept, Read, Prepare, Opened, Switch, Abandon, Reloaded, WindDown, Release,
-                           Drain, Cut, Seek, Check, Ejected
-    worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released, Failing
-    both ways              Fetch, Fetched, Found, Checked
+                           Drain, Cut, Fetch, Seek, Check, Ejected
+    worker → supervisor    Ready, Pong, WasRead, Prepared, Switched, Released, Want, Failing
+    both ways              Fetched, Found, Checked
 
 Each message is MessagePack behind its length, four octets. `Opened` carries listening sockets with it (SCM_RIGHTS,
 unix(7)). Neither side ever waits for the other: what the socket does not take is kept until it does.
@@ -138,20 +138,33 @@ class Cut(Message, frozen=True):
 
 
 class Fetch(Message, frozen=True):
-    """A key set is wanted; see `keys.Source`. The supervisor passes it on to the worker that fetches for all."""
+    """Fetch a key set for all workers; see `keys.Source`. The answer is a Fetched."""
 
     url: str
     issuer: str
     authorities: str
 
 
+class Want(Message, frozen=True):
+    """A key set is wanted. since: the number of the last good answer that this worker has made use of; 0: of none. The
+    answer is a Fetched of a later number, or says that it could not be fetched."""
+
+    what: Fetch
+    since: int
+
+
 class Fetched(Message, frozen=True):
-    """What became of it, for all workers. problem: why it could not be fetched, or ""."""
+    """What became of it, for all workers.
+
+    problem  why it could not be fetched, or ""
+    number   how many good answers there have been for this key set, with this one; the supervisor counts
+    """
 
     wanted: Fetch
     octets: bytes
     fresh_for: float | None
     problem: str
+    number: int = 0
 
 
 class Seek(Message, frozen=True):
@@ -239,7 +252,7 @@ News = Checked | Ejected
 """What all workers know of the health of targets."""
 _Health = Check | News
 ToWorker = Ping | Accept | _Reloading | _Stopping | Fetch | Fetched | Seek | Found | _Health
-_Findings = Fetch | Fetched | Found | Checked | Failing
+_Findings = Want | Fetched | Found | Checked | Failing
 ToSupervisor = Ready | Pong | WasRead | Prepared | Switched | Released | _Findings
 Said = ToWorker | ToSupervisor
 

@@ -1,23 +1,23 @@
 """Key sets for all workers: one of them fetches, and all use what it has got.
 
-    a worker's KeyKeeper ── Fetch ──▶ supervisor ── Fetch ──▶ the worker that fetches ──▶ the provider
+    a worker's KeyKeeper ── Want ───▶ supervisor ── Fetch ──▶ the worker that fetches ──▶ the provider
     every worker         ◀─ Fetched ─ supervisor ◀─ Fetched ─┘
 
 So a provider sees one gateway, however many workers it has. Tokens with unknown keys cause one fetch in EXTRA seconds,
 at whichever workers they come, as they do in one process: a further fetch in that time is answered by what the last
-one has got. A worker that begins later is given what the supervisor knows, whether the provider can be reached or
-not.
+one has got. A question says which answer its worker knows: if there is a later one, that is the answer. So a question
+that crosses an answer causes no further fetch, and a worker that begins later is given what the supervisor knows,
+whether the provider can be reached or not.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from math import inf
 from time import monotonic
 
 from rawgate.net.fetch import Document, FetchError
 from rawgate.policy.fetched_keys import EXTRA
-from rawgate.serve.channel import Fetch, Fetched, ToSupervisor
+from rawgate.serve.channel import Fetch, Fetched, ToSupervisor, Want
 from rawgate.serve.keys import PATIENCE, Source
 from rawgate.serve.keys import Fetch as KeyFetch
 
@@ -30,19 +30,20 @@ class CommonFetch:
 
     really  fetches over the network
     say     tells the supervisor
-    take    uses a document that this worker did not ask for
+    take    uses a document that this worker did not ask for, and returns whether it has a use for it
     """
 
     def __init__(
         self,
         really: KeyFetch,
         say: Callable[[ToSupervisor], None],
-        take: Callable[[Source, Document], None],
+        take: Callable[[Source, Document], bool],
     ) -> None:
         self._really = really
         self._say = say
         self._take = take
         self._asked: dict[Source, asyncio.Future[Document]] = {}
+        self._knows: dict[Source, int] = {}  # the number of the last good answer that was of use
         self._fetching: set[Source] = set()
         self._had: dict[Source, Fetched] = {}
         self._again_at: dict[Source, float] = {}  # when it was fetched last, but for the first time: monotonic seconds
@@ -51,7 +52,8 @@ class CommonFetch:
         """Ask for a key set. Raises FetchError."""
         if source not in self._asked:
             self._asked[source] = asyncio.get_running_loop().create_future()
-            self._say(Fetch(source.url, source.issuer, source.authorities))
+            wanted = Fetch(source.url, source.issuer, source.authorities)
+            self._say(Want(wanted, self._knows.get(source, 0)))
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 return await asyncio.shield(self._asked[source])
@@ -85,17 +87,18 @@ class CommonFetch:
     def fetched(self, answer: Fetched) -> None:
         """What the one that fetches has got."""
         source = _source(answer.wanted)
-        document = Document(answer.octets, answer.fresh_for)
-        asked = self._asked.pop(source, None)
-        if asked is None:
-            if not answer.problem:
-                self._take(source, document)
-            return
-        with contextlib.suppress(asyncio.InvalidStateError):
-            if answer.problem:
+        if answer.problem:
+            asked = self._asked.pop(source, None)
+            if asked is not None:
                 asked.set_exception(FetchError(answer.problem))
-            else:
+        elif answer.number > self._knows.get(source, 0):
+            document = Document(answer.octets, answer.fresh_for)
+            asked = self._asked.pop(source, None)
+            if asked is not None:
                 asked.set_result(document)
+            if asked is not None or self._take(source, document):
+                self._knows[source] = answer.number
+        # Otherwise it is said once more, to a question that crossed it.
 
 
 def _source(wanted: Fetch) -> Source:

@@ -181,11 +181,12 @@ class KeyKeeper:
                 self._feeds[source] = Feed(self._loop, source, self._fetch, self._report)
             self._feeds[source].follow(followers)
 
-    def take(self, source: Source, document: Document) -> None:
-        """Use a document that somebody else has fetched. Of a source that no verifier has, it is nothing."""
+    def take(self, source: Source, document: Document) -> bool:
+        """Use a document that somebody else has fetched. Returns whether a verifier has its keys from there."""
         feed = self._feeds.get(source)
         if feed is not None:
             feed.take(document)
+        return feed is not None
 
     def ages(self, now: float) -> dict[str, float]:
         """Name of a verifier → seconds since its keys were fetched; those that were not are left out. now: monotonic

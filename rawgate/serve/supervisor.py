@@ -32,7 +32,6 @@ from rawgate.serve.channel import (
     Cut,
     Drain,
     Failing,
-    Fetch,
     Fetched,
     Found,
     Prepared,
@@ -41,6 +40,7 @@ from rawgate.serve.channel import (
     Released,
     Said,
     Switched,
+    Want,
     WasRead,
     WindDown,
 )
@@ -176,7 +176,7 @@ class Supervisor:
             case Released():
                 seat.holds_others = False
                 self._drain_if_released()
-            case Fetch() | Fetched():
+            case Want() | Fetched():
                 self._fetches.hear(self._crew, seat, message)
             case Found():
                 self._seeking.hear(self._crew, seat, message)

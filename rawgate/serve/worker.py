@@ -307,9 +307,8 @@ class Worker:
             raise FetchError("the worker that fetches does not serve yet")
         return await self._service.fetcher(source)
 
-    def _take_keys(self, source: KeySource, document: Document) -> None:
-        if self._service is not None:
-            self._service.keys.take(source, document)
+    def _take_keys(self, source: KeySource, document: Document) -> bool:
+        return self._service is not None and self._service.keys.take(source, document)
 
     def _forget(self) -> None:
         """Nothing is prepared any more."""

@@ -8,7 +8,7 @@ import pytest
 
 from rawgate.net.fetch import Document, FetchError
 from rawgate.serve import common_fetch
-from rawgate.serve.channel import Fetch, Fetched, ToSupervisor
+from rawgate.serve.channel import Fetch, Fetched, ToSupervisor, Want
 from rawgate.serve.common_fetch import CommonFetch
 from rawgate.serve.keys import Source
 
@@ -17,16 +17,21 @@ WANTED = Fetch("https://idp.test/keys", "", "")
 
 
 class Worker:
-    """said: to the supervisor. fetched: how often it went to the provider. took: what came without being asked for."""
+    """said: to the supervisor. fetched: how often it went to the provider. took: what came without being asked for.
+    needs: whether it has a use for that."""
 
     def __init__(self) -> None:
         self.said: list[ToSupervisor] = []
         self.fetched = 0
         self.problem = ""
         self.took: list[bytes] = []
-        self.common = CommonFetch(
-            self._really, self.said.append, lambda source, document: self.took.append(document.octets)
-        )
+        self.needs = True
+        self.common = CommonFetch(self._really, self.said.append, self._take)
+
+    def _take(self, source: Source, document: Document) -> bool:
+        if self.needs:
+            self.took.append(document.octets)
+        return self.needs
 
     async def _really(self, source: Source) -> Document:
         self.fetched += 1
@@ -45,13 +50,34 @@ def test_all_who_ask_get_what_one_has_fetched() -> None:
         asks, fetches, idle = Worker(), Worker(), Worker()
         wanted = [asyncio.create_task(asks.common(SOURCE)) for _ in range(2)]
         await asyncio.sleep(0)
-        assert asks.said == [WANTED], "once, for both"
+        assert asks.said == [Want(WANTED, 0)], "once, for both"
         await asyncio.gather(fetches.common.fetch(WANTED), fetches.common.fetch(WANTED))
         assert fetches.said == [Fetched(WANTED, b"set 1", 60.0, "")], "once, for both"
         for worker in (asks, fetches, idle):
-            worker.common.fetched(Fetched(WANTED, b"set 1", 60.0, ""))
+            worker.common.fetched(Fetched(WANTED, b"set 1", 60.0, "", 1))
         assert [document.octets for document in await asyncio.gather(*wanted)] == [b"set 1"] * 2
         assert (asks.took, idle.took) == ([], [b"set 1"])
+
+    run(scene)
+
+
+def test_a_question_says_which_answer_was_of_use() -> None:
+    async def scene() -> None:
+        worker = Worker()
+        worker.needs = False
+        worker.common.fetched(Fetched(WANTED, b"set 1", 60.0, "", 1))
+        worker.needs = True
+        worker.common.fetched(Fetched(WANTED, b"set 2", 60.0, "", 2))
+        wanted = asyncio.create_task(worker.common(SOURCE))
+        await asyncio.sleep(0)
+        assert worker.said == [Want(WANTED, 2)]
+        worker.common.fetched(Fetched(WANTED, b"set 2", 60.0, "", 2))
+        await asyncio.sleep(0)
+        assert not wanted.done(), "it knows that one"
+        worker.common.fetched(Fetched(WANTED, b"set 3", 60.0, "", 3))
+        assert (await wanted).octets == b"set 3"
+        worker.common.fetched(Fetched(WANTED, b"set 3", 60.0, "", 3))
+        assert worker.took == [b"set 2"]
 
     run(scene)
 
@@ -80,7 +106,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             with pytest.raises(FetchError, match="did not answer"):
                 await asks.common(SOURCE)
-        assert asks.said == [WANTED] * 2
+        assert asks.said == [Want(WANTED, 0)] * 2
 
     run(scene)
 
