@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -33,6 +34,16 @@ def test_the_package_maps_its_rooms() -> None:
     listed = [found[1] for line in lines if (found := re.match(r" {4}(\w+)/? {2,}\S", line))]
     assert set(listed) - {"examples"} == parts(PACKAGE) - {"__main__"}
     assert len(listed) == len(set(listed))
+
+
+def test_the_top_level_of_the_tree_holds_what_it_should_and_no_more() -> None:
+    """A file that somebody tries something out with does not slip in."""
+    ignored = [line.rstrip("/") for line in (PACKAGE.parent / ".gitignore").read_text().split()]
+    found = {path.name for path in PACKAGE.parent.iterdir()} - {".git"}
+    assert {name for name in found if not any(fnmatch(name, pattern) for pattern in ignored)} == {
+        *(".ci", ".gitignore", "LICENSE", "README.md", "pyproject.toml"),
+        *("benchmarks", "rawgate", "tests", "tools"),
+    }
 
 
 def test_the_core_names_modules_once() -> None:
