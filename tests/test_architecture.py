@@ -495,6 +495,20 @@ def test_no_interpreted_class_has_a_compiled_base() -> None:
             assert list(compiled_bases(ast.parse(path.read_text()))) == [], path
 
 
+def test_what_tools_fuzz_plays_with_has_no_compiled_base() -> None:
+    """`COMPILED=1 tools/fuzz` runs the lanes, and what of the harness they import, over compiled modules."""
+    left, seen = [ROOT / "tools/fuzzing/lanes.py"], set[Path]()
+    while left:
+        path = left.pop()
+        tree = ast.parse(path.read_text())
+        assert list(compiled_bases(tree)) == [], path
+        seen.add(path)
+        modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        files = {ROOT / "tests" / f"{module.replace('.', '/')}.py" for module in modules if module[:8] == "harness."}
+        left += files - seen
+    assert ROOT / "tests/harness/fake_loop.py" in seen
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

@@ -18,18 +18,18 @@ from operator import attrgetter
 from pathlib import Path
 from pkgutil import resolve_name
 from types import FrameType
-from typing import cast
 from unittest import mock
 
 import pytest
 from msgspec import Struct
 
-from harness.checked import CheckedConnection, clocked_by
+from harness.checked import check_states, clocked_by
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.tokens import SECRET, token
 from harness.values import contents
 from rawgate.config import model
 from rawgate.errors import REASONS
+from rawgate.net.client import ClientConnection
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import AccessLog
 from rawgate.relay.phases import TABLE
@@ -89,6 +89,21 @@ class Recorder:
                 self.results.setdefault(name, []).append(argument)
 
 
+class Turns(FakeLoop):
+    """Hands to a real loop what is to be called soon."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
+        self._loop.call_soon(callback, *arguments)
+
+    def wall(self) -> float:
+        self.look()
+        return WALL
+
+
 class Run(Struct, frozen=True):
     """What was seen of one request: calls and their results, octets on both sides, the log."""
 
@@ -127,7 +142,7 @@ async def _relay(
     config.write_text(BLOCKS["toml"], "utf-8")
     loaded = load_gate(config, {"JWT_SECRET": SECRET}, new_id=lambda: REQUEST_ID, date=lambda: DATE)
     loop = asyncio.get_running_loop()
-    turns = cast("FakeLoop", loop)
+    turns = Turns(loop)
     dialed = asyncio.Event()
     connections: dict[tuple[str, int], FakeTransport] = {}
 
@@ -139,19 +154,20 @@ async def _relay(
         dialed.set()
         return connections[host, port], protocol
 
-    now = 1000.0
     with (
-        clocked_by(lambda: now, lambda: WALL),
+        clocked_by(turns.clock, turns.wall),
         mock.patch.object(loop, "create_connection", connect),
     ):
         service = Service(loop, loaded, log, lambda: REQUEST_ID, lambda: DATE, look_up=lambda host: (host,))
         sys.setprofile(recorder.note)
         try:
-            client = FakeTransport(turns, CheckedConnection(service.connections), ("192.0.2.7", 50412))
+            connection = ClientConnection(service.connections)
+            check_states(connection, turns)
+            client = FakeTransport(turns, connection, ("192.0.2.7", 50412))
             client.receives(request)
-            now += 0.0004
+            turns.now += 0.0004
             await dialed.wait()
-            now += 0.0027
+            turns.now += 0.0027
             next(iter(connections.values())).receives(octets("http from the upstream"))
         finally:
             sys.setprofile(None)

@@ -19,7 +19,7 @@
     closed    the transport is gone
 
 `TABLE` says the same. Production code does not consult it: a connection changes its state several times per request.
-In tests each change is held against it (`harness.states`).
+In tests each change is held against it (`harness.checked`).
 """
 
 from typing import Final

@@ -76,10 +76,6 @@ INTERIM_LIMIT = 64
 """1xx heads that are relayed in one exchange. An upstream that sends more is taken for broken. Go's client used to take
 5; now it limits the octets of all together. Here each has the limit of a head."""
 
-LARGE_BODY: Final = 128 * 1024
-"""Octets. A request body of at least this size is read into the shared buffer, without a copy (see
-`net.buffered_reading`). A smaller one may come in a single ordinary read, which takes up to 256 KiB: little to save."""
-
 NO_TUNNEL: Final = "As many connections of this kind as may be are open to this service."
 MADE_WAY: Final = (
     "Others wait for this service while this client address holds more than its share of the connections to it, and "
@@ -211,7 +207,7 @@ class Exchange(Flow, Lessee):
         reader = body_reader(body, request_error, options.trailer_octets, options.trailer_fields)
         self.upload = Upload(reader, forward, body == CHUNKED, head.expect, now)
         self.wants_body = True
-        if body >= LARGE_BODY:
+        if body >= options.large_body:
             self.client.expect_large_body()
         if not self.upstream_full:
             self.client.resume()

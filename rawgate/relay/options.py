@@ -11,6 +11,10 @@ from rawgate.relay.breaker import BreakerRule
 from rawgate.relay.endpoints import Place
 from rawgate.relay.retries import RetryRule
 
+LARGE_BODY: Final = 128 * 1024
+"""Octets. A request body of at least this size is read into the shared buffer, without a copy (see
+`net.buffered_reading`). A smaller one may come in a single ordinary read, which takes up to 256 KiB: little to save."""
+
 
 class UpstreamOptions:
     """One upstream. Times are in seconds, all else are counts.
@@ -124,9 +128,18 @@ class ClientOptions:
     trailer_octets  octets of a message's trailer section
     trailer_fields  fields of it
     half_close      a client that sends FIN while its request is served is served to the end
+    large_body      octets of a request's body from which on it is read without copies
     """
 
-    __slots__ = ("body_rate", "body_timeout", "half_close", "send_timeout", "trailer_fields", "trailer_octets")
+    __slots__ = (
+        "body_rate",
+        "body_timeout",
+        "half_close",
+        "large_body",
+        "send_timeout",
+        "trailer_fields",
+        "trailer_octets",
+    )
 
     def __init__(
         self,
@@ -136,6 +149,7 @@ class ClientOptions:
         trailer_octets: int = 16 * 1024,  # the limit of a head
         trailer_fields: int = 100,  # the limit of a head: Apache's `LimitRequestFields`
         half_close: bool = False,  # nginx, Envoy, Go's server: a FIN means that the client is gone
+        large_body: int = LARGE_BODY,  # measured; no key of the configuration
     ) -> None:
         self.body_timeout: Final = body_timeout
         self.send_timeout: Final = send_timeout
@@ -143,3 +157,4 @@ class ClientOptions:
         self.trailer_octets: Final = trailer_octets
         self.trailer_fields: Final = trailer_fields
         self.half_close: Final = half_close
+        self.large_body: Final = large_body

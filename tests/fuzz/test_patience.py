@@ -16,7 +16,7 @@ from harness.actions import (
     an_upstream_stalls,
     an_upstream_takes,
 )
-from harness.in_memory_gateway import End, InMemoryGateway, clocked, recorded
+from harness.in_memory_gateway import End, InMemoryGateway, clocked
 from harness.invariants import findings
 from harness.messages import ANSWERS, REQUESTS
 from harness.mutation import Mutator
@@ -35,7 +35,7 @@ def answer(gateway: InMemoryGateway, chance: Mutator) -> None:
     """Each service that has a whole request begins its answer; to HEAD without a body, which would be taken for the
     next answer."""
     for end in gateway.upstreams:
-        exchange, arrived = recorded(end).flow, recorded(end).arrived
+        exchange, arrived = end.upstream.flow, end.arrived
         is_awaiting = exchange is not None and exchange.phase is AWAITING
         if exchange is not None and is_awaiting and not end.outbox and exchange.forward.request_id not in arrived:
             head, empty, body = chance.pick(ANSWERED).partition(b"\r\n\r\n")

@@ -9,7 +9,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.in_memory_gateway import End, InMemoryGateway, clocked, recorded
+from harness.in_memory_gateway import InMemoryGateway, UpstreamEnd, clocked
 from harness.invariants import findings
 from harness.mutation import Mutator
 from rawgate.relay.phases import AWAITING
@@ -35,8 +35,8 @@ def answer_all(gateway: InMemoryGateway) -> None:
             end.advance(len(PLAIN))
 
 
-def waits(end: End) -> bool:
-    exchange = recorded(end).flow
+def waits(end: UpstreamEnd) -> bool:
+    exchange = end.upstream.flow
     return exchange is not None and exchange.phase is AWAITING and not end.gone
 
 

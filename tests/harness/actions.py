@@ -5,19 +5,21 @@ moment. Most octets are good messages, so that sessions get far; the others are 
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
-from harness.in_memory_gateway import End, InMemoryGateway, recorded
+from harness.in_memory_gateway import End, InMemoryGateway
 from harness.messages import ANSWERS, REQUESTS
 from harness.mutation import Mutator
 from rawgate.relay.endpoints import Place
 
+E = TypeVar("E", bound=End)
 Action = Callable[[InMemoryGateway, Mutator], None]
 
 _SPANS = (0.1, 1.0, 4.0, 11.0, 31.0, 80.0)
 _MOST_CLIENTS = 6
 
 
-def _some(ends: list[End], chance: Mutator) -> End | None:
+def _some(ends: list[E], chance: Mutator) -> E | None:
     """One of the newest three, which are likely to be open."""
     return ends[-1 - chance.number(0, min(len(ends), 3) - 1)] if ends else None
 
@@ -86,7 +88,7 @@ def a_dial_fails(gateway: InMemoryGateway, chance: Mutator) -> None:
 
 def an_upstream_answers(gateway: InMemoryGateway, chance: Mutator) -> None:
     upstream = _some(gateway.upstreams, chance)
-    if upstream is not None and recorded(upstream).flow is not None:
+    if upstream is not None and upstream.upstream.flow is not None:
         upstream.outbox += chance.pick(ANSWERS)
         upstream.advance(_octets(chance))
 

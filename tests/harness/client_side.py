@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from harness.checked import CheckedConnection
+from harness.checked import check_states
 from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeUpstream, plain_response
 from rawgate import errors
 from rawgate.errors import Reason
 from rawgate.message import Decision, Forward, LocalReply, Peer, Pending, RequestHead, RouteOptions
+from rawgate.net.client import ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.observe.access_log import AccessLog, Record
@@ -166,11 +167,15 @@ TERMS = RouteOptions("a-route", "users", None, 10_000)
 
 
 class Client:
-    """One client connection."""
+    """One client connection.
+
+    path  the states that it has had
+    """
 
     def __init__(self, side: ClientSide, address: str) -> None:
         self.side = side
-        self.protocol = CheckedConnection(side.connections)
+        self.protocol = ClientConnection(side.connections)
+        self.path = check_states(self.protocol, side.loop)
         self.transport = FakeTransport(side.loop, self.protocol, (address, 5000))
 
     def send(self, data: bytes) -> "Client":

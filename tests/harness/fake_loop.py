@@ -3,16 +3,22 @@
 `FakeLoop` keeps what it is asked to call, and calls it when the test lets time pass. `FakeTransport` behaves as
 uvloop's does where a protocol can tell: connection_lost comes in a later turn of the loop, nothing is delivered while
 reading is paused, writing to a connection that is gone or half-closed raises.
+
+Both call watchers (`FakeLoop.watch`) whenever rawgate's code is called and returns, and whenever it asks for the time,
+has something called later, or does something to a transport. A watcher looks at what that code has changed by then. So
+no check has to inherit from a class that it checks, which compiled code would not allow.
 """
 
 import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from rawgate.net.buffered_reading import BufferedReading
 from rawgate.net.transports import Callbacks
+
+T = TypeVar("T")
 
 
 class FakeTimer:
@@ -35,14 +41,34 @@ class FakeLoop:
         self.now = now
         self._ready: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self._timers: list[FakeTimer] = []
+        self._watchers: list[Callable[[], None]] = []
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call this from now on, whenever there may be something new to see. It must change nothing."""
+        self._watchers.append(watcher)
+
+    def look(self) -> None:
+        """There may be something new to see."""
+        for watcher in self._watchers:
+            watcher()
+
+    def calls(self, callback: Callable[..., T], *arguments: object) -> T:
+        """Call rawgate's code."""
+        self.look()
+        result = callback(*arguments)
+        self.look()
+        return result
 
     def clock(self) -> float:
+        self.look()
         return self.now
 
     def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
+        self.look()
         self._ready.append((callback, arguments))
 
     def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> FakeTimer:
+        self.look()
         timer = FakeTimer(self.now + delay, callback, arguments)
         self._timers.append(timer)
         return timer
@@ -54,10 +80,11 @@ class FakeLoop:
 
     def run(self) -> None:
         """Turns of the loop until nothing is left to do now."""
+        self.look()
         while self._ready:
             turn, self._ready = self._ready, []
             for callback, arguments in turn:
-                callback(*arguments)
+                self.calls(callback, *arguments)
 
     def passes(self, seconds: float) -> None:
         """Let time pass; whatever becomes due on the way is called at its own time."""
@@ -67,7 +94,7 @@ class FakeLoop:
             timer = self.timers[0]
             self._timers.remove(timer)
             self.now = max(self.now, timer.due)
-            timer.callback(*timer.arguments)
+            self.calls(timer.callback, *timer.arguments)
             self.run()
         self.now = ends
 
@@ -120,7 +147,7 @@ class FakeTransport(asyncio.Transport):
         self._closing = False
         self._ending = False
         self._unread: list[bytes] = []
-        protocol.connection_made(self)
+        loop.calls(protocol.connection_made, self)
 
     @property
     def reading_into(self) -> object:
@@ -143,25 +170,30 @@ class FakeTransport(asyncio.Transport):
     def takes(self) -> None:
         """The peer takes all that was written."""
         self.backlog = 0
-        self._protocol.resume_writing()
+        self._loop.calls(self._protocol.resume_writing)
         if self._closing:
             self._end(None)
 
     def falls_behind(self, octets: int) -> None:
         """The peer stops taking what is written."""
         self.backlog = octets
-        self._protocol.pause_writing()
+        self._loop.calls(self._protocol.pause_writing)
 
     def _deliver(self) -> None:
         while self._unread and self.reading and not self._closing:
             data = self._unread.pop(0)
-            if data:
-                if isinstance(self._protocol, BufferedReading):
-                    self._fill(self._protocol, data)
-                else:
-                    self._protocol.data_received(data)
-            elif not self._protocol.eof_received():
-                self.close()
+            if not data:
+                self._arrives(b"")
+                if not self._loop.calls(self._protocol.eof_received):
+                    self.close()
+            elif isinstance(self._protocol, BufferedReading):
+                self._fill(self._protocol, data)
+            else:
+                self._arrives(data)
+                self._loop.calls(self._protocol.data_received, data)
+
+    def _arrives(self, data: bytes) -> None:
+        """The protocol is about to be given this; b"" for a FIN."""
 
     def _fill(self, reading: BufferedReading, data: bytes) -> None:
         """Put octets where the protocol wants them; what does not fit comes next. Then, unless that place is left to
@@ -171,22 +203,25 @@ class FakeTransport(asyncio.Transport):
         if data[count:]:
             self._unread.insert(0, data[count:])
         view[:count] = data[:count]
-        reading.buffer_updated(count)
+        self._arrives(data[:count])
+        self._loop.calls(reading.buffer_updated, count)
         if reading.get_buffer(-1) is view:
             view[:count] = b"!" * count
 
     # ── asyncio.Transport ──
 
     def set_protocol(self, protocol: object) -> None:
+        self._loop.look()
         self._protocol = cast("asyncio.Protocol | BufferedReading", protocol)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"socket": self.socket, "peername": self._peername}.get(name, default)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._loop.look()
         self.limits = high, low
         if high == 0 and self.backlog:
-            self._protocol.pause_writing()
+            self._loop.calls(self._protocol.pause_writing)
 
     def get_write_buffer_size(self) -> int:
         return self.backlog
@@ -198,6 +233,7 @@ class FakeTransport(asyncio.Transport):
         return self.reading
 
     def pause_reading(self) -> None:
+        self._loop.look()
         assert not self.lost
         self.reading = False
 
@@ -207,6 +243,7 @@ class FakeTransport(asyncio.Transport):
         self._loop.call_soon(self._deliver)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._loop.look()
         assert not self.lost, "written to a connection that is gone"
         assert not self.eof_sent, "written after FIN"
         self.sent += bytes(data)
@@ -215,16 +252,19 @@ class FakeTransport(asyncio.Transport):
         return self.half_closes
 
     def write_eof(self) -> None:
+        self._loop.look()
         assert not self.lost
         assert self.half_closes, "half-closed, and it cannot be"
         self.eof_sent = True
 
     def close(self) -> None:
+        self._loop.look()
         self._closing = True
         if not self.backlog:
             self._end(None)
 
     def abort(self) -> None:
+        self._loop.look()
         self._closing = True
         self._end(None)
 
@@ -245,5 +285,5 @@ class FakeTransport(asyncio.Transport):
 
     def _tell(self, reason: Exception | None) -> None:
         self._closing = True
-        self._protocol.connection_lost(reason)
+        self._loop.calls(self._protocol.connection_lost, reason)
         self.lost = True

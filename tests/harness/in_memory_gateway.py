@@ -6,30 +6,29 @@ A test plays the clients (`InMemoryGateway.connect`), the services (`InMemoryGat
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from typing import cast
-from unittest import mock
 
 from msgspec import Struct
 
-from harness.checked import CheckedConnection, clocked_by
+from harness.checked import check_states, clocked_by
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
 from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
-from rawgate.errors import OK, QUEUE_TIMEOUT, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
-from rawgate.message import Decision, Forward, LocalReply, Octets, Peer, Pending, RequestHead
-from rawgate.net import client
+from rawgate.errors import OK, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
+from rawgate.message import Decision, Forward, LocalReply, Peer, RequestHead
+from rawgate.net.client import ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import IdleReaper, UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
+from rawgate.policy.fetched_keys import AwaitKeys, FetchedKeys
 from rawgate.policy.gate import Gate
-from rawgate.relay import exchange
 from rawgate.relay.endpoints import Endpoint, Place
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
@@ -141,7 +140,7 @@ class End(FakeTransport):
             return
         if self._full and self.backlog <= self._low:
             self._full = False
-            self._protocol.resume_writing()
+            self._loop.calls(self._protocol.resume_writing)
         if self._closing and not self.backlog:
             self._end(None)
         self._loop.run()
@@ -170,7 +169,7 @@ class End(FakeTransport):
     def _pause_if_full(self) -> None:
         if self.backlog > self._high and not self._full:
             self._full = True
-            self._protocol.pause_writing()
+            self._loop.calls(self._protocol.pause_writing)
 
     def resume_reading(self) -> None:
         super().resume_reading()
@@ -181,30 +180,43 @@ class End(FakeTransport):
         super().abort()
 
 
-class RecordedUpstream(UpstreamConnection):
-    """Keeps what arrived for which request, and what was sent after octets had come that belong to no request."""
+class UpstreamEnd(End):
+    """The same of a connection to an upstream.
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules) -> None:
-        super().__init__(pool, endpoint, rules)
+    upstream  the gateway's protocol
+    arrived   request → what came while the connection served it
+    misused   what the connection was used for after octets or FIN had come that belong to no request: the requests that
+              it served, and what was written
+    """
+
+    def __init__(self, loop: FakeLoop, upstream: UpstreamConnection) -> None:
+        self.upstream = upstream
         self.arrived: dict[str, bytes] = {}
-        self.stirred = False
-        self.misused = b""
+        self.misused: set[str | bytes] = set()
+        self._stirred = False
+        super().__init__(loop, upstream, ("198.51.100.1", 80))
 
-    def data_received(self, data: bytes) -> None:
-        if self.flow is None:
-            self.stirred = True
-        else:
-            name = self.flow.forward.request_id
+    @property
+    def serves(self) -> str:
+        """The id of the request that it serves, or ""."""
+        flow = self.upstream.flow
+        return "" if flow is None else flow.forward.request_id
+
+    def _arrives(self, data: bytes) -> None:
+        name = self.serves
+        if name:
             self.arrived[name] = self.arrived.get(name, b"") + data
-        super().data_received(data)
+        elif not self._stirred:
+            self._stirred = True
+            self._loop.watch(self._see_who_has_it)
 
-    def eof_received(self) -> bool:
-        self.stirred |= self.flow is None
-        return super().eof_received()
+    def _see_who_has_it(self) -> None:
+        if self.serves:
+            self.misused.add(self.serves)
 
-    def write(self, data: Octets) -> None:
-        if self.stirred:
-            self.misused += data
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._stirred:
+            self.misused.add(bytes(data))
         super().write(data)
 
 
@@ -214,31 +226,6 @@ class Dial(Struct, eq=False):
     lessee: Lessee
     endpoint: Endpoint
     timer: FakeTimer
-
-
-WAIT = 7.0
-"""Seconds for which a decision is waited for."""
-
-
-class Waiting(Pending):
-    """A decision of the gate that is withheld until `InMemoryGateway.open_the_gate`, `waits` times."""
-
-    def __init__(self, gateway: "InMemoryGateway", decision: Decision, waits: int) -> None:
-        super().__init__(gateway.loop.now + WAIT, QUEUE_TIMEOUT, decision.request_id, decision.client_id)
-        self._gateway = gateway
-        self._decision = decision
-        self._waits = waits
-
-    def subscribe(self, ready: Callable[[], None]) -> Callable[[], None]:
-        self._gateway.pending[self] = ready
-
-        def forget() -> None:
-            self._gateway.pending.pop(self, None)
-
-        return forget
-
-    def resume(self, now: float, wall: float) -> Decision:
-        return Waiting(self._gateway, self._decision, self._waits - 1) if self._waits > 1 else self._decision
 
 
 class Decided(Struct, eq=False):
@@ -256,7 +243,6 @@ class InMemoryGateway:
     dials               under way; the test's to end
     records             the log
     decided             heads that were accepted, in order
-    pending             decisions that are put off: requests for /wait; for /wait/twice, twice
     page                what /page is replied with, by the gateway itself
     """
 
@@ -267,13 +253,14 @@ class InMemoryGateway:
         self.loop = FakeLoop()
         self.records: list[Record] = []
         self.clients: list[End] = []
-        self.upstreams: list[End] = []
+        self.upstreams: list[UpstreamEnd] = []
         self.dials: list[Dial] = []
         self.decided: list[Decided] = []
-        self.pending: dict[Waiting, Callable[[], None]] = {}
         self.page = b"page" * 500
         self.emptied = False
         self._gate = gate
+        self._keys = FetchedKeys()
+        self._keys.begin()
         options = UpstreamOptions(
             name="service",
             places=(Place(host="service", port=80),),
@@ -299,7 +286,7 @@ class InMemoryGateway:
                 self.response_rules,
                 {"service": self.pool},
                 ListenerOptions(connections=connections, buffers=buffers),
-                ClientOptions(trailer_octets=200, trailer_fields=4),
+                ClientOptions(trailer_octets=200, trailer_fields=4, large_body=LARGE),
             ),
         )
         self.reaper = IdleReaper(loop, [self.pool], self.connections.tidy)
@@ -313,19 +300,22 @@ class InMemoryGateway:
     def connect(self) -> End:
         """A new client. There are two addresses."""
         number = len(self.clients)
-        end = End(self.loop, CheckedConnection(self.connections), (f"192.0.2.{number % 2}", 1024 + number))
+        connection = ClientConnection(self.connections)
+        connection.flush_from = SURE_TO_FIT
+        check_states(connection, self.loop)
+        end = End(self.loop, connection, (f"192.0.2.{number % 2}", 1024 + number))
         self.clients.append(end)
         self.loop.run()
         return end
 
-    def dialed(self, dial: Dial, *, stalled: bool = False) -> End:
+    def dialed(self, dial: Dial, *, stalled: bool = False) -> UpstreamEnd:
         """This dial succeeds. stalled: nothing is taken there, from the first octet."""
         self._end(dial)
-        protocol = RecordedUpstream(self.pool, dial.endpoint, self.response_rules)
-        end = End(self.loop, protocol, ("198.51.100.1", 80))
+        upstream = UpstreamConnection(self.pool, dial.endpoint, self.response_rules)
+        end = UpstreamEnd(self.loop, upstream)
         end.stalled = stalled
         self.upstreams.append(end)
-        self.pool.dialed(dial.lessee, protocol, self.loop.now)
+        self.pool.dialed(dial.lessee, upstream, self.loop.now)
         self.loop.run()
         return end
 
@@ -334,10 +324,15 @@ class InMemoryGateway:
         self.pool.dial_failed(dial.lessee, UPSTREAM_CONNECT_FAILED, self.loop.now)
         self.loop.run()
 
+    @property
+    def pending(self) -> int:
+        """Decisions that wait for something, as those about /wait do, and twice those about /wait/twice."""
+        return len(self._keys._waiting)  # noqa: SLF001 - nobody else needs the number
+
     def open_the_gate(self) -> None:
         """What is waited for is here."""
-        for waiting in list(self.pending):
-            self.pending.pop(waiting)()
+        self._keys.settle(empty=True, retry_at=self.loop.now)
+        self._keys.begin()
         self.loop.run()
 
     def drain(self) -> None:
@@ -354,11 +349,6 @@ class InMemoryGateway:
     def settle(self) -> None:
         """Let QUIET seconds pass in which nobody does anything."""
         self.loop.passes(QUIET)
-
-    def served(self, end: End) -> str:
-        """The id of the request that this upstream connection serves, or ""."""
-        flow = recorded(end).flow
-        return "" if flow is None else flow.forward.request_id
 
     # ── inside ──
 
@@ -378,7 +368,18 @@ class InMemoryGateway:
             )
         self.decided.append(Decided(head, decision, peer.text))
         waits = 2 if head.target == b"/wait/twice" else int(head.target == b"/wait")
-        return Waiting(self, decision, waits) if waits else decision
+        return self._put_off(decision, waits, now)
+
+    def _put_off(self, decision: Decision, waits: int, now: float) -> Decision:
+        """What waits for keys so many times, and then is this decision."""
+        if not waits:
+            return decision
+        request_id, client_id = decision.request_id, decision.client_id
+        again = partial(self._once_less, decision, waits)
+        return AwaitKeys(self._keys, again, b"", request_id, client_id, "", b"", now)
+
+    def _once_less(self, decision: Decision, waits: int, now: float, wall: float) -> Decision:
+        return self._put_off(decision, waits - 1, now)
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
         endpoint = pool.dial_order(lessee, self.loop.now)[0][0]
@@ -395,11 +396,6 @@ class InMemoryGateway:
         self.dials.remove(dial)
 
 
-def recorded(end: End) -> RecordedUpstream:
-    """The protocol of an upstream connection."""
-    return cast("RecordedUpstream", end.protocol)
-
-
 def forwards(gateway: InMemoryGateway) -> dict[str, Decided]:
     """By request id, those that were to be sent on."""
     return {one.decision.request_id: one for one in gateway.decided if isinstance(one.decision, Forward)}
@@ -407,10 +403,6 @@ def forwards(gateway: InMemoryGateway) -> dict[str, Decided]:
 
 @contextmanager
 def clocked(gateway: InMemoryGateway) -> Iterator[InMemoryGateway]:
-    """The clocks of `net` show the shell's time, and bodies are called large that others would not call so."""
-    with (
-        clocked_by(gateway.loop.clock),
-        mock.patch.object(exchange, "LARGE_BODY", LARGE),
-        mock.patch.object(client, "SURE_TO_FIT", SURE_TO_FIT),
-    ):
+    """The clocks of `net` show the gateway's time."""
+    with clocked_by(gateway.loop.clock):
         yield gateway

@@ -8,7 +8,7 @@ nothing else; a response that was cut is the last. In the end nothing is left op
 
 from collections.abc import Generator, Iterator
 
-from harness.in_memory_gateway import Decided, End, InMemoryGateway, forwards, recorded
+from harness.in_memory_gateway import Decided, End, InMemoryGateway, UpstreamEnd, forwards
 from harness.wire_reader import (
     Cut,
     Malformed,
@@ -55,7 +55,7 @@ def findings(gateway: InMemoryGateway) -> list[str]:
 def miscounts(gateway: InMemoryGateway) -> Iterator[str]:
     """Where the counters of pool and connections are wrong. May be asked at any time."""
     pool, connections = gateway.pool, gateway.connections
-    live = [recorded(end) for end in gateway.upstreams if not end.is_closing()]
+    live = [end.upstream for end in gateway.upstreams if not end.is_closing()]
     busy = [upstream.flow for upstream in live if upstream.flow is not None]
     tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
     if pool.leased != len(busy) - tunnels:
@@ -114,12 +114,12 @@ def _logged(gateway: InMemoryGateway, lines: list[Logged]) -> Iterator[str]:
 # ── upwards ──
 
 
-def _upwards(gateway: InMemoryGateway, upstream: End) -> Iterator[str]:
+def _upwards(gateway: InMemoryGateway, upstream: UpstreamEnd) -> Iterator[str]:
     """What is wrong with the requests on one upstream connection."""
     parsed = forwards(gateway)
     stream = Stream.of(upstream.sent)
-    if recorded(upstream).misused:
-        yield f"used though it had stirred: {recorded(upstream).misused!r}"
+    if upstream.misused:
+        yield f"used though it had stirred: {upstream.misused!r}"
     while True:
         message = None
         try:
@@ -146,15 +146,15 @@ def _id(message: Message) -> str:
     return (message.value(b"x-request-id") or b"").decode("latin-1")
 
 
-def _is_tunnel(upstream: End, request: Message) -> bool:
+def _is_tunnel(upstream: UpstreamEnd, request: Message) -> bool:
     """Whether the upstream switched protocols for this request, so that no HTTP follows."""
-    octets = recorded(upstream).arrived.get(_id(request), b"")
+    octets = upstream.arrived.get(_id(request), b"")
     return bool(request.values(b"upgrade")) and b" 101 " in octets
 
 
-def _has_more(upstream: End, request: Message) -> bool:
+def _has_more(upstream: UpstreamEnd, request: Message) -> bool:
     """Whether octets came after the response to this request, where the strict reader can tell."""
-    stream = Stream.of(recorded(upstream).arrived.get(_id(request), b""))
+    stream = Stream.of(upstream.arrived.get(_id(request), b""))
     try:
         read_response(stream, request.method)
     except (Malformed, Cut):
@@ -207,7 +207,7 @@ def asked(gateway: InMemoryGateway, peer: str) -> list[Message]:
 
 def _repeated(gateway: InMemoryGateway) -> Iterator[str]:
     """Requests that were sent up twice, although the first connection was good or its response had begun."""
-    seen: dict[str, list[End]] = {}
+    seen: dict[str, list[UpstreamEnd]] = {}
     for upstream in gateway.upstreams:
         for name in _names(upstream):
             seen.setdefault(name, []).append(upstream)
@@ -215,11 +215,11 @@ def _repeated(gateway: InMemoryGateway) -> Iterator[str]:
         if len(ends) > 2 or len(set(map(id, ends))) != len(ends):
             yield f"{name} went up {len(ends)} times"
         for first in ends[:-1]:
-            if recorded(first).arrived.get(name):
+            if first.arrived.get(name):
                 yield f"{name} was sent again after an answer had begun"
 
 
-def _names(upstream: End) -> Iterator[str]:
+def _names(upstream: UpstreamEnd) -> Iterator[str]:
     stream = Stream.of(upstream.sent)
     try:
         while (message := read_request(stream)) is not None:
@@ -301,7 +301,7 @@ def _whole(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator
 
 def _as_answered(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator[str]:
     """Where a whole response differs from the upstream's, as far as the strict reader can tell."""
-    octets = [recorded(end).arrived[line.id] for end in gateway.upstreams if line.id in recorded(end).arrived]
+    octets = [end.arrived[line.id] for end in gateway.upstreams if line.id in end.arrived]
     stream = Stream.of(octets[-1])
     try:
         answer = read_response(stream, line.method)

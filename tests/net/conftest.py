@@ -1,7 +1,6 @@
 """Fixtures for the tests of `net`: its client's side, whose clocks a test moves."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,13 +12,17 @@ from rawgate.net.generation import ListenerOptions
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., ClientSide]]:
-    with ExitStack() as stack:
+    sides: list[ClientSide] = []
 
-        def make(options: ListenerOptions | None = None, **upstream: Any) -> ClientSide:
-            side = ClientSide(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream)
-            stack.enter_context(clocked_by(side.loop.clock))
-            return side
+    def clock() -> float:
+        """That of the newest, whoever asks."""
+        return [side.loop.clock() for side in sides][-1]
 
+    def make(options: ListenerOptions | None = None, **upstream: Any) -> ClientSide:
+        sides.append(ClientSide(options or ListenerOptions(HEAD_TIMEOUT, KEEP_ALIVE), **upstream))
+        return sides[-1]
+
+    with clocked_by(clock):
         yield make
 
 

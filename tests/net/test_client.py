@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.checked import CheckedConnection
 from harness.client_side import (
     ENOUGH,
     HEAD_LIMIT,
@@ -23,7 +22,7 @@ from harness.values import Alike
 from rawgate import errors
 from rawgate.errors import REASONS, Reason
 from rawgate.message import Octets
-from rawgate.net.client import LINGER
+from rawgate.net.client import LINGER, ClientConnection
 from rawgate.net.generation import ListenerOptions
 from rawgate.net.transports import HIGH_WATER, LOW_WATER
 from rawgate.observe.access_log import Record
@@ -785,8 +784,7 @@ def test_a_connection_has_one_timer_whatever_it_serves(side: ClientSide) -> None
 
 
 def test_a_connection_that_was_reset_before_it_was_accepted_is_nobody_s(side: ClientSide) -> None:
-    protocol = CheckedConnection(side.connections)
-    transport = FakeTransport(side.loop, protocol, None)
+    transport = FakeTransport(side.loop, ClientConnection(side.connections), None)
     transport.receives(request(b"GET", b"/x"))
     side.loop.run()
     assert transport.lost

@@ -4,15 +4,17 @@ The gates, connections, exchanges and pools are the real ones; sockets, time and
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
-from harness.checked import CheckedConnection
+from harness.checked import check_states, clocked_by
 from harness.fake_loop import FakeLoop, FakeTransport
 from rawgate.config.model import Config, Gateway, HeaderRules, Limits, Route, Target, Upstream
 from rawgate.errors import TUNNEL_OUTDATED, Problem
 from rawgate.message import Decision, Peer, RequestHead
+from rawgate.net.client import ClientConnection
 from rawgate.net.generation import NO_TERMS, Generation, ListenerOptions, Terms
 from rawgate.net.listener import ClientConnections
 from rawgate.net.upstream import UpstreamConnection
@@ -47,7 +49,12 @@ class Serving:
             log=self,
             generation=self.generation(),
         )
-        self.client = FakeTransport(self.loop, CheckedConnection(self.connections), ("192.0.2.7", 5000))
+        self.client = self.connect("192.0.2.7")
+
+    def connect(self, address: str) -> FakeTransport:
+        connection = ClientConnection(self.connections)
+        check_states(connection, self.loop)
+        return FakeTransport(self.loop, connection, (address, 5000))
 
     def write(self, record: Record) -> None:
         self.records.append(record)
@@ -109,8 +116,10 @@ class Serving:
 
 
 @pytest.fixture(params=["fast", "h11"])
-def serving(request: pytest.FixtureRequest) -> Serving:
-    return Serving(fast=request.param == "fast")
+def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    serving = Serving(fast=request.param == "fast")
+    with clocked_by(serving.loop.clock):
+        yield serving
 
 
 def test_a_field_that_is_newly_removed_goes_on_connections_that_are_open(serving: Serving) -> None:
@@ -145,7 +154,7 @@ def test_a_pipelined_request_has_the_configuration_of_its_turn(serving: Serving)
 def test_new_limits_hold_for_the_next_request_and_the_next_connection(serving: Serving) -> None:
     serving.exchanges()
     serving.connections.renew(serving.generation(head=len(REQUEST) - 1, connections=1))
-    second = FakeTransport(serving.loop, CheckedConnection(serving.connections), ("192.0.2.8", 5000))
+    second = serving.connect("192.0.2.8")
     serving.loop.run()
     assert serving.client.lost, "the idle one has made room"
     second.receives(REQUEST)

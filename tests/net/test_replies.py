@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.client_side import SEND_TIMEOUT
-from harness.in_memory_gateway import End, InMemoryGateway, clocked, recorded
+from harness.in_memory_gateway import End, InMemoryGateway, clocked
 from harness.invariants import findings
 from harness.wire_reader import Message, Stream, read_response
 from rawgate.net.client import LINGER
@@ -76,7 +76,7 @@ def test_a_slow_reader_gets_the_whole_page_and_then_its_next_response(gateway: I
     upstream.outbox = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     upstream.advance(1000)
     assert client.sent.endswith(b"\r\n\r\nok")
-    assert recorded(upstream).flow is None
+    assert upstream.upstream.flow is None
 
 
 def test_a_slow_reader_gets_the_whole_page_before_its_connection_closes(gateway: InMemoryGateway) -> None:

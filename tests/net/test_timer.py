@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.checked import clocked_by
-from harness.client_side import OK, ClientSide
-from harness.fake_loop import FakeLoop
+from harness.client_side import OK, ClientSide, request
+from harness.fake_loop import FakeLoop, FakeTransport
+from rawgate.net.client import ClientConnection
 from rawgate.net.timer import LazyTimer, Timers
 
 
@@ -150,17 +151,18 @@ def test_each_fires_once_at_the_nearest_deadline_since_it_fired_last(steps: list
 @pytest.mark.parametrize("forwarded", [True, False])
 def test_a_connection_that_is_gone_waits_for_no_garbage_collector(side: ClientSide, forwarded: bool) -> None:
     """The timer holds its owner by the function that it calls, and the owner holds the timer."""
-    client = side.client().get(b"/x" if forwarded else b"/own")
+    transport = FakeTransport(side.loop, ClientConnection(side.connections))
+    transport.receives(request(b"GET", b"/x" if forwarded else b"/own"))
     if forwarded:
         side.upstream()
-        client.answer(OK)
-    connection = weakref.ref(client.protocol)
+        side.exchange.upstream_data(OK, side.loop.now)
+    held = weakref.ref(transport)  # by the connection, which cannot be asked itself
     gc.collect()
     gc.disable()
     try:
-        client.transport.breaks()
-        client.transport.set_protocol(None)  # as uvloop's do
-        del client
-        assert connection() is None
+        transport.breaks()
+        transport.set_protocol(None)  # as uvloop's do
+        del transport
+        assert held() is None
     finally:
         gc.enable()

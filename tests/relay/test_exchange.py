@@ -18,7 +18,6 @@ from rawgate.relay.deadlines import REST_TIMEOUT
 from rawgate.relay.endpoints import ANY_ADDRESS, Place
 from rawgate.relay.exchange import (
     INTERIM_LIMIT,
-    LARGE_BODY,
     MADE_WAY,
     NOT_SENT,
     NOT_TAKEN,
@@ -26,7 +25,7 @@ from rawgate.relay.exchange import (
 )
 from rawgate.relay.flow import CLOSED, LOST, NEVER, RESET, Flow
 from rawgate.relay.lessee import Lessee
-from rawgate.relay.options import ClientOptions, UpstreamOptions
+from rawgate.relay.options import LARGE_BODY, ClientOptions, UpstreamOptions
 from rawgate.relay.phases import (
     AWAITING,
     DONE,

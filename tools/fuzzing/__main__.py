@@ -1,7 +1,6 @@
 """The command behind `tools/fuzz`."""
 
 import argparse
-import os
 import sys
 from random import Random
 from time import monotonic
@@ -18,14 +17,12 @@ MOST_SHOWN = 10
 
 
 def arguments() -> argparse.Namespace:
-    is_compiled = bool(os.environ.get("COMPILED"))
-    lanes = [name for name in NAMES if not (is_compiled and name == "shell")]
     parser = argparse.ArgumentParser(
         prog="tools/fuzz",
         description="Fuzz the HTTP/1.1 of both sides from grammar-aware mutations, and compare independent readings.",
         epilog="Exit status 1 when anything disagreed. The same seed and count give the same inputs.",
     )
-    parser.add_argument("lanes", nargs="*", default=lanes, metavar="LANE", help=f"of {', '.join(lanes)}; all of them")
+    parser.add_argument("lanes", nargs="*", default=NAMES, metavar="LANE", help=f"of {', '.join(NAMES)}; all of them")
     parser.add_argument("--inputs", type=int, default=100_000, metavar="N", help="for each lane (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="where chance begins (%(default)s)")
     parser.add_argument(
@@ -38,10 +35,6 @@ def arguments() -> argparse.Namespace:
     for name in chosen.lanes:
         if name not in NAMES:
             parser.error(f"no lane is called {name!r} (there are {', '.join(NAMES)})")
-        if name not in lanes:
-            parser.error(
-                "shell is interpreted only: its checks inherit from classes of rawgate, not from compiled ones"
-            )
     if chosen.atheris and len(chosen.lanes) != 1:
         parser.error("--atheris takes one lane")
     return chosen
