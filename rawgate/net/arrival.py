@@ -33,13 +33,14 @@ class Entrance:
     """How clients come in at one address. A reload may change it.
 
     name     the address, for messages
-    tls      which of the generation's is spoken; "": none
+    tls      what is spoken there; None: none. Not the name of it in a configuration: an address that goes has clients
+             that are let in later than the next configuration takes its place, which may have no such name
     proxied  each connection begins with the PROXY protocol
     """
 
     __slots__ = ("name", "proxied", "tls")
 
-    def __init__(self, name: str = "", tls: str = "", *, proxied: bool = False) -> None:
+    def __init__(self, name: str = "", tls: ServerTls | None = None, *, proxied: bool = False) -> None:
         self.name = name
         self.tls = tls
         self.proxied = proxied
@@ -48,7 +49,9 @@ class Entrance:
 def entering(connections: ClientConnections, entrance: Entrance) -> Callable[[], asyncio.Protocol]:
     """Returns what `create_server` calls for each new connection."""
     return lambda: protocol_of(
-        Arrival(connections, entrance) if entrance.tls or entrance.proxied else ClientConnection(connections)
+        ClientConnection(connections)
+        if entrance.tls is None and not entrance.proxied
+        else Arrival(connections, entrance)
     )
 
 
@@ -81,7 +84,7 @@ class Arrival:
         self._entrance = entrance
         self._timer = LazyTimer(connections.timers, self._expire)
         self._proxy = ProxyReader() if entrance.proxied else None
-        self._context: ServerTls | None = connections.generation.tls[entrance.tls] if entrance.tls else None
+        self._context = entrance.tls
         self._hello = ClientHelloReader()
         self._tls: TlsTransport | None = None
         self._said = False  # the client has sent something
@@ -218,6 +221,8 @@ class Arrival:
         protocol = protocol_of(client)
         transport.set_protocol(protocol)
         client.connection_made(transport)
+        if not self._is_admitted():
+            client.last = True  # it was in the queue of an address that goes: it has its request, and no second one
         if data:
             client.data_received(data)
 
@@ -229,9 +234,12 @@ class Arrival:
         """It holds less than is accounted for."""
 
     def renewed(self) -> None:
-        context = self._context
-        if context is not None and not self._connections.generation.admits(context.first):
+        if not self._is_admitted():
             self.close()
+
+    def _is_admitted(self) -> bool:
+        """Whether the present generation lets clients in by the rules of this one's handshake."""
+        return self._context is None or self._connections.generation.admits(self._context.first)
 
     def drain(self) -> None:
         self.close()

@@ -165,7 +165,7 @@ class ClientConnection(ClientPort):
 
     def _enter(self, now: float) -> None:
         self._rest(now)
-        self.last = self._connections.winding_down
+        self.last = self.last or self._connections.winding_down
         if self._refusal:
             self._begin(now)
             self._refuse(errors.BAD_REQUEST, now, self._refusal)

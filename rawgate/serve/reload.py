@@ -149,10 +149,11 @@ class Reloader:
             close_pools(made.values())
             raise
         told = self._renewed(loaded.config)
-        self._service.renew(loaded, made)
         gone = addresses.leave(wanted)
+        sockets = addresses.of_workers([0])
+        self._service.renew(loaded, made, sockets)
         await self._service.accept_rest(gone)
-        await self._service.accept_on(addresses.of_workers([0]))
+        await self._service.accept_on(sockets)
         return [addresses.open[name].url for name in opened], told
 
 

@@ -208,11 +208,7 @@ class Service:
         for sock in set(self._accepting) - set(sockets):
             self._accepting.pop(sock).close()
             del self._entrances[sock]
-        for sock, listen in sockets.items():
-            # What is spoken there may be something else from now on.
-            entrance = self._entrances.setdefault(sock, Entrance())
-            entrance.name = listen_name(listen) if listen.path else authority_of(listen.host, sock.getsockname()[1])
-            entrance.tls, entrance.proxied = listen.tls, listen.proxy_protocol
+        self._speak(sockets)
         for sock in sockets:
             if sock not in self._accepting:
                 accept, copy = entering(self.connections, self._entrances[sock]), sock.dup()
@@ -223,14 +219,25 @@ class Service:
                     server = await self._loop.create_server(accept, sock=copy, backlog=BACKLOG)
                 self._accepting[sock] = server
 
+    def _speak(self, sockets: Mapping[socket.socket, Listen]) -> None:
+        """From the next connection on that is accepted on them."""
+        for sock, listen in sockets.items():
+            entrance = self._entrances.setdefault(sock, Entrance())
+            entrance.name = listen_name(listen) if listen.path else authority_of(listen.host, sock.getsockname()[1])
+            entrance.tls, entrance.proxied = self.loaded.tls.get(listen.tls), listen.proxy_protocol
+
     async def accept_rest(self, addresses: Collection[Address]) -> None:
         """Accept what the kernel has accepted already on these addresses, and close them: those clients take their
         connections for open, and the close alone would reset them."""
         for address in addresses:
             address.stop_queueing()
-        entrances = {sock: self._entrances.pop(sock) for address in addresses for sock in self._accepted_on(address)}
-        for sock in entrances:
-            self._accepting.pop(sock).close()
+        entrances: dict[socket.socket, Entrance] = {}
+        for address in addresses:
+            for sock in self._accepted_on(address):
+                entrance = entrances[sock] = self._entrances.pop(sock)
+                # By its present rules, where the configuration still has them.
+                entrance.tls = self.loaded.tls.get(address.listen.tls, entrance.tls)
+                self._accepting.pop(sock).close()
         # The loop closes its copies in its next turn.
         await asyncio.sleep(0)
         await self._empty(entrances)
@@ -293,12 +300,14 @@ class Service:
     def _options(self, name: str, loaded: Loaded) -> UpstreamOptions:
         return upstream_options(name, loaded, self.discovery.told(), self.discovery.problems())
 
-    def renew(self, loaded: Loaded, made: dict[str, Pool]) -> None:
-        """Serve this configuration from the next request on. made: its `new_pools`."""
+    def renew(self, loaded: Loaded, made: dict[str, Pool], sockets: Mapping[socket.socket, Listen]) -> None:
+        """Serve this configuration from the next request on, and from the next connection on at these sockets. made:
+        its `new_pools`."""
         self._take_pools(loaded, made)
         self.health.renew(loaded.config)
         self.keys.renew(loaded)
         self.loaded = loaded
+        self._speak(sockets)
         self.keep_store()
         self.connections.renew(self._generation(loaded))
         close_pools([self._pools.pop(name) for name in set(self._pools) - set(loaded.config.upstreams)])

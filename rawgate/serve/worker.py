@@ -296,9 +296,10 @@ class Worker:
         log.quiet = frozenset(loaded.config.gateway.log.quiet)
         if self._plan is not None:
             self._plan.renew(loaded.config)
-        service.renew(loaded, made)
+        sockets = self._addresses.of_workers(self._accepts)
+        service.renew(loaded, made, sockets)
         await service.accept_rest(gone)
-        await service.accept_on(self._addresses.of_workers(self._accepts))
+        await service.accept_on(sockets)
         set_aside()
         self._say(Switched(number))
 

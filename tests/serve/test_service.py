@@ -4,6 +4,7 @@ loop, so that a test can say what happens when."""
 import asyncio
 import contextlib
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from harness.certificates import Authority
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.line import Record
 from rawgate.relay import shared_quotas
-from rawgate.serve.listening import StartError
+from rawgate.serve.listening import Address, StartError
 from rawgate.serve.load import Loaded, load_gate
 from rawgate.serve.service import Service, serving
 from rawgate.serve.worker_quotas import WorkerQuotas
@@ -129,7 +131,7 @@ async def two_workers(folder: Path, limits: str = "") -> AsyncIterator[Gateway]:
 
 
 def renew(service: Service, loaded: Loaded) -> None:
-    service.renew(loaded, service.new_pools(loaded))
+    service.renew(loaded, service.new_pools(loaded), {})
 
 
 def run(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -233,3 +235,62 @@ def test_a_configuration_with_too_many_upstreams_changes_nothing(
             assert await gateway.ask(0) == 200
 
     run(scene)
+
+
+def test_a_client_in_the_queue_when_its_tls_goes_is_served_once(tmp_path: Path) -> None:
+    """The address goes, and so does what it spoke: its rules, too, hold for nobody else from then on."""
+
+    async def scene(gateway: Gateway, context: ssl.SSLContext) -> None:
+        service, before = gateway.services[0], secured(gateway, "gone")
+        listening = socket.create_server(("127.0.0.1", 0))
+        renew(service, before)
+        await service.accept_on({listening: before.config.gateway.listen[0]})
+        with socket.create_connection(listening.getsockname()) as waiting:
+            renew(service, secured(gateway, "other"))
+            await service.accept_rest([Address(before.config.gateway.listen[0], [listening])])
+            assert b"\r\nConnection: close\r\n" in await answer_over(waiting, context)
+
+    run_secured(tmp_path, scene)
+
+
+def test_a_client_that_comes_while_others_are_served_meets_the_new_tls(tmp_path: Path) -> None:
+    async def scene(gateway: Gateway, context: ssl.SSLContext) -> None:
+        service, before, after = gateway.services[0], secured(gateway, "gone"), secured(gateway, "other")
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            renew(service, before)
+            await service.accept_on({listening: before.config.gateway.listen[0]})
+            with socket.create_connection(listening.getsockname()) as one:
+                service.renew(after, service.new_pools(after), {listening: after.config.gateway.listen[0]})
+                assert b"\r\nConnection: close\r\n" not in await answer_over(one, context)
+
+    run_secured(tmp_path, scene)
+
+
+def secured(gateway: Gateway, name: str) -> Loaded:
+    """A configuration with this [tls.NAME]."""
+    text = CONFIG.replace('"127.0.0.1:0"', f'{{ address = "127.0.0.1:0", tls = "{name}" }}') % ("", gateway.port, "")
+    config = gateway.folder / "tls.toml"
+    config.write_text(f'{text}[tls.{name}]\ncertificates = [{{ chain = "file:api.pem", key = "file:api.key" }}]\n')
+    return load_gate(config, {}, new_id=lambda: "0" * 32, date=lambda: b"Thu, 01 Jan 1970 00:00:00 GMT")
+
+
+async def answer_over(sock: socket.socket, context: ssl.SSLContext) -> bytes:
+    """The head of the answer to one request."""
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="api.test")
+    writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.transport.abort()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    return head
+
+
+def run_secured(folder: Path, scene: Callable[[Gateway, ssl.SSLContext], Coroutine[Any, Any, None]]) -> None:
+    authority = Authority()
+    authority.issue("api.test").write(folder, "api")
+
+    async def with_workers() -> None:
+        async with two_workers(folder) as gateway, asyncio.timeout(20):
+            await scene(gateway, authority.client_context())
+
+    run(with_workers)
