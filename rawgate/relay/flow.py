@@ -282,9 +282,7 @@ class Flow(ABC):
 
     def drop_upstream(self, reason: Reason, now: float) -> None:
         """Leave the upstream, whatever it is doing: reset its connection."""
-        self.clock_client(now)
-        if self.ended_at == NEVER:
-            self.ended_at = now
+        self._clock_upstream(now)
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
@@ -294,12 +292,19 @@ class Flow(ABC):
 
     def close_upstream(self, now: float) -> None:
         """The upstream has done its part, and its connection is not used again: close it."""
+        self._clock_upstream(now)
         upstream = self.upstream
         if upstream is not None:
             self.upstream = None
             upstream.attach(None)
             upstream.close()
             self.tell_pool(upstream, self.reason, now)
+
+    def _clock_upstream(self, now: float) -> None:
+        """Its time ends now, unless it had done its part before."""
+        self.clock_client(now)
+        if self.ended_at == NEVER:
+            self.ended_at = now
 
     @abstractmethod
     def tell_pool(self, upstream: UpstreamPort, reason: Reason, now: float) -> None:

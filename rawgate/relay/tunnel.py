@@ -128,8 +128,6 @@ class Tunnel(Flow):
 
     def _end_if_both_have(self, now: float) -> None:
         if self.client_ended and self.upstream_ended:
-            self.ended_at = now
-            self.clock_client(now)
             self.close_upstream(now)
             self.finish(RESPONSE_END, errors.OK, now)
 

@@ -139,6 +139,7 @@ def test_a_websocket_ends_with_its_token_and_at_a_stop(tmp_path: Path) -> None:
                 ("tunnel_expired", 101),
                 ("draining", 101),
             ]
+            assert all(line["upstreamMs"] > 0 for line in gateway.log)
 
 
 Closed = tuple[int, str] | None

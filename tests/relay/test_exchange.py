@@ -126,6 +126,7 @@ class World:
     def outcome(self) -> tuple[Reason, int]:
         assert self.client.over == [self.exchange]
         assert self.exchange.phase is DONE
+        assert self.exchange.leased_at <= self.exchange.ended_at <= self.exchange.over_at
         return self.exchange.reason, self.exchange.status
 
 
