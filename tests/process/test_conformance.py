@@ -9,7 +9,7 @@ Three answers of ours are settled by design and not by the case: slashes are mer
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from harness import configs
 from harness.cases import Case, CaseUpstream, Run, addresses, play, read_cases
 from harness.certificates import Authority
 from harness.gateway import LogLine, running
+from harness.stalls import TRIES, Stalls, again_after_stalls
 from harness.upstream import Upstream
 from harness.wire_reader import FIN, Message
 
@@ -31,6 +32,8 @@ pytestmark = [
 CASES = {case.id: case for case in read_cases(Path(__file__).parents[1] / "cases")}
 LANES = ("fast", "h11")
 AT_ONCE = 24
+LATE = 1.0
+"""Seconds: half of the deadlines."""
 
 
 def config(lane: str, target: str) -> str:
@@ -403,11 +406,16 @@ def _alone(run: Run) -> bool:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LaneResults]]:
-    """Both lanes at the same time: most of it is waiting for deadlines."""
-    with ThreadPoolExecutor(len(LANES)) as pool:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LaneResults]:
+    """Both lanes at the same time: most of it is waiting for deadlines. Where the machine stood still for half of one,
+    they are played again."""
+    for _ in range(TRIES):
         directories = [tmp_path_factory.mktemp(lane) for lane in LANES]
-        yield dict(zip(LANES, pool.map(LaneResults, LANES, directories), strict=True))
+        with ThreadPoolExecutor(len(LANES)) as pool, Stalls() as stalls:
+            found = dict(zip(LANES, pool.map(LaneResults, LANES, directories), strict=True))
+        if stalls.longest < LATE:
+            break
+    return found
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -436,11 +444,12 @@ def kinds() -> list[Case]:
     return [case for case in CASES.values() if case in found.values()]
 
 
+@again_after_stalls(LATE)
 def test_one_of_each_kind_over_tls(tmp_path: Path) -> None:
     authority, chosen = Authority(), kinds()
 
     def lane_of(lane: str) -> LaneResults:
-        (tmp_path / lane).mkdir()
+        (tmp_path / lane).mkdir(exist_ok=True)
         authority.issue("api.test").write(tmp_path / lane, "api")
         return LaneResults(lane, tmp_path / lane, chosen, authority)
 

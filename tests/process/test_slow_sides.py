@@ -13,6 +13,7 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
+from harness.stalls import again_after_stalls
 from harness.upstream import OK, Connection, Upstream, response
 
 pytestmark = pytest.mark.process
@@ -26,6 +27,8 @@ def impatient(target: str, body_rate: str) -> str:
     )
 
 
+LATE = 0.2
+"""Seconds: half of those deadlines."""
 SIZE = 6_000_000
 PIECE = 20_000
 PIECES = 80
@@ -76,6 +79,7 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % SIZE
 
 
+@again_after_stalls(LATE)
 def test_a_steady_reader_is_served(tmp_path: Path) -> None:
     with (
         Upstream(large) as upstream,
@@ -86,6 +90,7 @@ def test_a_steady_reader_is_served(tmp_path: Path) -> None:
         assert gateway.line(status=200)["bytesOut"] == SIZE
 
 
+@again_after_stalls(LATE)
 def test_a_reader_below_the_least_rate_is_cut(tmp_path: Path) -> None:
     with (
         Upstream(large) as upstream,
@@ -97,6 +102,7 @@ def test_a_reader_below_the_least_rate_is_cut(tmp_path: Path) -> None:
         assert gateway.line(status=499)["reason"] == "client_gone"
 
 
+@again_after_stalls(LATE)
 def test_a_service_that_takes_an_upload_steadily_is_waited_for(tmp_path: Path) -> None:
     with (
         Upstream(slow) as upstream,

@@ -13,6 +13,7 @@ import pytest
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, command, running
 from harness.load import Wrk, echo
+from harness.stalls import again_after_stalls
 from harness.upstream import Upstream, replying
 
 pytestmark = pytest.mark.process
@@ -27,6 +28,7 @@ def wait_more(gateway: Gateway, count: int = 100) -> None:
     gateway.wait_lines(len(gateway.lines(reason="ok")) + count, reason="ok")
 
 
+@again_after_stalls(0.15)
 def test_kills_reloads_and_a_stop_under_many_connections(tmp_path: Path, program: Callable[[str], str]) -> None:
     wrk = program("wrk")
 
