@@ -7,8 +7,9 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,14 @@ def browsing(name: str) -> Iterator[Page]:
 
 
 def _first_page(port: int) -> str:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    client.request("GET", "/json/list")
-    pages = json.loads(client.getresponse().read())
-    client.close()
-    return str(next(page["id"] for page in pages if page["type"] == "page"))
+    """It opens some time after the browser has begun to listen."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as client:
+            client.request("GET", "/json/list")
+            pages = json.loads(client.getresponse().read())
+        for page in pages:
+            if page["type"] == "page":
+                return str(page["id"])
+        time.sleep(0.01)  # there is no event for that
+    raise AssertionError("the browser opens no page")

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
+from time import monotonic
 from typing import IO, Any
 
 LogLine = dict[str, Any]
@@ -158,6 +159,17 @@ class Gateway:
                         return pid
         raise AssertionError("no worker has it")
 
+    def wait_serving(self, workers: int) -> None:
+        """Wait until so many workers serve: each has answered on a connection. A line that says that one was replaced
+        comes before its successor does anything."""
+        ends, serving = monotonic() + PATIENCE, set[int]()
+        while len(serving) < workers:
+            assert monotonic() < ends, f"of {workers} workers {serving} serve"
+            with self.connect() as sock:
+                sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
+                assert sock.recv(65536).startswith(b"HTTP/1.1 204 ")
+                serving = (serving | {self.worker_of(sock)}) & self.workers()
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
@@ -189,6 +201,27 @@ def open_files(pid: int) -> list[str]:
         with suppress(FileNotFoundError):  # it was closed just now
             found.append(str(entry.readlink()))
     return found
+
+
+@contextmanager
+def standing_still(*pids: int) -> Iterator[None]:
+    """While the block lasts, these processes do not run: all have stopped when it begins, which is a moment after they
+    were told to."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        ends = monotonic() + PATIENCE
+        while not all(map(_has_stopped, pids)):
+            assert monotonic() < ends, "one runs on"
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _has_stopped(pid: int) -> bool:
+    # The name before it, in brackets, may have blanks.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _address(where: str) -> tuple[str, int] | tuple[str, str]:

@@ -86,8 +86,10 @@ class Seen(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
-    """One line to the process: set the conduct of these targets; then perhaps let them begin anew, or wait, or report.
+    """One line to the process: set the conduct of these targets; then perhaps begin anew, answer somebody, wait, or
+    report.
 
+    release  let this target answer so many that are in line
     empty    answer only when these targets have no open connection
     arrived  answer only when this target has got so many requests
     """
@@ -95,6 +97,7 @@ class Order(Struct, frozen=True, omit_defaults=True):
     targets: list[int] = []
     conduct: Conduct | None = None
     anew: bool = False
+    release: tuple[int, int] | None = None
     empty: list[int] = []
     arrived: tuple[int, int] | None = None
     report: bool = False
@@ -133,6 +136,11 @@ class Upstreams:
         for number in range(len(self.ports)):
             self.conduct[number] = self.start
         self._order(Order(list(range(len(self.ports))), self.start, anew=True))
+
+    def release(self, target: int, count: int) -> None:
+        """Let this target answer the first of those that wait in line, so many: where it has no workers, nobody else is
+        answered."""
+        self._order(Order(release=(target, count)))
 
     def wait_empty(self, *targets: int) -> None:
         """Wait until these targets have no open connection."""

@@ -237,6 +237,12 @@ class Target:
         elif self.conduct.accept != "hold":
             connection.end(reset=self.conduct.accept == "reset")
 
+    def release(self, count: int) -> None:
+        """Answer so many that are in line, whatever the conduct says of workers and times."""
+        for _ in range(count):
+            self._working += 1
+            self._done(self._line.popleft(), self._era)
+
     def ended(self, connection: Connection) -> None:
         self.open.discard(connection)
         self._news()
@@ -314,6 +320,9 @@ class Bed:
                 self.targets[number].behave(order.conduct)
             if order.anew:
                 self.targets[number].begin_anew()
+        if order.release is not None:
+            number, count = order.release
+            self.targets[number].release(count)
         if order.report:
             self._say([target.seen() for target in self.targets])
         elif order.empty:

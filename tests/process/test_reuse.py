@@ -1,7 +1,6 @@
 """Which connections to a service are used again: none that has ended or said something nobody asked for, none after a
 body when the service does not read bodies."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running
+from harness.gateway import PATIENCE, Gateway, running, standing_still
 from harness.upstream import OK, Connection, Upstream
 from harness.wire_reader import Message, Stream, read_response
 
@@ -121,11 +120,10 @@ def test_a_post_is_not_sent_on_a_connection_that_has_ended(tmp_path: Path, how: 
         stream = Stream.of(sock)
         sock.sendall(GET)
         assert read_response(stream) is not None
-        gateway.signal(signal.SIGSTOP)
-        sock.sendall(POST)
-        end.set()
-        assert ended.wait(PATIENCE)
-        gateway.signal(signal.SIGCONT)
+        with standing_still(gateway.pid):
+            sock.sendall(POST)
+            end.set()
+            assert ended.wait(PATIENCE)
         message = read_response(stream)
         assert message is not None
         assert message.status == 200

@@ -79,6 +79,8 @@ def test_requests_under_way_are_counted_over_all_workers_and_those_of_the_dead_a
             for worker in gateway.workers():
                 os.kill(worker, signal.SIGKILL)
             gateway.wait(partial(has_lost, gateway, 3 * turn))
+            # Each successor forgets what its predecessor held, and nobody else's.
+            gateway.wait_serving(3)
 
 
 @pytest.mark.parametrize("clients", ["1", "10000"])

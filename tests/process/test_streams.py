@@ -198,7 +198,9 @@ def test_a_failing_log_is_reported_once_and_counted_at_the_end(tmp_path: Path, k
     ):
         for _ in range(3):
             assert running.get() == 200
+            ends = time.monotonic() + PATIENCE
             while "cannot be written" not in running.said.read_text():
+                assert time.monotonic() < ends
                 time.sleep(0.01)  # a file: there is no event for what is written to it
         assert running.stop() == 0
     said = running.said.read_text()

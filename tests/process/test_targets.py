@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from harness.gateway import PATIENCE, Gateway, running
-from harness.upstream import OK, Connection, Upstream, replying
+from harness.upstream import OK, Connection, Upstream, free_port, replying
 from harness.wire_reader import Stream, read_response
 
 pytestmark = pytest.mark.process
@@ -80,7 +80,7 @@ def get(gateway: Gateway, path: str, body: bytes = b"") -> int:
 @contextmanager
 def silent(host: str) -> Iterator[int]:
     """A port at which SYNs are not answered: its queue is full."""
-    with socket.create_server((host, 0), backlog=0) as full, socket.create_connection(full.getsockname()):
+    with socket.create_server((host, free_port()), backlog=0) as full, socket.create_connection(full.getsockname()):
         yield full.getsockname()[1]
 
 
@@ -95,12 +95,13 @@ def test_a_silent_address_costs_no_request_and_is_told(tmp_path: Path, bad: str)
 
 
 def test_a_name_with_two_addresses_has_its_load_on_both(tmp_path: Path) -> None:
+    port = free_port()
     with (
-        Upstream(replying(OK), host="127.0.0.2") as one,
-        Upstream(replying(OK), host="127.0.0.3", port=one.port) as two,
+        Upstream(replying(OK), host="127.0.0.2", port=port) as one,
+        Upstream(replying(OK), host="127.0.0.3", port=port) as two,
     ):
         names = {"users.test": ["127.0.0.2", "127.0.0.3"]}
-        with serving(tmp_path, names, users=[f"http://users.test:{one.port}"]) as gateway:
+        with serving(tmp_path, names, users=[f"http://users.test:{port}"]) as gateway:
             assert [get(gateway, "/users") for _ in range(20)] == [200] * 20
         assert (len(one.requests), len(two.requests)) == (10, 10)
 
@@ -116,7 +117,8 @@ def test_a_burst_is_spread_over_the_targets(tmp_path: Path, count: int) -> None:
             connection.send(OK)
 
     with Upstream(waits) as one, Upstream(waits) as two, ExitStack() as stack:
-        gateway = stack.enter_context(serving(tmp_path, {}, "per_client=256", users=[one.target, two.target]))
+        options = 'per_client=256, response_timeout="60s"'
+        gateway = stack.enter_context(serving(tmp_path, {}, options, users=[one.target, two.target]))
         clients = [stack.enter_context(gateway.connect()) for _ in range(count)]
         for _ in range(2):
             opened.clear()
@@ -139,7 +141,7 @@ def test_a_slow_look_up_harms_no_other_name_and_not_the_end(tmp_path: Path) -> N
             **{f"slow{number}": [f"http://slow{number}.test:80"] for number in range(8)},
             "quick": [f"http://quick.test:{upstream.port}"],
         }
-        options = 'connect_timeout="300ms"'
+        options = 'connect_timeout="300ms" if name.startswith("slow") else "10s"'
         with serving(tmp_path, {"quick.test": ["127.0.0.1"]}, options, "fast", **targets) as gateway:
             waiting = [get(gateway, f"/slow{number}") for number in range(2)]
             assert get(gateway, "/quick") == 200
@@ -149,9 +151,8 @@ def test_a_slow_look_up_harms_no_other_name_and_not_the_end(tmp_path: Path) -> N
 
 
 def test_a_target_that_goes_and_comes_back_is_reported(tmp_path: Path) -> None:
+    port = free_port()
     with Upstream(replying(OK)) as good:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port = sock.getsockname()[1]
         targets = [good.target, f"http://127.0.0.1:{port}", "http://absent.test:80"]
         with serving(tmp_path, {}, users=targets, alone=[f"http://127.0.0.1:{port}"]) as gateway:
             gateway.wait_said("absent.test cannot be looked up: no such name")
@@ -170,15 +171,15 @@ def test_a_target_that_goes_and_comes_back_is_reported(tmp_path: Path) -> None:
 def test_a_mute_address_is_reported_once_and_the_others_serve(tmp_path: Path, lane: str, body: bytes) -> None:
     """One with a body that has been taken cannot be sent again: it costs at most one request, since each address has
     its turn."""
-    said = "closes new connections without a word"
+    said, port = "closes new connections without a word", free_port()
     with (
-        Upstream(closing) as bad,
-        Upstream(replying(OK), host="127.0.0.2", port=bad.port) as good,
+        Upstream(closing, port=port),
+        Upstream(replying(OK), host="127.0.0.2", port=port) as good,
         serving(
             tmp_path,
             {"users.test": ["127.0.0.1", "127.0.0.2"]},
             lane=lane,
-            users=[f"http://users.test:{bad.port}"],
+            users=[f"http://users.test:{port}"],
         ) as gateway,
     ):
         statuses = [get(gateway, "/users", body) for _ in range(10)]

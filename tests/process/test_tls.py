@@ -16,7 +16,7 @@ from harness.certificates import Authority
 from harness.configs import one_route
 from harness.gateway import Gateway, running
 from harness.tls_client import ALERT, FIN, RESET, TlsClient
-from harness.upstream import OK, Connection, Script, Upstream, once, replying, response
+from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response
 
 pytestmark = pytest.mark.process
 
@@ -510,10 +510,7 @@ def test_reload_changes_the_certificate(folder: Path, upstream: Upstream, author
     open meanwhile."""
     authority.issue("api.test", subject="old").write(folder, "renewed")
     text = config(upstream.target, certificates=("renewed",))
-    free = socket.create_server(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-    free.close()
-    text = text.replace("127.0.0.1:0", f"127.0.0.1:{port}")
+    text = text.replace("127.0.0.1:0", f"127.0.0.1:{free_port()}")
     with running(folder, text, name="reload.toml") as gateway, client(gateway, authority).handshake() as old:
         old.send(GET)
         assert old.until(b"ok").endswith(b"ok")

@@ -464,8 +464,8 @@ def test_a_tunnel_that_is_over_ends_on_both_sides(stage: Stage, path: str, reaso
 
     stage.plays(script)
     client = stage.client()
-    assert client.ask(path, *WEBSOCKET).status == 101
-    client.sock.sendall(b"hello")
+    # Sent with the request, so that it is there before the tunnel begins to be idle.
+    assert client.ask(path, *WEBSOCKET, then=b"hello").status == 101
     assert client.end() != "silent"
     stage.upstream.wait(lambda: ends, "the end of the upstream's connection")
     assert ends != ["silent"]

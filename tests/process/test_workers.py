@@ -13,9 +13,10 @@ from time import monotonic
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, open_files, running
+from harness.gateway import PATIENCE, Gateway, open_files, running, standing_still
 from harness.issuer import Issuer
 from harness.load import Load, echo
+from harness.stalls import again_after_stalls
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response
 from rawgate.policy.fetched_keys import EXTRA
@@ -231,6 +232,7 @@ def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
     assert {line["reason"] for line in gateway.log} <= {"ok", "client_gone"}
 
 
+@again_after_stalls(0.3)
 def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
     """A worker that has died young several times is not replaced at once. Meanwhile a sibling accepts for it, and what
     it held of the limits is given back."""
@@ -257,12 +259,16 @@ def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
         upstream.wait_requests(1)
         os.kill(worker, signal.SIGKILL)
         assert "in 0.8 s" in gateway.wait_said(f"(pid {worker}) was killed")
-        # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
-        for sock in connected(gateway, 30, stack):
-            message = ask(sock)
-            assert message is not None
-            assert message.status == 200
-        assert gateway.workers() == {sibling}
+        # It hears the next signal when it has done all about this death, and then has all the time that it takes here.
+        gateway.signal(signal.SIGUSR1)
+        gateway.wait_said("SIGUSR1 is ignored")
+        with standing_still(gateway.pid):
+            assert gateway.workers() == {sibling}
+            # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
+            for sock in connected(gateway, 30, stack):
+                message = ask(sock)
+                assert message is not None
+                assert message.status == 200
 
 
 def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
@@ -382,6 +388,7 @@ def test_without_a_supervisor_the_workers_stop(tmp_path: Path) -> None:
 # ── stop ──
 
 
+@again_after_stalls(1.0)
 def test_a_stop_loses_nothing(tmp_path: Path) -> None:
     """The signal goes to every process, as a terminal and systemd send it. In the time before draining each client that
     is active is told that its connection closes."""
@@ -416,14 +423,11 @@ def test_a_second_signal_cuts_what_is_left(tmp_path: Path) -> None:
 def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
     with served(tmp_path, configs.one_route("http://127.0.0.1:9"), 2) as gateway, ExitStack() as stack:
         workers = gateway.workers()
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
-        sockets = connected(gateway, 20, stack)
-        for sock in sockets:
-            sock.sendall(PING)
-        gateway.signal(signal.SIGTERM)
-        for pid in workers:
-            os.kill(pid, signal.SIGCONT)
+        with standing_still(*workers):
+            sockets = connected(gateway, 20, stack)
+            for sock in sockets:
+                sock.sendall(PING)
+            gateway.signal(signal.SIGTERM)
         assert all(read_response(Stream.of(sock)) is not None for sock in sockets)
         gateway.wait_end(0)
         assert len(gateway.log) == 20
