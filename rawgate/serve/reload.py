@@ -149,12 +149,13 @@ class Reloader:
             close_pools(made.values())
             raise
         told = self._renewed(loaded.config)
+        urls = [addresses.open[name].url for name in opened]
         gone = addresses.leave(wanted)
-        sockets = addresses.of_workers([0])
-        self._service.renew(loaded, made, sockets)
+        self._service.renew(loaded, made, addresses.of_workers([0]))
         await self._service.accept_rest(gone)
-        await self._service.accept_on(sockets)
-        return [addresses.open[name].url for name in opened], told
+        # Those that are left: the gateway may have been stopped meanwhile.
+        await self._service.accept_on(addresses.of_workers([0]))
+        return urls, told
 
 
 async def in_thread(prepare: Callable[[], Loaded]) -> Loaded:

@@ -14,11 +14,14 @@ import pytest
 import uvloop
 
 from harness.certificates import Authority
+from rawgate.config.model import listen_name
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.line import Record
 from rawgate.relay import shared_quotas
-from rawgate.serve.listening import Address, StartError
+from rawgate.serve.clock import RequestIds
+from rawgate.serve.listening import Address, Addresses, StartError
 from rawgate.serve.load import Loaded, load_gate
+from rawgate.serve.reload import Reloader, Source
 from rawgate.serve.service import Service, serving
 from rawgate.serve.worker_quotas import WorkerQuotas
 
@@ -264,6 +267,34 @@ def test_a_client_that_comes_while_others_are_served_meets_the_new_tls(tmp_path:
                 assert b"\r\nConnection: close\r\n" not in await answer_over(one, context)
 
     run_secured(tmp_path, scene)
+
+
+def test_a_stop_within_a_reload_opens_nothing_again(tmp_path: Path) -> None:
+    """The reload lets in who waits at an address that goes, and the stop comes meanwhile."""
+
+    async def scene() -> None:
+        async with two_workers(tmp_path) as gateway, asyncio.timeout(20):
+            service, listen, addresses = gateway.services[0], gateway.load().config.gateway.listen[0], Addresses()
+            for name in (listen_name(listen), "goes"):
+                addresses.open[name] = Address(listen, [socket.create_server(("127.0.0.1", 0))])
+            where = addresses.open[listen_name(listen)].sockets[0].getsockname()
+            await service.accept_on(addresses.of_workers([0]))
+            config, renewed, over = gateway.folder / "rawgate.toml", asyncio.Event(), asyncio.Event()
+            source = Source(config, {}, lambda draft, gate: [], RequestIds(), lambda: b"", print)
+
+            def note(_: object) -> list[str]:
+                renewed.set()
+                return []
+
+            reloading = asyncio.create_task(Reloader(source, service, addresses, note).reload())
+            await renewed.wait()
+            over.set()
+            await service.finish(addresses, over, lambda line: None)
+            assert (await reloading).done
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(where, 5)
+
+    run(scene)
 
 
 def secured(gateway: Gateway, name: str) -> Loaded:
