@@ -197,6 +197,9 @@ class _Upstream(_Side, UpstreamPort):
     def is_stale(self) -> bool:
         return False
 
+    def has_failed(self) -> bool:
+        return False
+
     def drain(self) -> None: ...
     def close(self) -> None: ...
     def attach(self, flow: Flow | None) -> None: ...

@@ -118,6 +118,9 @@ class UpstreamConnection(UpstreamPort):
             self._unasked(came)
         return came is not None
 
+    def has_failed(self) -> bool:
+        return self.lost or self.transport.is_closing()
+
     def drain(self) -> None:
         if not self.lost:
             self.transport.set_write_buffer_limits(0)

@@ -539,10 +539,11 @@ class Exchange(Flow, Lessee):
         return True
 
     def _drain_upload(self, upstream: UpstreamPort, now: float) -> None:
-        """Both messages are whole. Wait until the kernel has taken what is buffered for the upstream."""
+        """Both messages are whole. Wait until the kernel has taken what is buffered for the upstream, or until
+        `upstream_lost`: in one turn of the loop all the rest may be written to a connection that took none of it."""
         if upstream.buffered():
             upstream.drain()
-        else:
+        elif not upstream.has_failed():
             self._end_upload(now)
 
     def _end_upload(self, now: float, reason: Reason = errors.OK, detail: str = "") -> None:

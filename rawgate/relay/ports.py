@@ -147,6 +147,10 @@ class UpstreamPort(Port):
         never waits."""
 
     @abstractmethod
+    def has_failed(self) -> bool:
+        """What was written last was not taken, and nothing of it is buffered: `Flow.upstream_lost` is about to come."""
+
+    @abstractmethod
     def drain(self) -> None:
         """Nothing more will be written. Call `upstream_has_room` once the kernel has taken all that is buffered."""
 

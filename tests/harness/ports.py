@@ -97,7 +97,7 @@ class FakeUpstream(FakePort, UpstreamPort):
         self.reused = reused
         self.is_last = False
         self.last_had_body = self.ever_had_body = False
-        self.stale = self.drained = False
+        self.stale = self.failed = self.drained = False
         self.closed = False
         self.owner: object = None
 
@@ -106,6 +106,9 @@ class FakeUpstream(FakePort, UpstreamPort):
 
     def is_stale(self) -> bool:
         return self.stale
+
+    def has_failed(self) -> bool:
+        return self.failed
 
     def drain(self) -> None:
         self.drained = True

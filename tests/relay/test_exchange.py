@@ -1041,6 +1041,17 @@ def test_the_body_goes_on_after_the_whole_response(backlog: int) -> None:
     assert w.pool.size == 0
 
 
+def test_the_end_of_the_body_is_written_to_a_connection_that_does_not_take_it() -> None:
+    w, upstream = uploading()
+    upstream.failed = True
+    w.up(b"llo")
+    assert not w.client.over, "it is about to be told how that ended"
+    w.exchange.upstream_ends(refused=True)
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.OK, 202)
+    assert w.exchange.detail == NOT_TAKEN
+
+
 def test_a_held_body_goes_on_after_the_whole_response() -> None:
     w, upstream = awaiting()
     upstream.backlog = 10
