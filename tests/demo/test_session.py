@@ -1,6 +1,7 @@
 """The tour, with a gateway in this process: what its exit status says."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,13 @@ def test_answers_that_are_what_they_should_be(tmp_path: Path, monkeypatch: pytes
 
 
 def test_no_answer_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "tour", lambda credentials: (only("A slow service"), only("Dots")))
-    monkeypatch.setattr(client, "PATIENCE", 0.05)
+    def chapters(_: Credentials) -> Iterator[steps.Chapter]:
+        monkeypatch.setattr(client, "PATIENCE", 0.05)
+        yield only("A slow service")
+        monkeypatch.setattr(client, "PATIENCE", 20.0)
+        yield only("Dots")
+
+    monkeypatch.setattr(session, "tour", chapters)
     status, shown = played(tmp_path)
     assert status == 1
     assert "✗ no answer within 0.05 s" in shown

@@ -30,6 +30,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from harness.upstream import free_port
+
 FAR = 4_000_000_000
 
 
@@ -90,6 +92,9 @@ class Issuer:
     """
 
     def __init__(self, directory: Path) -> None:
+        # One that is down keeps its port, until it comes back.
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
         self.authority = directory / "authority.pem"
         own, above = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
         root = _certificate("authority", above, "authority", above, is_authority=True)
@@ -143,9 +148,7 @@ class Issuer:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that does not trust the certificate ends the handshake: that is its business."""
 
-        self._server = Server(("127.0.0.1", getattr(self, "port", 0)), Handler)
-        self.port: int = self._server.server_address[1]
-        self.url = f"https://127.0.0.1:{self.port}"
+        self._server = Server(("127.0.0.1", self.port), Handler)
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
         return self

@@ -114,10 +114,11 @@ class HoldingUpstream:
                     connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok")
                     return
                 case b"tunnel":
+                    # In one piece, as the client's are: whoever is slow between two would meet the tunnel's end.
                     connection.send(
-                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\npong"
                     )
-                    connection.send(connection.stream.exactly(4))
+                    assert connection.stream.exactly(4) == b"ping"
                     connection.wait_end()
                     return
                 case _:
@@ -289,16 +290,16 @@ def client_gone(client: Client) -> int:
 
 
 def head_cut(client: Client) -> int:
-    client.sock.sendall(f"GET /stage/a?{HIDDEN} HTTP/1.1\r\nHost: a".encode())
+    # FIN goes along with the octets: had it to wait for its turn, the head would be late before it is cut.
+    client.sock.send(f"GET /stage/a?{HIDDEN} HTTP/1.1\r\nHost: a".encode(), getattr(socket, "MSG_MORE", 0))
     client.sock.shutdown(socket.SHUT_WR)
     return client.status()
 
 
 def tunnel(client: Client, target: str) -> int:
-    client.send(f"GET {target}?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket")
+    client.send(f"GET {target}?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket", body="ping")
     head = read_response_head(client.stream)
-    client.sock.sendall(b"ping")
-    assert client.stream.exactly(4) == b"ping"
+    assert client.stream.exactly(4) == b"pong"
     assert client.stream.rest() == b""
     assert client.stream.ended != "silent"
     assert head is not None
@@ -314,10 +315,9 @@ def tunnel_max_age(client: Client) -> int:
 
 
 def tunnel_reset(client: Client) -> int:
-    client.send(f"GET /patient/tunnel?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket")
+    client.send(f"GET /patient/tunnel?{HIDDEN}", "Connection: Upgrade", "Upgrade: websocket", body="ping")
     head = read_response_head(client.stream)
-    client.sock.sendall(b"ping")
-    assert client.stream.exactly(4) == b"ping"
+    assert client.stream.exactly(4) == b"pong"
     client.leave()
     assert head is not None
     return head.status

@@ -45,9 +45,10 @@ def test_only_dates_follow_the_wall_clock(tmp_path: Path, clock: Clock, workers:
         text = (
             configs.gateway(f"workers = {workers}")
             + configs.jwt()
-            + configs.upstream("one", upstream.target, 'response_timeout = "2s"')
+            + configs.upstream("one", upstream.target, 'response_timeout = "20s"')
             + configs.route("/token", "one", auth="jwt.main")
             + configs.route("/limited", "one", 'rate_limit = { max = 2, window = "1h" }')
+            + configs.route("/silent", "one", 'response_timeout = "2s"')
             + configs.route("/", "one")
         )
         gateway = stack.enter_context(running(tmp_path, text, {"JWT_SECRET": SECRET, **clock.environ}))

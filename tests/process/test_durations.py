@@ -5,6 +5,7 @@ was lost, the member of the line that holds most of it says who lost it.
 """
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -288,11 +289,33 @@ def test_a_line_tells_a_slow_client_service_and_pool_apart(serve: Serve) -> None
 
 
 def test_where_both_are_slow_each_has_its_part(serve: Serve) -> None:
-    stage = Stage(serve)
-    with stage.gateway.connect() as sock:
-        both(stage, sock)
-    line = stage.gateway.line(path="/both/late")
-    assert line[HEAD] / 4 < line[CLIENT] < line[HEAD] * 3 / 4
+    """The client begins to wait when the service has the half that it sent, and the service when it has the other one.
+    So what each waited for is in its own part, however long that was."""
+    began, waited = Event(), {HEAD: 0.0, CLIENT: 0.0}
+
+    def late(who: str) -> None:
+        since = time.monotonic()
+        keeps_waiting()
+        waited[who] = (time.monotonic() - since) * 1000
+
+    def script(connection: Connection) -> None:
+        assert connection.head() is not None
+        half = connection.stream.exactly(2)
+        began.set()
+        assert half + connection.stream.exactly(2) == b"abcd"
+        late(HEAD)
+        connection.send(OK)
+
+    gateway, _ = serve(script)
+    with gateway.connect() as sock:
+        sock.sendall(post("/both"))
+        assert began.wait(PATIENCE)
+        late(CLIENT)
+        sock.sendall(b"cd")
+        assert read_response(Stream.of(sock), b"POST") is not None
+    line = gateway.line(path="/both")
+    assert line[CLIENT] >= waited[CLIENT]
+    assert line[HEAD] - line[CLIENT] >= waited[HEAD]
 
 
 def test_where_nobody_is_slow_nothing_is_said_of_the_client(serve: Serve) -> None:

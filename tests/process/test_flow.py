@@ -256,7 +256,9 @@ def test_clients_that_leave_free_their_connections(serve: Serve, how: str) -> No
         opened.set()
         assert ask(gateway, get("/next")).status == 200
     assert len([request for request in upstream.requests if request.target == b"/gone"]) == 5
-    assert {connection.stream.ended for connection in upstream.connections[:5]} == {RESET}
+    five = upstream.connections[:5]
+    upstream.wait(lambda: all(connection.stream.ended for connection in five), "the ends of their connections")
+    assert {connection.stream.ended for connection in five} == {RESET}
 
 
 @pytest.mark.parametrize("half_close", ["abort", "serve"])

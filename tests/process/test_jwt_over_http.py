@@ -217,20 +217,24 @@ def test_expired(service: Service) -> None:
 
 def test_a_remembered_token_expires_all_the_same(service: Service) -> None:
     """Asked again and again until it is refused: accepted only before `exp`, refused only after."""
-    exp = time.time() + 0.6
-    line = f"Authorization: Bearer {good(exp=exp)}"
-    service.assert_accepted(service.ask(line))
-    accepted = 1
-    while True:
-        sent = time.time()
-        response = service.ask(line)
-        if response.status != 200:
+    accepted = 0
+    # On a busy machine the first one may be over before it was used twice.
+    for lasts in (0.6, 3.0, 15.0):
+        exp = time.time() + lasts
+        line = f"Authorization: Bearer {good(exp=exp)}"
+        accepted = 0
+        while True:
+            sent = time.time()
+            response = service.ask(line)
+            if response.status != 200:
+                break
+            assert sent < exp
+            accepted += 1
+        assert time.time() >= exp
+        service.assert_refused(response, INVALID, "auth_expired", "auth_expired")
+        if accepted > 1:
             break
-        assert sent < exp
-        accepted += 1
-    assert time.time() >= exp
     assert accepted > 1
-    service.assert_refused(response, INVALID, "auth_expired", "auth_expired")
 
 
 def test_a_remembered_token_vouches_for_no_other_signature(service: Service) -> None:

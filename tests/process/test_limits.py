@@ -36,6 +36,9 @@ def config(target: str, setting: str = "") -> str:
     )
 
 
+HUGE = response(bytes(1 << 24))
+
+
 class Held:
     """An upstream's script: what asks for /held is answered when the test lets go; /large gets 16 MiB."""
 
@@ -46,7 +49,7 @@ class Held:
         while (request := connection.request()) is not None:
             if request.target == b"/held":
                 assert self.let_go.wait(PATIENCE)
-            connection.send(response(bytes(1 << 24)) if request.target == b"/large" else OK)
+            connection.send(HUGE if request.target == b"/large" else OK)
 
 
 class Stage:

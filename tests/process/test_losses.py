@@ -51,6 +51,7 @@ def numbered(number: int, targets: list[str], options: str = "") -> str:
     return (
         configs.upstream(name, targets, options)
         + configs.route(f"/{number}/small", name, 'body = "64KiB"')
+        + configs.route(f"/{number}/hasty", name, 'response_timeout = "150ms"')
         + configs.route(f"/{number}", name)
     )
 
@@ -58,8 +59,8 @@ def numbered(number: int, targets: list[str], options: str = "") -> str:
 # kind → options of its upstreams, how many of them there are
 KINDS = {
     "plain": ('response_timeout = "20s"', 64),
-    "hasty": ('response_timeout = "150ms"\nidle_timeout = "150ms"', 8),
-    "brief": ('response_timeout = "20s"\ntotal_timeout = "200ms"', 1),
+    "hasty": ('response_timeout = "20s"\nidle_timeout = "150ms"', 2),
+    "brief": ('response_timeout = "20s"\ntotal_timeout = "1s"', 1),
     "narrow": ('response_timeout = "20s"\nmax_connections = 1\nqueue = 1\nqueue_timeout = "20s"', 3),
     "impatient": ('response_timeout = "20s"\nmax_connections = 1\nqueue = 1\nqueue_timeout = "50ms"', 1),
 }
@@ -391,10 +392,10 @@ def test_an_upstream_that_goes_after_its_answer_is_not_asked_again(stage: Stage,
 
 @pytest.mark.parametrize("began", [b"", b"HTTP/1.1 200 OK\r\nContent-"], ids=["no answer", "half a head"])
 def test_an_upstream_that_does_not_answer_is_a_504(stage: Stage, began: bytes) -> None:
-    path, upstream = stage.upstream(once(began, close=False) if began else silent, "hasty")
-    client = stage.get(path)
+    path, upstream = stage.upstream(once(began, close=False) if began else silent)
+    client = stage.get(f"{path}/hasty")
     assert client.answer().status == 504
-    assert stage.line(path)["reason"] == "upstream_timeout"
+    assert stage.line(f"{path}/hasty")["reason"] == "upstream_timeout"
     upstream.wait(lambda: upstream.connections[0].stream.ended, "the end of the connection")
     upstream.script = replying(OK)
     assert client.send(get(path)).answer().status == 200
@@ -454,10 +455,10 @@ def pour(client: Client, octets: int) -> int:
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Upstream]]:
-    """A gateway that has little patience with its clients."""
+    """A gateway that has little patience with its clients. It lets them send their first octets."""
     with ExitStack() as stack:
         upstream = stack.enter_context(Upstream(replying(response(bytes(16 * MIB)))))
-        text = gateway_of('head = "100ms", body = "150ms", send = "150ms", keep_alive = "100ms"')
+        text = gateway_of('head = "100ms", body = "150ms", send = "150ms", keep_alive = "1s"')
         text += numbered(0, [upstream.target])
         yield stack.enter_context(running(tmp_path_factory.mktemp("strict"), text)), upstream
 

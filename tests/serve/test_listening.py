@@ -30,6 +30,14 @@ def connecting(sock: socket.socket) -> socket.socket:
     return client
 
 
+def connected(sock: socket.socket) -> socket.socket:
+    """A client whose connection is there."""
+    client = socket.socket(sock.family)
+    client.settimeout(PATIENCE)
+    client.connect(sock.getsockname())
+    return client
+
+
 def queue(sock: socket.socket) -> int:
     """How many wait to be accepted; they are accepted."""
     for count in range(100):
@@ -46,7 +54,7 @@ def queue(sock: socket.socket) -> int:
 def test_who_is_in_the_queue_stays_and_nobody_comes_into_it(host: str) -> None:
     with opened(Listen(host, 0), workers=2) as addresses:
         (address,) = addresses.open.values()
-        before = [connecting(address.sockets[0]) for _ in range(8)]
+        before = [connected(address.sockets[0]) for _ in range(8)]
         addresses.stop_queueing(())
         after = [connecting(address.sockets[0]) for _ in range(8)]
         assert sum(map(queue, address.sockets)) == len(before)

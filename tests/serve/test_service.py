@@ -34,6 +34,8 @@ limits = { connections = 40%s }
 [upstreams.users]
 targets = ["http://127.0.0.1:%d"]
 max_connections = 3
+queue_timeout = "20s"
+response_timeout = "20s"
 %s
 [[routes]]
 prefix = "/"
