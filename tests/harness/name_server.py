@@ -38,10 +38,8 @@ class NameServer:
         self.alias_ttl = 0
         self.asked: list[tuple[str, str, str]] = []
         self.news = Condition()
-        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._tcp, self._udp = _pair()
         self.port: int = self._tcp.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", self.port))
         for work in (self._serve_udp, self._serve_tcp):
             Thread(target=work, daemon=True).start()
 
@@ -101,3 +99,17 @@ class NameServer:
         elif all(other != text for other, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer.to_wire(max_size=65535)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Sockets for TCP and UDP on one port. The system chooses one that is free for TCP; for UDP it may be taken."""
+    for _ in range(100):
+        tcp, udp = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+    raise AssertionError("no port is free for both")

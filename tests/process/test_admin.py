@@ -194,10 +194,10 @@ def test_certificates_and_connections_that_failed_to_come_in(tmp_path: Path) -> 
         world = World(gateway, Upstream(replying(response())), tmp_path / "rawgate.toml")
         gateway.wait(lambda: len(gateway.addresses) == 2)
         with socket.create_connection(gateway.addresses[1], PATIENCE) as client:
-            client.sendall(b"\x16\x03\x01\x00\x05hello")
+            client.sendall(b"\x16\x03\x01\x00\x05\x07\x00\x00\x01x")  # no message that begins a handshake
             while client.recv(64):
                 pass
-        gateway.wait_said("handshake")
+        gateway.wait_said("no TLS: ")
         failed = "rawgate_client_connections_failed_total"
         assert value(series(parsed(world.ask("/metrics")[1])), failed) == 1
         status = world.status()

@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, command, running
+from harness.gateway import PATIENCE, Gateway, command, running, standing_still
 from harness.load import Load, echo
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
@@ -113,12 +113,11 @@ def test_requests_sent_before_the_signal_are_not_lost_silently(tmp_path: Path) -
 
 def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
     with running(tmp_path, config()) as gateway, ExitStack() as stack:
-        gateway.signal(signal.SIGSTOP)
-        sockets = [stack.enter_context(gateway.connect()) for _ in range(20)]
-        for sock in sockets[::2]:
-            sock.sendall(OPTIONS)
-        gateway.signal(signal.SIGTERM)
-        gateway.signal(signal.SIGCONT)
+        with standing_still(gateway.pid):
+            sockets = [stack.enter_context(gateway.connect()) for _ in range(20)]
+            for sock in sockets[::2]:
+                sock.sendall(OPTIONS)
+            gateway.signal(signal.SIGTERM)
         gateway.wait_said("draining")
         for sock in sockets[1::2]:  # its connection is open, and its request comes a little later
             sock.sendall(OPTIONS)

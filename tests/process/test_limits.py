@@ -19,7 +19,7 @@ from threading import Event
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running
+from harness.gateway import PATIENCE, Gateway, running, standing_still
 from harness.upstream import OK, Connection, Upstream, replying, response
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response
 from rawgate.config.model import Limits, Timeouts
@@ -333,12 +333,11 @@ def test_a_client_that_left_before_it_was_accepted_is_not_served(tmp_path: Path)
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
         text = config(upstream.target)
         gateway = stack.enter_context(running(tmp_path, text))
-        gateway.signal(signal.SIGSTOP)
-        for _ in range(3):
-            with gateway.connect() as sock:
-                sock.sendall(get("/limited"))
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        gateway.signal(signal.SIGCONT)
+        with standing_still(gateway.pid):
+            for _ in range(3):
+                with gateway.connect() as sock:
+                    sock.sendall(get("/limited"))
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with gateway.connect() as sock:
             sock.sendall(get())
             assert answer(Stream.of(sock)).status == 200
