@@ -43,7 +43,7 @@ switched protocols, or for one command. `tools/core` counts the lines: it is a l
    `wire.body`, `wire.transfer`, `wire.write`.
 3. The decision. Begin with the last, which composes the others: `policy.paths`, `policy.router`, `policy.addresses`,
    `policy.algorithms`, `policy.jwt`, `policy.credentials`, `policy.limiter`, `policy.limits`, `policy.rewrite`,
-   `policy.headers`, `policy.gate`.
+   `policy.headers`, `policy.request`, `policy.gate`.
 4. The exchange: `relay.ports`, `relay.phases`, `relay.addresses`, `relay.quota`, `relay.health`, `relay.balance`,
    `relay.endpoints`, `relay.lessee`, `relay.idle`, `relay.fair_queue`, `relay.pool`, `relay.pace`, `relay.flow`,
    `relay.upload`, `relay.exchange`.

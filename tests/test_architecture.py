@@ -38,16 +38,17 @@ ROOMS = {
     "": set[str](),  # rawgate/__init__.py: the version and the map of the package
 }
 
-# what in `policy` may import its siblings → those of the others here that it may import. The first four each make one
-# step of its parts, so that `gate` is the path of an ordinary request and no more; `compile_limits` is what
-# `compile` does about limits.
+# what in `policy` may import its siblings → those of the others here that it may import. `verifiers` to `over_hosts`
+# each make one step of its parts, so that `gate` is the path of an ordinary request and no more; `compile_limits` is
+# what `compile` does about limits. `request` holds values of two others.
 COMPOSING = {
+    "request": set[str](),
     "verifiers": set[str](),
     "credentials": set[str](),
     "limits": set[str](),
     "over_hosts": set[str](),
-    "more": {"over_hosts"},
-    "gate": {"credentials", "limits", "more", "over_hosts"},
+    "more": {"over_hosts", "request"},
+    "gate": {"credentials", "limits", "more", "over_hosts", "request"},
     "compile_limits": {"limits", "over_hosts"},
     "compile": {"verifiers", "credentials", "limits", "more", "gate", "compile_limits"},
 }

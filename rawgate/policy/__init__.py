@@ -1,6 +1,7 @@
 """What to do with a request: decided from its head, without I/O, in one call.
 
     gate        the steps, and their order: `decide`
+    request     what a request is to them
     more        the steps that only some routes have
     compile     makes a gate of a configuration, at load
     compile_limits  its part for limits
@@ -37,6 +38,7 @@
     signing     tokens for tests of a gateway; nothing that serves imports it
 
 Only those that compose import other modules: `verifiers`, `credentials`, `limits`, `over_hosts` and `more` the parts
-that each is made of, `gate` those steps, `compile` and `compile_limits` what they compile; and `shared_limiter` and
-`store_scripts` the arithmetic of `limiter`. Time and random octets are arguments. No other room imports `cryptography`.
+that each is made of, `gate` those steps, `compile` and `compile_limits` what they compile; `request` the values that it
+holds; and `shared_limiter` and `store_scripts` the arithmetic of `limiter`. Time and random octets are arguments. No
+other room imports `cryptography`.
 """

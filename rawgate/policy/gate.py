@@ -59,7 +59,7 @@ from rawgate.message import (
     RouteOptions,
 )
 from rawgate.policy import cors, headers, paths
-from rawgate.policy.addresses import ClientOf, PeerAddress, PeerOf
+from rawgate.policy.addresses import ClientOf, PeerOf
 from rawgate.policy.auth_failures import AuthFailures, LateRefusal
 from rawgate.policy.budgets import Counted
 from rawgate.policy.credentials import Credential
@@ -67,6 +67,7 @@ from rawgate.policy.fetched_keys import AwaitKeys
 from rawgate.policy.limits import Limit, Limiters
 from rawgate.policy.more import More, Passed, facts_of, pass_steps, used_up
 from rawgate.policy.over_hosts import AwaitStore, OverHosts
+from rawgate.policy.request import Request
 from rawgate.policy.rewrite import Rewrite
 from rawgate.policy.router import ANY_METHOD, Group, Router
 
@@ -313,7 +314,8 @@ def compose(
                 else choose(head, target.plain_key, target.query, scheme)
             )
             doubt = _doubt(route, group, target, plain)
-        return _serve(route, head, target, doubt, sender, peer, client, request_id, now, wall, False)
+        request = Request(head, target, sender, peer, client, request_id)
+        return _serve(route, request, doubt, now, wall, False)
 
     return _without(doubtful, decide, peer_of) if doubtful else decide
 
@@ -336,30 +338,17 @@ def _scheme(parsed: dict[bytes, bytes], scheme: str) -> str:
     return told.decode("latin-1") if told else scheme
 
 
-def _serve(
-    route: CompiledRoute,
-    head: RequestHead,
-    target: paths.Normal,
-    doubt: str,
-    sender: PeerAddress,
-    peer: Peer,
-    client: PeerAddress,
-    request_id: str,
-    now: float,
-    wall: float,
-    waited: bool,
-) -> Decision:
+def _serve(route: CompiledRoute, request: Request, doubt: str, now: float, wall: float, waited: bool) -> Decision:
     """The steps that depend on the route. `doubt`: why the route refuses this path, or "". `waited`: the request has
     waited for keys."""
     options, more = route.options, route.more
+    head, client, request_id = request.head, request.client, request.id
     caller, bucket = client.address, client.bucket
     identity: Identity | None = None
     shadow: tuple[str, ...] = ()
     fields = route.own if route.cors is None else route.cors.fields(head.parsed) + route.own
     if more is not None and more.early is not None:
-        fields += more.early(
-            facts_of(more, options.route, head, target, client, request_id, None, peer.certificate_name)
-        )
+        fields += more.early(facts_of(more, options.route, request, None))
     if doubt:
         return _refuse(BAD_REQUEST, fields, doubt, options.route, request_id, caller)
 
@@ -371,7 +360,7 @@ def _serve(
     if more is not None and more.admits is not None and not more.admits(client.address):
         return _refuse(ADDRESS_DENIED, fields, "", options.route, request_id, caller)
     if route.credential is not None:
-        found = route.credential.check(head, target.query, wall)
+        found = route.credential.check(head, request.target.query, wall)
         if isinstance(found, Identity):
             identity = found
             if found.name:
@@ -380,13 +369,10 @@ def _serve(
         elif more is not None and "auth" in more.shadow:
             shadow = (found.code,)
         else:
-            return _unidentified(
-                found, route, fields, head, target, sender, peer, client, request_id, now, wall, waited
-            )
+            return _unidentified(found, route, request, fields, now, wall, waited)
     if route.limit is None and more is None:
-        query = target.query
-        return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, b"", None)
-    return _count(route, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now)
+        return _send(route, request, caller, identity, fields, head, request.target.query, b"", None)
+    return _count(route, request, caller, bucket, identity, fields, shadow, now)
 
 
 NO_CLAIMS: Final[Mapping[str, object]] = {}
@@ -397,12 +383,7 @@ _INSUFFICIENT: Final = b'WWW-Authenticate: Bearer realm="rawgate", error="insuff
 
 def _count(
     route: CompiledRoute,
-    head: RequestHead,
-    target: paths.Normal,
-    sender: PeerAddress,
-    peer: Peer,
-    client: PeerAddress,
-    request_id: str,
+    request: Request,
     caller: str,
     bucket: str,
     identity: Identity | None,
@@ -415,62 +396,40 @@ def _count(
     options, more = route.options, route.more
     # 6. What the caller may do.
     if more is not None and more.require is not None and (identity is not None or route.credential is None):
-        lacking = more.require(NO_CLAIMS if identity is None else identity.claims, peer.certificate_name)
+        lacking = more.require(NO_CLAIMS if identity is None else identity.claims, request.peer.certificate_name)
         if lacking and "require" in more.shadow:
             shadow = (*shadow, FORBIDDEN.code)
         elif lacking:
             fields += _INSUFFICIENT if identity is not None and identity.kind == "sub" else b""
             note = f"require: {lacking}"
-            return _refuse(FORBIDDEN, fields, "", options.route, request_id, caller, note, shadow)
+            return _refuse(FORBIDDEN, fields, "", options.route, request.id, caller, note, shadow)
 
     # 7. The limit.
     if route.limit is not None:
-        hit = route.limit.hit if bucket is not client.bucket else route.limit.hit_address
+        hit = route.limit.hit if bucket is not request.client.bucket else route.limit.hit_address
         admitted, remaining, reset = hit(bucket, now)
         fields += route.limit.fields[remaining, reset]
         if not admitted:
             fields += b"Retry-After: %d\r\n" % reset
             # The limit has the route's name.
             note = used_up(options.route)
-            return _refuse(RATE_LIMITED, fields, "", options.route, request_id, caller, note, shadow)
+            return _refuse(RATE_LIMITED, fields, "", options.route, request.id, caller, note, shadow)
     if more is None:
-        query = target.query
-        return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, b"", None)
+        return _send(route, request, caller, identity, fields, request.head, request.target.query, b"", None)
     # The other limits, and the other steps that only some routes have.
-    passed = pass_steps(
-        more,
-        options.route,
-        head,
-        target,
-        client,
-        request_id,
-        caller,
-        bucket,
-        identity,
-        peer.certificate_name,
-        fields,
-        shadow,
-        now,
-    )
+    passed = pass_steps(more, options.route, request, caller, bucket, identity, fields, shadow, now)
     if not isinstance(passed, Passed):
         if isinstance(passed, LocalReply):
             return passed
-        return _wait_for_store(
-            passed, route, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now
-        )
+        return _wait_for_store(passed, route, request, caller, bucket, identity, fields, shadow, now)
     head, query, fields, lines, extras = passed.head, passed.query, passed.fields, passed.lines, passed.extras
-    return _send(route, head, target, sender, peer, client, request_id, caller, identity, fields, query, lines, extras)
+    return _send(route, request, caller, identity, fields, head, query, lines, extras)
 
 
 def _wait_for_store(
     asked: OverHosts,
     route: CompiledRoute,
-    head: RequestHead,
-    target: paths.Normal,
-    sender: PeerAddress,
-    peer: Peer,
-    client: PeerAddress,
-    request_id: str,
+    request: Request,
     caller: str,
     bucket: str,
     identity: Identity | None,
@@ -491,33 +450,28 @@ def _wait_for_store(
 
         # Who calls and what he may do is decided already.
         settled = route.with_steps(None, None, route.rewrite, more.with_steps(more.admits, None, count), route.failures)
-        return _count(
-            settled, head, target, sender, peer, client, request_id, caller, bucket, identity, fields, shadow, now
-        )
+        return _count(settled, request, caller, bucket, identity, fields, shadow, now)
 
-    return AwaitStore(asked, again, request_id, caller, route.options.route, fields, now + asked.patience)
+    return AwaitStore(asked, again, request.id, caller, route.options.route, fields, now + asked.patience)
 
 
 def _send(
     route: CompiledRoute,
-    head: RequestHead,
-    target: paths.Normal,
-    sender: PeerAddress,
-    peer: Peer,
-    client: PeerAddress,
-    request_id: str,
+    request: Request,
     caller: str,
     identity: Identity | None,
     fields: bytes,
+    head: RequestHead,
     query: bytes,
     lines: bytes,
     extras: Extras | None,
 ) -> Decision:
-    """The request may be served. `fields`: lines for the client; `lines`: further ones for the upstream."""
+    """The request may be served. `fields`: lines for the client; `head`, `query`: what goes on of the request's;
+    `lines`: further ones for the upstream."""
     # 8. The path for the upstream. 9. The fields.
-    options, path = route.options, target.path
+    options, path, request_id, sender = route.options, request.target.path, request.id, request.sender
     if route.rewrite is not None:
-        sent = route.rewrite(path, target.key)
+        sent = route.rewrite(path, request.target.key)
         if isinstance(sent, str):
             if extras is not None and extras.leave is not None:
                 extras.leave()
@@ -525,7 +479,7 @@ def _send(
             return _refuse(INTERNAL, fields, "", options.route, request_id, caller, sent)
         path = sent
     user = b"" if identity is None else identity.name.encode()
-    up = route.up(head, path, query, sender.octets, peer.scheme, sender.trusted, request_id.encode(), user)
+    up = route.up(head, path, query, sender.octets, request.peer.scheme, sender.trusted, request_id.encode(), user)
     upgrade = b""
     if head.upgrade:
         upgrade = pick_upgrade(head.upgrade, route.upgrades)
@@ -540,56 +494,40 @@ def _send(
         request_id,
         caller,
         fields,
-        client.bucket,
+        request.client.bucket,
         extras,
     )
 
 
 def _unidentified(
-    found: Reason,
-    route: CompiledRoute,
-    fields: bytes,
-    head: RequestHead,
-    target: paths.Normal,
-    sender: PeerAddress,
-    peer: Peer,
-    client: PeerAddress,
-    request_id: str,
-    now: float,
-    wall: float,
-    waited: bool,
+    found: Reason, route: CompiledRoute, request: Request, fields: bytes, now: float, wall: float, waited: bool
 ) -> Decision:
     """The end of a request that does not say who sends it, or its wait for a key."""
     credential = route.credential
     assert credential is not None  # noqa: S101 - for the type checker
     fetched = credential.fetched
     if found is AUTH_UNKNOWN_KEY and credential.parts:
-        fetched = credential.deciding(head, target.query, wall).fetched
+        fetched = credential.deciding(request.head, request.target.query, wall).fetched
     if found is AUTH_UNKNOWN_KEY and fetched is not None:
 
         def again(now: float, wall: float) -> Decision:
-            return _serve(route, head, target, "", sender, peer, client, request_id, now, wall, True)
+            return _serve(route, request, "", now, wall, True)
 
-        challenge, name = credential.challenge(found), route.options.route
-        pending = AwaitKeys(fetched, again, challenge, request_id, client.address, name, fields, now)
+        challenge, name, caller = credential.challenge(found), route.options.route, request.client.address
+        pending = AwaitKeys(fetched, again, challenge, request.id, caller, name, fields, now)
         if pending.is_coming and not waited:
             return pending
         if pending.reason is not AUTH_UNKNOWN_KEY:
             return pending.refused(pending.reason)
-    return _refuse_wrong(found, route, credential, fields, client, request_id, now)
+    return _refuse_wrong(found, route, credential, request, fields, now)
 
 
 def _refuse_wrong(
-    found: Reason,
-    route: CompiledRoute,
-    credential: Credential,
-    fields: bytes,
-    client: PeerAddress,
-    request_id: str,
-    now: float,
+    found: Reason, route: CompiledRoute, credential: Credential, request: Request, fields: bytes, now: float
 ) -> Decision:
     """The end of a request whose credential is missing or wrong."""
     failures, name = route.failures, route.options.route
+    client, request_id = request.client, request.id
     retry_after = 0 if failures is None else failures.retry_after(found, client.bucket, now)
     if failures is None or not retry_after or failures.shadow:
         shadow = (AUTH_LIMITED.code,) if retry_after else ()

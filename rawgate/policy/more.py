@@ -9,13 +9,13 @@ from typing import Final
 
 from rawgate.errors import BAD_REQUEST, CONCURRENCY_LIMITED, OK, RATE_LIMITED
 from rawgate.message import Extras, Identity, LocalReply, RequestHead
-from rawgate.policy.addresses import Admits, PeerAddress
+from rawgate.policy.addresses import Admits
 from rawgate.policy.budgets import Count, Counted
 from rawgate.policy.claims import Require
 from rawgate.policy.in_flight import InFlight
 from rawgate.policy.over_hosts import UNKNOWN, OverHosts
-from rawgate.policy.paths import Normal
 from rawgate.policy.places import Strip, answer
+from rawgate.policy.request import Request
 from rawgate.policy.rewrite import Capture
 from rawgate.policy.router import host_of
 from rawgate.policy.values import Facts, Lines, Value
@@ -188,30 +188,27 @@ class Passed:
 def pass_steps(
     more: More,
     route: str,
-    head: RequestHead,
-    target: Normal,
-    client: PeerAddress,
-    request_id: str,
+    request: Request,
     caller: str,
     bucket: str,
     identity: Identity | None,
-    certificate: str,
     fields: bytes,
     shadow: tuple[str, ...],
     now: float,
 ) -> Passed | LocalReply | OverHosts:
     """The steps behind the caller's authorisation. `route`: its name; the others as in `gate`. OverHosts: the limits
     have asked the store."""
+    head, target, request_id = request.head, request.target, request.id
     # 7. The limits.
     if more.count is not None:
-        counted = more.count(head, client.bucket, bucket, identity, now)
+        counted = more.count(head, request.client.bucket, bucket, identity, now)
         fields += counted.fields
         if counted.shadowed:
             shadow = (*shadow, RATE_LIMITED.code)
         if counted.refused:
             return _not_admitted(counted, fields, route, request_id, caller, shadow)
 
-    facts = facts_of(more, route, head, target, client, request_id, identity, certificate)
+    facts = facts_of(more, route, request, identity)
     if more.late is not None:
         fields += more.late(facts)
     query = target.query
@@ -255,20 +252,13 @@ def _not_admitted(
     )
 
 
-def facts_of(
-    more: More,
-    route: str,
-    head: RequestHead,
-    target: Normal,
-    client: PeerAddress,
-    request_id: str,
-    identity: Identity | None,
-    certificate: str,
-) -> Facts:
-    """What values of this route may be made of. `certificate`: the name of the client's, or ""."""
-    names = {} if more.capture is None else more.capture(target.path, target.key)
-    host = host_of(head.authority) if head.authority else b""
-    return Facts(client.octets, request_id, route, more.prefix, host, target.path, names, identity, certificate)
+def facts_of(more: More, route: str, request: Request, identity: Identity | None) -> Facts:
+    """What values of this route may be made of."""
+    authority, path = request.head.authority, request.target.path
+    names = {} if more.capture is None else more.capture(path, request.target.key)
+    host = host_of(authority) if authority else b""
+    certificate = request.peer.certificate_name
+    return Facts(request.client.octets, request.id, route, more.prefix, host, path, names, identity, certificate)
 
 
 def _reply_of(

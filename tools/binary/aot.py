@@ -48,6 +48,7 @@ COMPILED = tuple(
             "policy/over_hosts",
             "policy/paths",
             "policy/places",
+            "policy/request",
             "policy/rewrite",
             "policy/router",
             "policy/shared_limiter",
