@@ -53,7 +53,9 @@ def refuse_unknown(arguments: argparse.Namespace, unknown: list[str]) -> None:
     """End with status 2, the usage of the command, and what is wrong: arguments that it has no place for. The usual one
     is the configuration in the place that another command has for it."""
     said = f"there is no place for {' '.join(unknown)}"
-    is_config = any(word.split("=")[0] in ("--config", "-c") or word.endswith((".toml", ".py")) for word in unknown)
+    # A configuration in the place of another argument pushes that one out, so it may be among those that have a place.
+    words = [*unknown, *(value for value in vars(arguments).values() if isinstance(value, str))]
+    is_config = any(word.split("=")[0] in ("--config", "-c") or word.endswith((".toml", ".py")) for word in words)
     if is_config and "config_goes" in arguments:
         said += f" (the configuration goes {arguments.config_goes})"
     arguments.refuse(said)

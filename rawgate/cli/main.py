@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     # A Page, because its writing never raises: a closed stderr (`2>&1 | head`) must not change the exit status.
     notes = Page(sys.stderr.fileno())
     # Before argparse, which would list all commands where one suggestion is wanted.
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+    if words and words[0] not in (*COMMANDS, "-h", "--help"):
         notes.line(f"rawgate: {_no_command(words[0])}")
         return 2
     # `rawgate --help` lists every command, so it needs the parsers of all.

@@ -237,7 +237,8 @@ def location(constraint: Location, value: object, context: Context) -> str:
         raise InvalidError(f"{shown(found)} is not a path or URL", expected=constraint.expected)
     rest = found[origin.end() :] if origin else found
     if origin and rest.startswith("{") and not rest.startswith("{path}"):
-        raise InvalidError(f"{shown(found)} lets the request say which host it is", expected="a slash after the host")
+        what = f"{shown(found)} lets the request say which host it is"
+        raise InvalidError(what, expected="a slash or {path} after the host")
     for left in re.findall(r"\{[^}]*\}?|\}", NAME.sub("", rest)):
         raise InvalidError(f"{quoted(left)} is not a name in braces", expected=constraint.expected)
     return found
@@ -307,6 +308,10 @@ def reference(constraint: Reference, value: object, context: Context) -> str:
     found = _string(value, constraint.expected)
     names = context.names.get(constraint.to)
     if names is not None and found not in names:
+        if constraint.to == "upstreams" and "://" in found:
+            what = f"{quoted(found)} is where a service is, and not {constraint.expected}"
+            expected = f"[upstreams.NAME] with targets = [{quoted(found)}], and NAME here"
+            raise InvalidError(what, expected=expected, fallback=found)
         raise _unknown(f"{quoted(found)} is not {constraint.expected}", found, names, fallback=found)
     return found
 

@@ -79,6 +79,8 @@ def _unbuilt(what: str, names: str) -> dict[str, Habit]:
 _TLS = "tls ssl https certificate certificates cert certs ssl_certificate ssl_certificate_key tls_cert ssl_verify"
 _TLS_IN = _instead('[tls.NAME], and { address = "…", tls = "NAME" } in gateway.listen', _TLS)
 
+_LINES = "nothing: each request is a line on stdout, and messages go to stderr"
+
 _RESPONSE_TIMEOUT = (
     "timeout timeouts read_timeout proxy_read_timeout request_timeout proxy_timeout response_header_timeout"
 )
@@ -96,7 +98,8 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("rate_limit = { … } in each of [[routes]]", "rate_limit rate_limits rate_limiting")
     | _instead("cors = { … } in each of [[routes]]", "cors")
     | _unbuilt("middlewares and plugins are", "middlewares middleware plugins filters")
-    | _instead("nothing: each request is a line on stdout", "log logs logging access_log accesslog log_level")
+    | _instead("[gateway.log]", "log logs logging")
+    | _instead(_LINES, "access_log accesslog log_level error_log")
     | _instead('admin = "127.0.0.1:9901" in [gateway]', "metrics prometheus admin health status")
     | _TLS_IN,
     Gateway: _written('listen = ["127.0.0.1:8080"]', "port host address bind addr hostname listen_address")
@@ -114,7 +117,8 @@ _HABITS: dict[type[Struct], dict[str, Habit]] = {
     | _instead("[gateway.timeouts] send", "send_timeout write_timeout")
     | _instead("[gateway.timeouts] drain", "graceful_timeout shutdown_timeout grace_period")
     | _written('case = "ignore"', "case_insensitive ignore_case case_sensitive")
-    | _instead("nothing: each request is a line on stdout", "logs logging access_log log_level error_log")
+    | _for("log", "logs logging")
+    | _instead(_LINES, "access_log accesslog log_level error_log")
     | _TLS_IN,
     Timeouts: _for("head", "header headers client_header_timeout read_header_timeout request")
     | _for("body", "read client_body_timeout read_timeout")

@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rawgate.config.constraints import KeySetSource, Source
 from rawgate.config.context import Context
-from rawgate.config.invalid import InvalidError, quoted, shown
+from rawgate.config.invalid import InvalidError, nearest, shown
 from rawgate.config.model import KeySetUrl, Secret
 from rawgate.config.sources import source
 
@@ -24,10 +24,9 @@ def key_set(constraint: KeySetSource, value: object, context: Context) -> Secret
         return KeySetUrl()
     if isinstance(value, str) and _SCHEME.match(value):
         return KeySetUrl(checked_url(value))
-    if isinstance(value, str) and value.strip().lower() == DISCOVER:
-        raise InvalidError(f"{shown(value)} is not possible here", expected=constraint.expected, meant=quoted(DISCOVER))
     if isinstance(value, str) and value.partition(":")[0] != "file":
-        raise InvalidError(f"{shown(value)} does not say where the key set is", expected=constraint.expected)
+        what = f"{shown(value)} does not say where the key set is"
+        raise InvalidError(what, expected=constraint.expected, meant=nearest(value, (DISCOVER,)))
     return source(_FILE, value, context)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from rawgate.config.constraints import Count, LimitKey, Maximum
 from rawgate.config.context import Context
 from rawgate.config.grammar import TOKEN, looked_at
-from rawgate.config.invalid import InvalidError, quoted, shown
+from rawgate.config.invalid import InvalidError, nearest, quoted, shown
 from rawgate.config.model import MaxBy
 from rawgate.config.units import count
 
@@ -57,6 +57,5 @@ def limit_key(constraint: LimitKey, value: object, context: Context) -> str:
     if kind == "header" and TOKEN.fullmatch(name):
         return f"header:{looked_at(name)}"
     meant = {"address": "ip", "remote_addr": "ip", "user": "client", "sub": "client", "global": "all"}.get(value, "")
-    raise InvalidError(
-        f"{shown(value)} is nothing to count by", expected=constraint.expected, meant=quoted(meant) if meant else ""
-    )
+    listed = quoted(meant) if meant else nearest(value, ("client", "ip", "all"))
+    raise InvalidError(f"{shown(value)} is nothing to count by", expected=constraint.expected, meant=listed)

@@ -1219,7 +1219,9 @@ class Route(Struct, frozen=True, kw_only=True):
     # nginx's `proxy_set_header Host $proxy_host`, which is its default.
     upstream_host: Annotated[
         Literal["upstream", "pass"],
-        Description('The Host field that the service sees. "upstream": the target; "pass": the client\'s.'),
+        Description(
+            'The Host field that the service sees. "upstream": that of the first target; "pass": the client\'s.'
+        ),
     ] = "upstream"
     request_headers: Annotated[HeaderRules, Example(_HEADER_RULES), Description("Changes to the request's fields.")] = (
         HeaderRules()

@@ -186,6 +186,8 @@ def _rooted(pattern: str) -> str:
 
 _CORS = "access-control-"
 
+_NOT_UP = NOT_REQUEST_HEADER | {"host": f"{NOT_REQUEST_HEADER['host']}, as the route's upstream_host says"}
+
 
 def _refused(name: str, refused: Mapping[str, str], *, cors: bool) -> str:
     """Why a field, or one of a family, is not a route's to write; "" if it is. `cors`: the route answers for CORS."""
@@ -201,7 +203,7 @@ def _refused(name: str, refused: Mapping[str, str], *, cors: bool) -> str:
 
 def _route(table: Table) -> Iterator[Finding]:
     yield from _misspelt_methods(table)
-    for key, refused in (("request_headers", NOT_REQUEST_HEADER), ("response_headers", NOT_RESPONSE_HEADER)):
+    for key, refused in (("request_headers", _NOT_UP), ("response_headers", NOT_RESPONSE_HEADER)):
         rules = table.values.get(key, HeaderRules())
         cors = key == "response_headers" and "cors" in table.written
         for part, names in (("set", rules.set), ("add", rules.add), ("remove", rules.remove)):

@@ -36,6 +36,8 @@ def source(constraint: Source, value: object, context: Context) -> Secret:
     scheme, _, name = value.partition(":")
     if scheme not in constraint.schemes or not name:
         what = "does not say where the key is; a key itself is never written here"
+        if constraint.schemes == ("file",):
+            what = "does not say in which file it is; what a file holds is never written here"
         raise InvalidError(what, expected=constraint.expected, meant=_source_meant(value, constraint, context))
     found, where = _variable(name, context) if scheme == "env" else _file(name, context)
     return Secret(source=value, value=_cleaned(found, where, constraint))

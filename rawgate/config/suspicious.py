@@ -549,7 +549,7 @@ def _detours_by_case(config: Config) -> Iterator[Problem]:
                 f"{quoted(shouted)} comes to {quoted(other.name or other.place)}, which needs no credential, and to "
                 f"the same upstream: a service that ignores letter case serves it as {quoted(route.place)}"
             )
-            hint = 'case = "ignore" if it does so, as Express by default; case = "exact" if it does not'
+            hint = 'in the route case = "ignore" if it does so, as Express by default; case = "exact" if it does not'
             yield Problem(("routes", position, "prefix" if route.prefix else "path"), problem_text(what, expected=hint))
 
 

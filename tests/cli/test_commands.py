@@ -346,6 +346,7 @@ def test_a_bad_command_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     ("arguments", "place"),
     [
         (("explain", "GET", "/", "rawgate.toml"), "behind its flag: --config CONFIG"),
+        (("explain", "rawgate.toml", "GET", "/"), "behind its flag: --config CONFIG"),
         (("check", "--config", "rawgate.toml"), "without a flag: CONFIG"),
         (("run", "--config=rawgate.toml"), "without a flag: CONFIG"),
     ],

@@ -203,6 +203,7 @@ def test_no_command_shows_what_there_is(tmp_path: Path) -> None:
         ("fly", 'rawgate: "fly" is not a command; rawgate --help shows them'),
         ("my.toml", 'rawgate: "my.toml" is not a command; to serve it: rawgate run my.toml'),
         ("my.py", 'rawgate: "my.py" is not a command; to serve it: rawgate run my.py'),
+        ("--version", 'rawgate: "--version" is not a command; rawgate --help shows them (did you mean "version"?)'),
     ],
 )
 def test_a_word_that_is_no_command(tmp_path: Path, word: str, said: str) -> None:
