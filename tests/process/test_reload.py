@@ -87,7 +87,8 @@ class Client:
 @contextmanager
 def served(folder: Path, *route_has: str, script: Script | None = None) -> Iterator[World]:
     with ExitStack() as stack:
-        upstream = stack.enter_context(Upstream(script or replying(seen)))
+        # It does not end what is idle for as long as reloads take.
+        upstream = stack.enter_context(Upstream(script or replying(seen), patience=6 * PATIENCE))
         gateway = stack.enter_context(running(folder, config(upstream.target, *route_has)))
         yield World(gateway, upstream, folder / "rawgate.toml", stack)
 

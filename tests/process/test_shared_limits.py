@@ -97,8 +97,11 @@ def test_limits_are_exact_where_nobody_is_killed() -> None:
 
 
 def test_without_locks_they_do_not_hold() -> None:
-    """Or these tests would see nothing."""
-    done = limits("--hits", "40000", "--clients", "1", "--kill-every", "0", "--without-locks")
+    """Or these tests would see nothing. It may happen that nobody gets in another's way, but not each time."""
+    for _ in range(10):
+        done = limits("--hits", "40000", "--clients", "1", "--kill-every", "0", "--without-locks")
+        if done.returncode:
+            break
     assert (done.returncode, done.stderr) == (1, ""), done.stdout
 
 
