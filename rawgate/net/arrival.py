@@ -15,7 +15,7 @@ from time import monotonic, time
 from typing import Final, cast
 
 from rawgate.message import Peer, authority_of
-from rawgate.net.client import ClientConnection
+from rawgate.net.client import FIRST_OCTET, ClientConnection
 from rawgate.net.listener import ClientConnections
 from rawgate.net.timer import LazyTimer
 from rawgate.net.tls import TlsTransport
@@ -124,7 +124,7 @@ class Arrival:
             if origin is None:
                 return
             data, self._proxy = self._proxy.rest, None
-            self._leave()
+            self._step_aside()
             self.peer = self._socket_peer
             if origin.address:
                 self.peer = Peer(origin.address, authority_of(origin.address, origin.port))
@@ -156,7 +156,7 @@ class Arrival:
         if context is None:
             return
         if not self._hello.octets and not is_tls(octets):
-            self._leave()
+            self._step_aside()
             self._hand_over(self._raw, self.peer, b"", PLAIN)
             return
         hello = self._hello.feed(octets)
@@ -185,7 +185,7 @@ class Arrival:
             transport.cut()
             transport.close()
             return
-        self._leave()
+        self._step_aside()
         peer = self.peer
         name = certificate_name(certificate)
         # It follows the protocol of asyncio's transports.
@@ -209,9 +209,10 @@ class Arrival:
         """It has a slot. Like an idle connection it may have to make room."""
         self._connections.idle[self] = None
 
-    def _leave(self) -> None:
+    def _step_aside(self) -> None:
+        """Out of the book, for what this connection becomes in the same step."""
         self._connections.idle.pop(self, None)
-        self._connections.leave(self)
+        self._connections.leave(self, comes_back=True)
 
     def _hand_over(self, transport: asyncio.Transport, peer: Peer, data: bytes, refusal: str = "") -> None:
         """From now on HTTP is spoken."""
@@ -242,7 +243,8 @@ class Arrival:
         return self._context is None or self._connections.generation.admits(self._context.first)
 
     def drain(self) -> None:
-        self.close()
+        """Its client has been let in, and its request is on its way: see `FIRST_OCTET`."""
+        self._timer.arm(monotonic() + FIRST_OCTET)
 
     def give_up(self) -> None:
         self.close()
@@ -272,4 +274,5 @@ class Arrival:
         if not self._over:
             self._over = True
             self._timer.close()
-            self._leave()
+            self._connections.idle.pop(self, None)
+            self._connections.leave(self)

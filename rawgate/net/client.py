@@ -60,7 +60,7 @@ descriptor at a time when descriptors are short."""
 
 FIRST_OCTET = 1.0
 """Seconds that a new connection has for its first request once the gateway drains: its client has just been let in, and
-its request is on its way. A closed connection would lose it."""
+its request is on its way. A closed connection would lose it. As many for a handshake before that."""
 
 SURE_TO_FIT: Final = 16 * 1024
 """Octets of a response for which there is room in the kernel while the client reads: what a socket's send buffer has at
@@ -170,7 +170,10 @@ class ClientConnection(ClientPort):
             self._begin(now)
             self._refuse(errors.BAD_REQUEST, now, self._refusal)
         elif self._connections.draining:
-            self.close()
+            if self._arrived_as is None:
+                self.close()
+            else:
+                self.drain()  # it was let in before, and its handshake has ended now
 
     def _refuse_entry(self, now: float) -> None:
         self._begin(now)

@@ -65,7 +65,7 @@ class Connection(Protocol):
         in the handshake than were asked of this one, end the connection, after a request that has begun."""
 
     def drain(self) -> None:
-        """The gateway drains: close, unless a request has begun."""
+        """The gateway drains: close, unless a request has begun, or the first one may be on its way."""
 
     def give_up(self) -> None:
         """The gateway ends now."""
@@ -199,8 +199,8 @@ class ClientConnections:
         while self.idle and self.slots.give_if_due():
             self._make_room()
 
-    def leave(self, connection: Connection) -> None:
-        """Take a connection that is gone out of the book."""
+    def leave(self, connection: Connection, *, comes_back: bool = False) -> None:
+        """Take a connection that is gone out of the book. comes_back: it is entered at once as another one."""
         if connection in self.open:
             self.open.discard(connection)
             if connection in self._made_room:
@@ -212,7 +212,8 @@ class ClientConnections:
             self._stop_waiting(connection)
         else:
             self.refused.pop(connection, None)
-        self._tell_if_empty()
+        if not comes_back:
+            self._tell_if_empty()
 
     def _tell_if_empty(self) -> None:
         if self.emptied is not None and not self.open and not self.refused and not self.waiting:

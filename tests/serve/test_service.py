@@ -15,6 +15,7 @@ import uvloop
 
 from harness.certificates import Authority
 from rawgate.config.model import listen_name
+from rawgate.net import arrival, client
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.line import Record
 from rawgate.relay import shared_quotas
@@ -267,6 +268,31 @@ def test_a_client_that_comes_while_others_are_served_meets_the_new_tls(tmp_path:
             with socket.create_connection(listening.getsockname()) as one:
                 service.renew(after, service.new_pools(after), {listening: after.config.gateway.listen[0]})
                 assert b"\r\nConnection: close\r\n" not in await answer_over(one, context)
+
+    run_secured(tmp_path, scene)
+
+
+def test_a_handshake_that_is_under_way_when_the_gateway_stops_has_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (arrival, client):
+        monkeypatch.setattr(module, "FIRST_OCTET", 20.0)
+
+    async def scene(gateway: Gateway, context: ssl.SSLContext) -> None:
+        service, loaded, said = gateway.services[0], secured(gateway, "public"), asyncio.Queue[str]()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            renew(service, loaded)
+            await service.accept_on({listening: loaded.config.gateway.listen[0]})
+            with socket.create_connection(listening.getsockname()) as one:
+                for _ in range(10_000):
+                    if service.connections.open:
+                        break
+                    await asyncio.sleep(0)
+                stopping = asyncio.create_task(service.finish(Addresses(), asyncio.Event(), said.put_nowait))
+                assert (await said.get()).startswith("draining: 1 connection")
+                assert b"\r\nConnection: close\r\n" in await answer_over(one, context)
+                await stopping
+                assert said.empty(), "nothing was cut"
 
     run_secured(tmp_path, scene)
 
