@@ -20,7 +20,7 @@ from harness.upstream import Upstream, free_port, replying, response
 
 PICTURE = Path(__file__).parents[1] / "rawgate/status.png"
 SECONDS = 12
-WIDTH, HEIGHT = 1200, 980
+WIDTH, HEIGHT = 1200, 900
 TURNS = (
     *(("/api/users/7", True), ("/api/orders", True), ("/api/orders", True), ("/assets/app.js", False)),
     *(("/api/users/7", True), ("/assets/app.css", False), ("/api/orders", False), ("/reports/annual", False)),

@@ -289,8 +289,8 @@ def _share(target: Status, targets: Sequence[Status]) -> str:
 
 
 def _by(claim: str | None) -> str:
-    """Behind the number that holds for whoever has no plan."""
-    return f", else by {claim}" if claim else ""
+    """Before the number that holds for whoever has no plan."""
+    return f"by {claim}, else " if claim else ""
 
 
 def _limits(status: Status) -> "Table":
@@ -298,7 +298,7 @@ def _limits(status: Status) -> "Table":
     for limit in status["limits"]:
         table.add_row(
             _text(limit["name"]),
-            _text(f"{limit['max']:,} in {span(limit['windowSeconds'])}{_by(limit['by'])}"),
+            _text(f"{_by(limit['by'])}{limit['max']:,} in {span(limit['windowSeconds'])}"),
             _text("for all" if limit["key"] == "all" else limit["key"]),
             _text(limit["shared"]),
             _text(rate(limit["admittedPerSecond"])),

@@ -56,7 +56,7 @@ def test_it_shows_what_a_gateway_tells(
             assert "2 in 1 h" in said
             assert "7 in 10 s" in said
             assert "for all" in said
-            assert "9 in 10 s, else by claim:plan" in said
+            assert "by claim:plan, else 9 in 10 s" in said
             assert "users" in said
             assert upstream.target.removeprefix("http://") in said
             status = top.fetch(f"unix:{tmp_path / 'admin.sock'}")
