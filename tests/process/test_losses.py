@@ -58,7 +58,7 @@ def numbered(number: int, targets: list[str], options: str = "") -> str:
 
 # kind → options of its upstreams, how many of them there are
 KINDS = {
-    "plain": ('response_timeout = "20s"', 64),
+    "plain": ('response_timeout = "60s"', 64),  # longer than a client waits: only the hasty route ends earlier
     "hasty": ('response_timeout = "20s"\nidle_timeout = "150ms"', 2),
     "brief": ('response_timeout = "20s"\ntotal_timeout = "1s"', 1),
     "narrow": ('response_timeout = "20s"\nmax_connections = 1\nqueue = 1\nqueue_timeout = "20s"', 3),
