@@ -1,7 +1,9 @@
 """Arguments that several commands share, and the parser that each command starts from."""
 
 import argparse
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +27,19 @@ def command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"examples:\n{examples}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=help_width()),
     )
     parser.set_defaults(call=call, refuse=parser.error)
     return parser
+
+
+def help_width() -> int:
+    """Columns that a help may have. argparse would find them out with shutil, for each argument that is added; and that
+    brings every format of compression, which is a fortieth of a start."""
+    try:
+        return os.get_terminal_size().columns - 2
+    except OSError:  # stdout is no terminal
+        return 78
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,9 @@ import gc
 import importlib
 import os
 import sys
+from functools import partial
 
-from rawgate.cli.arguments import refuse_unknown
+from rawgate.cli.arguments import help_width, refuse_unknown
 from rawgate.config.invalid import nearest, problem_text, quoted
 from rawgate.errors import ConfigError, RawgateError
 from rawgate.offline.page import Page
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="rawgate",
         description="An API gateway: JWT, API keys, limits, rewriting, relaying, one log line.",
         epilog="rawgate COMMAND --help shows examples.",
+        formatter_class=partial(argparse.HelpFormatter, width=help_width()),
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     words = sys.argv[1:] if argv is None else argv
@@ -52,10 +54,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     # `rawgate --help` lists every command, so it needs the parsers of all.
     wanted = words[:1] if words and words[0] in COMMANDS else list(COMMANDS)
-    # What is imported stays: looking for garbage in it takes a seventh of a start.
+    # What is imported stays: looking for garbage in it takes a seventh of a start, and to do so once a thirtieth.
     gc.disable()
     for command in wanted:
         importlib.import_module(f"rawgate.cli.{COMMANDS[command]}").add(commands)
+    gc.freeze()
     gc.enable()
     if not words:
         # Help that nobody asked for is usage: on stderr, with the status of a wrong command line.

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Struct
@@ -334,10 +334,8 @@ class Converter:
 @cache
 def fields_of(cls: type[Struct]) -> dict[str, Field]:
     """A Struct's fields by name, in order."""
-    hints = get_type_hints(cls, include_extras=True)
     return {
-        info.name: Field(info.name, hints[info.name], info.required, _default(info))
-        for info in msgspec.structs.fields(cls)
+        info.name: Field(info.name, info.type, info.required, _default(info)) for info in msgspec.structs.fields(cls)
     }
 
 

@@ -70,7 +70,6 @@ from rawgate.policy.values import (
     unknown_name,
     verified_by,
 )
-from rawgate.policy.verifiers import compile_verifier
 
 Report = Callable[[str, str], None]
 """`(subject, one line of text)`. The receiver may leave out lines when one subject has too many."""
@@ -241,6 +240,9 @@ class _Compiler:
     def _compile_credentials(self) -> None:
         """Compile all verifiers and tables, also those that no route uses, so that one run reports all faults."""
         for name, jwt in self.config.jwt.items():
+            # Imported for tokens only: it brings cryptography, which takes a tenth of a start.
+            from rawgate.policy.verifiers import compile_verifier
+
             verifier = compile_verifier(name, jwt, self.problems, self.warnings, self.claims)
             if verifier is not None:
                 full = f"jwt.{name}"

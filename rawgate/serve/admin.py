@@ -146,6 +146,21 @@ class Plan:
 
     # ── for the listener of one worker ──
 
+    @contextlib.asynccontextmanager
+    async def administered(
+        self, service: Service, counting: Counting, *, new_id: Callable[[], str], date: Callable[[], bytes]
+    ) -> AsyncIterator[None]:
+        """Answer about the gateway while the block lasts."""
+        loop = asyncio.get_running_loop()
+        core = "interpreted" if isinstance(fast_lane.read_fields, FunctionType) else "compiled"
+        build = {"version": __version__, "python": platform.python_version(), "core": core}
+        admin = Admin(loop, service, self, Publisher(loop, service, counting), new_id=new_id, date=date, build=build)
+        try:
+            await admin.listen()
+            yield
+        finally:
+            admin.close()
+
     @property
     def sockets(self) -> list[socket.socket]:
         """Those that listen."""
@@ -302,30 +317,6 @@ class Admin:
     def _read(self, now: float) -> Reading:
         self._publisher.publish()
         return self._plan.reading(self._publisher.counters, self._service, now)
-
-
-@contextlib.asynccontextmanager
-async def administered(
-    service: Service,
-    plan: Plan | None,
-    counting: Counting | None,
-    *,
-    new_id: Callable[[], str],
-    date: Callable[[], bytes],
-) -> AsyncIterator[None]:
-    """Answer about the gateway while the block lasts; without a plan nobody asks."""
-    if plan is None or counting is None:
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    core = "interpreted" if isinstance(fast_lane.read_fields, FunctionType) else "compiled"
-    build = {"version": __version__, "python": platform.python_version(), "core": core}
-    admin = Admin(loop, service, plan, Publisher(loop, service, counting), new_id=new_id, date=date, build=build)
-    try:
-        await admin.listen()
-        yield
-    finally:
-        admin.close()
 
 
 def _names_this_host(authority: bytes) -> bool:

@@ -5,10 +5,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rawgate.config.model import Config
 from rawgate.observe.access_log import AccessLog
-from rawgate.serve.admin import Plan, administered
 from rawgate.serve.control import COMMAND_TIMEOUT, Caller, Callers, Control
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
@@ -16,6 +16,9 @@ from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
 from rawgate.serve.reload import Reloader, Source
 from rawgate.serve.service import Service, serving
 from rawgate.serve.telling import say
+
+if TYPE_CHECKING:
+    from rawgate.serve.admin import Plan
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 """Signals that ask for the end; nginx ends gracefully with the last one."""
@@ -33,7 +36,7 @@ async def serve_alone(
     addresses: Addresses,
     control: Control,
     log: AccessLog,
-    plan: Plan | None,
+    plan: "Plan | None",
     announce: Callable[[], None],
 ) -> int:
     """Serve until told to stop. Returns the exit status. plan: of the admin listener, where there is one. announce:
@@ -48,8 +51,10 @@ async def serve_alone(
     sink = log if counting is None else counting.sink
     async with (
         serving(loaded, sink, sockets, new_id=new_id, date=date, report=say, tell=source.report) as service,
-        administered(service, plan, counting, new_id=new_id, date=date),
+        contextlib.AsyncExitStack() as stack,
     ):
+        if plan is not None and counting is not None:
+            await stack.enter_async_context(plan.administered(service, counting, new_id=new_id, date=date))
         announce()
 
         def renewed(config: Config) -> list[str]:
@@ -70,7 +75,7 @@ class Commands:
     """Reloads that are asked for, by SIGHUP or by `rawgate reload`: each is told on stderr."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, control: Control, reloader: Reloader, plan: Plan | None = None
+        self, loop: asyncio.AbstractEventLoop, control: Control, reloader: Reloader, plan: "Plan | None" = None
     ) -> None:
         """plan: of the admin listener, which tells of the last one."""
         self._loop = loop

@@ -37,7 +37,6 @@ from rawgate.net.names import Names
 from rawgate.net.tls_contexts import client_context
 from rawgate.policy.fetched_keys import FetchedKeys
 from rawgate.policy.jwt import JwtVerifier, KeySet
-from rawgate.policy.verifiers import compile_key_set
 from rawgate.serve.load import Loaded
 
 FLOOR, CEILING = 60.0, 3600.0
@@ -240,7 +239,7 @@ class Feed:
                 follower.fetched.succeed(self._before[0].fetched)
             if self._octets:
                 # A few keys, of a document that was read before: not worth a thread, during which there were none.
-                keys, _ = compile_key_set(follower.name, follower.spec, self._octets)
+                keys, _ = _keys_of(follower.name, follower.spec, self._octets)
                 follower.fetched.empty = keys is None
                 if keys is not None:
                     follower.verifier.replace(keys)
@@ -308,7 +307,7 @@ class Feed:
                 if octets == self._octets and not follower.fetched.empty:
                     done[id(follower)] = None  # nothing new: what is remembered of tokens stays
                     continue
-                keys, faults = await asyncio.to_thread(compile_key_set, follower.name, follower.spec, octets)
+                keys, faults = await asyncio.to_thread(_keys_of, follower.name, follower.spec, octets)
                 done[id(follower)] = keys
                 if keys is None:
                     useless = faults[0]
@@ -355,3 +354,10 @@ class Feed:
 
     def _whose(self) -> str:
         return ", ".join(f"jwt.{follower.name}" for follower in self.followers)
+
+
+def _keys_of(name: str, spec: Jwt, document: bytes) -> tuple[KeySet | None, list[str]]:
+    # Imported for tokens only, as in `policy.compile`.
+    from rawgate.policy.verifiers import compile_key_set
+
+    return compile_key_set(name, spec, document)

@@ -73,11 +73,17 @@ class Memory:
 
 
 def set_aside() -> None:
-    """Take all that is loaded now out of the collector's sight: it stays loaded. What an earlier call has set aside is
-    looked at once more, since a configuration that is no longer served has cycles."""
-    gc.unfreeze()
+    """Take all that is loaded now out of the collector's sight: it stays loaded. What has been set aside before, as all
+    modules are (`rawgate.cli.main`), is not looked at again: that would take a tenth of a start."""
     gc.collect()
     gc.freeze()
+
+
+def set_aside_anew() -> None:
+    """The same after a reload. All is looked at once more, since a configuration that is no longer served has
+    cycles."""
+    gc.unfreeze()
+    set_aside()
 
 
 def collect_rarely() -> None:

@@ -32,7 +32,7 @@ from rawgate.serve.changes import Changes, compare, from_environment
 from rawgate.serve.clock import RequestIds
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded, compile_draft
-from rawgate.serve.memory import set_aside
+from rawgate.serve.memory import set_aside_anew
 from rawgate.serve.service import Service, close_pools
 from rawgate.serve.store_client import is_there
 
@@ -133,7 +133,7 @@ class Reloader:
                 return refused([self._source.late()])
             except Exception as error:  # noqa: BLE001 - who asked must hear of it, whatever it is
                 return refused(problems_of(error))
-            set_aside()
+            set_aside_anew()
             return reloaded(loaded, changes, urls, monotonic() - began, told)
 
     async def _switch(self, loaded: Loaded) -> tuple[list[str], list[str]]:

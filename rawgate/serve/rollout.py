@@ -31,7 +31,7 @@ from rawgate.serve.control import Caller
 from rawgate.serve.crew import Crew, Seat
 from rawgate.serve.listening import Addresses
 from rawgate.serve.load import Loaded
-from rawgate.serve.memory import set_aside
+from rawgate.serve.memory import set_aside_anew
 from rawgate.serve.reload import PREPARE_TIMEOUT, Outcome, Source, problems_of, refused, reloaded
 from rawgate.serve.telling import say
 
@@ -325,7 +325,7 @@ class Rollout:
     def _end(self, reload: _Reload) -> None:
         self._reload = None
         self._addresses.keep(reload.loaded.config.gateway.listen)
-        set_aside()
+        set_aside_anew()
         urls, seconds = list(reload.opened.values()), monotonic() - reload.began
         self._tell(reloaded(reload.loaded, reload.changes, urls, seconds, reload.told), reload.callers)
         self._begin_next()

@@ -30,7 +30,6 @@ from rawgate.observe.counters import Decisions
 from rawgate.policy.compile_limits import compile_limiters
 from rawgate.policy.store import Store
 from rawgate.serve import descriptors
-from rawgate.serve.admin import Plan, warnings_of
 from rawgate.serve.alone import STOPPING, serve_alone
 from rawgate.serve.clock import HttpDate, RequestIds
 from rawgate.serve.control import Control, who_serves
@@ -41,6 +40,7 @@ from rawgate.serve.telling import Throttled, say, unfailing
 
 if TYPE_CHECKING:
     from rawgate.policy.compile import Report
+    from rawgate.serve.admin import Plan
     from rawgate.serve.sharing import Shared
 
 
@@ -66,7 +66,7 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
         capacity = draft.config.gateway.limits.limiter_keys
         limiters = compile_limiters(capacity, source.report, Store(capacity))
     loaded = source.compile(draft, limiters)
-    for warning in (*loaded.warnings, *warnings_of(loaded.config)):
+    for warning in (*loaded.warnings, *_warnings_of_admin(loaded.config)):
         say(warning)
     shortage = descriptors.shortage(loaded.config, descriptors.raise_limit())
     if shortage:
@@ -79,6 +79,8 @@ def _run(path: Path, environ: Mapping[str, str], check: Check, stdout: int) -> i
             raise StartError(_with_who_serves(path, error)) from error
         plan = None
         if loaded.config.gateway.admin is not None:
+            from rawgate.serve.admin import Plan
+
             plan = stack.enter_context(contextlib.closing(Plan(loaded.config, workers, decisions)))
         control = stack.enter_context(contextlib.closing(Control(path)))
         announce = partial(_announce, path, addresses, control, plan)
@@ -110,6 +112,15 @@ def _shared(config: Config, workers: int, report: "Report") -> "Shared":
     return Shared(config.gateway.limits, workers, report)
 
 
+def _warnings_of_admin(config: Config) -> list[str]:
+    if config.gateway.admin is None:
+        return []
+    # What a configuration does not ask for is imported neither here nor elsewhere below: it takes part of a start.
+    from rawgate.serve.admin import warnings_of
+
+    return warnings_of(config)
+
+
 def _with_who_serves(path: Path, error: StartError) -> str:
     """Why an address cannot be had. Most often the gateway runs already."""
     other = who_serves(path)
@@ -122,7 +133,7 @@ def _with_who_serves(path: Path, error: StartError) -> str:
     )
 
 
-def _announce(path: Path, addresses: Addresses, control: Control, plan: Plan | None) -> None:
+def _announce(path: Path, addresses: Addresses, control: Control, plan: "Plan | None") -> None:
     for url in () if plan is None else plan.urls:
         say(f"admin on {url}")
     for name in addresses.unused:

@@ -5,6 +5,7 @@ A worker whose supervisor is gone stops as if it had been told to, since nobody 
 """
 
 import asyncio
+import contextlib
 import faulthandler
 import signal
 from collections.abc import Coroutine, Sequence
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 from rawgate.config.files import Files
 from rawgate.net.fetch import Document, FetchError
 from rawgate.observe.access_log import CLOSE_TIMEOUT, AccessLog
-from rawgate.serve.admin import Plan, administered
 from rawgate.serve.channel import (
     Abandon,
     Accept,
@@ -48,7 +48,7 @@ from rawgate.serve.common_fetch import CommonFetch
 from rawgate.serve.keys import Source as KeySource
 from rawgate.serve.listening import Addresses, StartError
 from rawgate.serve.load import Loaded
-from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside
+from rawgate.serve.memory import collect_rarely, keep_a_margin, set_aside_anew
 from rawgate.serve.reload import Source, in_thread, problems_of
 from rawgate.serve.service import Service, close_pools, run_on_uvloop, serving
 from rawgate.serve.status import LastReload
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     import socket
 
     from rawgate.relay.pool import Pool
+    from rawgate.serve.admin import Plan
 
 TRACED = signal.SIGABRT
 """The signal that makes a worker write a stack trace of every thread to stderr, and end: `faulthandler` does so in C,
@@ -94,7 +95,7 @@ class Worker:
         loaded: Loaded,
         addresses: Addresses,
         quotas: WorkerQuotas,
-        plan: Plan | None,
+        plan: "Plan | None",
         channel: Channel,
         known: Sequence[News],
     ) -> None:
@@ -152,8 +153,10 @@ class Worker:
                 say_health=self._say,
                 number=self._number,
             ) as service,
-            administered(service, plan, counting, new_id=new_id, date=date),
+            contextlib.AsyncExitStack() as stack,
         ):
+            if plan is not None and counting is not None:
+                await stack.enter_async_context(plan.administered(service, counting, new_id=new_id, date=date))
             self._service = service
             service.health.learn(self._known)
             loop.add_reader(self._channel, self._hear, service)
@@ -300,7 +303,7 @@ class Worker:
         service.renew(loaded, made, sockets)
         await service.accept_rest(gone)
         await service.accept_on(sockets)
-        set_aside()
+        set_aside_anew()
         self._say(Switched(number))
 
     async def _really_fetch(self, source: KeySource) -> Document:

@@ -1,11 +1,13 @@
 """When memory is given back."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 
-from rawgate.serve.memory import WORTH, Memory, trim_of_this_system
+from rawgate.serve.memory import WORTH, Memory, set_aside, set_aside_anew, trim_of_this_system
 
 MUCH = 4 * WORTH
 
@@ -81,3 +83,22 @@ def test_bodies_find_their_pages_still_there() -> None:
     pages = 90 * 8 * 64
     assert faults("margin") < pages // 100
     assert faults("none") > pages // 4, "the margin is not needed any more"
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_a_configuration_that_was_set_aside_goes_with_the_reload_that_replaced_it() -> None:
+    try:
+        before, served = Cycle(), Cycle()
+        seen, kept = weakref.ref(before), weakref.ref(served)
+        set_aside()
+        del before
+        set_aside()  # it does not look at what was set aside
+        assert seen() is not None
+        set_aside_anew()
+        assert (seen(), kept()) == (None, served)
+    finally:
+        gc.unfreeze()
