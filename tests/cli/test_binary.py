@@ -39,6 +39,21 @@ modules = (client, upstream, gate, exchange, request)
 raise SystemExit(" ".join(sorted({type(module.__loader__).__name__ for module in modules})))
 """
 
+# `encodings` is part of the launcher, and its other modules are in the archive.
+NAMES_PLACES = """\
+import encodings.idna, json, json.tool, rawgate.wire
+from zipimport import zipimporter
+
+def told(module):
+    spec = module.__spec__
+    folder = "/".join(["/proc/self/exe", *module.__name__.split(".")[:-1]])
+    found = zipimporter(folder).find_spec(module.__name__)
+    places = {(one.origin, *(one.submodule_search_locations or ())) for one in (spec, found)}
+    return f"{module.__name__} {type(spec.loader).__name__} {len(places)} {module.__file__ == found.origin}"
+
+raise SystemExit("; ".join(map(told, (json, rawgate.wire, encodings.idna))))
+"""
+
 # What the rewrite imports has a compiled part, and nothing else has imported it before.
 LATE_IMPORT = """\
 from rawgate.config.model import Config, Gateway, Route, Upstream
@@ -241,6 +256,15 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def test_what_only_other_starts_need_is_not_imported(imported: tuple[str, ...], what: str) -> None:
     assert "rawgate.serve.alone" in imported
     assert not set(OF_OTHER_STARTS[what]) & set(imported)
+
+
+def test_many_starts_find_their_modules_at_once(binary: Path, empty: Path, tmp_path: Path) -> None:
+    """Modules that are read past zipimport are those that zipimport would find, and it finds the others."""
+    config = tmp_path / "places.py"
+    config.write_text(NAMES_PLACES)
+    done = call(binary, "check", str(config), cwd=empty)
+    said = "json StartLoader 1 True; rawgate.wire StartLoader 1 True; encodings.idna zipimporter 1 True"
+    assert said in done.stdout + done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -5,6 +5,7 @@ every request passes through are compiled by mypyc (`aot.py`); all others travel
 """
 
 import importlib.metadata
+import marshal
 import py_compile
 import re
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
@@ -39,55 +41,102 @@ LEFT_OUT_SHARED = re.compile(r"_?(test|xx|tk|curses|readline|sqlite|dbm|gdbm|nis
 OF_THE_SYSTEM = re.compile(r"(linux-vdso|ld-linux|libc|libm|libdl|librt|libutil|libpthread|libresolv)\b")
 """Libraries that belong to the C library, and so are on every system where the file can run."""
 
-NAMES_OF_A_START = f"import sys, {', '.join(START)}; print(*sys.modules)"
-"""Python code that names the modules that `rawgate run` imports. They are stored uncompressed, as compiled modules and
-their libraries are: decompressing takes a quarter of a start, 70 ms, and saves a quarter of the size, 11 MB."""
+OF_MANY_STARTS = (
+    "rawgate.policy.certificates",
+    "rawgate.policy.verifiers",
+    "rawgate.serve.admin",
+    "rawgate.serve.supervisor",
+)
+"""What many configurations have `rawgate run` import besides `START`. All these modules, and what they import, are
+stored uncompressed, as compiled modules and their libraries are: decompressing takes a quarter of a start, 70 ms, and
+saves a quarter of the size, 11 MB."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest date that zip can hold, for every entry: the same tree makes the same file."""
+
+
+ARCHIVE = "/proc/self/exe"
+"""The path by which the launcher and `loader.py` open the archive."""
+
+HEADER = 16
+"""Octets before the code in a .pyc file (PEP 552)."""
+
+COMMENT = 32
+"""Octets of the archive's comment, which ends the file: where the entry `start` begins, and its size."""
+
+FROZEN = ("encodings", "encodings.aliases", "encodings.utf_8")
+"""Modules that the interpreter imports before `rawgate_loader`. Together with that they are part of the launcher."""
 
 
 def main(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Built beside the target and renamed onto it, so that a running file is replaced and never written to.
     with TemporaryDirectory(prefix=".rawgate-", dir=target.parent) as work:
-        pack(Path(work), unfinished := compiled_launcher(Path(work, "launcher")))
+        pack(Path(work), unfinished := compiled_launcher(Path(work)))
         unfinished.replace(target)
     sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.1f} MB\n")
 
 
 def pack(work: Path, launcher: Path) -> None:
     """Append all entries to the launcher, as a zip archive."""
-    shared = sorted(shared_objects(work))
-    plain = needed_at_start()
+    plain = known_modules()
+    modules: dict[str, tuple[int, int, bool]] = {}
     with ZipFile(launcher, "a") as archive:
-        # One after another, so that each one's place is known: `loader` reads them past the archive's own directory.
-        index = [f"{name} {place(archive, f'shared/{name}', content)} {needs}" for name, content, needs in shared]
-        place(archive, "shared/index", "\n".join(index).encode())
-        place(archive, "patterns", call(sys.executable, "-m", "tools.binary.patterns"))
+        shared = {
+            name: (*place(archive, f"shared/{name}", content), needs)
+            for name, content, needs in sorted(shared_objects(work))
+        }
         for name, content in sorted(python_entries(work)):
             if name in plain:
-                place(archive, name, content)
+                module, is_package = plain[name]
+                modules[module] = (*place(archive, name, content), is_package)
             else:
                 archive.writestr(ZipInfo(name, EPOCH), content, ZIP_DEFLATED)
+        patterns = marshal.loads(call(sys.executable, "-m", "tools.binary.patterns"))  # noqa: S302 - written just now
+        compiled = [str(module.with_suffix("")).replace("/", ".") for module in COMPILED]
+        known = (modules, compiled, shared, patterns, directory(archive))
+        start = place(archive, "start", marshal.dumps(known))
+        archive.comment = (b"%d %d" % start).ljust(COMMENT)
 
 
-def place(archive: ZipFile, name: str, content: bytes) -> str:
+def place(archive: ZipFile, name: str, content: bytes) -> tuple[int, int]:
     """Store an entry uncompressed. Returns where its content begins in the file, and its size."""
     archive.writestr(entry := ZipInfo(name, EPOCH), content, ZIP_STORED)
-    return f"{entry.header_offset + len(entry.FileHeader())} {len(content)}"
+    return entry.header_offset + len(entry.FileHeader()), len(content)
 
 
-def needed_at_start() -> set[str]:
-    """Names that the modules of a start have in the archive."""
-    names = call(sys.executable, "-c", NAMES_OF_A_START).decode().replace(".", "/").split()
-    return {"rawgate_loader.pyc", *(name + end for name in names for end in (".pyc", "/__init__.pyc"))}
+def directory(archive: ZipFile) -> dict[str, tuple[str, int, int, int, int, int, int, int]]:
+    """What `zipimport` knows of an archive once it has read it through. It would take a twelfth of a start to do so."""
+    return {
+        entry.filename: (
+            f"{ARCHIVE}/{entry.filename}",
+            entry.compress_type,
+            entry.compress_size,
+            entry.file_size,
+            entry.header_offset,
+            *(0, 0),  # time and date, which only matter beside a source
+            entry.CRC,
+        )
+        for entry in archive.infolist()
+    }
+
+
+def known_modules() -> dict[str, tuple[str, bool]]:
+    """Names that the modules of most starts have in the archive → their own, and whether each is a package."""
+    imports = ", ".join((*START, *OF_MANY_STARTS))
+    names = call(sys.executable, "-c", f"import sys, {imports}; print(*sys.modules)").decode().split()
+    return {
+        name.replace(".", "/") + end: (name, is_package)
+        for name in names
+        for end, is_package in ((".pyc", False), ("/__init__.pyc", True))
+    }
 
 
 # ── the launcher ──
 
 
-def compiled_launcher(target: Path) -> Path:
+def compiled_launcher(work: Path) -> Path:
+    (work / "frozen.h").write_text("".join(frozen_modules(Compiler(work))))
     variable = sysconfig.get_config_var
     library = Path(variable("LIBPL"), f"libpython{variable('LDVERSION')}.a")
     header = Path(variable("INCLUDEPY"), "Python.h")
@@ -100,9 +149,20 @@ def compiled_launcher(target: Path) -> Path:
     flags = [statically(flag) for flag in flags if "rpath" not in flag]
     # Not position-independent, as Debian's own python3 is not: its library for that lacks profile-guided optimisation,
     # which is an eighth of the CPU time that a request takes outside the kernel.
-    link = ["gcc", "-O2", "-no-pie", f"-I{header.parent}"]
-    call(*link, str(HERE / "launcher.c"), *libpython, *flags, "-o", str(target))
+    link = ["gcc", "-O2", "-no-pie", f"-I{header.parent}", f"-I{work}"]
+    call(*link, str(HERE / "launcher.c"), *libpython, *flags, "-o", str(target := work / "launcher"))
     return stripped(target, target)
+
+
+def frozen_modules(compiler: "Compiler") -> Iterator[str]:
+    """C: `frozen`, a table for `PyImport_FrozenModules`."""
+    files = {name: Path(import_module(name).__file__ or "") for name in FROZEN}
+    rows = ""
+    for name, file in {**files, "rawgate_loader": HERE / "loader.py"}.items():
+        code = compiler.module(file, f"{name.replace('.', '/')}.py")[HEADER:]
+        yield f"static const unsigned char {name.replace('.', '_')}[] = {{{','.join(map(str, code))}}};\n"
+        rows += f'{{"{name}", {name.replace(".", "_")}, {len(code)}, {int(file.stem == "__init__")}}},\n'
+    yield f"static const struct _frozen frozen[] = {{\n{rows}{{0}}}};\n"
 
 
 def statically(flag: str) -> str:
@@ -136,7 +196,6 @@ Entry = tuple[str, bytes]
 def python_entries(work: Path) -> Iterator[Entry]:
     """Everything but shared objects."""
     compiler = Compiler(work)
-    yield "rawgate_loader.pyc", compiler.module(HERE / "loader.py", "rawgate_loader.py")
     yield "LICENSE", (ROOT / "LICENSE").read_bytes()
     for file in files_of(STDLIB, LEFT_OUT):
         if file.suffix == ".py" or file.name == "LICENSE.txt":
@@ -213,10 +272,11 @@ def belongs(name: str) -> bool:
 # ── compiled modules, and the libraries that they need ──
 
 
-def shared_objects(work: Path) -> Iterator[tuple[str, bytes, str]]:
+def shared_objects(work: Path) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     """Name, content, and the names of the libraries that it needs. Those have entries of their own."""
     (work / "aot").mkdir()
-    modules = compile_modules(ROOT, work / "aot")
+    # Of the compiled modules only the code of all: `loader` does what the others would do.
+    modules = {name: file for name, file in compile_modules(ROOT, work / "aot").items() if "." not in name}
     modules |= {
         name: file
         for file in (STDLIB / "lib-dynload").iterdir()
@@ -229,9 +289,9 @@ def shared_objects(work: Path) -> Iterator[tuple[str, bytes, str]]:
     for name, file in modules.items():
         needed = {f"libraries/{library}": place for library, place in needed_libraries(file)}
         libraries |= needed
-        yield name, stripped(file, work / "shared.so").read_bytes(), " ".join(needed)
+        yield name, stripped(file, work / "shared.so").read_bytes(), tuple(needed)
     for name, file in libraries.items():
-        yield name, stripped(file, work / "shared.so").read_bytes(), ""
+        yield name, stripped(file, work / "shared.so").read_bytes(), ()
 
 
 def needed_libraries(file: Path) -> Iterator[tuple[str, Path]]:

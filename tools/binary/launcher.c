@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "frozen.h" /* made by build.py: the modules that are imported before the archive can be read */
+
 static const char archive[] = "/proc/self/exe";
 
 static PyObject *load(PyObject *module, PyObject *path)
@@ -27,8 +29,17 @@ static PyObject *load(PyObject *module, PyObject *path)
     Py_RETURN_NONE;
 }
 
+/* The module that a compiled one of rawgate's is. mypyc puts the code of all into one library, which has a capsule with
+ * a function for each, and makes a shared object for each module, which does no more than this. */
+static PyObject *start(PyObject *module, PyObject *capsule)
+{
+    PyObject *(*function)(void) = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
+    return function == NULL ? NULL : function();
+}
+
 static PyMethodDef methods[] = {
     {"load", load, METH_O, "Load a shared library by its path, and keep it."},
+    {"start", start, METH_O, "Make the compiled module of a capsule."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -89,6 +100,7 @@ int main(int argc, char **argv)
     PyStatus status = Py_PreInitialize(&before);
     if (PyStatus_Exception(status))
         Py_ExitStatusException(status);
+    PyImport_FrozenModules = frozen;
     if (PyImport_AppendInittab("rawgate_libraries", libraries) < 0)
         return 1;
 
