@@ -267,7 +267,7 @@ class Arrival:
     def _tell(self, why: str) -> None:
         self._connections.failed_arrivals += 1
         where = self._entrance.name
-        self._connections.tell(where, f"{where}: {self._socket_peer.text}: {why}")
+        self._connections.tell(where, f"{where}: client {self._socket_peer.text}: {why}")
 
     def _end(self) -> None:
         """It is over: out of the book, once."""
