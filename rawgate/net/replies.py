@@ -23,7 +23,7 @@ class CurrentRequest:
 
     began  monotonic seconds of its first octet
     wall   the same, as the time of day: Unix seconds
-    head   None until it is whole
+    head   None until it is whole, and again once it has its record: an idle connection keeps none
     reader  what reads it
     client_waited  seconds for which the rest of its head was waited for
     """
@@ -58,7 +58,6 @@ class CurrentRequest:
         self.began = now
         self.wall = time()
         self.client_waited = 0.0
-        self.head = None
 
     def reply(self, local: LocalReply, *, keep: bool) -> None:
         """Write a reply of our own. keep: the connection stays open after it. Its record comes with `taken`, or with
@@ -142,6 +141,7 @@ class CurrentRequest:
             if extras.leave is not None:
                 extras.leave()
         self._connections.log.write(record)
+        self.head = None
 
     def _log_reply(self, local: LocalReply, bytes_out: int) -> None:
         """Write the record of a request that met no upstream."""
@@ -175,6 +175,7 @@ class CurrentRequest:
         if local.shadow:
             record.shadow = local.shadow
         self._connections.log.write(record)
+        self.head = None
 
     def _method(self) -> bytes:
         """Of a head that is not whole: as far as its first line has been read."""
