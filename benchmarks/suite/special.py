@@ -58,7 +58,7 @@ def idle(names: Sequence[str], testbed: Testbed, connections: int, *, tls: bool 
             stop(server.process)
     if tls:
         return SpecialOutcome("idle-tls", "Idle keep-alive connection with TLS", "octets", figures, None)
-    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 4096)
+    return SpecialOutcome("idle", "Idle keep-alive connection", "octets", figures, 3072)
 
 
 def _idle_octets(server: Server, connections: int, *, tls: bool) -> float:
@@ -99,7 +99,7 @@ def first_answer(names: Sequence[str], testbed: Testbed, rounds: int) -> Special
             finally:
                 stop(server.process)
     figures = [Special(name, CONTENDERS[name].title, spread(times[name])) for name in names]
-    return SpecialOutcome("start", "Start to first answer", "ms", figures, 300)
+    return SpecialOutcome("start", "Start to first answer", "ms", figures, 200)
 
 
 def delays(
@@ -155,7 +155,7 @@ def _delays_outcome(found: dict[str, list[Delays]], rate: float, share: float) -
     ]
     ours, theirs, *_ = found.values()
     ratio = spread([mine.p99 / other.p99 for mine, other in zip(ours, theirs, strict=True)])
-    bar = 1.5 if share == 0.5 else None
+    bar = 1.3 if share == 0.5 else None
     return SpecialOutcome(f"delays-{share:.0%}", title, "µs", figures, bar, ratio, remarks)
 
 
