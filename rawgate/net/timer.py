@@ -27,7 +27,7 @@ class Timers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._seconds: dict[int, set[LazyTimer]] = {}  # second of the monotonic clock → whose deadlines are in it
-        self._next: float = inf  # the second that `_handle` waits for
+        self._next = 0  # the second that `_handle` waits for; 0: it waits for none
         self._handle: asyncio.TimerHandle | None = None
 
     def add(self, timer: "LazyTimer", second: int) -> None:
@@ -37,14 +37,12 @@ class Timers:
             timers.add(timer)
             return
         self._seconds[second] = {timer}
-        if second < self._next:
+        if not self._next or second < self._next:
             self._wait()
 
     def discard(self, timer: "LazyTimer", second: int) -> None:
         """Do not."""
-        timers = self._seconds.get(second)
-        if timers is None:
-            return
+        timers = self._seconds[second]
         timers.discard(timer)
         if not timers:
             del self._seconds[second]
@@ -52,19 +50,21 @@ class Timers:
                 self._wait()
 
     def _wait(self) -> None:
+        """For the nearest second."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._next = min(self._seconds, default=inf)
-        if self._next != inf:
-            self._handle = self.loop.call_later(max(0.0, self._next - monotonic()), self._begin)
+        if not self._seconds:
+            self._next = 0
+            return
+        self._next = min(self._seconds)
+        self._handle = self.loop.call_later(max(0.0, self._next - monotonic()), self._begin, self._next)
 
-    def _begin(self) -> None:
-        """A second begins. What waits for an earlier one is late already, if there is any."""
+    def _begin(self, second: int) -> None:
+        """It begins, or has begun."""
         self._handle = None
-        for second in [second for second in self._seconds if second <= self._next]:
-            for timer in self._seconds.pop(second):
-                timer.comes_near()
+        for timer in self._seconds.pop(second):
+            timer.comes_near()
         self._wait()
 
 
@@ -86,15 +86,14 @@ class LazyTimer:
         if due < self._armed_at:
             self._disarm()
             self._armed_at = due
-            wait = due - monotonic()
-            if wait > FAR:
+            if due - monotonic() > FAR:
                 self._second = int(due)
                 self._timers.add(self, self._second)
             else:
-                self._handle = self._timers.loop.call_later(max(0.0, wait), self._fire)
+                self.comes_near()
 
     def comes_near(self) -> None:
-        """Its second has begun."""
+        """From now on it waits with a timer of the loop's: its second has begun, or was never far away."""
         self._second = 0
         self._handle = self._timers.loop.call_later(max(0.0, self._armed_at - monotonic()), self._fire)
 

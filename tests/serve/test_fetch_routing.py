@@ -1,17 +1,16 @@
 """Which worker fetches keys, and who is told: the supervisor's part."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.fake_crew import FakeCrew, living
 from rawgate.net.fetch import Document
 from rawgate.serve import fetch_routing
 from rawgate.serve.channel import Fetch, Fetched, Said, ToSupervisor, Want
 from rawgate.serve.common_fetch import CommonFetch
-from rawgate.serve.crew import Crew, Seat
 from rawgate.serve.fetch_routing import FetchRouting
 from rawgate.serve.keys import Source
 
@@ -20,30 +19,12 @@ WANTED = Fetch("https://idp.test/keys", "", "")
 FAILED = Fetched(WANTED, b"", None, "status 503")
 
 
-class FakeCrew(Crew):
-    """All workers live. tell: takes what each is told."""
-
-    def __init__(self, workers: int, tell: Callable[[int, Said], None] | None = None) -> None:
-        self.seats = [Seat(number) for number in range(workers)]
-        for seat in self.seats:
-            seat.pid = 100 + seat.number
-        self.told: list[tuple[int, Said]] = []
-        self._tell = tell or (lambda number, message: self.told.append((number, message)))
-
-    def say(self, seat: Seat, message: Said, sockets: object = ()) -> None:
-        self._tell(seat.number, message)
-
-    def heard(self) -> list[tuple[int, Said]]:
-        told, self.told = self.told, []
-        return told
-
-
 def answer(number: int, fresh_for: float | None = None) -> Fetched:
     return Fetched(WANTED, b"set %d" % number, fresh_for, "", number)
 
 
 def test_the_first_worker_fetches_for_all() -> None:
-    crew, routing = FakeCrew(3), FetchRouting()
+    crew, routing = living(FakeCrew(3)), FetchRouting()
     for seat in crew.seats:
         routing.hear(crew, seat, Want(WANTED, 0))
     assert crew.heard() == [(0, WANTED)]
@@ -52,7 +33,7 @@ def test_the_first_worker_fetches_for_all() -> None:
 
 
 def test_a_question_that_crosses_an_answer_has_that_answer() -> None:
-    crew, routing = FakeCrew(3), FetchRouting()
+    crew, routing = living(FakeCrew(3)), FetchRouting()
     for number in (1, 2):
         routing.hear(crew, crew.seats[1], Want(WANTED, number - 1))
         routing.hear(crew, crew.seats[0], Fetched(WANTED, b"set %d" % number, None, ""))
@@ -64,7 +45,7 @@ def test_a_question_that_crosses_an_answer_has_that_answer() -> None:
 
 
 def test_a_failure_is_told_to_all_and_the_next_question_is_passed_on() -> None:
-    crew, routing = FakeCrew(2), FetchRouting()
+    crew, routing = living(FakeCrew(2)), FetchRouting()
     for _ in range(2):
         routing.hear(crew, crew.seats[1], Want(WANTED, 0))
         routing.hear(crew, crew.seats[0], FAILED)
@@ -76,7 +57,7 @@ def test_what_was_known_while_the_provider_fails_is_what_a_worker_that_begins_ge
 ) -> None:
     moments = iter((1000.0, 1020.0, 1100.0))
     monkeypatch.setattr(fetch_routing, "monotonic", lambda: next(moments))
-    crew, routing = FakeCrew(2), FetchRouting()
+    crew, routing = living(FakeCrew(2)), FetchRouting()
     routing.hear(crew, crew.seats[0], Fetched(WANTED, b"set 1", 60.0, ""))
     routing.hear(crew, crew.seats[0], FAILED)
     crew.heard()
@@ -86,7 +67,7 @@ def test_what_was_known_while_the_provider_fails_is_what_a_worker_that_begins_ge
 
 
 def test_another_one_fetches_when_it_dies() -> None:
-    crew, routing = FakeCrew(3), FetchRouting()
+    crew, routing = living(FakeCrew(3)), FetchRouting()
     routing.hear(crew, crew.seats[2], Want(WANTED, 0))
     crew.heard()
     crew.seats[1].empty()
@@ -104,7 +85,7 @@ def test_the_provider_is_asked_once_however_questions_and_answers_cross(order: l
     async def scene() -> None:
         to_worker: list[list[Said]] = [[] for _ in range(3)]
         to_supervisor: list[list[ToSupervisor]] = [[] for _ in range(3)]
-        crew, routing = FakeCrew(3, lambda number, message: to_worker[number].append(message)), FetchRouting()
+        crew, routing = living(FakeCrew(3, lambda number, message: to_worker[number].append(message))), FetchRouting()
         asked = 0
 
         async def really(source: Source) -> Document:

@@ -1,33 +1,18 @@
 """Which worker checks for all, and that all hear of everything. The crew is made of seats without processes."""
 
+from harness.fake_crew import FakeCrew
 from rawgate.config.model import Config, Eject, Gateway, Upstream
 from rawgate.relay.endpoints import Place
-from rawgate.serve.channel import Channel, Check, Checked, Ejected, Failing, Said
-from rawgate.serve.crew import Crew, Poll, Seat
+from rawgate.serve.channel import Check, Checked, Ejected, Failing, Said
 from rawgate.serve.health_routing import HealthRouting
 
 A = Place(host="a", port=80)
 DOWN = Checked("u", A.key, A.authority, "", "status 503")
 
 
-class Heard(Crew):
-    """Writes down what is said to whom."""
-
-    def __init__(self, workers: int) -> None:
-        super().__init__(workers, Poll(), work, lambda seat, message: None, lambda seat: None)
-        self.said: list[tuple[int, Said]] = []
-
-    def say(self, seat: Seat, message: Said, sockets: object = ()) -> None:
-        self.said.append((seat.number, message))
-
-
-def work(seat: Seat, channel: Channel) -> int:
-    raise AssertionError("no worker is started here")
-
-
 class Scene:
     def __init__(self, workers: int = 3) -> None:
-        self.crew = Heard(workers)
+        self.crew = FakeCrew(workers)
         self.routing = HealthRouting(lambda text: None)
 
     def ready(self, number: int) -> None:
@@ -39,8 +24,7 @@ class Scene:
         self.routing.left(self.crew, self.crew.seats[number])
 
     def said(self) -> list[tuple[int, Said]]:
-        said, self.crew.said = self.crew.said, []
-        return said
+        return self.crew.heard()
 
 
 def test_one_worker_checks_and_another_when_it_dies() -> None:

@@ -1,26 +1,13 @@
 """Which worker asks where services are, and who is told: the supervisor's part."""
 
+from harness.fake_crew import FakeCrew
 from rawgate.config.model import Config, Gateway, Target, Upstream
 from rawgate.net.instances import Instance, Source
-from rawgate.serve.channel import Found, Said, Seek
-from rawgate.serve.crew import Crew, Seat
+from rawgate.serve.channel import Found, Seek
 from rawgate.serve.seeking import Seeking
 
 WEB, OLD = Source("consul", "web"), Source("consul", "old")
 FOUND = Found(WEB, (Instance(False, "10.0.0.1", 80),), 1.0, "")
-
-
-class FakeCrew(Crew):
-    def __init__(self, workers: int) -> None:
-        self.seats = [Seat(number) for number in range(workers)]
-        self.told: list[tuple[int, Said]] = []
-
-    def say(self, seat: Seat, message: Said, sockets: object = ()) -> None:
-        self.told.append((seat.number, message))
-
-    def heard(self) -> list[tuple[int, Said]]:
-        told, self.told = self.told, []
-        return told
 
 
 def begun(workers: int) -> tuple[FakeCrew, Seeking]:
