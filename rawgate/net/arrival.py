@@ -124,7 +124,7 @@ class Arrival:
             if origin is None:
                 return
             data, self._proxy = self._proxy.rest, None
-            self._step_aside()
+            self._leave(comes_back=True)
             self.peer = self._socket_peer
             if origin.address:
                 self.peer = Peer(origin.address, authority_of(origin.address, origin.port))
@@ -156,7 +156,7 @@ class Arrival:
         if context is None:
             return
         if not self._hello.octets and not is_tls(octets):
-            self._step_aside()
+            self._leave(comes_back=True)
             self._hand_over(self._raw, self.peer, b"", PLAIN)
             return
         hello = self._hello.feed(octets)
@@ -185,7 +185,7 @@ class Arrival:
             transport.cut()
             transport.close()
             return
-        self._step_aside()
+        self._leave(comes_back=True)
         peer = self.peer
         name = certificate_name(certificate)
         # It follows the protocol of asyncio's transports.
@@ -209,10 +209,10 @@ class Arrival:
         """It has a slot. Like an idle connection it may have to make room."""
         self._connections.idle[self] = None
 
-    def _step_aside(self) -> None:
-        """Out of the book, for what this connection becomes in the same step."""
+    def _leave(self, *, comes_back: bool = False) -> None:
+        """Out of the book. comes_back: for what this connection becomes in the same step."""
         self._connections.idle.pop(self, None)
-        self._connections.leave(self, comes_back=True)
+        self._connections.leave(self, comes_back=comes_back)
 
     def _hand_over(self, transport: asyncio.Transport, peer: Peer, data: bytes, refusal: str = "") -> None:
         """From now on HTTP is spoken."""
@@ -274,5 +274,4 @@ class Arrival:
         if not self._over:
             self._over = True
             self._timer.close()
-            self._connections.idle.pop(self, None)
-            self._connections.leave(self)
+            self._leave()
