@@ -8,6 +8,9 @@ not connected within `ATTEMPT_DELAY`. Earlier attempts go on meanwhile, and the 
 that swallows our SYNs costs a quarter of a second, not the whole `connect_timeout`, and is then left out for a while
 (see `relay.endpoints`).
 
+Without descriptors nothing can be opened, though idle clients may hold many of them. So the client that has been idle
+longest makes room for the connection that a request needs, as it does for a new client over the limit (`net.listener`).
+
 There is one Task per dial, and one per attempt where an endpoint has several addresses. These are the only Tasks where
 requests flow.
 """
@@ -18,7 +21,7 @@ import errno
 import ssl
 import traceback
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from math import inf
 from time import monotonic, time
@@ -37,6 +40,10 @@ from rawgate.wire import ResponseRules
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while one has not answered (RFC 8305 section 8, Connection Attempt Delay)."""
+
+ROOM = 4
+"""Idle clients that a dial closes at most for want of a descriptor. One is enough, unless its TLS takes a few turns of
+the loop to end, a new client takes its descriptor, or it is the whole system that has none."""
 
 
 class Attempt:
@@ -96,10 +103,14 @@ class Dialer:
     tls  name of an upstream → how its "https" places are secured
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rules: ResponseRules, names: Names) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, rules: ResponseRules, names: Names, make_room: Callable[[], bool]
+    ) -> None:
+        """make_room: closes what is idle and holds a descriptor; False: there is nothing of the kind."""
         self._loop = loop
         self._rules = rules
         self._names = names
+        self._make_room = make_room
         self.tls: dict[str, ClientTls] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,7 +134,7 @@ class Dialer:
             order, reason = await self._order_of_none(pool, lessee, ends), NO_TARGET
             detail = pool.untold
         tried: set[Endpoint] = set()
-        coming = deque(order)
+        coming, rooms = deque(order), ROOM
         while coming:
             endpoint, turn = coming.popleft()
             tried.add(endpoint)
@@ -135,7 +146,12 @@ class Dialer:
                 reason, why = _reason(error), why_not(error)
                 detail = f"No connection: {why}."
                 if reason is CONNECTION_LIMIT:
-                    break
+                    rooms -= 1
+                    if rooms < 0 or not self._make_room():
+                        break
+                    await asyncio.sleep(0)  # the loop closes it first
+                    coming.appendleft((endpoint, turn))
+                    continue
                 ended = monotonic()
                 pool.unreachable(endpoint, reason, why, ended - now, ended)
             else:

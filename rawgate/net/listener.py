@@ -157,12 +157,16 @@ class ClientConnections:
 
     def _make_room(self) -> bool:
         """Close the connection that has been idle longest. Somebody else has its slot. False: none is idle."""
+        if self.idle:
+            self._made_room.add(next(iter(self.idle)))
+        return self.close_idle()
+
+    def close_idle(self) -> bool:
+        """Close the connection that has been idle longest. False: none is idle."""
         oldest = next(iter(self.idle), None)
-        if oldest is None:
-            return False
-        self._made_room.add(oldest)
-        oldest.close()
-        return True
+        if oldest is not None:
+            oldest.close()
+        return oldest is not None
 
     def _admit_waiting(self) -> None:
         """Let those in that wait, as far as slots are free."""

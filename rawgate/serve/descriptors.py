@@ -3,7 +3,8 @@
 The usual soft limit is 1,024, and each request in flight takes two descriptors: a client's and an upstream's. So the
 soft limit is raised to the hard one, as Go's runtime does. If even that is too low, the gateway starts all the same:
 the configured limits say what may come, not what will. But the operator is told, since a process without descriptors
-closes new connections without a response, and replies with 503 where it needs another upstream connection.
+closes new connections without a response, and replies with 503 where it needs another upstream connection and no client
+is idle.
 """
 
 import contextlib

@@ -81,7 +81,7 @@ class Service:
         self._names = Names(loop, report, look_up, self._renamed)
         self._resolver: tuple[str, ...] = ()
         self.discovery = Discovery(loop, self._names, report, self._moved, found)
-        self._dial = Dialer(loop, response_rules(loaded), self._names)
+        self._dial = Dialer(loop, response_rules(loaded), self._names, self._make_room)
         self.fetcher = Fetcher(self._names)
         self.keys = KeyKeeper(loop, fetch or self.fetcher, report)
         store = loaded.gate.limiters.store
@@ -296,6 +296,10 @@ class Service:
         """A name has these addresses from now on."""
         for pool in self._pools.values():
             pool.readdress(host, addresses, monotonic())
+
+    def _make_room(self) -> bool:
+        """A dial lacks a descriptor. Returns whether one becomes free."""
+        return self.connections.close_idle()
 
     def _options(self, name: str, loaded: Loaded) -> UpstreamOptions:
         return upstream_options(name, loaded, self.discovery.told(), self.discovery.problems())

@@ -203,6 +203,13 @@ def open_files(pid: int) -> list[str]:
     return found
 
 
+def wait_open_files(pid: int, most: int) -> None:
+    """Wait until a process has at most so many descriptors."""
+    ends = monotonic() + PATIENCE
+    while (count := len(open_files(pid))) > most:
+        assert monotonic() < ends, f"{count} descriptors are open, and not {most}"
+
+
 @contextmanager
 def standing_still(*pids: int) -> Iterator[None]:
     """While the block lasts, these processes do not run: all have stopped when it begins, which is a moment after they

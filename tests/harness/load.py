@@ -30,6 +30,7 @@ class Load:
     """Threads that ask one request after the other until told to stop, over connections that stay open. A client whose
     connection is lost connects again.
 
+    clients   how many they are
     answered  requests that got their own answer
     lost      requests whose connection ended before the whole response
     refused   connections that were not let in
@@ -40,6 +41,8 @@ class Load:
         """each: requests over a connection, the last of which says that it is; 0: as many as it lasts for."""
         self.answered = self.lost = self.refused = 0
         self.wrong: list[str] = []
+        self.clients = clients
+        self._asking = set[int]()  # the numbers of those that were answered
         self._connect = connect
         self._path = path
         self._each = each
@@ -64,6 +67,11 @@ class Load:
             wanted = self.answered + count
             assert self._news.wait_for(lambda: self.answered >= wanted, PATIENCE), f"{self!r} does not go on"
 
+    def wait_everybody(self) -> None:
+        """Wait until each client was answered."""
+        with self._news:
+            assert self._news.wait_for(lambda: len(self._asking) == self.clients, PATIENCE), f"{self!r} is not complete"
+
     def __repr__(self) -> str:
         return f"<Load {self.answered} answered, {self.lost} lost, {self.refused} refused, {self.wrong[:SHOWN]}>"
 
@@ -80,11 +88,12 @@ class Load:
                 while not self._stops:
                     asked += 1
                     fields = b"Connection: close\r\n" if self._each and asked % self._each == 0 else b""
-                    if not self._ask(sock, f"{self._path}?{number}.{asked}".encode(), fields) or fields:
+                    if not self._ask(sock, number, asked, fields) or fields:
                         break
 
-    def _ask(self, sock: socket.socket, target: bytes, fields: bytes) -> bool:
-        """Whether the connection is good for another request."""
+    def _ask(self, sock: socket.socket, number: int, asked: int, fields: bytes) -> bool:
+        """Whether the connection is good for another request. number, asked: the client's, and the request's."""
+        target = f"{self._path}?{number}.{asked}".encode()
         message, stream = None, Stream.of(sock)
         with suppress(OSError, Cut):
             sock.sendall(b"GET %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (target, fields))
@@ -96,6 +105,7 @@ class Load:
                 self.wrong.append(f"{message.status} {message.body!r} to {target!r}")
             else:
                 self.answered += 1
+                self._asking.add(number)
             self._news.notify_all()
         return message is not None and message.value(b"connection") != b"close"
 

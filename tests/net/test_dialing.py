@@ -15,7 +15,7 @@ from harness.fake_loop import FakeLoop, FakeTransport
 from harness.ports import FakeLessee
 from rawgate import errors
 from rawgate.net import dialing as module
-from rawgate.net.dialing import Dialer
+from rawgate.net.dialing import ROOM, Dialer
 from rawgate.net.names import LookUp, Names
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import UpstreamOptions
@@ -87,13 +87,18 @@ class Dialing:
         self.said: list[str] = []
         self.names = names
         loop = cast("asyncio.AbstractEventLoop", network)
-        self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up))
+        self.idle_clients = 0
+        self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up), self.make_room)
         places = tuple(Place(host=name, port=80) for name in names or network.addresses)
         options = UpstreamOptions(name="users", places=places, connect_timeout=connect_timeout)
         self.pool = Pool(options, self.dialer, self.said.append)
 
     def look_up(self, host: str) -> tuple[str, ...]:
         return self.names.get(host, (host,)) if self.names else (host,)
+
+    def make_room(self) -> bool:
+        self.idle_clients -= 1
+        return self.idle_clients >= 0
 
     async def dial(self, count: int = 1) -> list[FakeLessee]:
         """So many at once."""
@@ -173,6 +178,31 @@ def test_a_lack_of_descriptors_is_no_target_s_fault(number: int) -> None:
     assert lessee.failed == [errors.CONNECTION_LIMIT]
     assert dialing.network.tried == ["b"]
     assert dialing.said == []
+
+
+@pytest.mark.parametrize("idle", range(ROOM + 2))
+def test_idle_clients_make_room_for_a_dial_but_only_so_many(idle: int) -> None:
+    async def lacks(protocol: asyncio.Protocol) -> None:
+        raise OSError(errno.EMFILE, "")
+
+    dialing = Dialing(Network(a=lacks))
+    dialing.idle_clients = idle
+    (lessee,) = asyncio.run(dialing.dial())
+    assert lessee.failed == [errors.CONNECTION_LIMIT]
+    assert dialing.network.tried == ["a"] * (1 + min(idle, ROOM))
+
+
+def test_a_dial_goes_on_as_soon_as_an_idle_client_has_made_room() -> None:
+    async def lacks(protocol: asyncio.Protocol) -> None:
+        if dialing.idle_clients == 2:
+            raise OSError(errno.EMFILE, "")
+
+    dialing = Dialing(Network(a=refuses, b=lacks))
+    dialing.idle_clients = 2
+    (lessee,) = asyncio.run(dialing.dial())
+    assert [upstream.endpoint for upstream in lessee.got] == dialing.pool.endpoints.all[1:]
+    assert dialing.network.tried == ["b", "b"]
+    assert dialing.idle_clients == 1
 
 
 def test_a_dial_that_fails_in_an_unforeseen_way_fails_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,16 +12,16 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running, standing_still
+from harness.gateway import PATIENCE, Gateway, running, standing_still, wait_open_files
 from harness.upstream import OK, Connection, Upstream, replying, response
-from harness.wire_reader import FIN, RESET, Message, Stream, read_response
+from harness.wire_reader import FIN, RESET, Cut, Message, Stream, read_response
 from rawgate.config.model import Limits, Timeouts
 
 pytestmark = pytest.mark.process
@@ -284,25 +284,40 @@ def test_out_of_descriptors_it_serves_on(tmp_path: Path) -> None:
         text = config(upstream.target)
         gateway = stack.enter_context(running(tmp_path, text, descriptors=FEW))
         gateway.wait_said(f"warning: {FEW} descriptors cannot hold 10,000 clients and 256 upstream connections")
-        sockets = [stack.enter_context(gateway.connect()) for _ in range(2)]
-        first, second = [Stream.of(sock) for sock in sockets]
-        sockets[0].sendall(get())
+        sockets = [stack.enter_context(gateway.connect()) for _ in range(3)]
+        first, second, third = [Stream.of(sock) for sock in sockets]
+        sockets[0].sendall(get("/limited"))
         assert answer(first).status == 200
 
         # Those that do not fit are closed, and the rest is kept.
         crowd = [stack.enter_context(gateway.connect()) for _ in range(2 * FEW)]
         closed = [sock for sock in crowd[FEW:] if Stream.of(sock).rest() == b""]
         assert len(closed) == FEW
+        for sock, stream in zip(sockets[1:], (second, third), strict=True):
+            sock.sendall(get("/limited"))
+            assert answer(stream).status == 429
 
-        # The upstream connection that is there serves on; another cannot be had, and that is no upstream's fault.
+        # The upstream connection that is there serves on. For another one a client that is idle makes room.
         sockets[0].sendall(get("/held"))
         upstream.wait_requests(2)
-        sockets[1].sendall(get("/other"))
-        told = answer(second)
+        sockets[1].sendall(get("/held"))
+        upstream.wait_requests(3)
+
+        # With no client idle a third cannot be had, and that is no upstream's fault. An answer to the first of two
+        # requests shows that the second has begun.
+        busy = 0
+        for sock in crowd[:FEW]:
+            with suppress(OSError, Cut):
+                sock.sendall(get("/limited") + b"G")
+                message = read_response(Stream.of(sock))
+                busy += message is not None and message.status == 429
+        assert busy > 0
+        sockets[2].sendall(get("/other"))
+        told = answer(third)
         assert (told.status, told.value(b"retry-after")) == (503, b"1")
         assert gateway.line(path="/other")["reason"] == "connection_limit"
         held.let_go.set()
-        assert answer(first).status == 200
+        assert answer(first).status == answer(second).status == 200
 
         # It waits, and does not spin on the listening socket.
         stack.enter_context(gateway.connect())
@@ -311,13 +326,13 @@ def test_out_of_descriptors_it_serves_on(tmp_path: Path) -> None:
         # With room again, all is as before.
         for sock in crowd:
             sock.close()
+        wait_open_files(gateway.pid, FEW - busy)
         held.let_go.clear()
-        sockets[0].sendall(get("/held"))
-        upstream.wait_requests(3)
-        sockets[1].sendall(get("/again"))
-        assert answer(second).status == 200
+        for number, sock in enumerate(sockets):
+            sock.sendall(get("/held"))
+            upstream.wait_requests(4 + number)
         held.let_go.set()
-        assert answer(first).status == 200
+        assert answer(first).status == answer(second).status == answer(third).status == 200
 
 
 def state(pid: int) -> str:

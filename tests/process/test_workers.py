@@ -13,7 +13,7 @@ from time import monotonic
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, open_files, running, standing_still
+from harness.gateway import PATIENCE, Gateway, open_files, running, standing_still, wait_open_files
 from harness.issuer import Issuer
 from harness.load import Load, echo
 from harness.stalls import again_after_stalls
@@ -278,11 +278,15 @@ def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
         gateway = stack.enter_context(running(tmp_path, text, descriptors=few))
         workers = gateway.workers()
         with Load(gateway.connect) as load:
-            load.wait_more()
+            load.wait_everybody()
+            before = {pid: len(open_files(pid)) for pid in workers}
             crowd = connected(gateway, 4 * few, stack)
+            # Where a worker needs another connection to the service, one of the crowd makes room.
             load.wait_more()
             for sock in crowd:
                 sock.close()
+            for pid, count in before.items():
+                wait_open_files(pid, count + load.clients)
             load.wait_more()
             with gateway.connect() as sock:
                 message = ask(sock)
