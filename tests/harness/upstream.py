@@ -116,7 +116,8 @@ class Upstream:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """tls: it speaks TLS."""
+        """tls: it speaks TLS. A port that it chooses itself stays its own after `close`, until `stop` or the end of the
+        block: a test that has it gone may not meet the server of another test there."""
         self.script = script
         self.connections: list[Connection] = []
         self.requests: list[Message] = []
@@ -125,6 +126,8 @@ class Upstream:
         self._patience = patience
         self._tls = tls
         self._threads: list[Thread] = []
+        self._claim = _claimed(_family(host)) if port == 0 else None
+        port = port if self._claim is None else self._claim.getsockname()[1]
         self._socket = socket.create_server((host, port), backlog=1024, family=_family(host))
         self.port: int = self._socket.getsockname()[1]
         authority = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -136,14 +139,19 @@ class Upstream:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close()
+        self._give_up()
         if kind is None:
             self._raise_failure()
 
     def stop(self) -> None:
         """Close everything; raises what a script raised."""
-        self.close()
+        self._give_up()
         self._raise_failure()
+
+    def _give_up(self) -> None:
+        self.close()
+        if self._claim is not None:
+            self._claim.close()
 
     def close(self) -> None:
         """Stop listening and end all connections."""
@@ -241,13 +249,31 @@ def silent(connection: Connection) -> None:
 _claims: list[socket.socket] = []
 
 
-def free_port() -> int:
+def free_port(*, datagrams: bool = False) -> int:
     """A port on which nothing listens, for a server that the caller starts, or for none. It stays claimed until this
-    process ends: bound and not listening, a socket keeps the kernel from giving the port to anybody who asks for any,
-    and lets in whoever asks for this one with SO_REUSEADDR, as servers do."""
-    claim = socket.socket()
+    process ends: see `_claimed`. datagrams: for UDP as well."""
+    for _ in range(100):
+        claim = _claimed()
+        port: int = claim.getsockname()[1]
+        if datagrams:
+            # At an address that no test uses: what is sent to the others must not come here.
+            other = socket.socket(type=socket.SOCK_DGRAM)
+            try:
+                other.bind(("127.255.255.254", port))
+            except OSError:
+                claim.close()
+                other.close()
+                continue
+            _claims.append(other)
+        _claims.append(claim)
+        return port
+    raise AssertionError("no port is free for both")
+
+
+def _claimed(family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+    """A socket that is bound to a free port, and does not listen: it keeps the kernel from giving the port to anybody
+    who asks for any, and lets in whoever asks for this one with SO_REUSEADDR, as servers do."""
+    claim = socket.socket(family)
     claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     claim.bind(("", 0))
-    _claims.append(claim)
-    port: int = claim.getsockname()[1]
-    return port
+    return claim
