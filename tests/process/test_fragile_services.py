@@ -200,7 +200,8 @@ def test_a_worker_that_dies_with_the_probe_leaves_the_next_one_to_the_others(tmp
     service = stack.enter_context(Upstream(script))
     stack.callback(released.set)
     gateway = served(stack, tmp_path, [service.target], 'breaker = { of = 4, for = "100ms" }')
-    socks = [stack.enter_context(gateway.connect()) for _ in range(20)]
+    # Each worker has one of so many: that all are with one has a chance of 2e-12.
+    socks = [stack.enter_context(gateway.connect()) for _ in range(40)]
     for sock in socks:
         on(sock, b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")  # its worker has it, and has asked nobody
     assert [on(socks[0]).status for _ in range(before)] == [503] * before

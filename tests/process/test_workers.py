@@ -16,7 +16,7 @@ from harness import configs
 from harness.gateway import PATIENCE, Gateway, open_files, running, standing_still, wait_open_files
 from harness.issuer import Issuer
 from harness.load import Load, echo
-from harness.stalls import again_after_stalls
+from harness.stalls import TRIES, again_after_stalls
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import Message, Stream, read_response
 from rawgate.policy.fetched_keys import EXTRA
@@ -87,7 +87,8 @@ def test_each_worker_has_ids_of_its_own(tmp_path: Path) -> None:
     with Upstream(replying(OK)) as upstream, ExitStack() as stack:
         gateway = stack.enter_context(served(tmp_path, configs.one_route(upstream.target), 3))
         killed(gateway, min(gateway.workers()))
-        sockets = connected(gateway, 40, stack)
+        # The kernel gives each connection to any of them: that one of three gets none of so many has a chance of 1e-11.
+        sockets = connected(gateway, 64, stack)
         answers = [message for sock in sockets if (message := ask(sock))]
         assert len({message.value(b"x-request-id") for message in answers}) == len(sockets)
         assert {gateway.worker_of(sock) for sock in sockets} == gateway.workers()
@@ -232,10 +233,10 @@ def test_a_killed_worker_costs_only_what_it_was_serving(tmp_path: Path) -> None:
     assert {line["reason"] for line in gateway.log} <= {"ok", "client_gone"}
 
 
-@again_after_stalls(0.3)
 def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
     """A worker that has died young several times is not replaced at once. Meanwhile a sibling accepts for it, and what
-    it held of the limits is given back."""
+    it held of the limits is given back. On a machine that was slow for so long that its successor is there already, or
+    that it was not young any more, that one dies too: each time there is more time."""
 
     def script(connection: Connection) -> None:
         while (request := connection.request()) is not None and b"/slow" not in request.target:
@@ -249,26 +250,39 @@ def test_a_number_without_a_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
         for _ in range(4):
             (worker,) = gateway.workers() - {sibling}
             killed(gateway, worker)
-        (worker,) = gateway.workers() - {sibling}
-        holder = 0
-        while holder != worker:
-            slow = stack.enter_context(gateway.connect())
-            assert ask(slow, PING) is not None
-            holder = gateway.worker_of(slow)
-        slow.sendall(GET.replace(b"/x", b"/slow"))
-        upstream.wait_requests(1)
-        os.kill(worker, signal.SIGKILL)
-        assert "in 0.8 s" in gateway.wait_said(f"(pid {worker}) was killed")
-        # It hears the next signal when it has done all about this death, and then has all the time that it takes here.
-        gateway.signal(signal.SIGUSR1)
-        gateway.wait_said("SIGUSR1 is ignored")
-        with standing_still(gateway.pid):
-            assert gateway.workers() == {sibling}
-            # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its successor.
-            for sock in connected(gateway, 30, stack):
-                message = ask(sock)
-                assert message is not None
-                assert message.status == 200
+        is_alone = False
+        for deaths in range(1, TRIES + 1):
+            (worker,) = gateway.workers() - {sibling}
+            holder = 0
+            while holder != worker:
+                slow = stack.enter_context(gateway.connect())
+                assert ask(slow, PING) is not None
+                holder = gateway.worker_of(slow)
+            slow.sendall(GET.replace(b"/x", b"/slow"))
+            upstream.wait_requests(deaths)
+            os.kill(worker, signal.SIGKILL)
+            gateway.wait_said(f"(pid {worker}) was killed")
+            # It hears the next signal when it has done all about this death, and then has all the time that it takes
+            # here.
+            gateway.signal(signal.SIGUSR1)
+            gateway.wait(lambda deaths=deaths: count(gateway, "SIGUSR1 is ignored") == deaths)  # type: ignore[misc]
+            with standing_still(gateway.pid):
+                if gateway.workers() != {sibling}:
+                    continue
+                is_alone = True
+                # A worker's own socket gets half of these; with nobody to accept on it, they would wait for its
+                # successor.
+                for sock in connected(gateway, 30, stack):
+                    message = ask(sock)
+                    assert message is not None
+                    assert message.status == 200
+            break
+        assert is_alone
+        assert any("it is replaced in " in line for line in gateway.said)
+
+
+def count(gateway: Gateway, text: str) -> int:
+    return sum(text in line for line in gateway.said)
 
 
 def test_out_of_descriptors_the_workers_serve_on(tmp_path: Path) -> None:
@@ -466,6 +480,9 @@ def test_a_reload_for_which_a_worker_has_no_descriptors_changes_nothing(tmp_path
         workers = gateway.workers()
         with ExitStack() as crowd:
             connected(gateway, 4 * few, crowd)
+            ends = monotonic() + PATIENCE
+            while any(len(open_files(pid)) < few for pid in workers):
+                assert monotonic() < ends, "a worker has descriptors left"
             more = ", ".join(f'"127.0.0.{last}:0"' for last in range(2, 8))
             (tmp_path / "rawgate.toml").write_text(text.replace('"127.0.0.1:0"', f'"127.0.0.1:0", {more}'))
             gateway.signal(signal.SIGHUP)
