@@ -250,7 +250,7 @@ def test_a_request_arrives_as_it_was_sent(url: str, server: str, method: str) ->
     if (server, method) == ("node", "PURGE"):
         method = "REPORT"  # one of those that Node knows
     document = {"a": [1, "zwei", None]}
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         answer = client.request(method, f"{url}/{server}/echo/%41?q=%20x&q=2", json=document, headers={"X-Mine": "1"})
     found = answer.json()
     sent = answer.request.content
@@ -268,7 +268,7 @@ def test_a_request_arrives_as_it_was_sent(url: str, server: str, method: str) ->
 @pytest.mark.parametrize("framing", ["counted", "chunked"])
 def test_a_large_body_goes_up_by_httpx(url: str, server: str, framing: str) -> None:
     content = LARGE if framing == "counted" else (PIECE for _ in range(64))
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         found = client.post(f"{url}/{server}/echo", content=content).json()
     assert (found["length"], found["sha256"]) == (len(LARGE), hashlib.sha256(LARGE).hexdigest())
     assert ("content-length" in found["headers"], "transfer-encoding" in found["headers"]) == (
@@ -309,7 +309,7 @@ def test_many_at_once_by_aiohttp(url: str, server: str) -> None:
 
 def test_a_file_is_put_fetched_and_deleted(url: str) -> None:
     path = f"{url}/nginx/store/{url[-5:]}.bin"
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         assert client.put(path, content=LARGE).status_code == 201
         assert client.get(path).content == LARGE
         assert client.delete(path).status_code == 204
@@ -318,7 +318,10 @@ def test_a_file_is_put_fetched_and_deleted(url: str) -> None:
 
 def test_what_is_compressed_stays_so(url: str) -> None:
     for server in ("uvicorn", "node"):
-        with httpx.Client(trust_env=False) as client, client.stream("GET", f"{url}/{server}/gzip") as answer:
+        with (
+            httpx.Client(trust_env=False, timeout=PATIENCE) as client,
+            client.stream("GET", f"{url}/{server}/gzip") as answer,
+        ):
             assert answer.headers["content-encoding"] == "gzip"
             assert gzip.decompress(b"".join(answer.iter_raw())).startswith(b"the same octets")
 
@@ -326,7 +329,10 @@ def test_what_is_compressed_stays_so(url: str) -> None:
 @pytest.mark.parametrize("server", ["uvicorn", "node"])
 def test_an_event_arrives_when_it_is_sent(url: str, server: str) -> None:
     """The server sends the second when the first has been seen."""
-    with httpx.Client(trust_env=False) as client, client.stream("GET", f"{url}/{server}/events") as answer:
+    with (
+        httpx.Client(trust_env=False, timeout=PATIENCE) as client,
+        client.stream("GET", f"{url}/{server}/events") as answer,
+    ):
         lines = answer.iter_lines()
         assert next(lines) == "data: one"
         assert client.get(f"{url}/{server}/confirm").status_code == 204
@@ -414,7 +420,7 @@ def test_it_reaches_a_server_by_ipv6(url: str, curl: Callable[..., str]) -> None
 def test_one_connection_to_the_server_serves_many_clients(url: str) -> None:
     seen = []
     for _ in range(5):
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
             seen.append(client.get(f"{url}/nginx/connection").text.split())
     connections = {connection for connection, _ in seen}
     counts = [int(count) for _, count in seen]
@@ -424,7 +430,7 @@ def test_one_connection_to_the_server_serves_many_clients(url: str) -> None:
 
 def test_one_connection_of_a_client_serves_many_servers(gateway: Gateway, url: str) -> None:
     paths = [f"/{server}/cookies" for server in ("nginx", "uvicorn", "node")] * 3
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         answers = [client.get(url + path) for path in paths]
     assert [answer.status_code for answer in answers] == [200] * len(paths)
     assert [answer.headers.get_list("set-cookie")[0] for answer in answers] == ["a=1; Path=/"] * len(paths)
@@ -456,7 +462,7 @@ def test_pipelined_requests_are_answered_in_order(gateway: Gateway, split: bool)
 
 
 def test_targets_take_turns_and_the_dead_one_is_left_out(url: str) -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         answers = [client.get(f"{url}/several/name") for _ in range(12)]
     assert [answer.status_code for answer in answers] == [200] * 12
     names = [answer.text for answer in answers]
@@ -465,5 +471,5 @@ def test_targets_take_turns_and_the_dead_one_is_left_out(url: str) -> None:
 
 
 def test_a_server_that_closes_after_each_answer_is_no_trouble(url: str) -> None:
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         assert [client.get(f"{url}/old/{number}").text for number in range(20)] == [f"/{n}" for n in range(20)]

@@ -105,5 +105,7 @@ async def echo_messages(receive: Receive, send: Send) -> None:
 if __name__ == "__main__":
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+    # Its five seconds of patience with an idle connection would now and then end where a POST begins, which is lost.
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=600)
+    server = uvicorn.Server(config)
     server.run(sockets=[listening])
