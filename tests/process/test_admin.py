@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -362,11 +361,6 @@ def eventually(world: World, expected: dict[str, int]) -> dict[str, Any]:
         assert time.monotonic() < ends, status
 
 
-def workers_of(world: World) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(world.gateway.pid)], capture_output=True, text=True, check=True)
-    return [int(pid) for pid in found.stdout.split()]
-
-
 def test_any_worker_answers_for_all_and_one_that_is_replaced_goes_on_with_its_counts(tmp_path: Path) -> None:
     with served(tmp_path, workers=2, admin='"unix:admin.sock"') as world:
         for _ in range(20):
@@ -378,7 +372,7 @@ def test_any_worker_answers_for_all_and_one_that_is_replaced_goes_on_with_its_co
             status = eventually(world, expected)
         assert status["workers"] == {"configured": 2, "alive": 2}
 
-        gone = workers_of(world)[0]
+        gone = min(world.gateway.workers())
         os.kill(gone, signal.SIGKILL)
         world.gateway.wait_said("was killed by SIGKILL")
         world.get("/open")

@@ -82,8 +82,8 @@ def test_a_conversation(request: pytest.FixtureRequest, tmp_path: Path, client: 
             heard = converse(CLIENTS[client], host, listening, "/a")
         assert heard == HEARD
         lines = gateway.wait_lines(2, status=101)
-    # The large message and its echo, which no compression makes smaller.
-    assert min(lines[0]["bytesIn"], lines[0]["bytesOut"]) > 8 * 1024 * 1024
+    # The large message and its echo, which no compression makes smaller. Which tunnel ends first, nobody can say.
+    assert max(min(line["bytesIn"], line["bytesOut"]) for line in lines) > 8 * 1024 * 1024
 
 
 @pytest.fixture

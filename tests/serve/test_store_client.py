@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -48,7 +49,7 @@ def with_client(spec: Store, work: Callable[[StoreClient], Awaitable[T]]) -> T:
     async def run() -> T:
         client = StoreClient(spec)
         try:
-            async with asyncio.timeout(2 * PATIENCE):
+            async with asyncio.timeout(6 * PATIENCE):
                 return await work(client)
         finally:
             await client.close()
@@ -282,7 +283,10 @@ def test_sentinels(redis: Redis, program: Callable[[str], str], tmp_path: Path) 
             server.stop()
             with pytest.raises(StoreError):
                 await client.probe(b"a")
-            sentinel.say("SENTINEL", "FAILOVER", "main")
+            # Not before it has heard of the replica from the replica itself.
+            ends = monotonic() + PATIENCE
+            while not sentinel.say("SENTINEL", "FAILOVER", "main").startswith(b"+OK"):
+                assert monotonic() < ends
             sentinel.wait_for(f"port\r\n${len(str(replica.port))}\r\n{replica.port}", "SENTINEL", "MASTER", "main")
             assert await granted(client, "sub:a") == [0]
 
