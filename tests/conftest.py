@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ settings.register_profile("rawgate", deadline=None, suppress_health_check=[Healt
 # For a verdict on a commit: the same examples each time. The usual profile draws new ones, which find new faults.
 settings.register_profile("repeatable", settings.get_profile("rawgate"), derandomize=True)
 settings.load_profile("rawgate")
+
+DESCRIPTORS = 1024
+"""As many as Linux allows where nobody says otherwise."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +33,15 @@ def _one_thread_makes_the_folders(tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tmp_path_factory, "mktemp", mktemp)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptors_for_a_crowd() -> None:
+    """A shell may allow 256. Not all that it can be: a number over 1,023 is too much for `select.select`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 @pytest.fixture(scope="session")
