@@ -7,6 +7,7 @@ import pytest
 import uvloop
 
 from harness.name_server import NameServer
+from harness.stalls import again_after_stalls
 from rawgate.net import nameservers as module
 from rawgate.net.instances import Instance
 from rawgate.net.names import Found, LookUpError
@@ -31,6 +32,7 @@ def addresses(host: str, *servers: NameServer | tuple[str, int], before: tuple[s
     return ask(lambda asked: asked.addresses(host, before), *servers)
 
 
+@again_after_stalls(module.ONE_SERVER / 2)
 def test_both_families_take_turns_in_an_order_of_their_own() -> None:
     with NameServer(BOTH, ttl=17) as server:
         assert addresses("a.test", server) == Found(("fd00::1", "127.0.0.2", "fd00::2", "127.0.0.3"), 17.0)
@@ -47,7 +49,8 @@ def test_one_family_is_enough() -> None:
 def test_a_family_that_cannot_be_asked_for_keeps_its_last_addresses(
     trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "OTHER_FAMILY", 0.05)
+    if trouble == "silent":
+        monkeypatch.setattr(module, "OTHER_FAMILY", 0.05)
     with NameServer(BOTH) as server:
         getattr(server, trouble).add("AAAA")
         found = addresses("a.test", server, before=("fd00::9", "127.0.0.9"))
@@ -76,8 +79,9 @@ def test_why_there_is_no_address(host: str, failing: str, why: str) -> None:
         assert str(raised.value) == why
 
 
+@again_after_stalls(0.15)
 def test_the_next_server_is_asked_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ONE_SERVER", 0.05)
+    monkeypatch.setattr(module, "ONE_SERVER", 0.3)
     with NameServer(BOTH) as failing, NameServer(BOTH) as silent, NameServer(BOTH) as good:
         failing.failing = silent.silent = {"A", "AAAA"}
         assert len(addresses("a.test", failing, silent, good).addresses) == 4

@@ -16,6 +16,7 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, LogLine, running
+from harness.stalls import TRIES, Stalls
 from harness.upstream import OK, Connection, Script, Upstream, response
 from harness.wire_reader import Stream, read_response
 
@@ -266,26 +267,34 @@ KINDS: dict[Callable[[Stage, socket.socket], None], tuple[set[str], set[str]]] =
 """Who is slow → the members that hold most of the line's duration, and those that do not."""
 
 
-def logged(gateway: Gateway, name: str) -> LogLine:
-    """The line whose path begins with this name, waited for."""
+def logged(gateway: Gateway, name: str, count: int) -> LogLine:
+    """The line of that number whose path begins with this name, waited for."""
 
     def look() -> LogLine | None:
-        return next((line for line in gateway.log if line["path"].split("/")[1] == name), None)
+        lines = [line for line in gateway.log if line["path"].split("/")[1] == name]
+        return lines[count - 1] if len(lines) >= count else None
 
     line: LogLine = gateway.wait(look, f"a line of {name}")
     return line
 
 
 def test_a_line_tells_a_slow_client_service_and_pool_apart(serve: Serve) -> None:
+    """Who stands still for as long as somebody is slow here would be somebody else who is slow: then it is done
+    again."""
     stage = Stage(serve)
-    for kind in KINDS:
-        with stage.gateway.connect() as sock:
-            kind(stage, sock)
-        line = logged(stage.gateway, kind.__name__)
-        half = line["durationMs"] / 2
-        most, little = KINDS[kind]
-        holds = {name: (line.get(name) or 0.0) > half for name in (*most, *little)}
-        assert holds == dict.fromkeys(most, True) | dict.fromkeys(little, False), (kind, line)
+    for kind, (most, little) in KINDS.items():
+        expected = dict.fromkeys(most, True) | dict.fromkeys(little, False)
+        for times in range(1, TRIES + 1):
+            stage.held.clear()
+            stage.let_go.clear()
+            with Stalls() as stalls, stage.gateway.connect() as sock:
+                kind(stage, sock)
+                line = logged(stage.gateway, kind.__name__, times)
+            half = line["durationMs"] / 2
+            holds = {name: (line.get(name) or 0.0) > half for name in (*most, *little)}
+            if holds == expected or stalls.longest < LATE / 4:
+                break
+        assert holds == expected, (kind, line)
 
 
 def test_where_both_are_slow_each_has_its_part(serve: Serve) -> None:

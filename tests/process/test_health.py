@@ -116,7 +116,8 @@ def test_a_target_whose_checks_fail_is_out_for_all_workers_whichever_of_them_die
 
 def test_a_target_that_is_slow_and_not_dead_is_ejected_for_all_workers(tmp_path: Path, bed: Upstreams) -> None:
     name = f"127.0.0.1:{bed.ports[1]}"
-    with running(tmp_path, config(bed, EJECTS, 'response_timeout = "200ms"')) as gateway:
+    # So long that a target that stands still for three seconds does not fail three times in a row.
+    with running(tmp_path, config(bed, EJECTS, 'response_timeout = "600ms"')) as gateway:
         bed.tell(1, answer="nothing")
         ends = monotonic() + PATIENCE
         while not told(gateway, "is ejected") and monotonic() < ends:

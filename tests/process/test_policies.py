@@ -214,8 +214,9 @@ def test_libraries_see_a_websocket_end_with_its_token(tmp_path: Path) -> None:
                 ends, said = time() + seconds, 0
                 with suppress(InvalidStatus), websocket(gateway, "/", Authorization=expiring(ends)) as client:
                     said = echoed(client, "before the end", "x" * 70_000)
-                    assert closed_by(client) == (1008, ENDED[1008])
-                    assert seen.get(timeout=PATIENCE) == (1008, ENDED[1008])
+                    closes = closed_by(client), seen.get(timeout=PATIENCE)
+                    # No close can be sent in the middle of a message.
+                    assert said < 2 or closes == ((1008, ENDED[1008]),) * 2
                 # Tunnels end a little before their tokens, not all at once.
                 assert time() > ends - seconds / 2, "it ended early"
                 if said == 2:

@@ -18,6 +18,7 @@ import pytest
 from harness import configs
 from harness.exposition import Series, parsed, series, value
 from harness.gateway import PATIENCE, Gateway, running
+from harness.stalls import again_after_stalls
 from harness.wire_reader import Message, Stream, read_response
 from tools.storing.server import STORE, RedisServer, redis_server
 
@@ -113,14 +114,15 @@ def test_gateways_share_a_limit(store: RedisServer, tmp_path: Path) -> None:
         assert store_told["latencyMs"]["p99"] > 0
 
 
-def test_without_the_store(store: RedisServer, tmp_path: Path) -> None:
+@again_after_stalls(0.2)
+def test_without_the_store(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Paused, then gone, then another: each gateway does what it is told to, and comes back."""
     expected = {"local": [200, 429], "refuse": [503, 503], "allow": [200, 200]}
     with ExitStack() as stack:
+        store = stack.enter_context(redis_server(program(STORE), tmp_path_factory.mktemp("store")))
         gateways = {}
         for word in expected:
-            folder = tmp_path / word
-            folder.mkdir()
+            folder = tmp_path_factory.mktemp(word)
             text = configuration(store, f'on_failure = "{word}"', 'timeout = "400ms"', most=1)
             gateways[word] = stack.enter_context(running(folder, text))
         store.pause()

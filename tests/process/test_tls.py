@@ -14,7 +14,8 @@ import pytest
 
 from harness.certificates import Authority
 from harness.configs import one_route
-from harness.gateway import Gateway, running
+from harness.gateway import PATIENCE, Gateway, running
+from harness.stalls import TRIES
 from harness.tls_client import ALERT, FIN, RESET, TlsClient
 from harness.upstream import OK, Connection, Script, Upstream, free_port, once, replying, response
 
@@ -75,7 +76,7 @@ def test_httpx_is_served(folder: Path, upstream: Upstream, authority: Authority,
     text = config(upstream.target, gateway_has=(f'parser = "{parser}"',))
     with (
         running(folder, text, name=f"{parser}.toml") as gateway,
-        httpx.Client(verify=authority.client_context(), trust_env=False) as web,
+        httpx.Client(verify=authority.client_context(), trust_env=False, timeout=PATIENCE) as web,
     ):
         host, port = gateway.address
         before = len(upstream.requests)
@@ -302,12 +303,20 @@ def test_older_version_is_refused_and_told(folder: Path, upstream: Upstream, aut
 
 def test_handshake_has_a_deadline(folder: Path, upstream: Upstream) -> None:
     """A client that says nothing is not told of; one that begins a handshake is."""
+    told = "did not end its handshake in time"
     with running(folder, config(upstream.target, 'handshake_timeout = "200ms"'), name="late.toml") as gateway:
-        with gateway.connect() as silent, gateway.connect() as slow:
-            slow.sendall(b"\x16\x03\x01")
-            assert slow.recv(1) == b""
+        with gateway.connect() as silent:
             assert silent.recv(1) == b""
-        gateway.wait_said("did not end its handshake in time")
+        # One that is held up for so long before its first octets counts as silent: then the next one begins.
+        for number in range(1, TRIES + 1):
+            with gateway.connect() as slow, suppress(ConnectionError):
+                slow.sendall(b"\x16\x03\x01")
+                assert slow.recv(1) == b""
+            # What there was to be said has been said when this is.
+            gateway.signal(signal.SIGUSR1)
+            gateway.wait(lambda number=number: sum("is ignored" in line for line in gateway.said) == number)  # type: ignore[misc]
+            if any(told in line for line in gateway.said):
+                break
         gateway.stop()
         assert sum("handshake" in line for line in gateway.said) == 1
         assert gateway.log == []

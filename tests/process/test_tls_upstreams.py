@@ -187,7 +187,9 @@ def test_a_handshake_that_hangs_is_a_timeout(folder: Path) -> None:
             assert ask(gateway).start.startswith(b"HTTP/1.1 504 ")
             assert gateway.line(reason="upstream_timeout")
         # The gateway has closed the connection that nobody waits for.
-        upstream.wait(lambda: upstream.connections[0].stream.ended, "the end of the connection")
+        upstream.wait(
+            lambda: upstream.connections and upstream.connections[0].stream.ended, "the end of the connection"
+        )
         assert upstream.connections[0].stream.ended in ("fin", RESET)
 
 

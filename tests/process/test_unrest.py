@@ -28,12 +28,12 @@ def wait_more(gateway: Gateway, count: int = 100) -> None:
     gateway.wait_lines(len(gateway.lines(reason="ok")) + count, reason="ok")
 
 
-@again_after_stalls(0.15)
+@again_after_stalls(1.0)
 def test_kills_reloads_and_a_stop_under_many_connections(tmp_path: Path, program: Callable[[str], str]) -> None:
     wrk = program("wrk")
 
     def text(number: int) -> str:
-        whole = configs.one_route(upstream.target, gateway_has=["workers = 3", 'timeouts = { pre_stop = "300ms" }'])
+        whole = configs.one_route(upstream.target, gateway_has=["workers = 3", 'timeouts = { pre_stop = "2s" }'])
         return whole + f'response_headers = {{ set = {{ X-N = "{number}" }} }}\n'
 
     def reload(written: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from harness.stalls import again_after_stalls
 from rawgate.config.model import Config, Gateway, Route, Store, StoreUrl, Target, Upstream
 from rawgate.observe import histogram
 from rawgate.policy.store import Question, StoredRule, Undone
@@ -306,6 +307,7 @@ def test_a_reload_keeps_the_connections_of_the_same_store() -> None:
     play(scene())
 
 
+@again_after_stalls(LATE / 2)
 def test_servers_of_a_store_are_asked_and_are_down_each_by_itself() -> None:
     """One whose rounds are all under way, or that is down, holds up no other; a probe finds who has its counters."""
 
