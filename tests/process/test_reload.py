@@ -85,11 +85,14 @@ class Client:
 
 
 @contextmanager
-def served(folder: Path, *route_has: str, script: Script | None = None) -> Iterator[World]:
+def served(
+    folder: Path, *route_has: str, script: Script | None = None, prefix: str = "/", more: str = ""
+) -> Iterator[World]:
     with ExitStack() as stack:
         # It does not end what is idle for as long as reloads take.
         upstream = stack.enter_context(Upstream(script or replying(seen), patience=6 * PATIENCE))
-        gateway = stack.enter_context(running(folder, config(upstream.target, *route_has)))
+        text = config(upstream.target, *route_has, prefix=prefix, more=more)
+        gateway = stack.enter_context(running(folder, text))
         yield World(gateway, upstream, folder / "rawgate.toml", stack)
 
 
@@ -220,7 +223,8 @@ def test_a_request_and_a_tunnel_that_have_begun_go_on(tmp_path: Path) -> None:
             assert go_on.wait(PATIENCE)
             connection.send(OK)
 
-    with served(tmp_path, 'upgrade = ["echo"]', script=script) as world:
+    tunnels = configs.route("/t", "u", 'upgrade = ["echo"]')
+    with served(tmp_path, script=script, prefix="/w", more=tunnels) as world:
         tunnel, waiting = world.client(), world.client()
         tunnel.socket.sendall(b"GET /t HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
         switched = read_response_head(tunnel.stream)
@@ -228,7 +232,8 @@ def test_a_request_and_a_tunnel_that_have_begun_go_on(tmp_path: Path) -> None:
         assert b" 101 " in switched.start
         waiting.socket.sendall(b"GET /w HTTP/1.1\r\nHost: h\r\n\r\n")
         world.upstream.wait_requests(2)
-        assert world.reload(config(world.upstream.target, prefix="/elsewhere")).returncode == 0
+        # Its route stays, else the tunnel would end, sooner or later.
+        assert world.reload(config(world.upstream.target, prefix="/elsewhere", more=tunnels)).returncode == 0
         tunnel.socket.sendall(b"ping")
         assert tunnel.stream.exactly(4) == b"ping"
         go_on.set()
