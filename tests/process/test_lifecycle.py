@@ -15,8 +15,10 @@ import pytest
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, command, running, standing_still
 from harness.load import Load, echo
+from harness.stalls import again_after_stalls
 from harness.upstream import OK, Connection, Upstream, replying
 from harness.wire_reader import FIN, RESET, Message, Stream, read_response, read_response_head
+from rawgate.net.client import FIRST_OCTET
 
 pytestmark = pytest.mark.process
 
@@ -111,6 +113,7 @@ def test_requests_sent_before_the_signal_are_not_lost_silently(tmp_path: Path) -
         assert len(upstream.requests) == 1
 
 
+@again_after_stalls(FIRST_OCTET / 2)
 def test_connections_that_the_kernel_has_accepted_are_served_at_the_end(tmp_path: Path) -> None:
     with running(tmp_path, config()) as gateway, ExitStack() as stack:
         with standing_still(gateway.pid):
