@@ -249,6 +249,15 @@ def silent(connection: Connection) -> None:
 _claims: list[socket.socket] = []
 
 
+def has_ipv6() -> bool:
+    """Whether this host has IPv6, at least for itself: many containers have none."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 def free_port(*, datagrams: bool = False) -> int:
     """A port on which nothing listens, for a server that the caller starts, or for none. It stays claimed until this
     process ends: see `_claimed`. datagrams: for UDP as well."""

@@ -26,10 +26,13 @@ import pytest
 
 from harness import configs
 from harness.gateway import PATIENCE, Gateway, running
-from harness.upstream import free_port
+from harness.upstream import free_port, has_ipv6
 from harness.wire_reader import FIN, Message, Stream, read_response
 
 pytestmark = pytest.mark.process
+
+HAS_IPV6 = has_ipv6()
+NEEDS_IPV6 = pytest.mark.skipif(not HAS_IPV6, reason="this host has no IPv6")
 
 SERVERS = Path(__file__).parent / "servers"
 PIECE = bytes(range(256)) * 256
@@ -143,17 +146,18 @@ def house(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "nginx": stack.enter_context(nginx(program("nginx"), tmp_path_factory.mktemp("nginx"))),
             "uvicorn": int(asgi),
             "node": int(stack.enter_context(process(*node))),
-            "six": int(stack.enter_context(process(*node, "::1", "six"))),
             "other": int(stack.enter_context(process(*node, "127.0.0.1", "other"))),
             "old": stack.enter_context(old_server()),
         }
         targets = {name: [f"http://127.0.0.1:{port}"] for name, port in ports.items()}
-        targets["six"] = [f"http://[::1]:{ports['six']}"]
+        listens = ["127.0.0.1:0", "unix:gateway.sock"]
+        if HAS_IPV6:
+            targets["six"] = [f"http://[::1]:{stack.enter_context(process(*node, '::1', 'six'))}"]
+            listens.append("[::1]:0")
         targets["several"] = [*targets["node"], *targets["other"], f"http://127.0.0.1:{free_port()}"]
         house = House(ports)
         for lane in ("fast", "h11"):
-            listen = ("127.0.0.1:0", "[::1]:0", "unix:gateway.sock")
-            text = configs.gateway(f'parser = "{lane}"', 'timeouts = { drain = "1s" }', listen=listen)
+            text = configs.gateway(f'parser = "{lane}"', 'timeouts = { drain = "1s" }', listen=listens)
             for name, found in targets.items():
                 text += configs.upstream(name, found) + configs.route(f"/{name}", name, 'rewrite = "/"')
             house.gateways[lane] = stack.enter_context(running(tmp_path_factory.mktemp(lane), text))
@@ -396,20 +400,22 @@ def test_curl_speaks_http_2_to_a_gateway_that_does_not(url: str, curl: Callable[
     assert json.loads(curl("--http2", f"{url}/uvicorn/echo"))["headers"].get("upgrade") is None
 
 
+@NEEDS_IPV6
 def test_it_listens_on_ipv6(gateway: Gateway, curl: Callable[..., str]) -> None:
-    port = gateway.addresses[1][1]
+    port = gateway.addresses[2][1]
     found = json.loads(curl("-g", f"http://[::1]:{port}/uvicorn/echo/by-ipv6"))
     assert found["headers"]["x-forwarded-for"] == "::1"
     assert gateway.line(path="/uvicorn/echo/by-ipv6")["remote"].startswith("[::1]:")
 
 
 def test_it_listens_on_a_unix_socket(gateway: Gateway, curl: Callable[..., str]) -> None:
-    path = Path(f"/proc/{gateway.pid}/cwd").resolve() / str(gateway.addresses[2][1])
+    path = Path(f"/proc/{gateway.pid}/cwd").resolve() / str(gateway.addresses[1][1])
     found = json.loads(curl("--unix-socket", str(path), "http://h/uvicorn/echo"))
     assert found["length"] == 0
     assert gateway.line(remote="unix")["status"] == 200
 
 
+@NEEDS_IPV6
 def test_it_reaches_a_server_by_ipv6(url: str, curl: Callable[..., str]) -> None:
     assert curl(f"{url}/six/name") == "six"
 
