@@ -39,7 +39,7 @@ from rawgate.errors import (
 )
 from rawgate.message import Identity
 from rawgate.policy.algorithms import key_fault
-from rawgate.policy.jwt import TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory
+from rawgate.policy.jwt import PLAIN, TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory
 from rawgate.policy.verifiers import compile_verifier
 
 NOW = 1_800_000_000
@@ -730,6 +730,37 @@ def test_duplicate_members_are_refused_at_every_depth(members: list[tuple[str, A
     assert ANY.verify(hs256(header=header), NOW) == expected
 
 
+def outcome(claims: bytes) -> tuple[object, ...]:
+    found = ANY.verify(hs256(claims), NOW)
+    return (found.code, found.note) if isinstance(found, Reason) else (found.name, found.until, found.claims)
+
+
+def outcomes(claims: bytes) -> tuple[object, object]:
+    """On a short payload, which is decoded at once, and on the same with blanks behind it."""
+    return outcome(claims), outcome(claims + b" " * PLAIN)
+
+
+@given(st.dictionaries(st.sampled_from(["iss", "aud", "sub", "exp", "nbf", "iat", "x"]), JSON))
+def test_claims_are_read_alike_short_or_long(changed: dict[str, Any]) -> None:
+    short, long = outcomes(json.dumps({**CLAIMS, **changed}).encode())
+    assert short == long
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1e999", "-1e999", "1" * 400, "NaN", "0x1", "01", "true", "tru", "", "null"),
+        *('"\\ud800"', '"\xff"', '"\x00"', '",,"', '"{"'),
+        *("[]", "[1]", "[1,2", "[,]", "[[1,2],3]", "{}", '{"a":1,"a":2}', '1,"sub":"bob"', '1,"x":2'),
+    ],
+)
+@pytest.mark.parametrize("name", ["exp", "x", "aud"])
+def test_odd_values_are_read_alike_short_or_long(name: str, value: str) -> None:
+    head = json.dumps({member: told for member, told in CLAIMS.items() if member != name}).encode()[:-1]
+    short, long = outcomes(head + b',"' + name.encode() + b'":' + value.encode("latin-1") + b"}")
+    assert short == long
+
+
 # The memory.
 
 
@@ -793,8 +824,39 @@ def test_forgotten_token_still_verifies() -> None:
     assert [made.verify(token, NOW) for token in [*tokens, *tokens]] == [ALICE] * 60
     assert 0 < len(made.keys.memory) < 10
     assert made.keys.memory.octets <= 5_000
-    assert made.keys.memory.recall(tokens[-1]) is not None
-    assert made.keys.memory.recall(tokens[0]) is None
+
+
+def filled(capacity: int, octets: int = 400) -> tuple[TokenMemory, list[bytes], Admission]:
+    """A memory with so many tokens, which has no place for another one of their size."""
+    admission = Admission(Identity("sub", "alice", inf), -inf)
+    memory = TokenMemory(1 << 40)
+    tokens = [b"old %0*d" % (octets - 4, number) for number in range(capacity)]
+    for token in tokens:
+        memory.keep(token, admission)
+    memory.capacity = memory.octets
+    return memory, tokens, admission
+
+
+def test_tokens_that_come_once_do_not_displace_those_in_use() -> None:
+    memory, tokens, admission = filled(200)
+    for number in range(2_000):
+        memory.keep(b"new %0396d" % number, admission)
+    # One in 256 is taken for one that has come before.
+    assert sum(memory.recall(token) is not None for token in tokens) > 100
+
+
+def test_tokens_that_come_again_displace_the_oldest_whatever_place_their_marks_have() -> None:
+    # Some 68 pairs of these have one place for their marks.
+    count = 3_000
+    memory, tokens, admission = filled(count)
+    came = [b"new %0396d" % number for number in range(count)]
+    for _ in range(150):
+        for token in came:
+            if memory.recall(token) is None:
+                memory.keep(token, admission)
+    assert all(memory.recall(token) is not None for token in came)
+    assert not any(memory.recall(token) for token in tokens)
+    assert memory.octets == memory.capacity
 
 
 def test_many_headers_take_no_more_room_than_few() -> None:
@@ -819,7 +881,9 @@ def test_memory_keeps_within_its_octets(name: str) -> None:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(4_000):
             identity = Identity("sub", "".join([name, str(number)]), number + 0.25)
-            memory.keep(b"%0400d" % number, Admission(identity, number + 0.5))
+            token = b"%0400d" % number
+            while memory.recall(token) is None:
+                memory.keep(token, Admission(identity, number + 0.5))
             assert memory.octets <= memory.capacity
         after, _ = tracemalloc.get_traced_memory()
     finally:
