@@ -107,7 +107,9 @@ class Gateway:
             self._news.wait_for(lambda: look() or not self._open, patience)
             found = look()
         if not found:
-            raise AssertionError(f"{what} did not come; log: {self.log[-5:]}; stderr: {self.said[-20:]}")
+            ended = self.process.poll()
+            state = "it runs" if ended is None else f"it has ended with status {ended}"
+            raise AssertionError(f"{what} did not come; {state}; log: {self.log[-5:]}; stderr: {self.said[-20:]}")
         return found
 
     def ready(self) -> None:
