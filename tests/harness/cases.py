@@ -27,8 +27,9 @@ from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read
 PATIENCE = 8.0
 """Seconds: longer than all deadlines of the gateway in these tests. A wait that takes longer is a hang."""
 
-SMALL = 4096
-"""A case of up to so many octets is sent octet by octet, a longer one in pieces of PIECE."""
+SMALL = 1024
+"""A case of up to so many octets is sent octet by octet, a longer one in pieces of PIECE: all must come before the
+gateway's deadlines are over, on a slow machine too."""
 
 PIECE = 509
 """A prime, so that pieces do not end where the gateway's buffers do."""

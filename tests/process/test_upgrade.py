@@ -98,13 +98,15 @@ def descriptors() -> Iterator[None]:
 @pytest.mark.usefixtures("descriptors")
 def test_a_thousand_tunnels_at_once(tmp_path: Path) -> None:
     tunnels = 1000
+    # On a slow machine each waits for long while the others have their turns.
+    patient: Any = {"open_timeout": 3 * PATIENCE, "close_timeout": 3 * PATIENCE, "ping_interval": None}
 
     async def echo(connection: websockets.asyncio.server.ServerConnection) -> None:
         async for message in connection:
             await connection.send(message)
 
     async def start() -> tuple[int, Callable[[], Any]]:
-        server = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0, compression=None, backlog=1024)
+        server = await websockets.asyncio.server.serve(echo, "127.0.0.1", 0, compression=None, backlog=1024, **patient)
 
         async def end() -> None:
             server.close()
@@ -118,7 +120,7 @@ def test_a_thousand_tunnels_at_once(tmp_path: Path) -> None:
 
         async def connect() -> websockets.asyncio.client.ClientConnection:
             async with dials:
-                return await websockets.asyncio.client.connect(url, compression=None, proxy=None, open_timeout=PATIENCE)
+                return await websockets.asyncio.client.connect(url, compression=None, proxy=None, **patient)
 
         async def ask(number: int, connection: websockets.asyncio.client.ClientConnection) -> None:
             for turn in range(3):
