@@ -226,7 +226,8 @@ def test_fifty_changes_of_names_under_load_lose_no_request(program: Callable[[st
         text = configs.gateway(
             "workers = 2", 'admin = "127.0.0.1:0"', f'resolver = ["127.0.0.1:{server.port}"]'
         ) + "".join(
-            configs.upstream(f"u{at}", [kinds[at % 3].format(name, services.port)]) + configs.route(f"/{at}", f"u{at}")
+            configs.upstream(f"u{at}", [kinds[at % 3].format(name, services.port)], 'response_timeout = "2m"')
+            + configs.route(f"/{at}", f"u{at}")
             for at, name in enumerate(names)
         )
         gateway = stack.enter_context(running(tmp_path, text))
