@@ -146,9 +146,9 @@ class Dialer:
                 reason, why = _reason(error), why_not(error)
                 detail = f"No connection: {why}."
                 if reason is CONNECTION_LIMIT:
-                    rooms -= 1
-                    if rooms < 0 or not self._make_room():
+                    if rooms == 0 or not self._make_room():
                         break
+                    rooms -= 1
                     await asyncio.sleep(0)  # the loop closes it first
                     coming.appendleft((endpoint, turn))
                     continue

@@ -111,7 +111,8 @@ class Admission:
 class Reading:
     """The contents of a token, whether or not it is valid. Nothing of it may be trusted.
 
-    header, claims  their members, of the claims those that `verify` reads; None if they are no JSON object in base64url
+    header, claims  their members, of the claims at least those that `verify` reads; None if they are no JSON object in
+                    base64url
     candidates      number of keys that the header may mean
     signer          position, in the order of the configuration, of the key that made the signature; None: no candidate
                     did
@@ -280,14 +281,14 @@ def _is_flat_and_whole(text: bytes, members: dict[str, Raw]) -> bool:
 _USED = ("sub", "iss", "aud", "exp", "nbf", "iat")
 
 
-def _plain_claims(text: bytes | None) -> dict[str, object] | None:
+def _plain_claims(text: bytes) -> dict[str, object] | None:
     """All members of a payload that is short and has no object inside, as most are. None: it is not of that form, has a
     fault or might have one, so it must be read with care.
 
     Decoding it at once takes half as long. As in `_json_object`, commas tell of a duplicate member: n members have
     n - 1, and a list of n values has n - 1.
     """
-    if text is None or len(text) > PLAIN or text.count(b"{") != 1:
+    if len(text) > PLAIN or text.count(b"{") != 1:
         return None
     try:
         claims = _decode(text)
@@ -305,10 +306,12 @@ def _plain_claims(text: bytes | None) -> dict[str, object] | None:
 def _claims(text: bytes | None, used: tuple[str, ...] = _USED) -> dict[str, object] | None:
     """The members of a payload that are used, and maybe others. NaN, which no claim may be, stands for a value that
     cannot be converted: a number beyond all bounds, half a character."""
+    if text is None:
+        return None
     plain = _plain_claims(text)
     if plain is not None:
         return plain
-    members = None if text is None else _members(text)
+    members = _members(text)
     if members is None:
         return None
     try:

@@ -42,7 +42,7 @@ class Load:
         self.answered = self.lost = self.refused = 0
         self.wrong: list[str] = []
         self.clients = clients
-        self._asking = set[int]()  # the numbers of those that were answered
+        self._heard = set[int]()  # the numbers of the clients that were answered
         self._connect = connect
         self._path = path
         self._each = each
@@ -70,7 +70,7 @@ class Load:
     def wait_everybody(self) -> None:
         """Wait until each client was answered."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self._asking) == self.clients, PATIENCE), f"{self!r} is not complete"
+            assert self._news.wait_for(lambda: len(self._heard) == self.clients, PATIENCE), f"{self!r} is not complete"
 
     def __repr__(self) -> str:
         return f"<Load {self.answered} answered, {self.lost} lost, {self.refused} refused, {self.wrong[:SHOWN]}>"
@@ -105,7 +105,7 @@ class Load:
                 self.wrong.append(f"{message.status} {message.body!r} to {target!r}")
             else:
                 self.answered += 1
-                self._asking.add(number)
+                self._heard.add(number)
             self._news.notify_all()
         return message is not None and message.value(b"connection") != b"close"
 
