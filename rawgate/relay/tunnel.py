@@ -57,8 +57,9 @@ class Tunnel(Flow):
         self.bytes_out = len(data)
         self.asked_at, self.leased_at, self.head_at = exchange.asked_at, exchange.leased_at, now
         self.attempts, self.endpoint = exchange.attempts, exchange.endpoint
+        # `upstream_ended` is not taken over: where the 101 lay in the socket of a connection that is lost,
+        # `upstream_lost` is yet to come, and a loss is no half-close.
         self.upstream = exchange.upstream
-        self.upstream_ended = exchange.upstream_ended
         self.upstream_full, self.upstream_pace = exchange.upstream_full, exchange.upstream_pace
         self.client_pace = exchange.client_pace
         self.client_since, self.client_waited = exchange.client_since, exchange.client_waited

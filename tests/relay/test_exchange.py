@@ -535,6 +535,19 @@ def test_upstream_lost_in_a_tunnel_cuts_the_client() -> None:
     assert w.client.was_reset
 
 
+def test_a_client_that_has_ended_is_cut_when_the_upstream_was_lost_behind_its_101() -> None:
+    """The loop had given the connection up, and the 101 lay in its socket: what the client sent ahead gets nowhere."""
+    w = World(upgrade=b"websocket")
+    w.connected()
+    w.exchange.upstream_ends(refused=True)
+    w.down(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    w.up(b"ahead")
+    w.exchange.client_eof(w.now)
+    w.exchange.upstream_lost(w.now)
+    assert w.outcome() == (errors.UPSTREAM_CUT, 101)
+    assert w.client.was_reset
+
+
 @pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
 def test_a_bad_answer_is_a_502(answer: bytes) -> None:
     w = World()
