@@ -2,6 +2,7 @@
 or hang, time, and the end of the gateway. Afterwards each request has its one line, and nothing is left open.
 """
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from harness.actions import ACTIONS, Action
+from harness.books import miscounts
 from harness.in_memory_gateway import InMemoryGateway, clocked
-from harness.invariants import findings, miscounts
+from harness.invariants import findings
 from harness.messages import ANSWERS, REQUESTS
 from harness.mutation import Mutator
+from harness.stuck import stuck
+from rawgate.net.timer import LazyTimer
 
 CHANCE = st.randoms(use_true_random=False)
 
@@ -45,6 +49,8 @@ class AnyOrder(RuleBasedStateMachine):
         if not self.gateway.clients:
             return
         try:
+            self.gateway.flow()
+            assert list(stuck(self.gateway)) == []
             self.gateway.settle()
             assert findings(self.gateway) == []
         finally:
@@ -108,3 +114,81 @@ def test_the_judge_finds_what_is_left() -> None:
     with clocked(gateway):
         gateway.connect()
         assert any("left open" in found for found in findings(gateway))
+
+
+def under_way() -> InMemoryGateway:
+    """One request, and a half of its answer."""
+    gateway = InMemoryGateway()
+    with clocked(gateway):
+        client = gateway.connect()
+        client.outbox = REQUESTS[0]
+        client.advance(1000)
+        upstream = gateway.dialed(gateway.dials[0])
+        upstream.outbox = ANSWERS[2]
+        upstream.advance(300)
+        assert list(stuck(gateway)) == list(miscounts(gateway)) == []
+    return gateway
+
+
+def test_the_judge_finds_what_is_not_passed_on() -> None:
+    gateway = under_way()
+    gateway.clients[0].sent = gateway.clients[0].sent[:-1]
+    assert any("went down" in found for found in stuck(gateway))
+
+
+def test_the_judge_finds_what_is_not_read() -> None:
+    gateway = under_way()
+    gateway.upstreams[0].pause_reading()
+    assert any("nobody reads" in found for found in stuck(gateway))
+
+
+def leak_a_slot(gateway: InMemoryGateway) -> None:
+    gateway.pool.slots.take()
+
+
+def leak_a_place_in_the_queue(gateway: InMemoryGateway) -> None:
+    gateway.pool.queue_slots.take()
+
+
+def miscount_the_load(gateway: InMemoryGateway) -> None:
+    gateway.pool.endpoints.all[0].sent += 1
+
+
+def leak_a_slot_of_clients(gateway: InMemoryGateway) -> None:
+    gateway.connections.slots.take()
+
+
+def arm_a_timer_for_nobody(gateway: InMemoryGateway) -> None:
+    LazyTimer(gateway.connections.timers, lambda: None).arm(gateway.loop.now + 1.0)
+
+
+def arm_a_far_timer_for_nobody(gateway: InMemoryGateway) -> None:
+    LazyTimer(gateway.connections.timers, lambda: None).arm(gateway.loop.now + 60.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "finding"),
+    [
+        (leak_a_slot, "not counted"),
+        (leak_a_place_in_the_queue, "the queue's slots"),
+        (miscount_the_load, "load"),
+        (leak_a_slot_of_clients, "slots of clients"),
+        (arm_a_timer_for_nobody, "timers are armed"),
+        (arm_a_far_timer_for_nobody, "timers are armed"),
+    ],
+)
+def test_the_judge_finds_a_wrong_book(fault: Callable[[InMemoryGateway], None], finding: str) -> None:
+    gateway = under_way()
+    with clocked(gateway):
+        fault(gateway)
+    assert any(finding in found for found in miscounts(gateway)), list(miscounts(gateway))
+
+
+def test_a_view_that_waits_has_what_is_in_its_buffer_when_it_is_taken() -> None:
+    gateway = under_way()
+    client, octets = gateway.clients[0], bytearray(b"1234")
+    client.stall()
+    client.write(memoryview(octets))
+    octets[:] = b"5678"
+    client.take()
+    assert client.sent.endswith(b"5678")

@@ -78,6 +78,10 @@ class FakeLoop:
         """Those that will still fire, the nearest first."""
         return sorted((timer for timer in self._timers if not timer.cancelled), key=lambda timer: timer.due)
 
+    def _nearest(self) -> FakeTimer | None:
+        self._timers = [timer for timer in self._timers if not timer.cancelled]
+        return min(self._timers, key=lambda timer: timer.due, default=None)
+
     def run(self) -> None:
         """Turns of the loop until nothing is left to do now."""
         self.look()
@@ -90,8 +94,7 @@ class FakeLoop:
         """Let time pass; whatever becomes due on the way is called at its own time."""
         ends = self.now + seconds
         self.run()
-        while self.timers and self.timers[0].due <= ends:
-            timer = self.timers[0]
+        while (timer := self._nearest()) is not None and timer.due <= ends:
             self._timers.remove(timer)
             self.now = max(self.now, timer.due)
             self.calls(timer.callback, *timer.arguments)
@@ -127,7 +130,7 @@ class FakeTransport(asyncio.Transport):
     backlog   octets of it that the peer has not taken; the test's to set
     eof_sent  half-closed
     half_closes  whether it can be; TLS transports cannot
-    lost      the connection is gone, and the protocol knows
+    lost      the connection is gone, and the protocol knows, or is just being told
     limits    octets of backlog at which the protocol is told; (0, …) alone does something by itself
     """
 
@@ -284,6 +287,5 @@ class FakeTransport(asyncio.Transport):
             self._loop.call_soon(self._tell, reason)
 
     def _tell(self, reason: Exception | None) -> None:
-        self._closing = True
+        self._closing = self.lost = True
         self._loop.calls(self._protocol.connection_lost, reason)
-        self.lost = True

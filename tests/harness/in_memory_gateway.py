@@ -6,33 +6,39 @@ A test plays the clients (`InMemoryGateway.connect`), the services (`InMemoryGat
 """
 
 import asyncio
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import count
-from typing import cast
+from typing import Literal, cast
 
 from msgspec import Struct
 
 from harness.checked import check_states, clocked_by
+from harness.fake_loop import QUIET as NOTHING
 from harness.fake_loop import FakeLoop, FakeTimer, FakeTransport
-from rawgate.config.model import Config, Gateway, Jwt, Limits, Route, Secret, Target
+from rawgate.config.model import Config, Gateway, HashBalance, Jwt, Limits, Route, Secret, Target
 from rawgate.config.model import Upstream as UpstreamConfig
 from rawgate.errors import OK, UPSTREAM_CONNECT_FAILED, UPSTREAM_TIMEOUT, Problem
 from rawgate.message import Decision, Forward, LocalReply, Peer, RequestHead
 from rawgate.net.client import ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
+from rawgate.net.states import State
 from rawgate.net.transports import Callbacks
 from rawgate.net.upstream import IdleReaper, UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
 from rawgate.policy.fetched_keys import AwaitKeys, FetchedKeys
 from rawgate.policy.gate import Gate
-from rawgate.relay.endpoints import Endpoint, Place
+from rawgate.relay.balance import HASH, ROUND_ROBIN
+from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint, Place
 from rawgate.relay.lessee import Lessee
 from rawgate.relay.options import ClientOptions, UpstreamOptions
 from rawgate.relay.pool import Pool
+from rawgate.relay.ports import ClientPort
+from rawgate.relay.retries import RetryRule
 from rawgate.wire import RequestRules, ResponseRules
 
 HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
@@ -55,10 +61,11 @@ _ids = count(1)
 
 
 @cache
-def _gate() -> Gate:
+def _gate(keyed: bool) -> Gate:
+    balance: Literal["round_robin"] | HashBalance = HashBalance(hash="path") if keyed else "round_robin"
     config = Config(
         gateway=Gateway(listen=(), limits=Limits(body=BODY)),
-        upstreams={"service": UpstreamConfig(targets=(Target("service", 80, "service"),))},
+        upstreams={"service": UpstreamConfig(targets=(Target("service", 80, "service"),), balance=balance)},
         routes=(
             Route(prefix="/locked", upstream="service", auth="jwt.main"),
             Route(prefix="/", upstream="service", auth="none"),
@@ -71,6 +78,15 @@ def _gate() -> Gate:
     return gate
 
 
+@cache
+def _rules(keyed: bool, fast: bool) -> tuple[RequestRules, ResponseRules]:
+    gate = _gate(keyed)
+    return (
+        RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
+        ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_removable),
+    )
+
+
 def _new_id() -> str:
     return f"{next(_ids):032x}"
 
@@ -81,6 +97,8 @@ class End(FakeTransport):
     outbox   what the peer is yet to send
     heard    what it has sent
     stalled  the peer takes nothing
+    states   that a client's connection has had
+    in_socket  it has sent this, and the loop has not read it yet; b"" for its FIN; None: nothing
     """
 
     def __init__(self, loop: FakeLoop, protocol: Callbacks, peername: tuple[str, int]) -> None:
@@ -89,6 +107,9 @@ class End(FakeTransport):
         self.stalled = False
         self.fin_sent = False
         self.heard = b""
+        self.states: list[State] = []
+        self.in_socket: bytes | None = None
+        self._views: list[tuple[int, memoryview]] = []  # written, not taken yet, and where they stand in `sent`
         self._full = False
         self._broken = False
         self._high, self._low = HIGH, LOW
@@ -106,8 +127,14 @@ class End(FakeTransport):
         """The peer can send nothing more."""
         return self.gone or self.fin_sent
 
+    @property
+    def remote(self) -> str:
+        """As the log names it."""
+        return "{}:{}".format(*self.get_extra_info("peername"))
+
     def advance(self, octets: int) -> None:
         """Send so much of the outbox."""
+        self.read_socket()
         data, self.outbox = self.outbox[:octets], self.outbox[octets:]
         if data and not self.silent:
             self.heard += data
@@ -116,6 +143,7 @@ class End(FakeTransport):
 
     def finish(self) -> None:
         """Send FIN."""
+        self.read_socket()
         if not self.silent:
             self.fin_sent = True
             self.receives(b"")
@@ -128,6 +156,35 @@ class End(FakeTransport):
             self._notice()
             self._loop.run()
 
+    def send_unread(self, octets: int) -> None:
+        """Send so much of the outbox, or FIN if that is nothing. The loop reads it in `read_socket`; until then only
+        who looks into the socket sees it."""
+        if not self.silent and self.in_socket is None and self.reading and not self.is_closing():
+            self.in_socket, self.outbox = self.outbox[:octets], self.outbox[octets:]
+            self.heard += self.in_socket
+            self.fin_sent = not self.in_socket
+            self._into_socket(self.in_socket)
+
+    def read_socket(self) -> None:
+        """The loop reads what lies in the socket, unless somebody has read it or the connection is gone."""
+        data, self.in_socket = self.in_socket, None
+        if data is not None:
+            self._empty_socket()
+            if not self.is_closing() and not self._ending:
+                self.receives(data)
+            self._loop.run()
+
+    def _into_socket(self, data: bytes) -> None:
+        """From now on these octets lie in the socket, or FIN: a real descriptor from which they can be read."""
+        self.socket.descriptor, writer = os.pipe()
+        os.write(writer, data)
+        os.close(writer)
+
+    def _empty_socket(self) -> None:
+        if self.socket.descriptor != NOTHING:
+            os.close(self.socket.descriptor)
+            self.socket.descriptor = NOTHING
+
     def stall(self) -> None:
         """Take nothing from now on."""
         self.stalled = True
@@ -136,6 +193,7 @@ class End(FakeTransport):
         """Take so much of what is waiting; all of it also ends the stalling."""
         self.backlog = max(0, self.backlog - octets)
         self.stalled = self.backlog > 0
+        self._views_are_taken(len(self.sent) - self.backlog)
         if self.lost:
             return
         if self._full and self.backlog <= self._low:
@@ -154,12 +212,20 @@ class End(FakeTransport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert data, "an empty write"
         assert not self._closing, "written after close"
+        if self.stalled and isinstance(data, memoryview):
+            self._views.append((len(self.sent), data))
         super().write(data)
         if self._broken:
             self._end(ConnectionResetError())
         elif self.stalled:
             self.backlog += len(data)
             self._pause_if_full()
+
+    def _views_are_taken(self, position: int) -> None:
+        """What was written up to there is taken now. A view that had to wait has what is in its buffer by now."""
+        while self._views and (end := self._views[0][0] + len(self._views[0][1])) <= position:
+            at, view = self._views.pop(0)
+            self.sent = self.sent[:at] + bytes(view) + self.sent[end:]
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Those that are asked for stand for the shell's own, which are smaller; 0 is 0."""
@@ -175,15 +241,51 @@ class End(FakeTransport):
         super().resume_reading()
         self._notice()
 
+    def write_eof(self) -> None:
+        assert not self._closing, "half-closed after close"
+        super().write_eof()
+
+    def close(self) -> None:
+        assert not self.lost, "closed after the connection was gone"
+        super().close()
+
     def abort(self) -> None:
+        assert not self.lost, "aborted after the connection was gone"
         self._full = False
         super().abort()
+
+    def _tell(self, reason: Exception | None) -> None:
+        """What came, and the loop has not read, lies in the socket, and can still be read there."""
+        left = b"".join(self._unread) + (self.in_socket or b"")
+        self.in_socket = None
+        self._empty_socket()
+        if left:
+            self._arrives(left)
+            self._into_socket(left)
+        super()._tell(reason)
+        self._empty_socket()
+        self._views_are_taken(len(self.sent))
+
+
+_numbers = count()
+
+
+class Asked(Struct, eq=False):
+    """A request that was sent up: which one of all, its method, where it begins in `UpstreamEnd.sent`, its client, and
+    how much that had been sent by then."""
+
+    number: int
+    method: bytes
+    begins: int
+    client: End
+    client_had: int
 
 
 class UpstreamEnd(End):
     """The same of a connection to an upstream.
 
     upstream  the gateway's protocol
+    asked     the requests that were sent, by their ids
     arrived   request → what came while the connection served it
     misused   what the connection was used for after octets or FIN had come that belong to no request: the requests that
               it served, and what was written
@@ -191,6 +293,7 @@ class UpstreamEnd(End):
 
     def __init__(self, loop: FakeLoop, upstream: UpstreamConnection) -> None:
         self.upstream = upstream
+        self.asked: dict[str, Asked] = {}
         self.arrived: dict[str, bytes] = {}
         self.misused: set[str | bytes] = set()
         self._stirred = False
@@ -215,9 +318,22 @@ class UpstreamEnd(End):
             self.misused.add(self.serves)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        flow = self.upstream.flow
+        if flow is not None and flow.forward.request_id not in self.asked:
+            client = end_of(flow.client)
+            self.asked[flow.forward.request_id] = Asked(
+                next(_numbers), flow.head.method, len(self.sent), client, len(client.sent)
+            )
+            if self.in_socket is not None and flow.head.method == b"POST":
+                self.misused.add(flow.forward.request_id)
         if self._stirred:
             self.misused.add(bytes(data))
         super().write(data)
+
+
+def end_of(client: ClientPort) -> End:
+    """The end of a client's connection."""
+    return cast("End", cast("ClientConnection", client)._transport)  # noqa: SLF001 - nobody else needs it
 
 
 class Dial(Struct, eq=False):
@@ -225,6 +341,7 @@ class Dial(Struct, eq=False):
 
     lessee: Lessee
     endpoint: Endpoint
+    turn: int
     timer: FakeTimer
 
 
@@ -244,12 +361,25 @@ class InMemoryGateway:
     records             the log
     decided             heads that were accepted, in order
     page                what /page is replied with, by the gateway itself
+    hasty               requests whose record says that all went well while their client had not taken all
+    most                upstream connections that there may be: the highest of all configurations
+    addresses           of the upstream's name
     """
 
     def __init__(
-        self, *, fast: bool = True, connections: int = 3, upstreams: int = 2, share: int = 1, buffers: int = 1500
+        self,
+        *,
+        fast: bool = True,
+        connections: int = 3,
+        upstreams: int = 2,
+        share: int = 1,
+        buffers: int = 1500,
+        keyed: bool = False,
+        repeats: bool = False,
+        half_close: bool = False,
     ) -> None:
-        gate = _gate()
+        """keyed: a path decides which endpoint a request goes to. repeats: what fails is sent again, as far as it may.
+        half_close: see `ClientOptions`."""
         self.loop = FakeLoop()
         self.records: list[Record] = []
         self.clients: list[End] = []
@@ -258,42 +388,38 @@ class InMemoryGateway:
         self.decided: list[Decided] = []
         self.page = b"page" * 500
         self.emptied = False
-        self._gate = gate
+        self.hasty: list[str] = []
+        self.most = upstreams
+        self.addresses: tuple[str, ...] = ()
+        self._gate = _gate(keyed)
+        self._request_rules, self.response_rules = _rules(keyed, fast)
+        self._share = share
+        self._places: tuple[Place, ...] = (Place(host="service", port=80),)
+        self._balance = HASH if keyed else ROUND_ROBIN
+        self._repeats = RetryRule(attempts=3, timeout=True, budget=1.0) if repeats else None
+        self._client_options = ClientOptions(
+            trailer_octets=200, trailer_fields=4, large_body=LARGE, half_close=half_close
+        )
         self._keys = FetchedKeys()
         self._keys.begin()
-        options = UpstreamOptions(
-            name="service",
-            places=(Place(host="service", port=80),),
-            idle_timeout=20.0,
-            max_connections=upstreams,
-            queue=2,
-            per_client=share,
-            max_tunnels=1,
-            tunnel_idle=60.0,
-            tunnel_max_age=200.0,
-        )
-        self.pool = Pool(options, self._dial)
-        self.response_rules = ResponseRules(HEAD, FIELDS, gate.response_wanted, fast, gate.response_removable)
+        self.pool = Pool(self._upstream_options(upstreams, 2), self._dial)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.connections = ClientConnections(
             loop=loop,
             date=lambda: DATE,
             new_id=_new_id,
             log=self,
-            generation=Generation(
-                self._decide,
-                RequestRules(HEAD, FIELDS, TARGET, gate.wanted, gate.protected, fast, gate.removable),
-                self.response_rules,
-                {"service": self.pool},
-                ListenerOptions(connections=connections, buffers=buffers),
-                ClientOptions(trailer_octets=200, trailer_fields=4, large_body=LARGE),
-            ),
+            generation=self._generation(connections, buffers),
         )
         self.reaper = IdleReaper(loop, [self.pool], self.connections.tidy)
 
     def write(self, record: Record) -> None:
         """The log (`net.listener.RecordSink`)."""
         self.records.append(record)
+        if record.upstream and record.reason == OK.code and record.status != 101 and record.bytes_out >= SURE_TO_FIT:
+            client = next(client for client in self.clients if client.remote == record.remote)
+            if client.backlog and not client.gone:
+                self.hasty.append(record.request_id)
 
     # ── what a test does ──
 
@@ -302,8 +428,9 @@ class InMemoryGateway:
         number = len(self.clients)
         connection = ClientConnection(self.connections)
         connection.flush_from = SURE_TO_FIT
-        check_states(connection, self.loop)
+        states = check_states(connection, self.loop)
         end = End(self.loop, connection, (f"192.0.2.{number % 2}", 1024 + number))
+        end.states = states
         self.clients.append(end)
         self.loop.run()
         return end
@@ -311,7 +438,10 @@ class InMemoryGateway:
     def dialed(self, dial: Dial, *, stalled: bool = False) -> UpstreamEnd:
         """This dial succeeds. stalled: nothing is taken there, from the first octet."""
         self._end(dial)
-        upstream = UpstreamConnection(self.pool, dial.endpoint, self.response_rules)
+        address = ANY_ADDRESS
+        if self.addresses:
+            address = self.pool.endpoints.addresses(dial.endpoint, dial.turn, self.addresses, self.loop.now)[0]
+        upstream = UpstreamConnection(self.pool, dial.endpoint, self.response_rules, address)
         end = UpstreamEnd(self.loop, upstream)
         end.stalled = stalled
         self.upstreams.append(end)
@@ -323,6 +453,11 @@ class InMemoryGateway:
         self._end(dial)
         self.pool.dial_failed(dial.lessee, UPSTREAM_CONNECT_FAILED, self.loop.now)
         self.loop.run()
+
+    @property
+    def ends(self) -> list[End]:
+        """All connections."""
+        return [*self.clients, *self.upstreams]
 
     @property
     def pending(self) -> int:
@@ -346,11 +481,65 @@ class InMemoryGateway:
         self.connections.abort()
         self.loop.run()
 
+    def reload(self, *, connections: int, upstreams: int, queue: int, buffers: int) -> None:
+        """A new configuration, with other limits."""
+        self.most = max(self.most, upstreams)
+        self.connections.renew(self._generation(connections, buffers))
+        self.pool.renew(self._upstream_options(upstreams, queue), self.loop.now)
+        self.loop.run()
+
+    def retarget(self, *ports: int) -> None:
+        """The upstream is at these ports from now on."""
+        self._places = tuple([Place(host="service", port=port) for port in ports])
+        self.pool.retarget(self._places)
+        self.loop.run()
+
+    def readdress(self, addresses: tuple[str, ...]) -> None:
+        """The upstream's name has these addresses from now on."""
+        self.addresses = addresses
+        self.pool.readdress("service", addresses, self.loop.now)
+        self.loop.run()
+
+    def flow(self) -> None:
+        """Everybody takes and sends all that there is, until nothing moves. No time passes."""
+        before = None
+        while before != (before := [(end.outbox, len(end.sent), end.backlog) for end in self.ends]):
+            for end in self.ends:
+                end.take()
+                end.advance(len(end.outbox))
+
     def settle(self) -> None:
-        """Let QUIET seconds pass in which nobody does anything."""
-        self.loop.passes(QUIET)
+        """Let QUIET seconds pass in which nobody does anything. They are over when nobody is left who could."""
+        ends = self.loop.now + QUIET
+        while self.loop.now < ends and not (len(self.loop.timers) == 1 and all(end.lost for end in self.ends)):
+            self.loop.passes(QUIET / 30)
 
     # ── inside ──
+
+    def _upstream_options(self, connections: int, queue: int) -> UpstreamOptions:
+        return UpstreamOptions(
+            name="service",
+            places=self._places,
+            idle_timeout=20.0,
+            max_connections=connections,
+            queue=queue,
+            per_client=self._share,
+            max_tunnels=1,
+            tunnel_idle=60.0,
+            tunnel_max_age=200.0,
+            balance=self._balance,
+            retry=self._repeats,
+        )
+
+    def _generation(self, connections: int, buffers: int) -> Generation:
+        return Generation(
+            self._decide,
+            self._request_rules,
+            self.response_rules,
+            {"service": self.pool},
+            ListenerOptions(connections=connections, buffers=buffers),
+            self._client_options,
+        )
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
         decision = self._gate.decide(head, peer, now, wall)
@@ -382,8 +571,9 @@ class InMemoryGateway:
         return self._put_off(decision, waits - 1, now)
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
-        endpoint = pool.dial_order(lessee, self.loop.now)[0][0]
-        dial = Dial(lessee, endpoint, self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial)))
+        endpoint, turn = pool.dial_order(lessee, self.loop.now)[0]
+        timer = self.loop.call_later(pool.options.connect_timeout, lambda: self._dial_late(dial))
+        dial = Dial(lessee, endpoint, turn, timer)
         self.dials.append(dial)
 
     def _dial_late(self, dial: Dial) -> None:
@@ -399,6 +589,13 @@ class InMemoryGateway:
 def forwards(gateway: InMemoryGateway) -> dict[str, Decided]:
     """By request id, those that were to be sent on."""
     return {one.decision.request_id: one for one in gateway.decided if isinstance(one.decision, Forward)}
+
+
+def asked_in_order(gateway: InMemoryGateway, name: str) -> list[UpstreamEnd]:
+    """The connections on which this request was sent up. The last of them need not be the newest: a dial that fails may
+    send a request to a connection that has become idle meanwhile."""
+    ends = [end for end in gateway.upstreams if name in end.asked]
+    return sorted(ends, key=lambda end: end.asked[name].number)
 
 
 @contextmanager

@@ -8,22 +8,23 @@ nothing else; a response that was cut is the last. In the end nothing is left op
 
 from collections.abc import Generator, Iterator
 
-from harness.in_memory_gateway import Decided, End, InMemoryGateway, UpstreamEnd, forwards
+from harness.books import has_more
+from harness.in_memory_gateway import BODY, Decided, End, InMemoryGateway, UpstreamEnd, asked_in_order, forwards
+from harness.stuck import length_of
 from harness.wire_reader import (
     Cut,
     Malformed,
     Message,
     Stream,
     read_body,
-    read_request,
     read_request_head,
     read_response,
     read_response_head,
 )
 from rawgate.errors import CLIENT_GONE, OK, UPSTREAM_CUT
 from rawgate.message import Forward
+from rawgate.net.states import CLOSED, HEAD
 from rawgate.observe.line import Record
-from rawgate.relay.phases import TUNNEL
 
 
 class Logged:
@@ -32,7 +33,7 @@ class Logged:
     def __init__(self, record: Record) -> None:
         self.id, self.method, self.target = record.request_id, record.method, record.target
         self.status, self.reason, self.upstream = record.status, record.reason, record.upstream
-        self.bytes_out, self.remote = record.bytes_out, record.remote
+        self.bytes_in, self.bytes_out, self.remote = record.bytes_in, record.bytes_out, record.remote
 
     def __repr__(self) -> str:
         return f"<{self.id[-4:]} {self.method!r} {self.target!r} {self.status} {self.reason}>"
@@ -46,35 +47,12 @@ def findings(gateway: InMemoryGateway) -> list[str]:
     for number, upstream in enumerate(gateway.upstreams):
         found += [f"upstream {number}: {finding}" for finding in _upwards(gateway, upstream)]
     found += _repeated(gateway)
+    for line in lines:
+        found += [f"{line}: {finding}" for finding in _octets_up(gateway, line)]
     for client in gateway.clients:
-        mine = [line for line in lines if line.remote == remote(client)]
-        found += [f"client {remote(client)}: {finding}" for finding in _downwards(gateway, client, mine)]
+        mine = [line for line in lines if line.remote == client.remote]
+        found += [f"client {client.remote}: {finding}" for finding in _downwards(gateway, client, mine)]
     return found
-
-
-def miscounts(gateway: InMemoryGateway) -> Iterator[str]:
-    """Where the counters of pool and connections are wrong. May be asked at any time."""
-    pool, connections = gateway.pool, gateway.connections
-    live = [end.upstream for end in gateway.upstreams if not end.is_closing()]
-    busy = [upstream.flow for upstream in live if upstream.flow is not None]
-    tunnels = sum(exchange.phase is TUNNEL for exchange in busy)
-    if pool.leased != len(busy) - tunnels:
-        yield f"leased: {pool!r}, {live}"
-    if not tunnels <= pool.tunnels <= pool.options.max_tunnels:
-        yield f"tunnels: {pool!r}, {live}"
-    if pool.idle != sum(upstream.flow is None for upstream in live):
-        yield f"idle: {pool!r}, {live}"
-    if pool.size > pool.options.max_connections or pool.size != pool.slots.taken:
-        yield f"too many, or not counted: {pool!r}, {pool.slots}"
-    gone = [upstream for upstream in live if upstream.endpoint.is_gone and upstream.flow is None]
-    if gone:
-        yield f"at rest where nothing is any more: {gone}"
-    if len(connections.open) + len(connections.refused) != sum(not client.lost for client in gateway.clients):
-        yield f"clients: {connections.open}, {connections.refused}"
-
-
-def remote(client: End) -> str:
-    return "{}:{}".format(*client.get_extra_info("peername"))
 
 
 # ── what is left open ──
@@ -82,7 +60,7 @@ def remote(client: End) -> str:
 
 def _left_open(gateway: InMemoryGateway) -> Iterator[str]:
     pool = gateway.pool
-    if pool.size or pool.tunnels:
+    if pool.size or pool.tunnels or pool.waiting or pool.guard.budget.retrying:
         yield f"not at rest: {pool!r}"
     connections = gateway.connections
     if connections.open or connections.refused or connections.idle or connections.addresses.counts:
@@ -102,11 +80,18 @@ def _left_open(gateway: InMemoryGateway) -> Iterator[str]:
 
 def _logged(gateway: InMemoryGateway, lines: list[Logged]) -> Iterator[str]:
     names = [line.id for line in lines]
+    decided = {one.decision.request_id for one in gateway.decided}
+    for client in gateway.clients:
+        undecided = [line for line in lines if line.remote == client.remote and line.id not in decided]
+        if client.states[-2:] == [HEAD, CLOSED] and not undecided:
+            yield f"a head that its client {client.remote} did not end is not logged"
     if len(set(names)) != len(names):
         yield f"logged twice: {lines}"
     missing = [one.decision.request_id for one in gateway.decided if one.decision.request_id not in set(names)]
     if missing:
         yield f"not logged: {missing}"
+    if gateway.hasty:
+        yield f"logged before their clients had taken all: {gateway.hasty}"
     if any(line.reason == "internal" for line in lines):
         yield f"an internal error: {lines}"
 
@@ -138,7 +123,7 @@ def _upwards(gateway: InMemoryGateway, upstream: UpstreamEnd) -> Iterator[str]:
                 yield "a head was cut"
             return
         yield from _same_body(gateway, message, parsed.get(_id(message)))
-        if stream.unread and _has_more(upstream, message):
+        if stream.unread and has_more(upstream, _id(message)):
             yield "used again though more had come than an answer"
 
 
@@ -150,16 +135,6 @@ def _is_tunnel(upstream: UpstreamEnd, request: Message) -> bool:
     """Whether the upstream switched protocols for this request, so that no HTTP follows."""
     octets = upstream.arrived.get(_id(request), b"")
     return bool(request.values(b"upgrade")) and b" 101 " in octets
-
-
-def _has_more(upstream: UpstreamEnd, request: Message) -> bool:
-    """Whether octets came after the response to this request, where the strict reader can tell."""
-    stream = Stream.of(upstream.arrived.get(_id(request), b""))
-    try:
-        read_response(stream, request.method)
-    except (Malformed, Cut):
-        return False
-    return bool(stream.unread)
 
 
 def _is_known(message: Message, parsed: dict[str, Decided]) -> Iterator[str]:
@@ -191,7 +166,7 @@ def _same_body(gateway: InMemoryGateway, message: Message, decided: Decided | No
 
 def asked(gateway: InMemoryGateway, peer: str) -> list[Message]:
     """The requests of a client as the strict reader sees them, up to the first that it does not take."""
-    client = next(client for client in gateway.clients if remote(client) == peer)
+    client = next(client for client in gateway.clients if client.remote == peer)
     stream = Stream.of(client.heard)
     found: list[Message] = []
     try:
@@ -207,27 +182,28 @@ def asked(gateway: InMemoryGateway, peer: str) -> list[Message]:
 
 def _repeated(gateway: InMemoryGateway) -> Iterator[str]:
     """Requests that were sent up twice, although the first connection was good or its response had begun."""
-    seen: dict[str, list[UpstreamEnd]] = {}
-    for upstream in gateway.upstreams:
-        for name in _names(upstream):
-            seen.setdefault(name, []).append(upstream)
-    for name, ends in seen.items():
-        if len(ends) > 2 or len(set(map(id, ends))) != len(ends):
+    retry = gateway.pool.options.retry
+    for name in {name for end in gateway.upstreams for name in end.asked}:
+        ends = asked_in_order(gateway, name)
+        if len(ends) > (2 if retry is None else retry.attempts):
             yield f"{name} went up {len(ends)} times"
         for first in ends[:-1]:
-            if first.arrived.get(name):
+            # Where an answer may be followed by another attempt, its client must not have seen any of it.
+            if first.asked[name].client_had != ends[-1].asked[name].client_had or (
+                retry is None and first.arrived.get(name)
+            ):
                 yield f"{name} was sent again after an answer had begun"
 
 
-def _names(upstream: UpstreamEnd) -> Iterator[str]:
-    stream = Stream.of(upstream.sent)
-    try:
-        while (message := read_request(stream)) is not None:
-            yield _id(message)
-            if _is_tunnel(upstream, message):
-                return
-    except (Malformed, Cut):
+def _octets_up(gateway: InMemoryGateway, line: Logged) -> Iterator[str]:
+    """Where the log has another number of octets than were sent up when the request was sent last. The piece with which
+    a body became too large was counted, and not sent."""
+    ends = asked_in_order(gateway, line.id)
+    if not ends or (line.bytes_in > BODY and line.status != 101):
         return
+    octets = length_of(ends[-1].sent[ends[-1].asked[line.id].begins :], read_request_head, tunnel=line.status == 101)
+    if octets != line.bytes_in and (line.status != 101 or line.reason == OK.code):
+        yield f"{octets} octets went up instead of {line.bytes_in}"
 
 
 # ── downwards ──
@@ -268,15 +244,27 @@ def _response(gateway: InMemoryGateway, client: End, stream: Stream, line: Logge
     if message.status != line.status and (not gone or message.status == 101):
         yield f"{line}: the client saw {message.status}"
     if message.status == 101:
+        if len(stream.unread) != line.bytes_out:
+            yield f"{line}: {len(stream.unread)} octets of a tunnel instead of {line.bytes_out}"
         return None
     if _id(message) != line.id:
         yield f"{line}: a response to another request, {_id(message)}"
-    read_body(stream, message)
+    yield from _body(stream, message, line)
     if message.framing == "close" and client.was_reset:
         return True
     if not gone:
         yield from _whole(gateway, line, message)
     return gone or b"close" in b",".join(message.values(b"connection")).lower()
+
+
+def _body(stream: Stream, message: Message, line: Logged) -> Iterator[str]:
+    """Read a body. One that was cut is counted as far as it got."""
+    try:
+        read_body(stream, message)
+    except Cut:
+        if line.upstream and len(message.body) != line.bytes_out:
+            yield f"{line}: {len(message.body)} octets of body before the cut instead of {line.bytes_out}"
+        raise
 
 
 def _final_head(stream: Stream, line: Logged) -> Generator[str, None, Message | None]:
@@ -301,8 +289,8 @@ def _whole(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator
 
 def _as_answered(gateway: InMemoryGateway, line: Logged, message: Message) -> Iterator[str]:
     """Where a whole response differs from the upstream's, as far as the strict reader can tell."""
-    octets = [end.arrived[line.id] for end in gateway.upstreams if line.id in end.arrived]
-    stream = Stream.of(octets[-1])
+    ends = asked_in_order(gateway, line.id)
+    stream = Stream.of(ends[-1].arrived.get(line.id, b"") if ends else b"")
     try:
         answer = read_response(stream, line.method)
     except Malformed:

@@ -41,7 +41,12 @@ REQUESTS = (
     _request(b"OPTIONS *"),
     b"GET /a HTTP/1.0\r\n\r\n",
     b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    _request(b"POST /a", b"Idempotency-Key: 1"),
+    _request(b"GET /ws", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", body=b"ahead"),
+    _request(b"PUT /a", b"Content-Length: 2900", body=b"v" * 2900) + _request(b"GET /c"),
 )
+
+SWITCHES = _response(b"101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: websocket") + b"first octets"
 
 ANSWERS = (
     _response(b"200 OK", b"Content-Length: 2", body=b"ok"),
@@ -54,7 +59,11 @@ ANSWERS = (
     _response(b"304 Not Modified", b"Content-Length: 2"),
     _response(b"100 Continue"),
     _response(b"103 Early Hints") + _response(b"404 Not Found", b"Content-Length: 2", body=b"no"),
-    _response(b"101 Switching Protocols", b"Connection: Upgrade", b"Upgrade: websocket") + b"first octets",
+    SWITCHES,
     _response(b"413 Content Too Large", b"Content-Length: 2", body=b"no"),
     _response(b"200 OK", b"Content-Length: 2", body=b"ok") + _response(b"200 OK", b"Content-Length: 6", body=b"poison"),
+    _response(b"200 OK", CHUNKED, body=_chunks(b"ok")) + _response(b"200 OK", b"Content-Length: 6", body=b"poison"),
+    _response(b"503 Busy", b"Content-Length: 2", b"Retry-After: 1", body=b"no"),
+    _response(b"103 Early Hints"),
+    _response(b"200 OK", b"Content-Length: 5000", body=b"w" * 5000),
 )

@@ -16,9 +16,11 @@ from zlib import crc32
 import h11
 
 from harness.actions import ACTIONS
+from harness.books import miscounts
 from harness.in_memory_gateway import InMemoryGateway, clocked
-from harness.invariants import findings, miscounts
+from harness.invariants import findings
 from harness.mutation import Given, Mutator
+from harness.stuck import stuck
 from harness.values import contents
 from harness.wire_reader import Cut, Malformed, Message, Stream, read_body, read_request_head, read_response_head
 from rawgate.errors import BAD_REQUEST, MessageError, RequestError
@@ -289,16 +291,30 @@ class Sessions:
         chance = Mutator(given)
         fast = chance.chance(0.7)
         self.fast += fast
-        with clocked(
-            InMemoryGateway(fast=fast, connections=chance.number(1, 3), upstreams=chance.number(1, 2))
-        ) as gateway:
-            gateway.connect()
+        flows = chance.chance(0.5)
+        gateway = InMemoryGateway(
+            fast=fast,
+            connections=chance.number(1, 5),
+            upstreams=chance.number(1, 3),
+            share=chance.number(1, 2),
+            buffers=1500 if chance.chance(0.3) else 1 << 30,
+            keyed=chance.chance(0.3),
+            repeats=chance.chance(0.4),
+            half_close=chance.chance(0.2),
+        )
+        with clocked(gateway):
+            for _ in range(chance.number(1, 3)):
+                gateway.connect()
             while not given.spent:
                 ACTIONS[chance.number(0, len(ACTIONS) - 1)](gateway, chance)
                 if found := list(miscounts(gateway)):
                     return "; ".join(found)
+            if flows:
+                gateway.flow()
+                if found := [*miscounts(gateway), *stuck(gateway)]:
+                    return "; ".join(found)
             gateway.settle()
-            return "; ".join(findings(gateway))
+            return "; ".join([*miscounts(gateway), *findings(gateway)])
 
 
 _LANES: tuple[Callable[[Random], Lane], ...] = (Requests, Responses, Chunks, Sessions)
