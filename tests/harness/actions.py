@@ -226,6 +226,32 @@ def the_gateway_gives_up(gateway: InMemoryGateway, chance: Mutator) -> None:
         gateway.abort()
 
 
+_READ: tuple[Action, ...] = (
+    *(what_is_due,) * 6,
+    a_client_connects,
+    *(a_client_asks,) * 3,
+    a_client_asks_something_odd,
+    *(a_client_goes_on,) * 2,
+    a_client_ends,
+    a_client_resets,
+    a_client_takes,
+    *(an_upstream_answers,) * 3,
+    an_upstream_says_something_odd,
+    *(an_upstream_goes_on,) * 2,
+    an_upstream_ends,
+    an_upstream_resets,
+    an_upstream_takes,
+)
+
+
+def the_loop_reads_a_lot(gateway: InMemoryGateway, chance: Mutator) -> None:
+    """Several things come in one turn of the loop, on any connections."""
+    with gateway.loop.reading():
+        for _ in range(chance.number(2, 8)):
+            _READ[chance.number(0, len(_READ) - 1)](gateway, chance)
+    gateway.loop.run()
+
+
 ACTIONS: tuple[Action, ...] = (
     *(what_is_due,) * 25,
     *(a_client_connects,) * 2,
@@ -248,6 +274,7 @@ ACTIONS: tuple[Action, ...] = (
     *(an_upstream_takes,) * 2,
     an_upstream_answers_and_resets,
     *(something_lies_unread,) * 2,
+    *(the_loop_reads_a_lot,) * 8,
     everybody_leaves,
     time_passes,
     endpoints_come_and_go,

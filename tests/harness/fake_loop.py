@@ -12,7 +12,8 @@ no check has to inherit from a class that it checks, which compiled code would n
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from rawgate.net.buffered_reading import BufferedReading
@@ -35,10 +36,12 @@ class FakeTimer:
 
 
 class FakeLoop:
-    """`now`: what both clocks show."""
+    """`now`: what both clocks show. `turns`: how many there were. `is_reading`: see `reading`."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
+        self.turns = 0
+        self.is_reading = False
         self._ready: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self._timers: list[FakeTimer] = []
         self._watchers: list[Callable[[], None]] = []
@@ -82,10 +85,20 @@ class FakeLoop:
         self._timers = [timer for timer in self._timers if not timer.cancelled]
         return min(self._timers, key=lambda timer: timer.due, default=None)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """All that comes meanwhile comes in one turn of the loop: what is to be called soon waits, also for `run`."""
+        self.is_reading = True
+        try:
+            yield
+        finally:
+            self.is_reading = False
+
     def run(self) -> None:
         """Turns of the loop until nothing is left to do now."""
         self.look()
-        while self._ready:
+        while self._ready and not self.is_reading:
+            self.turns += 1
             turn, self._ready = self._ready, []
             for callback, arguments in turn:
                 self.calls(callback, *arguments)
@@ -150,6 +163,7 @@ class FakeTransport(asyncio.Transport):
         self._closing = False
         self._ending = False
         self._unread: list[bytes] = []
+        self._read_in = -1  # the last turn in which octets were read
         loop.calls(protocol.connection_made, self)
 
     @property
@@ -160,8 +174,10 @@ class FakeTransport(asyncio.Transport):
     # ── what the peer does ──
 
     def receives(self, data: bytes) -> None:
-        """The peer sent this; b"" for its FIN."""
+        """The peer sent this; b"" for its FIN. It comes in a turn of its own, unless the loop is `reading`."""
         self._unread.append(data)
+        if not self._loop.is_reading:
+            self._read_in = -1
         self._deliver()
 
     def breaks(self) -> None:
@@ -183,13 +199,19 @@ class FakeTransport(asyncio.Transport):
         self._loop.calls(self._protocol.pause_writing)
 
     def _deliver(self) -> None:
+        """A loop reads a connection once in a turn; it may notice the end in the same one."""
         while self._unread and self.reading and not self._closing:
+            if self._unread[0] and self._read_in == self._loop.turns:
+                self._loop.call_soon(self._deliver)
+                return
             data = self._unread.pop(0)
             if not data:
                 self._arrives(b"")
                 if not self._loop.calls(self._protocol.eof_received):
                     self.close()
-            elif isinstance(self._protocol, BufferedReading):
+                continue
+            self._read_in = self._loop.turns
+            if isinstance(self._protocol, BufferedReading):
                 self._fill(self._protocol, data)
             else:
                 self._arrives(data)

@@ -272,13 +272,19 @@ _numbers = count()
 
 class Asked(Struct, eq=False):
     """A request that was sent up: which one of all, its method, where it begins in `UpstreamEnd.sent`, its client, and
-    how much that had been sent by then."""
+    how much that had been sent before anything that belongs to this request."""
 
     number: int
     method: bytes
     begins: int
     client: End
-    client_had: int
+    client_had: int = -1
+
+    def look(self) -> None:
+        """The turn of the loop is over, or something has come for this request: what was written to the client before
+        is known, and is no answer."""
+        if self.client_had < 0:
+            self.client_had = len(self.client.sent)
 
 
 class UpstreamEnd(End):
@@ -308,6 +314,8 @@ class UpstreamEnd(End):
     def _arrives(self, data: bytes) -> None:
         name = self.serves
         if name:
+            if name in self.asked:
+                self.asked[name].look()
             self.arrived[name] = self.arrived.get(name, b"") + data
         elif not self._stirred:
             self._stirred = True
@@ -321,9 +329,11 @@ class UpstreamEnd(End):
         flow = self.upstream.flow
         if flow is not None and flow.forward.request_id not in self.asked:
             client = end_of(flow.client)
-            self.asked[flow.forward.request_id] = Asked(
-                next(_numbers), flow.head.method, len(self.sent), client, len(client.sent)
-            )
+            # What was written before, of another request, may come in one piece with it.
+            begins = len(self.sent) + max(0, bytes(data).find(flow.forward.head))
+            asked = Asked(next(_numbers), flow.head.method, begins, client)
+            self.asked[flow.forward.request_id] = asked
+            self._loop.call_soon(asked.look)
             if self.in_socket is not None and flow.head.method == b"POST":
                 self.misused.add(flow.forward.request_id)
         if self._stirred:
@@ -417,9 +427,14 @@ class InMemoryGateway:
         """The log (`net.listener.RecordSink`)."""
         self.records.append(record)
         if record.upstream and record.reason == OK.code and record.status != 101 and record.bytes_out >= SURE_TO_FIT:
-            client = next(client for client in self.clients if client.remote == record.remote)
-            if client.backlog and not client.gone:
-                self.hasty.append(record.request_id)
+            self._see_whether_taken(record)
+            # What is written may get to the transport at the end of this turn of the loop.
+            self.loop.call_soon(self._see_whether_taken, record)
+
+    def _see_whether_taken(self, record: Record) -> None:
+        client = next(client for client in self.clients if client.remote == record.remote)
+        if client.backlog and not client.gone and record.request_id not in self.hasty:
+            self.hasty.append(record.request_id)
 
     # ── what a test does ──
 
