@@ -166,6 +166,10 @@ def arm_a_far_timer_for_nobody(gateway: InMemoryGateway) -> None:
     LazyTimer(gateway.connections.timers, lambda: None).arm(gateway.loop.now + 60.0)
 
 
+def lose_a_fin(gateway: InMemoryGateway) -> None:
+    gateway.clients[0].fin_sent = True
+
+
 @pytest.mark.parametrize(
     ("fault", "finding"),
     [
@@ -175,6 +179,7 @@ def arm_a_far_timer_for_nobody(gateway: InMemoryGateway) -> None:
         (leak_a_slot_of_clients, "slots of clients"),
         (arm_a_timer_for_nobody, "timers are armed"),
         (arm_a_far_timer_for_nobody, "timers are armed"),
+        (lose_a_fin, "its client is gone"),
     ],
 )
 def test_the_judge_finds_a_wrong_book(fault: Callable[[InMemoryGateway], None], finding: str) -> None:

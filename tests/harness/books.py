@@ -1,5 +1,6 @@
 """What must be true of the books of an `InMemoryGateway` at any time: each counter equals the number of what exists,
-each timer has a live owner, and a connection at rest is one on which all octets belong to a request.
+each timer has a live owner, a connection at rest is one on which all octets belong to a request, and nobody is served who
+is gone.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from rawgate.net.client import ClientConnection
 from rawgate.net.timer import LazyTimer, Timers
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
+from rawgate.relay.phases import FLUSHING, TUNNEL, UPLOADING
 
 # ruff: noqa: SLF001 - books are private, and what they say is compared with what exists
 
@@ -22,6 +24,7 @@ def miscounts(gateway: InMemoryGateway) -> Iterator[str]:
     yield from _queue(gateway)
     yield from _clients(gateway)
     yield from _timers(gateway)
+    yield from _left(gateway)
     for end in _live(gateway):
         if end.asked and end.upstream.flow is None and has_more(end, list(end.asked)[-1]):
             yield f"at rest though more had come than an answer: {end.upstream}"
@@ -103,6 +106,15 @@ def _clients(gateway: InMemoryGateway) -> Iterator[str]:
         yield f"addresses of clients: {book.addresses.counts}, {book.open}"
     if not known.issuperset(book.buffers._of) or book.buffers.total != sum(book.buffers._of.values()):
         yield f"octets of clients: {book.buffers.total}, {book.buffers._of}"
+
+
+def _left(gateway: InMemoryGateway) -> Iterator[str]:
+    """Whoever has sent FIN is gone, and is served no longer, unless the configuration says otherwise or it has the whole
+    response."""
+    for client in gateway.clients:
+        flow = serving(client) if client.has_ended and not gateway.client_options.half_close else None
+        if flow is not None and flow.phase not in {TUNNEL, UPLOADING, FLUSHING}:
+            yield f"served though its client is gone: {flow!r}"
 
 
 def _timers(gateway: InMemoryGateway) -> Iterator[str]:

@@ -128,6 +128,11 @@ class End(FakeTransport):
         return self.gone or self.fin_sent
 
     @property
+    def has_ended(self) -> bool:
+        """The gateway has read the peer's FIN."""
+        return self.fin_sent and self.in_socket is None and not self._unread
+
+    @property
     def remote(self) -> str:
         """As the log names it."""
         return "{}:{}".format(*self.get_extra_info("peername"))
@@ -374,6 +379,7 @@ class InMemoryGateway:
     hasty               requests whose record says that all went well while their client had not taken all
     most                upstream connections that there may be: the highest of all configurations
     addresses           of the upstream's name
+    client_options      of all its configurations
     """
 
     def __init__(
@@ -407,7 +413,7 @@ class InMemoryGateway:
         self._places: tuple[Place, ...] = (Place(host="service", port=80),)
         self._balance = HASH if keyed else ROUND_ROBIN
         self._repeats = RetryRule(attempts=3, timeout=True, budget=1.0) if repeats else None
-        self._client_options = ClientOptions(
+        self.client_options = ClientOptions(
             trailer_octets=200, trailer_fields=4, large_body=LARGE, half_close=half_close
         )
         self._keys = FetchedKeys()
@@ -553,7 +559,7 @@ class InMemoryGateway:
             self.response_rules,
             {"service": self.pool},
             ListenerOptions(connections=connections, buffers=buffers),
-            self._client_options,
+            self.client_options,
         )
 
     def _decide(self, head: RequestHead, peer: Peer, now: float, wall: float) -> Decision:
