@@ -1,6 +1,6 @@
 """What must be true of the books of an `InMemoryGateway` at any time: each counter equals the number of what exists,
-each timer has a live owner, a connection at rest is one on which all octets belong to a request, and nobody is served who
-is gone.
+each timer has a live owner, a connection at rest is one on which all octets belong to a request, and nobody is served
+who is gone.
 """
 
 from collections import Counter
@@ -109,8 +109,8 @@ def _clients(gateway: InMemoryGateway) -> Iterator[str]:
 
 
 def _left(gateway: InMemoryGateway) -> Iterator[str]:
-    """Whoever has sent FIN is gone, and is served no longer, unless the configuration says otherwise or it has the whole
-    response."""
+    """Whoever has sent FIN is gone, and is served no longer, unless the configuration says otherwise or the response is
+    whole."""
     for client in gateway.clients:
         flow = serving(client) if client.has_ended and not gateway.client_options.half_close else None
         if flow is not None and flow.phase not in {TUNNEL, UPLOADING, FLUSHING}:
