@@ -23,6 +23,7 @@ from rawgate.message import RequestHead, ResponseHead
 from rawgate.net.client import ClientConnection
 from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
+from rawgate.net.turn import Turn
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.observe.access_log import AccessLog
 from rawgate.observe.counters import CountingSink, private_counters
@@ -177,8 +178,10 @@ class Whole:
         # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
         log = AccessLog(self._null, capacity=0)
         names = Names(route_names(setup.config.routes), ["service"], [("service", "127.0.0.1:1")], [])
+        self._turn = Turn(self._loop)
         connections = ClientConnections(
             loop=self._loop,
+            turn=self._turn,
             date=setup.date,
             new_id=RequestIds(),
             log=CountingSink(private_counters(names), log.write, self._loop.call_later) if counted else log,
@@ -196,12 +199,14 @@ class Whole:
         for client, transport in zip(self._clients, self._transports, strict=True):
             client.connection_made(transport)
             client.data_received(first[0])
+        self._turn.settle()
         self._loop.run_until_complete(_turn())
         for upstream in self._upstreams:
             upstream.data_received(first[1])
+        self._turn.settle()
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
-        upstream = UpstreamConnection(pool, pool.endpoints.all[0], self._rules)
+        upstream = UpstreamConnection(pool, pool.endpoints.all[0], self._rules, self._turn)
         upstream.connection_made(_Transport())
         self._upstreams.append(upstream)
         self._loop.call_soon(pool.dialed, lessee, upstream, time.monotonic())
@@ -211,8 +216,10 @@ class Whole:
         answers."""
         for client, (request, _) in zip(self._clients, batch, strict=True):
             client.data_received(request)
+        self._turn.settle()
         for upstream, (_, octets) in zip(self._upstreams, batch, strict=True):
             upstream.data_received(octets)
+        self._turn.settle()
 
     @property
     def written(self) -> list[int]:

@@ -47,8 +47,8 @@ switched protocols, or for one command. `tools/core` counts the lines: it is a l
 4. The exchange: `relay.ports`, `relay.phases`, `relay.addresses`, `relay.quota`, `relay.health`, `relay.balance`,
    `relay.endpoints`, `relay.lessee`, `relay.idle`, `relay.fair_queue`, `relay.pool`, `relay.pace`, `relay.flow`,
    `relay.upload`, `relay.exchange`.
-5. The client's side: `net.states`, `net.timer`, `net.transports`, `net.inbound`, `net.replies`, `net.listener`,
-   `net.client`.
+5. The client's side: `net.turn`, `net.states`, `net.timer`, `net.transports`, `net.inbound`, `net.replies`,
+   `net.listener`, `net.client`.
 6. The upstream's side: `net.names`, `net.dialing`, `net.upstream`.
 7. The log line: `observe.line`, `observe.access_log`.
 
@@ -56,8 +56,9 @@ Life of a request
 -----------------
 `life-of-a-request.md`, beside this file, follows one through all rooms. In short:
 
-1. `net.client.ClientConnection.data_received` hands octets to `wire.request.RequestReader.feed`, which returns a
-   `message.RequestHead`, or raises `errors.RequestError`: then our own reply, and the connection ends.
+1. `net.client.ClientConnection.data_received` gets octets. When all is read that came in this turn of the loop
+   (`net.turn`), they go to `wire.request.RequestReader.feed`, which returns a `message.RequestHead`, or raises
+   `errors.RequestError`: then our own reply, and the connection ends.
 2. `policy.gate.Gate.decide` looks at the head, once: `message.Forward`, `message.LocalReply`, or a `message.Pending`.
 3. `relay.exchange.Exchange.start` asks `relay.pool.Pool.acquire` for a connection: an idle one, one that
    `net.dialing.Dialer` dials, or the next that becomes free.

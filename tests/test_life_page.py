@@ -165,10 +165,12 @@ async def _relay(
             check_states(connection, turns)
             client = FakeTransport(turns, connection, ("192.0.2.7", 50412))
             client.receives(request)
+            await asyncio.sleep(0)  # the end of the loop's turn
             turns.now += 0.0004
             await dialed.wait()
             turns.now += 0.0027
             next(iter(connections.values())).receives(octets("http from the upstream"))
+            await asyncio.sleep(0)
         finally:
             sys.setprofile(None)
         service.close()

@@ -5,6 +5,7 @@
     inbound     the octets of a client that wait, and whether more are read
     replies     replies of our own, and each request's log record
     logged_fields     request fields that the operator wants in the log
+    turn        what comes in one turn of the loop is handled together, and what that writes is written together
     timer       one lazy timer per connection; far deadlines share one of the loop
     generation  all that a reload may change, as one value
     listener    the book of client connections, and what they share

@@ -6,8 +6,8 @@ which states a connection has, and which may follow which.
 
 `ClientConnection` is one class of many methods because all of them move one state: the loop's seven callbacks, the
 twelve methods of the port that an exchange sees, the steps of a request, and the ways in which a connection ends. What
-does not need the state is elsewhere: octets held (`net.inbound`), the timer (`net.timer`), own replies and records
-(`net.replies`), and the book of all connections (`net.listener`).
+does not need the state is elsewhere: the turn of the loop (`net.turn`), octets held (`net.inbound`), the timer
+(`net.timer`), own replies and records (`net.replies`), and the book of all connections (`net.listener`).
 """
 
 import asyncio
@@ -38,6 +38,7 @@ from rawgate.net.transports import (
     tls_of,
     write_backlog,
 )
+from rawgate.net.turn import SMALL, Cork, Recipient
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.guarded_exchange import GuardedExchange
@@ -76,14 +77,17 @@ def protocol_factory(connections: ClientConnections) -> Callable[[], asyncio.Pro
     return lambda: protocol_of(ClientConnection(connections))
 
 
-class ClientConnection(ClientPort):
-    """One client connection. The loop duck-types it as an `asyncio.Protocol`; an exchange sees a `ClientPort`."""
+class ClientConnection(ClientPort, Recipient):
+    """One client connection. The loop duck-types it as an `asyncio.Protocol`; an exchange sees a `ClientPort`, and the
+    turn of the loop a `Recipient`."""
 
     __slots__ = (
         "_accounted",
         "_arrived_as",
+        "_came",
         "_check_every",
         "_connections",
+        "_cork",
         "_due",
         "_flow",
         "_flushing",
@@ -98,14 +102,14 @@ class ClientConnection(ClientPort):
         "_request",
         "_state",
         "_timer",
-        "_transport",
+        "_turn",
         "peer",
     )
 
     # Made in `connection_made`.
+    _cork: Cork
     _inbound: Inbound
     _request: CurrentRequest
-    _transport: asyncio.Transport
     peer: Peer
 
     def __init__(self, connections: ClientConnections, peer: Peer | None = None, refusal: str = "") -> None:
@@ -116,6 +120,8 @@ class ClientConnection(ClientPort):
         self._generation = connections.generation
         self._reader = RequestReader(self._generation.request_rules)
         self._timer = LazyTimer(connections.timers, self._expire)
+        self._turn = connections.turn
+        self._came = b""  # octets of a head that wait for the end of the loop's turn
         self._state: State = IDLE
         self._flow: Flow | None = None
         self._pending: Pending | None = None
@@ -137,17 +143,18 @@ class ClientConnection(ClientPort):
     # ── the loop's callbacks ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        self._inbound = Inbound(self._transport, self._generation.request_rules.head)
-        peer = self._arrived_as or peer_of(self._transport)
+        wire = cast("asyncio.Transport", transport)
+        wire.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._cork = Cork(wire, self._turn)
+        self._inbound = Inbound(wire, self._generation.request_rules.head)
+        peer = self._arrived_as or peer_of(wire)
         if peer is None:
             # Without an address neither the limiter nor the log could say whose requests these are.
             self._state = CLOSING
-            self._transport.abort()
+            wire.abort()
             return
         self.peer = peer
-        self._request = CurrentRequest(self._connections, self._transport, self._reader, peer)
+        self._request = CurrentRequest(self._connections, self._cork, self._reader, peer)
         now = monotonic()
         admitted = self._connections.admit(self)
         if admitted is None:
@@ -162,6 +169,9 @@ class ClientConnection(ClientPort):
     def admitted(self) -> None:
         if self._state is WAITING:
             self._enter(monotonic())
+
+    def abandon(self) -> None:
+        self._cork.pull().abort()
 
     def _enter(self, now: float) -> None:
         self._rest(now)
@@ -181,7 +191,15 @@ class ClientConnection(ClientPort):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is IDLE or state is HEAD:
+        if state is IDLE and len(data) <= SMALL:
+            self._turn.add_request(self)
+            self._begin(self._turn.began, self._turn.wall)
+            self._came = data
+        elif self._came:
+            self._came += data
+            if len(self._came) > SMALL:
+                self.handle(monotonic())
+        elif state is IDLE or state is HEAD:
             now = monotonic()
             if state is IDLE:
                 self._begin(now)
@@ -194,12 +212,18 @@ class ClientConnection(ClientPort):
             self._hold(data)
         # Otherwise the last response is out (linger, closing): the octets are dropped.
 
+    def handle(self, now: float) -> None:
+        came = self._came
+        if came:
+            self._came = b""
+            self._read(came, now)
+
     def view_received(self, view: memoryview) -> None:
         """Octets of a large body, in the shared buffer (see `net.buffered_reading`). Where no body is wanted any more,
         reading is the ordinary kind again, and these octets are handled as if it had read them."""
         flow = self._flow
         if flow is None or self._state is not BUSY or not self._wants_body():
-            buffered_reading.end(self, self._transport)
+            buffered_reading.end(self, self._cork.transport)
             self.data_received(bytes(view))
         elif self._inbound.paused or self._inbound.held:
             self._hold(bytes(view))
@@ -210,12 +234,14 @@ class ClientConnection(ClientPort):
                 # The upstream's transport holds on to the view: the next read needs another buffer.
                 self._connections.shared_buffer.renew()
             if not self._wants_body():
-                buffered_reading.end(self, self._transport)
+                buffered_reading.end(self, self._cork.transport)
 
     def eof_received(self) -> bool:
         """FIN. It means that the client is gone (see `relay.exchange`): the gateway gives up what the client waits for,
         and sends nothing on that the client sent ahead. With `half_close`, FIN is only the end of what the client
         sends, and all requests before it are served."""
+        if self._came:
+            self.handle(monotonic())
         self._inbound.ended = True
         state, flow = self._state, self._flow
         if flow is not None:
@@ -232,6 +258,8 @@ class ClientConnection(ClientPort):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._came:
+            self.handle(monotonic())
         # `write_eof` had to close the transport of a tunnel, and all was sent before: the client's end, and no loss.
         ends = self._state is CLOSING and exc is None
         if self._state is HEAD:
@@ -260,7 +288,7 @@ class ClientConnection(ClientPort):
         self._full = False
         if self._flushing:
             self._flushing = False
-            self._transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+            self._cork.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         self.account()
         if self._flow is not None:
             self._flow.client_has_room(monotonic())
@@ -275,26 +303,27 @@ class ClientConnection(ClientPort):
     # ── the port ──
 
     def write(self, data: Octets) -> None:
-        self._transport.write(data)
+        self._cork.write(data)
 
     def flush(self) -> None:
         self.flush_from = 0
         # asyncio and uvloop write at once: what the transport buffers is what the kernel did not take. (uvloop before
         # 0.22 writes at the end of the loop's turn, and tells then.)
-        if self._state is BUSY and self._transport.get_write_buffer_size():
+        if self._state is BUSY and self._cork.pull().get_write_buffer_size():
             self._flushing = True
-            self._transport.set_write_buffer_limits(0)
+            self._cork.transport.set_write_buffer_limits(0)
 
     def expect_large_body(self) -> None:
         if self._state is BUSY:
-            buffered_reading.begin(self, self._transport, self._connections.shared_buffer)
+            buffered_reading.begin(self, self._cork.transport, self._connections.shared_buffer)
 
     def write_eof(self) -> None:
         # `close` leaves the flow in place: `connection_lost` will tell it of the end.
         if self._state is CLOSED:
             return
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        transport = self._cork.pull()
+        if transport.can_write_eof():
+            transport.write_eof()
         else:
             self.close()
 
@@ -317,18 +346,18 @@ class ClientConnection(ClientPort):
     def reset(self) -> None:
         if self._state is not CLOSED:
             self._set_state(CLOSING)
-            reset_transport(self._transport)
+            reset_transport(self._cork.pull())
 
     def cut(self) -> None:
-        tls = tls_of(self._transport)
+        tls = tls_of(self._cork.transport)
         if tls is not None:
             tls.cut()
 
     def buffered(self) -> int:
-        return self._transport.get_write_buffer_size()
+        return self._cork.pull().get_write_buffer_size()
 
     def write_backlog(self) -> int:
-        return 0 if self._state is CLOSED else write_backlog(self._transport)
+        return 0 if self._state is CLOSED else write_backlog(self._cork.pull())
 
     def date(self) -> bytes:
         return self._connections.date()
@@ -398,8 +427,9 @@ class ClientConnection(ClientPort):
             # FIN came while these octets were held; nothing is left before it now.
             self.eof_received()
 
-    def _begin(self, now: float) -> None:
-        """The first octet of a request is here: from now on the request is under the present generation."""
+    def _begin(self, now: float, wall: float = 0.0) -> None:
+        """The first octet of a request is here: from now on the request is under the present generation. wall: Unix
+        seconds; 0: of this moment."""
         self._set_state(HEAD)
         generation = self._connections.generation
         if generation is not self._generation and not self._reader.started:
@@ -410,7 +440,7 @@ class ClientConnection(ClientPort):
                 self._reader.feed(b"\r\n")
             self._request.reader = self._reader
             self._inbound.limit = generation.request_rules.head
-        self._request.begin(now)
+        self._request.begin(now, wall)
 
     def _read(self, data: bytes, now: float) -> None:
         """Read octets of a head; what follows the head may be among them."""
@@ -594,7 +624,7 @@ class ClientConnection(ClientPort):
         """Tell the budget how many octets this connection holds: read and unused, or written and not taken."""
         octets = len(self._inbound.held) + self._reader.size
         if self._state is not CLOSED:
-            octets += buffered(self._transport)
+            octets += buffered(self._cork.pull())
         upstream = None if self._flow is None else self._flow.upstream
         if upstream is not None:
             octets += upstream.buffered()
@@ -603,6 +633,8 @@ class ClientConnection(ClientPort):
 
     def evict(self) -> None:
         """All connections together hold too much, and this one holds most: reset it. Its request has its record."""
+        if self._came:
+            self.handle(monotonic())
         state, flow = self._state, self._flow
         if state is HEAD:
             self._abandon_head(HELD_TOO_MUCH)
@@ -614,7 +646,7 @@ class ClientConnection(ClientPort):
             self._forget_pending(HELD_TOO_MUCH)
         else:
             self._request.cut(errors.CLIENT_GONE, HELD_TOO_MUCH)
-        reset_transport(self._transport)
+        reset_transport(self._cork.pull())
 
     # ── endings ──
 
@@ -624,14 +656,14 @@ class ClientConnection(ClientPort):
 
     def _linger(self, now: float, span: float = LINGER) -> None:
         """The last response is out: half-close, and drop what the client still sends; see `LINGER`."""
-        if self._inbound.ended or not self._transport.can_write_eof():
+        if self._inbound.ended or not self._cork.transport.can_write_eof():
             self.close()
             return
         self._set_state(LINGERING)
         self._inbound.held = b""
         if self._accounted:
             self.account()
-        self._transport.write_eof()
+        self._cork.pull().write_eof()
         self._inbound.read_on()
         if self._full:
             self._await_sending(now)
@@ -649,7 +681,7 @@ class ClientConnection(ClientPort):
             return
         self._set_state(CLOSING)
         self._await_sending(monotonic())
-        self._transport.close()
+        self._cork.pull().close()
 
     def _await_sending(self, now: float) -> None:
         """The client has `send_timeout` to take some of what is buffered; then `_overdue` looks at its pace."""
@@ -658,7 +690,7 @@ class ClientConnection(ClientPort):
         self._timer.arm(self._due)
 
     def renewed(self) -> None:
-        flow, present, tls = self._flow, self._connections.generation, tls_of(self._transport)
+        flow, present, tls = self._flow, self._connections.generation, tls_of(self._cork.transport)
         if tls is not None and not present.admits(tls.context):
             self.last = True
             self._end_soon(errors.TUNNEL_OUTDATED)
@@ -680,7 +712,7 @@ class ClientConnection(ClientPort):
             self._flow.end_soon(reason, self._connections.generation.options.spread, monotonic())
         elif self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
-        elif self._state is IDLE and not has_unread(self._transport):
+        elif self._state is IDLE and not has_unread(self._cork.transport):
             if self._request.began:
                 self.close()
             else:
@@ -691,6 +723,8 @@ class ClientConnection(ClientPort):
         """The gateway ends now. A request without a response is replied to with 503; half a response is cut. A client
         that had not taken what was written before is reset, since nobody will wait for it."""
         now = monotonic()
+        if self._came:
+            self.handle(now)
         stuck = self.buffered() > 0
         state = self._state
         self.last = True
@@ -710,6 +744,8 @@ class ClientConnection(ClientPort):
 
     def _expire(self) -> None:
         """The timer fired. It may have been armed for something that is over: find out what is due now."""
+        # What was waited for may have come in this turn of the loop.
+        self._turn.settle()
         now = monotonic()
         flow = self._flow
         if flow is not None:
@@ -739,6 +775,6 @@ class ClientConnection(ClientPort):
             if self._pace.look(self.write_backlog(), now) and self._pace.reaches(options.body_rate, now):
                 self._due = now + options.send_timeout
             else:
-                reset_transport(self._transport)
+                reset_transport(self._cork.pull())
         elif state is IDLE or state is LINGERING:
             self.close()

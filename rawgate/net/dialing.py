@@ -32,6 +32,7 @@ from rawgate.net.names import OUT_OF_DESCRIPTORS, LookUpError, Names, why_not
 from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ClientTls, ends_at
 from rawgate.net.transports import protocol_of
+from rawgate.net.turn import Turn
 from rawgate.net.upstream import UpstreamConnection
 from rawgate.relay.endpoints import NOWHERE, Endpoint
 from rawgate.relay.lessee import Lessee
@@ -104,12 +105,18 @@ class Dialer:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, rules: ResponseRules, names: Names, make_room: Callable[[], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rules: ResponseRules,
+        names: Names,
+        turn: Turn,
+        make_room: Callable[[], bool],
     ) -> None:
         """make_room: closes what is idle and holds a descriptor; False: there is nothing of the kind."""
         self._loop = loop
         self._rules = rules
         self._names = names
+        self._turn = turn
         self._make_room = make_room
         self.tls: dict[str, ClientTls] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -178,7 +185,7 @@ class Dialer:
         if endpoint.place.path:
             found: tuple[str, ...] = (endpoint.place.path,)
             pool.endpoints.addresses(endpoint, turn, found, monotonic())
-            upstream = UpstreamConnection(pool, endpoint, self._rules, endpoint.place.path)
+            upstream = UpstreamConnection(pool, endpoint, self._rules, self._turn, endpoint.place.path)
             async with asyncio.timeout(ends - monotonic()):
                 await self._connect(upstream, port)
             return upstream
@@ -188,7 +195,7 @@ class Dialer:
         except TimeoutError:
             raise TimeoutError("its name is still being looked up") from None
         addresses = pool.endpoints.addresses(endpoint, turn, found, monotonic())
-        candidates = [UpstreamConnection(pool, endpoint, self._rules, address) for address in addresses]
+        candidates = [UpstreamConnection(pool, endpoint, self._rules, self._turn, address) for address in addresses]
         if len(candidates) > 1:
             return await self._race(candidates, port, ends)
         async with asyncio.timeout(ends - monotonic()):
@@ -245,7 +252,7 @@ class Dialer:
                 # Of a deadline, too: nobody else holds the connection yet.
                 tls.transport.abort()
                 raise
-        if upstream.transport.is_closing():
+        if upstream.has_failed():
             # The connection ended between the handshake and this turn of the loop, when no flow was attached to hear
             # of it.
             upstream.pool.endpoints.closed_at_once(upstream.endpoint, upstream.address)

@@ -21,6 +21,7 @@ from rawgate.net import buffered_reading
 from rawgate.net.buffer_budget import UNACCOUNTED, BufferBudget
 from rawgate.net.generation import Generation
 from rawgate.net.timer import Timers
+from rawgate.net.turn import Turn
 from rawgate.observe.line import Record
 from rawgate.relay.addresses import Addresses
 from rawgate.relay.flow import Flow
@@ -91,14 +92,17 @@ class ClientConnections:
         new_id: Callable[[], str],
         log: RecordSink,
         generation: Generation,
+        turn: Turn | None = None,
         slots: Quota | None = None,
         addresses: Addresses | None = None,
         tell: Callable[[str, str], None] = lambda about, text: None,
     ) -> None:
-        """slots, addresses: None: `options.connections` and `per_address` of this book's own. tell: takes what the
+        """turn: None: one of this book's own, which upstream connections do not share. slots, addresses: None:
+        `options.connections` and `per_address` of this book's own. tell: takes what the
         operator should know, a subject and a line; it may leave lines out when one subject has too many."""
         self.loop = loop
         self.timers = Timers(loop)
+        self.turn = Turn(loop) if turn is None else turn
         self.date = date
         self.new_id = new_id
         self.log = log

@@ -5,7 +5,6 @@ what never became a decision (a malformed head, a deadline, a limit of the gatew
 own reply (`relay.exchange`), since it knows what the client has been sent already; its record is made here too.
 """
 
-import asyncio
 from time import monotonic, time
 
 from rawgate import errors
@@ -13,6 +12,7 @@ from rawgate.errors import Reason
 from rawgate.message import TRACEPARENT, LocalReply, Peer, RequestHead, trace_id_of
 from rawgate.net.listener import ClientConnections
 from rawgate.net.logged_fields import logged_fields, trace_id_sent
+from rawgate.net.turn import Cork
 from rawgate.observe.line import Record
 from rawgate.relay.flow import NEVER, Flow
 from rawgate.wire import CONNECTION, RequestReader, body_octets, reply
@@ -30,10 +30,10 @@ class CurrentRequest:
 
     __slots__ = (
         "_connections",
+        "_cork",
         "_octets",
         "_peer",
         "_replied",
-        "_transport",
         "began",
         "client_waited",
         "head",
@@ -41,11 +41,9 @@ class CurrentRequest:
         "wall",
     )
 
-    def __init__(
-        self, connections: ClientConnections, transport: asyncio.Transport, reader: RequestReader, peer: Peer
-    ) -> None:
+    def __init__(self, connections: ClientConnections, cork: Cork, reader: RequestReader, peer: Peer) -> None:
         self._connections = connections
-        self._transport = transport
+        self._cork = cork
         self.reader = reader
         self._peer = peer
         self.began = self.wall = self.client_waited = 0.0
@@ -53,10 +51,10 @@ class CurrentRequest:
         self._replied: LocalReply | None = None  # written, and without a record yet
         self._octets = 0  # of its body
 
-    def begin(self, now: float) -> None:
-        """Its first octet is here."""
+    def begin(self, now: float, wall: float) -> None:
+        """Its first octet is here. wall: 0: at this moment."""
         self.began = now
-        self.wall = time()
+        self.wall = wall or time()
         self.client_waited = 0.0
 
     def reply(self, local: LocalReply, *, keep: bool) -> None:
@@ -70,7 +68,7 @@ class CurrentRequest:
             connection=CONNECTION[keep][1 if head is None else head.minor],
         )
         self._replied, self._octets = local, body_octets(out)
-        self._transport.write(out)
+        self._cork.write(out)
 
     def taken(self) -> None:
         """The client has taken what was written, but for a rest that is small: if it is a reply of our own, its record

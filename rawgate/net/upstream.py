@@ -7,7 +7,7 @@ nobody reads any more, and octets that nobody asked for must never become the re
 
 import asyncio
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from math import inf
 from time import monotonic
 from typing import cast
@@ -24,8 +24,10 @@ from rawgate.net.transports import (
     reset_transport,
     write_backlog,
 )
+from rawgate.net.turn import SMALL, Cork, Recipient, Turn
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
 from rawgate.relay.flow import CLOSED, LOST, RESET, Flow
+from rawgate.relay.phases import AWAITING
 from rawgate.relay.pool import Pool
 from rawgate.relay.ports import UpstreamPort
 from rawgate.wire import ResponseReader, ResponseRules
@@ -42,18 +44,32 @@ _piece = SharedBuffer(PIECE_OCTETS)
 """One for the process. Its octets are copied before the next read."""
 
 
-class UpstreamConnection(UpstreamPort):
-    """One connection to an upstream. The loop duck-types it as an `asyncio.Protocol`; a flow sees an `UpstreamPort`.
+class UpstreamConnection(UpstreamPort, Recipient):
+    """One connection to an upstream. The loop duck-types it as an `asyncio.Protocol`; a flow sees an `UpstreamPort`,
+    and the turn of the loop a `Recipient`.
 
     flow  the exchange or tunnel that it carries; None while it is idle
     lost  the loop has called `connection_lost`
     """
 
-    __slots__ = ("_closed_for_eof", "_in_pieces", "_paused_at", "_served", "flow", "lost", "pool", "transport")
+    __slots__ = (
+        "_came",
+        "_closed_for_eof",
+        "_cork",
+        "_in_pieces",
+        "_paused_at",
+        "_served",
+        "_turn",
+        "flow",
+        "lost",
+        "pool",
+    )
 
-    transport: asyncio.Transport
+    _cork: Cork
 
-    def __init__(self, pool: Pool, endpoint: Endpoint, rules: ResponseRules, address: str = ANY_ADDRESS) -> None:
+    def __init__(
+        self, pool: Pool, endpoint: Endpoint, rules: ResponseRules, turn: Turn, address: str = ANY_ADDRESS
+    ) -> None:
         self.pool = pool
         self.endpoint = endpoint
         self.address = address
@@ -63,6 +79,8 @@ class UpstreamConnection(UpstreamPort):
         self.reused = self.is_last = False
         self.last_had_body = self.ever_had_body = False
         self.lost = False
+        self._turn = turn
+        self._came = b""  # octets of a response that wait for the end of the loop's turn
         self._served = False
         self._paused_at = inf
         self._in_pieces = False  # reads 64 KiB at most (see `net.buffered_reading`)
@@ -83,20 +101,21 @@ class UpstreamConnection(UpstreamPort):
 
     def write(self, data: Octets) -> None:
         if not self.lost:
-            self.transport.write(data)
+            self._cork.write(data)
 
     def write_eof(self) -> None:
         if self.lost:
             return
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        transport = self._cork.pull()
+        if transport.can_write_eof():
+            transport.write_eof()
         else:
             self._closed_for_eof = True
-            self.transport.close()
+            transport.close()
 
     def pause(self) -> None:
         if not self.lost:
-            self.transport.pause_reading()
+            self._cork.transport.pause_reading()
             self._paused_at = monotonic()
 
     def resume(self) -> None:
@@ -104,61 +123,78 @@ class UpstreamConnection(UpstreamPort):
             if not self._in_pieces and monotonic() - self._paused_at >= SLOW:
                 self._read_in_pieces(True)
             self._paused_at = inf
-            self.transport.resume_reading()
+            self._cork.transport.resume_reading()
 
     def buffered(self) -> int:
-        return buffered(self.transport)
+        return buffered(self._cork.pull())
 
     def write_backlog(self) -> int:
-        return 0 if self.lost else write_backlog(self.transport)
+        return 0 if self.lost else write_backlog(self._cork.pull())
 
     def is_stale(self) -> bool:
-        came = b"" if self.lost else read_unasked(self.transport)
+        came = b"" if self.lost else read_unasked(self._cork.transport)
         if came:
             self._unasked(came)
         return came is not None
 
     def has_failed(self) -> bool:
-        return self.lost or self.transport.is_closing()
+        return self.lost or self._cork.pull().is_closing()
 
     def drain(self) -> None:
         if not self.lost:
-            self.transport.set_write_buffer_limits(0)
+            self._cork.pull().set_write_buffer_limits(0)
 
     def close(self) -> None:
         if self.lost:
             return
-        if self.transport.get_write_buffer_size():
+        transport = self._cork.pull()
+        if transport.get_write_buffer_size():
             # The response is here already: nobody waits for an upstream that does not take the rest of its request.
-            reset_transport(self.transport)
+            reset_transport(transport)
         else:
-            self.transport.close()
+            transport.close()
 
     def reset(self) -> None:
         if not self.lost:
-            reset_transport(self.transport)
+            reset_transport(self._cork.pull())
 
     def abandon(self) -> None:
-        """A dial that lost its race, or was cancelled: end the connection, if there is one yet."""
-        transport = getattr(self, "transport", None)
-        if transport is not None:
-            transport.abort()
+        """A dial that lost its race, or was cancelled, or a fault of ours: end the connection, if there is one yet."""
+        cork = getattr(self, "_cork", None)
+        if cork is not None:
+            cork.transport.abort()
 
     # ── the loop's callbacks ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        wire = cast("asyncio.Transport", transport)
+        wire.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        self._cork = Cork(wire, self._turn)
 
     def data_received(self, data: bytes) -> None:
-        flow = self.flow
-        if flow is not None:
+        flow, came = self.flow, self._came
+        if flow is not None and flow.phase is AWAITING and len(came) + len(data) <= SMALL:
+            if not came:
+                self._turn.add_response(self)
+            self._came = came + data
+        elif flow is not None:
+            if came:
+                # In one piece, as it lay in the socket: what came behind a response is seen before its connection can
+                # be leased again.
+                data, self._came = came + data, b""
             flow.upstream_data(data, monotonic())
         else:
             # A response to nothing: whatever it is, it is not for the next client.
             self._unasked(data)
             self.pool.lost(self)
             self.reset()
+
+    def handle(self, now: float) -> None:
+        came, flow = self._came, self.flow
+        self._came = b""
+        # A flow that has left meanwhile has reset the connection.
+        if came and flow is not None:
+            flow.upstream_data(came, now)
 
     def view_received(self, view: memoryview) -> None:
         self.data_received(bytes(view))
@@ -167,14 +203,14 @@ class UpstreamConnection(UpstreamPort):
         """It ends with the next flow."""
         self._in_pieces = wanted
         # The loop looks how to read when reading is resumed, and only then.
-        is_reading = self.transport.is_reading()
-        self.transport.pause_reading()
+        is_reading = self._cork.transport.is_reading()
+        self._cork.transport.pause_reading()
         if wanted:
-            buffered_reading.begin(self, self.transport, _piece)
+            buffered_reading.begin(self, self._cork.transport, _piece)
         else:
-            buffered_reading.end(self, self.transport)
+            buffered_reading.end(self, self._cork.transport)
         if is_reading:
-            self.transport.resume_reading()
+            self._cork.transport.resume_reading()
 
     def _unasked(self, came: bytes) -> None:
         """Octets came that nobody asked for. Behind a request with a body they may be a response to the body, which was
@@ -184,6 +220,8 @@ class UpstreamConnection(UpstreamPort):
             self.pool.stop_reuse_after_body(self.endpoint)
 
     def eof_received(self) -> bool:
+        if self._came:
+            self.handle(monotonic())
         flow = self.flow
         if flow is None:
             self.pool.lost(self)
@@ -203,7 +241,7 @@ class UpstreamConnection(UpstreamPort):
             # Where the loop gives up for an error, it is one of a write: what can be read is read before an error of
             # reading shows.
             flow.upstream_ends(refused=exc is not None)
-            for data in read_left(self.transport):
+            for data in self._left():
                 flow.upstream_data(data, monotonic())
                 flow = self.flow
                 if flow is None:
@@ -213,6 +251,13 @@ class UpstreamConnection(UpstreamPort):
                 flow.upstream_eof(monotonic())
             if self.flow is not None:
                 flow.upstream_lost(monotonic(), _how(exc))
+
+    def _left(self) -> Iterator[bytes]:
+        """What came before the connection was lost: what waits, and what the loop has not read."""
+        came, self._came = self._came, b""
+        if came:
+            yield came
+        yield from read_left(self._cork.transport)
 
     def pause_writing(self) -> None:
         if self.flow is not None:

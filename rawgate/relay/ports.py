@@ -4,8 +4,9 @@ They are base classes, not `typing.Protocol`s. Compiled ahead of time, a method 
 table; a method of a protocol is looked up by name, which costs as much as making a small object.
 
 Nothing behind a port calls back while a method of the port runs. There are two exceptions: `ClientPort.resume` may hand
-over octets that were held, and `write` and `flush` may call `client_is_full` or `upstream_is_full`. All methods may be
-called on a connection that is already lost; then they do nothing.
+over octets that were held, and `client_is_full` or `upstream_is_full` may be called where something is written. `write`
+may keep little until the end of the loop's turn, or until the port is asked for anything else (`net.turn`); then it is
+written there. All methods may be called on a connection that is already lost; then they do nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -26,8 +27,8 @@ class Port(ABC):
 
     @abstractmethod
     def write(self, data: Octets) -> None:
-        """Send, and buffer what the kernel does not take. When too much is buffered, the flow is told that this side is
-        full."""
+        """Send, in this turn of the loop, and buffer what the kernel does not take. When too much is buffered, the flow
+        is told that this side is full."""
 
     @abstractmethod
     def write_eof(self) -> None:

@@ -22,6 +22,7 @@ from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.instances import Source
 from rawgate.net.listener import ClientConnections, RecordSink
 from rawgate.net.names import LookUp, Names, system_look_up
+from rawgate.net.turn import Turn
 from rawgate.net.upstream import IdleReaper
 from rawgate.policy.compile import Report
 from rawgate.policy.compile import ignore as ignore_report
@@ -81,7 +82,8 @@ class Service:
         self._names = Names(loop, report, look_up, self._renamed)
         self._resolver: tuple[str, ...] = ()
         self.discovery = Discovery(loop, self._names, report, self._moved, found)
-        self._dial = Dialer(loop, response_rules(loaded), self._names, self._make_room)
+        turn = Turn(loop)
+        self._dial = Dialer(loop, response_rules(loaded), self._names, turn, self._make_room)
         self.fetcher = Fetcher(self._names)
         self.keys = KeyKeeper(loop, fetch or self.fetcher, report)
         store = loaded.gate.limiters.store
@@ -100,6 +102,7 @@ class Service:
             new_id=new_id,
             log=log,
             generation=self._generation(loaded),
+            turn=turn,
             slots=slots,
             addresses=self._quotas.addresses(limits.per_address),
             tell=tell,

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 from harness.fake_loop import FakeLoop
-from rawgate.net import client, dialing, replies, timer, upstream
+from rawgate.net import client, dialing, replies, timer, turn, upstream
 from rawgate.net.client import ClientConnection
 from rawgate.net.states import TABLE, State
 
@@ -39,8 +39,8 @@ def check_states(connection: ClientConnection, loop: FakeLoop) -> list[State]:
 def clocked_by(clock: Callable[[], float], wall: Callable[[], float] | None = None) -> Iterator[None]:
     """Let `net` read its time from `clock`. `wall`: the time of day, if it is another function."""
     with ExitStack() as stack:
-        for module in (client, dialing, replies, timer, upstream):
+        for module in (client, dialing, replies, timer, turn, upstream):
             stack.enter_context(mock.patch.object(module, "monotonic", clock))
-        for module in (client, replies):
+        for module in (client, replies, turn):
             stack.enter_context(mock.patch.object(module, "time", wall or clock))
         yield

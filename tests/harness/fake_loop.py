@@ -98,10 +98,17 @@ class FakeLoop:
         """Turns of the loop until nothing is left to do now."""
         self.look()
         while self._ready and not self.is_reading:
-            self.turns += 1
-            turn, self._ready = self._ready, []
-            for callback, arguments in turn:
-                self.calls(callback, *arguments)
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn, unless it is still being read: what is to be called soon is called; what that asks for is left for
+        the next one."""
+        if self.is_reading:
+            return
+        self.turns += 1
+        turn, self._ready = self._ready, []
+        for callback, arguments in turn:
+            self.calls(callback, *arguments)
 
     def passes(self, seconds: float) -> None:
         """Let time pass; whatever becomes due on the way is called at its own time."""
@@ -179,6 +186,7 @@ class FakeTransport(asyncio.Transport):
         if not self._loop.is_reading:
             self._read_in = -1
         self._deliver()
+        self._loop.turn()
 
     def breaks(self) -> None:
         """The peer reset the connection; noticed only while reading."""

@@ -348,7 +348,7 @@ class UpstreamEnd(End):
 
 def end_of(client: ClientPort) -> End:
     """The end of a client's connection."""
-    return cast("End", cast("ClientConnection", client)._transport)  # noqa: SLF001 - nobody else needs it
+    return cast("End", cast("ClientConnection", client)._cork.transport)  # noqa: SLF001 - nobody else needs it
 
 
 class Dial(Struct, eq=False):
@@ -462,7 +462,7 @@ class InMemoryGateway:
         address = ANY_ADDRESS
         if self.addresses:
             address = self.pool.endpoints.addresses(dial.endpoint, dial.turn, self.addresses, self.loop.now)[0]
-        upstream = UpstreamConnection(self.pool, dial.endpoint, self.response_rules, address)
+        upstream = UpstreamConnection(self.pool, dial.endpoint, self.response_rules, self.connections.turn, address)
         end = UpstreamEnd(self.loop, upstream)
         end.stalled = stalled
         self.upstreams.append(end)

@@ -17,6 +17,7 @@ from rawgate import errors
 from rawgate.net import dialing as module
 from rawgate.net.dialing import ROOM, Dialer
 from rawgate.net.names import LookUp, Names
+from rawgate.net.turn import Turn
 from rawgate.relay.endpoints import Place
 from rawgate.relay.options import UpstreamOptions
 from rawgate.relay.pool import Pool
@@ -88,7 +89,7 @@ class Dialing:
         self.names = names
         loop = cast("asyncio.AbstractEventLoop", network)
         self.idle_clients = 0
-        self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up), self.make_room)
+        self.dialer = Dialer(loop, RULES, Names(loop, self.said.append, self.look_up), Turn(loop), self.make_room)
         places = tuple(Place(host=name, port=80) for name in names or network.addresses)
         options = UpstreamOptions(name="users", places=places, connect_timeout=connect_timeout)
         self.pool = Pool(options, self.dialer, self.said.append)

@@ -95,7 +95,7 @@ class Serving:
 
     def _dial(self, pool: Pool, lessee: Lessee) -> None:
         generation = self.connections.generation
-        upstream = UpstreamConnection(pool, pool.endpoints.all[0], generation.response_rules)
+        upstream = UpstreamConnection(pool, pool.endpoints.all[0], generation.response_rules, self.connections.turn)
         self.services.append(FakeTransport(self.loop, upstream, ("198.51.100.1", 1)))
         pool.dialed(lessee, upstream, self.loop.now)
 

@@ -16,6 +16,7 @@ from harness.ports import FakeClient
 from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteOptions
 from rawgate.net import upstream as module
+from rawgate.net.turn import Turn
 from rawgate.net.upstream import REAP_EVERY, IdleReaper, UpstreamConnection
 from rawgate.relay.endpoints import Place
 from rawgate.relay.exchange import Exchange
@@ -40,6 +41,7 @@ class UpstreamSide:
             UpstreamOptions(name="users", places=(Place(host="a", port=1),), **options),
             lambda _, lessee: self.lessees.append(lessee),
         )
+        self.turn = Turn(cast("asyncio.AbstractEventLoop", self.loop))
         self.clients: list[FakeClient] = []
         self.upstreams: list[UpstreamConnection] = []
         self.upgrade = b""
@@ -65,7 +67,7 @@ class UpstreamSide:
         return exchange
 
     def connect(self, lessee: Lessee) -> None:
-        upstream = UpstreamConnection(self.pool, self.pool.endpoints.all[0], RULES)
+        upstream = UpstreamConnection(self.pool, self.pool.endpoints.all[0], RULES, self.turn)
         self.upstreams.append(upstream)
         self.transports.append(FakeTransport(self.loop, upstream))
         self.pool.dialed(lessee, upstream, self.loop.now)

@@ -98,6 +98,7 @@ COMPILED = tuple(
             "net/states",
             "net/timer",
             "net/tls",
+            "net/turn",
             "net/upstream",
             "serve/clock",
             "serve/shared_memory",
