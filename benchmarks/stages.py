@@ -246,12 +246,12 @@ def log(bench: Bench) -> None:
         for number in range(INPUTS)
     ]  # fmt: skip
     descriptor = os.open(os.devnull, os.O_WRONLY)
-    # Not started: nothing is taken from the queue, which has room for all repeats.
+    # Not started: nothing is taken from the queue, which has room for all repeats. Lines are made in it.
     waiting = AccessLog(descriptor, capacity=10**9)
-    bench.add("log.write (on the loop's thread)", waiting.write, records)
+    bench.add("log.write, line encoded (on the loop's thread)", waiting.write, records)
     os.close(descriptor)
     batches = [records[at : at + BATCH] for at in range(0, INPUTS, BATCH)]
-    bench.add("log line encoded (on the writer's thread)", LineEncoder().requests, batches, each=INPUTS / len(batches))
+    bench.add("of that, the line encoded", LineEncoder().requests, batches, each=INPUTS / len(batches))
 
 
 def table(rows: Sequence[Row]) -> str:

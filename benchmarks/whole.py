@@ -175,8 +175,9 @@ class Whole:
         self._rules = setup.response_rules(fast=True)
         self._null = os.open(os.devnull, os.O_WRONLY)
         places = (Place(host="127.0.0.1", port=1),)
-        # No room: a queue that only grows would cost fresh memory, which the real one, being emptied, does not.
-        log = AccessLog(self._null, capacity=0)
+        # Not started, so nobody writes the lines that it makes, 64 at a time. They cost fresh memory, which the real
+        # log's, being written, do not: a page of it for each ten requests.
+        log = AccessLog(self._null, capacity=10**9)
         names = Names(route_names(setup.config.routes), ["service"], [("service", "127.0.0.1:1")], [])
         self._turn = Turn(self._loop)
         connections = ClientConnections(

@@ -2,7 +2,7 @@
 
 model       the fields of a line, in the promised order
 line        Record → Line → JSON. No I/O
-access_log  a bounded queue, and the thread that writes it out
+access_log  a bounded queue of records and lines, and the thread that writes it out
 histogram   latencies in fixed buckets, and percentiles of them
 layout      which cell counts what, by the names of the configuration
 found_targets

@@ -1,7 +1,7 @@
 """One finished request as one line of JSON.
 
-The request path hands over a `Record` of what it has at hand; all work on it is done here, later, on the
-writer's thread. A line is UTF-8 whatever the client sent: octets of the request line stand for the code points of the
+The request path hands over a `Record` of what it has at hand; all work on it is done here, later, for many at
+once. A line is UTF-8 whatever the client sent: octets of the request line stand for the code points of the
 same number (ISO-8859-1), so each octet can be told from the line, and JSON escapes the control characters.
 
 A line, its line feed included, is never longer than `LINE_LIMIT`: what POSIX lets a pipe take in one piece (PIPE_BUF
