@@ -11,6 +11,7 @@ does not need the state is elsewhere: the turn of the loop (`net.turn`), octets 
 """
 
 import asyncio
+import contextlib
 import traceback
 from collections.abc import Callable
 from math import inf
@@ -38,7 +39,7 @@ from rawgate.net.transports import (
     tls_of,
     write_backlog,
 )
-from rawgate.net.turn import SMALL, Cork, Recipient
+from rawgate.net.turn import Cork, Recipient
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.guarded_exchange import GuardedExchange
@@ -191,13 +192,14 @@ class ClientConnection(ClientPort, Recipient):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is IDLE and len(data) <= SMALL:
-            self._turn.add_request(self)
-            self._begin(self._turn.began, self._turn.wall)
+        turn = self._turn
+        if state is IDLE and len(data) <= turn.small:
+            turn.add_request(self)
+            self._begin(turn.began, turn.wall)
             self._came = data
         elif self._came:
             self._came += data
-            if len(self._came) > SMALL:
+            if len(self._came) > turn.small:
                 self.handle(monotonic())
         elif state is IDLE or state is HEAD:
             now = monotonic()
@@ -258,8 +260,6 @@ class ClientConnection(ClientPort, Recipient):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._came:
-            self.handle(monotonic())
         # `write_eof` had to close the transport of a tunnel, and all was sent before: the client's end, and no loss.
         ends = self._state is CLOSING and exc is None
         if self._state is HEAD:
@@ -283,6 +283,9 @@ class ClientConnection(ClientPort, Recipient):
         self.account()
         if self._flow is not None:
             self._flow.client_is_full(monotonic())
+        elif self._state is IDLE or self._state is NEXT:
+            # The last response was written at the end of the loop's turn, behind its request.
+            self._rest(monotonic())
 
     def resume_writing(self) -> None:
         self._full = False
@@ -398,7 +401,7 @@ class ClientConnection(ClientPort, Recipient):
         connections = self._connections
         if self._full:
             # Otherwise a client that asks and never reads would make us keep all of its responses.
-            self._state = FULL
+            self._set_state(FULL)
             self._inbound.stop_reading()
             self._await_sending(now)
         elif self._inbound.held:
@@ -538,8 +541,15 @@ class ClientConnection(ClientPort, Recipient):
             self._request.taken()
 
     def _abandon_head(self, detail: str) -> None:
-        """The connection ends within a head: nobody is left to read a reply, but the attempt has its record, as one
-        that ends by FIN has."""
+        """The connection ends within a head, or while one waits for the end of the loop's turn: nobody is left to read
+        a reply, but the attempt has its record, as one that ends by FIN has."""
+        if self._came:
+            # It is not decided about any more. Its line says what was asked for, if the head is well-formed.
+            with contextlib.suppress(RequestError):
+                self._request.head = self._reader.feed(self._came)
+            self._came = b""
+        if detail is LEFT_IN_HEAD and self._request.head is not None:
+            detail = ""
         self._request.client_waited = monotonic() - self._request.began
         self._request.abandon(self._connections.new_id(), self.peer.address, detail=detail)
 
@@ -633,8 +643,6 @@ class ClientConnection(ClientPort, Recipient):
 
     def evict(self) -> None:
         """All connections together hold too much, and this one holds most: reset it. Its request has its record."""
-        if self._came:
-            self.handle(monotonic())
         state, flow = self._state, self._flow
         if state is HEAD:
             self._abandon_head(HELD_TOO_MUCH)

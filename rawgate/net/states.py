@@ -1,6 +1,7 @@
 """The states of a client connection.
 
-    idle      between requests; closed silently when `keep_alive` is over      → waiting, head, closing, closed
+    idle      between requests; closed silently when `keep_alive` is over      → waiting, head, full, closing,
+                                                                                 closed
     waiting   new, and over the limit: another process may make room; what
               comes meanwhile is held                                          → idle, next, head, closing, closed
     head      part of a request head is here; 408 when it does not end in time → idle, next, pending, busy, full,
@@ -10,7 +11,7 @@
     busy      an exchange is under way, and knows what it waits for            → idle, next, full, linger, closing,
                                                                                  closed
     next      a request is over, and octets of the next one are here already;
-              they are read in the loop's next turn                            → head, closing, closed
+              they are read in the loop's next turn                            → head, full, closing, closed
     full      a request is over, but the client has not taken enough of its
               responses to be served again; nothing is read meanwhile          → idle, next, closing, closed
     linger    the last response is written, with FIN behind it, but the client
@@ -53,12 +54,12 @@ _RESTING: Final = (IDLE, NEXT, FULL)
 """Where a connection goes when a request is over and another one may follow."""
 
 TABLE: Final[dict[State, tuple[State, ...]]] = {
-    IDLE: (WAITING, HEAD, CLOSING, CLOSED),
+    IDLE: (WAITING, HEAD, FULL, CLOSING, CLOSED),
     WAITING: (IDLE, NEXT, HEAD, CLOSING, CLOSED),
     HEAD: (*_RESTING, PENDING, BUSY, LINGERING, CLOSING, CLOSED),
     PENDING: (*_RESTING, BUSY, LINGERING, CLOSING, CLOSED),
     BUSY: (*_RESTING, LINGERING, CLOSING, CLOSED),
-    NEXT: (HEAD, CLOSING, CLOSED),
+    NEXT: (HEAD, FULL, CLOSING, CLOSED),
     FULL: (IDLE, NEXT, CLOSING, CLOSED),
     LINGERING: (CLOSING, CLOSED),
     CLOSING: (CLOSED,),

@@ -28,8 +28,8 @@ from mypy_extensions import trait
 from rawgate.message import Octets
 
 SMALL: Final = 16 * 1024
-"""Octets of one connection that may wait, on the way in and on the way out. More would push one another out of the
-second cache, and gain less: the kernel's work for them is in copying."""
+"""Octets of one connection that may wait. More would push one another out of the second cache, and gain less: the
+kernel's work for them is in copying."""
 
 
 @trait
@@ -46,14 +46,16 @@ class Recipient:
 class Turn:
     """The present turn of one loop.
 
+    small        octets of one connection that may wait, on the way in and on the way out
     began, wall  when its first octets came: monotonic seconds, and Unix seconds
     is_handled   what came is being handled, and what is written waits
     """
 
-    __slots__ = ("_corks", "_loop", "_requests", "_responses", "began", "is_handled", "wall")
+    __slots__ = ("_corks", "_loop", "_requests", "_responses", "began", "is_handled", "small", "wall")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, small: int = SMALL) -> None:
         self._loop = loop
+        self.small = small
         self._requests: list[Recipient] = []
         self._responses: list[Recipient] = []
         self._corks: list[Cork] = []
@@ -130,7 +132,7 @@ class Cork:
     def write(self, data: Octets) -> None:
         """A view is not kept: it is valid only for the time of the call."""
         turn = self._turn
-        if turn.is_handled and isinstance(data, bytes) and len(self._kept) + len(data) <= SMALL:
+        if turn.is_handled and isinstance(data, bytes) and len(self._kept) + len(data) <= turn.small:
             if self._kept:
                 self._kept += data
             elif data:

@@ -27,6 +27,7 @@ from rawgate.net.generation import Generation, ListenerOptions
 from rawgate.net.listener import ClientConnections
 from rawgate.net.states import State
 from rawgate.net.transports import Callbacks
+from rawgate.net.turn import Turn
 from rawgate.net.upstream import IdleReaper, UpstreamConnection
 from rawgate.observe.line import Record
 from rawgate.policy.compile import compile_gate
@@ -46,6 +47,9 @@ HEAD, FIELDS, TARGET, BODY = 1200, 24, 320, 3000
 
 LARGE = 700
 """Octets of a body from which on it is read without copies."""
+
+FEW = 150
+"""Octets of a connection that may wait for the end of the loop's turn: some heads do, with some of their bodies."""
 
 HIGH, LOW = 600, 100
 """Octets in the write buffer at which the other side is paused, and at which it goes on."""
@@ -422,6 +426,7 @@ class InMemoryGateway:
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.connections = ClientConnections(
             loop=loop,
+            turn=Turn(loop, FEW),
             date=lambda: DATE,
             new_id=_new_id,
             log=self,

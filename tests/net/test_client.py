@@ -125,24 +125,23 @@ def test_a_client_that_never_reads_is_not_read_from(side: ClientSide) -> None:
     """Own replies cost nothing but the memory for them."""
     client = side.client().get(b"/own")
     client.transport.falls_behind(100_000)
-    client.get(b"/own")
-    served = client.statuses
     for _ in range(100):
         client.get(b"/own")
-    assert (served, client.statuses) == ([404, 404], [404, 404])
+    assert client.statuses == [404]
     assert not client.transport.reading
     client.transport.takes()
     side.loop.run()
-    assert client.statuses == [404] * 102
+    assert client.statuses == [404] * 101
     assert client.transport.is_reading()
 
 
 def test_what_is_held_is_in_the_book_until_it_is_let_go(side: ClientSide) -> None:
     buffers = side.connections.buffers
-    client = side.client().get(b"/own")
+    asked = request(b"GET", b"/own") * 1000
+    client = side.client().send(asked[:5])
     client.transport.falls_behind(100_000)
-    assert buffers.total == 100_000
-    client.send(request(b"GET", b"/own") * 1000)
+    assert buffers.total == 100_005
+    client.send(asked[5:])
     assert buffers.total > 120_000
     assert not client.transport.reading, "at once: its answers are not taken"
     client.transport.takes()
@@ -538,8 +537,8 @@ def test_a_last_reply_lingers(side: ClientSide, octets: bytes, status: int, caps
 def test_a_connection_that_cannot_half_close_does_not_linger(side: ClientSide) -> None:
     client = side.client()
     client.transport.half_closes = False
-    client.transport.falls_behind(10)
-    client.send(request(b"POST", b"/own", b"Content-Length: 5"))
+    client.send(b"PO").transport.falls_behind(10)
+    client.send(request(b"POST", b"/own", b"Content-Length: 5")[2:])
     assert client.statuses == [404]
     assert client.transport.is_closing()
     assert not client.transport.lost

@@ -96,31 +96,48 @@ def asks_ahead_and_resets(side: ClientSide, client: Client) -> None:
     side.loop.run()
 
 
-def falls_behind(client: Client) -> None:
+def is_full_when_all_is_written(side: ClientSide, client: Client) -> None:
+    """The turn of the loop ends with its response."""
     client.send(OWN).transport.falls_behind(100_000)
+    client.transport.takes()
+
+
+def is_full_and_has_asked_ahead(side: ClientSide, client: Client) -> None:
+    client.transport.receives(OWN * 2)
+    client.transport.falls_behind(100_000)
+    client.transport.takes()
+    side.loop.run()
+
+
+BEGINNING, REST = OWN[:5], OWN[5:]
+
+
+def falls_behind(client: Client) -> None:
+    """In the middle of its second head."""
+    client.send(OWN).send(BEGINNING).transport.falls_behind(100_000)
 
 
 def reads_late(side: ClientSide, client: Client) -> None:
     falls_behind(client)
-    client.send(OWN).transport.takes()
+    client.send(REST).transport.takes()
 
 
 def asks_ahead_and_reads_late(side: ClientSide, client: Client) -> None:
     falls_behind(client)
-    client.send(OWN * 2).transport.takes()
+    client.send(REST + OWN).transport.takes()
     side.loop.run()
 
 
 def never_reads_and_is_cut(side: ClientSide, client: Client) -> None:
     falls_behind(client)
-    client.send(OWN)
+    client.send(REST)
     side.connections.abort()
     side.loop.run()
 
 
 def never_reads(side: ClientSide, client: Client) -> None:
     falls_behind(client)
-    client.send(OWN)
+    client.send(REST)
     side.loop.passes(SEND_TIMEOUT)
 
 
@@ -140,8 +157,7 @@ def waits_and_asks_ahead(side: ClientSide, client: Client) -> None:
 
 
 def waits_and_never_reads(side: ClientSide, client: Client) -> None:
-    falls_behind(client)
-    client.get(b"/wait/own")
+    client.get(b"/wait/own").transport.falls_behind(100_000)
     allowed(side)
 
 
@@ -243,6 +259,8 @@ LIVES: dict[Life, str] = {
     asks_ahead: "idle head next head idle",
     asks_ahead_and_is_cut: "idle head next closing closed",
     asks_ahead_and_resets: "idle head next closed",
+    is_full_when_all_is_written: "idle head idle full idle",
+    is_full_and_has_asked_ahead: "idle head next full next head idle",
     reads_late: "idle head idle head full idle",
     asks_ahead_and_reads_late: "idle head idle head full next head idle",
     never_reads_and_is_cut: "idle head idle head full closing closed",
@@ -250,7 +268,7 @@ LIVES: dict[Life, str] = {
     waits_and_is_forwarded: "idle head pending busy",
     waits_and_is_replied_to: "idle head pending idle",
     waits_and_asks_ahead: "idle head pending next head idle",
-    waits_and_never_reads: "idle head idle head pending full",
+    waits_and_never_reads: "idle head pending full",
     waits_in_vain: "idle head pending idle",
     waits_in_vain_with_a_body: "idle head pending linger",
     waits_twice: "idle head pending busy",
