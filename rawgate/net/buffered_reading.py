@@ -9,7 +9,9 @@ returns. What the kernel does not take stays with that transport, and so does th
 1 MiB uploads beside nginx, CPU time for a MiB, nine rounds: 1.53 times nginx's with ordinary reading; with a buffer of
 256 KiB 1.68 times, of 512 KiB 1.43, of 1 MiB 1.20. What it saves is system calls and wake-ups. Responses gain nothing
 (0.96 with both kinds, whatever the buffer), since a service sends smaller pieces. So responses are read in the ordinary
-way, and so are heads, small bodies, chunks, and tunnels.
+way, and so are heads, small bodies, chunks, and tunnels. A client that has sent one large body may send the next: its
+head is still read into the shared buffer, and no more is copied of it than may wait for the end of the loop's turn
+(`net.turn`). The first small request behind it is read in the ordinary way again.
 
 **Down: in small pieces, for slow clients.** What is read and not taken by the client stays with its transport, and the
 last read may have been of 256 KiB. So once a client has been slow (`upstream.SLOW`), the rest of its response is read

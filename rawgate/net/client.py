@@ -221,8 +221,15 @@ class ClientConnection(ClientPort, Recipient):
             self._read(came, now)
 
     def view_received(self, view: memoryview) -> None:
-        """Octets of a large body, in the shared buffer (see `net.buffered_reading`). Where no body is wanted any more,
-        reading is the ordinary kind again, and these octets are handled as if it had read them."""
+        """Octets in the shared buffer (see `net.buffered_reading`): of a large body, or of a request behind one. Where
+        no large body is wanted, reading is the ordinary kind again, and these octets are handled as if it had read
+        them."""
+        small = self._turn.small
+        if self._state is IDLE and len(view) > small:
+            # The next large body, and its head before it: only the beginning is copied.
+            self.data_received(bytes(view[:small]))
+            self._turn.settle()
+            view = view[small:]
         flow = self._flow
         if flow is None or self._state is not BUSY or not self._wants_body():
             buffered_reading.end(self, self._cork.transport)
@@ -235,8 +242,6 @@ class ClientConnection(ClientPort, Recipient):
             if upstream is not None and upstream.buffered():
                 # The upstream's transport holds on to the view: the next read needs another buffer.
                 self._connections.shared_buffer.renew()
-            if not self._wants_body():
-                buffered_reading.end(self, self._cork.transport)
 
     def eof_received(self) -> bool:
         """FIN. It means that the client is gone (see `relay.exchange`): the gateway gives up what the client waits for,

@@ -5,6 +5,7 @@ from typing import cast
 import pytest
 
 from harness.in_memory_gateway import LARGE, End, InMemoryGateway, clocked
+from harness.invariants import findings
 from rawgate.net.buffered_reading import BUFFER_OCTETS, BufferedReading
 from rawgate.net.upstream import SLOW, UpstreamConnection
 
@@ -35,8 +36,38 @@ def test_a_body_goes_up_whole_and_the_next_request_is_read_as_usual(step: int) -
         assert upstream.sent.endswith(b"\r\n\r\n" + BODY)
         upstream.outbox = SMALL
         upstream.advance(len(SMALL))
-        assert not reads_into_the_shared_buffer(client)
         assert upstream.sent.count(b"GET /next ") == 1
+        upstream.outbox = SMALL
+        upstream.advance(len(SMALL))
+        client.outbox = NEXT
+        client.advance(len(NEXT))
+        assert not reads_into_the_shared_buffer(client)
+        assert upstream.sent.count(b"GET /next ") == 2
+
+
+@pytest.mark.parametrize("second", [HEAD + BODY, HEAD + BODY + NEXT, NEXT * 6, b"POST /a HTTP/1.1\r\nX: " + b"x" * 900])
+def test_a_large_body_behind_another_is_read_there_too(second: bytes) -> None:
+    """Head and body in one read of more than may wait for the end of the turn; or something else that is as large."""
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
+        client.outbox = HEAD + BODY
+        client.advance(len(HEAD))
+        upstream = gateway.dialed(gateway.dials[0], stalled=False)
+        client.advance(len(BODY))
+        upstream.outbox = SMALL
+        upstream.advance(len(SMALL))
+        before = len(upstream.sent)
+        client.outbox = second
+        client.advance(len(second))
+        assert reads_into_the_shared_buffer(client) is second.startswith(HEAD)
+        if second.startswith(HEAD):
+            assert upstream.sent[before:].endswith(b"\r\n\r\n" + BODY)
+        for _ in range(6):
+            upstream.outbox = SMALL
+            upstream.advance(len(SMALL))
+        assert upstream.sent.count(b"GET /next ") == second.count(NEXT)
+        gateway.settle()
+        assert findings(gateway) == []
 
 
 def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:
