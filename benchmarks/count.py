@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 FEW, MANY = 4, 14
 """Batches of the two runs. What is remembered (tokens, names, small lengths) is remembered after three."""
-_ENTRY = "CPyPy_*data_received*"
-"""What the loop calls for either side, compiled: a profile holds what happens within."""
+_ENTRY = "CPyDef_turn___Turn___settle*"
+"""What the loop calls when all is read, compiled: a profile holds what happens within."""
 ROWS = {
     "plain": "plain: an open route, small heads",
     "full": "full: token remembered, limit, rewrite, header rules",
