@@ -140,9 +140,10 @@ class Record:
 
 
 class LineEncoder:
-    """Makes lines. Remembers the text of the last second, so not for two threads at once."""
+    """Makes lines. Remembers the text of the last second and of the last time, which all requests have that came in one
+    turn of the loop; so not for two threads at once."""
 
-    __slots__ = ("_encode", "_encode_lines", "_second", "_second_text")
+    __slots__ = ("_encode", "_encode_lines", "_second", "_second_text", "_time_text", "_wall")
 
     def __init__(self) -> None:
         encoder = Encoder()
@@ -150,6 +151,8 @@ class LineEncoder:
         self._encode_lines = encoder.encode_lines
         self._second = -1
         self._second_text = ""
+        self._wall = -1.0
+        self._time_text = ""
 
     def requests(self, records: Sequence[Record]) -> bytes:
         """The lines of these requests. What there was not (an upstream, a connection to it, a
@@ -224,11 +227,15 @@ class LineEncoder:
 
     def _time(self, wall: float) -> str:
         """RFC 3339, UTC, milliseconds (cut, not rounded: a line never lies in the future)."""
+        if wall == self._wall:
+            return self._time_text
         second = int(wall)
         if second != self._second:
             self._second = second
             self._second_text = strftime("%Y-%m-%dT%H:%M:%S", gmtime(second))
-        return self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
+        self._wall = wall
+        self._time_text = self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
+        return self._time_text
 
 
 def _milliseconds(seconds: float) -> float:
