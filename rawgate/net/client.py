@@ -39,7 +39,7 @@ from rawgate.net.transports import (
     tls_of,
     write_backlog,
 )
-from rawgate.net.turn import Cork, Recipient
+from rawgate.net.turn import MOST, Cork, Recipient
 from rawgate.relay.exchange import Exchange
 from rawgate.relay.flow import Flow
 from rawgate.relay.guarded_exchange import GuardedExchange
@@ -172,7 +172,7 @@ class ClientConnection(ClientPort, Recipient):
             self._enter(monotonic())
 
     def abandon(self) -> None:
-        self._cork.pull().abort()
+        self._cork.transport.abort()
 
     def _enter(self, now: float) -> None:
         self._rest(now)
@@ -191,8 +191,10 @@ class ClientConnection(ClientPort, Recipient):
         self._refuse(errors.CONNECTION_LIMIT, now, linger=REFUSED_LINGER)
 
     def data_received(self, data: bytes) -> None:
-        state = self._state
         turn = self._turn
+        if turn.waiting >= MOST:
+            turn.settle()
+        state = self._state
         if state is IDLE and len(data) <= turn.small:
             turn.add_request(self)
             self._begin(turn.began, turn.wall)

@@ -15,7 +15,7 @@ What waits is small: heads, where one is expected. Bodies, tunnels and ends are 
 Rules
 - Octets of one connection are handled in the order in which they came. So a connection that is told anything else
   (more octets, an end, a deadline) handles first what waits.
-- Nothing stays here beyond the turn in which it came.
+- Nothing stays here beyond the turn in which it came. Where very many come in one turn, it has several ends.
 - A write waits only while a turn is handled. Whatever else is asked of a transport comes behind what was written to it.
 """
 
@@ -30,6 +30,10 @@ from rawgate.message import Octets
 SMALL: Final = 16 * 1024
 """Octets of one connection that may wait. More would push one another out of the second cache, and gain less: the
 kernel's work for them is in copying."""
+
+MOST: Final = 64
+"""Connections whose octets may wait. What so many requests need has room in a second cache (1 MiB), and the first of a
+thousand that come at once is not kept waiting for the last."""
 
 
 @trait
@@ -48,10 +52,11 @@ class Turn:
 
     small        octets of one connection that may wait, on the way in and on the way out
     began, wall  when its first octets came: monotonic seconds, and Unix seconds
+    waiting      connections whose octets wait; with `MOST` of them it is to be settled before others are added
     is_handled   what came is being handled, and what is written waits
     """
 
-    __slots__ = ("_corks", "_loop", "_requests", "_responses", "began", "is_handled", "small", "wall")
+    __slots__ = ("_corks", "_loop", "_requests", "_responses", "began", "is_handled", "small", "waiting", "wall")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, small: int = SMALL) -> None:
         self._loop = loop
@@ -60,18 +65,21 @@ class Turn:
         self._responses: list[Recipient] = []
         self._corks: list[Cork] = []
         self.began = self.wall = 0.0
+        self.waiting = 0
         self.is_handled = False
 
     def add_request(self, client: Recipient) -> None:
         """Octets of a client wait for the end of the turn."""
-        if not self._requests and not self._responses:
+        if not self.waiting:
             self._begin()
+        self.waiting += 1
         self._requests.append(client)
 
     def add_response(self, upstream: Recipient) -> None:
         """Octets of an upstream do. They are handled before those of clients, who may need its connection."""
-        if not self._requests and not self._responses:
+        if not self.waiting:
             self._begin()
+        self.waiting += 1
         self._responses.append(upstream)
 
     def _begin(self) -> None:
@@ -80,9 +88,10 @@ class Turn:
 
     def settle(self) -> None:
         """Handle what waits, and write what that led to."""
-        requests, responses = self._requests, self._responses
-        if not requests and not responses:
+        if not self.waiting:
             return
+        self.waiting = 0
+        requests, responses = self._requests, self._responses
         self._requests, self._responses = [], []
         self.is_handled = True
         now = monotonic()

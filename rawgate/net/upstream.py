@@ -24,7 +24,7 @@ from rawgate.net.transports import (
     reset_transport,
     write_backlog,
 )
-from rawgate.net.turn import Cork, Recipient, Turn
+from rawgate.net.turn import MOST, Cork, Recipient, Turn
 from rawgate.relay.endpoints import ANY_ADDRESS, Endpoint
 from rawgate.relay.flow import CLOSED, LOST, RESET, Flow
 from rawgate.relay.phases import AWAITING
@@ -172,10 +172,13 @@ class UpstreamConnection(UpstreamPort, Recipient):
         self._cork = Cork(wire, self._turn)
 
     def data_received(self, data: bytes) -> None:
+        turn = self._turn
+        if turn.waiting >= MOST:
+            turn.settle()
         flow, came = self.flow, self._came
-        if flow is not None and flow.phase is AWAITING and len(came) + len(data) <= self._turn.small:
+        if flow is not None and flow.phase is AWAITING and len(came) + len(data) <= turn.small:
             if not came:
-                self._turn.add_response(self)
+                turn.add_response(self)
             self._came = came + data
         elif flow is not None:
             if came:

@@ -12,7 +12,7 @@ from harness.in_memory_gateway import InMemoryGateway, clocked
 from harness.invariants import findings
 from rawgate.net.client import ClientConnection
 from rawgate.net.generation import ListenerOptions
-from rawgate.net.turn import SMALL, Cork, Recipient, Turn
+from rawgate.net.turn import MOST, SMALL, Cork, Recipient, Turn
 
 Make = Callable[..., ClientSide]
 ASK = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -263,6 +263,17 @@ def test_octets_behind_a_response_are_seen_before_its_connection_is_leased_again
     assert upstream.sent.count(b"GET /a") == 2
     assert upstream.lost
     assert len(gateway.dials) == 1
+
+
+def test_the_first_of_many_are_not_kept_waiting_for_the_last(make: Make) -> None:
+    side = make(ListenerOptions(connections=2 * MOST, per_address=2 * MOST))
+    clients = [side.client() for _ in range(MOST + 3)]
+    with side.loop.reading():
+        for client in clients:
+            client.transport.receives(request(b"GET", b"/own"))
+        assert [client.statuses for client in clients] == [[404]] * MOST + [[]] * 3
+    side.loop.run()
+    assert [client.statuses for client in clients] == [[404]] * (MOST + 3)
 
 
 # ── what else may happen to a client whose request waits ──
