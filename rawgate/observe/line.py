@@ -17,18 +17,18 @@ from msgspec.json import Encoder
 
 from rawgate.observe.model import Dropped, Line
 
-LINE_LIMIT = 4096
-PATH_LIMIT = 2048
-METHOD_LIMIT = 64
-NAME_LIMIT = 256  # of names from the configuration, and only where a line would not fit otherwise
-HOST_LIMIT = 255  # what a DNS name may have (RFC 1035 section 2.3.4)
-DETAIL_LIMIT = 256
+LINE_LIMIT: Final = 4096
+PATH_LIMIT: Final = 2048
+METHOD_LIMIT: Final = 64
+NAME_LIMIT: Final = 256  # of names from the configuration, and only where a line would not fit otherwise
+HOST_LIMIT: Final = 255  # what a DNS name may have (RFC 1035 section 2.3.4)
+DETAIL_LIMIT: Final = 256
 NOTICED: Final = 0.001
 """Seconds for which a client has to be waited for before the line says so: two segments of one request are further
 apart than nothing, and nobody is slow."""
 
-_METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+_METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
 
 NOTHING: Final[tuple[str, ...]] = ()

@@ -128,7 +128,7 @@ _NOWHERE = b"unknown"
 _FORWARDED_HOST = b"\r\nX-Forwarded-Host: "
 # A path without a query (RFC 3986 section 3.3), and without a comma, which separates one proxy's from the next one's.
 _path_prefix = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+;=:@%]+)*/?").fullmatch
-_STATUS_LINES = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
+_STATUS_LINES: Final = tuple(b"HTTP/1.1 %d " % status for status in range(1000))
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 # A member of Via: [protocol-name "/"] version, received-by (RFC 9110 section 7.6.3).
 _rawgate_members = re.compile(rb"(?:^|,)[ \t]*[^ \t,]+[ \t]+rawgate(?=[ \t,(]|$)").findall

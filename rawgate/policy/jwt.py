@@ -62,38 +62,38 @@ MEMORY = 16 * 1024 * 1024
 """Octets for the remembered tokens of one key set: about 24,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
 by default, which is less than the clients of one busy gateway."""
 
-TOKEN_MEMORABLE = 8 * 1024
+TOKEN_MEMORABLE: Final = 8 * 1024
 """Octets. Longer tokens are verified but not remembered, so that a few of them cannot displace many others."""
 
-ENTRY_OVERHEAD = 352
+ENTRY_OVERHEAD: Final = 352
 """Octets that an entry takes at most besides token and name, for its places in dict and queue and for its objects
 (tracemalloc, after 20,000 to 60,000 tokens have come and gone)."""
 
-CLAIMS = 2048
+CLAIMS: Final = 2048
 """Octets that the claims of an entry are taken for, where they are kept. Those of Keycloak, with a dozen roles, take
 1,500 (sys.getsizeof, all objects)."""
 
 HEADER = 4096
 """Octets of the JSON of a header. Most have 30 to 100; some issuers add a chain of certificates (`x5c`)."""
 
-SEEN = 65_536
+SEEN: Final = 65_536
 """Tokens of which it is known that they came once, at most; an octet each. At 20,000 new tokens a second, one that
 comes again within six seconds is still known."""
 
-PLAIN = 1024
+PLAIN: Final = 1024
 """Octets of claims that are decoded at once, whatever they are. Most tokens have 100 to 500."""
 
-OBJECTS = 256
+OBJECTS: Final = 256
 """Opening braces in a header or in claims. The search for duplicate members takes time for each object: six thousand
 empty ones take as long as ten requests. Tokens with an object for each role or permission stay well below."""
 
 HEADERS = 64
 """Header parts that are remembered. The tokens of an issuer share a few headers, one for each key."""
 
-SUBJECT = 255
+SUBJECT: Final = 255
 """Octets of a `sub` in UTF-8. OpenID Connect Core section 2 allows 255 characters of ASCII."""
 
-DATE = 2**53
+DATE: Final = 2**53
 """Seconds; a date beyond is refused. Up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
 
 
@@ -196,12 +196,14 @@ class TokenMemory:
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _STANDARD = _ALPHABET.replace(b"-_", b"+/")
-_TO_STANDARD = bytes(dict(zip(_ALPHABET + b".", _STANDARD + b".", strict=True)).get(octet, 0) for octet in range(256))
+_TO_STANDARD: Final = bytes(
+    dict(zip(_ALPHABET + b".", _STANDARD + b".", strict=True)).get(octet, 0) for octet in range(256)
+)
 _NUL: Final = 0
 # By length modulo 4: the characters that may come last, which are those whose unused low bits are zero (RFC 4648
 # section 3.5), and the padding that the standard decoder needs. No text has a length of 1 modulo 4.
-_LAST = (_STANDARD, b"", _STANDARD[::16], _STANDARD[::4])
-_PADDING = (b"", b"", b"==", b"=")
+_LAST: Final = (_STANDARD, b"", _STANDARD[::16], _STANDARD[::4])
+_PADDING: Final = (b"", b"", b"==", b"=")
 
 
 def _octets(standard: bytes) -> bytes | None:
@@ -224,7 +226,7 @@ def _unique(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 # The hook: msgspec itself takes 12 µs for a number such as 1e308, Python 0.1.
-_decode: Callable[[bytes], object] = Decoder(float_hook=float).decode
+_decode: Final[Callable[[bytes], object]] = Decoder(float_hook=float).decode
 _split_object: Callable[[bytes], dict[str, Raw]] = Decoder(dict[str, Raw]).decode
 _decode_text: Callable[[Raw], str] = Decoder(str).decode
 # Numbers stay text: converting a thousand of them would take longer than ten requests.
@@ -278,7 +280,7 @@ def _is_flat_and_whole(text: bytes, members: dict[str, Raw]) -> bool:
     return text.count(b"{") == 1 and size + 4 * len(members) + 1 == len(text)
 
 
-_USED = ("sub", "iss", "aud", "exp", "nbf", "iat")
+_USED: Final = ("sub", "iss", "aud", "exp", "nbf", "iat")
 
 
 def _plain_claims(text: bytes) -> dict[str, object] | None:

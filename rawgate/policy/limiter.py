@@ -52,9 +52,10 @@ This module knows no clock (`now` is an argument), no routes and no header field
 from collections import OrderedDict
 from collections.abc import Callable
 from math import ceil, inf, nextafter
+from typing import Final
 
-SUBWINDOWS = 16
-COUNTERS = SUBWINDOWS + 1
+SUBWINDOWS: Final = 16
+COUNTERS: Final = SUBWINDOWS + 1
 
 
 class Tally:

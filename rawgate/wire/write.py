@@ -5,6 +5,7 @@ check nothing, because this room has read all that they are given.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from rawgate.message import CHUNKED
 
@@ -52,7 +53,7 @@ class _LengthTails(dict[int, bytes]):
 
 _SMALL = 8192
 """Octets; the tails of all smaller lengths take about 1 MB."""
-_length_tail = _LengthTails()
+_length_tail: Final = _LengthTails()
 
 
 def response_tail(framing: int, length: int, connection: bytes, upgrade: bytes = b"") -> bytes:
