@@ -76,7 +76,8 @@ class Turn:
         self._requests.append(client)
 
     def add_response(self, upstream: Recipient) -> None:
-        """Octets of an upstream do. They are handled before those of clients, who may need its connection."""
+        """Octets of an upstream do. They are handled behind those of clients: a connection that becomes idle by it is
+        leased in a later turn, when the loop has read whatever follows a response without having been asked for."""
         if not self.waiting:
             self._begin()
         self.waiting += 1
@@ -95,9 +96,9 @@ class Turn:
         self._requests, self._responses = [], []
         self.is_handled = True
         now = monotonic()
-        for recipient in responses:
-            self._handle(recipient, now)
         for recipient in requests:
+            self._handle(recipient, now)
+        for recipient in responses:
             self._handle(recipient, now)
         self.is_handled = False
         corks, self._corks = self._corks, []

@@ -93,13 +93,13 @@ def turn(loop: Happened) -> Turn:
     return Turn(cast("asyncio.AbstractEventLoop", loop))
 
 
-def test_all_is_handled_before_anything_is_written_and_responses_come_first(loop: Happened, turn: Turn) -> None:
+def test_all_is_handled_before_anything_is_written_and_requests_come_first(loop: Happened, turn: Turn) -> None:
     turn.add_request(Echo(loop, turn, "a", b"1"))
     turn.add_response(Echo(loop, turn, "b", b"2"))
     turn.add_request(Echo(loop, turn, "c", b"3"))
     assert loop.happened == []
     loop.turn()
-    assert loop.happened == [f"handle {name}" for name in "bac"] + ["write b 2", "write a 1", "write c 3"]
+    assert loop.happened == [f"handle {name}" for name in "acb"] + ["write a 1", "write c 3", "write b 2"]
     loop.run()
     assert len(loop.happened) == 6, "once"
 
