@@ -5,6 +5,7 @@ Rates and percentiles are of the last 10 to 15 s (`windowSeconds`), counts are s
 """
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from time import time
 from typing import TYPE_CHECKING
 
@@ -257,7 +258,7 @@ def _breaker(name: str, situation: Situation) -> Json | None:
     if name not in situation.breakers:
         return None
     due_in = situation.breakers[name]
-    return {"state": "closed" if due_in is None else "open", "probeInSeconds": due_in and round(due_in, 3)}
+    return {"state": "closed" if due_in is None else "open", "probeInSeconds": due_in and ceil(due_in * 1000) / 1000}
 
 
 def _why_down(upstream: str, target: str, situation: Situation) -> str:
