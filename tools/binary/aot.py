@@ -7,12 +7,14 @@ the same as before.
 Used by the single file (`build.py`), by wheels (`wheel.py`) and by tools that run compiled code (`tree.py`).
 """
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 COMPILED = tuple(
@@ -116,17 +118,28 @@ A compiled generic class cannot be subscripted at run time, so other modules wri
 classes have no keywords, which mypyc silently ignores, and are no Structs, whose fields it would look up by name; a
 test checks both."""
 
-_SETUP = """
+WHOLE = "rawgate__mypyc"
+"""mypyc's name for the library that has the code of all modules."""
+
+_EXTENSIONS = """
 import sys
 from mypyc.build import mypycify
-from setuptools import setup
 modules, options = sys.argv[1].split(":"), ["--config-file=", "--no-error-summary", "--cache-dir", "cache"]
+extensions = mypycify([*modules, *options], opt_level="3", debug_level="0", group_name="rawgate")
+"""
+_SETUP = f"""{_EXTENSIONS}
+from setuptools import setup
 setup(
     name="rawgate",
     packages=[],
-    ext_modules=mypycify([*modules, *options], opt_level="3", group_name="rawgate"),
+    ext_modules=extensions,
     script_args=["-q", "build_ext", "--build-lib", sys.argv[2], "--build-temp", "temporary"],
 )
+"""
+_SOURCES = f"""{_EXTENSIONS}
+import json
+whole = next(extension for extension in extensions if extension.name == "{WHOLE}")
+print(json.dumps([whole.sources, whole.include_dirs, whole.extra_compile_args]))
 """
 
 
@@ -143,26 +156,57 @@ class BuildError(Exception):
 def compile_modules(root: Path, work: Path) -> dict[str, Path]:
     """Compile COMPILED. Returns dotted name → shared object: one for each module, and one that holds the code of all.
     `work`: an empty folder to build in."""
-    _try_compiler(work)
-    source, made = work / "source", work / "made"
-    # mypyc writes beside the source, and wants paths relative to the working directory.
-    shutil.copytree(root / "rawgate", source / "rawgate")
-    command = [sys.executable, "-c", _SETUP, ":".join(map(str, COMPILED)), str(made)]
-    # With these flags calls between our functions and into CPython are direct: 3 % less time for a request. Of the
-    # debugging symbols that a distribution's Python asks for nothing would be kept.
-    flags = f"{os.environ.get('CFLAGS', '')} -fno-plt -fno-semantic-interposition -g0"
-    environment = os.environ | {"MYPYPATH": str(source), "CFLAGS": flags}
-    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True)  # noqa: S603 - our own
-    if done.returncode:
-        raise BuildError(f"compiling ahead of time failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    made = work / "made"
+    # With these flags calls between our functions and into CPython are direct: 3 % less time for a request.
+    flags = f"{os.environ.get('CFLAGS', '')} -fno-plt -fno-semantic-interposition"
+    _run_mypyc(root, work, [_SETUP, _names(), str(made)], {"CFLAGS": flags})
     return {
         str(file.relative_to(made)).partition(".")[0].replace("/", "."): file for file in sorted(made.rglob("*.so"))
     }
 
 
+def compile_object(root: Path, work: Path) -> Path:
+    """Compile COMPILED for a program to which it is linked, at a place that does not change. Returns one object file,
+    which has `PyInit_rawgate__mypyc`. `work`: as above."""
+    said = _run_mypyc(root, work, [_SOURCES, _names()], {})
+    sources, folders, flags = json.loads(said.splitlines()[-1])
+    made = work / "rawgate.o"
+    # Of the debugging symbols that a distribution's Python asks for nothing would be kept.
+    usual = f"{sysconfig.get_config_var('CFLAGS')} {os.environ.get('CFLAGS', '')} -g0 -fno-pie"
+    includes = [f"-I{folder}" for folder in (*folders, sysconfig.get_config_var("INCLUDEPY"))]
+    command = [*_compiler(), *shlex.split(usual), *flags, *includes, "-c", *sources, "-o", str(made)]
+    _run(command, work / "source")
+    return made
+
+
+def _names() -> str:
+    return ":".join(map(str, COMPILED))
+
+
+def _run_mypyc(root: Path, work: Path, arguments: list[str], environ: dict[str, str]) -> str:
+    """Run one of the scripts above over a copy of the tree: mypyc writes beside the source, and wants paths relative to
+    the working directory. Returns its standard output."""
+    _try_compiler(work)
+    source = work / "source"
+    shutil.copytree(root / "rawgate", source / "rawgate")
+    return _run([sys.executable, "-c", *arguments], source, os.environ | {"MYPYPATH": str(source)} | environ)
+
+
+def _run(command: list[str], folder: Path, environ: Mapping[str, str] = os.environ) -> str:
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)  # noqa: S603 - our own
+    if done.returncode:
+        raise BuildError(f"compiling ahead of time failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+    return done.stdout
+
+
+def _compiler() -> list[str]:
+    """As setuptools finds it."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
 def _try_compiler(work: Path) -> None:
     """Compile nothing at all: a compiler that cannot do that is found out at once, and not after mypyc's minute."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    compiler = _compiler()
     (work / "nothing.c").write_text("int nothing;\n")
     try:
         done = subprocess.run([*compiler, "-c", "nothing.c"], cwd=work, capture_output=True, text=True)  # noqa: S603

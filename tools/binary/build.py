@@ -1,7 +1,8 @@
 """Makes the single file: the launcher, and behind it a zip archive with the standard library, dependencies and rawgate.
 
 `tools/build-binary` runs it with the Python of .venv, whose interpreter and packages go into the file. The modules that
-every request passes through are compiled by mypyc (`aot.py`); all others travel as CPython's own code.
+every request passes through are compiled by mypyc (`aot.py`) and linked to the launcher; all others travel as CPython's
+own code.
 """
 
 import importlib.metadata
@@ -21,7 +22,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.binary.aot import COMPILED, BuildError, compile_modules
+from tools.binary.aot import COMPILED, BuildError, compile_object
 from tools.binary.patterns import START
 
 HERE = Path(__file__).parent
@@ -137,6 +138,8 @@ def known_modules() -> dict[str, tuple[str, bool]]:
 
 def compiled_launcher(work: Path) -> Path:
     (work / "frozen.h").write_text("".join(frozen_modules(Compiler(work))))
+    (work / "aot").mkdir()
+    ours = compile_object(ROOT, work / "aot")
     variable = sysconfig.get_config_var
     library = Path(variable("LIBPL"), f"libpython{variable('LDVERSION')}.a")
     header = Path(variable("INCLUDEPY"), "Python.h")
@@ -150,7 +153,7 @@ def compiled_launcher(work: Path) -> Path:
     # Not position-independent, as Debian's own python3 is not: its library for that lacks profile-guided optimisation,
     # which is an eighth of the CPU time that a request takes outside the kernel.
     link = ["gcc", "-O2", "-no-pie", f"-I{header.parent}", f"-I{work}"]
-    call(*link, str(HERE / "launcher.c"), *libpython, *flags, "-o", str(target := work / "launcher"))
+    call(*link, str(HERE / "launcher.c"), str(ours), *libpython, *flags, "-o", str(target := work / "launcher"))
     return stripped(target, target)
 
 
@@ -274,10 +277,7 @@ def belongs(name: str) -> bool:
 
 def shared_objects(work: Path) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     """Name, content, and the names of the libraries that it needs. Those have entries of their own."""
-    (work / "aot").mkdir()
-    # Of the compiled modules only the code of all: `loader` does what the others would do.
-    modules = {name: file for name, file in compile_modules(ROOT, work / "aot").items() if "." not in name}
-    modules |= {
+    modules = {
         name: file
         for file in (STDLIB / "lib-dynload").iterdir()
         if not LEFT_OUT_SHARED.match(name := file.name.partition(".")[0])

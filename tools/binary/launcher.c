@@ -29,8 +29,10 @@ static PyObject *load(PyObject *module, PyObject *path)
     Py_RETURN_NONE;
 }
 
-/* The module that a compiled one of rawgate's is. mypyc puts the code of all into one library, which has a capsule with
- * a function for each, and makes a shared object for each module, which does no more than this. */
+/* The code of all compiled modules of rawgate, linked in: a module that has a capsule with a function for each of them. */
+PyMODINIT_FUNC PyInit_rawgate__mypyc(void);
+
+/* The module that such a function makes. */
 static PyObject *start(PyObject *module, PyObject *capsule)
 {
     PyObject *(*function)(void) = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
@@ -101,7 +103,8 @@ int main(int argc, char **argv)
     if (PyStatus_Exception(status))
         Py_ExitStatusException(status);
     PyImport_FrozenModules = frozen;
-    if (PyImport_AppendInittab("rawgate_libraries", libraries) < 0)
+    if (PyImport_AppendInittab("rawgate_libraries", libraries) < 0 ||
+        PyImport_AppendInittab("rawgate__mypyc", PyInit_rawgate__mypyc) < 0)
         return 1;
 
     PyConfig config;

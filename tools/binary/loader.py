@@ -13,7 +13,8 @@ are stored uncompressed too, as `shared/DOTTED.NAME`. `shared/libraries/NAME` ar
 the C library. The system's loader accepts a library that is already in memory in place of the one that it looks for,
 because it compares the names inside (DT_SONAME).
 
-The compiled modules of rawgate are one shared object, `rawgate__mypyc`, which makes each of them when it is asked.
+The code of the compiled modules of rawgate is part of the launcher: `rawgate__mypyc`, which makes each of them when it
+is asked. So calls between it and CPython are direct, and what is called lies together in memory.
 
 `start` has besides the regular expressions of a start, compiled (see `tools.binary.patterns`).
 
@@ -43,6 +44,10 @@ HEADER = 16
 
 launcher = __import__("rawgate_libraries")
 """The launcher's functions: `load` loads a shared library and keeps it loaded, `start` makes a module of rawgate."""
+
+COMPILED_CODE = __import__("rawgate__mypyc")
+COMPILED_CODE.__file__ = f"{ARCHIVE}/rawgate__mypyc.so"
+"""Its modules derive their own `__file__` from that of the library that they expect to be in."""
 
 
 def octets_of(start: int, size: int) -> bytes:
@@ -124,8 +129,7 @@ class CompiledLoader(ExtensionFileLoader):
     """Loads a module of rawgate that mypyc has compiled."""
 
     def create_module(self, spec: ModuleSpec) -> "ModuleType":
-        capsules = __import__("rawgate__mypyc")
-        module: ModuleType = launcher.start(getattr(capsules, f"init_{spec.name.replace('.', '___')}"))
+        module: ModuleType = launcher.start(getattr(COMPILED_CODE, f"init_{spec.name.replace('.', '___')}"))
         return module
 
     def exec_module(self, module: "ModuleType") -> None:
