@@ -86,7 +86,7 @@ class AccessLog:
         self._fresh: deque[Record] = deque()
         self._encoding = Lock()
         self._encoder = LineEncoder()
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[tuple[bytes, int]] = deque()  # of one batch, and how many
         self._unfinished = b""  # the rest of a line whose beginning is in the file
         self._accepted = self._refused = 0  # records; changed by the event loop's thread
         self._written = self._lost = self._reported = 0  # changed by the log's
@@ -146,7 +146,7 @@ class AccessLog:
         """Make lines of the oldest records, of `BATCH` at most. For who holds `_encoding`."""
         fresh = self._fresh
         batch = [fresh.popleft() for _ in range(min(len(fresh), BATCH))]
-        self._lines.append(self._encoder.requests(batch))
+        self._lines.append((self._encoder.requests(batch), len(batch)))
 
     def _run(self) -> None:
         while self._something_to_do():
@@ -156,7 +156,7 @@ class AccessLog:
                 with self._encoding:
                     self._encode()
             for _ in range(0, len(self._lines), TOGETHER):
-                if not self._write_out(self._next_lines()):
+                if not self._write_out(*self._next_lines()):
                     break
                 self._report()
                 if self._accepted - self._written - self._lost < HURRY and not self._closing.is_set():
@@ -172,16 +172,20 @@ class AccessLog:
         self._idle = False
         return not self._over and (bool(self._fresh) or bool(self._lines) or not self._closing.is_set())
 
-    def _next_lines(self) -> bytes:
+    def _next_lines(self) -> tuple[bytes, int]:
+        """Lines to write together, and how many."""
         lines = self._lines
-        return b"".join([lines.popleft() for _ in range(min(len(lines), TOGETHER))])
+        batches = [lines.popleft() for _ in range(min(len(lines), TOGETHER))]
+        return b"".join([text for text, _ in batches]), sum([count for _, count in batches])
 
-    def _write_out(self, lines: bytes) -> bool:
-        """Write these lines. Returns False when a write failed, and all that waits was dropped, or it is over."""
-        in_hand = lines.count(b"\n")
+    def _write_out(self, lines: bytes, in_hand: int) -> bool:
+        """Write these lines, so many. Returns False when a write failed, and all that waits was dropped, or it is
+        over."""
         for piece in packed(lines, self._write_limit):
+            # Counting lines takes as long as encoding them. To a file, one piece has all.
+            there = in_hand if len(piece) == len(lines) else piece.count(b"\n")
             missed = self._put(piece)
-            written = piece.count(b"\n") - missed
+            written = there - missed
             self._written += written
             in_hand -= written
             if missed:
@@ -193,8 +197,8 @@ class AccessLog:
     def _drop_waiting(self, in_hand: int) -> None:
         lost = in_hand
         with self._encoding:
-            for lines in self._lines:
-                lost += lines.count(b"\n")
+            for _, count in self._lines:
+                lost += count
             self._lines.clear()
             for _ in range(len(self._fresh)):
                 self._fresh.popleft()

@@ -162,9 +162,7 @@ class LineEncoder:
         """
         lines = [self._line(record) for record in records]
         encoded: bytes = self._encode_lines(lines)
-        if len(encoded) > LINE_LIMIT <= max(map(len, encoded.split(b"\n"))):
-            return b"".join(map(self._fitted, lines))
-        return encoded
+        return b"".join(map(self._fitted, lines)) if _has_long_line(encoded) else encoded
 
     def _line(self, record: Record) -> Line:
         method, target, leased = record.method, record.target, record.leased_at
@@ -236,6 +234,16 @@ class LineEncoder:
         self._wall = wall
         self._time_text = self._second_text + _MILLISECONDS[int((wall - second) * 1000)]
         return self._time_text
+
+
+def _has_long_line(lines: bytes) -> bool:
+    """Whether a line, its line feed included, is longer than LINE_LIMIT."""
+    start = 0
+    while len(lines) - start > LINE_LIMIT:
+        start = lines.rfind(b"\n", start, start + LINE_LIMIT) + 1
+        if start == 0:
+            return True
+    return False
 
 
 def _milliseconds(seconds: float) -> float:

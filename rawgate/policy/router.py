@@ -33,13 +33,16 @@ them has none, and nothing is spent on it.
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from mypy_extensions import i64
 
 from rawgate.config.model import Route
 from rawgate.errors import Problem
 from rawgate.message import RequestHead
 
 Plan = TypeVar("Plan")
+_SLASH: Final[i64] = 0x2F
 ANY_METHOD = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 """`Allow` where no route restricts the method: the common registered methods. Others are taken as well."""
 
@@ -81,16 +84,24 @@ class Group(Generic[Plan]):
 class _Node(Generic[Plan]):
     """One segment of a host's tree.
 
-    here    the group of exactly this path
-    deeper  the group of all paths below for which there is no child
+    here      the group of exactly this path
+    deeper    the group of all paths below for which there is no child
+    children  by segment
+    longest   octets of the longest of these
     """
 
-    __slots__ = ("children", "deeper", "here")
+    __slots__ = ("children", "deeper", "here", "longest")
 
     def __init__(self, inherited: Group[Plan] | None) -> None:
         self.here = inherited
         self.deeper = inherited
         self.children: dict[bytes, _Node[Plan]] = {}
+        self.longest: i64 = 0
+
+    def child(self, segment: bytes) -> "_Node[Plan]":
+        """The child for a segment, made if there is none; it inherits from this node."""
+        self.longest = max(self.longest, len(segment))
+        return self.children.setdefault(segment, _Node(self.deeper))
 
 
 class Entry(Generic[Plan]):
@@ -213,10 +224,9 @@ def _earlier(one: Group[Plan] | None, other: Group[Plan] | None) -> Group[Plan] 
 class Forest(Generic[Plan]):
     """The trees of all hosts, for the cells that ignore case or for those that do not."""
 
-    __slots__ = ("_default", "_depth", "_hosts", "_wild")
+    __slots__ = ("_default", "_hosts", "_wild")
 
     def __init__(self, cells: Sequence[Cell[Plan]]) -> None:
-        self._depth = max((len(_segments(cell.prefix)) for cell in cells), default=0) + 1
         hosts = {cell.host for cell in cells if cell.host}
         self._default = _tree([cell for cell in cells if not cell.host])
         self._hosts = {host: _tree([cell for cell in cells if _takes_host(cell.host, host)]) for host in hosts}
@@ -228,8 +238,16 @@ class Forest(Generic[Plan]):
         if self._hosts:
             host = host_of(authority)
             node = self._hosts.get(host, node) if not self._wild else _of_host(self._hosts, host, node)
-        for segment in key.split(b"/", self._depth)[1:]:
-            child = node.children.get(segment)
+        size: i64 = len(key)
+        slash: i64 = 0
+        while slash < size:
+            start: i64 = slash + 1
+            # Where the segment is longer than any child's, what is found here is no child.
+            stop: i64 = min(size, start + node.longest + 1)
+            slash = start
+            while slash < stop and key[slash] != _SLASH:
+                slash += 1
+            child = node.children.get(key[start:slash])
             if child is None:
                 return node.deeper
             node = child
@@ -361,7 +379,7 @@ def _tree(cells: Sequence[Cell[Plan]]) -> _Node[Plan]:
     for cell in sorted(placed, key=lambda cell: len(cell.prefix)):
         node = root
         for segment in _segments(cell.prefix):
-            node = node.children.setdefault(segment, _Node(node.deeper))
+            node = node.child(segment)
         node.deeper = cell.group
         if cell.prefix == b"/" or not cell.prefix.endswith(b"/"):
             node.here = cell.group

@@ -448,15 +448,23 @@ class TestCapacity:
     def test_when_all_are_live_the_longest_idle_goes_and_is_counted(self) -> None:
         limiter = Limiter(3)
         first, second = limiter.rule("/a", 5, 3600.0), limiter.rule("/b", 5, 86_400.0)
-        first.hit("x", 1.0)
-        second.hit("y", 2.0)
-        first.hit("z", 3.0)
-        first.hit("x", 4.0)
-        first.hit("new", 5.0)
+        first.hit("x", 300.0)
+        second.hit("y", 600.0)
+        first.hit("z", 900.0)
+        first.hit("x", 1200.0)
+        first.hit("new", 1500.0)
         assert (len(first), len(second), limiter.evicted) == (3, 0, 1)
-        first.hit("newer", 6.0)
+        first.hit("newer", 1800.0)
         assert limiter.evicted == 2
-        assert first.hit("x", 7.0)[1] == 2
+        assert first.hit("x", 2100.0)[1] == 2
+
+    def test_among_those_of_one_sub_window_the_first_goes(self) -> None:
+        limiter = Limiter(2)
+        rule = limiter.rule("/a", 5, 3600.0)
+        for moment, client in ((1.0, "x"), (2.0, "y"), (224.0, "x"), (226.0, "new")):
+            rule.hit(client, moment)
+        assert rule.hit("y", 227.0)[1] == 3, "it is not forgotten"
+        assert rule.hit("x", 228.0)[1] == 4
 
     def test_idle_since_the_last_request_not_the_first(self) -> None:
         limiter = Limiter(2)
