@@ -236,9 +236,12 @@ class Identity:
     until  Unix seconds from which on the credential is no longer good, leeway included; infinite without expiry
     claims what else the credential says, as JSON has it: those claims that some route looks at
     by     "jwt.NAME" or "api_keys.NAME", where a route takes more than one
+    since  Unix seconds before which the credential is not good yet, leeway included
+    bucket under which limits count the caller: kind and name. One text for all requests with a remembered token: where
+           it is looked up, its hash is known, and it need not be compared
     """
 
-    __slots__ = ("by", "claims", "kind", "name", "until")
+    __slots__ = ("bucket", "by", "claims", "kind", "name", "since", "until")
 
     def __init__(
         self,
@@ -247,12 +250,15 @@ class Identity:
         until: float = inf,
         claims: Mapping[str, object] = MappingProxyType({}),
         by: str = "",
+        since: float = -inf,
     ) -> None:
         self.kind: Final = kind
         self.name: Final = name
         self.until: Final = until
         self.claims: Final = claims
         self.by: Final = by
+        self.since: Final = since
+        self.bucket: Final = f"{kind}:{name}"
 
 
 class RouteOptions:

@@ -365,7 +365,7 @@ def _serve(route: CompiledRoute, request: Request, doubt: str, now: float, wall:
             identity = found
             if found.name:
                 caller = found.name
-                bucket = f"{found.kind}:{caller}"
+                bucket = found.bucket
         elif more is not None and "auth" in more.shadow:
             shadow = (found.code,)
         else:

@@ -35,6 +35,7 @@ from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isnan, nan
+from types import MappingProxyType
 from typing import Final
 from unicodedata import category
 
@@ -59,14 +60,14 @@ Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
 
 MEMORY = 16 * 1024 * 1024
-"""Octets for the remembered tokens of one key set: about 24,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
+"""Octets for the remembered tokens of one key set: about 20,000 tokens of 300 octets. Envoy's JWT cache has 100 tokens
 by default, which is less than the clients of one busy gateway."""
 
 TOKEN_MEMORABLE: Final = 8 * 1024
 """Octets. Longer tokens are verified but not remembered, so that a few of them cannot displace many others."""
 
-ENTRY_OVERHEAD: Final = 352
-"""Octets that an entry takes at most besides token and name, for its places in dict and queue and for its objects
+ENTRY_OVERHEAD: Final = 448
+"""Octets that an entry takes at most besides token and names, for its places in dict and queue and for its objects
 (tracemalloc, after 20,000 to 60,000 tokens have come and gone)."""
 
 CLAIMS: Final = 2048
@@ -97,15 +98,7 @@ DATE: Final = 2**53
 """Seconds; a date beyond is refused. Up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
 
 
-class Admission:
-    """A verified token: it is valid for `identity` while `since` <= now < `identity.until` (Unix seconds, leeway
-    included)."""
-
-    __slots__ = ("identity", "since")
-
-    def __init__(self, identity: Identity, since: float) -> None:
-        self.identity: Final = identity
-        self.since: Final = since
+_NO_CLAIMS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Reading:
@@ -130,7 +123,7 @@ class Reading:
 
 
 class TokenMemory:
-    """Whole token → Admission, at most `capacity` octets. The oldest entry is forgotten first.
+    """Whole verified token → Identity, at most `capacity` octets. The oldest entry is forgotten first.
 
     The order is that of insertion, not of use, so a look-up changes nothing and costs one hash; a token in steady use
     that is forgotten is verified once more. The order is kept in a queue of its own, because a dict whose first entry
@@ -141,36 +134,36 @@ class TokenMemory:
     a mark of eight bits in a place among `SEEN`. One mark in 256 is there by chance.
     """
 
-    __slots__ = ("_admissions", "_coin", "_order", "_seen", "capacity", "octets", "recall")
+    __slots__ = ("_coin", "_identities", "_order", "_seen", "capacity", "octets", "recall")
 
     def __init__(self, capacity: int) -> None:
-        self._admissions: dict[bytes, Admission] = {}
+        self._identities: dict[bytes, Identity] = {}
         self._order: deque[bytes] = deque()
         self._seen = bytearray(SEEN)
         self._coin = 0
         self.capacity = capacity
         self.octets = 0
-        self.recall: Callable[[bytes], Admission | None] = self._admissions.get
+        self.recall: Callable[[bytes], Identity | None] = self._identities.get
 
     def __len__(self) -> int:
-        return len(self._admissions)
+        return len(self._identities)
 
     def __repr__(self) -> str:
         return f"<{len(self)} tokens, {self.octets} of {self.capacity} octets>"
 
-    def keep(self, token: bytes, admission: Admission) -> None:
+    def keep(self, token: bytes, identity: Identity) -> None:
         """Remember a token that is not remembered yet, unless it would displace others and comes for the first time."""
         if len(token) > TOKEN_MEMORABLE:
             return
-        octets = self.octets + self._cost(token, admission)
+        octets = self.octets + self._cost(token, identity)
         if octets > self.capacity and not self._comes_again(token):
             return
-        self._admissions[token] = admission
+        self._identities[token] = identity
         self._order.append(token)
         self.octets = octets
         while self.octets > self.capacity:
             oldest = self._order.popleft()
-            self.octets -= self._cost(oldest, self._admissions.pop(oldest))
+            self.octets -= self._cost(oldest, self._identities.pop(oldest))
 
     def _comes_again(self, token: bytes) -> bool:
         """Whether the token has come before, as far as is known."""
@@ -186,9 +179,9 @@ class TokenMemory:
         return False
 
     @staticmethod
-    def _cost(token: bytes, admission: Admission) -> int:
-        # A str may take four octets a character.
-        return len(token) + 4 * len(admission.identity.name) + ENTRY_OVERHEAD + CLAIMS * bool(admission.identity.claims)
+    def _cost(token: bytes, identity: Identity) -> int:
+        # A str may take four octets a character, and the bucket has the name, too.
+        return len(token) + 8 * len(identity.name) + ENTRY_OVERHEAD + CLAIMS * bool(identity.claims)
 
 
 # Base64url (RFC 4648 section 5), without padding (RFC 7515 section 2). One `translate` over the whole token turns its
@@ -509,17 +502,16 @@ class JwtVerifier:
 
         The identity of a token without `sub` has an empty name. Never raises.
         """
-        admission = self._recall(token)
-        if admission is None:
+        identity = self._recall(token)
+        if identity is None:
             found = self._examine(token)
             if isinstance(found, Reason):
                 return found
-            admission = found
+            identity = found
             # An expired token still has a good signature, so expired tokens could fill the memory.
-            if found.since <= wall < found.identity.until:
+            if found.since <= wall < found.until:
                 self.keys.memory.keep(token, found)
-        identity = admission.identity
-        if admission.since <= wall < identity.until:
+        if identity.since <= wall < identity.until:
             return identity
         return AUTH_EXPIRED if wall >= identity.until else AUTH_NOT_YET_VALID
 
@@ -539,7 +531,7 @@ class JwtVerifier:
             None if signer is None else self.keys.position(signer),
         )
 
-    def _examine(self, token: bytes) -> Admission | Reason:
+    def _examine(self, token: bytes) -> Identity | Reason:
         """Verify all of a token that does not depend on the time (RFC 7519 section 7.2)."""
         # Three parts in base64url with dots between them (RFC 7515 section 7.1).
         standard = token.translate(_TO_STANDARD)
@@ -564,7 +556,7 @@ class JwtVerifier:
                 return self._admit(payload)
         return AUTH_BAD_SIGNATURE
 
-    def _admit(self, payload: bytes) -> Admission | Reason:
+    def _admit(self, payload: bytes) -> Identity | Reason:
         """Verify the claims of a token with a good signature (RFC 7519 section 4.1)."""
         claims = _claims(_octets(payload), self._used)
         if claims is None:
@@ -590,7 +582,7 @@ class JwtVerifier:
             return aud != "" if self._any_audience else aud in self._audiences
         return isinstance(aud, list) and (any(aud) if self._any_audience else not self._audiences.isdisjoint(aud))
 
-    def _within(self, claims: dict[str, object], subject: str) -> Admission | Reason:
+    def _within(self, claims: dict[str, object], subject: str) -> Identity | Reason:
         """The time from `exp` and `nbf` (sections 4.1.4 to 4.1.6). null is not the same as absent: it is a value that
         is no date."""
         since, until = -inf, inf
@@ -607,4 +599,4 @@ class JwtVerifier:
             unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
         kept = {name: claims[name] for name in self._kept if name in claims and claims[name] == claims[name]}
-        return Admission(Identity("sub", subject, until, kept) if kept else Identity("sub", subject, until), since)
+        return Identity("sub", subject, until, kept or _NO_CLAIMS, since=since)

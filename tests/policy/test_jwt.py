@@ -39,7 +39,7 @@ from rawgate.errors import (
 )
 from rawgate.message import Identity
 from rawgate.policy.algorithms import key_fault
-from rawgate.policy.jwt import PLAIN, TOKEN_MEMORABLE, Admission, JwtVerifier, TokenMemory
+from rawgate.policy.jwt import PLAIN, TOKEN_MEMORABLE, JwtVerifier, TokenMemory
 from rawgate.policy.verifiers import compile_verifier
 
 NOW = 1_800_000_000
@@ -826,21 +826,21 @@ def test_forgotten_token_still_verifies() -> None:
     assert made.keys.memory.octets <= 5_000
 
 
-def filled(capacity: int, octets: int = 400) -> tuple[TokenMemory, list[bytes], Admission]:
+def filled(capacity: int, octets: int = 400) -> tuple[TokenMemory, list[bytes], Identity]:
     """A memory with so many tokens, which has no place for another one of their size."""
-    admission = Admission(Identity("sub", "alice", inf), -inf)
+    identity = Identity("sub", "alice", inf)
     memory = TokenMemory(1 << 40)
     tokens = [b"old %0*d" % (octets - 4, number) for number in range(capacity)]
     for token in tokens:
-        memory.keep(token, admission)
+        memory.keep(token, identity)
     memory.capacity = memory.octets
-    return memory, tokens, admission
+    return memory, tokens, identity
 
 
 def test_tokens_that_come_once_do_not_displace_those_in_use() -> None:
-    memory, tokens, admission = filled(200)
+    memory, tokens, identity = filled(200)
     for number in range(2_000):
-        memory.keep(b"new %0396d" % number, admission)
+        memory.keep(b"new %0396d" % number, identity)
     # One in 256 is taken for one that has come before.
     assert sum(memory.recall(token) is not None for token in tokens) > 100
 
@@ -848,12 +848,12 @@ def test_tokens_that_come_once_do_not_displace_those_in_use() -> None:
 def test_tokens_that_come_again_displace_the_oldest_whatever_place_their_marks_have() -> None:
     # Some 68 pairs of these have one place for their marks.
     count = 3_000
-    memory, tokens, admission = filled(count)
+    memory, tokens, identity = filled(count)
     came = [b"new %0396d" % number for number in range(count)]
     for _ in range(150):
         for token in came:
             if memory.recall(token) is None:
-                memory.keep(token, admission)
+                memory.keep(token, identity)
     assert all(memory.recall(token) is not None for token in came)
     assert not any(memory.recall(token) for token in tokens)
     assert memory.octets == memory.capacity
@@ -880,10 +880,10 @@ def test_memory_keeps_within_its_octets(name: str) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(4_000):
-            identity = Identity("sub", "".join([name, str(number)]), number + 0.25)
+            identity = Identity("sub", "".join([name, str(number)]), number + 0.25, since=number + 0.5)
             token = b"%0400d" % number
             while memory.recall(token) is None:
-                memory.keep(token, Admission(identity, number + 0.5))
+                memory.keep(token, identity)
             assert memory.octets <= memory.capacity
         after, _ = tracemalloc.get_traced_memory()
     finally:
