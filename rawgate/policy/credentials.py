@@ -88,10 +88,13 @@ def bearer(
         if value is None:
             return AUTH_MISSING
         # RFC 9110 section 11.1 and RFC 6750 section 2.1: the scheme in any case, 1*SP, the token.
-        scheme, _, token = value.partition(b" ")
-        if scheme != b"Bearer" and scheme.lower() != b"bearer":
-            return AUTH_MISSING
-        return verify(token.lstrip(b" ") if token[:1] == b" " else token, wall)
+        if value.startswith(b"Bearer "):
+            token = value[7:]
+        else:
+            scheme, _, token = value.partition(b" ")
+            if scheme.lower() != b"bearer":
+                return AUTH_MISSING
+        return verify(token.lstrip(b" ") if token.startswith(b" ") else token, wall)
 
     def check(head: RequestHead, query: bytes, wall: float) -> Identity | Reason:
         for place in places:
