@@ -102,7 +102,17 @@ def call(
 
 
 def test_it_is_small(binary: Path) -> None:
-    assert binary.stat().st_size < 49_000_000
+    assert binary.stat().st_size < 52_000_000
+
+
+def test_its_code_is_laid_out(binary: Path, program: Callable[[str], str]) -> None:
+    program("llvm-bolt-19")
+    listed = subprocess.run([program("readelf"), "-SW", str(binary)], capture_output=True, text=True, check=True).stdout
+    assert {".text", ".text.cold"} < set(listed.split()), "what runs, and apart from it what does not"
+
+
+def test_it_does_not_tell_where_it_was_built(binary: Path) -> None:
+    assert str(ROOT).encode() not in binary.read_bytes()
 
 
 def test_it_asks_the_target_for_the_c_library_only(binary: Path, program: Callable[[str], str]) -> None:

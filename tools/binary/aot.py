@@ -143,10 +143,12 @@ print(json.dumps([whole.sources, whole.include_dirs, whole.extra_compile_args]))
 """
 
 
-# Profile-guided optimisation was tried (gcc 12, trained with the rows of tools/count) and is not used. With it a
-# request without sockets takes 9.25 µs in place of 9.16 (the whole pipeline), or 6.16 in place of 6.23 (plain): medians
-# of nine alternating rounds. It compiles twice, which takes a minute more. Link-time optimisation was not tried, since
-# there is one C file; nor was -march, which would tie the result to one kind of processor.
+# The compiler's profile-guided optimisation was tried (gcc 12, trained with the rows of tools/count) and is not used.
+# With it a request without sockets takes 9.25 µs in place of 9.16 (the whole pipeline), or 6.16 in place of 6.23
+# (plain): medians of nine alternating rounds. With sockets it is the same, too: 1.07 times nginx + Lua either way, in
+# 25 rounds. What gains is where all of a program's code lies, CPython's too: see `build.laid_out`. Link-time
+# optimisation was not tried, since there is one C file; nor was -march, which would tie the result to one kind of
+# processor.
 
 
 class BuildError(Exception):
@@ -172,7 +174,9 @@ def compile_object(root: Path, work: Path) -> Path:
     sources, folders, flags = json.loads(said.splitlines()[-1])
     made = work / "rawgate.o"
     # Of the debugging symbols that a distribution's Python asks for nothing would be kept.
-    usual = f"{sysconfig.get_config_var('CFLAGS')} {os.environ.get('CFLAGS', '')} -g0 -fno-pie"
+    # Functions stay in one piece: what lays out the program's code divides them by what is really run.
+    usual = f"{sysconfig.get_config_var('CFLAGS')} {os.environ.get('CFLAGS', '')}"
+    usual += " -g0 -fno-pie -fvisibility=hidden -fno-reorder-blocks-and-partition"
     includes = [f"-I{folder}" for folder in (*folders, sysconfig.get_config_var("INCLUDEPY"))]
     command = [*_compiler(), *shlex.split(usual), *flags, *includes, "-c", *sources, "-o", str(made)]
     _run(command, work / "source")
