@@ -20,7 +20,7 @@ from rawgate.net.listener import ClientConnections
 from rawgate.net.timer import LazyTimer
 from rawgate.net.tls import TlsTransport
 from rawgate.net.tls_contexts import ServerTls, certificate_name, ends_at, why_not_secured
-from rawgate.net.transports import peer_of, protocol_of
+from rawgate.net.transports import has_unread, peer_of, protocol_of
 from rawgate.relay.flow import Flow
 from rawgate.wire.client_hello import HANDSHAKE_FAILURE, NO_APPLICATION_PROTOCOL, ClientHelloReader, is_tls
 from rawgate.wire.proxy import ProxyError, ProxyReader
@@ -230,6 +230,9 @@ class Arrival:
     def serving(self) -> Flow | None:
         """It serves no flow."""
         return None
+
+    def has_unread(self) -> bool:
+        return has_unread(self._raw)
 
     def account(self) -> None:
         """It holds less than is accounted for."""

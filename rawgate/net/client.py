@@ -704,6 +704,9 @@ class ClientConnection(ClientPort, Recipient):
         self._due = now + self._generation.client_options.send_timeout
         self._timer.arm(self._due)
 
+    def has_unread(self) -> bool:
+        return has_unread(self._cork.transport)
+
     def renewed(self) -> None:
         flow, present, tls = self._flow, self._connections.generation, tls_of(self._cork.transport)
         if tls is not None and not present.admits(tls.context):
@@ -727,7 +730,7 @@ class ClientConnection(ClientPort, Recipient):
             self._flow.end_soon(reason, self._connections.generation.options.spread, monotonic())
         elif self._state is WAITING or (self._state is LINGERING and not self._full):
             self.close()
-        elif self._state is IDLE and not has_unread(self._cork.transport):
+        elif self._state is IDLE and not self.has_unread():
             if self._request.began:
                 self.close()
             else:

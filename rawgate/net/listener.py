@@ -4,17 +4,19 @@ The book admits or refuses a new connection, knows which one has been idle longe
 gateway ends. What happens on a connection is in `net.client`.
 
 Over the limit, the connection that has been idle longest makes room: RFC 9112 section 9.5 lets a server close an idle
-connection at any time, and a client must be ready for it. Where processes share the limit, it may be one of another
-process. That process is asked by waiting for a slot (see `relay.quota`), and the newcomer waits meanwhile, for
-`ADMISSION` at most. So nobody is refused while a connection is idle anywhere. What was rejected: to refuse the newcomer
-and let the next one have the slot, since a process whose own connections are all busy would refuse half of them; and to
-count how many are idle in each process, since that is a write for each request, and a connection that was idle when it
-was counted may have begun a request since.
+connection at any time, and a client must be ready for it. One whose next request lies in the socket, and has only not
+been read yet, is not idle any more: where many connections come in one turn of the loop, that is so of most. Where
+processes share the limit, it may be one of another process. That process is asked by waiting for a slot (see
+`relay.quota`), and the newcomer waits meanwhile, for `ADMISSION` at most. So nobody is refused while a connection is
+idle anywhere. What was rejected: to refuse the newcomer and let the next one have the slot, since a process whose own
+connections are all busy would refuse half of them; and to count how many are idle in each process, since that is a
+write for each request, and a connection that was idle when it was counted may have begun a request since.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 
 from rawgate.message import Peer
 from rawgate.net import buffered_reading
@@ -38,6 +40,10 @@ ADMISSION = 0.25
 """Seconds that a newcomer over the limit waits for another process to close an idle connection. That takes one turn of
 its loop; the rest is for a process that is busy."""
 
+LOOKED_AT: Final = 16
+"""Idle connections whose sockets are looked into, at most, until one is found that nothing has come on. A look is a
+system call, and a newcomer costs one as a rule."""
+
 
 class RecordSink(Protocol):
     """Takes the record of each finished request: the access log, or the demo."""
@@ -60,6 +66,9 @@ class Connection(Protocol):
 
     def serving(self) -> Flow | None:
         """The flow that it serves; None: there is none."""
+
+    def has_unread(self) -> bool:
+        """Whether something has come that the loop has not read yet."""
 
     def renewed(self) -> None:
         """There is a new generation: end a tunnel that it would not have let in. Where it asks other things of clients
@@ -161,16 +170,26 @@ class ClientConnections:
 
     def _make_room(self) -> bool:
         """Close the connection that has been idle longest. Somebody else has its slot. False: none is idle."""
-        if self.idle:
-            self._made_room.add(next(iter(self.idle)))
-        return self.close_idle()
+        oldest = self._longest_idle()
+        if oldest is None:
+            return False
+        self._make_room_of(oldest)
+        return True
+
+    def _make_room_of(self, connection: Connection) -> None:
+        self._made_room.add(connection)
+        connection.close()
 
     def close_idle(self) -> bool:
         """Close the connection that has been idle longest. False: none is idle."""
-        oldest = next(iter(self.idle), None)
+        oldest = self._longest_idle()
         if oldest is not None:
             oldest.close()
         return oldest is not None
+
+    def _longest_idle(self) -> Connection | None:
+        """None: none is idle, as far as can be seen: see `LOOKED_AT`."""
+        return next((one for one in islice(self.idle, LOOKED_AT) if not one.has_unread()), None)
 
     def _admit_waiting(self) -> None:
         """Let those in that wait, as far as slots are free."""
@@ -204,8 +223,8 @@ class ClientConnections:
     def _heed_others(self) -> None:
         """Another process waits for a slot, or has given one that is waited for here."""
         self._admit_waiting()
-        while self.idle and self.slots.give_if_due():
-            self._make_room()
+        while (oldest := self._longest_idle()) is not None and self.slots.give_if_due():
+            self._make_room_of(oldest)
 
     def leave(self, connection: Connection, *, comes_back: bool = False) -> None:
         """Take a connection that is gone out of the book. comes_back: it is entered at once as another one."""

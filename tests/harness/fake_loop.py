@@ -319,3 +319,18 @@ class FakeTransport(asyncio.Transport):
     def _tell(self, reason: Exception | None) -> None:
         self._closing = self.lost = True
         self._loop.calls(self._protocol.connection_lost, reason)
+
+
+@contextmanager
+def unread(transport: FakeTransport, octets: bytes | None) -> Iterator[None]:
+    """While the block lasts, these lie in the socket; b"" for a FIN."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        before, transport.socket.descriptor = transport.socket.descriptor, ours.fileno()
+        if octets is not None:
+            theirs.sendall(octets)
+        if octets == b"":
+            theirs.shutdown(socket.SHUT_WR)
+        yield
+        transport.socket.descriptor = before

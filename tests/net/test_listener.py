@@ -1,6 +1,7 @@
 """The book of client connections: who is let in, who makes room, and how all of them end; see `harness.client_side`."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -9,11 +10,13 @@ from harness.client_side import (
     ClientSide,
     request,
 )
+from harness.fake_loop import FakeTransport, unread
 from harness.quotas import Workers
 from rawgate.net import listener
+from rawgate.net.arrival import Arrival, Entrance
 from rawgate.net.client import FIRST_OCTET, REFUSED_LINGER
 from rawgate.net.generation import ListenerOptions
-from rawgate.net.listener import ADMISSION
+from rawgate.net.listener import ADMISSION, LOOKED_AT
 
 Make = Callable[..., ClientSide]
 
@@ -30,6 +33,38 @@ def test_over_the_limit_the_longest_idle_connection_makes_room(make: Make) -> No
     side.loop.run()
     assert [client.transport.lost for client in clients] == [False, False, True]
     assert len(side.connections.open) == 3
+
+
+def test_who_has_sent_a_request_makes_no_room_though_it_is_not_read_yet(make: Make) -> None:
+    side = make(ListenerOptions(connections=3))
+    asking, idle, gone = (side.client().get(b"/own") for _ in range(3))
+    with unread(asking.transport, b"GET /own HTTP/1.1\r\n"), unread(gone.transport, b""):
+        side.client()
+        side.loop.run()
+        assert [client.transport.lost for client in (asking, idle, gone)] == [False, True, False]
+    assert asking.get(b"/own").statuses == [404, 404]
+
+
+def test_nor_does_who_has_sent_what_comes_before_http(make: Make) -> None:
+    side = make(ListenerOptions(connections=2))
+    arriving, idle = FakeTransport(side.loop, Arrival(side.connections, Entrance())), side.client()
+    with unread(arriving, b"PROXY "):
+        side.client()
+        side.loop.run()
+    assert (arriving.lost, idle.transport.lost) == (False, True)
+    side.client()
+    side.loop.run()
+    assert arriving.lost
+
+
+def test_where_all_have_sent_one_the_newcomer_is_refused(make: Make) -> None:
+    side = make(ListenerOptions(connections=LOOKED_AT + 1))
+    with ExitStack() as unread_ones:
+        for _ in range(LOOKED_AT):
+            unread_ones.enter_context(unread(side.client().transport, b"G"))
+        side.client()
+        assert side.client().statuses == [503], "no more sockets are looked into"
+    assert side.client().get(b"/own").statuses == [404]
 
 
 def test_over_the_limit_with_nobody_idle_the_newcomer_is_refused(make: Make) -> None:
@@ -124,6 +159,19 @@ def test_over_the_limit_an_idle_connection_of_another_process_makes_room(make: M
     sides.run()
     assert [client.transport.lost for client in (busy, newcomer, new)] == [False, True, False], "its own ones first"
     assert sides.taken() == [1, 2]
+
+
+def test_who_has_sent_a_request_makes_no_room_for_another_process(make: Make) -> None:
+    sides = Sides(make, ListenerOptions(connections=1))
+    one, other = sides.both
+    asking = other.client().get(b"/own")
+    newcomer = one.client()
+    with unread(asking.transport, b"G"):
+        sides.run()
+        sides.passes(ADMISSION)
+        assert newcomer.statuses == [503]
+    assert sides.taken() == [0, 1]
+    assert asking.get(b"/own").statuses == [404, 404]
 
 
 def test_over_the_limit_with_nobody_idle_anywhere_the_newcomer_is_refused(make: Make) -> None:

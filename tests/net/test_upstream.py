@@ -5,13 +5,11 @@ The pool is the real one, and so is the exchange; only what lies outside of the 
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
 
-from harness.fake_loop import FakeLoop, FakeTransport
+from harness.fake_loop import FakeLoop, FakeTransport, unread
 from harness.ports import FakeClient
 from rawgate import errors
 from rawgate.message import Forward, RequestHead, RouteOptions
@@ -243,20 +241,6 @@ def test_what_is_in_the_socket_is_seen_before_the_loop_reads_it(side: UpstreamSi
     assert transport.is_closing() is (what != "nothing")
     assert side.pool.leased == 1
     assert side.pool.reuse_after_body is (what != "octets")
-
-
-@contextmanager
-def unread(transport: FakeTransport, octets: bytes | None) -> Iterator[None]:
-    """These lie in the socket; b"" for a FIN."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.setblocking(False)
-        transport.socket.descriptor = ours.fileno()
-        if octets is not None:
-            theirs.sendall(octets)
-        if octets == b"":
-            theirs.shutdown(socket.SHUT_WR)
-        yield
 
 
 @pytest.mark.parametrize("event", ["octets", "fin", "reset"])
