@@ -106,9 +106,15 @@ class LazyTimer:
             self._second = 0
 
     def _fire(self) -> None:
+        """The time is over. What had come by then is read first: uvloop looks at its timers before it reads, so a
+        process that did not run for a while would find each deadline missed. What is called soon in this turn of the
+        loop comes before that, too."""
         self._handle = None
-        self._armed_at = inf
+        self._timers.loop.call_soon(self._timers.loop.call_soon, self._end)
+
+    def _end(self) -> None:
         if self._expire is not None:
+            self._armed_at = inf
             self._expire()
 
     def close(self) -> None:

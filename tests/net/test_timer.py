@@ -53,6 +53,28 @@ def test_it_fires_at_the_nearest_deadline_whatever_the_order(owner: Owner) -> No
     assert owner.fired == [1010.0]
 
 
+def test_the_loop_reads_once_more_before_a_deadline_is_over(owner: Owner) -> None:
+    """uvloop calls timers first, then what is to be called soon, and reads after that."""
+    owner.timer.arm(1010.0)
+    with owner.loop.reading():
+        owner.loop.passes(10)
+    owner.loop.turn()
+    assert owner.fired == []
+    owner.loop.turn()
+    assert owner.fired == [1010.0]
+
+
+def test_closed_meanwhile_it_fires_no_more(owner: Owner) -> None:
+    owner.timer.arm(1010.0)
+    with owner.loop.reading():
+        owner.loop.passes(10)
+        owner.timer.close()
+    owner.loop.run()
+    owner.timer.arm(1020.0)
+    owner.loop.passes(100)
+    assert owner.fired == []
+
+
 def test_a_later_deadline_does_not_arm_it_again(owner: Owner) -> None:
     owner.timer.arm(1010.0)
     (armed,) = owner.loop.timers

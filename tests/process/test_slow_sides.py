@@ -1,4 +1,5 @@
-"""Slow but steady: who takes octets is not late, however long it takes in all; who takes too few a second is.
+"""Slow but steady: who takes octets is not late, however long it takes in all; who takes too few a second is. Nor is
+who was in time, but was not heard, since the gateway itself stood still.
 
 The slow side takes a piece, then waits for a moment: here that is what is tested. It does so for many times the
 deadline that ends who takes nothing, and then takes the rest at once. Its buffers are small, so that what it takes
@@ -12,7 +13,7 @@ from threading import Event
 import pytest
 
 from harness import configs
-from harness.gateway import PATIENCE, Gateway, running
+from harness.gateway import PATIENCE, Gateway, running, standing_still
 from harness.stalls import again_after_stalls
 from harness.upstream import OK, Connection, Upstream, response
 
@@ -111,3 +112,32 @@ def test_a_service_that_takes_an_upload_steadily_is_waited_for(tmp_path: Path) -
     ):
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert gateway.line(status=200)["bytesIn"] == SIZE
+
+
+@again_after_stalls(LATE)
+def test_what_came_while_the_gateway_stood_still_was_in_time(tmp_path: Path) -> None:
+    """Each deadline is over when it runs again, and what it waited for is here: a response, and the rest of a head."""
+    asked, told, answered = Event(), Event(), Event()
+
+    def answers_when_told(connection: Connection) -> None:
+        while connection.request() is not None:
+            asked.set()
+            told.wait(PATIENCE)
+            connection.send(OK)
+            answered.set()
+
+    text = impatient("{}", "240B").replace("timeouts = {", 'timeouts = { head = "400ms",')
+    with (
+        Upstream(answers_when_told) as upstream,
+        running(tmp_path, text.replace("{}", upstream.target)) as gateway,
+        ask(gateway, GET) as asking,
+        ask(gateway, GET[:-1]) as beginning,
+    ):
+        assert asked.wait(PATIENCE)
+        with standing_still(gateway.pid):
+            Event().wait(4 * LATE)
+            told.set()
+            assert answered.wait(PATIENCE)
+            beginning.sendall(GET[-1:])
+        for sock in (asking, beginning):
+            assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
