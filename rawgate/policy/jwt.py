@@ -31,7 +31,6 @@ whoever audits that should find it in one place, in the order in which a token m
 """
 
 import json
-from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isnan, nan
@@ -41,6 +40,7 @@ from unicodedata import category
 
 from msgspec import Raw
 from msgspec.json import Decoder
+from mypy_extensions import i64
 
 from rawgate.config.model import Jwt
 from rawgate.errors import (
@@ -77,7 +77,7 @@ CLAIMS: Final = 2048
 HEADER = 4096
 """Octets of the JSON of a header. Most have 30 to 100; some issuers add a chain of certificates (`x5c`)."""
 
-SEEN: Final = 65_536
+SEEN: Final[i64] = 65_536
 """Tokens of which it is known that they came once, at most; an octet each. At 20,000 new tokens a second, one that
 comes again within six seconds is still known."""
 
@@ -140,7 +140,7 @@ class TokenMemory:
         self._identities: dict[bytes, Identity] = {}
         self._order: deque[bytes] = deque()
         self._seen = bytearray(SEEN)
-        self._coin = 0
+        self._coin: i64 = 0
         self.capacity = capacity
         self.octets = 0
         self.recall: Callable[[bytes], Identity | None] = self._identities.get
@@ -167,8 +167,9 @@ class TokenMemory:
 
     def _comes_again(self, token: bytes) -> bool:
         """Whether the token has come before, as far as is known."""
-        known = hash(token)
-        place, mark = known % SEEN, (known >> 32) & 0xFF
+        known: i64 = hash(token)
+        place: i64 = known % SEEN
+        mark: i64 = (known >> 32) & 0xFF
         if self._seen[place] == mark:
             return True
         # Half of the time the mark that is there stays. Else two tokens of one place that take turns would hide each
@@ -194,9 +195,11 @@ _TO_STANDARD: Final = bytes(
 )
 _NUL: Final = 0
 # By length modulo 4: the characters that may come last, which are those whose unused low bits are zero (RFC 4648
-# section 3.5), and the padding that the standard decoder needs. No text has a length of 1 modulo 4.
+# section 3.5), and what the decoder needs behind the text: padding, and the end of a JSON string. msgspec decodes one
+# in three quarters of the time that `binascii` takes. No text has a length of 1 modulo 4.
 _LAST: Final = (_STANDARD, b"", _STANDARD[::16], _STANDARD[::4])
-_PADDING: Final = (b"", b"", b"==", b"=")
+_END: Final = (b'"', b"", b'=="', b'="')
+_decode_octets: Final[Callable[[bytes], bytes]] = Decoder(bytes).decode
 
 
 def _octets(standard: bytes) -> bytes | None:
@@ -204,7 +207,7 @@ def _octets(standard: bytes) -> bytes | None:
     rest = len(standard) & 3
     if not standard or standard[-1] not in _LAST[rest] or _NUL in standard:
         return None
-    return a2b_base64(standard + _PADDING[rest])
+    return _decode_octets(b'"' + standard + _END[rest])
 
 
 # JSON (RFC 8259), strict where RFCs allow a choice: UTF-8 only (RFC 8725 section 3.7), no duplicate members (RFC 7515
