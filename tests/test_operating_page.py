@@ -13,6 +13,7 @@ from rawgate.config.model import Route, Timeouts, Upstream
 from rawgate.errors import REASONS
 from rawgate.observe.metrics import METRICS
 from rawgate.observe.model import Line
+from rawgate.policy.limiter import Limiter
 from rawgate.policy.limits import LimitLines
 
 PAGE = (Path(__file__).parents[1] / "rawgate/operating.md").read_text("utf-8")
@@ -87,7 +88,8 @@ def test_every_metric_stands_in_the_table_with_its_labels() -> None:
 
 
 def test_the_response_fields_of_limits_are_those_that_clients_get() -> None:
-    lines = LimitLines("/api/users", 100, 60.0)[99, 0].decode().split("\r\n")[:-1]
+    _, remaining, reset = Limiter(1).rule("/api/users", 100, 60.0).hit("a client", 0.0)
+    lines = LimitLines("/api/users", 100, 60.0)[remaining, reset].decode().split("\r\n")[:-1]
     told = [
         f"{name.strip('`')}: {value.strip('`')}"
         for names, values, _ in table("response field")
