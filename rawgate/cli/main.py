@@ -34,6 +34,24 @@ COMMANDS = {
 }
 """Command → its module, in the order of `rawgate --help`."""
 
+_ELSEWHERE = {
+    "-t": "check",
+    "configtest": "check",
+    "lint": "check",
+    "validate": "check",
+    "-c": "run",
+    "serve": "run",
+    "start": "run",
+    "up": "run",
+    "-s": "reload",
+    "stats": "top",
+    "status": "top",
+    "help": "--help",
+    "-v": "version",
+    "-V": "version",
+}
+"""How other programs (nginx, Caddy, HAProxy, Traefik) call a command → what it is called here."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status. `argv` is without the program's name; None means sys.argv."""
@@ -102,7 +120,9 @@ def _no_command(word: str) -> str:
     """What to say to a first word that is no command. Often it is a configuration, where `run` was left out."""
     if word.endswith((".toml", ".py")):
         return f"{quoted(word)} is not a command; to serve it: rawgate run {word}"
-    meant = nearest(word, COMMANDS)
+    if word in ("stop", "quit"):
+        return f"{quoted(word)} is not a command; kill PID stops a gateway, which said its pid when it was ready"
+    meant = quoted(_ELSEWHERE[word]) if word in _ELSEWHERE else nearest(word, COMMANDS)
     return problem_text(f"{quoted(word)} is not a command; rawgate --help shows them", meant=meant)
 
 

@@ -203,6 +203,13 @@ def test_no_command_shows_what_there_is(tmp_path: Path) -> None:
         ("fly", 'rawgate: "fly" is not a command; rawgate --help shows them'),
         ("my.toml", 'rawgate: "my.toml" is not a command; to serve it: rawgate run my.toml'),
         ("my.py", 'rawgate: "my.py" is not a command; to serve it: rawgate run my.py'),
+        ("-t", 'rawgate: "-t" is not a command; rawgate --help shows them (did you mean "check"?)'),
+        ("help", 'rawgate: "help" is not a command; rawgate --help shows them (did you mean "--help"?)'),
+        ("serve", 'rawgate: "serve" is not a command; rawgate --help shows them (did you mean "run"?)'),
+        (
+            "stop",
+            'rawgate: "stop" is not a command; kill PID stops a gateway, which said its pid when it was ready',
+        ),
         ("--version", 'rawgate: "--version" is not a command; rawgate --help shows them (did you mean "version"?)'),
     ],
 )
