@@ -42,6 +42,7 @@ def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     found += _store(config)
     found += _left_open(config)
     found += _unused_limits(config)
+    found += _unused_tls(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
         where = ("routes", position)
@@ -64,6 +65,15 @@ def _unused_limits(config: Config) -> Iterator[Problem]:
     for name in config.limits:
         if not any(name in route.limits for route in config.routes):
             yield _warning(("limits", name), "no route has it", f'rate_limit = "{name}" in those that it is for')
+
+
+def _unused_tls(config: Config) -> Iterator[Problem]:
+    for name in config.tls:
+        if not any(listen.tls == name for listen in config.gateway.listen):
+            what = "no address speaks it: all that comes is in the clear"
+            if any(listen.tls for listen in config.gateway.listen):
+                what = "no address speaks it"
+            yield _warning(("tls", name), what, f'{{ address = "…", tls = "{name}" }} in gateway.listen')
 
 
 # ── the gateway ──
@@ -517,11 +527,12 @@ def _cors(config: Config, route: Route, cors: Cors) -> Iterator[Problem]:
             if method not in taken:
                 what = f"{quoted(method)} is not among the route's own methods"
                 yield _warning(("cors", "methods"), what, "it in methods too, or in neither")
-    for field in _credential_fields(config, route):
-        if field in {name.lower() for name in cors.headers}:
-            continue
-        what = f"pages cannot send {quoted(field)}, and the route asks for it"
-        yield _warning(("cors",), what, f"{quoted(field)} in cors.headers")
+    allowed = {name.lower() for name in cors.headers}
+    missing = [field for field in _credential_fields(config, route) if field not in allowed]
+    # Of several verifiers, one that pages can send the credential of is enough: partners' keys come from servers.
+    if missing and len(missing) == len(route.verifiers):
+        fields = " or ".join(quoted(field) for field in dict.fromkeys(missing))
+        yield _warning(("cors",), f"pages cannot send {fields}, and the route asks for it", f"{fields} in cors.headers")
 
 
 def _credential_fields(config: Config, route: Route) -> list[str]:

@@ -280,7 +280,44 @@ def warnings_of(instead: str, written: str) -> list[Problem]:
     """The warnings of a configuration that has none, with one part of it changed."""
     text = CONFIG.format(gateway='case = "ignore"', protected="", rest="")
     assert written in text
-    draft = load_content(Path("c.toml"), text.replace(written, instead).encode(), {"SECRET": "s" * 40})
+    return told(text.replace(written, instead))
+
+
+def told(text: str) -> list[Problem]:
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
     assert draft.problems == []
     assert draft.config is not None
     return find_warnings(draft.config, draft.lines)
+
+
+TLS = f'[tls.public]\ncertificates = [{{ chain = "file:{__file__}", key = "file:{__file__}" }}]\n'
+SPOKEN = 'listen = ["127.0.0.1:0", { address = "127.0.0.1:0", tls = "public" }]'
+
+
+def test_tls_that_no_address_speaks() -> None:
+    (warning,) = warnings_of(f"{OPEN}\n{TLS}", OPEN)
+    assert warning.path == ("tls", "public")
+    assert "all that comes is in the clear" in warning.message
+    spoken = CONFIG.format(gateway="", protected='case = "exact"', rest=TLS).replace(LISTEN, SPOKEN)
+    assert told(spoken) == []
+    (other,) = told(spoken + TLS.replace("public", "other"))
+    assert other.path == ("tls", "other")
+    assert "in the clear" not in other.message
+
+
+PARTNERS = '[api_keys.partners]\nheader = "x-api-key"\nkeys = "env:SECRET"\n'
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ('["authorization"]', []),
+        ('["X-Api-Key"]', []),
+        ("[]", ['pages cannot send "authorization" or "x-api-key", and the route asks for it']),
+    ],
+)
+def test_a_page_needs_one_of_several_credentials(headers: str, said: list[str]) -> None:
+    auth = 'auth = ["jwt.main", "api_keys.partners"]'
+    cors = f'cors = {{ origins = ["https://app.test"], headers = {headers} }}'
+    text = CONFIG.format(gateway="", protected='case = "exact"', rest=PARTNERS).replace(CLOSED, f"{auth}\n{cors}")
+    assert [warning.message.partition(" (")[0] for warning in told(text)] == said
