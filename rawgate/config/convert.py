@@ -150,7 +150,7 @@ class Converter:
             return self._dict(key_hint, value_hint, parsed, value, path)
         if isinstance(alternative, type) and issubclass(alternative, Struct):
             return self._struct(alternative, parsed.example, value, path)
-        return self._plain(alternative, value, path)
+        return self._plain(alternative, value, path, expected(hint))
 
     def members(self, cls: type[Struct], value: object, path: Path, example: str = "") -> dict[str, object]:
         """Field → value, for a table or a Struct. A field that is not written has its default; a field that cannot be
@@ -158,7 +158,9 @@ class Converter:
         written = written_members(cls, value)
         if written is None:
             meant = habits.table_meant(cls, value)
-            self._report(path, f"{shown(value)} is not a table", expected=example, meant=meant)
+            is_named = all(isinstance(key, str) for key in path)
+            expects = example or (f"[{key_path(path)}]" if is_named else "a table")
+            self._report(path, f"{shown(value)} is not a table", expected=expects, meant=meant)
             return {}
         values: dict[str, object] = {}
         fields = fields_of(cls)
@@ -297,8 +299,8 @@ class Converter:
                 result[name] = found
         return result
 
-    def _plain(self, alternative: Any, value: object, path: Path) -> object:
-        """Read a `bool`, a `str`, a `Literal` or a function."""
+    def _plain(self, alternative: Any, value: object, path: Path, expects: str) -> object:
+        """Read a `bool`, a `str`, a `Literal` or a function. `expects` names what else may stand here, too."""
         if get_origin(alternative) is Literal:
             words = get_args(alternative)
             if isinstance(value, str) and value in words:
@@ -308,12 +310,12 @@ class Converter:
             if isinstance(value, str) and not meant and not why:
                 meant = nearest(value, words)
             what = why or f"{shown(value)} is not possible here"
-            return self._report(path, what, expected=choice(words), meant=meant)
+            return self._report(path, what, expected=expects, meant=meant)
         # `_alternative` has chosen a function because the value is one.
         if get_origin(alternative) is Callable or type(value) is alternative:
             return value
         meant = habits.switch_meant(value) if alternative is bool else ""
-        return self._report(path, f"{shown(value)} is not possible here", expected=_called(alternative), meant=meant)
+        return self._report(path, f"{shown(value)} is not possible here", expected=expects, meant=meant)
 
     def _unknown_key(self, cls: type[Struct], name: str, value: object, path: Path) -> None:
         fields = fields_of(cls)

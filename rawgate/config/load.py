@@ -138,8 +138,9 @@ def _syntax(message: str, text: str) -> tuple[int, str]:
     if where is None or where[1] is None:
         return (text.rstrip().count("\n") + 1 if where else 1), f"is not valid TOML: {said}"
     line = int(where[1])
-    twice = _twice(said, text.split("\n")[line - 1])
-    return line, f"is not valid TOML: {said}, column {where[2]}{twice}"
+    written, column = text.split("\n")[line - 1], int(where[2])
+    advice = _twice(said, written) or _one_line(said, written, column)
+    return line, f"is not valid TOML: {said}, column {column}{advice}"
 
 
 def _twice(said: str, line: str) -> str:
@@ -150,6 +151,18 @@ def _twice(said: str, line: str) -> str:
     if said == "Cannot overwrite a value" and key is not None:
         return f": {key[1]} stands twice in this table (a further route begins with [[routes]])"
     return ""
+
+
+def _one_line(said: str, line: str, column: int) -> str:
+    """What to write where a table in braces goes on in the next line, as it may in JSON."""
+    rest = line[column - 1 :].strip()
+    is_broken_off = not rest or rest.startswith("#")
+    if said in _IN_BRACES and "{" in line[:column] and is_broken_off:
+        return " (expected { … } on one line, or a [table] of its own)"
+    return ""
+
+
+_IN_BRACES = ("Invalid initial character for a key part", "Unclosed inline table")
 
 
 def _python(path: File, content: bytes, environ: Mapping[str, str], files: Files) -> Draft:

@@ -330,11 +330,11 @@ def _config(table: Table) -> Iterator[Finding]:
         if gateway and keys.header in gateway.untrusted_headers:
             yield ("gateway", "untrusted_headers"), f"{quoted(keys.header)} is the header of api_keys.{name}"
     yield from _logs_tokens(table)
-    yield from _logs_certificates(table)
+    yield from _needs_certificates(table)
     yield from _store(table)
     yield from _hashes_keys(table)
     yield from _consul(table)
-    asks = table.values.get("jwt") or table.values.get("api_keys")
+    asks = table.written.get("jwt") or table.written.get("api_keys")
     if gateway and gateway.auth_failures is not None and not asks:
         what = "counts wrong credentials, and nothing here verifies any"
         yield ("gateway", "auth_failures"), problem_text(what, expected="[jwt.NAME] or [api_keys.NAME]")
@@ -400,13 +400,32 @@ def _logs_tokens(table: Table) -> Iterator[Finding]:
             yield ("gateway", "log", "fields"), problem_text(what, expected="no credential in the log")
 
 
-def _logs_certificates(table: Table) -> Iterator[Finding]:
-    gateway, tls = table.values.get("gateway"), table.values.get("tls", {})
-    is_read = "tls" in table.values or "tls" not in table.written
-    asks = any(one.client_ca for one in tls.values())
-    if gateway and is_read and not asks and "{certificate.name}" in gateway.log.fields:
+def _needs_certificates(table: Table) -> Iterator[Finding]:
+    """Who needs the name of a certificate for which no client is asked."""
+    if _asks_for_certificates(table.written.get("tls", {})):
+        return
+    gateway, expected = table.values.get("gateway"), "a [tls.NAME] with client_ca"
+    if gateway and "{certificate.name}" in gateway.log.fields:
         what = "{certificate.name} is nobody's, since no client is asked for a certificate"
-        yield ("gateway", "log", "fields"), problem_text(what, expected="a [tls.NAME] with client_ca")
+        yield ("gateway", "log", "fields"), problem_text(what, expected=expected)
+    routes = table.written.get("routes")
+    for position, route in enumerate(routes if isinstance(routes, list | tuple) else ()):
+        require = _written(route, "require")
+        if isinstance(require, Mapping) and _CERTIFICATE in require:
+            what = f"asks for {_CERTIFICATE}, and no client is asked for a certificate"
+            yield ("routes", position, "require"), problem_text(what, expected=expected)
+
+
+def _asks_for_certificates(tls: object) -> bool:
+    """As written, since the mistakes of a table that cannot be read are told of itself: it may well ask."""
+    if not isinstance(tls, Mapping):
+        return True
+    return any(not isinstance(one, Mapping | Tls) or _written(one, "client_ca") for one in tls.values())
+
+
+def _written(value: object, key: str) -> object:
+    """A key of a table or a field of a Struct, or None."""
+    return value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
 
 
 def _admin(table: Table) -> Iterator[Finding]:

@@ -387,9 +387,6 @@ class _Compiler:
         local = self._local(route, place, where)
         admits = compile_admits(route.allow, route.deny)
         require = compile_require(route.require)
-        if CERTIFICATE in route.require and not any(tls.client_ca for tls in self.config.tls.values()):
-            what = f"asks for {CERTIFICATE}, and no client is asked for a certificate"
-            self._problem((*where, "require"), problem_text(what, expected="a [tls.NAME] with client_ca"))
         self._check_claims_of_keys(route, (*where, "require"))
         places = tuple(each for name in route.verifiers for each in self._places(name))
         strip = compile_strip(places)
