@@ -385,10 +385,11 @@ def test_any_worker_answers_for_all_and_one_that_is_replaced_goes_on_with_its_co
         world.gateway.wait_said("added: routes./new")
         for _ in range(6):
             world.get("/new")
-        status = eventually(world, expected | {"/open": 21, "/new": 6})
-        assert status["reloads"] == {"done": 1, "refused": 0}, "counted once, whoever answers"
-        while not world.status()["lastReload"]:
+        eventually(world, expected | {"/open": 21, "/new": 6})
+        # The supervisor says what was added, then counts the reload, then tells its workers of it.
+        while not (status := world.status())["lastReload"]:
             pass
+        assert status["reloads"] == {"done": 1, "refused": 0}, "counted once, whoever answers"
         world.gateway.signal()
         world.gateway.wait_said("stopping in")
         while world.ask("/readyz")[0] != 503:
