@@ -22,7 +22,7 @@ from harness.upstream import Upstream, replying
 from harness.wire_reader import Stream, read_response
 from rawgate.wire import grammar
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]  # compiling takes a minute
+pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]  # compiling takes two to five minutes
 
 ROOT = Path(__file__).parents[2]
 
