@@ -14,11 +14,14 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 
-from suite.contenders import FILES, MIB, filled
-from suite.processes import Server, free_port, start, stop
+from msgspec import structs
+from suite.contenders import ALL as CONTENDERS
+from suite.contenders import MIB, Testbed, bring_up
+from suite.machine import Cores
+from suite.processes import Server, stop
 from suite.tokens import api_keys, hs256_tokens
 from whole import answer, browser_head, post, small_head
 
@@ -74,14 +77,14 @@ async def ask(port: int, kind: Kind) -> None:
     await writer.wait_closed()
 
 
-def kinds(file: str, secret: bytes, keys: list[bytes]) -> Iterator[Kind]:
-    """What is asked of a gateway with this configuration."""
-    if file == "full.toml":
+def kinds(name: str, secret: bytes, keys: list[bytes]) -> Iterator[Kind]:
+    """What is asked of this contender."""
+    if name == "rawgate-full":
         tokens = hs256_tokens(secret, TOKENS + 50 * CLIENTS)
         again, once = cycle(tokens[:TOKENS]), iter(tokens[TOKENS:])
         yield 150, lambda: small_head(next(again))
         yield 50, lambda: small_head(next(once))
-    elif file == "keys.toml":
+    elif name == "rawgate-keys":
         ring = cycle(keys)
         yield 50, lambda: small_head().replace(b"Accept:", b"X-Api-Key: %b\r\nAccept:" % next(ring))
     else:
@@ -93,29 +96,30 @@ def kinds(file: str, secret: bytes, keys: list[bytes]) -> Iterator[Kind]:
         yield 2, lambda: b"POST /put HTTP/1.1\r\nHost: bench.test\r\nContent-Length: %d\r\n\r\n%b" % (MIB, bytes(MIB))
 
 
-def started(program: Path, file: str, upstream: int, directory: Path, secret: str) -> Server:
-    """The gateway, with a configuration of the benchmarks."""
-    values = {"upstream": str(upstream), "parser": "fast", "max": "1000000", "window": "60s", "dir": str(directory)}
-    values |= {"port": str(port := free_port())}
-    config = directory / file
-    config.write_text(filled((FILES / "rawgate" / file).read_text(), values))
-    command = [str(program), "run", str(config)]
-    return start(config.stem, command, port, max(os.sched_getaffinity(0)), directory, {"JWT_SECRET": secret})
+def gateway(program: Path, name: str, testbed: Testbed) -> Server:
+    """This file in the place of the contender's own program."""
+
+    def command(_name: str, config: Path, _port: int, _upstream: int) -> list[str]:
+        return [str(program), "run", str(config)]
+
+    return bring_up(structs.replace(CONTENDERS[name], command=command), testbed)
 
 
 async def train(program: Path, directory: Path) -> None:
-    secret, keys = secrets.token_hex(32), dict(islice(api_keys().items(), TOKENS))
+    secret, keys = secrets.token_hex(32), api_keys()
     (directory / "api-keys.txt").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
     upstream = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2 * MIB)
     port = upstream.sockets[0].getsockname()[1]
-    for file in ("plain.toml", "full.toml", "keys.toml"):
-        gateway = await asyncio.to_thread(started, program, file, port, directory, secret)
+    core = max(os.sched_getaffinity(0))
+    testbed = Testbed(directory, Cores(core, core, core), {"JWT_SECRET": secret}, port, lambda: 0)
+    for name in ("rawgate", "rawgate-full", "rawgate-keys"):
+        server = await asyncio.to_thread(gateway, program, name, testbed)
         try:
-            for kind in kinds(file, secret.encode(), [key.encode() for key in keys.values()]):
-                clients = [ask(gateway.port, kind) for _ in range(CLIENTS)]
+            for kind in kinds(name, secret.encode(), [key.encode() for key in keys.values()]):
+                clients = [ask(server.port, kind) for _ in range(CLIENTS)]
                 await asyncio.wait_for(asyncio.gather(*clients), PATIENCE)
         finally:
-            await asyncio.to_thread(stop, gateway.process)
+            await asyncio.to_thread(stop, server.process)
     upstream.close()
 
 
