@@ -178,8 +178,8 @@ def compile_object(root: Path, work: Path) -> Path:
     usual = f"{sysconfig.get_config_var('CFLAGS')} {os.environ.get('CFLAGS', '')}"
     usual += " -g0 -fno-pie -fvisibility=hidden -fno-reorder-blocks-and-partition"
     includes = [f"-I{folder}" for folder in (*folders, sysconfig.get_config_var("INCLUDEPY"))]
-    command = [*_compiler(), *shlex.split(usual), *flags, *includes, "-c", *sources, "-o", str(made)]
-    _run(command, work / "source")
+    command = [*compiler(), *shlex.split(usual), *flags, *includes, "-c", *sources, "-o", str(made)]
+    run(command, work / "source")
     return made
 
 
@@ -193,29 +193,35 @@ def _run_mypyc(root: Path, work: Path, arguments: list[str], environ: dict[str, 
     _try_compiler(work)
     source = work / "source"
     shutil.copytree(root / "rawgate", source / "rawgate")
-    return _run([sys.executable, "-c", *arguments], source, os.environ | {"MYPYPATH": str(source)} | environ)
+    return run([sys.executable, "-c", *arguments], source, os.environ | {"MYPYPATH": str(source)} | environ)
 
 
-def _run(command: list[str], folder: Path, environ: Mapping[str, str] = os.environ) -> str:
+def run(
+    command: list[str],
+    folder: Path,
+    environ: Mapping[str, str] = os.environ,
+    failure: str = "compiling ahead of time failed",
+) -> str:
+    """Run a program that may say much, and show that only where it fails. Returns its standard output."""
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)  # noqa: S603 - our own
     if done.returncode:
-        raise BuildError(f"compiling ahead of time failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise BuildError(f"{failure}: {(done.stderr or done.stdout).strip()[-2000:]}")
     return done.stdout
 
 
-def _compiler() -> list[str]:
-    """As setuptools finds it."""
+def compiler() -> list[str]:
+    """The C compiler, as setuptools finds it."""
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
 def _try_compiler(work: Path) -> None:
     """Compile nothing at all: a compiler that cannot do that is found out at once, and not after mypyc's minute."""
-    compiler = _compiler()
+    program = compiler()
     (work / "nothing.c").write_text("int nothing;\n")
     try:
-        done = subprocess.run([*compiler, "-c", "nothing.c"], cwd=work, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run([*program, "-c", "nothing.c"], cwd=work, capture_output=True, text=True)  # noqa: S603
     except OSError as error:
-        raise BuildError(f"compiling ahead of time failed: {compiler[0]}: {error.strerror}") from error
+        raise BuildError(f"compiling ahead of time failed: {program[0]}: {error.strerror}") from error
     if done.returncode:
         said = done.stderr.strip()[-500:] or f"it ended with {done.returncode}"
-        raise BuildError(f"compiling ahead of time failed: {compiler[0]}: {said}")
+        raise BuildError(f"compiling ahead of time failed: {program[0]}: {said}")

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.binary.aot import COMPILED, BuildError, compile_object
+from tools.binary.aot import COMPILED, BuildError, compile_object, run
 from tools.binary.patterns import START
 
 HERE = Path(__file__).parent
@@ -85,7 +85,7 @@ def main(target: Path) -> None:
         if optimizer is None:
             launcher = stripped(linked, work / "launcher")
         else:
-            launcher = laid_out(optimizer, linked, work, lambda counting: pack(counting, entries))
+            launcher = laid_out(optimizer, linked, work, entries)
         pack(launcher, entries)
         launcher.replace(target)
     sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.1f} MB\n")
@@ -191,23 +191,28 @@ def layout_optimizer() -> Path | None:
     return None
 
 
-def laid_out(optimizer: Path, linked: Path, work: Path, complete: Callable[[Path], None]) -> Path:
+def laid_out(optimizer: Path, linked: Path, work: Path, entries: "Entries") -> Path:
     """The launcher, stripped, with the code that requests run through side by side, in the order in which it runs, and
     what they leave out behind all of it: a processor's first cache for code is far smaller than what one request needs.
-    `complete` makes a launcher one that can serve; then it is trained (`benchmarks/train.py`)."""
+    A file that counts what is run tells the order, after it has been trained (`benchmarks/train.py`)."""
     profile, counting = work / "profile", work / "counting"
     count = ["-instrument", f"-instrumentation-file={profile}", "-instrumentation-file-append-pid"]
-    quietly(str(optimizer), str(linked), *count, "-o", str(counting))
-    complete(counting)
+    run([str(optimizer), str(linked), *count, "-o", str(counting)], work, failure=_NOT_LAID_OUT)
+    pack(counting, entries)
     counting.chmod(0o755)
     places = {"PYTHONPATH": f"{ROOT / 'benchmarks'}:{ROOT}"}
-    quietly(sys.executable, str(ROOT / "benchmarks" / "train.py"), str(counting), environ=os.environ | places)
+    train = [sys.executable, str(ROOT / "benchmarks" / "train.py"), str(counting)]
+    run(train, work, os.environ | places, failure=_NOT_LAID_OUT)
     merge = [str(optimizer.with_name("merge-fdata")), *map(str, work.glob("profile.*")), "-o", str(profile)]
-    quietly(*merge)
+    run(merge, work, failure=_NOT_LAID_OUT)
     # The last one: else a later `strip` would spoil the file.
     options = "-reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions -split-all-cold -icf=1 -use-gnu-stack"
-    quietly(str(optimizer), str(linked), "-data", str(profile), *options.split(), "-o", str(moved := work / "moved"))
+    move = [str(optimizer), str(linked), "-data", str(profile), *options.split(), "-o", str(moved := work / "moved")]
+    run(move, work, failure=_NOT_LAID_OUT)
     return stripped(moved, work / "launcher")
+
+
+_NOT_LAID_OUT = "laying out the code failed"
 
 
 def frozen_modules(compiler: "Compiler") -> Iterator[str]:
@@ -232,13 +237,6 @@ def stripped(file: Path, target: Path) -> Path:
     line of the layout's optimizer."""
     call("strip", "--strip-unneeded", "--remove-section=.note.bolt_info", "-o", str(target), str(file))
     return target
-
-
-def quietly(*command: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Run a program that says much, all of it on its standard error, and show that only where it fails."""
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)  # noqa: S603 - nobody else's words
-    if done.returncode:
-        raise BuildError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 def call(*command: str) -> bytes:

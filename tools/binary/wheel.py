@@ -14,10 +14,8 @@ It is not hatch-mypyc, which has its own list of modules and flags, and writes i
 
 import os
 import re
-import shlex
 import shutil
 import sys
-import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +26,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # a build backend runs without the tree on its path
 
-from tools.binary.aot import BuildError, compile_modules  # noqa: E402 - only now it can be imported
+from tools.binary.aot import BuildError, compile_modules, compiler  # noqa: E402 - only now it can be imported
 
 PINS = ROOT / "tools" / "requirements-test.txt"
 """The versions that the tests ran with. Another mypyc makes other code, and it reads the types of the dependencies."""
@@ -82,6 +80,5 @@ def _why_not() -> str | None:
     """Why nothing is to be compiled; None: it can be tried."""
     if _wanted() == "interpreted":
         return "RAWGATE_CORE=interpreted"
-    # As setuptools finds it.
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    return None if shutil.which(compiler) else f"there is no C compiler ({compiler})"
+    program = compiler()[0]
+    return None if shutil.which(program) else f"there is no C compiler ({program})"
