@@ -227,6 +227,9 @@ class ResponseHead:
         self.removable: Final = removable
 
 
+NO_CLAIMS: Final[Mapping[str, object]] = MappingProxyType({})
+
+
 class Identity:
     """The verified caller.
 
@@ -248,7 +251,7 @@ class Identity:
         kind: str,
         name: str,
         until: float = inf,
-        claims: Mapping[str, object] = MappingProxyType({}),
+        claims: Mapping[str, object] = NO_CLAIMS,
         by: str = "",
         since: float = -inf,
     ) -> None:

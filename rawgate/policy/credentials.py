@@ -143,7 +143,7 @@ def first_of(parts: tuple[Credential, ...]) -> Credential:
         for part in parts:
             found = part.check(head, query, wall)
             if isinstance(found, Identity):
-                return Identity(found.kind, found.name, found.until, found.claims, part.name)
+                return Identity(found.kind, found.name, found.until, found.claims, part.name, found.since)
             if found is not AUTH_MISSING:
                 return found
         return AUTH_MISSING

@@ -26,7 +26,7 @@ watch a decision or to replace a step, wrap that step and compose again, as `off
 written once, here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -47,6 +47,7 @@ from rawgate.errors import (
     Reason,
 )
 from rawgate.message import (
+    NO_CLAIMS,
     Decide,
     Decision,
     Down,
@@ -374,8 +375,6 @@ def _serve(route: CompiledRoute, request: Request, doubt: str, now: float, wall:
         return _send(route, request, caller, identity, fields, head, request.target.query, b"", None)
     return _count(route, request, caller, bucket, identity, fields, shadow, now)
 
-
-NO_CLAIMS: Final[Mapping[str, object]] = {}
 
 _INSUFFICIENT: Final = b'WWW-Authenticate: Bearer realm="rawgate", error="insufficient_scope"\r\n'
 """On a 403 for a bearer token (RFC 6750 section 3.1)."""

@@ -34,7 +34,6 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isnan, nan
-from types import MappingProxyType
 from typing import Final
 from unicodedata import category
 
@@ -54,7 +53,7 @@ from rawgate.errors import (
     AUTH_WRONG_ISSUER,
     Reason,
 )
-from rawgate.message import Identity
+from rawgate.message import NO_CLAIMS, Identity
 
 Check = Callable[[bytes, bytes], bool]
 """(signing input, signature octets) → is it this key's signature."""
@@ -96,9 +95,6 @@ SUBJECT: Final = 255
 
 DATE: Final = 2**53
 """Seconds; a date beyond is refused. Up to here a JSON number is exact as an IEEE double (RFC 8259 section 6)."""
-
-
-_NO_CLAIMS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Reading:
@@ -602,4 +598,4 @@ class JwtVerifier:
             unfit = "exp" if isnan(until) else "nbf" if isnan(since) else "iat"
             return AUTH_BAD_CLAIM.because(f"{unfit} is not a number of seconds")
         kept = {name: claims[name] for name in self._kept if name in claims and claims[name] == claims[name]}
-        return Identity("sub", subject, until, kept or _NO_CLAIMS, since=since)
+        return Identity("sub", subject, until, kept or NO_CLAIMS, since=since)
