@@ -10,8 +10,9 @@ returns. What the kernel does not take stays with that transport, and so does th
 256 KiB 1.68 times, of 512 KiB 1.43, of 1 MiB 1.20. What it saves is system calls and wake-ups. Responses gain nothing
 (0.96 with both kinds, whatever the buffer), since a service sends smaller pieces. So responses are read in the ordinary
 way, and so are heads, small bodies, chunks, and tunnels. A client that has sent one large body may send the next: its
-head is still read into the shared buffer, and no more is copied of it than may wait for the end of the loop's turn
-(`net.turn`). The first small request behind it is read in the ordinary way again.
+head is still read into the shared buffer, 4 KiB of what came are copied, and all of it goes up in one write. (uvloop
+stops reading and begins anew for each change of the protocol: two system calls. Left in place, and with one write for
+three, 1 MiB takes 4 % less.) The first small request behind it is read in the ordinary way again.
 
 **Down: in small pieces, for slow clients.** What is read and not taken by the client stays with its transport, and the
 last read may have been of 256 KiB. So once a client has been slow (`upstream.SLOW`), the rest of its response is read

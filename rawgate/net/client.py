@@ -85,6 +85,7 @@ class ClientConnection(ClientPort, Recipient):
     __slots__ = (
         "_accounted",
         "_arrived_as",
+        "_behind",
         "_came",
         "_check_every",
         "_connections",
@@ -96,6 +97,7 @@ class ClientConnection(ClientPort, Recipient):
         "_full",
         "_generation",
         "_inbound",
+        "_into_shared",
         "_pace",
         "_pending",
         "_reader",
@@ -123,6 +125,8 @@ class ClientConnection(ClientPort, Recipient):
         self._timer = LazyTimer(connections.timers, self._expire)
         self._turn = connections.turn
         self._came = b""  # octets of a head that wait for the end of the loop's turn
+        self._behind: memoryview | None = None  # those behind them in the shared buffer; for the time of one call
+        self._into_shared = False  # octets come in the shared buffer (see `net.buffered_reading`)
         self._state: State = IDLE
         self._flow: Flow | None = None
         self._pending: Pending | None = None
@@ -217,30 +221,39 @@ class ClientConnection(ClientPort, Recipient):
         # Otherwise the last response is out (linger, closing): the octets are dropped.
 
     def handle(self, now: float) -> None:
-        came = self._came
+        came, behind = self._came, self._behind
         if came:
-            self._came = b""
+            self._came, self._behind = b"", None
             self._read(came, now)
+            if behind is not None:
+                self._read_view(behind, now)
 
     def view_received(self, view: memoryview) -> None:
-        """Octets in the shared buffer (see `net.buffered_reading`): of a large body, or of a request behind one. Where
-        no large body is wanted, reading is the ordinary kind again, and these octets are handled as if it had read
-        them."""
+        """Octets in the shared buffer (see `net.buffered_reading`): of a large body, or of a request behind one."""
         small = self._turn.small
         if self._state is IDLE and len(view) > small:
-            # The next large body, and its head before it: only the beginning is copied.
-            self.data_received(bytes(view[:small]))
+            # The next large body, and its head before it: only a beginning is copied, 4 KiB, in which most heads end.
+            # What goes up of it is less than may wait for the end of the turn, and leaves with the rest in one write.
+            beginning = small // 4
+            self.data_received(bytes(view[:beginning]))
+            self._behind = view[beginning:]
             self._turn.settle()
-            view = view[small:]
+        else:
+            self._read_view(view, monotonic())
+
+    def _read_view(self, view: memoryview, now: float) -> None:
+        """Where no large body is wanted, reading is the ordinary kind again, and these octets are handled as if it had
+        read them."""
         flow = self._flow
         if flow is None or self._state is not BUSY or not self._wants_body():
+            self._into_shared = False
             buffered_reading.end(self, self._cork.transport)
             self.data_received(bytes(view))
         elif self._inbound.paused or self._inbound.held:
             self._hold(bytes(view))
         else:
             upstream = flow.upstream
-            self._deliver(view, monotonic())
+            self._deliver(view, now)
             if upstream is not None and upstream.buffered():
                 # The upstream's transport holds on to the view: the next read needs another buffer.
                 self._connections.shared_buffer.renew()
@@ -324,7 +337,8 @@ class ClientConnection(ClientPort, Recipient):
             self._cork.transport.set_write_buffer_limits(0)
 
     def expect_large_body(self) -> None:
-        if self._state is BUSY:
+        if self._state is BUSY and not self._into_shared:
+            self._into_shared = True
             buffered_reading.begin(self, self._cork.transport, self._connections.shared_buffer)
 
     def write_eof(self) -> None:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from rawgate.message import Octets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 RECORD: Final = 16 * 1024
 """Octets of a record, at most (RFC 8446 section 5.1)."""
@@ -149,9 +149,14 @@ class TlsTransport:
     # ── above: the client's or the upstream's side ──
 
     def write(self, data: Octets) -> None:
-        if data and not self._closing and not self._wrote_eof:
-            self.tls.write(data)
-            self._raw.write(self._outgoing.read())
+        self.writelines((data,))
+
+    def writelines(self, pieces: "Iterable[Octets]") -> None:
+        if not self._closing and not self._wrote_eof:
+            for piece in pieces:
+                if piece:
+                    self.tls.write(piece)
+            self._send()
 
     def write_eof(self) -> None:
         if not self._closing and not self._wrote_eof:

@@ -148,8 +148,11 @@ class Cork:
             elif data:
                 self._kept = data
                 turn.cork(self)
+        elif self._kept:
+            kept, self._kept = self._kept, b""
+            self.transport.writelines((kept, data))
         else:
-            self.pull().write(data)
+            self.transport.write(data)
 
     def pull(self) -> asyncio.Transport:
         """Write what is kept. Returns the transport, which has been told everything now."""

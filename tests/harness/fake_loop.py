@@ -12,7 +12,7 @@ no check has to inherit from a class that it checks, which compiled code would n
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -280,6 +280,11 @@ class FakeTransport(asyncio.Transport):
         assert not self.lost, "written to a connection that is gone"
         assert not self.eof_sent, "written after FIN"
         self.sent += bytes(data)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """The views are seen as such."""
+        for data in list_of_data:
+            self.write(data)
 
     def can_write_eof(self) -> bool:
         return self.half_closes

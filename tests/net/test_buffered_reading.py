@@ -1,5 +1,6 @@
 """Large bodies read into shared buffers: what arrives is what was sent, whoever holds on to a piece of it."""
 
+from collections.abc import Iterable
 from typing import cast
 
 import pytest
@@ -68,6 +69,46 @@ def test_a_large_body_behind_another_is_read_there_too(second: bytes) -> None:
         assert upstream.sent.count(b"GET /next ") == second.count(NEXT)
         gateway.settle()
         assert findings(gateway) == []
+
+
+class Watched:
+    """The writes to a transport, and how often its protocol was changed."""
+
+    def __init__(self, end: End, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writes: list[bytes] = []
+        self.changes = 0
+        set_protocol = end.set_protocol
+
+        def change(protocol: object) -> None:
+            self.changes += 1
+            set_protocol(protocol)
+
+        def note(pieces: Iterable[bytes | memoryview]) -> None:
+            self.writes.append(b"".join(pieces))
+
+        monkeypatch.setattr(end, "set_protocol", change)
+        monkeypatch.setattr(end, "write", lambda data: note([data]))
+        monkeypatch.setattr(end, "writelines", note)
+
+
+def test_the_next_large_body_costs_no_system_call_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came in one read goes up in one write, and reading is not begun anew."""
+    with clocked(InMemoryGateway(fast=True)) as gateway:
+        client = gateway.connect()
+        client.outbox = HEAD + BODY
+        client.advance(len(HEAD))
+        upstream = gateway.dialed(gateway.dials[0], stalled=False)
+        client.advance(len(BODY))
+        upstream.outbox = SMALL
+        upstream.advance(len(SMALL))
+        gateway.connections.turn.small = len(BODY) // 2  # a quarter of it holds the head
+        up, down = Watched(upstream, monkeypatch), Watched(client, monkeypatch)
+        client.outbox = HEAD + BODY
+        client.advance(len(HEAD + BODY) - 1)
+        assert [written.partition(b"\r\n\r\n")[2] for written in up.writes] == [BODY[:-1]]
+        client.advance(1)
+        assert up.writes[1:] == [BODY[-1:]]
+        assert down.changes == 0
 
 
 def test_what_a_stalled_peer_has_not_taken_is_left_to_it() -> None:

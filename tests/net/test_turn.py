@@ -1,7 +1,7 @@
 """One turn of the loop: reads first, then our work, then writes; and nothing that changes what is said or logged."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -60,6 +60,9 @@ class Wire(FakeTransport):
         cast("Happened", self._loop).happened.append(f"write {self.name} {bytes(data).decode()}")
         super().write(data)
 
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        self.write(b"".join(list_of_data))
+
 
 class Echo(Recipient):
     """Writes these pieces when it is handled; none: fails."""
@@ -116,14 +119,14 @@ LARGE = b"." * (SMALL - 2)
 @pytest.mark.parametrize(
     ("pieces", "written"),
     [
-        ((b"head", memoryview(b"view")), [b"head", b"view"]),
+        ((b"head,", b"begin", memoryview(b"view")), [b"head,beginview"]),
         ((memoryview(b"view"), b"rest"), [b"view", b"rest"]),
-        ((b"head", LARGE), [b"head", LARGE]),
+        ((b"head", LARGE), [b"head" + LARGE]),
         ((b"xx", LARGE), [b"xx" + LARGE]),
         ((LARGE + b"...",), [LARGE + b"..."]),
     ],
 )
-def test_what_cannot_be_kept_goes_out_at_once_behind_what_is(
+def test_what_cannot_be_kept_goes_out_at_once_with_what_is(
     loop: Happened, turn: Turn, pieces: tuple[bytes | memoryview, ...], written: list[bytes]
 ) -> None:
     echo = Echo(loop, turn, "a", *pieces)
