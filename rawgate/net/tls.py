@@ -208,8 +208,7 @@ class TlsTransport:
         return self._incoming.pending
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """ "tls": this transport itself; all else: of the loop's transport."""
-        return self if name == "tls" else self._raw.get_extra_info(name, default)
+        return self._raw.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._protocol = cast("asyncio.Protocol", protocol)

@@ -100,6 +100,7 @@ COMPILED = tuple(
             "net/states",
             "net/timer",
             "net/tls",
+            "net/transports",
             "net/turn",
             "net/upstream",
             "serve/clock",
