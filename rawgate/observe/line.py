@@ -28,6 +28,7 @@ NOTICED: Final = 0.001
 apart than nothing, and nobody is slow."""
 
 _METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_QUERY: Final = ord("?")  # for an octet `in` takes a tenth of what `find` does
 _MILLISECONDS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
 
@@ -167,7 +168,7 @@ class LineEncoder:
     def _line(self, record: Record) -> Line:
         method, target, leased = record.method, record.target, record.leased_at
         met = leased >= 0
-        query = target.find(b"?")
+        query = target.find(b"?") if _QUERY in target else -1
         line = Line(
             self._time(record.wall),
             record.request_id,

@@ -24,6 +24,8 @@ from rawgate.relay.ports import ClientPort, UpstreamPort
 if TYPE_CHECKING:
     from rawgate.relay.endpoints import Endpoint
 
+_OK: Final = errors.OK  # which would be looked up by its name for each flow
+
 CLOSED: Final = "It closed"
 RESET: Final = "It reset"
 LOST: Final = "The network lost"
@@ -111,7 +113,7 @@ class Flow(ABC):
         self.head = head
         self.client_options = client_options
         self.phase: Phase = LEASING
-        self.reason = errors.OK
+        self.reason = _OK
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0

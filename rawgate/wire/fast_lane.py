@@ -190,8 +190,9 @@ def read_fields(data: bytes, start: i64, names: FieldNames, octets: i64, fields:
         shape: i64 = min(colon - line, _LONG_NAME) * 32 + (data[line] & 31)
         if odd or shapes[shape]:
             spelling = data[line:colon]
-            known = usual[shape]
-            name = known.name if known is not None and known.spelling == spelling else names.look_up(spelling)
+            first = usual[shape]
+            known = first if first is not None and first.spelling == spelling else names.look_up(spelling)
+            name = known.name
             if len(name) != 0:
                 if run < line - 2:
                     passthrough.append(data[run : line - 2])
@@ -200,7 +201,7 @@ def read_fields(data: bytes, start: i64, names: FieldNames, octets: i64, fields:
                     parsed[name] = data[colon + 2 : end]
                     found += 1
                 else:
-                    removable = (*removable, (len(passthrough), spelling.lower()))
+                    removable = (*removable, (len(passthrough), known.lowered))
                     passthrough.append(data[line - 2 : end])
         steps -= min(end - line, _LONG + _LONG_VALUE)
         line = end + 2

@@ -53,12 +53,14 @@ LONG_NAME: Final = 63
 
 
 class Spelling:
-    """The spelling of a field name, and what the fast lane does with the field."""
+    """The spelling of a field name, and what the fast lane does with the field: `name` is the lower-cased name, or what
+    else `FieldNames` says."""
 
-    __slots__ = ("name", "spelling")
+    __slots__ = ("lowered", "name", "spelling")
 
-    def __init__(self, spelling: bytes, name: bytes) -> None:
+    def __init__(self, spelling: bytes, lowered: bytes, name: bytes) -> None:
         self.spelling: Final = spelling
+        self.lowered: Final = lowered
         self.name: Final = name
 
 
@@ -85,7 +87,7 @@ class FieldNames:
                taken for it by some servers; it is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "known", "parsed", "shapes", "usual")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_itself", "_removable", "known", "parsed", "shapes", "usual")
 
     def __init__(
         self,
@@ -95,29 +97,32 @@ class FieldNames:
         aliased: frozenset[bytes] = frozenset(),
     ) -> None:
         self.parsed = parsed
+        # A parsed name is the very object that others look it up by: a dictionary compares no octets then.
+        self._itself: Final = {name: name for name in parsed}
         self._removable = frozenset(name.translate(READ_AS) for name in removable if not name.endswith(b"*"))
         self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
         self._h11_only = h11_only
         self._aliased = aliased
         self.shapes: Final = _shapes(parsed | self._removable | h11_only | aliased, self._families)
         self.usual: Final[list[Spelling | None]] = [None] * len(self.shapes)
-        self.known: Final[dict[bytes, bytes]] = {}
+        self.known: Final[dict[bytes, Spelling]] = {}
 
-    def look_up(self, spelling: bytes) -> bytes:
-        name = self.known.get(spelling)
-        return self._learn(spelling) if name is None else name
+    def look_up(self, spelling: bytes) -> Spelling:
+        known = self.known.get(spelling)
+        return self._learn(spelling) if known is None else known
 
-    def _learn(self, spelling: bytes) -> bytes:
+    def _learn(self, spelling: bytes) -> Spelling:
         lowered = spelling.lower()
         if TOKEN.fullmatch(spelling) is None or lowered in self._h11_only or self.is_alias(lowered):
-            return NOT_A_NAME
-        name = lowered if lowered in self.parsed else REMOVABLE if self.is_removable(lowered) else PASSES
+            return Spelling(spelling, lowered, NOT_A_NAME)
+        name = self._itself.get(lowered) or (REMOVABLE if self.is_removable(lowered) else PASSES)
+        learned = Spelling(spelling, lowered, name)
         if len(self.known) < _SPELLINGS and len(spelling) <= _MEMORABLE:
-            self.known[spelling] = name
+            self.known[spelling] = learned
             shape = min(len(spelling), LONG_NAME) * 32 + (spelling[0] & 31)
             if self.usual[shape] is None:
-                self.usual[shape] = Spelling(spelling, name)
-        return name
+                self.usual[shape] = learned
+        return learned
 
     def is_removable(self, name: bytes) -> bool:
         """Whether policy may remove the field. `name` is lower-cased and not parsed."""

@@ -11,7 +11,7 @@ from rawgate.message import CHUNKED
 
 LAST_CHUNK = b"0\r\n\r\n"
 
-CONNECTION = ((b"close", b"close"), (b"keep-alive", b""))
+CONNECTION: Final = ((b"close", b"close"), (b"keep-alive", b""))
 """`CONNECTION[keep][minor]`: the Connection field, b"" for none, that tells an HTTP/1.`minor` client whether its
 connection stays open. The default is "stays open" in HTTP/1.1 and "closes" in HTTP/1.0 (RFC 9112 section 9.3)."""
 

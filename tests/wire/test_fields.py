@@ -19,11 +19,15 @@ ODD = [octet.encode() for octet in "!#$%&'*+.^_`|~"]
 """What a field name may hold besides letters, digits and "-" (RFC 9110 section 5.6.2)."""
 
 
+def meaning(names: FieldNames, spelling: bytes) -> bytes:
+    return names.look_up(spelling).name
+
+
 def test_field_names_stay_bounded_and_right() -> None:
     names = FieldNames(frozenset((b"host",)))
     for number in range(10_000):
-        assert names.look_up(b"X-%d" % number) == PASSES
-    assert names.look_up(b"hOST") == b"host"
+        assert meaning(names, b"X-%d" % number) == PASSES
+    assert meaning(names, b"hOST") == b"host"
     assert len(names.known) <= 4096
 
 
@@ -31,9 +35,9 @@ def test_watched_names_are_told_apart_in_any_spelling() -> None:
     names = FieldNames(frozenset((b"host",)), frozenset((b"x-debug", b"x_team", b"x-forwarded-*")))
     removable = [b"X-Debug", b"x_debug", b"X-TEAM", b"x_team", b"X-Forwarded-Anything", b"x_forwarded_for"]
     removable += [b"X" + octet + b"Debug" for octet in ODD] + [b"X.Forwarded~For", b"X-Forwarded*"]
-    assert {names.look_up(spelling) for spelling in removable} == {REMOVABLE}
-    assert {names.look_up(spelling) for spelling in (b"X-Debugger", b"X-Forwarded", b"XDebug", b"Accept")} == {PASSES}
-    assert names.look_up(b"Host") == b"host"
+    assert {meaning(names, spelling) for spelling in removable} == {REMOVABLE}
+    assert {meaning(names, spelling) for spelling in (b"X-Debugger", b"X-Forwarded", b"XDebug", b"Accept")} == {PASSES}
+    assert meaning(names, b"Host") == b"host"
 
 
 def test_names_that_the_fast_lane_leaves_alone() -> None:
@@ -41,15 +45,19 @@ def test_names_that_the_fast_lane_leaves_alone() -> None:
     names = FieldNames(parsed, frozenset((b"x-debug",)), frozenset((b"upgrade",)), aliased=frozenset((b"x-a",)))
     odd = [b"", b" ", b"a:b", b"a b", b" a", b"a\r", b"\xe9", b"X_A", b"x.a", b"Upgrade", b"upgrade"]
     odd += [b"X" + octet + b"A" for octet in ODD]
-    assert {names.look_up(spelling) for spelling in odd} == {NOT_A_NAME}
+    assert {meaning(names, spelling) for spelling in odd} == {NOT_A_NAME}
     assert not names.known
-    assert [names.look_up(name) for name in (b"HOST", b"X-Debug", b"X_B")] == [b"host", REMOVABLE, PASSES]
-    assert FieldNames(parsed).look_up(b"X_A") == PASSES
+    assert [meaning(names, name) for name in (b"HOST", b"X-Debug", b"X_B")] == [b"host", REMOVABLE, PASSES]
+    assert meaning(FieldNames(parsed), b"X_A") == PASSES
 
 
 def test_long_names_are_read_and_not_remembered() -> None:
     names = FieldNames(frozenset((b"host",)), frozenset((b"x-*",)))
-    assert [names.look_up(name) for name in (b"a" * 65, b"X-" + b"a" * 9000, b"a" * 64)] == [PASSES, REMOVABLE, PASSES]
+    assert [meaning(names, name) for name in (b"a" * 65, b"X-" + b"a" * 9000, b"a" * 64)] == [
+        PASSES,
+        REMOVABLE,
+        PASSES,
+    ]
     assert list(names.known) == [b"a" * 64]
 
 
@@ -72,7 +80,7 @@ def test_a_name_that_is_not_looked_up_passes(
 ) -> None:
     names = FieldNames(parsed, removable, h11_only, aliased)
     looked_up = names.shapes[min(len(spelling), LONG_NAME) * 32 + (spelling[0] & 31)]
-    assert looked_up or names.look_up(spelling) == PASSES
+    assert looked_up or meaning(names, spelling) == PASSES
 
 
 def test_most_names_are_not_looked_up() -> None:
