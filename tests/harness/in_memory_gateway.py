@@ -221,7 +221,8 @@ class End(FakeTransport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert data, "an empty write"
         assert not self._closing, "written after close"
-        if self.stalled and isinstance(data, memoryview):
+        # A write that fails keeps nothing: what it was given is never sent.
+        if self.stalled and not self._broken and isinstance(data, memoryview):
             self._views.append((len(self.sent), data))
         super().write(data)
         if self._broken:
