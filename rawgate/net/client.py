@@ -358,13 +358,13 @@ class ClientConnection(ClientPort, Recipient):
     def resume(self) -> None:
         inbound = self._inbound
         inbound.paused = False
-        if self._accounted:
-            self.account()
         if inbound.held:
             self._deliver(inbound.take(), monotonic())
         if inbound.ended:
             self._pass_eof()
         if self._state is not CLOSED:
+            if self._accounted:
+                self.account()
             inbound.read_on()
 
     def reset(self) -> None:

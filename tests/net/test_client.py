@@ -169,6 +169,18 @@ def test_what_the_upstream_does_not_take_is_its_clients(side: ClientSide) -> Non
     assert not client.transport.lost
 
 
+def test_what_was_held_while_the_upstream_was_full_is_in_no_book_once_it_has_room(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 9000"))
+    upstream = side.upstream()
+    upstream.backlog = 70_000
+    side.exchange.upstream_is_full(side.loop.now)
+    client.send(bytes(5000))
+    assert side.connections.buffers.total == 75_000
+    upstream.backlog = 0
+    side.exchange.upstream_has_room(side.loop.now)
+    assert side.connections.buffers.total == 0
+
+
 @pytest.mark.parametrize("state", ["full", "relayed", "pending", "closing"])
 def test_a_client_that_holds_too_much_is_reset_and_logged(make: Make, state: str) -> None:
     side = make(ListenerOptions(buffers=50_000))
