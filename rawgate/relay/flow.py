@@ -219,8 +219,8 @@ class Flow(ABC):
         self.upstream_pace = None
         self.waiting_since = now
         self.clock_client(now)
-        if self.wants_body:
-            self.client.resume()
+        # Also where the whole body is here: the client's share of the memory has become less.
+        self.client.resume()
 
     # ── deadlines ──
 

@@ -181,6 +181,22 @@ def test_what_was_held_while_the_upstream_was_full_is_in_no_book_once_it_has_roo
     assert side.connections.buffers.total == 0
 
 
+def test_a_whole_body_that_the_upstream_has_taken_is_in_no_book_before_the_response(side: ClientSide) -> None:
+    client = side.client().send(request(b"POST", b"/1", b"Content-Length: 9000") + bytes(9000))
+    upstream = side.upstream()
+    upstream.backlog = 9000
+    side.exchange.upstream_is_full(side.loop.now)
+    client.send(request(b"GET", b"/2"))
+    assert side.connections.buffers.total == 9000 + len(request(b"GET", b"/2"))
+    upstream.backlog = 0
+    side.exchange.upstream_has_room(side.loop.now)
+    assert side.connections.buffers.total == len(request(b"GET", b"/2"))
+    client.answer()
+    client.answer()
+    assert side.logged("target", "bytes_in") == [(b"/1", 9000), (b"/2", 0)]
+    assert side.connections.buffers.total == 0
+
+
 @pytest.mark.parametrize("state", ["full", "relayed", "pending", "closing"])
 def test_a_client_that_holds_too_much_is_reset_and_logged(make: Make, state: str) -> None:
     side = make(ListenerOptions(buffers=50_000))
