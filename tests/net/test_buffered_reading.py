@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from harness.in_memory_gateway import LARGE, End, InMemoryGateway, clocked
+from harness.in_memory_gateway import LARGE, End, InMemoryGateway, UpstreamEnd, clocked
 from harness.invariants import findings
 from rawgate.net.buffered_reading import BUFFER_OCTETS, BufferedReading
 from rawgate.net.upstream import SLOW, UpstreamConnection
@@ -18,6 +18,18 @@ NEXT = b"GET /next HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 def reads_into_the_shared_buffer(end: End) -> bool:
     return isinstance(end.reading_into, BufferedReading)
+
+
+def behind_a_large_body(gateway: InMemoryGateway) -> tuple[End, UpstreamEnd]:
+    """A client that has sent one and been responded to, and its upstream."""
+    client = gateway.connect()
+    client.outbox = HEAD + BODY
+    client.advance(len(HEAD))
+    upstream = gateway.dialed(gateway.dials[0], stalled=False)
+    client.advance(len(BODY))
+    upstream.outbox = SMALL
+    upstream.advance(len(SMALL))
+    return client, upstream
 
 
 def test_the_bodies_here_are_large() -> None:
@@ -50,13 +62,7 @@ def test_a_body_goes_up_whole_and_the_next_request_is_read_as_usual(step: int) -
 def test_a_large_body_behind_another_is_read_there_too(second: bytes) -> None:
     """Head and body in one read of more than may wait for the end of the turn; or something else that is as large."""
     with clocked(InMemoryGateway(fast=True)) as gateway:
-        client = gateway.connect()
-        client.outbox = HEAD + BODY
-        client.advance(len(HEAD))
-        upstream = gateway.dialed(gateway.dials[0], stalled=False)
-        client.advance(len(BODY))
-        upstream.outbox = SMALL
-        upstream.advance(len(SMALL))
+        client, upstream = behind_a_large_body(gateway)
         before = len(upstream.sent)
         client.outbox = second
         client.advance(len(second))
@@ -94,13 +100,7 @@ class Watched:
 def test_the_next_large_body_costs_no_system_call_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     """What came in one read goes up in one write, and reading is not begun anew."""
     with clocked(InMemoryGateway(fast=True)) as gateway:
-        client = gateway.connect()
-        client.outbox = HEAD + BODY
-        client.advance(len(HEAD))
-        upstream = gateway.dialed(gateway.dials[0], stalled=False)
-        client.advance(len(BODY))
-        upstream.outbox = SMALL
-        upstream.advance(len(SMALL))
+        client, upstream = behind_a_large_body(gateway)
         gateway.connections.turn.small = len(BODY) // 2  # a quarter of it holds the head
         up, down = Watched(upstream, monkeypatch), Watched(client, monkeypatch)
         client.outbox = HEAD + BODY
