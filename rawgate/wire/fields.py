@@ -87,7 +87,7 @@ class FieldNames:
                taken for it by some servers; it is not for the fast lane
     """
 
-    __slots__ = ("_aliased", "_families", "_h11_only", "_itself", "_removable", "known", "parsed", "shapes", "usual")
+    __slots__ = ("_aliased", "_families", "_h11_only", "_removable", "known", "parsed", "shapes", "usual")
 
     def __init__(
         self,
@@ -96,9 +96,8 @@ class FieldNames:
         h11_only: frozenset[bytes] = frozenset(),
         aliased: frozenset[bytes] = frozenset(),
     ) -> None:
-        self.parsed = parsed
-        # A parsed name is the very object that others look it up by: a dictionary compares no octets then.
-        self._itself: Final = {name: name for name in parsed}
+        # Each to itself: a name is the very object that others look it up by, so a dictionary compares no octets then.
+        self.parsed: Final = {name: name for name in parsed}
         self._removable = frozenset(name.translate(READ_AS) for name in removable if not name.endswith(b"*"))
         self._families = tuple(name[:-1].translate(READ_AS) for name in removable if name.endswith(b"*"))
         self._h11_only = h11_only
@@ -115,7 +114,7 @@ class FieldNames:
         lowered = spelling.lower()
         if TOKEN.fullmatch(spelling) is None or lowered in self._h11_only or self.is_alias(lowered):
             return Spelling(spelling, lowered, NOT_A_NAME)
-        name = self._itself.get(lowered) or (REMOVABLE if self.is_removable(lowered) else PASSES)
+        name = self.parsed.get(lowered) or (REMOVABLE if self.is_removable(lowered) else PASSES)
         learned = Spelling(spelling, lowered, name)
         if len(self.known) < _SPELLINGS and len(spelling) <= _MEMORABLE:
             self.known[spelling] = learned
