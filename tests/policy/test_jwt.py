@@ -575,8 +575,9 @@ def test_exp_may_be_optional_but_never_wrong() -> None:
         "a b",
         "Zoë",
         "李雷",
+        "Jo\u00a0Doe",  # a no-break space is not printable, says Python, and hides nothing
         "x" * 255,
-        "é" * 127,
+        "é" * 127 + "x",
         "😀" * 63,
     ],
 )
