@@ -1,6 +1,6 @@
 """The single file that tools/build-binary makes: what is special about it. All else, `RAWGATE_BIN=… tools/test` shows.
 
-Built once for these tests, unless RAWGATE_BIN names one.
+Built once for these tests, unless RAWGATE_BIN names the program under test, or RAWGATE_BUILT a file of this tree.
 """
 
 import marshal
@@ -72,7 +72,7 @@ config = Config(
 
 @pytest.fixture(scope="module")
 def binary(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
-    if given := shlex.split(os.environ.get("RAWGATE_BIN", "")):
+    if given := shlex.split(os.environ.get("RAWGATE_BIN") or os.environ.get("RAWGATE_BUILT", "")):
         return Path(given[0]).absolute()
     for tool in ("gcc", "strip", "ldd"):
         program(tool)

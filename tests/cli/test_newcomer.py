@@ -219,7 +219,7 @@ def test_a_word_that_is_no_command(tmp_path: Path, word: str, said: str) -> None
 
 # ── Python ──
 
-NEEDED = ("bash", "cat", "cksum", "dirname", "flock", "grep", "rm")
+NEEDED = ("bash", "cat", "cksum", "dirname", "flock", "grep", "rm", "sed")
 
 
 @pytest.fixture
@@ -235,10 +235,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def tool(tree: Path, name: str) -> "subprocess.CompletedProcess[str]":
+def tool(tree: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     bash = str(tree / "bin" / "bash")
     only = {"PATH": str(tree / "bin")}
-    return subprocess.run([bash, f"tools/{name}"], cwd=tree, env=only, capture_output=True, text=True, timeout=60)
+    command = [bash, f"tools/{name}", *arguments]
+    return subprocess.run(command, cwd=tree, env=only, capture_output=True, text=True, timeout=60)
 
 
 WRONG_PYTHON = "rawgate: Python 3.11 or later is needed (looked for python3.11 and python3)"
@@ -260,3 +261,22 @@ def test_an_old_python(tree: Path) -> None:
     done = tool(tree, "run")
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == WRONG_PYTHON
+
+
+def test_the_builder_says_how_it_is_called(tree: Path) -> None:
+    done = tool(tree, "build-binary", "--help")
+    assert done.returncode == 0
+    assert "tools/build-binary [FILE]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--force"], "takes the name of a file (there is no option --force)"),
+        (["one", "two"], "makes one file (got 2: one two)"),
+    ],
+)
+def test_the_builder_refuses_what_it_does_not_know(tree: Path, arguments: list[str], fault: str) -> None:
+    done = tool(tree, "build-binary", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"rawgate: tools/build-binary {fault}\n")
+    assert not (tree / "dist").exists()
