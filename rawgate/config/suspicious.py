@@ -43,6 +43,7 @@ def find_warnings(config: Config, written: Container[Path]) -> list[Problem]:
     found += _left_open(config)
     found += _unused_limits(config)
     found += _unused_tls(config)
+    found += _unused_verifiers(config)
     found += [warning for warning in _never_reached(config) if warning.path in written]
     for position, route in enumerate(config.routes):
         where = ("routes", position)
@@ -74,6 +75,14 @@ def _unused_tls(config: Config) -> Iterator[Problem]:
             if any(listen.tls for listen in config.gateway.listen):
                 what = "no address speaks it"
             yield _warning(("tls", name), what, f'{{ address = "…", tls = "{name}" }} in gateway.listen')
+
+
+def _unused_verifiers(config: Config) -> Iterator[Problem]:
+    asked = {verifier for route in config.routes for verifier in route.verifiers}
+    for kind, verifiers in (("jwt", config.jwt), ("api_keys", config.api_keys)):
+        for name in verifiers:
+            if f"{kind}.{name}" not in asked:
+                yield _warning((kind, name), "no route asks for it", f'auth = "{kind}.{name}" in those that it guards')
 
 
 # ── the gateway ──

@@ -27,7 +27,7 @@ CONFIG = (
         "users",
         'rewrite = "/v2/users"',
         'rate_limit = { max = 100, window = "60s" }',
-        auth="jwt.main",
+        auth=["jwt.main", "api_keys.partners"],
     )
     + configs.route("/open", "users")
     + """\
@@ -250,7 +250,8 @@ def test_tests_that_pass(tmp_path: Path) -> None:
 
 def test_a_check_fetches_no_keys(tmp_path: Path) -> None:
     remote = '\n[jwt.idp]\nalgorithm = "ES256"\njwks = "https://no-such-host.invalid/keys"\n'
-    checked = rawgate(tmp_path, "check", "rawgate.toml", config=CONFIG + remote)
+    config = CONFIG + remote + configs.route("/idp", "users", auth="jwt.idp")
+    checked = rawgate(tmp_path, "check", "rawgate.toml", config=config)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.endswith("1 test passed; not fetched here: the keys of jwt.idp\n")
 

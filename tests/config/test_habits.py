@@ -18,8 +18,13 @@ CASES = tomllib.loads((Path(__file__).parents[1] / "cases" / "config_habits.toml
 def said(folder: Path, snippet: str, *, alone: bool = False) -> list[str]:
     """The lines of `check`, without the file's name; `alone`: as it stands, without what it leaves out."""
     file = folder / "c.toml"
-    rest = [] if alone else [text for section, text in REST.items() if not brings(snippet, section)]
-    content = "\n".join([snippet.rstrip("\n"), *rest]).encode()
+    guarded = not brings(snippet, "routes") or 'auth = "none"' not in snippet
+    # A verifier that no route asks for would be told of.
+    rest = {**REST, "routes": REST["routes"].replace("none", "jwt.main")}
+    if not guarded:
+        del rest["jwt"]
+    added = [] if alone else [text for section, text in rest.items() if not brings(snippet, section)]
+    content = "\n".join([snippet.rstrip("\n"), *added]).encode()
     file.write_bytes(content)
     try:
         draft = load_content(file, content, ENVIRON)

@@ -33,7 +33,7 @@ auth = "none"
 
 def warned(gateway: str = "", protected: str = "", rest: str = "") -> list[Problem]:
     text = CONFIG.format(gateway=gateway, protected=protected, rest=rest)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
     assert draft.problems == []
     assert draft.config is not None
     return find_warnings(draft.config, draft.lines)
@@ -74,7 +74,7 @@ def test_who_has_said_so_is_not_warned(gateway: str, protected: str, rest: str) 
 )
 def test_no_detour(written: str, instead: str) -> None:
     text = CONFIG.format(gateway="", protected="", rest="").replace(written, instead)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
     assert draft.problems == []
     assert draft.config is not None
     assert find_warnings(draft.config, draft.lines) == []
@@ -84,6 +84,19 @@ LISTEN = 'listen = ["127.0.0.1:0"]'
 TARGET = 'targets = ["http://127.0.0.1:2"]'
 PLACE, OPEN, CLOSED = 'prefix = "/"\n', 'auth = "none"', 'auth = "jwt.main"'
 LIMIT = "[limits.l]\nmax = 1\nwindow = '1m'"
+KEY = 'secret = "env:SECRET"'
+OTHER = """\
+[jwt.b]
+algorithm = "HS256"
+secret = "env:SECRET"
+[[routes]]
+prefix = "/"
+host = "b.test"
+upstream = "others"
+auth = "jwt.b"
+"""
+APART = OTHER.replace("[[routes]]", 'issuer = "b"\n[[routes]]')
+PARTNERS = '[api_keys.partners]\nheader = "x-api-key"\nkeys = "env:SECRET"\n'
 SIBLING = "[[routes]]\nprefix = '/admin'\nupstream = 'others'\nauth = 'none'"
 
 
@@ -104,7 +117,9 @@ SIBLING = "[[routes]]\nprefix = '/admin'\nupstream = 'others'\nauth = 'none'"
             'targets = ["http://127.0.0.1:2"], total_timeout = "1s", connect_timeout = "2s"',
         ),
         ('secret = "env:SECRET"', 'secret = "env:SECRET"\naudience = "${AUDIENCE}"'),
-        ('secret = "env:SECRET"', 'secret = "env:SECRET"\n[jwt.b]\nalgorithm = "HS256"\nsecret = "env:SECRET"'),
+        (KEY, f"{KEY}\n{OTHER}"),
+        (KEY, f"{KEY}\n{OTHER.replace('SECRET', 'SPARE').partition('[[routes]]')[0]}"),
+        (KEY, f"{KEY}\n{PARTNERS}"),
         ('auth = "none"', 'auth = "none"\nrewrite = "/{id}"'),
         ('auth = "none"', 'auth = "none"\nrewrite = { pattern = "/a", to = "/b" }'),
         ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { A = "{{ x }}" } }'),
@@ -171,10 +186,7 @@ def test_what_rarely_means_what_it_says(written: str, instead: str) -> None:
             'prefix = "/big/"\nupstream = "users"\nauth = "none"\n[[routes]]\nprefix = "/big"\n',
         ),
         ('targets = ["http://127.0.0.1:2"]', 'targets = ["http://127.0.0.1:2"], keep_alive = "75s"'),
-        (
-            'secret = "env:SECRET"',
-            'secret = "env:SECRET"\nissuer = "a"\n[jwt.b]\nalgorithm = "HS256"\nsecret = "env:SECRET"\nissuer = "b"',
-        ),
+        (KEY, f"{KEY}\nissuer = 'a'\n{APART}"),
         ('auth = "none"', 'auth = "none"\nrewrite = { pattern = "/a$", to = "/b" }'),
         ('auth = "none"', 'auth = "none"\nrequest_headers = { set = { NEL = "{\\"a\\":1}" } }'),
         ('auth = "none"', 'auth = "none"\nmethods = ["GET"]\ncors = { origins = ["*"], methods = ["GET", "HEAD"] }'),
@@ -233,7 +245,7 @@ def test_a_redirect_that_leads_back_to_itself(gateway: str, written: str, *, loo
     text = CONFIG.format(gateway=f"case = 'ignore'\n{gateway}", protected="", rest="")
     text += f"[[routes]]\nprefix = '/old'\nauth = 'none'\n{written}\n"
     text = text.replace('prefix = "/"\n', 'prefix = "/all"\n')
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
     assert draft.problems == []
     assert draft.config is not None
     found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
@@ -244,7 +256,7 @@ def test_a_redirect_that_leads_back_to_itself(gateway: str, written: str, *, loo
 def test_a_zone_that_no_target_is_in(zone: str, count: int) -> None:
     near = 'targets = [{ url = "http://127.0.0.1:2", zone = "a" }, { url = "http://127.0.0.1:3", zone = "b" }]'
     text = CONFIG.format(gateway=f'zone = "{zone}"\ncase = "ignore"', protected="", rest="").replace(TARGET, near)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
     assert draft.config is not None
     found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
     assert found == [("upstreams", "others", "targets", 0)] * count
@@ -254,7 +266,7 @@ def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> N
     text = CONFIG.format(gateway='case = "ignore"', protected='response_timeout = "2s"', rest="")
     for total, count in (("1s", 1), ("2s", 0)):
         limited = text.replace('1:1"] }', f'1:1"], total_timeout = "{total}" }}')
-        draft = load_content(Path("c.toml"), limited.encode(), {"SECRET": "s" * 40})
+        draft = load_content(Path("c.toml"), limited.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
         assert draft.config is not None
         found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
         assert found == [("routes", 0, "response_timeout")] * count
@@ -284,7 +296,7 @@ def warnings_of(instead: str, written: str) -> list[Problem]:
 
 
 def told(text: str) -> list[Problem]:
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40})
+    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
     assert draft.problems == []
     assert draft.config is not None
     return find_warnings(draft.config, draft.lines)
@@ -303,9 +315,6 @@ def test_tls_that_no_address_speaks() -> None:
     (other,) = told(spoken + TLS.replace("public", "other"))
     assert other.path == ("tls", "other")
     assert "in the clear" not in other.message
-
-
-PARTNERS = '[api_keys.partners]\nheader = "x-api-key"\nkeys = "env:SECRET"\n'
 
 
 @pytest.mark.parametrize(

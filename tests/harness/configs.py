@@ -48,9 +48,9 @@ def upstream(name: str, targets: str | Sequence[str], *lines: str) -> str:
     return _table(f"[upstreams.{name}]", f"targets = {_strings(targets)}", *lines)
 
 
-def route(prefix: str, to: str, *lines: str, auth: str = "none") -> str:
+def route(prefix: str, to: str, *lines: str, auth: str | list[str] = "none") -> str:
     """`to`: the upstream's name."""
-    return _table("[[routes]]", f'prefix = "{prefix}"', f'upstream = "{to}"', f'auth = "{auth}"', *lines)
+    return _table("[[routes]]", f'prefix = "{prefix}"', f'upstream = "{to}"', f"auth = {json.dumps(auth)}", *lines)
 
 
 def jwt(*lines: str) -> str:
