@@ -21,10 +21,10 @@ Which key. Keys from `secret` and `public_key` have no names. A list of them is 
 names none of its keys. In a JWKS with names the `kid` selects: an unknown one selects no key, and a token without one
 is accepted only if the set holds a single key of its algorithm. Several keys with the same name are tried in order.
 
-The memory. The signature check costs more than all other steps, and clients send a token many times, so verified tokens
-are remembered: whole token → identity, with the time until when it is valid, and the time since when. Both are checked
-at each request, so a remembered token expires at its `exp`, whether or not it is still remembered. The memory belongs
-to the key set: new keys come with an empty one.
+The memory. The signature check costs more than all other steps, and clients send a token many times. So a verified
+token that comes again is remembered: whole token → identity, with the time until when it is valid, and the time since
+when. Both are checked at each request, so a remembered token expires at its `exp`, whether or not it is still
+remembered. The memory belongs to the key set: new keys come with an empty one.
 
 This module is long, and one piece on purpose: it is all that stands between an unverified token and an identity, and
 whoever audits that should find it in one place, in the order in which a token meets it.
@@ -125,9 +125,10 @@ class TokenMemory:
     that is forgotten is verified once more. The order is kept in a queue of its own, because a dict whose first entry
     is removed again and again searches an ever longer run of holes, and an OrderedDict takes half as long again.
 
-    When it is full, a new token takes the place of another only when it comes again. So a flood of tokens that come
-    once each neither makes the gateway forget those in use nor moves memory that no cache holds. What has come once is
-    a mark of eight bits in a place among `SEEN`. One mark in 256 is there by chance.
+    A token is remembered when it comes again. So a flood of tokens that come once each neither takes memory nor makes
+    the gateway forget those in use. What has come once is a mark of eight bits in a place among `SEEN`, which another
+    token may take; one new token in 255 finds its mark there by chance. In a crowd a token is verified three times
+    rather than twice before it is remembered.
     """
 
     __slots__ = ("_coin", "_identities", "_order", "_seen", "capacity", "octets", "recall")
@@ -148,15 +149,12 @@ class TokenMemory:
         return f"<{len(self)} tokens, {self.octets} of {self.capacity} octets>"
 
     def keep(self, token: bytes, identity: Identity) -> None:
-        """Remember a token that is not remembered yet, unless it would displace others and comes for the first time."""
-        if len(token) > TOKEN_MEMORABLE:
-            return
-        octets = self.octets + self._cost(token, identity)
-        if octets > self.capacity and not self._comes_again(token):
+        """Remember a token that is not remembered yet, unless it comes for the first time."""
+        if len(token) > TOKEN_MEMORABLE or not self._comes_again(token):
             return
         self._identities[token] = identity
         self._order.append(token)
-        self.octets = octets
+        self.octets += self._cost(token, identity)
         while self.octets > self.capacity:
             oldest = self._order.popleft()
             self.octets -= self._cost(oldest, self._identities.pop(oldest))
@@ -165,13 +163,14 @@ class TokenMemory:
         """Whether the token has come before, as far as is known."""
         known: i64 = hash(token)
         place: i64 = known % SEEN
-        mark: i64 = (known >> 32) & 0xFF
-        if self._seen[place] == mark:
+        mark: i64 = (known >> 32) % 255 + 1
+        there: i64 = self._seen[place]
+        if there == mark:
             return True
-        # Half of the time the mark that is there stays. Else two tokens of one place that take turns would hide each
-        # other for ever. The upper half of a linear congruential generator is random enough for that.
+        # Half of the time a mark that is there (0: none) stays. Else two tokens of one place that take turns would hide
+        # each other for ever. The upper half of a linear congruential generator is random enough for that.
         self._coin = (self._coin * 25_173 + 13_849) % 65_536
-        if self._coin >= 32_768:
+        if there == 0 or self._coin >= 32_768:
             self._seen[place] = mark
         return False
 

@@ -54,7 +54,7 @@ def bearer(**claims: object) -> dict[str, bytes]:
 )
 def test_claims_of_five_identity_providers(claims: dict[str, Any], require: dict[str, Any]) -> None:
     gate = gate_of(route(require=require))
-    for _ in range(2):  # the second token is a remembered one
+    for _ in range(3):  # the third token is a remembered one
         forward(decide(gate, request(parsed=bearer(**claims))))
     poorer = {name: value for name, value in claims.items() if name.partition(".")[0] not in require}
     poorer = {name: value for name, value in poorer.items() if name not in {key.split(".")[0] for key in require}}

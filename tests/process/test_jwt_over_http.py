@@ -218,7 +218,7 @@ def test_expired(service: Service) -> None:
 def test_a_remembered_token_expires_all_the_same(service: Service) -> None:
     """Asked again and again until it is refused: accepted only before `exp`, refused only after."""
     accepted = 0
-    # On a busy machine the first one may be over before it was used twice.
+    # The third time it is a remembered one. On a busy machine the first one may be over by then.
     for lasts in (0.6, 3.0, 15.0):
         exp = time.time() + lasts
         line = f"Authorization: Bearer {good(exp=exp)}"
@@ -232,14 +232,15 @@ def test_a_remembered_token_expires_all_the_same(service: Service) -> None:
             accepted += 1
         assert time.time() >= exp
         service.assert_refused(response, INVALID, "auth_expired", "auth_expired")
-        if accepted > 1:
+        if accepted > 2:
             break
-    assert accepted > 1
+    assert accepted > 2
 
 
 def test_a_remembered_token_vouches_for_no_other_signature(service: Service) -> None:
     whole = good(sub="carol")
-    service.assert_accepted(service.ask(f"Authorization: Bearer {whole}"), b"carol")
+    for _ in range(2):
+        service.assert_accepted(service.ask(f"Authorization: Bearer {whole}"), b"carol")
     head, payload, mac = whole.split(".")
     other = f"{head}.{payload}.{'A' if mac[0] != 'A' else 'B'}{mac[1:]}"
     response = service.ask(f"Authorization: Bearer {other}")
