@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from msgspec import json
-from suite.tokens import write_tokens
+from suite.tokens import hs256_tokens, write_lines
 from whole import CONNECTIONS, Setup, Whole, answer, batches, browser_head, small_head
 
 from rawgate import errors
@@ -268,7 +268,7 @@ def main() -> int:
     secret = secrets.token_hex(32).encode()
     with tempfile.TemporaryDirectory(prefix="rawgate-stages-") as name:
         directory = Path(name)
-        write_tokens(directory / "tokens.txt", secret, INPUTS)
+        write_lines(directory / "tokens.txt", hs256_tokens(secret, INPUTS))
         tokens = (directory / "tokens.txt").read_bytes().split()
         plain, full = Setup("plain.toml", secret, directory), Setup("full.toml", secret, directory)
     heads = [small_head() for _ in range(INPUTS)]

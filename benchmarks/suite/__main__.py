@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import secrets
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from suite.report import Results, bars_text, special_text, workload_text
 from suite.rounds import WorkloadOutcome, measure
 from suite.special import SpecialOutcome
 from suite.workloads import ALL as WORKLOADS
-from suite.workloads import FRESH, FRESH_RS256, Workload
+from suite.workloads import POOL, Workload
 
 SPECIALS = ("delays", "idle", "idle-tls", "start")
 ESSENTIAL = ("wrk", "nginx", "taskset")
@@ -104,8 +103,9 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
     directory = Path(tempfile.mkdtemp(prefix="rawgate-bench-"))
     support: list[Server] = []
     try:
-        environ = _credentials(directory, workloads)
-        testbeds = _testbeds(directory, environ, support)
+        issuer = tokens.Issuer(directory)
+        environ = _credentials(directory, workloads, issuer)
+        testbeds = _testbeds(directory, environ, support, issuer)
         for workload in workloads:
             if workload not in short:
                 found = _measured(workload, arguments, absent, testbeds[workload.behind], rounds, seconds)
@@ -123,25 +123,22 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
     return results
 
 
-def _credentials(directory: Path, workloads: list[Workload]) -> dict[str, str]:
+def _credentials(directory: Path, workloads: list[Workload], issuer: tokens.Issuer) -> dict[str, str]:
     """Make secrets, keys and tokens for this run: as files, and as the environment of the servers and of wrk."""
-    secret = secrets.token_hex(32)
-    tokens.write_tokens(directory / "hs256.txt", secret.encode(), FRESH)
-    private, public = tokens.rsa_key()
-    (directory / "rs256.pem").write_bytes(public)
-    if any(workload.name.startswith("rs256") for workload in workloads):
-        sys.stderr.write(f"signing {FRESH_RS256:,} RS256 tokens\n")
-        tokens.write_lines(directory / "rs256.txt", tokens.rs256_tokens(private, FRESH_RS256))
+    for algorithm in {"hs256": None, **{workload.algorithm: None for workload in workloads}}:
+        issuer.write_pool(algorithm, POOL)
     chain, key = tokens.certificate()
     (directory / "tls.pem").write_bytes(chain)
     (directory / "tls.key").write_bytes(key)
     keys = tokens.api_keys()
     (directory / "api-keys.txt").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
     (directory / "api-keys.map").write_text("".join(f"{key} {name};\n" for name, key in keys.items()))
-    return {"JWT_SECRET": secret, "BENCH_DIR": str(directory)}
+    return {"JWT_SECRET": issuer.secret, "BENCH_DIR": str(directory)}
 
 
-def _testbeds(directory: Path, environ: dict[str, str], support: list[Server]) -> dict[str, Testbed]:
+def _testbeds(
+    directory: Path, environ: dict[str, str], support: list[Server], issuer: tokens.Issuer
+) -> dict[str, Testbed]:
     """Start the upstreams, which are added to `support`; the testbed of each."""
     cores = machine.cores()
     service = bring_up_service(directory, cores.upstream)
@@ -150,7 +147,7 @@ def _testbeds(directory: Path, environ: dict[str, str], support: list[Server]) -
     support.append(sink)
     events = bring_up_program("events", directory, cores.upstream)
     support.append(events)
-    testbed = Testbed(directory, cores, environ, service.port, lambda: answered(service))
+    testbed = Testbed(directory, cores, environ, service.port, lambda: answered(service), issuer)
     return {
         "service": testbed,
         "sink": structs.replace(testbed, upstream=sink.port, counted=lambda: taken(sink)),

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from suite import machine
 from suite.processes import Server, free_port, start
+from suite.tokens import Issuer
 
 HERE = Path(__file__).resolve().parent.parent
 FILES = HERE / "contenders"
@@ -36,14 +37,15 @@ class Contender(Struct, frozen=True):
 
 
 class Testbed(Struct, frozen=True):
-    """What all contenders of a run share: directory, cores, environment, and the upstream with its port and its
-    count."""
+    """What all contenders of a run share: directory, cores, environment, the upstream with its port and its count, and
+    who signs tokens while it runs."""
 
     directory: Path
     cores: machine.Cores
     environ: dict[str, str]
     upstream: int
     counted: Callable[[], int]
+    issuer: Issuer | None = None
 
 
 def filled(text: str, values: dict[str, str]) -> str:

@@ -27,14 +27,12 @@ class CpuTime(Struct, frozen=True):
 
 
 class Server(Struct):
-    """A running server. `logs`: files into which it writes a line for each request; `served`: an upper bound of the
-    requests that were sent to it."""
+    """A running server. `logs`: files into which it writes a line for each request."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
     logs: list[Path]
-    served: int = 0
 
     def family(self) -> list[int]:
         """Process ids: its own and its children's (nginx works in a child)."""

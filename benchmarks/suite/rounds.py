@@ -83,7 +83,7 @@ def measure(workload: Workload, names: Sequence[str], testbed: Testbed, rounds: 
             servers[name] = bring_up(CONTENDERS[name], testbed)
         for number in range(-1, rounds):
             for name in _order(names, number):
-                turn = _turn(workload, servers[name], testbed, 1.0 if number < 0 else seconds)
+                turn = _turn(workload, servers[name], testbed, 1.0 if number < 0 else seconds, number + 2)
                 if number >= 0:
                     turns[name].append(turn)
             progress(workload.name, number + 1, rounds)
@@ -110,17 +110,18 @@ def _order(names: Sequence[str], number: int) -> list[str]:
     return [*names[first:], *names[:first]]
 
 
-def _turn(workload: Workload, server: Server, testbed: Testbed, seconds: float) -> Turn:
-    # Where tokens are used in order, continue after those that this contender has seen.
-    first = server.served % workload.fresh if workload.fresh else 0
-    environ = {**testbed.environ, "BENCH_FIRST": str(first)}
+def _turn(workload: Workload, server: Server, testbed: Testbed, seconds: float, number: int) -> Turn:
+    """number: that of the round, from 1 on."""
+    given = testbed.directory / f"{workload.algorithm}.txt"
+    if workload.fresh and testbed.issuer:
+        given = testbed.issuer.new_tokens(workload.algorithm, number, workload.fresh * max(1, round(seconds)))
+    environ = {**testbed.environ, "BENCH_TOKENS": str(given)}
     measured = workload.load.run(Meter(server, testbed.counted), seconds, testbed.cores.load, environ)
     sample = measured.sample
     if workload.behind == "sink":
         # Only the upstream knows how much arrived of bodies that were not finished.
         sample = structs.replace(sample, octets=measured.counted)
     server.forget_logs()
-    server.served += sample.requests + workload.load.connections
     units = max(1.0, sample.octets / MIB if workload.unit == "MiB" else sample.requests)
     return Turn(sample, units, measured.counted, measured.cpu.user * 1e6 / units, measured.cpu.system * 1e6 / units)
 

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,18 +33,23 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 SUBJECTS = 5000
+TURN = 10_000_000
+"""Between the first numbers of the tokens of two turns; more than a turn has."""
+
+Algorithm = Literal["hs256", "rs256"]
 
 
-def hs256_tokens(secret: bytes, count: int) -> list[bytes]:
-    """Distinct tokens, whose subjects take turns."""
-    return _tokens(b"HS256", lambda signed: hmac.digest(secret, signed, hashlib.sha256), range(count))
+def hs256_tokens(secret: bytes, count: int, first: int = 0) -> list[bytes]:
+    """Distinct tokens, whose subjects take turns. `first`: the number of the first one."""
+    numbers = range(first, first + count)
+    return _tokens(b"HS256", lambda signed: hmac.digest(secret, signed, hashlib.sha256), numbers)
 
 
-def rs256_tokens(private: bytes, count: int) -> list[bytes]:
-    """Distinct tokens, signed with this private key (PEM)."""
+def rs256_tokens(private: bytes, count: int, first: int = 0) -> list[bytes]:
+    """The same, signed with this private key (PEM)."""
     workers = os.cpu_count() or 1
-    edges = [count * share // workers for share in range(workers + 1)]
-    shares = [range(first, last) for first, last in pairwise(edges)]
+    edges = [first + count * share // workers for share in range(workers + 1)]
+    shares = [range(begin, end) for begin, end in pairwise(edges)]
     with ProcessPoolExecutor(workers) as pool:
         return list(chain.from_iterable(pool.map(partial(_rs256_share, private), shares)))
 
@@ -73,13 +79,41 @@ def api_keys() -> dict[str, str]:
     return {f"client-{number:05d}": secrets.token_hex(20) for number in range(SUBJECTS)}
 
 
+class Issuer:
+    """Makes the keys of a run, and signs its tokens. What servers and generators need of them is in files.
+
+    secret     for HS256
+    rs256.pem  the public key for RS256
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.secret = secrets.token_hex(32)
+        self._private, public = rsa_key()
+        (directory / "rs256.pem").write_bytes(public)
+
+    def write_pool(self, algorithm: Algorithm, count: int) -> None:
+        """Tokens that come again and again: HS256 in hs256.txt, RS256 in rs256.txt, one a line."""
+        write_lines(self._directory / f"{algorithm}.txt", self._tokens(algorithm, count, 0))
+
+    def new_tokens(self, algorithm: Algorithm, turn: int, count: int) -> Path:
+        """A file of tokens that were in no file before, one a line. It is made once, and the one before it goes: in a
+        turn (≥ 1) all contenders get the same."""
+        path = self._directory / f"{algorithm}-new-{turn}.txt"
+        if not path.exists():
+            for gone in self._directory.glob("*-new-*.txt"):
+                gone.unlink()
+            write_lines(path, self._tokens(algorithm, count, turn * TURN))
+        return path
+
+    def _tokens(self, algorithm: Algorithm, count: int, first: int) -> list[bytes]:
+        if algorithm == "hs256":
+            return hs256_tokens(self.secret.encode(), count, first)
+        return rs256_tokens(self._private, count, first)
+
+
 def write_lines(path: Path, lines: list[bytes]) -> None:
     path.write_bytes(b"\n".join(lines) + b"\n")
-
-
-def write_tokens(path: Path, secret: bytes, count: int) -> None:
-    """Write HS256 tokens, one a line."""
-    write_lines(path, hs256_tokens(secret, count))
 
 
 def _rs256_share(private: bytes, numbers: range) -> list[bytes]:

@@ -6,14 +6,15 @@ from msgspec import Struct
 
 from suite.contenders import MIB, SIZES
 from suite.generators import Load, Program, Wrk
+from suite.tokens import Algorithm
 
 POOL = 5000
 """Tokens that are used in turn, so each comes again and again, as a client's token does."""
 FRESH = 100_000
-"""Tokens that are used in order; each contender continues where it was. There are far more than any contender
-remembers, so the first ones are forgotten when the order begins again."""
-FRESH_RS256 = 30_000
-"""The same for RS256. Signing takes longer, and no contender remembers more than 20,000."""
+"""New tokens for each second of a turn: three times what a contender gets through. A generator that has sent them all
+fails, for none may come twice."""
+FRESH_RS256 = 20_000
+"""The same for RS256. Signing them takes longer, and so does verifying."""
 
 Unit = Literal["request", "MiB", "event"]
 
@@ -37,7 +38,8 @@ class Workload(Struct, frozen=True):
     behind       the upstream
     unit         what CPU time is divided by
     refused      all responses must be 4xx
-    fresh        the number of tokens, where they are used in order
+    algorithm    of its tokens
+    fresh        new tokens for each second, where none comes twice
     descriptors  file descriptors that it needs
     quick        whether the quick run has it
     at_leisure   contenders that the quick run leaves out
@@ -53,14 +55,13 @@ class Workload(Struct, frozen=True):
     behind: Literal["service", "sink", "events"] = "service"
     unit: Unit = "request"
     refused: bool = False
+    algorithm: Algorithm = "hs256"
     fresh: int = 0
     descriptors: int = 0
     quick: bool = False
     at_leisure: tuple[str, ...] = ()
 
 
-POOLED = {"BENCH_POOL": str(POOL)}
-IN_ORDER = {"BENCH_POOL": "0"}
 BOTH = ("rawgate", "nginx")
 AGAINST_NGINX = (Ratio("rawgate", "nginx"),)
 
@@ -143,7 +144,7 @@ ALL = (
         CALLERS,
         "Full pipeline, tokens from a pool of thousands",
         ("rawgate-full", "rawgate-full-h11", "rawgate-full-package", "nginx-lua", "nginx-lua-memory", "bun"),
-        Wrk("tokens", environ=POOLED),
+        Wrk("tokens"),
         (
             Ratio("rawgate-full", "nginx-lua", 0.95),
             Ratio("rawgate-full", "nginx-lua-memory", 1.20),
@@ -161,7 +162,7 @@ ALL = (
         CALLERS,
         "Full pipeline, every token new",
         ("rawgate-full", "nginx-lua", "nginx-lua-memory", "bun"),
-        Wrk("tokens", environ=IN_ORDER),
+        Wrk("new_tokens"),
         (
             Ratio("rawgate-full", "nginx-lua", 1.10),
             Ratio("rawgate-full", "nginx-lua-memory"),
@@ -177,17 +178,19 @@ ALL = (
         CALLERS,
         "Full pipeline, RS256, tokens from a pool of thousands",
         ("rawgate-rs256", "nginx-lua-rs256", "nginx-lua-rs256-memory"),
-        Wrk("tokens", environ={**POOLED, "BENCH_ALGORITHM": "rs256"}),
+        Wrk("tokens"),
         (Ratio("rawgate-rs256", "nginx-lua-rs256"), Ratio("rawgate-rs256", "nginx-lua-rs256-memory")),
         "Tokens signed with an RSA key of 2,048 bits, made for the run. nginx + Lua has OpenSSL verify them, by FFI.",
+        algorithm="rs256",
     ),
     Workload(
         "rs256-fresh",
         CALLERS,
         "Full pipeline, RS256, every token new",
         ("rawgate-rs256", "nginx-lua-rs256"),
-        Wrk("tokens", environ={**IN_ORDER, "BENCH_ALGORITHM": "rs256"}),
+        Wrk("new_tokens"),
         (Ratio("rawgate-rs256", "nginx-lua-rs256"),),
+        algorithm="rs256",
         fresh=FRESH_RS256,
     ),
     Workload(
@@ -214,7 +217,7 @@ ALL = (
         CALLERS,
         "Refused: over the limit, 429",
         ("rawgate-limited", "nginx-lua-limited"),
-        Wrk("tokens", environ=POOLED),
+        Wrk("tokens"),
         (Ratio("rawgate-limited", "nginx-lua-limited"),),
         refused=True,
     ),

@@ -10,15 +10,11 @@ function common.hex32()
         random(0, 0x7fffffff))
 end
 
--- One token a line: the first `count` of the file, or all of them. BENCH_ALGORITHM: hs256 or rs256.
-function common.tokens(count)
+-- The tokens of the file BENCH_TOKENS, one a line.
+function common.tokens()
     local tokens = {}
-    local algorithm = os.getenv("BENCH_ALGORITHM") or "hs256"
-    for line in io.lines(assert(os.getenv("BENCH_DIR")) .. "/" .. algorithm .. ".txt") do
+    for line in io.lines(os.getenv("BENCH_TOKENS")) do
         tokens[#tokens + 1] = line
-        if #tokens == count then
-            break
-        end
     end
     return tokens
 end
@@ -28,6 +24,13 @@ local words = { "orders", "profile", "address", "invoices", "sessions", "devices
 function common.path(prefix)
     return format("%s/%d/%s?page=%d&q=%x", prefix, random(1, 1000000), words[random(1, 8)], random(1, 99),
         random(0, 0x7fffffff))
+end
+
+-- What a client with this token asks for.
+function common.authorized(token)
+    return "GET " .. common.path("/api/users") .. " HTTP/1.1\r\nHost: bench.test\r\nAccept: application/json\r\n"
+        .. "User-Agent: bench/1.0\r\nAuthorization: Bearer " .. token .. "\r\nX-Debug: 1\r\nX-Trace: "
+        .. common.hex32() .. "\r\n\r\n"
 end
 
 function common.done(summary, latency)

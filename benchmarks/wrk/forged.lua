@@ -4,7 +4,7 @@ local random = math.random
 local tokens
 
 function init()
-    tokens = common.tokens(5000)
+    tokens = common.tokens()
     for index, token in ipairs(tokens) do
         -- Another signature of the same length: the claims' first characters, which are of the same alphabet.
         local header, claims = token:match("^([^.]+)%.([^.]+)%.")

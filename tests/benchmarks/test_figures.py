@@ -1,5 +1,7 @@
 """How the benchmark suite comes from what programs say to its figures. Nothing here is about speed."""
 
+from pathlib import Path
+
 import pytest
 from suite import report
 from suite.contenders import ALL as CONTENDERS
@@ -8,7 +10,7 @@ from suite.generators import MARK, Sample, durations, percentile, sample_of
 from suite.machine import version_of
 from suite.rounds import Spread, Turn, remarks_on, spread
 from suite.special import Special, SpecialOutcome
-from suite.tokens import api_keys, hs256_tokens
+from suite.tokens import Algorithm, Issuer, api_keys
 from suite.workloads import ALL as WORKLOADS
 
 
@@ -103,5 +105,16 @@ def test_workloads_name_contenders_that_there_are() -> None:
 
 
 def test_no_two_credentials_are_the_same() -> None:
-    assert len(set(hs256_tokens(b"k" * 32, 50))) == 50
     assert len(set(api_keys().values())) == 5000
+
+
+@pytest.mark.parametrize("algorithm", ["hs256", "rs256"])
+def test_no_token_comes_twice(tmp_path: Path, algorithm: Algorithm) -> None:
+    issuer = Issuer(tmp_path)
+    issuer.write_pool(algorithm, 20)
+    lines = (tmp_path / f"{algorithm}.txt").read_text().splitlines()
+    for turn in (1, 2, 3):
+        path = issuer.new_tokens(algorithm, turn, 30)
+        assert issuer.new_tokens(algorithm, turn, 30).read_bytes() == path.read_bytes()
+        lines += path.read_text().splitlines()
+    assert len({*lines}) == len(lines) == 110
