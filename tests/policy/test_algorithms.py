@@ -599,14 +599,17 @@ def test_a_set_without_names_tries_the_keys_of_the_algorithm_only() -> None:
 
 
 def test_keys_that_go_take_what_is_remembered_along() -> None:
-    made = verifier("ES256", keys=[jwk("ES256", kid="e")])
-    assert made.verify(token("ES256", kid="e"), NOW) == ALICE
+    # Each call of `token` makes another signature.
+    made, seen = verifier("ES256", keys=[jwk("ES256", kid="e")]), token("ES256", kid="e")
+    assert [made.verify(seen, NOW) for _ in range(2)] == [ALICE] * 2
     known = made.keys
+    assert known.memory.recall(seen) is not None
     other = ec.generate_private_key(ec.SECP256R1())
-    made.replace(verifier("ES256", keys=[jwk("ES256", other, kid="f")]).keys)
-    assert made.verify(token("ES256", kid="e"), NOW) is AUTH_UNKNOWN_KEY
+    for kid, reason in (("f", AUTH_UNKNOWN_KEY), ("e", AUTH_BAD_SIGNATURE)):
+        made.replace(verifier("ES256", keys=[jwk("ES256", other, kid=kid)]).keys)
+        assert [made.verify(seen, NOW) for _ in range(3)] == [reason] * 3
     made.replace(known)
-    assert made.verify(token("ES256", kid="e"), NOW) == ALICE
+    assert made.verify(seen, NOW) == ALICE
 
 
 # PEM texts.
