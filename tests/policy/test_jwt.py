@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.json import decode, encode
 
 from harness.values import Alike, Caller
 from rawgate.config.model import Jwt, Secret
@@ -918,6 +919,56 @@ def test_memory_keeps_within_its_octets(name: str, groups: int) -> None:
         tracemalloc.stop()
     assert len(memory) > 300
     assert after - before <= memory.capacity
+
+
+def many(claim: Any, count: int) -> bytes:
+    """A kept claim with one value so many times."""
+    return octets({"x": [claim] * count})
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param(many("7f9c2ba4-e88f-827d-6160-455076058420", 140), id="groups-by-number"),
+        pytest.param(many("role-12", 500), id="roles"),
+        pytest.param(json.dumps({"x": ["é"] * 900}, ensure_ascii=False).encode(), id="latin"),
+        pytest.param(json.dumps({"x": ["😀" * 40] * 30}, ensure_ascii=False).encode(), id="astral"),
+        pytest.param(many([], 1500), id="lists"),
+        pytest.param(many([1], 1000), id="lists-of-one"),
+        pytest.param(many({}, 250), id="objects"),
+        pytest.param(many({"a": 1.5}, 250), id="objects-of-one"),
+        pytest.param(octets({"x": {f"name {number}": 1000 + number for number in range(300)}}), id="members"),
+        pytest.param(octets({f"x{number}": number for number in range(400)}), id="claims"),
+        pytest.param(many(0.5, 1200), id="fractions"),
+        pytest.param(many(10**1000, 5), id="digits"),
+    ],
+)
+def test_memory_keeps_within_its_octets_whatever_claims_are_kept(claims: bytes) -> None:
+    memory = TokenMemory(1_000_000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(400):
+            identity = Identity("sub", str(number), number + 0.25, decode(claims), since=number + 0.5)
+            token = b"%0*d" % (len(claims) * 4 // 3, number)
+            assert len(token) <= TOKEN_MEMORABLE
+            while memory.recall(token) is None:
+                memory.keep(token, identity)
+        # Their UTF-8 is made when they are sent on.
+        for number in range(400):
+            kept = memory.recall(b"%0*d" % (len(claims) * 4 // 3, number))
+            if kept is not None:
+                encode(kept.claims)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(memory) > 3
+    assert after - before <= memory.capacity
+    # What goes gives back what it took.
+    memory.capacity = 0
+    for _ in range(50):
+        memory.keep(b"another", identity)
+    assert (len(memory), memory.octets) == (0, 0)
 
 
 def test_memory_shows_its_state() -> None:
