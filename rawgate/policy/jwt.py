@@ -325,7 +325,7 @@ def _plain_claims(text: bytes) -> dict[str, object] | None:
 
 def _claims(text: bytes | None, used: tuple[str, ...] = _USED) -> dict[str, object] | None:
     """The members of a payload that are used, and maybe others. NaN, which no claim may be, stands for a value that
-    cannot be converted: a number beyond all bounds, half a character."""
+    cannot be converted: a number beyond all bounds."""
     if text is None:
         return None
     plain = _plain_claims(text)
