@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from msgspec import json
-from suite.tokens import hs256_tokens, write_lines
+from suite.tokens import hs256_tokens
 from whole import CONNECTIONS, Setup, Whole, answer, batches, browser_head, small_head
 
 from rawgate import errors
@@ -268,10 +268,9 @@ def main() -> int:
     secret = secrets.token_hex(32).encode()
     with tempfile.TemporaryDirectory(prefix="rawgate-stages-") as name:
         directory = Path(name)
-        write_lines(directory / "tokens.txt", hs256_tokens(secret, INPUTS))
-        tokens = (directory / "tokens.txt").read_bytes().split()
         plain, full = Setup("plain.toml", secret, directory), Setup("full.toml", secret, directory)
     heads = [small_head() for _ in range(INPUTS)]
+    tokens = hs256_tokens(secret, INPUTS)
     bearing = [small_head(token) for token in tokens]
     answers = [answer() for _ in range(INPUTS)]
     wire(bench, full, bearing, answers)

@@ -10,7 +10,6 @@ comes says how much it matters where its code lies: that of all other kinds is w
 
 import asyncio
 import os
-import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from suite.contenders import ALL as CONTENDERS
 from suite.contenders import MIB, Testbed, bring_up
 from suite.machine import Cores
 from suite.processes import Server, stop
-from suite.tokens import api_keys, hs256_tokens
+from suite.tokens import Issuer, api_keys, hs256_tokens
 from whole import answer, browser_head, post, small_head
 
 CLIENTS = 50
@@ -106,16 +105,16 @@ def gateway(program: Path, name: str, testbed: Testbed) -> Server:
 
 
 async def train(program: Path, directory: Path) -> None:
-    secret, keys = secrets.token_hex(32), api_keys()
+    issuer, keys = Issuer(directory), api_keys()
     (directory / "api-keys.txt").write_text("".join(f"{name}:{key}\n" for name, key in keys.items()))
     upstream = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2 * MIB)
     port = upstream.sockets[0].getsockname()[1]
     core = max(os.sched_getaffinity(0))
-    testbed = Testbed(directory, Cores(core, core, core), {"JWT_SECRET": secret}, port, lambda: 0)
+    testbed = Testbed(directory, Cores(core, core, core), {"JWT_SECRET": issuer.secret}, port, lambda: 0, issuer)
     for name in ("rawgate", "rawgate-full", "rawgate-keys"):
         server = await asyncio.to_thread(gateway, program, name, testbed)
         try:
-            for kind in kinds(name, secret.encode(), [key.encode() for key in keys.values()]):
+            for kind in kinds(name, issuer.secret.encode(), [key.encode() for key in keys.values()]):
                 clients = [ask(server.port, kind) for _ in range(CLIENTS)]
                 await asyncio.wait_for(asyncio.gather(*clients), PATIENCE)
         finally:

@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace, absent: dict[str, str]) -> Results:
 
 def _credentials(directory: Path, workloads: list[Workload], issuer: tokens.Issuer) -> dict[str, str]:
     """Make secrets, keys and tokens for this run: as files, and as the environment of the servers and of wrk."""
-    for algorithm in {"hs256": None, **{workload.algorithm: None for workload in workloads}}:
+    for algorithm in {workload.algorithm for workload in workloads}:
         issuer.write_pool(algorithm, POOL)
     chain, key = tokens.certificate()
     (directory / "tls.pem").write_bytes(chain)

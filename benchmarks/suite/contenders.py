@@ -45,7 +45,7 @@ class Testbed(Struct, frozen=True):
     environ: dict[str, str]
     upstream: int
     counted: Callable[[], int]
-    issuer: Issuer | None = None
+    issuer: Issuer
 
 
 def filled(text: str, values: dict[str, str]) -> str:

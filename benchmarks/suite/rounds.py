@@ -113,7 +113,7 @@ def _order(names: Sequence[str], number: int) -> list[str]:
 def _turn(workload: Workload, server: Server, testbed: Testbed, seconds: float, number: int) -> Turn:
     """number: that of the round, from 1 on."""
     given = testbed.directory / f"{workload.algorithm}.txt"
-    if workload.fresh and testbed.issuer:
+    if workload.fresh:
         given = testbed.issuer.new_tokens(workload.algorithm, number, workload.fresh * max(1, round(seconds)))
     environ = {**testbed.environ, "BENCH_TOKENS": str(given)}
     measured = workload.load.run(Meter(server, testbed.counted), seconds, testbed.cores.load, environ)
