@@ -18,10 +18,9 @@ CASES = tomllib.loads((Path(__file__).parents[1] / "cases" / "config_habits.toml
 def said(folder: Path, snippet: str, *, alone: bool = False) -> list[str]:
     """The lines of `check`, without the file's name; `alone`: as it stands, without what it leaves out."""
     file = folder / "c.toml"
-    guarded = not brings(snippet, "routes") or 'auth = "none"' not in snippet
-    # A verifier that no route asks for would be told of.
+    # A verifier that no route asks for would be told of: the route here asks for it, and with open ones it is left out.
     rest = {**REST, "routes": REST["routes"].replace("none", "jwt.main")}
-    if not guarded:
+    if brings(snippet, "routes") and 'auth = "none"' in snippet:
         del rest["jwt"]
     added = [] if alone else [text for section, text in rest.items() if not brings(snippet, section)]
     content = "\n".join([snippet.rstrip("\n"), *added]).encode()

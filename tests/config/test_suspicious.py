@@ -32,11 +32,7 @@ auth = "none"
 
 
 def warned(gateway: str = "", protected: str = "", rest: str = "") -> list[Problem]:
-    text = CONFIG.format(gateway=gateway, protected=protected, rest=rest)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
-    assert draft.problems == []
-    assert draft.config is not None
-    return find_warnings(draft.config, draft.lines)
+    return told(CONFIG.format(gateway=gateway, protected=protected, rest=rest))
 
 
 def test_an_open_route_is_a_detour_for_a_service_that_ignores_case() -> None:
@@ -74,10 +70,7 @@ def test_who_has_said_so_is_not_warned(gateway: str, protected: str, rest: str) 
 )
 def test_no_detour(written: str, instead: str) -> None:
     text = CONFIG.format(gateway="", protected="", rest="").replace(written, instead)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
-    assert draft.problems == []
-    assert draft.config is not None
-    assert find_warnings(draft.config, draft.lines) == []
+    assert told(text) == []
 
 
 LISTEN = 'listen = ["127.0.0.1:0"]'
@@ -245,10 +238,7 @@ def test_a_redirect_that_leads_back_to_itself(gateway: str, written: str, *, loo
     text = CONFIG.format(gateway=f"case = 'ignore'\n{gateway}", protected="", rest="")
     text += f"[[routes]]\nprefix = '/old'\nauth = 'none'\n{written}\n"
     text = text.replace('prefix = "/"\n', 'prefix = "/all"\n')
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
-    assert draft.problems == []
-    assert draft.config is not None
-    found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
+    found = [warning.path for warning in told(text)]
     assert found == [("routes", 2, "redirect", "to")] * loops
 
 
@@ -256,9 +246,7 @@ def test_a_redirect_that_leads_back_to_itself(gateway: str, written: str, *, loo
 def test_a_zone_that_no_target_is_in(zone: str, count: int) -> None:
     near = 'targets = [{ url = "http://127.0.0.1:2", zone = "a" }, { url = "http://127.0.0.1:3", zone = "b" }]'
     text = CONFIG.format(gateway=f'zone = "{zone}"\ncase = "ignore"', protected="", rest="").replace(TARGET, near)
-    draft = load_content(Path("c.toml"), text.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
-    assert draft.config is not None
-    found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
+    found = [warning.path for warning in told(text)]
     assert found == [("upstreams", "others", "targets", 0)] * count
 
 
@@ -266,9 +254,7 @@ def test_a_route_waits_for_a_response_no_longer_than_its_upstream_for_all() -> N
     text = CONFIG.format(gateway='case = "ignore"', protected='response_timeout = "2s"', rest="")
     for total, count in (("1s", 1), ("2s", 0)):
         limited = text.replace('1:1"] }', f'1:1"], total_timeout = "{total}" }}')
-        draft = load_content(Path("c.toml"), limited.encode(), {"SECRET": "s" * 40, "SPARE": "t" * 40})
-        assert draft.config is not None
-        found = [warning.path for warning in find_warnings(draft.config, draft.lines)]
+        found = [warning.path for warning in told(limited)]
         assert found == [("routes", 0, "response_timeout")] * count
 
 

@@ -38,7 +38,7 @@ from rawgate.errors import (
     Problem,
     Reason,
 )
-from rawgate.message import NO_CLAIMS, Identity
+from rawgate.message import Identity
 from rawgate.policy.algorithms import key_fault
 from rawgate.policy.jwt import PLAIN, TOKEN_MEMORABLE, JwtVerifier, TokenMemory
 from rawgate.policy.verifiers import compile_verifier
@@ -897,19 +897,14 @@ def test_many_headers_take_no_more_room_than_few() -> None:
     assert after - before < 200_000
 
 
-@pytest.mark.parametrize(
-    ("name", "groups"),
-    [("n" * 100, 0), ("é" * 60, 0), ("x" * 200 + "😀", 0), ("n", 12)],
-    ids=["ascii", "latin", "astral", "claims"],
-)
-def test_memory_keeps_within_its_octets(name: str, groups: int) -> None:
+@pytest.mark.parametrize("name", ["n" * 100, "é" * 60, "x" * 200 + "😀"], ids=["ascii", "latin", "astral"])
+def test_memory_keeps_within_its_octets(name: str) -> None:
     memory = TokenMemory(1_000_000)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(4_000):
-            claims = {"groups": [f"group {which} of {number}" for which in range(groups)]} if groups else NO_CLAIMS
-            identity = Identity("sub", name + str(number), number + 0.25, claims, since=number + 0.5)
+            identity = Identity("sub", "".join([name, str(number)]), number + 0.25, since=number + 0.5)
             token = b"%0400d" % number
             while memory.recall(token) is None:
                 memory.keep(token, identity)
@@ -917,7 +912,7 @@ def test_memory_keeps_within_its_octets(name: str, groups: int) -> None:
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(memory) > 300
+    assert len(memory) > 400
     assert after - before <= memory.capacity
 
 
